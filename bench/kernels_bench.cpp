@@ -1,0 +1,326 @@
+// Every kernel of the CPU backend on random numbers, with the fraction of a bound measured in the same run:
+// memory reads for one token, arithmetic for many.
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <cstring>
+#include <random>
+
+#include "backend/backend.h"
+#include "backend/cpu/cpu_features.h"
+#include "backend/kv_layout.h"
+#include "base/thread_pool.h"
+#include "bench/bounds.h"
+
+namespace sluice::bench {
+namespace {
+
+// Weights of this many bytes pass by before one is read again: far more than the caches.
+constexpr uint64_t kStreamBytes = uint64_t{400} << 20;
+
+std::unique_ptr<Backend> backend() {
+    return make_cpu_backend({});
+}
+
+void fill_random(std::span<std::byte> bytes) {
+    std::mt19937_64 random(bytes.size());
+    for (size_t i = 0; i + 8 <= bytes.size(); i += 8) {
+        const uint64_t word = random();
+        std::memcpy(bytes.data() + i, &word, sizeof word);
+    }
+}
+
+BufferPtr random_bytes(Backend& target, uint64_t bytes) {
+    std::vector<std::byte> content(bytes);
+    fill_random(content);
+    BufferPtr buffer = target.allocate(bytes);
+    target.upload(buffer, 0, content);
+    return buffer;
+}
+
+Tensor random_tensor(Backend& target, int64_t rows, int64_t columns) {
+    std::mt19937 random(static_cast<unsigned>(rows * columns));
+    std::normal_distribution<float> normal;
+    std::vector<float> values(static_cast<size_t>(rows * columns));
+    for (float& value : values) value = normal(random);
+    const Tensor tensor =
+        make_tensor(target.allocate(values.size() * sizeof(float)), DType::kF32, rows, columns);
+    target.upload(tensor.buffer, 0, std::as_bytes(std::span(values)));
+    return tensor;
+}
+
+BufferPtr small_bf16(Backend& target, uint64_t count) {
+    std::vector<uint16_t> values(count, 0x3c23);  // 0.01
+    BufferPtr buffer = target.allocate(count * sizeof(uint16_t));
+    target.upload(buffer, 0, std::as_bytes(std::span(values)));
+    return buffer;
+}
+
+Weight random_weight(Backend& target, const WeightFormat& format, int64_t rows, int64_t columns) {
+    Weight weight{format, rows, columns, {}, {}, {}};
+    if (format.kind == WeightKind::kFloat) {
+        weight.data.buffer = format.dtype == DType::kF32
+                                 ? random_tensor(target, rows, columns).buffer
+                                 : small_bf16(target, static_cast<uint64_t>(rows * columns));
+        return weight;
+    }
+    weight.data.buffer = random_bytes(target, format.data_bytes(rows, columns));
+    if (format.kind == WeightKind::kAffine) {
+        weight.scales.buffer = small_bf16(target, format.scale_bytes(rows, columns) / 2);
+        weight.biases.buffer = small_bf16(target, format.bias_bytes(rows, columns) / 2);
+    } else if (format.kind == WeightKind::kFp8Block) {
+        weight.scales.buffer =
+            random_tensor(target, 1, static_cast<int64_t>(format.scale_bytes(rows, columns) / 4)).buffer;
+    } else {
+        std::vector<std::byte> ones(format.scale_bytes(rows, columns), std::byte{127});
+        weight.scales.buffer = target.allocate(ones.size());
+        target.upload(weight.scales.buffer, 0, ones);
+    }
+    return weight;
+}
+
+uint64_t weight_bytes(const Weight& w) {
+    return w.format.data_bytes(w.rows, w.columns) + w.format.scale_bytes(w.rows, w.columns) +
+           w.format.bias_bytes(w.rows, w.columns);
+}
+
+void report_reads(benchmark::State& state, double bytes) {
+    const size_t threads = available_cores();
+    state.counters["GB/s"] = benchmark::Counter(bytes / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["of bound"] = benchmark::Counter(bytes / read_bytes_per_second(threads),
+                                                    benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void report_ops(benchmark::State& state, double ops, double bound_per_thread) {
+    const auto threads = static_cast<double>(available_cores());
+    state.counters["GOP/s"] = benchmark::Counter(ops / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+    if (bound_per_thread > 0) {
+        state.counters["of bound"] = benchmark::Counter(ops / (threads * bound_per_thread),
+                                                        benchmark::Counter::kIsIterationInvariantRate);
+    }
+}
+
+// One token through a weight at a time, the weights one after the other.
+void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
+    const auto cpu = backend();
+    Weight weight = random_weight(*cpu, format, rows, columns);
+    const uint64_t bytes = weight_bytes(weight);
+    std::vector<Weight> weights = {weight};
+    while (weights.size() * bytes < kStreamBytes)
+        weights.push_back(random_weight(*cpu, format, rows, columns));
+    const Tensor x = random_tensor(*cpu, 1, columns), out = random_tensor(*cpu, 1, rows);
+    size_t next = 0;
+    for (auto _ : state) {
+        cpu->run(Linear{.x = x, .weight = weights[next], .out = out});
+        next = (next + 1) % weights.size();
+    }
+    cpu->wait();
+    report_reads(state, static_cast<double>(bytes));
+}
+
+void linear_prefill(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns,
+                    int64_t tokens) {
+    const auto cpu = backend();
+    const Weight weight = random_weight(*cpu, format, rows, columns);
+    const Tensor x = random_tensor(*cpu, tokens, columns), out = random_tensor(*cpu, tokens, rows);
+    for (auto _ : state) cpu->run(Linear{.x = x, .weight = weight, .out = out});
+    cpu->wait();
+    const bool quantized = format.kind == WeightKind::kAffine;
+    report_ops(state, 2.0 * static_cast<double>(rows * columns * tokens),
+               quantized ? int8_ops_per_second() : float_ops_per_second());
+}
+
+// `tokens` tokens through top-8 of `experts` experts of a Qwen3-30B-A3B layer.
+void experts(benchmark::State& state, int bits, int64_t tokens) {
+    constexpr int64_t kHidden = 2048, kInner = 768, kTopK = 8, kExperts = 128;
+    const auto cpu = backend();
+    const WeightFormat format = WeightFormat::affine(bits, 64, DType::kBF16);
+    std::vector<MlpGroup> all;
+    double expert_bytes = 0;
+    for (int64_t e = 0; e < kExperts; ++e) {
+        all.push_back({random_weight(*cpu, format, kInner, kHidden),
+                       random_weight(*cpu, format, kInner, kHidden),
+                       random_weight(*cpu, format, kHidden, kInner),
+                       {},
+                       {}});
+        expert_bytes = static_cast<double>(2 * weight_bytes(all[0].gate) + weight_bytes(all[0].down));
+    }
+    const Tensor x = random_tensor(*cpu, tokens, kHidden), out = random_tensor(*cpu, tokens * kTopK, kHidden);
+    std::mt19937 random(1);
+    size_t next = 0;
+    for (auto _ : state) {
+        state.PauseTiming();
+        std::vector<MlpGroup> groups(all.size());
+        for (int64_t t = 0; t < tokens; ++t) {
+            for (int64_t j = 0; j < kTopK; ++j) {
+                // A token's experts differ; over many tokens every expert is as likely.
+                next = (next + (tokens == 1 ? 1 : 1 + random() % 31)) % groups.size();
+                groups[next].rows.push_back(static_cast<int32_t>(t));
+                groups[next].out_rows.push_back(static_cast<int32_t>(t * kTopK + j));
+            }
+        }
+        GatedMlp op{.x = x, .groups = {}, .out = out};
+        for (size_t e = 0; e < groups.size(); ++e) {
+            if (groups[e].rows.empty()) continue;
+            op.groups.push_back({all[e].gate, all[e].up, all[e].down, groups[e].rows, groups[e].out_rows});
+        }
+        state.ResumeTiming();
+        cpu->run(op);
+    }
+    cpu->wait();
+    if (tokens == 1) {
+        report_reads(state, kTopK * expert_bytes);
+    } else {
+        report_ops(state, 2.0 * static_cast<double>(tokens * kTopK * 3 * kHidden * kInner),
+                   int8_ops_per_second());
+    }
+}
+
+void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t cached, int64_t heads,
+               int64_t kv_heads, int64_t head_dim) {
+    const auto cpu = backend();
+    KvPages cache{.format = format, .page_tokens = 256, .pages = {}};
+    const GroupedKvLayout layout(format, cache.page_tokens, kv_heads, head_dim);
+    for (int64_t t = 0; t < cached; t += cache.page_tokens)
+        cache.pages.push_back(cpu->allocate(layout.page_bytes()));
+    const SequenceRows all{0, cached, 0}, rows{0, tokens, cached - tokens};
+    cpu->run(AppendKeyValue{.keys = random_tensor(*cpu, cached, kv_heads * head_dim),
+                            .values = random_tensor(*cpu, cached, kv_heads * head_dim),
+                            .kv_heads = kv_heads,
+                            .segments = {{all, cache}}});
+    const Tensor query = random_tensor(*cpu, tokens, heads * head_dim),
+                 out = random_tensor(*cpu, tokens, heads * head_dim);
+    for (auto _ : state) {
+        cpu->run(Attention{query, heads, kv_heads, 0.06f, {{rows, cache}}, out});
+    }
+    cpu->wait();
+    if (tokens == 1) {
+        report_reads(state,
+                     static_cast<double>(2 * cached * kv_heads) * static_cast<double>(layout.row_bytes));
+    } else {
+        const double pairs = static_cast<double>(tokens * (cached - tokens)) +
+                             static_cast<double>(tokens) * static_cast<double>(tokens + 1) / 2;
+        report_ops(state, 4.0 * static_cast<double>(head_dim * heads) * pairs, float_ops_per_second());
+    }
+}
+
+// A gated DeltaNet layer of Qwen3.6-35B-A3B.
+void delta_rule(benchmark::State& state, int64_t tokens) {
+    const auto cpu = backend();
+    const int64_t key_heads = 16, value_heads = 32, dim = 128;
+    const Tensor qkv = random_tensor(*cpu, tokens, 2 * key_heads * dim + value_heads * dim);
+    const Tensor b = random_tensor(*cpu, tokens, value_heads), a = random_tensor(*cpu, tokens, value_heads);
+    const Tensor a_log = random_tensor(*cpu, 1, value_heads), dt_bias = random_tensor(*cpu, 1, value_heads);
+    const Tensor memory = random_tensor(*cpu, value_heads * dim, dim),
+                 out = random_tensor(*cpu, tokens, value_heads * dim);
+    for (auto _ : state) {
+        cpu->run(GatedDeltaRule{
+            qkv, b, a, a_log, dt_bias, key_heads, value_heads, dim, dim, {{{0, tokens, 0}, memory}}, out});
+    }
+    cpu->wait();
+    report_ops(state, 7.0 * static_cast<double>(tokens * value_heads * dim * dim), float_ops_per_second());
+}
+
+void convolution(benchmark::State& state, int64_t tokens) {
+    const auto cpu = backend();
+    const int64_t channels = 8192, kernel = 4;
+    const Tensor x = random_tensor(*cpu, tokens, channels), out = random_tensor(*cpu, tokens, channels);
+    const Tensor weight = random_tensor(*cpu, channels, kernel),
+                 memory = random_tensor(*cpu, kernel - 1, channels);
+    for (auto _ : state) {
+        cpu->run(CausalConvolution{x, weight, {{{0, tokens, 0}, memory}}, out});
+    }
+    cpu->wait();
+    report_ops(state, 2.0 * static_cast<double>(tokens * channels * kernel), float_ops_per_second());
+}
+
+void rms_norm(benchmark::State& state, int64_t tokens) {
+    const auto cpu = backend();
+    const Tensor x = random_tensor(*cpu, tokens, 2048), weight = random_tensor(*cpu, 1, 2048);
+    for (auto _ : state) cpu->run(RmsNorm{x, weight, 1e-6f, x});
+    cpu->wait();
+    report_ops(state, 4.0 * static_cast<double>(tokens * 2048), float_ops_per_second());
+}
+
+void route(benchmark::State& state, int64_t tokens) {
+    const auto cpu = backend();
+    const Tensor logits = random_tensor(*cpu, tokens, 256), weights = random_tensor(*cpu, tokens, 8);
+    const Tensor ids =
+        make_tensor(cpu->allocate(static_cast<uint64_t>(tokens) * 8 * 4), DType::kI32, tokens, 8);
+    for (auto _ : state) cpu->run(RouteSoftmax{logits, true, ids, weights});
+    cpu->wait();
+}
+
+void fork_join(benchmark::State& state) {
+    ThreadPool pool(0);
+    for (auto _ : state) {
+        pool.parallel_for(pool.threads(), 1, [](size_t, size_t) {});
+    }
+}
+
+void register_all() {
+    using benchmark::RegisterBenchmark;
+    const auto add = [](const std::string& name, auto&&... rest) {
+        RegisterBenchmark(name.c_str(), rest...)->UseRealTime()->Unit(benchmark::kMicrosecond);
+    };
+    const auto affine = [](int bits, int group = 64) {
+        return WeightFormat::affine(bits, group, DType::kBF16);
+    };
+    for (const int bits : {4, 8}) add(fmt::format("experts/{}-bit/1 token", bits), experts, bits, 1);
+    for (const int64_t tokens : {16, 64, 512, 2048})
+        add(fmt::format("experts/4-bit/{} tokens", tokens), experts, 4, tokens);
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        add(fmt::format("linear/{}/1 token", affine(bits).describe()), linear_decode, affine(bits), 2048,
+            2048);
+    }
+    for (const int group : {32, 128}) {
+        add(fmt::format("linear/{}/1 token", affine(4, group).describe()), linear_decode, affine(4, group),
+            2048, 2048);
+    }
+    for (const WeightFormat& format : {WeightFormat::floating(DType::kBF16),
+                                       WeightFormat::floating(DType::kF32), WeightFormat::fp8_block(128, 128),
+                                       WeightFormat::mxfp4(), WeightFormat::mxfp8(), WeightFormat::nvfp4()}) {
+        add(fmt::format("linear/{}/1 token", format.describe()), linear_decode, format, 2048, 2048);
+        add(fmt::format("linear/{}/512 tokens", format.describe()), linear_prefill, format, 2048, 2048, 512);
+    }
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        add(fmt::format("linear/{}/512 tokens", affine(bits).describe()), linear_prefill, affine(bits), 2048,
+            2048, 512);
+    }
+    for (const int64_t tokens : {2, 3, 4, 6, 8, 12, 16, 32}) {
+        add(fmt::format("linear/{}/{} tokens", affine(4).describe(), tokens), linear_prefill, affine(4), 2048,
+            2048, tokens);
+    }
+    for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
+        add(fmt::format("attention/{}/1 of 8192", kv_format_name(format)), attention, format, 1, 8192, 16, 2,
+            256);
+    }
+    add("attention/bf16/1536 of 1536", attention, KvFormat::kBF16, 1536, 1536, 16, 2, 256);
+    add("attention/bf16/1024 of 8192", attention, KvFormat::kBF16, 1024, 8192, 16, 2, 256);
+    add("attention/bf16/512 of 512, 32 heads of 128", attention, KvFormat::kBF16, 512, 512, 32, 4, 128);
+    for (const int64_t tokens : {1, 512}) {
+        add(fmt::format("delta rule/{} tokens", tokens), delta_rule, tokens);
+        add(fmt::format("convolution/{} tokens", tokens), convolution, tokens);
+        add(fmt::format("rms norm/{} tokens", tokens), rms_norm, tokens);
+        add(fmt::format("route/{} tokens", tokens), route, tokens);
+    }
+    add("fork and join", fork_join);
+}
+
+}  // namespace
+}  // namespace sluice::bench
+
+int main(int argc, char** argv) {
+    using namespace sluice;
+    benchmark::Initialize(&argc, argv);
+    const size_t threads = available_cores();
+    fmt::print("{}\n", make_cpu_backend({})->name());
+    fmt::print(
+        "bounds: {:.1f} GB/s reads with 1 thread, {:.1f} with {}; per thread {:.0f} int8 GOP/s, {:.0f} F32 "
+        "GOP/s\n",
+        bench::read_bytes_per_second(1) / 1e9, bench::read_bytes_per_second(threads) / 1e9, threads,
+        bench::int8_ops_per_second() / 1e9, bench::float_ops_per_second() / 1e9);
+    bench::register_all();
+    benchmark::RunSpecifiedBenchmarks();
+}

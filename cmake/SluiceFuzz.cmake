@@ -1,0 +1,25 @@
+# A libFuzzer program over the rooms it names; needs clang.
+#
+#   sluice_fuzzer(NAME SOURCES a_fuzz.cpp ... ROOMS room ...)
+
+function(sluice_fuzzer name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS" ${ARGN})
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "SLUICE_BUILD_FUZZERS needs clang: use `cmake --preset fuzz`")
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  set(closure "")
+  foreach(room IN LISTS ARG_ROOMS)
+    get_property(below TARGET sluice_${room} PROPERTY SLUICE_ROOM_CLOSURE)
+    list(APPEND closure ${below})
+  endforeach()
+  list(REMOVE_DUPLICATES closure)
+  foreach(room IN LISTS closure)
+    target_link_libraries(${name} PRIVATE sluice_${room})
+    # The fuzzer steers by the coverage of what it calls, so the rooms are instrumented too.
+    target_compile_options(sluice_${room} PRIVATE -fsanitize=fuzzer-no-link)
+  endforeach()
+  target_link_libraries(${name} PRIVATE sluice_warnings)
+  target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endfunction()

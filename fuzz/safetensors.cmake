@@ -1,0 +1,1 @@
+sluice_fuzzer(safetensors_fuzz SOURCES safetensors_fuzz.cpp ROOMS checkpoint)

@@ -1,0 +1,1 @@
+sluice_fuzzer(template_fuzz SOURCES template_fuzz.cpp ROOMS text)

@@ -1,0 +1,83 @@
+#pragma once
+
+// What a checkpoint is, packing it, and making synthetic ones. No model is run.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "sluice/error.h"
+
+namespace sluice {
+
+struct SkippedReport {
+    std::string reason;
+    uint64_t tensors = 0;
+    uint64_t bytes = 0;
+    std::string example;
+};
+
+struct ModelReport {
+    std::string architecture;           // model_type
+    std::string layout;                 // "Hugging Face", "MLX", "packed"
+    std::string expert_quantization, trunk_quantization;
+    int64_t layers = 0, full_attention_layers = 0, linear_attention_layers = 0, latent_attention_layers = 0;
+    int64_t moe_layers = 0, dense_layers = 0;
+    int64_t hidden_size = 0, vocabulary = 0, max_positions = 0;
+    int64_t heads = 0, kv_heads = 0, head_dim = 0;
+    int64_t experts = 0, experts_per_token = 0, expert_intermediate = 0, shared_intermediate = 0;
+    uint64_t trunk_bytes = 0, expert_bytes = 0, bytes_per_expert = 0;
+    uint64_t expert_bytes_per_token = 0;        // read per token when nothing is cached
+    uint64_t trunk_bytes_per_token = 0;         // read from memory per token: the trunk without embedding rows not looked up
+    uint64_t weights_per_token = 0;             // matrix elements a token is multiplied with, trunk and experts
+    uint64_t kv_bytes_per_token = 0;            // in BF16
+    uint64_t state_bytes_per_sequence = 0;      // recurrent state
+    uint64_t files = 0, file_bytes = 0;
+    bool has_tokenizer = false, has_chat_template = false;
+    std::string fingerprint;
+    std::vector<SkippedReport> skipped;
+};
+
+// Throws Error as opening the checkpoint does.
+ModelReport inspect(const std::filesystem::path& model);
+
+// Called with bytes done and total; false cancels.
+using BytesCallback = std::function<bool(uint64_t done, uint64_t total)>;
+
+struct PackOptions {
+    std::string quantize = "none";      // "none", "affine4", "affine8": of BF16, F16, F32 and FP8 matrices
+    int64_t group_size = 64;
+};
+
+struct PackReport {
+    uint64_t files = 0, bytes = 0, records = 0, records_reused = 0;
+    std::string quantization;
+};
+
+// Writes `source` in the packed layout to `target` (made if missing). Interrupted, it goes on where it stopped when called
+// again with the same source and options; another source or option in the way is refused. Throws Error.
+PackReport pack(const std::filesystem::path& source, const std::filesystem::path& target, const PackOptions& options,
+                const BytesCallback& progress = {});
+// Reads every record of a packed checkpoint and holds it against its checksum. Throws kInvalidFile naming layer and expert.
+PackReport verify_packed(const std::filesystem::path& model, const BytesCallback& progress = {});
+
+struct SynthOptions {
+    std::string preset;                 // one of synth_presets()
+    int64_t layers = 0;                 // 0: all of the preset
+    uint64_t seed = 1;
+    std::string quantize = "affine4";   // of the experts and the trunk: "affine4", "affine8", "bf16", "fp8" where the preset allows
+};
+
+struct SynthPreset {
+    std::string name, description;
+    int64_t layers = 0;
+    uint64_t bytes_per_layer = 0;
+};
+
+std::vector<SynthPreset> synth_presets();
+// A random checkpoint of a real shape, for timing; routing has realistic locality. Throws Error; nothing half-written.
+void synthesize(const std::filesystem::path& target, const SynthOptions& options, const BytesCallback& progress = {});
+
+}  // namespace sluice

@@ -1,0 +1,173 @@
+#pragma once
+
+// The engine: a model opened from its published files, sessions on it, and generation. See docs/architecture.md.
+
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sluice/chat_template.h"
+#include "sluice/error.h"
+#include "sluice/options.h"
+#include "sluice/tokenizer.h"
+
+namespace sluice {
+
+class Engine;
+
+// One timeline of tokens with its KV cache and recurrent state. Belongs to the engine that made it and must not outlive
+// it. One thread at a time; different sessions may be used from different threads (the engine serializes evaluation).
+class Session {
+  public:
+    ~Session();
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    const std::vector<TokenId>& tokens() const;     // evaluated so far
+    int64_t position() const;                       // = tokens().size()
+
+    // Goes back to `position` <= position(), else kUsage. Exact: attention layers forget what came after; recurrent layers
+    // go back to the nearest checkpoint before it, or the start, and the next evaluation evaluates the tokens in between.
+    void truncate(int64_t position);
+    // Remembers this position; sharing cache pages, copying recurrent state. Returns a handle for restore().
+    int64_t checkpoint();
+    // Goes back to a checkpoint of this session, bit-identical to never having gone on. Throws kUsage if unknown.
+    void restore(int64_t checkpoint);
+    void drop_checkpoint(int64_t checkpoint);
+
+    uint64_t state_bytes() const;                   // memory held by caches and states
+    // One safetensors file: token ids, fingerprint, versions, checksum, state. Throws kIo.
+    void save(const std::filesystem::path& path) const;
+    // Replaces this session's state; everything is checked before anything changes. Throws kInvalidFile with the reason
+    // (another model, another KV format, cut off, corrupted).
+    void load(const std::filesystem::path& path);
+
+    struct Impl;
+
+  private:
+    friend class Engine;
+    explicit Session(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+enum class LogitsWanted { kNone, kLast, kAll };
+
+// New tokens of one session in a batch.
+struct SequenceInput {
+    Session* session = nullptr;
+    std::span<const TokenId> tokens;
+    LogitsWanted logits = LogitsWanted::kLast;
+    bool hidden = false;                            // also the residual stream after every layer
+};
+
+struct SequenceOutput {
+    std::vector<float> logits;                      // [1 or tokens, vocabulary]
+    std::vector<std::vector<float>> hidden;         // [layers + 1] of [tokens, hidden]: 0 the embeddings, the last normed
+    std::exception_ptr error;                       // this sequence failed (a read, a full context); the others did not
+};
+
+// Totals since open, and where they came from. For footers, `--json` and the C API.
+struct EngineStatistics {
+    uint64_t expert_hits = 0;
+    uint64_t expert_misses = 0;
+    uint64_t prefetch_reads = 0;
+    uint64_t expert_bytes_read = 0;
+    double stall_seconds = 0;
+    uint64_t peak_resident_bytes = 0;
+    uint64_t tokens_evaluated = 0;
+};
+
+// What a run is made of; fixed once the engine is open.
+struct EngineInfo {
+    std::string model_name;             // folder name
+    std::string architecture;           // model_type as published
+    std::string device;                 // "cpu (AVX-512 VNNI)"
+    size_t threads = 0;
+    std::string reader;                 // "pread x8"
+    bool direct_io = false;
+    std::string quantization;           // of the experts
+    std::string kv_format;
+    bool lossless = true;               // false only with an opt-in lossy option
+    bool exact = false;
+    int64_t layers = 0, experts = 0, experts_per_token = 0, hidden_size = 0, vocabulary = 0;
+    int64_t context = 0, chunk = 0;
+    uint64_t trunk_bytes = 0, expert_bytes = 0;     // of the model
+    uint64_t cache_bytes = 0;                       // expert slots
+    uint64_t ram_bytes = 0;                         // the ceiling in force
+    uint64_t kv_bytes_per_token = 0;
+    std::string fingerprint;
+};
+
+// Defaults that the checkpoint's generation_config.json and tokenizer give.
+struct GenerationDefaults {
+    SamplingOptions sampling;
+    std::vector<TokenId> eos_ids;
+};
+
+enum class FinishReason { kStop, kLength, kContext, kCancelled };
+
+struct GenerationResult {
+    std::vector<TokenId> prompt_ids, token_ids;     // token_ids without the end token
+    std::string text;                               // empty where there is no tokenizer
+    FinishReason finish = FinishReason::kStop;
+    double time_to_first_token_s = 0;
+    double prefill_s = 0, decode_s = 0;
+    uint64_t prefilled_tokens = 0;                  // evaluated, i.e. without what a cache supplied
+    EngineStatistics spent;                         // the difference over this call
+};
+
+// Called after each token with its id and the text that became certain (may be empty); false stops.
+using TokenCallback = std::function<bool(TokenId id, const std::string& text)>;
+// Called during prefill with tokens done and total; false cancels (kCancelled).
+using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
+
+class Engine {
+  public:
+    // `model`: a checkpoint folder. Throws Error; nothing is left behind.
+    static std::unique_ptr<Engine> open(const std::filesystem::path& model, const EngineOptions& options);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    const EngineInfo& info() const;
+    EngineStatistics statistics() const;
+    const GenerationDefaults& defaults() const;
+    const Tokenizer* tokenizer() const;             // null where the checkpoint has none
+    const ChatTemplate* chat_template() const;      // null where the checkpoint has none
+
+    std::unique_ptr<Session> new_session();
+
+    // The one forward pass: any number of sequences, any number of new tokens each; appends them to their sessions.
+    // A failed sequence has its error in its output and its session where it was before (or at a position it can restore).
+    // Throws kUsage for ids outside the vocabulary or no tokens, before anything is evaluated. Thread-safe.
+    std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress = {});
+    // One sequence; throws its error.
+    SequenceOutput evaluate(Session& session, std::span<const TokenId> tokens, LogitsWanted logits = LogitsWanted::kLast,
+                            const ProgressCallback& progress = {});
+
+    // Continues `session` with `prompt` (must not be empty) and generates. Throws Error.
+    GenerationResult generate(Session& session, std::span<const TokenId> prompt, const GenerationOptions& options,
+                              const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
+
+    // The same for a prompt's text (a rendered conversation): a prompt that begins with what the session holds goes on
+    // from there, one that begins with an entry of EngineOptions::prefix_cache from that entry; anything else starts over.
+    // The state after the prompt is kept in the cache. Needs a tokenizer.
+    GenerationResult generate_text(Session& session, const std::string& prompt, const GenerationOptions& options,
+                                   const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
+
+    // Saves the routing so far where EngineOptions::trace says; nothing without it.
+    void save_trace() const;
+
+    struct Impl;
+
+  private:
+    explicit Engine(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice

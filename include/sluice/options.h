@@ -1,0 +1,48 @@
+#pragma once
+
+// Every option of opening and running a model, in one struct each: the command line, the C API and the docs follow it.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sluice {
+
+struct EngineOptions {
+    std::string device = "cpu";         // "cpu", "reference" (the scalar oracle), "cuda" or "cuda:N"
+    size_t threads = 0;                 // compute threads; 0: all cores this process may use
+    std::string instruction_set;        // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "neon"
+    bool exact = false;                 // float32 activations, KV and arithmetic on the weights as stored
+    int64_t context = 0;                // tokens a session can hold; 0: the model's own maximum, at most 8192
+    int64_t chunk = 0;                  // tokens of a prompt evaluated at once; 0: chosen from the memory
+    std::string kv_format;              // "" bf16, or f32 with `exact`; "f32", "bf16", "int8"
+    uint64_t ram_bytes = 0;             // ceiling for all the process holds; 0: from the memory that is free
+    uint64_t vram_bytes = 0;            // the same for the device's memory
+    std::string io = "auto";            // "auto", "pread", "uring", "mmap"
+    std::string direct_io = "auto";     // "auto", "on", "off"
+    std::filesystem::path trace;        // where to save the routing; empty: nowhere
+    std::filesystem::path prefix_cache; // folder of evaluated prompts, kept between runs; empty: none
+    uint64_t prefix_cache_bytes = 4ull << 30;   // limit of that folder; least recently used first out
+};
+
+// How the next token is drawn from the logits. Negative or zero where said: off.
+struct SamplingOptions {
+    double temperature = 1.0;           // 0: greedy
+    int64_t top_k = 0;                  // 0: off
+    double top_p = 1.0;
+    double min_p = 0.0;
+    double repetition_penalty = 1.0;    // 1: off; over all tokens of the sequence
+    uint64_t seed = 0;                  // the same seed gives the same text on the same build
+};
+
+struct GenerationOptions {
+    SamplingOptions sampling;
+    int64_t max_tokens = 256;
+    bool ignore_eos = false;
+    std::vector<std::string> stop;      // text at which to stop; it is not part of the result
+};
+
+}  // namespace sluice

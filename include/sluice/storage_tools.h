@@ -1,0 +1,39 @@
+#pragma once
+
+// Measuring a drive, and replaying routing traces.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "sluice/error.h"
+
+namespace sluice {
+
+struct DiskMeasurement {
+    std::string reader;                 // "pread", "uring", "mmap"
+    bool direct_io = false;
+    int64_t depth = 0;
+    uint64_t read_bytes = 0;            // of one read
+    double bytes_per_second = 0;
+    double latency_p50_us = 0, latency_p99_us = 0;
+    std::string refused;                // why this combination did not run; empty when it did
+};
+
+// Expert-sized random reads of `path` (a file, a checkpoint folder, or any folder: then a temporary file of random data is
+// written there and removed), over readers and depths. `seconds` per row. Throws Error.
+std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes, double seconds);
+
+struct CacheSimulation {
+    std::string policy;                 // "lru", "frequency-lru", "s3-fifo", "belady"
+    double fraction = 0;                // of all experts
+    uint64_t slots = 0;
+    uint64_t requests = 0, hits = 0;
+    double hit_rate = 0;
+};
+
+// Replays a trace under every policy at the given fractions of the experts. Throws Error.
+std::vector<CacheSimulation> simulate_cache(const std::filesystem::path& trace, const std::vector<double>& fractions);
+
+}  // namespace sluice

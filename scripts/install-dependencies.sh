@@ -1,0 +1,37 @@
+#!/bin/sh
+# Installs the Debian packages that Sluice is built with, if any is missing. --with-clang: also those of the fuzz targets.
+set -eu
+# shellcheck disable=SC2086  # the lists of packages are meant to fall apart into words
+
+packages="cmake ninja-build g++ pkg-config ccache python3 libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev
+libpcre2-dev libutf8proc-dev libxxhash-dev liburing-dev libgtest-dev libgmock-dev libbenchmark-dev"
+for argument in "$@"; do
+    case "$argument" in
+        --with-clang) packages="$packages clang libclang-rt-dev" ;;
+        *) echo "install-dependencies.sh: unknown argument $argument; --with-clang is the only one" >&2; exit 2 ;;
+    esac
+done
+
+if ! command -v dpkg-query >/dev/null 2>&1; then
+    echo "install-dependencies.sh: this is no Debian; install what these packages hold by hand:" $packages >&2
+    exit 0
+fi
+
+installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $packages 2>/dev/null | sed -n 's/ installed$//p')
+missing=
+for package in $packages; do
+    printf '%s\n' "$installed" | grep -qx "$package" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "install-dependencies.sh: neither root nor sudo; as root, run: apt-get install$missing" >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+echo "Installing$missing" >&2
+$as_root apt-get update -qq >&2
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2

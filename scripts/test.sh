@@ -1,0 +1,159 @@
+#!/bin/sh
+# Installs what is missing, builds, and runs every test: release, AddressSanitizer with UBSan, ThreadSanitizer, short fuzz
+# runs, the layers, and the reference data of ../shared where it is. Ends in a line `N passed, M failed`.
+# FUZZ_SECONDS (default 20) is the length of each fuzz run; STAGES limits which stages run.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+stages=${STAGES:-"layers release shared asan tsan fuzz"}
+fuzz_seconds=${FUZZ_SECONDS:-20}
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+logs=build/test-logs
+passed=0
+failed=0
+failures=
+
+mkdir -p "$logs"
+sh scripts/install-dependencies.sh --with-clang || exit 1
+
+count() { # PASSED FAILED NAME
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    if [ "$2" -gt 0 ]; then failures="$failures $3"; fi
+    echo "== $3: $1 passed, $2 failed"
+}
+
+# Configures a preset and builds targets (all without any); a failure counts as one and shows the end of the log.
+build() { # PRESET [TARGET...]
+    preset=$1
+    shift
+    targets=
+    for target in "$@"; do targets="$targets --target $target"; done
+    echo "== building $preset"
+    # shellcheck disable=SC2086
+    if cmake --preset "$preset" >"$logs/$preset-configure.log" 2>&1 &&
+        cmake --build "build/$preset" -j "$jobs" $targets >"$logs/$preset-build.log" 2>&1; then
+        return 0
+    fi
+    tail -n 40 "$logs/$preset-configure.log" "$logs/$preset-build.log" 2>/dev/null
+    count 0 1 "$preset-build"
+    return 1
+}
+
+# Runs ctest and counts the cases inside the programs: GoogleTest's and unittest's, and programs that died.
+run_ctest() { # PRESET [ctest arguments]
+    preset=$1
+    shift
+    log=$logs/$preset-ctest.log
+    ctest --test-dir "build/$preset" -V -j 1 --timeout 900 "$@" >"$log" 2>&1
+    status=$?
+    good=$(grep -cE '^[0-9]+: (\[       OK \]|.* \.\.\. ok$)' "$log")
+    bad=$(grep -cE '^[0-9]+: (\[  FAILED  \] .*\([0-9]+ ms\)$|.* \.\.\. (FAIL|ERROR)$)' "$log")
+    if [ "$status" -ne 0 ]; then
+        if [ "$bad" -eq 0 ]; then bad=1; fi
+        grep -E '^[0-9]+: (\[  FAILED  \]|.* \.\.\. (FAIL|ERROR)$|.*(ERROR: |runtime error|WARNING: ThreadSanitizer))' "$log" |
+            sort -u | head -n 40
+        sed -n '/tests passed/,$p' "$log"
+    fi
+    count "$good" "$bad" "$preset"
+}
+
+run_check() { # NAME check.py arguments
+    name=$1
+    shift
+    python3 ../shared/checks/check.py "$@" >"$logs/check-$name.log" 2>&1
+    status=$?
+    grep '^FAIL' "$logs/check-$name.log"
+    last=$(tail -n 1 "$logs/check-$name.log")
+    good=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1/p')
+    bad=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\2/p')
+    if [ -z "$good" ]; then
+        tail -n 5 "$logs/check-$name.log"
+        good=0
+        bad=1
+    elif [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1
+    fi
+    count "$good" "$bad" "check-$name"
+}
+
+run_shared() {
+    program=build/release/bin/sluice
+    if [ ! -f ../shared/checks/check.py ] || [ ! -x "$program" ]; then
+        echo "== shared: no reference data beside this tree; skipped"
+        return
+    fi
+    goldens=../shared/goldens
+    # The smallest ceiling that runs is in the refusal of one that is far too low; 1M more holds a few experts.
+    floor=$("$program" logits "$goldens/qwen3_5-moe-bf16" --tokens "$logs/ids.json" --output "$logs/o.safetensors" \
+        --exact --ram 1M 2>&1 | sed -n 's/.*--ram \([0-9]*\)M would do.*/\1/p')
+    run_check goldens --only qwen --ram "$((${floor:-96} + 4))M" goldens "$program" "$goldens"
+    run_check tokens tokens "$program" ../shared/text/tokenizers/*
+    run_check templates templates "$program" ../shared/text
+    run_check models models "$program" ../shared/models
+}
+
+# The targets of a preset whose names match, on one line; configures it first.
+targets_of() { # PRESET PATTERN
+    cmake --preset "$1" >"$logs/$1-configure.log" 2>&1
+    ninja -C "build/$1" -t targets all 2>/dev/null | sed -n 's/^\([a-z_]*\): phony$/\1/p' | grep -E "$2" | tr '\n' ' '
+}
+
+# The tests of what is shared between threads: the pool, the expert store and its readers.
+run_tsan() {
+    threaded='^(base|thread_pool|expert_store|reader)_test$'
+    targets=$(targets_of tsan "$threaded")
+    if [ -z "$targets" ]; then
+        count 0 1 tsan-targets
+        return
+    fi
+    # shellcheck disable=SC2086
+    build tsan $targets && run_ctest tsan -R "$threaded"
+}
+
+run_fuzz() {
+    names=$(targets_of fuzz '^[a-z]*_fuzz$')
+    if [ -z "$names" ]; then
+        count 0 1 fuzz-targets
+        return
+    fi
+    # shellcheck disable=SC2086
+    build fuzz $names || return
+    for name in $names; do
+        target=build/fuzz/fuzz/$name
+        # Each starts from the seeds in the tree; what it finds stays in the build folder.
+        corpus=build/fuzz/corpus/$name
+        mkdir -p "$corpus"
+        seeds=
+        if [ -d "fuzz/seeds/$name" ]; then seeds=fuzz/seeds/$name; fi
+        # shellcheck disable=SC2086
+        if "$target" -max_total_time="$fuzz_seconds" -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$corpus-" \
+            "$corpus" $seeds >"$logs/$name.log" 2>&1; then
+            count 1 0 "$name"
+        else
+            tail -n 25 "$logs/$name.log"
+            count 0 1 "$name"
+        fi
+    done
+}
+
+echo '[1, 2, 3, 4, 5, 6, 7, 8]' >"$logs/ids.json"
+for stage in $stages; do
+    began=$(date +%s)
+    case "$stage" in
+        layers)
+            if sh scripts/check_layers.sh; then count 1 0 layers; else count 0 1 layers; fi
+            ;;
+        release) build release && run_ctest release ;;
+        shared) run_shared ;;
+        asan) build asan && run_ctest asan ;;
+        tsan) run_tsan ;;
+        fuzz) run_fuzz ;;
+        *) echo "test.sh: no stage $stage" >&2; exit 2 ;;
+    esac
+    echo "== $stage took $(($(date +%s) - began)) s"
+done
+
+[ -z "$failures" ] || echo "failed in:$failures (logs in $logs)"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "backend/ops.h"
+#include "base/completion.h"
+#include "experts/slot_memory.h"
+
+namespace sluice {
+
+// The memory of expert slots, seen by operations.
+class BackendSlots : public SlotMemory {
+  public:
+    virtual BufferPtr buffer(size_t slot) const = 0;    // one record; valid as long as this object
+};
+
+// Runs operations, in the order given, perhaps later. Transfers and wait() are the only ways in and out: no host pointer
+// into a backend's memory exists outside it. Buffers named by an operation are kept alive until it ran. One thread hands
+// over operations; landed() of slots may come from any thread. An operation that cannot run throws at the next wait().
+class Backend {
+  public:
+    virtual ~Backend() = default;
+    virtual std::string name() const = 0;               // "cpu (AVX-512 VNNI)"
+    virtual size_t threads() const { return 1; }        // that compute
+
+    // Zeroed memory. Throws kOutOfMemory.
+    virtual BufferPtr allocate(uint64_t bytes) = 0;
+    // Constant bytes of the host that live as long as `owner`: used in place where the backend can, else copied.
+    virtual BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) = 0;
+    virtual std::unique_ptr<BackendSlots> make_slots(size_t slots, size_t slot_bytes) = 0;
+
+    // Queued transfers. `source` is read before return; `target` is filled when wait() returns.
+    virtual void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) = 0;
+    virtual void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) = 0;
+    virtual void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
+                      uint64_t bytes) = 0;
+
+    virtual void wait() = 0;                            // until everything handed over is done
+    virtual std::shared_ptr<Completion> mark() = 0;     // done when everything handed over so far is; null: it is already
+
+    // Checks shapes (throws kUsage naming operation and field), then hands over.
+    template <typename Op>
+    void run(const Op& op) {
+        check(op);
+        execute(op);
+    }
+
+  protected:
+    virtual void execute(const Embed& op) = 0;
+    virtual void execute(const RmsNorm& op) = 0;
+    virtual void execute(const Linear& op) = 0;
+    virtual void execute(const Rotary& op) = 0;
+    virtual void execute(const SplitQueryGate& op) = 0;
+    virtual void execute(const AppendKeyValue& op) = 0;
+    virtual void execute(const Attention& op) = 0;
+    virtual void execute(const SigmoidGate& op) = 0;
+    virtual void execute(const SplitLinearProjections& op) = 0;
+    virtual void execute(const CausalConvolution& op) = 0;
+    virtual void execute(const GatedDeltaRule& op) = 0;
+    virtual void execute(const GatedRmsNorm& op) = 0;
+    virtual void execute(const RouteSoftmax& op) = 0;
+    virtual void execute(const RouteGrouped& op) = 0;
+    virtual void execute(const GatedMlp& op) = 0;
+    virtual void execute(const CombineExperts& op) = 0;
+    virtual void execute(const AddGated& op) = 0;
+    virtual void execute(const GatherRows& op) = 0;
+    virtual void execute(const AppendLatent& op) = 0;
+    virtual void execute(const FoldQuery& op) = 0;
+    virtual void execute(const LatentAttention& op) = 0;
+    virtual void execute(const ProjectValue& op) = 0;
+    virtual void execute(const ExpandedLatentAttention& op) = 0;
+
+  private:
+    static void check(const Embed& op);
+    static void check(const RmsNorm& op);
+    static void check(const Linear& op);
+    static void check(const Rotary& op);
+    static void check(const SplitQueryGate& op);
+    static void check(const AppendKeyValue& op);
+    static void check(const Attention& op);
+    static void check(const SigmoidGate& op);
+    static void check(const SplitLinearProjections& op);
+    static void check(const CausalConvolution& op);
+    static void check(const GatedDeltaRule& op);
+    static void check(const GatedRmsNorm& op);
+    static void check(const RouteSoftmax& op);
+    static void check(const RouteGrouped& op);
+    static void check(const GatedMlp& op);
+    static void check(const CombineExperts& op);
+    static void check(const AddGated& op);
+    static void check(const GatherRows& op);
+    static void check(const AppendLatent& op);
+    static void check(const FoldQuery& op);
+    static void check(const LatentAttention& op);
+    static void check(const ProjectValue& op);
+    static void check(const ExpandedLatentAttention& op);
+};
+
+// The scalar float32 oracle: one thread, plain loops, nothing quantized on the way.
+std::unique_ptr<Backend> make_reference_backend();
+
+enum class InstructionSet { kAuto, kScalar, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kNeon };
+
+struct CpuBackendOptions {
+    size_t threads = 0;             // 0: all available cores
+    bool exact = false;             // F32 activations; otherwise int8 per group where weights are quantized
+    InstructionSet instruction_set = InstructionSet::kAuto;     // kAuto: the best this processor has
+};
+
+// Vector kernels and threads. A row's numbers do not depend on the other rows of the batch or on the number of threads.
+// Throws kUnsupported for an instruction set that this processor lacks.
+std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options);
+
+}  // namespace sluice

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "backend/ops.h"
+#include "base/error.h"
+
+namespace sluice {
+
+// Checks the fields of one operation. Every failure is kUsage and names operation and field.
+class OperationCheck {
+  public:
+    static constexpr int64_t kAny = -1;  // a size that is not fixed by the other fields
+
+    explicit OperationCheck(std::string_view operation) : operation_(operation) {}
+
+    template <typename... Args>
+    [[noreturn]] void refuse(std::string_view field, fmt::format_string<Args...> format,
+                             Args&&... args) const {
+        fail(ErrorCode::kUsage, "{}: {} {}", operation_, field,
+             fmt::format(format, std::forward<Args>(args)...));
+    }
+
+    // [offset, offset + bytes) lies inside the buffer.
+    void range(std::string_view field, const BufferPtr& buffer, uint64_t offset, uint64_t bytes) const;
+    // 1 <= value <= 2^24, so that products of two sizes cannot overflow.
+    void size(std::string_view field, int64_t value) const;
+    // `whole` is a multiple of `part`.
+    void multiple(std::string_view field, int64_t whole, int64_t part) const;
+
+    void tensor(std::string_view field, const Tensor& tensor, int64_t rows, int64_t columns,
+                DType dtype = DType::kF32) const;
+    void weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns) const;
+    // The written tensor shares no element with `other`; with `in_place` it may be exactly `other`.
+    void apart(std::string_view field, const Tensor& tensor, std::string_view other_field,
+               const Tensor& other, bool in_place = false) const;
+    // Row numbers of a tensor with `limit` rows.
+    void rows(std::string_view field, const std::vector<int32_t>& rows, int64_t limit) const;
+
+    // The segments' rows follow each other and are all rows of the batch.
+    void segments(const std::vector<KvSegment>& segments, int64_t batch_rows) const;
+    void segments(const std::vector<StateSegment>& segments, int64_t batch_rows, int64_t state_rows,
+                  int64_t state_columns) const;
+    // Enough pages of enough bytes for all tokens of the segment.
+    void pages(const KvSegment& segment, uint64_t page_bytes) const;
+
+  private:
+    int64_t follows(const SequenceRows& rows, int64_t next_row) const;
+    void weight_format(std::string_view field, const WeightFormat& format) const;
+
+    std::string_view operation_;
+};
+
+}  // namespace sluice

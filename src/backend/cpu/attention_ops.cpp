@@ -1,0 +1,206 @@
+// Attention over the cache: grouped heads, and MLA's latents.
+
+#include <algorithm>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/host_buffer.h"
+#include "backend/kv_layout.h"
+
+namespace sluice {
+
+namespace {
+
+// Query rows that share the decoding of a tile of the cache.
+constexpr int64_t kBlockRows = 64;
+
+struct Pages {
+    std::vector<const std::byte*> data;
+
+    explicit Pages(const KvPages& cache) {
+        for (const BufferPtr& page : cache.pages) data.push_back(page ? host_bytes(page).data() : nullptr);
+    }
+};
+
+// Query heads [first_head, first_head + heads), which share keys, of tokens [first, first + count) of a
+// segment.
+struct Block {
+    size_t segment;
+    int64_t first_head, heads, first, count;
+
+    int64_t rows() const { return count * heads; }
+    int64_t token(int64_t row) const { return first + row / heads; }
+    int64_t head(int64_t row) const { return first_head + row % heads; }
+};
+
+// Every `share` heads share keys, and are parted only where there are fewer blocks than threads.
+std::vector<Block> cut(const std::vector<KvSegment>& segments, int64_t heads, int64_t share, size_t threads) {
+    const int64_t tokens = std::max<int64_t>(1, kBlockRows / share);
+    int64_t whole = 0;
+    for (const KvSegment& segment : segments) {
+        whole += (segment.rows.count + tokens - 1) / tokens * ((heads + share - 1) / share);
+    }
+    const auto team = static_cast<int64_t>(threads);
+    const int64_t parts = whole == 0 || whole >= team ? 1 : (team + whole - 1) / whole;
+    const int64_t part = (share + parts - 1) / parts;
+    std::vector<Block> blocks;
+    for (size_t s = 0; s < segments.size(); ++s) {
+        const int64_t count = segments[s].rows.count;
+        // The longest first, so that the threads end together.
+        for (int64_t end = count; end > 0; end = (end - 1) / tokens * tokens) {
+            const int64_t first = (end - 1) / tokens * tokens;
+            for (int64_t head = 0; head < heads;) {
+                const int64_t group_end = std::min((head / share + 1) * share, heads);
+                const int64_t taken = std::min(part, group_end - head);
+                blocks.push_back({s, head, taken, first, end - first});
+                head += taken;
+            }
+        }
+    }
+    return blocks;
+}
+
+void run_attention(const AttentionKernel& kernel, AttentionRows rows) {
+    const size_t floats = kernel.scratch(rows.keys, rows.parts, rows.values.columns, rows.rows);
+    Scratch& scratch = thread_scratch();
+    scratch.reset(Scratch::padded<float>(floats));
+    rows.scratch = scratch.take<float>(floats);
+    kernel.run(rows);
+}
+
+}  // namespace
+
+void CpuBackend::execute(const AppendKeyValue& op) {
+    attempt([&] {
+        const float *keys = floats(op.keys), *values = floats(op.values);
+        const int64_t head_dim = op.keys.columns / op.kv_heads;
+        for (const KvSegment& segment : op.segments) {
+            const KvPages& cache = segment.cache;
+            const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
+            for_rows(segment.rows.count, 8 * op.keys.columns, [&](int64_t i) {
+                const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
+                const auto page = static_cast<size_t>(token / cache.page_tokens);
+                std::byte* base = writable_host_bytes(cache.pages[page]).data();
+                for (int64_t head = 0; head < op.kv_heads; ++head) {
+                    const int64_t slot = token % cache.page_tokens;
+                    encode_kv_row(cache.format, keys + row * op.keys.row_stride + head * head_dim, head_dim,
+                                  base + layout.key(head, slot));
+                    encode_kv_row(cache.format, values + row * op.values.row_stride + head * head_dim,
+                                  head_dim, base + layout.value(head, slot));
+                }
+            });
+        }
+    });
+}
+
+void CpuBackend::execute(const AppendLatent& op) {
+    attempt([&] {
+        const float *latent = floats(op.latent), *rotary = floats(op.rotary_key);
+        for (const KvSegment& segment : op.segments) {
+            const KvPages& cache = segment.cache;
+            const LatentKvLayout layout(cache.format, cache.page_tokens, op.latent.columns,
+                                        op.rotary_key.columns);
+            for_rows(segment.rows.count, 8 * op.latent.columns, [&](int64_t i) {
+                const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
+                const auto page = static_cast<size_t>(token / cache.page_tokens);
+                std::byte* base = writable_host_bytes(cache.pages[page]).data();
+                const int64_t slot = token % cache.page_tokens;
+                encode_kv_row(cache.format, latent + row * op.latent.row_stride, op.latent.columns,
+                              base + layout.latent(slot));
+                encode_kv_row(cache.format, rotary + row * op.rotary_key.row_stride, op.rotary_key.columns,
+                              base + layout.rotary_key(slot));
+            });
+        }
+    });
+}
+
+void CpuBackend::execute(const Attention& op) {
+    attempt([&] {
+        const float* query = floats(op.query);
+        float* out = writable_floats(op.out);
+        const int64_t head_dim = op.query.columns / op.heads, share = op.heads / op.kv_heads;
+        std::vector<Pages> pages;
+        for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
+        const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
+        const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
+        for_tasks(blocks.size(), [&](size_t task) {
+            const Block& block = blocks[task];
+            const KvSegment& segment = op.segments[block.segment];
+            const KvPages& cache = segment.cache;
+            const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
+            const int64_t kv_head = block.first_head / share;
+            const KvRows keys = {cache.format,     pages[block.segment].data.data(), cache.page_tokens,
+                                 layout.row_bytes, layout.key(kv_head, 0),           head_dim};
+            KvRows values = keys;
+            values.offset = layout.value(kv_head, 0);
+
+            std::vector<const float*> queries;
+            std::vector<float*> targets;
+            std::vector<int64_t> visible;
+            for (int64_t r = 0; r < block.rows(); ++r) {
+                const int64_t row = segment.rows.first_row + block.token(r),
+                              column = block.head(r) * head_dim;
+                queries.push_back(query + row * op.query.row_stride + column);
+                targets.push_back(out + row * op.out.row_stride + column);
+                visible.push_back(segment.rows.position + block.token(r) + 1);
+            }
+            run_attention(attention, {&keys,
+                                      {queries.data(), nullptr},
+                                      1,
+                                      values,
+                                      static_cast<int>(block.rows()),
+                                      visible.data(),
+                                      op.scale,
+                                      targets.data(),
+                                      nullptr});
+        });
+    });
+}
+
+void CpuBackend::execute(const LatentAttention& op) {
+    attempt([&] {
+        const float *folded = floats(op.folded), *query = floats(op.query);
+        float* out = writable_floats(op.out);
+        const int64_t width = op.folded.columns / op.heads, query_width = op.nope + op.rope;
+        std::vector<Pages> pages;
+        for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
+        // All heads share the latents, but only so many rows go together.
+        const int64_t share = std::min<int64_t>(op.heads, 32);
+        const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
+        const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
+        for_tasks(blocks.size(), [&](size_t task) {
+            const Block& block = blocks[task];
+            const KvSegment& segment = op.segments[block.segment];
+            const KvPages& cache = segment.cache;
+            const LatentKvLayout layout(cache.format, cache.page_tokens, width, op.rope);
+            const KvRows latents = {cache.format,      pages[block.segment].data.data(),
+                                    cache.page_tokens, layout.token_bytes,
+                                    layout.latent(0),  width};
+            KvRows keys[2] = {latents, latents};
+            keys[1].offset = layout.rotary_key(0);
+            keys[1].columns = op.rope;
+
+            std::vector<const float*> parts[2];
+            std::vector<float*> targets;
+            std::vector<int64_t> visible;
+            for (int64_t r = 0; r < block.rows(); ++r) {
+                const int64_t row = segment.rows.first_row + block.token(r), head = block.head(r);
+                parts[0].push_back(folded + row * op.folded.row_stride + head * width);
+                parts[1].push_back(query + row * op.query.row_stride + head * query_width + op.nope);
+                targets.push_back(out + row * op.out.row_stride + head * width);
+                visible.push_back(segment.rows.position + block.token(r) + 1);
+            }
+            run_attention(attention, {keys,
+                                      {parts[0].data(), parts[1].data()},
+                                      2,
+                                      latents,
+                                      static_cast<int>(block.rows()),
+                                      visible.data(),
+                                      op.scale,
+                                      targets.data(),
+                                      nullptr});
+        });
+    });
+}
+
+}  // namespace sluice

@@ -1,0 +1,21 @@
+#include "backend/cpu/cpu_backend.h"
+
+#include <fmt/format.h>
+
+#include "backend/cpu/cpu_features.h"
+
+namespace sluice {
+
+CpuBackend::CpuBackend(const CpuBackendOptions& options)
+    : kernels_(select_kernels(options.instruction_set)), exact_(options.exact), pool_(options.threads) {}
+
+std::string CpuBackend::name() const {
+    return fmt::format("cpu ({}{}), {} thread{}", kernels_.name, exact_ ? ", exact" : "", pool_.threads(),
+                       pool_.threads() == 1 ? "" : "s");
+}
+
+std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
+    return std::make_unique<CpuBackend>(options);
+}
+
+}  // namespace sluice

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/linear.h"
+#include "backend/cpu/scratch.h"
+#include "backend/host_backend.h"
+#include "base/thread_pool.h"
+
+namespace sluice {
+
+// Cosines and sines of the positions of a batch: every layer of a forward pass asks for the same ones.
+class RotationTable {
+  public:
+    // [positions, frequencies] each, times magnitude.
+    void prepare(std::span<const int32_t> positions, std::span<const float> frequencies, float magnitude,
+                 ThreadPool& pool);
+    const float* cosines(int64_t row) const {
+        return cosines_.data() + static_cast<size_t>(row) * frequencies_.size();
+    }
+    const float* sines(int64_t row) const {
+        return sines_.data() + static_cast<size_t>(row) * frequencies_.size();
+    }
+
+  private:
+    std::vector<int32_t> positions_;
+    std::vector<float> frequencies_, cosines_, sines_;
+    float magnitude_ = 0;
+};
+
+// Runs every operation when it is handed over. What a task computes depends on its index alone, so neither
+// the number of threads nor the rest of the batch changes a bit.
+class CpuBackend final : public HostBackend {
+  public:
+    explicit CpuBackend(const CpuBackendOptions& options);
+    std::string name() const override;
+    size_t threads() const override { return pool_.threads(); }
+
+  protected:
+    void execute(const Embed& op) override;
+    void execute(const RmsNorm& op) override;
+    void execute(const Linear& op) override;
+    void execute(const Rotary& op) override;
+    void execute(const SplitQueryGate& op) override;
+    void execute(const AppendKeyValue& op) override;
+    void execute(const Attention& op) override;
+    void execute(const SigmoidGate& op) override;
+    void execute(const SplitLinearProjections& op) override;
+    void execute(const CausalConvolution& op) override;
+    void execute(const GatedDeltaRule& op) override;
+    void execute(const GatedRmsNorm& op) override;
+    void execute(const RouteSoftmax& op) override;
+    void execute(const RouteGrouped& op) override;
+    void execute(const GatedMlp& op) override;
+    void execute(const CombineExperts& op) override;
+    void execute(const AddGated& op) override;
+    void execute(const GatherRows& op) override;
+    void execute(const AppendLatent& op) override;
+    void execute(const FoldQuery& op) override;
+    void execute(const LatentAttention& op) override;
+    void execute(const ProjectValue& op) override;
+    void execute(const ExpandedLatentAttention& op) override;
+
+  private:
+    bool quantizes(const WeightView& weight) const {
+        return !exact_ && weight.format.kind == WeightKind::kAffine;
+    }
+    // body(row) for every row, on all threads where the work of `floats` per row is worth it.
+    template <typename Body>
+    void for_rows(int64_t rows, int64_t floats, Body&& body) {
+        constexpr int64_t kWorthwhile = 32768;  // floats that take longer than a fork and join
+        const size_t smallest = static_cast<size_t>(kWorthwhile / (floats < 1 ? 1 : floats) + 1);
+        pool_.parallel_for(static_cast<size_t>(rows), piece_size(pool_, rows, static_cast<int64_t>(smallest)),
+                           [&](size_t begin, size_t end) {
+                               for (size_t row = begin; row < end; ++row) body(static_cast<int64_t>(row));
+                           });
+    }
+    // body(task) for tasks that are each worth a thread.
+    template <typename Body>
+    void for_tasks(size_t tasks, Body&& body) {
+        pool_.parallel_for(tasks, 1, [&](size_t begin, size_t end) {
+            for (size_t task = begin; task < end; ++task) body(task);
+        });
+    }
+    // out[t] = weight[rows of head h] . x[t] of head h, over all heads: per head `rows` rows from `first_row`
+    // on of every `row_stride` rows of the weight, and columns x_stride * h on of x.
+    struct HeadLinear;
+    void run_heads(const HeadLinear& heads);
+    struct ExpandedHead;
+    void run_expanded_head(const ExpandedHead& task, const float* query, float* out);
+
+    const KernelTable& kernels_;
+    bool exact_;
+    ThreadPool pool_;
+    Scratch scratch_;
+    RotationTable rotation_;
+};
+
+}  // namespace sluice

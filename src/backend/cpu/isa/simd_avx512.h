@@ -1,0 +1,294 @@
+#pragma once
+
+// Sixteen lanes of AVX-512 (F, BW, DQ, VL), with VNNI where the file is compiled for it. Included by one
+// translation unit per instruction set; everything has internal linkage so that no other unit can pick these
+// copies.
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice {
+namespace {
+
+constexpr int kLanes = 16;  // floats, or dwords
+constexpr int kVectorBytes = 64;
+// Whether dot4<true> differs from dot4<false>.
+#ifdef __AVX512VNNI__
+constexpr bool kWideDiffers = false;
+#else
+constexpr bool kWideDiffers = true;
+#endif
+constexpr int kTileVectors = 2;  // row vectors of a packed tile
+constexpr int kTileTokens = 6;   // rows of activations per pass over it: what the registers hold
+
+using F = __m512;
+using I = __m512i;
+
+inline __mmask16 lane_mask(int n) {
+    return static_cast<__mmask16>((1u << n) - 1u);
+}
+
+inline F zero() {
+    return _mm512_setzero_ps();
+}
+inline F set1(float x) {
+    return _mm512_set1_ps(x);
+}
+inline F load(const float* p) {
+    return _mm512_loadu_ps(p);
+}
+inline F load_f32(const void* p) {
+    return _mm512_loadu_ps(p);
+}
+inline F load_n(const float* p, int n) {
+    return _mm512_maskz_loadu_ps(lane_mask(n), p);
+}
+inline void store(float* p, F v) {
+    _mm512_storeu_ps(p, v);
+}
+inline void store_n(float* p, F v, int n) {
+    _mm512_mask_storeu_ps(p, lane_mask(n), v);
+}
+inline F add(F a, F b) {
+    return _mm512_add_ps(a, b);
+}
+inline F sub(F a, F b) {
+    return _mm512_sub_ps(a, b);
+}
+inline F mul(F a, F b) {
+    return _mm512_mul_ps(a, b);
+}
+inline F div(F a, F b) {
+    return _mm512_div_ps(a, b);
+}
+inline F fma(F a, F b, F c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+inline F max(F a, F b) {
+    return _mm512_max_ps(a, b);
+}
+inline F min(F a, F b) {
+    return _mm512_min_ps(a, b);
+}
+inline F absolute(F a) {
+    return _mm512_abs_ps(a);
+}
+inline F round_even(F a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline F select_less(F a, F b, F yes, F no) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+// 2^n for whole n in [-126, 127].
+inline F power_of_two(F n) {
+    const I exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+}
+inline float reduce_add(F v) {
+    const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+inline float reduce_max(F v) {
+    const __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    const __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+
+inline F load_bf16(const void* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_epi16(p)), 16));
+}
+inline F load_f16(const void* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_epi16(p));
+}
+inline F load_i8(const void* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_epi8(p)));
+}
+inline F load_u8(const void* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_epi8(p)));
+}
+// E4M3 is F16 with the exponent 8 too small once its bits are shifted; F16 conversion knows subnormals.
+inline F load_e4m3(const void* p) {
+    const __m256i bits = _mm256_cvtepu8_epi16(_mm_loadu_epi8(p));
+    const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi16(0x7f));
+    const __m256i sign = _mm256_slli_epi16(_mm256_sub_epi16(bits, magnitude), 8);
+    const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7f));
+    const __m256i half = _mm256_or_si256(sign, _mm256_slli_epi16(magnitude, 7));
+    const __m256i value = _mm256_mask_mov_epi16(half, nan, _mm256_set1_epi16(0x7e00));
+    return _mm512_mul_ps(_mm512_cvtph_ps(value), _mm512_set1_ps(256.0f));
+}
+// Sixteen E2M1 nibbles of eight bytes, low nibble first.
+inline F load_e2m1(const void* p) {
+    const __m128i words = _mm_cvtepu8_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+    const __m128i high = _mm_slli_epi16(_mm_and_si128(words, _mm_set1_epi16(0xf0)), 4);
+    const __m128i nibbles = _mm_or_si128(_mm_and_si128(words, _mm_set1_epi16(0x0f)), high);
+    const __m128i twice = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    const F values = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_shuffle_epi8(twice, nibbles)));
+    return _mm512_mul_ps(values, _mm512_set1_ps(0.5f));
+}
+// Whole numbers in [-127, 127] as signed bytes.
+inline void store_i8(int8_t* p, F v) {
+    _mm_storeu_epi8(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
+}
+
+inline I izero() {
+    return _mm512_setzero_si512();
+}
+inline I iload(const void* p) {
+    return _mm512_loadu_si512(p);
+}
+inline void istore(void* p, I v) {
+    _mm512_storeu_si512(p, v);
+}
+inline I iadd(I a, I b) {
+    return _mm512_add_epi32(a, b);
+}
+inline F to_float(I v) {
+    return _mm512_cvtepi32_ps(v);
+}
+inline I as_int(F v) {
+    return _mm512_castps_si512(v);
+}
+inline F as_float(I v) {
+    return _mm512_castsi512_ps(v);
+}
+inline I broadcast4(const void* p) {
+    int32_t dword;
+    __builtin_memcpy(&dword, p, sizeof dword);
+    return _mm512_set1_epi32(dword);
+}
+inline I low_nibbles(I v) {
+    return _mm512_and_si512(v, _mm512_set1_epi8(0x0f));
+}
+inline I high_nibbles(I v) {
+    return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
+}
+
+// acc + the four products of every dword, unsigned bytes of w times signed bytes of x. Exact for w < 128 and
+// |x| <= 127; with kWide for every w.
+template <bool kWide>
+inline I dot4(I acc, I w, I x) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpbusd_epi32(acc, w, x);
+#else
+    if constexpr (kWide) {
+        const I w_even = _mm512_and_si512(w, _mm512_set1_epi16(0xff));
+        const I x_even = _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8);
+        const I odd = _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(x, 8));
+        return _mm512_add_epi32(acc, _mm512_add_epi32(_mm512_madd_epi16(w_even, x_even), odd));
+    } else {
+        const I pairs = _mm512_maddubs_epi16(w, x);
+        return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    }
+#endif
+}
+
+// In every 128-bit part: the sums of that part of a, b, c and d.
+inline I reduce4(I a, I b, I c, I d) {
+    const I ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    const I cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+
+// v[i] part j becomes v[j] part i, parts of 128 bits.
+inline void transpose_parts(I (&v)[kLanes / 4]) {
+    const I a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xee);
+    const I c = _mm512_shuffle_i32x4(v[2], v[3], 0x44), d = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
+    v[0] = _mm512_shuffle_i32x4(a, c, 0x88);
+    v[1] = _mm512_shuffle_i32x4(a, c, 0xdd);
+    v[2] = _mm512_shuffle_i32x4(b, d, 0x88);
+    v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+}
+
+inline void transpose(I (&v)[kLanes]) {
+    for (int i = 0; i < kLanes; i += 4) {
+        const I a = _mm512_unpacklo_epi32(v[i], v[i + 1]), b = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+        const I c = _mm512_unpacklo_epi32(v[i + 2], v[i + 3]), d = _mm512_unpackhi_epi32(v[i + 2], v[i + 3]);
+        v[i] = _mm512_unpacklo_epi64(a, c);
+        v[i + 1] = _mm512_unpackhi_epi64(a, c);
+        v[i + 2] = _mm512_unpacklo_epi64(b, d);
+        v[i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    // v[4q + j] part p holds column 4p + j of rows 4q .. 4q + 3.
+    for (int j = 0; j < 4; ++j) {
+        I column[4] = {v[j], v[4 + j], v[8 + j], v[12 + j]};
+        transpose_parts(column);
+        for (int p = 0; p < 4; ++p) v[4 * p + j] = column[p];
+    }
+}
+
+#ifdef __AVX512VBMI__
+// The bytes of every run of eight values, eight runs, and where each value starts in its run.
+template <int kBits>
+struct UnpackTable {
+    alignas(64) int8_t bytes[64], shifts[64];
+
+    constexpr UnpackTable() : bytes{}, shifts{} {
+        for (int i = 0; i < 64; ++i) {
+            bytes[i] = static_cast<int8_t>((kBits * (i / 8) + i % 8) % 64);
+            shifts[i] = static_cast<int8_t>(kBits * (i % 8));
+        }
+    }
+};
+#else
+// Where each of the values 2i (even) or 2i + 1 (odd) of a run of 16 starts, for one 128-bit part whose run
+// starts at its byte 0: the two bytes that hold it, and the shift that moves it to the lower or upper byte of
+// a 16-bit lane.
+template <int kBits>
+struct UnpackTable {
+    alignas(64) int8_t even[64], odd[64];
+    alignas(64) int16_t even_shift[32], odd_shift[32];
+    alignas(64) int16_t words[32];
+
+    constexpr UnpackTable() : even{}, odd{}, even_shift{}, odd_shift{}, words{} {
+        for (int lane = 0; lane < 4; ++lane) {
+            for (int i = 0; i < 16; ++i) {
+                const int bit = i * kBits;
+                int8_t* bytes = (i % 2 == 0 ? even : odd) + 16 * lane + i / 2 * 2;
+                bytes[0] = static_cast<int8_t>(bit / 8);
+                bytes[1] = static_cast<int8_t>(bit / 8 + 1);
+                const int place = 8 * lane + i / 2;
+                if (i % 2 == 0) {
+                    even_shift[place] = static_cast<int16_t>(bit % 8);
+                } else {
+                    odd_shift[place] = static_cast<int16_t>(8 - bit % 8);
+                }
+            }
+            for (int i = 0; i < 8; ++i) words[8 * lane + i] = static_cast<int16_t>((kBits * lane + i) % 32);
+        }
+    }
+};
+#endif
+template <int kBits>
+constexpr UnpackTable<kBits> kUnpack{};
+
+// Sixty-four values of `kBits` bits as unsigned bytes, in order.
+template <int kBits>
+inline I unpack(const void* p) {
+    if constexpr (kBits == 8) {
+        return _mm512_loadu_si512(p);
+    } else {
+        const auto& table = kUnpack<kBits>;
+        const I packed = _mm512_maskz_loadu_epi8((1ull << (8 * kBits)) - 1, p);
+#ifdef __AVX512VBMI__
+        const I runs = _mm512_permutexvar_epi8(_mm512_load_si512(table.bytes), packed);
+        const I values = _mm512_multishift_epi64_epi8(_mm512_load_si512(table.shifts), runs);
+        return _mm512_and_si512(values, _mm512_set1_epi8((1 << kBits) - 1));
+#else
+        const I spread = _mm512_permutexvar_epi16(_mm512_load_si512(table.words), packed);
+        const I even = _mm512_srlv_epi16(_mm512_shuffle_epi8(spread, _mm512_load_si512(table.even)),
+                                         _mm512_load_si512(table.even_shift));
+        const I odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(spread, _mm512_load_si512(table.odd)),
+                                        _mm512_load_si512(table.odd_shift));
+        const I both = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, even, odd);
+        return _mm512_and_si512(both, _mm512_set1_epi8((1 << kBits) - 1));
+#endif
+    }
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,232 @@
+#pragma once
+
+// Four lanes in the compiler's own vectors: the baseline that runs anywhere, and with two instructions of its
+// own NEON. Same interface as simd_avx512.h.
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef __ARM_FEATURE_DOTPROD
+#include <arm_neon.h>
+#endif
+
+#include "tensor/float_types.h"
+
+namespace sluice {
+namespace {
+
+constexpr int kLanes = 4;
+constexpr int kVectorBytes = 16;
+// Whether dot4<true> differs from dot4<false>.
+#ifdef __ARM_FEATURE_DOTPROD
+constexpr bool kWideDiffers = true;
+#else
+constexpr bool kWideDiffers = false;
+#endif
+constexpr int kTileVectors = 2;  // row vectors of a packed tile
+// Rows of activations per pass over it: what the registers hold.
+#ifdef __ARM_FEATURE_DOTPROD
+constexpr int kTileTokens = 5;
+#else
+constexpr int kTileTokens = 2;
+#endif
+
+using F = float __attribute__((vector_size(kVectorBytes)));
+using I = int32_t __attribute__((vector_size(kVectorBytes)));
+
+template <typename Function>
+inline F each(Function&& function) {
+    F out;
+    for (int i = 0; i < kLanes; ++i) out[i] = function(i);
+    return out;
+}
+
+template <typename T>
+inline T read(const void* p, int index) {
+    T value;
+    __builtin_memcpy(&value, static_cast<const std::byte*>(p) + static_cast<size_t>(index) * sizeof(T),
+                     sizeof value);
+    return value;
+}
+
+inline F set1(float x) {
+    return F{x, x, x, x};
+}
+inline F zero() {
+    return set1(0);
+}
+inline F load_f32(const void* p) {
+    F v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+inline F load(const float* p) {
+    return load_f32(p);
+}
+inline F load_n(const float* p, int n) {
+    return each([&](int i) { return i < n ? p[i] : 0.0f; });
+}
+inline void store(float* p, F v) {
+    __builtin_memcpy(p, &v, sizeof v);
+}
+inline void store_n(float* p, F v, int n) {
+    for (int i = 0; i < n; ++i) p[i] = v[i];
+}
+inline F add(F a, F b) {
+    return a + b;
+}
+inline F sub(F a, F b) {
+    return a - b;
+}
+inline F mul(F a, F b) {
+    return a * b;
+}
+inline F div(F a, F b) {
+    return a / b;
+}
+inline F fma(F a, F b, F c) {
+    return a * b + c;
+}
+// The second operand where they do not compare.
+inline F max(F a, F b) {
+    return a > b ? a : b;
+}
+inline F min(F a, F b) {
+    return a < b ? a : b;
+}
+inline F absolute(F a) {
+    return max(a, -a);
+}
+// Adding and taking away 1.5 * 2^23 rounds to even for |x| < 2^22, which is all that is asked here.
+inline F round_even(F a) {
+    return (a + set1(12582912.0f)) - set1(12582912.0f);
+}
+inline F select_less(F a, F b, F yes, F no) {
+    return a < b ? yes : no;
+}
+inline F power_of_two(F n) {
+    return each([&](int i) {
+        const bool whole = n[i] >= -126.0f && n[i] <= 127.0f;  // and not a NaN
+        const int32_t bits = ((whole ? static_cast<int32_t>(n[i]) : 0) + 127) << 23;
+        float value;
+        __builtin_memcpy(&value, &bits, sizeof value);
+        return value;
+    });
+}
+inline float reduce_add(F v) {
+    return (v[0] + v[2]) + (v[1] + v[3]);
+}
+inline float reduce_max(F v) {
+    const float a = v[0] > v[1] ? v[0] : v[1], b = v[2] > v[3] ? v[2] : v[3];
+    return a > b ? a : b;
+}
+
+template <typename Small>
+inline F load_small(const void* p) {
+    Small values __attribute__((vector_size(kLanes * sizeof(Small))));
+    __builtin_memcpy(&values, p, sizeof values);
+    return __builtin_convertvector(values, F);
+}
+inline F load_bf16(const void* p) {
+    uint16_t bits __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return reinterpret_cast<F>(__builtin_convertvector(bits, I) << 16);
+}
+inline F load_f16(const void* p) {
+    return each([&](int i) { return f16_to_float(read<uint16_t>(p, i)); });
+}
+inline F load_i8(const void* p) {
+    return load_small<int8_t>(p);
+}
+inline F load_u8(const void* p) {
+    return load_small<uint8_t>(p);
+}
+inline F load_e4m3(const void* p) {
+    return each([&](int i) { return e4m3_to_float(read<uint8_t>(p, i)); });
+}
+inline F load_e2m1(const void* p) {
+    return each([&](int i) {
+        const uint8_t byte = read<uint8_t>(p, i / 2);
+        return e2m1_to_float(static_cast<uint8_t>(i % 2 == 0 ? byte & 15 : byte >> 4));
+    });
+}
+inline void store_i8(int8_t* p, F v) {
+    for (int i = 0; i < kLanes; ++i) {
+        p[i] = v[i] >= -127.0f && v[i] <= 127.0f ? static_cast<int8_t>(v[i]) : int8_t{0};
+    }
+}
+
+inline I izero() {
+    return I{};
+}
+inline I iload(const void* p) {
+    I v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+inline void istore(void* p, I v) {
+    __builtin_memcpy(p, &v, sizeof v);
+}
+inline I iadd(I a, I b) {
+    return a + b;
+}
+inline F to_float(I v) {
+    return __builtin_convertvector(v, F);
+}
+inline I as_int(F v) {
+    return reinterpret_cast<I>(v);
+}
+inline F as_float(I v) {
+    return reinterpret_cast<F>(v);
+}
+inline I broadcast4(const void* p) {
+    const auto value = read<int32_t>(p, 0);
+    return I{value, value, value, value};
+}
+inline I low_nibbles(I v) {
+    return v & 0x0f0f0f0f;
+}
+inline I high_nibbles(I v) {
+    return (v >> 4) & 0x0f0f0f0f;
+}
+
+// acc + the four products of every dword, unsigned bytes of w times signed bytes of x; w < 128 unless kWide.
+template <bool kWide>
+inline I dot4(I acc, I w, I x) {
+#ifdef __ARM_FEATURE_DOTPROD
+    const auto values = reinterpret_cast<int8x16_t>(x);
+    if constexpr (!kWide) return reinterpret_cast<I>(vdotq_s32(acc, reinterpret_cast<int8x16_t>(w), values));
+    // w as a signed byte is w - 128; the difference is 128 times the sum of x.
+    const auto signed_w = veorq_s8(reinterpret_cast<int8x16_t>(w), vdupq_n_s8(-128));
+    const int32x4_t sums = vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(1), values);
+    return reinterpret_cast<I>(vaddq_s32(vdotq_s32(acc, signed_w, values), vshlq_n_s32(sums, 7)));
+#else
+    return acc + (w & 0xff) * ((x << 24) >> 24) + ((w >> 8) & 0xff) * ((x << 16) >> 24) +
+           ((w >> 16) & 0xff) * ((x << 8) >> 24) + ((w >> 24) & 0xff) * (x >> 24);
+#endif
+}
+inline I reduce4(I a, I b, I c, I d) {
+    return I{(a[0] + a[1]) + (a[2] + a[3]), (b[0] + b[1]) + (b[2] + b[3]), (c[0] + c[1]) + (c[2] + c[3]),
+             (d[0] + d[1]) + (d[2] + d[3])};
+}
+inline void transpose_parts(I (&)[kLanes / 4]) {}
+inline void transpose(I (&v)[kLanes]) {
+    const I a = v[0], b = v[1], c = v[2], d = v[3];
+    for (int i = 0; i < kLanes; ++i) v[i] = I{a[i], b[i], c[i], d[i]};
+}
+
+template <int kBits>
+inline I unpack(const void* p) {
+    uint8_t values[kVectorBytes];
+    for (int i = 0; i < kVectorBytes; ++i) {
+        const int bit = i * kBits;
+        unsigned bits = static_cast<unsigned>(read<uint8_t>(p, bit / 8)) >> (bit % 8);
+        if (bit % 8 + kBits > 8)
+            bits |= static_cast<unsigned>(read<uint8_t>(p, bit / 8 + 1)) << (8 - bit % 8);
+        values[i] = static_cast<uint8_t>(bits & ((1u << kBits) - 1));
+    }
+    return iload(values);
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,151 @@
+#pragma once
+
+// What one instruction set offers: a table of plain functions, compiled per instruction set in isa/. A row's
+// result never depends on which other rows are computed with it, nor on whether the vector or the matrix form
+// computes it.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/kv_format.h"
+#include "tensor/weight_view.h"
+
+namespace sluice {
+
+// One row of activations as signed bytes, in the order in which the kernels unpack weights of this many bits;
+// per group the scale and scale * sum of the bytes.
+struct QuantizedRow {
+    const int8_t* values;
+    const float* scales;
+    const float* sums;
+};
+
+// Up to KernelTable::tile_rows rows of an affine weight as bytes, interleaved so that a vector holds four
+// columns of each row; scales and biases as floats, [groups, tile_rows].
+struct AffineTile {
+    std::byte* values;
+    float* scales;
+    float* biases;
+    int64_t columns;
+    int bits;
+    int group;
+    int rows;
+};
+
+// Rows of the cache, one per token: token t is at pages[t / page_tokens] + offset + (t % page_tokens) *
+// token_bytes.
+struct KvRows {
+    KvFormat format;
+    const std::byte* const* pages;
+    int64_t page_tokens;
+    uint64_t token_bytes;
+    uint64_t offset;
+    int64_t columns;
+};
+
+// Query rows that read the same keys and values. Row r sees tokens [0, visible[r]).
+struct AttentionRows {
+    const KvRows* keys;            // `parts` of them, side by side in a key
+    const float* const* query[2];  // per part: rows pointers
+    int parts;
+    KvRows values;
+    int rows;
+    const int64_t* visible;
+    float scale;
+    float* const* out;
+    float* scratch;  // as many as AttentionKernel::scratch says
+};
+
+struct AttentionKernel {
+    // Floats of scratch for `rows` query rows.
+    size_t (*scratch)(const KvRows* keys, int parts, int64_t value_columns, int rows);
+    void (*run)(const AttentionRows& rows);
+};
+
+// Rows of one head of the gated delta rule, over all tokens of a sequence.
+struct DeltaRows {
+    float* state;  // row r at r * state_stride
+    int64_t state_stride;
+    int64_t rows, key_dim, tokens;
+    const float* keys;     // token t at t * key_stride, normalized
+    const float* queries;  // likewise, scaled
+    int64_t key_stride;
+    const float* values;  // token t at t * value_stride, `rows` of them
+    int64_t value_stride;
+    const float* decay;  // token t at t * gate_stride
+    const float* beta;
+    int64_t gate_stride;
+    const float* key_query;  // key . query of token t at t * dot_stride
+    int64_t dot_stride;
+    float* out;  // token t at t * out_stride
+    int64_t out_stride;
+};
+
+struct KernelTable {
+    const char* name;
+    int lanes;
+    int tile_rows;
+    int64_t matrix_tokens;  // from this many tokens on a packed tile beats the vector kernel
+
+    // Affine weights, activations in int8.
+    int64_t (*quantized_bytes)(int64_t columns, int bits);
+    // Columns [first, first + count) of a row, whole groups; x is at the first of them. What pads a row to
+    // quantized_bytes must be zero.
+    void (*quantize)(const float* x, int64_t first, int64_t count, int bits, int group, int8_t* values,
+                     float* scales, float* sums);
+    // `next`, if any, is the weight that will be asked for after this one: its first rows are brought to the
+    // cache.
+    void (*affine_vector)(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
+                          const WeightView* next);
+    void (*affine_pack)(const WeightView& weight, AffineTile& tile);
+    // Row r of the tile goes to out[t][first + r]. `next`, if any, are the rows that will be packed after
+    // this.
+    void (*affine_matrix)(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,
+                          int64_t first, bool accumulate, const WeightView* next);
+
+    // Any weight, activations in float.
+    void (*decode)(const WeightView& weight, int64_t row, int64_t first, int64_t count, float* out);
+    void (*float_vector)(const WeightView& weight, const float* x, float* out, bool accumulate);
+    void (*float_matrix)(const float* weight, int64_t stride, int64_t rows, int64_t columns,
+                         const float* const* x, int64_t tokens, float* const* out, int64_t first,
+                         bool accumulate);
+    // c[r] = sum over k of a[r][k] * b[k], in ascending k; columns a multiple of `lanes`; added to c with
+    // `accumulate`.
+    void (*multiply)(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t b_stride,
+                     int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate);
+
+    AttentionKernel attention;
+    AttentionKernel rounded_attention;  // may round its operands to BF16
+
+    // The gated delta rule.
+    void (*delta_rows)(const DeltaRows& rows);
+    float (*dot)(const float* a, const float* b, int64_t count);
+
+    // Rows of floats.
+    void (*rms_norm)(const float* x, const float* weight, int64_t count, float epsilon, float* out);
+    void (*gated_rms_norm)(const float* x, const float* z, const float* weight, int64_t count, float epsilon,
+                           float* out);
+    void (*normalize_l2)(const float* x, int64_t count, float epsilon, float scale, float* out);
+    void (*silu_multiply)(const float* gate, const float* up, int64_t count, float* out);
+    void (*sigmoid_multiply)(const float* gate, int64_t count, float* x);
+    void (*sigmoid)(const float* x, int64_t count, float* out);
+    void (*softmax)(const float* x, int64_t count, float* out);
+    void (*add_scaled)(const float* x, float factor, int64_t count, float* out);
+    void (*convolve_silu)(const float* const* taps, const float* weights, int64_t kernel, int64_t channels,
+                          float* out);
+    void (*rotate_halves)(float* first, float* second, const float* cosine, const float* sine, int64_t count);
+};
+
+const KernelTable& scalar_kernels();
+#if defined(__x86_64__)
+const KernelTable& avx2_kernels();
+const KernelTable& avxvnni_kernels();
+const KernelTable& avx512_kernels();
+const KernelTable& avx512vnni_kernels();
+AttentionKernel avx512bf16_attention();
+#endif
+#if defined(__aarch64__)
+const KernelTable& neon_kernels();
+#endif
+
+}  // namespace sluice

@@ -1,0 +1,148 @@
+// Linear and the per-head projections of MLA.
+
+#include <algorithm>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/host_buffer.h"
+
+namespace sluice {
+
+namespace {
+
+// Rows of a weight per task: a packed tile or two; for one token enough bytes to be worth a task.
+constexpr int64_t kTaskRows = 64;
+// Tokens per task: their int8 rows stay in the second cache while the tiles of the weight pass by.
+constexpr int64_t kTaskTokens = 256;
+
+int64_t pieces(int64_t count, int64_t size) {
+    return (count + size - 1) / size;
+}
+
+std::vector<float*> row_pointers(const Tensor& tensor) {
+    float* base = writable_floats(tensor);
+    std::vector<float*> rows(static_cast<size_t>(tensor.rows));
+    for (size_t t = 0; t < rows.size(); ++t) rows[t] = base + static_cast<int64_t>(t) * tensor.row_stride;
+    return rows;
+}
+
+}  // namespace
+
+void CpuBackend::execute(const Linear& op) {
+    attempt([&] {
+        const WeightView weight = view(op.weight);
+        const float* x = floats(op.x);
+        const std::vector<float*> out = row_pointers(op.out);
+        const auto tokens = static_cast<size_t>(op.x.rows);
+        std::vector<const float*> rows;
+        std::vector<QuantizedRow> quantized;
+        if (quantizes(weight) && !op.full_precision) {
+            const QuantizedLayout layout = quantized_layout(weight);
+            scratch_.reset(QuantizedRows::bytes(kernels_, layout, op.x.rows, op.x.columns));
+            const QuantizedRows all(kernels_, layout, op.x.rows, op.x.columns, scratch_);
+            for_rows(op.x.rows, op.x.columns,
+                     [&](int64_t t) { all.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
+            for (int64_t t = 0; t < op.x.rows; ++t) quantized.push_back(all.row(t));
+        } else {
+            for (int64_t t = 0; t < op.x.rows; ++t) rows.push_back(x + t * op.x.row_stride);
+        }
+        const LinearInput input{quantized, rows};
+        const int64_t row_tasks = pieces(weight.rows, kTaskRows);
+        for_tasks(static_cast<size_t>(row_tasks * pieces(op.x.rows, kTaskTokens)), [&](size_t task) {
+            const size_t first = task / static_cast<size_t>(row_tasks) * kTaskTokens;
+            const size_t count = std::min<size_t>(kTaskTokens, tokens - first);
+            const int64_t row = static_cast<int64_t>(task) % row_tasks * kTaskRows;
+            const WeightView part = weight.rows_at(row, std::min(kTaskRows, weight.rows - row));
+            Scratch& scratch = thread_scratch();
+            scratch.reset(multiply_rows_scratch(kernels_, part, count));
+            const int64_t next_row = row + kTaskRows;
+            WeightView next;
+            if (next_row < weight.rows)
+                next = weight.rows_at(next_row, std::min(kTaskRows, weight.rows - next_row));
+            multiply_rows(kernels_, part, input.part(first, count), out.data() + first, row, op.accumulate,
+                          scratch, next.data != nullptr ? &next : nullptr);
+        });
+    });
+}
+
+struct CpuBackend::HeadLinear {
+    WeightView weight;
+    int64_t heads, first_row, rows, row_stride;
+    const Tensor& x;
+    int64_t x_stride;
+    const Tensor& out;
+};
+
+void CpuBackend::run_heads(const HeadLinear& h) {
+    const float* x = floats(h.x);
+    float* out = writable_floats(h.out);
+    const int64_t token_tasks = pieces(h.x.rows, kTaskTokens);
+    const bool quantized = quantizes(h.weight);
+    const QuantizedLayout layout = quantized_layout(h.weight);
+    for_tasks(static_cast<size_t>(h.heads * token_tasks), [&](size_t task) {
+        const int64_t head = static_cast<int64_t>(task) / token_tasks;
+        const int64_t first = static_cast<int64_t>(task) % token_tasks * kTaskTokens;
+        const int64_t count = std::min(kTaskTokens, h.x.rows - first);
+        const WeightView part = h.weight.rows_at(head * h.row_stride + h.first_row, h.rows);
+        std::vector<const float*> inputs(static_cast<size_t>(count));
+        std::vector<float*> outputs(static_cast<size_t>(count));
+        for (int64_t t = 0; t < count; ++t) {
+            inputs[static_cast<size_t>(t)] = x + (first + t) * h.x.row_stride + head * h.x_stride;
+            outputs[static_cast<size_t>(t)] = out + (first + t) * h.out.row_stride + head * h.rows;
+        }
+        Scratch& scratch = thread_scratch();
+        size_t bytes = multiply_rows_scratch(kernels_, part, static_cast<size_t>(count));
+        if (quantized) bytes += QuantizedRows::bytes(kernels_, layout, count, part.columns);
+        scratch.reset(bytes);
+        std::vector<QuantizedRow> rows;
+        if (quantized) {
+            const QuantizedRows all(kernels_, layout, count, part.columns, scratch);
+            for (int64_t t = 0; t < count; ++t) {
+                all.set(kernels_, t, 0, part.columns, inputs[static_cast<size_t>(t)]);
+                rows.push_back(all.row(t));
+            }
+        }
+        multiply_rows(kernels_, part, {rows, inputs}, outputs.data(), 0, false, scratch);
+    });
+}
+
+void CpuBackend::execute(const ProjectValue& op) {
+    attempt([&] {
+        run_heads({view(op.value_weight), op.heads, op.nope, op.value, op.nope + op.value, op.latent,
+                   op.latent.columns / op.heads, op.out});
+    });
+}
+
+void CpuBackend::execute(const FoldQuery& op) {
+    attempt([&] {
+        const WeightView key = view(op.key);
+        const int64_t width = op.out.columns / op.heads;
+        if (!op.transposed) {
+            run_heads({key, op.heads, 0, width, width, op.query, op.nope + op.rope, op.out});
+            return;
+        }
+        const float* query = floats(op.query);
+        float* out = writable_floats(op.out);
+        const int64_t stride = (width + kernels_.lanes - 1) / kernels_.lanes * kernels_.lanes;
+        for_tasks(static_cast<size_t>(op.heads), [&](size_t task) {
+            const auto head = static_cast<int64_t>(task);
+            Scratch& scratch = thread_scratch();
+            const auto weight_floats = static_cast<size_t>(op.nope * stride);
+            const auto sum_floats = static_cast<size_t>(op.query.rows * stride);
+            scratch.reset(Scratch::padded<float>(weight_floats) + Scratch::padded<float>(sum_floats));
+            auto* rows = scratch.take<float>(weight_floats);
+            for (int64_t j = 0; j < op.nope; ++j) {
+                std::fill_n(rows + j * stride + width, stride - width, 0.0f);
+                kernels_.decode(key, head * (op.nope + op.value) + j, 0, width, rows + j * stride);
+            }
+            auto* sums = scratch.take<float>(sum_floats);
+            kernels_.multiply(query + head * (op.nope + op.rope), op.query.row_stride, op.query.rows, rows,
+                              stride, op.nope, stride, sums, stride, false);
+            for (int64_t t = 0; t < op.query.rows; ++t) {
+                std::copy_n(sums + t * stride, width, out + t * op.out.row_stride + head * width);
+            }
+        });
+    });
+}
+
+}  // namespace sluice

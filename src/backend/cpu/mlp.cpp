@@ -1,0 +1,215 @@
+// GatedMlp over groups (an expert, the rows routed to it) in two parallel passes for the whole operation:
+// gate, up and their product for all groups, then down for all groups.
+
+#include <algorithm>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/host_buffer.h"
+
+namespace sluice {
+
+namespace {
+
+// Inner columns per task of the first pass: whole groups of every affine format, so that a task can quantize
+// its part of the inner activations itself.
+constexpr int64_t kInnerColumns = 128;
+constexpr int64_t kOutColumns = 128;
+constexpr int64_t kTaskTokens = 256;
+
+struct Group {
+    WeightView gate, up, down;
+    const MlpGroup* rows;
+    size_t first_slot;  // place of its first row among the rows of all groups
+    size_t count;
+};
+
+// Rows [token, token + tokens) of a group, columns [column, column + columns) of what the pass computes.
+struct Task {
+    const Group* group;
+    size_t token, tokens;
+    int64_t column, columns;
+
+    WeightView rows(const WeightView& weight) const { return weight.rows_at(column, columns); }
+};
+
+// int8 rows in each layout that some weight of the operation asks for.
+class InputSet {
+  public:
+    void require(QuantizedLayout layout) {
+        if (std::ranges::find(layouts_, layout) == layouts_.end()) layouts_.push_back(layout);
+    }
+    size_t bytes(const KernelTable& kernels, int64_t rows, int64_t columns) const {
+        size_t total = 0;
+        for (const QuantizedLayout layout : layouts_)
+            total += QuantizedRows::bytes(kernels, layout, rows, columns);
+        return total;
+    }
+    void allocate(const KernelTable& kernels, int64_t rows, int64_t columns, Scratch& scratch) {
+        for (const QuantizedLayout layout : layouts_)
+            rows_.emplace_back(kernels, layout, rows, columns, scratch);
+    }
+    const std::deque<QuantizedRows>& all() const { return rows_; }
+    const QuantizedRows& find(QuantizedLayout layout) const {
+        return *std::ranges::find(rows_, layout, &QuantizedRows::layout);
+    }
+
+  private:
+    std::vector<QuantizedLayout> layouts_;
+    std::deque<QuantizedRows> rows_;
+};
+
+std::vector<Task> cut(const std::vector<Group>& groups, WeightView Group::*weight, int64_t columns) {
+    std::vector<Task> tasks;
+    for (const Group& group : groups) {
+        for (size_t token = 0; token < group.count; token += kTaskTokens) {
+            const size_t tokens = std::min<size_t>(kTaskTokens, group.count - token);
+            const int64_t width = (group.*weight).rows;
+            for (int64_t column = 0; column < width; column += columns) {
+                tasks.push_back({&group, token, tokens, column, std::min(columns, width - column)});
+            }
+        }
+    }
+    return tasks;
+}
+
+// What the thread of task `index` will probably read after it.
+std::optional<WeightView> next_rows(const std::vector<Task>& tasks, size_t index, WeightView Group::*weight) {
+    if (index + 1 == tasks.size()) return std::nullopt;
+    const Task& next = tasks[index + 1];
+    return next.rows(next.group->*weight);
+}
+
+std::vector<Group> resolve(const GatedMlp& op) {
+    std::vector<Group> groups;
+    size_t slot = 0;
+    for (const MlpGroup& group : op.groups) {
+        groups.push_back(
+            {view(group.gate), view(group.up), view(group.down), &group, slot, group.rows.size()});
+        slot += group.rows.size();
+    }
+    return groups;
+}
+
+}  // namespace
+
+void CpuBackend::execute(const GatedMlp& op) {
+    attempt([&] {
+        const float* x = floats(op.x);
+        float* out = writable_floats(op.out);
+        const std::vector<Group> groups = resolve(op);
+        if (groups.empty()) return;
+
+        size_t slots = 0;
+        int64_t inner_width = 0;
+        InputSet inputs, inner;
+        bool float_inner = false;
+        for (const Group& group : groups) {
+            slots += group.count;
+            inner_width = std::max(inner_width, group.gate.rows);
+            for (const WeightView* weight : {&group.gate, &group.up}) {
+                if (quantizes(*weight)) inputs.require(quantized_layout(*weight));
+            }
+            if (quantizes(group.down)) inner.require(quantized_layout(group.down));
+            float_inner = float_inner || !quantizes(group.down);
+        }
+        const auto slot_rows = static_cast<int64_t>(slots);
+        const size_t float_count = float_inner ? slots * static_cast<size_t>(inner_width) : 0;
+        scratch_.reset(inputs.bytes(kernels_, op.x.rows, op.x.columns) +
+                       inner.bytes(kernels_, slot_rows, inner_width) + Scratch::padded<float>(float_count));
+        inputs.allocate(kernels_, op.x.rows, op.x.columns, scratch_);
+        inner.allocate(kernels_, slot_rows, inner_width, scratch_);
+        auto* inner_floats = scratch_.take<float>(float_count);
+        for (const QuantizedRows& rows : inputs.all()) {
+            for_rows(op.x.rows, op.x.columns,
+                     [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
+        }
+
+        // part of gate . x or up . x for the tokens of a task, to `to` [tokens][kInnerColumns].
+        const auto project = [&](const Task& task, const WeightView& weight, const WeightView* next,
+                                 float* to, Scratch& scratch) {
+            const int32_t* rows = task.group->rows->rows.data() + task.token;
+            auto* targets = scratch.take<float*>(task.tokens);
+            auto* quantized = scratch.take<QuantizedRow>(task.tokens);
+            auto* pointers = scratch.take<const float*>(task.tokens);
+            for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + t * kInnerColumns;
+            LinearInput input;
+            if (quantizes(weight)) {
+                const QuantizedRows& source = inputs.find(quantized_layout(weight));
+                for (size_t t = 0; t < task.tokens; ++t) quantized[t] = source.row(rows[t]);
+                input.quantized = {quantized, task.tokens};
+            } else {
+                for (size_t t = 0; t < task.tokens; ++t) pointers[t] = x + rows[t] * op.x.row_stride;
+                input.floats = {pointers, task.tokens};
+            }
+            multiply_rows(kernels_, task.rows(weight), input, targets, 0, false, scratch, next);
+        };
+        const auto pointer_bytes = [](size_t tokens) {
+            return Scratch::padded<float*>(tokens) + Scratch::padded<QuantizedRow>(tokens) +
+                   Scratch::padded<const float*>(tokens);
+        };
+
+        const std::vector<Task> first_pass = cut(groups, &Group::gate, kInnerColumns);
+        for_tasks(first_pass.size(), [&](size_t index) {
+            const Task& task = first_pass[index];
+            const Group& group = *task.group;
+            Scratch& scratch = thread_scratch();
+            scratch.reset(2 * Scratch::padded<float>(task.tokens * kInnerColumns) +
+                          2 * pointer_bytes(task.tokens) +
+                          multiply_rows_scratch(kernels_, group.gate, task.tokens) +
+                          multiply_rows_scratch(kernels_, group.up, task.tokens));
+            auto* gate = scratch.take<float>(task.tokens * kInnerColumns);
+            auto* up = scratch.take<float>(task.tokens * kInnerColumns);
+            const WeightView own_up = task.rows(group.up);
+            const std::optional<WeightView> next_gate = next_rows(first_pass, index, &Group::gate);
+            project(task, group.gate, &own_up, gate, scratch);
+            project(task, group.up, next_gate ? &*next_gate : nullptr, up, scratch);
+            for (size_t t = 0; t < task.tokens; ++t) {
+                float* product = gate + t * kInnerColumns;
+                kernels_.silu_multiply(product, up + t * kInnerColumns, task.columns, product);
+                const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
+                if (quantizes(group.down)) {
+                    inner.find(quantized_layout(group.down))
+                        .set(kernels_, slot, task.column, task.columns, product);
+                } else {
+                    std::copy_n(product, task.columns, inner_floats + slot * inner_width + task.column);
+                }
+            }
+        });
+
+        const std::vector<Task> second_pass = cut(groups, &Group::down, kOutColumns);
+        for_tasks(second_pass.size(), [&](size_t index) {
+            const Task& task = second_pass[index];
+            const Group& group = *task.group;
+            const int32_t* out_rows = group.rows->out_rows.data() + task.token;
+            Scratch& scratch = thread_scratch();
+            scratch.reset(pointer_bytes(task.tokens) +
+                          multiply_rows_scratch(kernels_, group.down, task.tokens));
+            auto* targets = scratch.take<float*>(task.tokens);
+            auto* quantized = scratch.take<QuantizedRow>(task.tokens);
+            auto* pointers = scratch.take<const float*>(task.tokens);
+            LinearInput input;
+            for (size_t t = 0; t < task.tokens; ++t) {
+                targets[t] = out + out_rows[t] * op.out.row_stride;
+                const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
+                if (quantizes(group.down)) {
+                    quantized[t] = inner.find(quantized_layout(group.down)).row(slot);
+                } else {
+                    pointers[t] = inner_floats + slot * inner_width;
+                }
+            }
+            if (quantizes(group.down)) {
+                input.quantized = {quantized, task.tokens};
+            } else {
+                input.floats = {pointers, task.tokens};
+            }
+            const std::optional<WeightView> next_down = next_rows(second_pass, index, &Group::down);
+            multiply_rows(kernels_, task.rows(group.down), input, targets, task.column, false, scratch,
+                          next_down ? &*next_down : nullptr);
+        });
+    });
+}
+
+}  // namespace sluice

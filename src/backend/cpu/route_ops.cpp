@@ -1,0 +1,105 @@
+// Routers: which experts a token goes to.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/host_buffer.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+// The `count` largest values (ties: lower index; NaN is the least) in ascending index order.
+void select_largest(const float* values, int64_t size, int64_t count, int32_t* out) {
+    const auto rank = [&](int32_t i) { return std::isnan(values[i]) ? kLowest : values[i]; };
+    // The chosen so far, best first: few of many, so most values only meet the last of them.
+    int64_t filled = 0;
+    for (int32_t i = 0; i < static_cast<int32_t>(size); ++i) {
+        const float value = rank(i);
+        if (filled == count && value <= rank(out[count - 1])) continue;
+        int64_t place = filled < count ? filled++ : count - 1;
+        for (; place > 0 && rank(out[place - 1]) < value; --place) out[place] = out[place - 1];
+        out[place] = i;
+    }
+    std::sort(out, out + count);
+}
+
+void choose_weights(const float* scores, const int32_t* ids, int64_t count, bool normalize, float epsilon,
+                    float scale, float* weights) {
+    float sum = 0;
+    for (int64_t j = 0; j < count; ++j) sum += scores[ids[j]];
+    const float divisor = normalize ? sum + epsilon : 1.0f;
+    for (int64_t j = 0; j < count; ++j) weights[j] = scores[ids[j]] / divisor * scale;
+}
+
+// The sum of the two largest.
+float group_score(const float* choice, int64_t size) {
+    float first = choice[0], second = kLowest;
+    for (int64_t i = 1; i < size; ++i) {
+        if (choice[i] > first) {
+            second = first;
+            first = choice[i];
+        } else {
+            second = std::max(second, choice[i]);
+        }
+    }
+    return size > 1 ? first + second : first;
+}
+
+}  // namespace
+
+void CpuBackend::execute(const RouteSoftmax& op) {
+    attempt([&] {
+        const float* logits = floats(op.logits);
+        int32_t* ids = writable_ints(op.ids);
+        float* weights = writable_floats(op.weights);
+        const int64_t experts = op.logits.columns, count = op.ids.columns;
+        for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
+            static thread_local std::vector<float> scores;
+            scores.resize(static_cast<size_t>(experts));
+            kernels_.softmax(logits + t * op.logits.row_stride, experts, scores.data());
+            int32_t* chosen = ids + t * op.ids.row_stride;
+            select_largest(scores.data(), experts, count, chosen);
+            choose_weights(scores.data(), chosen, count, op.normalize, 0, 1,
+                           weights + t * op.weights.row_stride);
+        });
+    });
+}
+
+void CpuBackend::execute(const RouteGrouped& op) {
+    attempt([&] {
+        const float *logits = floats(op.logits), *bias = floats(op.bias);
+        int32_t* ids = writable_ints(op.ids);
+        float* weights = writable_floats(op.weights);
+        const int64_t experts = op.logits.columns, count = op.ids.columns, size = experts / op.groups;
+        for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
+            static thread_local std::vector<float> scores, choice, group_scores;
+            static thread_local std::vector<int32_t> kept;
+            scores.resize(static_cast<size_t>(experts));
+            kernels_.sigmoid(logits + t * op.logits.row_stride, experts, scores.data());
+            choice.resize(static_cast<size_t>(experts));
+            group_scores.resize(static_cast<size_t>(op.groups));
+            kept.resize(static_cast<size_t>(op.groups_kept));
+            for (size_t e = 0; e < choice.size(); ++e) choice[e] = scores[e] + bias[e];
+            for (int64_t g = 0; g < op.groups; ++g) {
+                group_scores[static_cast<size_t>(g)] = group_score(choice.data() + g * size, size);
+            }
+            select_largest(group_scores.data(), op.groups, op.groups_kept, kept.data());
+            for (int64_t g = 0; g < op.groups; ++g) {
+                if (std::ranges::find(kept, g) != kept.end()) continue;
+                std::fill_n(choice.begin() + g * size, size, kLowest);
+            }
+            int32_t* chosen = ids + t * op.ids.row_stride;
+            select_largest(choice.data(), experts, count, chosen);
+            choose_weights(scores.data(), chosen, count, op.normalize, 1e-20f, op.scale,
+                           weights + t * op.weights.row_stride);
+        });
+    });
+}
+
+}  // namespace sluice

@@ -1,0 +1,52 @@
+#include "backend/host_backend.h"
+
+#include <cstring>
+
+#include "backend/checks.h"
+#include "backend/host_buffer.h"
+
+namespace sluice {
+
+BufferPtr HostBackend::allocate(uint64_t bytes) {
+    return HostBuffer::allocate(bytes);
+}
+
+BufferPtr HostBackend::adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+    return HostBuffer::adopt(bytes, std::move(owner));
+}
+
+std::unique_ptr<BackendSlots> HostBackend::make_slots(size_t slots, size_t slot_bytes) {
+    return std::make_unique<HostSlots>(slots, slot_bytes);
+}
+
+void HostBackend::upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) {
+    OperationCheck("upload").range("target", target, offset, source.size());
+    attempt([&] {
+        if (!source.empty())
+            std::memcpy(writable_host_bytes(target).data() + offset, source.data(), source.size());
+    });
+}
+
+void HostBackend::download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) {
+    OperationCheck("download").range("source", source, offset, target.size());
+    attempt([&] {
+        if (!target.empty()) std::memcpy(target.data(), host_bytes(source).data() + offset, target.size());
+    });
+}
+
+void HostBackend::copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target,
+                       uint64_t target_offset, uint64_t bytes) {
+    OperationCheck("copy").range("source", source, source_offset, bytes);
+    OperationCheck("copy").range("target", target, target_offset, bytes);
+    attempt([&] {
+        if (bytes == 0) return;
+        std::memmove(writable_host_bytes(target).data() + target_offset,
+                     host_bytes(source).data() + source_offset, static_cast<size_t>(bytes));
+    });
+}
+
+void HostBackend::wait() {
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+}  // namespace sluice

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+
+#include "backend/ops.h"
+
+namespace sluice {
+
+// Where rows lie in a page of the KV cache (see KvPages), in bytes.
+struct GroupedKvLayout {
+    int64_t page_tokens, kv_heads;
+    uint64_t row_bytes;
+
+    GroupedKvLayout(KvFormat format, int64_t tokens, int64_t heads, int64_t head_dim)
+        : page_tokens(tokens), kv_heads(heads), row_bytes(kv_row_bytes(format, head_dim)) {}
+
+    uint64_t page_bytes() const { return static_cast<uint64_t>(2 * kv_heads * page_tokens) * row_bytes; }
+    uint64_t key(int64_t kv_head, int64_t token) const {
+        return static_cast<uint64_t>(kv_head * page_tokens + token) * row_bytes;
+    }
+    uint64_t value(int64_t kv_head, int64_t token) const { return key(kv_heads + kv_head, token); }
+};
+
+struct LatentKvLayout {
+    int64_t page_tokens;
+    uint64_t latent_bytes, token_bytes;
+
+    LatentKvLayout(KvFormat format, int64_t tokens, int64_t kv_lora, int64_t rope)
+        : page_tokens(tokens),
+          latent_bytes(kv_row_bytes(format, kv_lora)),
+          token_bytes(latent_bytes + kv_row_bytes(format, rope)) {}
+
+    uint64_t page_bytes() const { return static_cast<uint64_t>(page_tokens) * token_bytes; }
+    uint64_t latent(int64_t token) const { return static_cast<uint64_t>(token) * token_bytes; }
+    uint64_t rotary_key(int64_t token) const { return latent(token) + latent_bytes; }
+};
+
+}  // namespace sluice

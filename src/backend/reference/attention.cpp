@@ -1,0 +1,99 @@
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "backend/kv_layout.h"
+#include "backend/reference/math.h"
+#include "backend/reference/operations.h"
+
+namespace sluice::reference {
+
+void compute(const AppendKeyValue& op) {
+    const auto keys = rows_of(op.keys);
+    const auto values = rows_of(op.values);
+    const int64_t head_dim = op.keys.columns / op.kv_heads;
+    for (const KvSegment& segment : op.segments) {
+        const KvPages& cache = segment.cache;
+        const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
+        for (int64_t i = 0; i < segment.rows.count; ++i) {
+            const int64_t position = segment.rows.position + i;
+            const int64_t token = position % cache.page_tokens;
+            std::byte* page =
+                writable_host_bytes(cache.pages[static_cast<size_t>(position / cache.page_tokens)]).data();
+            for (int64_t h = 0; h < op.kv_heads; ++h) {
+                const float* key = keys[segment.rows.first_row + i] + h * head_dim;
+                const float* value = values[segment.rows.first_row + i] + h * head_dim;
+                encode_kv_row(cache.format, key, head_dim, page + layout.key(h, token));
+                encode_kv_row(cache.format, value, head_dim, page + layout.value(h, token));
+            }
+        }
+    }
+}
+
+namespace {
+
+struct HeadCache {
+    std::vector<float> keys, values;  // [tokens, head_dim]
+};
+
+HeadCache decode_head(const KvPages& cache, const GroupedKvLayout& layout, int64_t kv_head, int64_t tokens,
+                      int64_t head_dim) {
+    HeadCache head;
+    head.keys.resize(static_cast<size_t>(tokens * head_dim));
+    head.values.resize(head.keys.size());
+    for (int64_t p = 0; p < tokens; ++p) {
+        const std::byte* page = host_bytes(cache.pages[static_cast<size_t>(p / cache.page_tokens)]).data();
+        const int64_t token = p % cache.page_tokens;
+        decode_kv_row(cache.format, page + layout.key(kv_head, token), head_dim,
+                      head.keys.data() + p * head_dim);
+        decode_kv_row(cache.format, page + layout.value(kv_head, token), head_dim,
+                      head.values.data() + p * head_dim);
+    }
+    return head;
+}
+
+// out = sum over the first `tokens` positions of softmax(query . key * scale) value.
+void attend(const float* query, const HeadCache& cache, int64_t tokens, int64_t head_dim, double scale,
+            float* out) {
+    std::vector<double> scores(static_cast<size_t>(tokens));
+    for (int64_t p = 0; p < tokens; ++p) {
+        scores[static_cast<size_t>(p)] = dot(query, cache.keys.data() + p * head_dim, head_dim) * scale;
+    }
+    const double largest = *std::max_element(scores.begin(), scores.end());
+    std::vector<double> weighted(static_cast<size_t>(head_dim), 0.0);
+    double sum = 0;
+    for (int64_t p = 0; p < tokens; ++p) {
+        const double weight = std::exp(scores[static_cast<size_t>(p)] - largest);
+        const float* value = cache.values.data() + p * head_dim;
+        sum += weight;
+        for (int64_t i = 0; i < head_dim; ++i) weighted[static_cast<size_t>(i)] += weight * value[i];
+    }
+    for (int64_t i = 0; i < head_dim; ++i)
+        out[i] = static_cast<float>(weighted[static_cast<size_t>(i)] / sum);
+}
+
+}  // namespace
+
+void compute(const Attention& op) {
+    const auto query = rows_of(op.query);
+    const auto out = writable_rows_of(op.out);
+    const int64_t head_dim = op.query.columns / op.heads;
+    const int64_t heads_per_kv_head = op.heads / op.kv_heads;
+    for (const KvSegment& segment : op.segments) {
+        const SequenceRows& rows = segment.rows;
+        const GroupedKvLayout layout(segment.cache.format, segment.cache.page_tokens, op.kv_heads, head_dim);
+        for (int64_t kv_head = 0; kv_head < op.kv_heads; ++kv_head) {
+            const HeadCache cache =
+                decode_head(segment.cache, layout, kv_head, rows.position + rows.count, head_dim);
+            for (int64_t i = 0; i < rows.count; ++i) {
+                for (int64_t j = 0; j < heads_per_kv_head; ++j) {
+                    const int64_t first = (kv_head * heads_per_kv_head + j) * head_dim;
+                    attend(query[rows.first_row + i] + first, cache, rows.position + i + 1, head_dim,
+                           op.scale, out[rows.first_row + i] + first);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace sluice::reference

@@ -1,0 +1,134 @@
+#include <algorithm>
+
+#include "backend/reference/math.h"
+#include "backend/reference/operations.h"
+#include "base/error.h"
+
+namespace sluice::reference {
+
+void compute(const Embed& op) {
+    const int32_t* ids = ints(op.ids);
+    const WeightView table = view(op.table);
+    const auto out = writable_rows_of(op.out);
+    for (int64_t t = 0; t < op.ids.rows; ++t) {
+        const int32_t id = ids[t * op.ids.row_stride];
+        if (id < 0 || id >= table.rows) {
+            fail(ErrorCode::kUsage, "Embed: ids[{}] is {}: the table has {} rows", t, id, table.rows);
+        }
+        decode_row(table, id, out[t]);
+    }
+}
+
+void compute(const RmsNorm& op) {
+    const auto x = rows_of(op.x);
+    const auto out = writable_rows_of(op.out);
+    const float* weight = floats(op.weight);
+    const int64_t width = op.weight.columns;
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        for (int64_t first = 0; first < op.x.columns; first += width) {
+            const double scale = inverse_rms(x[t] + first, width, op.epsilon);
+            for (int64_t i = 0; i < width; ++i) {
+                out[t][first + i] = static_cast<float>(x[t][first + i] * scale * weight[i]);
+            }
+        }
+    }
+}
+
+void compute(const Rotary& op) {
+    const auto x = writable_rows_of(op.x);
+    const int32_t* positions = ints(op.positions);
+    const float* frequencies = floats(op.frequencies);
+    const int64_t half = op.frequencies.columns;
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        const double position = positions[t * op.positions.row_stride];
+        for (int64_t head = 0; head < op.x.columns; head += op.head_dim) {
+            float* rotated = x[t] + head + op.first;
+            for (int64_t i = 0; i < half; ++i) {
+                const double angle = position * frequencies[i];
+                const double cosine = std::cos(angle) * op.magnitude;
+                const double sine = std::sin(angle) * op.magnitude;
+                float& first = rotated[op.interleaved ? 2 * i : i];
+                float& second = rotated[op.interleaved ? 2 * i + 1 : i + half];
+                const double a = first;
+                const double b = second;
+                first = static_cast<float>(a * cosine - b * sine);
+                second = static_cast<float>(b * cosine + a * sine);
+            }
+        }
+    }
+}
+
+void compute(const SplitQueryGate& op) {
+    const auto fused = rows_of(op.fused);
+    const auto query = writable_rows_of(op.query);
+    const auto gate = writable_rows_of(op.gate);
+    for (int64_t t = 0; t < op.fused.rows; ++t) {
+        for (int64_t first = 0; first < op.query.columns; first += op.head_dim) {
+            const float* head = fused[t] + 2 * first;
+            std::copy_n(head, op.head_dim, query[t] + first);
+            std::copy_n(head + op.head_dim, op.head_dim, gate[t] + first);
+        }
+    }
+}
+
+void compute(const SigmoidGate& op) {
+    const auto x = writable_rows_of(op.x);
+    const auto gate = rows_of(op.gate);
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        for (int64_t i = 0; i < op.x.columns; ++i)
+            x[t][i] = static_cast<float>(x[t][i] * sigmoid(gate[t][i]));
+    }
+}
+
+void compute(const GatedRmsNorm& op) {
+    const auto x = rows_of(op.x);
+    const auto z = rows_of(op.z);
+    const auto out = writable_rows_of(op.out);
+    const float* weight = floats(op.weight);
+    const int64_t width = op.weight.columns;
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        for (int64_t first = 0; first < op.x.columns; first += width) {
+            const double scale = inverse_rms(x[t] + first, width, op.epsilon);
+            for (int64_t i = 0; i < width; ++i) {
+                const int64_t c = first + i;
+                out[t][c] = static_cast<float>(x[t][c] * scale * weight[i] * silu(z[t][c]));
+            }
+        }
+    }
+}
+
+void compute(const CombineExperts& op) {
+    const auto parts = rows_of(op.parts);
+    const auto weights = rows_of(op.weights);
+    const auto out = writable_rows_of(op.out);
+    const int64_t top_k = op.weights.columns;
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+        for (int64_t i = 0; i < op.out.columns; ++i) {
+            double sum = out[t][i];
+            for (int64_t j = 0; j < top_k; ++j)
+                sum += static_cast<double>(weights[t][j]) * parts[t * top_k + j][i];
+            out[t][i] = static_cast<float>(sum);
+        }
+    }
+}
+
+void compute(const AddGated& op) {
+    const auto x = rows_of(op.x);
+    const auto out = writable_rows_of(op.out);
+    const bool gated = op.gate.buffer != nullptr;
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        const double factor = gated ? sigmoid(*rows_of(op.gate)[t]) : 1.0;
+        for (int64_t i = 0; i < op.x.columns; ++i)
+            out[t][i] = static_cast<float>(out[t][i] + factor * x[t][i]);
+    }
+}
+
+void compute(const GatherRows& op) {
+    const auto x = rows_of(op.x);
+    const auto out = writable_rows_of(op.out);
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+        std::copy_n(x[op.rows[static_cast<size_t>(t)]], op.x.columns, out[t]);
+    }
+}
+
+}  // namespace sluice::reference

@@ -1,0 +1,115 @@
+#include <algorithm>
+#include <vector>
+
+#include "backend/reference/math.h"
+#include "backend/reference/operations.h"
+
+namespace sluice::reference {
+
+void compute(const SplitLinearProjections& op) {
+    const auto qkvz = rows_of(op.qkvz);
+    const auto ba = rows_of(op.ba);
+    const auto qkv = writable_rows_of(op.qkv);
+    const auto z = writable_rows_of(op.z);
+    const auto b = writable_rows_of(op.b);
+    const auto a = writable_rows_of(op.a);
+    const int64_t per_key_head = op.value_heads / op.key_heads;
+    const int64_t keys = op.key_heads * op.key_dim;
+    const int64_t values = per_key_head * op.value_dim;
+    for (int64_t t = 0; t < op.qkvz.rows; ++t) {
+        for (int64_t h = 0; h < op.key_heads; ++h) {
+            const float* head = qkvz[t] + h * 2 * (op.key_dim + values);
+            std::copy_n(head, op.key_dim, qkv[t] + h * op.key_dim);
+            std::copy_n(head + op.key_dim, op.key_dim, qkv[t] + keys + h * op.key_dim);
+            std::copy_n(head + 2 * op.key_dim, values, qkv[t] + 2 * keys + h * values);
+            std::copy_n(head + 2 * op.key_dim + values, values, z[t] + h * values);
+            const float* gates = ba[t] + h * 2 * per_key_head;
+            std::copy_n(gates, per_key_head, b[t] + h * per_key_head);
+            std::copy_n(gates + per_key_head, per_key_head, a[t] + h * per_key_head);
+        }
+    }
+}
+
+void compute(const CausalConvolution& op) {
+    const auto x = rows_of(op.x);
+    const auto weight = rows_of(op.weight);
+    const auto out = writable_rows_of(op.out);
+    const int64_t kernel = op.weight.columns;
+    const int64_t past = kernel - 1;
+    for (const StateSegment& segment : op.segments) {
+        const auto state = writable_rows_of(segment.state);
+        std::vector<float> inputs(static_cast<size_t>(past + segment.rows.count));
+        for (int64_t c = 0; c < op.x.columns; ++c) {
+            for (int64_t i = 0; i < past; ++i) inputs[static_cast<size_t>(i)] = state[i][c];
+            for (int64_t i = 0; i < segment.rows.count; ++i) {
+                inputs[static_cast<size_t>(past + i)] = x[segment.rows.first_row + i][c];
+            }
+            for (int64_t i = 0; i < segment.rows.count; ++i) {
+                const double sum = dot(inputs.data() + i, weight[c], kernel);
+                out[segment.rows.first_row + i][c] = static_cast<float>(silu(sum));
+            }
+            for (int64_t i = 0; i < past; ++i)
+                state[i][c] = inputs[static_cast<size_t>(segment.rows.count + i)];
+        }
+    }
+}
+
+namespace {
+
+// x / sqrt(sum(x^2) + 1e-6) * scale.
+std::vector<double> l2_normalized(const float* x, int64_t count, double scale) {
+    const double factor = scale / std::sqrt(dot(x, x, count) + 1e-6);
+    std::vector<double> result(x, x + count);
+    for (double& value : result) value *= factor;
+    return result;
+}
+
+// One token of one value head: S = g S; S += beta (v - S k) k^T; out = S q. S stays float32 between tokens.
+void step(const Rows<float>& state, int64_t first_row, const std::vector<double>& q,
+          const std::vector<double>& k, const float* v, double decay, double beta, int64_t value_dim,
+          float* out) {
+    for (int64_t i = 0; i < value_dim; ++i) {
+        float* row = state[first_row + i];
+        double memory = 0;
+        for (size_t j = 0; j < k.size(); ++j) memory += decay * row[j] * k[j];
+        const double delta = beta * (v[i] - memory);
+        double result = 0;
+        for (size_t j = 0; j < k.size(); ++j) {
+            const double value = decay * row[j] + delta * k[j];
+            result += value * q[j];
+            row[j] = static_cast<float>(value);
+        }
+        out[i] = static_cast<float>(result);
+    }
+}
+
+}  // namespace
+
+void compute(const GatedDeltaRule& op) {
+    const auto qkv = rows_of(op.qkv);
+    const auto b = rows_of(op.b);
+    const auto a = rows_of(op.a);
+    const auto out = writable_rows_of(op.out);
+    const float* a_log = floats(op.a_log);
+    const float* dt_bias = floats(op.dt_bias);
+    const int64_t keys = op.key_heads * op.key_dim;
+    const int64_t per_key_head = op.value_heads / op.key_heads;
+    const double query_scale = 1.0 / std::sqrt(static_cast<double>(op.key_dim));
+    for (const StateSegment& segment : op.segments) {
+        const auto state = writable_rows_of(segment.state);
+        for (int64_t i = 0; i < segment.rows.count; ++i) {
+            const int64_t t = segment.rows.first_row + i;
+            for (int64_t h = 0; h < op.value_heads; ++h) {
+                const int64_t key_head = h / per_key_head;
+                const auto q = l2_normalized(qkv[t] + key_head * op.key_dim, op.key_dim, query_scale);
+                const auto k = l2_normalized(qkv[t] + keys + key_head * op.key_dim, op.key_dim, 1.0);
+                const double step_size = softplus(static_cast<double>(a[t][h]) + dt_bias[h]);
+                const double decay = std::exp(-std::exp(static_cast<double>(a_log[h])) * step_size);
+                step(state, h * op.value_dim, q, k, qkv[t] + 2 * keys + h * op.value_dim, decay,
+                     sigmoid(b[t][h]), op.value_dim, out[t] + h * op.value_dim);
+            }
+        }
+    }
+}
+
+}  // namespace sluice::reference

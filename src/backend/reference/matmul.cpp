@@ -1,0 +1,59 @@
+#include <vector>
+
+#include "backend/reference/math.h"
+#include "backend/reference/operations.h"
+
+namespace sluice::reference {
+
+void compute(const Linear& op) {
+    const auto x = rows_of(op.x);
+    const auto out = writable_rows_of(op.out);
+    const WeightView weight = view(op.weight);
+    std::vector<float> row(static_cast<size_t>(weight.columns));
+    for (int64_t o = 0; o < weight.rows; ++o) {
+        decode_row(weight, o, row.data());
+        for (int64_t t = 0; t < op.x.rows; ++t) {
+            const double value = dot(row.data(), x[t], weight.columns);
+            out[t][o] = static_cast<float>(op.accumulate ? out[t][o] + value : value);
+        }
+    }
+}
+
+namespace {
+
+void apply(const MlpGroup& group, const Rows<const float>& x, const Rows<float>& out) {
+    const WeightView gate = view(group.gate);
+    const WeightView up = view(group.up);
+    const WeightView down = view(group.down);
+    const int64_t hidden = gate.columns;
+    const int64_t inner = gate.rows;
+    const size_t count = group.rows.size();
+    std::vector<float> gate_row(static_cast<size_t>(hidden));
+    std::vector<float> up_row(static_cast<size_t>(hidden));
+    std::vector<float> activated(count * static_cast<size_t>(inner));
+    for (int64_t i = 0; i < inner; ++i) {
+        decode_row(gate, i, gate_row.data());
+        decode_row(up, i, up_row.data());
+        for (size_t r = 0; r < count; ++r) {
+            const float* input = x[group.rows[r]];
+            activated[r * static_cast<size_t>(inner) + static_cast<size_t>(i)] = static_cast<float>(
+                silu(dot(gate_row.data(), input, hidden)) * dot(up_row.data(), input, hidden));
+        }
+    }
+    std::vector<float> down_row(static_cast<size_t>(inner));
+    for (int64_t o = 0; o < hidden; ++o) {
+        decode_row(down, o, down_row.data());
+        for (size_t r = 0; r < count; ++r) {
+            const float* input = activated.data() + r * static_cast<size_t>(inner);
+            out[group.out_rows[r]][o] = static_cast<float>(dot(down_row.data(), input, inner));
+        }
+    }
+}
+
+}  // namespace
+
+void compute(const GatedMlp& op) {
+    for (const MlpGroup& group : op.groups) apply(group, rows_of(op.x), writable_rows_of(op.out));
+}
+
+}  // namespace sluice::reference

@@ -1,0 +1,211 @@
+// Multi-head latent attention in its folded form; naive_mla.h has the form that defines it.
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "backend/kv_layout.h"
+#include "backend/reference/math.h"
+#include "backend/reference/naive_mla.h"
+#include "backend/reference/operations.h"
+
+namespace sluice::reference {
+
+void compute(const AppendLatent& op) {
+    const auto latent = rows_of(op.latent);
+    const auto rotary_key = rows_of(op.rotary_key);
+    const int64_t kv_lora = op.latent.columns;
+    const int64_t rope = op.rotary_key.columns;
+    for (const KvSegment& segment : op.segments) {
+        const KvPages& cache = segment.cache;
+        const LatentKvLayout layout(cache.format, cache.page_tokens, kv_lora, rope);
+        for (int64_t i = 0; i < segment.rows.count; ++i) {
+            const int64_t position = segment.rows.position + i;
+            const int64_t token = position % cache.page_tokens;
+            std::byte* page =
+                writable_host_bytes(cache.pages[static_cast<size_t>(position / cache.page_tokens)]).data();
+            const int64_t row = segment.rows.first_row + i;
+            encode_kv_row(cache.format, latent[row], kv_lora, page + layout.latent(token));
+            encode_kv_row(cache.format, rotary_key[row], rope, page + layout.rotary_key(token));
+        }
+    }
+}
+
+void compute(const FoldQuery& op) {
+    const auto query = rows_of(op.query);
+    const auto out = writable_rows_of(op.out);
+    const WeightView key = view(op.key);
+    const int64_t kv_lora = op.out.columns / op.heads;
+    std::vector<float> row(static_cast<size_t>(key.columns));
+    std::vector<double> folded(static_cast<size_t>(op.out.rows * kv_lora));
+    for (int64_t h = 0; h < op.heads; ++h) {
+        std::fill(folded.begin(), folded.end(), 0.0);
+        // Row r of the head's matrix is W_K[r, :] when transposed, else W_K[:, r].
+        const int64_t rows = op.transposed ? op.nope : kv_lora;
+        const int64_t first_row = h * (op.transposed ? op.nope + op.value : kv_lora);
+        for (int64_t r = 0; r < rows; ++r) {
+            decode_row(key, first_row + r, row.data());
+            for (int64_t t = 0; t < op.out.rows; ++t) {
+                const float* q = query[t] + h * (op.nope + op.rope);
+                double* sums = folded.data() + t * kv_lora;
+                if (!op.transposed) {
+                    sums[r] = dot(row.data(), q, op.nope);
+                    continue;
+                }
+                for (int64_t c = 0; c < kv_lora; ++c)
+                    sums[c] += static_cast<double>(q[r]) * row[static_cast<size_t>(c)];
+            }
+        }
+        for (int64_t t = 0; t < op.out.rows; ++t) {
+            std::transform(folded.data() + t * kv_lora, folded.data() + (t + 1) * kv_lora,
+                           out[t] + h * kv_lora, [](double value) { return static_cast<float>(value); });
+        }
+    }
+}
+
+namespace {
+
+struct LatentCache {
+    std::vector<float> latents, rotary_keys;  // [tokens, kv_lora], [tokens, rope]
+};
+
+LatentCache decode_cache(const KvPages& cache, int64_t tokens, int64_t kv_lora, int64_t rope) {
+    const LatentKvLayout layout(cache.format, cache.page_tokens, kv_lora, rope);
+    LatentCache decoded;
+    decoded.latents.resize(static_cast<size_t>(tokens * kv_lora));
+    decoded.rotary_keys.resize(static_cast<size_t>(tokens * rope));
+    for (int64_t p = 0; p < tokens; ++p) {
+        const std::byte* page = host_bytes(cache.pages[static_cast<size_t>(p / cache.page_tokens)]).data();
+        const int64_t token = p % cache.page_tokens;
+        decode_kv_row(cache.format, page + layout.latent(token), kv_lora,
+                      decoded.latents.data() + p * kv_lora);
+        decode_kv_row(cache.format, page + layout.rotary_key(token), rope,
+                      decoded.rotary_keys.data() + p * rope);
+    }
+    return decoded;
+}
+
+// Softmax-weighted sum of latents over tiles of positions: sum and total are relative to the maximum so far.
+struct OnlineSoftmax {
+    double largest = -INFINITY;
+    double total = 0;
+    std::vector<double> sum;
+
+    void add_tile(const std::vector<double>& scores, const float* latents) {
+        const double new_largest = std::max(largest, *std::max_element(scores.begin(), scores.end()));
+        const double rescale = std::exp(largest - new_largest);
+        total *= rescale;
+        for (double& value : sum) value *= rescale;
+        for (const double score : scores) {
+            const double weight = std::exp(score - new_largest);
+            total += weight;
+            for (double& value : sum) value += weight * *latents++;
+        }
+        largest = new_largest;
+    }
+};
+
+}  // namespace
+
+void compute(const LatentAttention& op) {
+    const auto folded = rows_of(op.folded);
+    const auto query = rows_of(op.query);
+    const auto out = writable_rows_of(op.out);
+    const int64_t kv_lora = op.folded.columns / op.heads;
+    for (const KvSegment& segment : op.segments) {
+        const SequenceRows& rows = segment.rows;
+        const LatentCache cache = decode_cache(segment.cache, rows.position + rows.count, kv_lora, op.rope);
+        for (int64_t i = 0; i < rows.count; ++i) {
+            const int64_t t = rows.first_row + i;
+            const int64_t tokens = rows.position + i + 1;
+            for (int64_t h = 0; h < op.heads; ++h) {
+                const float* q_latent = folded[t] + h * kv_lora;
+                const float* q_rotary = query[t] + h * (op.nope + op.rope) + op.nope;
+                OnlineSoftmax softmax;
+                softmax.sum.assign(static_cast<size_t>(kv_lora), 0.0);
+                for (int64_t first = 0; first < tokens; first += op.tile_tokens) {
+                    std::vector<double> scores(static_cast<size_t>(std::min(op.tile_tokens, tokens - first)));
+                    for (size_t s = 0; s < scores.size(); ++s) {
+                        const int64_t p = first + static_cast<int64_t>(s);
+                        scores[s] =
+                            op.scale * (dot(q_latent, cache.latents.data() + p * kv_lora, kv_lora) +
+                                        dot(q_rotary, cache.rotary_keys.data() + p * op.rope, op.rope));
+                    }
+                    softmax.add_tile(scores, cache.latents.data() + first * kv_lora);
+                }
+                for (int64_t c = 0; c < kv_lora; ++c) {
+                    out[t][h * kv_lora + c] =
+                        static_cast<float>(softmax.sum[static_cast<size_t>(c)] / softmax.total);
+                }
+            }
+        }
+    }
+}
+
+void compute(const ExpandedLatentAttention& op) {
+    const auto query = rows_of(op.query);
+    const auto out = writable_rows_of(op.out);
+    const WeightView key = view(op.key), value = view(op.value_weight);
+    const int64_t kv_lora = op.transposed ? key.columns : key.rows / op.heads;
+    // One matrix of float rows [nope | value] per head, whichever way it is stored.
+    std::vector<float> kv_b(static_cast<size_t>(op.heads * (op.nope + op.value) * kv_lora));
+    std::vector<float> line(static_cast<size_t>(std::max(op.nope, kv_lora)));
+    for (int64_t h = 0; h < op.heads; ++h) {
+        float* head = kv_b.data() + h * (op.nope + op.value) * kv_lora;
+        for (int64_t r = 0; r < op.nope && op.transposed; ++r) {
+            decode_row(key, h * (op.nope + op.value) + r, head + r * kv_lora);
+        }
+        for (int64_t c = 0; c < kv_lora && !op.transposed; ++c) {
+            decode_row(key, h * kv_lora + c, line.data());
+            for (int64_t r = 0; r < op.nope; ++r) head[r * kv_lora + c] = line[static_cast<size_t>(r)];
+        }
+        const int64_t first = op.transposed ? h * (op.nope + op.value) + op.nope : h * op.value;
+        for (int64_t r = 0; r < op.value; ++r) decode_row(value, first + r, head + (op.nope + r) * kv_lora);
+    }
+    const WeightView expanded{.format = WeightFormat::floating(DType::kF32),
+                              .rows = op.heads * (op.nope + op.value),
+                              .columns = kv_lora,
+                              .data = reinterpret_cast<const std::byte*>(kv_b.data())};
+    for (const KvSegment& segment : op.segments) {
+        const SequenceRows& rows = segment.rows;
+        const LatentCache cache = decode_cache(segment.cache, rows.position + rows.count, kv_lora, op.rope);
+        std::vector<float> queries;
+        for (int64_t i = 0; i < rows.count; ++i) {
+            const float* q = query[rows.first_row + i];
+            queries.insert(queries.end(), q, q + op.query.columns);
+        }
+        const std::vector<float> result = naive_mla({.query = queries,
+                                                     .latents = cache.latents,
+                                                     .rotary_keys = cache.rotary_keys,
+                                                     .kv_b = expanded,
+                                                     .rows = rows.count,
+                                                     .tokens = rows.position + rows.count,
+                                                     .heads = op.heads,
+                                                     .nope = op.nope,
+                                                     .rope = op.rope,
+                                                     .value = op.value,
+                                                     .scale = op.scale});
+        for (int64_t i = 0; i < rows.count; ++i) {
+            std::copy_n(result.data() + i * op.out.columns, op.out.columns, out[rows.first_row + i]);
+        }
+    }
+}
+
+void compute(const ProjectValue& op) {
+    const auto latent = rows_of(op.latent);
+    const auto out = writable_rows_of(op.out);
+    const WeightView weight = view(op.value_weight);
+    const int64_t kv_lora = weight.columns;
+    std::vector<float> row(static_cast<size_t>(kv_lora));
+    for (int64_t h = 0; h < op.heads; ++h) {
+        for (int64_t i = 0; i < op.value; ++i) {
+            decode_row(weight, h * (op.nope + op.value) + op.nope + i, row.data());
+            for (int64_t t = 0; t < op.latent.rows; ++t) {
+                out[t][h * op.value + i] =
+                    static_cast<float>(dot(row.data(), latent[t] + h * kv_lora, kv_lora));
+            }
+        }
+    }
+}
+
+}  // namespace sluice::reference

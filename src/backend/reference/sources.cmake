@@ -1,0 +1,15 @@
+set(REFERENCE_SOURCES
+  tensor.cpp
+  host_buffer.cpp
+  host_backend.cpp
+  checks.cpp
+  op_checks.cpp
+  sequence_op_checks.cpp
+  reference/reference_backend.cpp
+  reference/basic.cpp
+  reference/matmul.cpp
+  reference/routing.cpp
+  reference/attention.cpp
+  reference/linear_attention.cpp
+  reference/mla.cpp
+  reference/naive_mla.cpp)

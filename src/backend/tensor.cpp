@@ -1,0 +1,64 @@
+#include "backend/tensor.h"
+
+#include <utility>
+
+#include "base/error.h"
+
+namespace sluice {
+
+namespace {
+
+void check_part(const char* what, int64_t first, int64_t count, int64_t size) {
+    if (first < 0 || count < 0 || first > size - count) {
+        fail(ErrorCode::kUsage, "{} {} from {} on: there are {}, choose a part that lies inside", count, what,
+             first, size);
+    }
+}
+
+}  // namespace
+
+Tensor Tensor::rows_at(int64_t first, int64_t count) const {
+    check_part("tensor rows", first, count, rows);
+    Tensor part = *this;
+    part.offset += static_cast<uint64_t>(first * row_stride) * dtype_bytes(dtype);
+    part.rows = count;
+    return part;
+}
+
+Tensor Tensor::columns_at(int64_t first, int64_t count) const {
+    check_part("tensor columns", first, count, columns);
+    Tensor part = *this;
+    part.offset += static_cast<uint64_t>(first) * dtype_bytes(dtype);
+    part.columns = count;
+    return part;
+}
+
+Tensor make_tensor(BufferPtr buffer, DType dtype, int64_t rows, int64_t columns, uint64_t offset) {
+    return {.buffer = std::move(buffer),
+            .offset = offset,
+            .dtype = dtype,
+            .rows = rows,
+            .columns = columns,
+            .row_stride = columns};
+}
+
+Weight Weight::rows_at(int64_t first, int64_t count) const {
+    check_part("weight rows", first, count, rows);
+    Weight part = *this;
+    part.rows = count;
+    part.data.offset += static_cast<uint64_t>(first) * format.data_row_bytes(columns);
+    if (format.kind == WeightKind::kFp8Block) {
+        const int64_t row = block_row_offset + first;
+        part.scales.offset +=
+            static_cast<uint64_t>(row / format.block_rows) * format.scale_row_bytes(columns);
+        part.block_row_offset = row % format.block_rows;
+        return part;
+    }
+    if (format.has_scales())
+        part.scales.offset += static_cast<uint64_t>(first) * format.scale_row_bytes(columns);
+    if (format.has_biases())
+        part.biases.offset += static_cast<uint64_t>(first) * format.bias_row_bytes(columns);
+    return part;
+}
+
+}  // namespace sluice

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "tensor/dtype.h"
+#include "tensor/weight_format.h"
+
+namespace sluice {
+
+// Memory of a backend. Only the backend that made it can reach its bytes.
+class Buffer {
+  public:
+    virtual ~Buffer() = default;
+    virtual uint64_t bytes() const = 0;
+};
+using BufferPtr = std::shared_ptr<Buffer>;
+
+// A matrix of F32 or I32 in a backend's memory: [rows, columns], rows `row_stride` elements apart. Copies share memory.
+struct Tensor {
+    BufferPtr buffer;
+    uint64_t offset = 0;        // bytes
+    DType dtype = DType::kF32;
+    int64_t rows = 0;
+    int64_t columns = 0;
+    int64_t row_stride = 0;     // elements
+
+    Tensor rows_at(int64_t first, int64_t count) const;
+    Tensor columns_at(int64_t first, int64_t count) const;
+};
+
+// Rows [rows, columns], contiguous, at the start of `buffer` (or `offset` bytes into it).
+Tensor make_tensor(BufferPtr buffer, DType dtype, int64_t rows, int64_t columns, uint64_t offset = 0);
+
+// Part of a weight in a backend's memory.
+struct WeightPart {
+    BufferPtr buffer;
+    uint64_t offset = 0;        // bytes
+};
+
+// A weight matrix [rows, columns] as stored, in a backend's memory. See WeightView for the format.
+struct Weight {
+    WeightFormat format;
+    int64_t rows = 0;
+    int64_t columns = 0;
+    WeightPart data, scales, biases;
+    int64_t block_row_offset = 0;
+
+    Weight rows_at(int64_t first, int64_t count) const;
+};
+
+}  // namespace sluice

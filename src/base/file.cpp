@@ -1,0 +1,177 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/error.h"
+
+namespace sluice {
+
+namespace {
+
+[[noreturn]] void fail_open(const std::filesystem::path& path, int error_number) {
+    const ErrorCode code = error_number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
+    fail(code, "{}: {}", path.string(), errno_text(error_number));
+}
+
+// pread until `out` is full or the position `end` is reached; returns the bytes read, fewer only at the end of the file.
+size_t read_fully(int descriptor, uint64_t offset, uint64_t end, std::span<std::byte> out, const std::string& label) {
+    size_t done = 0;
+    while (done < out.size() && offset + done < end) {
+        const ssize_t n =
+            ::pread(descriptor, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) fail(ErrorCode::kIo, "{}: read at offset {}: {}", label, offset + done, errno_text(errno));
+        if (n == 0) break;
+        done += static_cast<size_t>(n);
+    }
+    return done;
+}
+
+void write_fully(int descriptor, uint64_t offset, std::span<const std::byte> bytes, const std::string& label) {
+    size_t done = 0;
+    while (done < bytes.size()) {
+        const ssize_t n = ::pwrite(descriptor, bytes.data() + done, bytes.size() - done,
+                                   static_cast<off_t>(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) fail(ErrorCode::kIo, "{}: write at offset {}: {}", label, offset + done, errno_text(errno));
+        done += static_cast<size_t>(n);
+    }
+}
+
+}  // namespace
+
+File::File(int descriptor, uint64_t size, std::string label)
+    : descriptor_(descriptor), size_(size), label_(std::move(label)) {}
+
+File File::open(const std::filesystem::path& path, Access access) {
+    int flags = O_RDONLY | O_CLOEXEC;
+#ifdef O_DIRECT
+    if (access == Access::kReadDirect) flags |= O_DIRECT;
+#endif
+    const int descriptor = ::open(path.c_str(), flags);
+    if (descriptor < 0) fail_open(path, errno);
+    struct stat status {};
+    if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+        const int error_number = errno;
+        const bool regular = S_ISREG(status.st_mode);
+        ::close(descriptor);
+        if (!regular) fail(ErrorCode::kInvalidFile, "{}: not a regular file", path.string());
+        fail_open(path, error_number);
+    }
+    return {descriptor, static_cast<uint64_t>(status.st_size), path.string()};
+}
+
+File::File(File&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_), label_(std::move(other.label_)) {}
+
+File& File::operator=(File&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    std::swap(size_, other.size_);
+    std::swap(label_, other.label_);
+    return *this;
+}
+
+File::~File() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void File::read_at(uint64_t offset, std::span<std::byte> out) const {
+    const size_t done = read_fully(descriptor_, offset, UINT64_MAX, out, label_);
+    if (done < out.size()) {
+        fail(ErrorCode::kIo, "{}: ends at byte {}, but {} bytes at offset {} were expected", label_,
+             offset + done, out.size(), offset);
+    }
+}
+
+size_t File::read_up_to(uint64_t offset, std::span<std::byte> out) const {
+    // A direct read may not go on from an end that is no multiple of a block.
+    return read_fully(descriptor_, offset, size_, out, label_);
+}
+
+void File::drop_cached_pages(uint64_t offset, uint64_t bytes) const {
+#ifdef POSIX_FADV_DONTNEED
+    ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+#else
+    (void)offset;
+    (void)bytes;
+#endif
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+    const File file = File::open(path);
+    const size_t size = file.size();
+    if (size == 0) fail(ErrorCode::kInvalidFile, "{}: the file is empty", path.string());
+    void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.descriptor(), 0);
+    if (data == MAP_FAILED) fail(ErrorCode::kIo, "{}: mmap: {}", path.string(), errno_text(errno));
+    return std::shared_ptr<const MappedFile>(
+        new MappedFile(static_cast<const std::byte*>(data), size, path.string()));
+}
+
+MappedFile::~MappedFile() { ::munmap(const_cast<std::byte*>(data_), size_); }
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+    std::string name = path_.string() + ".tmp-XXXXXX";
+    descriptor_ = ::mkstemp(name.data());
+    if (descriptor_ < 0) fail(ErrorCode::kIo, "{}: {}", path_.string(), errno_text(errno));
+    temporary_ = name;
+    // mkstemp makes the file private; a model file is readable as any other new file would be.
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    if (::fchmod(descriptor_, static_cast<mode_t>(0666) & ~mask) != 0) {
+        fail(ErrorCode::kIo, "{}: {}", name, errno_text(errno));
+    }
+}
+
+AtomicFile::~AtomicFile() {
+    if (descriptor_ < 0) return;
+    ::close(descriptor_);
+    ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::append(std::span<const std::byte> bytes) {
+    write_at(position_, bytes);
+    position_ += bytes.size();
+}
+
+void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
+    write_fully(descriptor_, offset, bytes, temporary_.string());
+}
+
+void AtomicFile::commit() {
+    if (::fsync(descriptor_) != 0) fail(ErrorCode::kIo, "{}: fsync: {}", path_.string(), errno_text(errno));
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+        fail(ErrorCode::kIo, "{}: rename: {}", path_.string(), errno_text(errno));
+    }
+    ::close(std::exchange(descriptor_, -1));
+    const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : ".";
+    const int folder_descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder_descriptor >= 0) {
+        ::fsync(folder_descriptor);
+        ::close(folder_descriptor);
+    }
+}
+
+std::string read_text_file(const std::filesystem::path& path, uint64_t limit_bytes) {
+    const File file = File::open(path);
+    if (file.size() > limit_bytes) {
+        fail(ErrorCode::kInvalidFile, "{}: {} bytes, more than the {} allowed here", path.string(), file.size(),
+             limit_bytes);
+    }
+    std::string text(file.size(), '\0');
+    file.read_at(0, std::as_writable_bytes(std::span(text)));
+    return text;
+}
+
+void write_text_file(const std::filesystem::path& path, const std::string& text) {
+    AtomicFile file(path);
+    file.append(std::as_bytes(std::span(text)));
+    file.commit();
+}
+
+}  // namespace sluice

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace sluice {
+
+// An open file, read by position. Const methods may be called from many threads at once.
+class File {
+  public:
+    enum class Access { kRead, kReadDirect };  // direct: past the page cache (O_DIRECT), aligned transfers only
+
+    // Throws kNotFound or kIo, naming the path.
+    static File open(const std::filesystem::path& path, Access access = Access::kRead);
+
+    File(File&& other) noexcept;
+    File& operator=(File&& other) noexcept;
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+    ~File();
+
+    // Reads exactly out.size() bytes at `offset`; throws kIo with path, offset and errno, or that the file ends.
+    void read_at(uint64_t offset, std::span<std::byte> out) const;
+    // As read_at, but the file may end (where it ended at open, or before) ahead of `out`; returns the bytes read.
+    size_t read_up_to(uint64_t offset, std::span<std::byte> out) const;
+
+    uint64_t size() const { return size_; }
+    int descriptor() const { return descriptor_; }
+    const std::string& label() const { return label_; }  // the path, for messages
+
+    // Tells the kernel that these cached pages will not be needed again.
+    void drop_cached_pages(uint64_t offset, uint64_t bytes) const;
+
+  private:
+    File(int descriptor, uint64_t size, std::string label);
+    int descriptor_ = -1;
+    uint64_t size_ = 0;
+    std::string label_;
+};
+
+// A read-only mapping of a whole file; the bytes stay valid as long as a copy of the pointer lives.
+class MappedFile {
+  public:
+    static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+    ~MappedFile();
+    MappedFile(const MappedFile&) = delete;
+    MappedFile& operator=(const MappedFile&) = delete;
+
+    std::span<const std::byte> bytes() const { return {data_, size_}; }
+    const std::string& label() const { return label_; }
+
+  private:
+    MappedFile(const std::byte* data, size_t size, std::string label)
+        : data_(data), size_(size), label_(std::move(label)) {}
+    const std::byte* data_;
+    size_t size_;
+    std::string label_;
+};
+
+// A file that appears under its name only when complete: written beside it under a temporary name, flushed to the
+// drive, renamed. Destroyed before commit(), it leaves nothing behind.
+class AtomicFile {
+  public:
+    explicit AtomicFile(std::filesystem::path path);
+    ~AtomicFile();
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+
+    void append(std::span<const std::byte> bytes);           // throws kIo
+    void write_at(uint64_t offset, std::span<const std::byte> bytes);  // throws kIo
+    uint64_t position() const { return position_; }          // bytes appended so far
+    void commit();                                           // fsync, rename, fsync of the folder
+
+  private:
+    std::filesystem::path path_;
+    std::filesystem::path temporary_;
+    int descriptor_ = -1;
+    uint64_t position_ = 0;
+};
+
+// The whole file as text. Throws kNotFound or kIo; kInvalidFile when it is larger than `limit_bytes`.
+std::string read_text_file(const std::filesystem::path& path, uint64_t limit_bytes = 1ull << 30);
+// Replaces the file atomically.
+void write_text_file(const std::filesystem::path& path, const std::string& text);
+
+}  // namespace sluice

@@ -1,0 +1,219 @@
+#include "base/machine_speed.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+namespace sluice {
+
+namespace {
+
+constexpr size_t kLargestBuffer = size_t{512} << 20;
+constexpr size_t kSmallestBuffer = size_t{16} << 20;
+constexpr int kPasses = 5;  // the best of them: other processes only ever slow one down
+
+// Results go here so that the compiler keeps the work.
+std::atomic<uint64_t> sink{0};
+
+uint64_t read_words(const std::byte* data, size_t bytes) {
+    std::array<uint64_t, 16> sums{};  // two cache lines of independent sums
+    for (size_t i = 0; i + sizeof sums <= bytes; i += sizeof sums) {
+        std::array<uint64_t, 16> words;
+        std::memcpy(words.data(), data + i, sizeof words);
+        for (size_t j = 0; j < words.size(); ++j) sums[j] ^= words[j];
+    }
+    uint64_t all = 0;
+    for (const uint64_t sum : sums) all ^= sum;
+    return all;
+}
+
+// A kernel runs `rounds` rounds and returns something that depends on all of them.
+struct Kernel {
+    uint64_t (*run)(uint64_t rounds);
+    double operations_per_round;
+    const char* instructions;
+};
+
+uint64_t first_word(const void* data) {
+    uint64_t word = 0;
+    std::memcpy(&word, data, sizeof word);
+    return word;
+}
+
+constexpr size_t kAccumulators = 12;  // enough independent chains to hide the latency of a multiply-add
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx512f,avx512bw,avx512vnni"))) uint64_t int8_avx512vnni(uint64_t rounds) {
+    __m512i sums[kAccumulators];
+    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+    __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        asm volatile("" : "+v"(a), "+v"(b));  // as if new data had been loaded
+        for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
+    }
+    for (size_t i = 1; i < kAccumulators; ++i) sums[0] = _mm512_add_epi32(sums[0], sums[i]);
+    return first_word(sums);
+}
+
+__attribute__((target("avx2,avxvnni"))) uint64_t int8_avxvnni(uint64_t rounds) {
+    __m256i sums[kAccumulators];
+    for (__m256i& sum : sums) sum = _mm256_setzero_si256();
+    __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(5);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        asm volatile("" : "+x"(a), "+x"(b));
+        for (__m256i& sum : sums) sum = _mm256_dpbusd_avx_epi32(sum, a, b);
+    }
+    for (size_t i = 1; i < kAccumulators; ++i) sums[0] = _mm256_add_epi32(sums[0], sums[i]);
+    return first_word(sums);
+}
+
+__attribute__((target("avx2"))) uint64_t int8_avx2(uint64_t rounds) {
+    __m256i sums[kAccumulators];
+    for (__m256i& sum : sums) sum = _mm256_setzero_si256();
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(5);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        for (__m256i& sum : sums) {
+            asm volatile("" : "+x"(a), "+x"(b));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+        }
+    }
+    for (size_t i = 1; i < kAccumulators; ++i) sums[0] = _mm256_add_epi32(sums[0], sums[i]);
+    return first_word(sums);
+}
+
+__attribute__((target("avx512f"))) uint64_t float_avx512(uint64_t rounds) {
+    __m512 sums[kAccumulators];
+    for (__m512& sum : sums) sum = _mm512_setzero_ps();
+    __m512 a = _mm512_set1_ps(1.0f), b = _mm512_set1_ps(1e-9f);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        asm volatile("" : "+v"(a), "+v"(b));
+        for (__m512& sum : sums) sum = _mm512_fmadd_ps(a, b, sum);
+    }
+    for (size_t i = 1; i < kAccumulators; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
+    return first_word(sums);
+}
+
+__attribute__((target("avx2,fma"))) uint64_t float_avx2(uint64_t rounds) {
+    __m256 sums[kAccumulators];
+    for (__m256& sum : sums) sum = _mm256_setzero_ps();
+    __m256 a = _mm256_set1_ps(1.0f), b = _mm256_set1_ps(1e-9f);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        asm volatile("" : "+x"(a), "+x"(b));
+        for (__m256& sum : sums) sum = _mm256_fmadd_ps(a, b, sum);
+    }
+    for (size_t i = 1; i < kAccumulators; ++i) sums[0] = _mm256_add_ps(sums[0], sums[i]);
+    return first_word(sums);
+}
+
+#endif
+
+// Plain loops that the compiler vectorizes for the portable baseline.
+uint64_t int8_portable(uint64_t rounds) {
+    std::array<int32_t, 64> sums{};
+    std::array<int16_t, 64> a, b;
+    a.fill(3);
+    b.fill(5);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        asm volatile("" : "+m"(a), "+m"(b));
+        for (size_t j = 0; j < sums.size(); ++j) sums[j] += a[j] * b[j];
+    }
+    return first_word(sums.data());
+}
+
+uint64_t float_portable(uint64_t rounds) {
+    std::array<float, 64> sums{};
+    std::array<float, 64> a, b;
+    a.fill(1.0f);
+    b.fill(1e-9f);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        asm volatile("" : "+m"(a), "+m"(b));
+        for (size_t j = 0; j < sums.size(); ++j) sums[j] += a[j] * b[j];
+    }
+    return first_word(sums.data());
+}
+
+Kernel int8_kernel() {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512vnni")) return {int8_avx512vnni, kAccumulators * 128.0, "AVX-512 VNNI"};
+    if (processor_has_avx_vnni()) return {int8_avxvnni, kAccumulators * 64.0, "AVX-VNNI"};
+    if (__builtin_cpu_supports("avx2")) return {int8_avx2, kAccumulators * 64.0, "AVX2"};
+#endif
+    return {int8_portable, 128.0, "portable"};
+}
+
+Kernel float_kernel() {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) return {float_avx512, kAccumulators * 32.0, "AVX-512"};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        return {float_avx2, kAccumulators * 16.0, "AVX2"};
+    }
+#endif
+    return {float_portable, 128.0, "portable"};
+}
+
+ArithmeticPeak measure(ThreadPool& pool, const Kernel& kernel) {
+    constexpr uint64_t kRounds = 1'000'000;
+    double best = 0;
+    for (int pass = 0; pass < kPasses; ++pass) {
+        const Stopwatch watch;
+        pool.parallel_for(pool.threads(), 1, [&](size_t begin, size_t end) {
+            for (size_t i = begin; i < end; ++i) sink += kernel.run(kRounds);
+        });
+        const double operations = kernel.operations_per_round * kRounds * static_cast<double>(pool.threads());
+        best = std::max(best, operations / watch.seconds());
+    }
+    return {best, kernel.instructions};
+}
+
+}  // namespace
+
+bool processor_has_avx_vnni() {
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kAvxVnniBit = 1u << 4;  // leaf 7, subleaf 1, EAX
+    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 &&
+           (a & kAvxVnniBit) != 0;
+#else
+    return false;
+#endif
+}
+
+double measure_memory_bandwidth(ThreadPool& pool) {
+    const size_t bytes = std::clamp<size_t>(available_memory_bytes() / 3, kSmallestBuffer, kLargestBuffer);
+    const PageMemory buffer(bytes);
+    // Touched by the threads that read it: pages of zeros that were never written share one physical page.
+    const size_t piece = round_up(bytes / pool.threads() / 8 + 1, kPageBytes);
+    pool.parallel_for(bytes, piece,
+                      [&](size_t begin, size_t end) { std::memset(buffer.data() + begin, 1, end - begin); });
+    double best = 0;
+    for (int pass = 0; pass < kPasses; ++pass) {
+        const Stopwatch watch;
+        pool.parallel_for(bytes, piece, [&](size_t begin, size_t end) {
+            sink += read_words(buffer.data() + begin, end - begin);
+        });
+        best = std::max(best, static_cast<double>(bytes) / watch.seconds());
+    }
+    return best;
+}
+
+ArithmeticPeak measure_int8_peak(ThreadPool& pool) {
+    return measure(pool, int8_kernel());
+}
+
+ArithmeticPeak measure_float_peak(ThreadPool& pool) {
+    return measure(pool, float_kernel());
+}
+
+}  // namespace sluice

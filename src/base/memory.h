@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+namespace sluice {
+
+inline constexpr size_t kPageBytes = 4096;  // alignment of direct I/O, and of every expert record
+
+constexpr uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Page-aligned memory straight from the system, zeroed, given back whole. Throws kOutOfMemory.
+class PageMemory {
+  public:
+    PageMemory() = default;
+    explicit PageMemory(size_t bytes);
+    PageMemory(PageMemory&& other) noexcept;
+    PageMemory& operator=(PageMemory&& other) noexcept;
+    ~PageMemory();
+
+    std::byte* data() const { return data_; }
+    size_t size() const { return size_; }
+    std::span<std::byte> bytes() const { return {data_, size_}; }
+    // Gives the physical pages of a page-aligned part back; it reads as zeros when touched again.
+    void release(size_t offset, size_t bytes) const;
+
+  private:
+    std::byte* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+// Peak and current resident memory of this process, bytes.
+uint64_t peak_resident_bytes();
+uint64_t resident_bytes();
+
+// What this process may still take without pushing the machine into swap or the cgroup into its limit: the smaller of
+// MemAvailable and the headroom of every enclosing cgroup (v1 and v2; reclaimable page cache counts as free).
+uint64_t available_memory_bytes();
+
+// The tightest memory limit of the enclosing cgroups, if there is one.
+std::optional<uint64_t> cgroup_memory_limit_bytes();
+
+}  // namespace sluice

@@ -1,0 +1,169 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <fstream>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace sluice {
+
+namespace {
+// A worker looks for the next loop this many times before it sleeps: between two operations of a token it is
+// cheaper to look than to be woken.
+constexpr int kSpins = 4000;
+
+void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+}  // namespace
+
+// Pieces [first, last) that one thread of the team has still to do: first in the upper half, so that one
+// exchange takes a piece from either end. Each on its own cache line.
+struct alignas(64) Share {
+    std::atomic<uint64_t> span{0};
+
+    void set(uint64_t first, uint64_t last) { span.store(first << 32 | last, std::memory_order_relaxed); }
+
+    // Takes the first piece, or with `from_end` the last one.
+    bool take(bool from_end, uint64_t& piece) {
+        uint64_t seen = span.load(std::memory_order_relaxed);
+        while (true) {
+            const uint64_t first = seen >> 32, last = seen & 0xffffffff;
+            if (first >= last) return false;
+            piece = from_end ? last - 1 : first;
+            const uint64_t left = from_end ? first << 32 | (last - 1) : (first + 1) << 32 | last;
+            if (span.compare_exchange_weak(seen, left, std::memory_order_relaxed)) return true;
+        }
+    }
+};
+
+struct ThreadPool::State {
+    std::vector<std::thread> workers;
+    std::vector<Share> shares;
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::atomic<uint64_t> generation{0};  // a new value is a new loop
+    std::atomic<size_t> busy{0};          // workers that have not finished the current loop
+    std::atomic<size_t> sleepers{0};
+    bool stop = false;
+
+    size_t count = 0;
+    size_t grain = 1;
+    Piece piece = nullptr;
+    void* context = nullptr;
+    std::mutex error_mutex;
+    std::exception_ptr error;
+
+    void run_piece(uint64_t index) {
+        const size_t begin = static_cast<size_t>(index) * grain;
+        try {
+            piece(context, begin, std::min(begin + grain, count));
+        } catch (...) {
+            const std::lock_guard lock(error_mutex);
+            if (!error) error = std::current_exception();
+        }
+    }
+
+    // Neighbouring pieces stay with one thread, which reads memory in order; who is done early helps the
+    // others from their far end.
+    void work(size_t member) {
+        uint64_t index = 0;
+        while (shares[member].take(false, index)) run_piece(index);
+        for (size_t i = 1; i < shares.size(); ++i) {
+            Share& other = shares[(member + i) % shares.size()];
+            while (other.take(true, index)) run_piece(index);
+        }
+    }
+
+    void serve(size_t member) {
+        uint64_t seen = 0;
+        while (true) {
+            int spins = 0;
+            while (generation.load(std::memory_order_acquire) == seen && spins < kSpins) {
+                relax();
+                ++spins;
+            }
+            if (generation.load(std::memory_order_acquire) == seen) {
+                std::unique_lock lock(mutex);
+                sleepers.fetch_add(1);
+                wake.wait(lock, [&] { return stop || generation.load(std::memory_order_acquire) != seen; });
+                sleepers.fetch_sub(1);
+                if (stop) return;
+            }
+            seen = generation.load(std::memory_order_acquire);
+            work(member);
+            busy.fetch_sub(1, std::memory_order_release);
+        }
+    }
+};
+
+ThreadPool::ThreadPool(size_t threads) : state_(std::make_unique<State>()) {
+    const size_t team = threads == 0 ? available_cores() : threads;
+    state_->shares = std::vector<Share>(team);
+    for (size_t i = 1; i < team; ++i) {
+        state_->workers.emplace_back([state = state_.get(), i] { state->serve(i); });
+    }
+}
+
+ThreadPool::~ThreadPool() {
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->stop = true;
+    }
+    state_->wake.notify_all();
+    for (std::thread& worker : state_->workers) worker.join();
+}
+
+size_t ThreadPool::threads() const {
+    return state_->workers.size() + 1;
+}
+
+void ThreadPool::run(size_t count, size_t grain, Piece piece, void* context) {
+    State& s = *state_;
+    s.count = count;
+    s.grain = std::max<size_t>(grain, 1);
+    s.piece = piece;
+    s.context = context;
+    const size_t pieces = (count + s.grain - 1) / s.grain, team = s.shares.size();
+    for (size_t i = 0; i < team; ++i) s.shares[i].set(pieces * i / team, pieces * (i + 1) / team);
+    s.busy.store(s.workers.size(), std::memory_order_relaxed);
+    {
+        const std::lock_guard lock(s.mutex);
+        s.generation.fetch_add(1, std::memory_order_release);
+    }
+    if (s.sleepers.load() > 0) s.wake.notify_all();
+    s.work(0);
+    int spins = 0;
+    while (s.busy.load(std::memory_order_acquire) != 0) {
+        // More threads than cores: let the one that has not been scheduled yet run.
+        if (++spins > kSpins) std::this_thread::yield();
+        relax();
+    }
+    if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
+}
+
+size_t available_cores() {
+    size_t cores = std::max(1u, std::thread::hardware_concurrency());
+#ifdef __linux__
+    cpu_set_t set;
+    if (::sched_getaffinity(0, sizeof set, &set) == 0) cores = static_cast<size_t>(CPU_COUNT(&set));
+    std::ifstream in("/sys/fs/cgroup/cpu.max");
+    std::string quota;
+    double period = 0;
+    if (in >> quota >> period && quota != "max" && period > 0) {
+        cores = std::min(cores, std::max<size_t>(1, static_cast<size_t>(std::stod(quota) / period)));
+    }
+#endif
+    return std::max<size_t>(cores, 1);
+}
+
+}  // namespace sluice

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <utility>
+
+namespace sluice {
+
+// A fixed team of threads for fork-join loops. The caller's thread is one of the team. Work is cut by index, never by
+// who is free, so what a task computes cannot depend on the number of threads. One run at a time per pool.
+class ThreadPool {
+  public:
+    explicit ThreadPool(size_t threads);  // 0: one per available core
+    ~ThreadPool();
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
+
+    size_t threads() const;
+
+    // Calls body(begin, end) over [0, count) in pieces of at most `grain`, and returns when all are done. The first
+    // exception thrown by a body is rethrown here.
+    template <typename Body>
+    void parallel_for(size_t count, size_t grain, Body&& body) {
+        if (count == 0) return;
+        if (threads() == 1 || count <= grain) {
+            body(size_t{0}, count);
+            return;
+        }
+        run(count, grain, [](void* context, size_t begin, size_t end) {
+            (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
+        }, const_cast<void*>(static_cast<const void*>(&body)));
+    }
+
+  private:
+    using Piece = void (*)(void* context, size_t begin, size_t end);
+    void run(size_t count, size_t grain, Piece piece, void* context);
+
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+// Cores that this process may run on (affinity and cgroup quota respected), at least 1.
+size_t available_cores();
+
+}  // namespace sluice

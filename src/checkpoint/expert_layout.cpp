@@ -1,0 +1,68 @@
+#include "checkpoint/expert_layout.h"
+
+#include "base/memory.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr uint64_t kPartAlignment = 64;  // a cache line, and any vector register
+
+// Places a part of `bytes` at `position` and returns where the next one may begin.
+uint64_t place(uint64_t& offset, uint64_t bytes, uint64_t position) {
+    offset = bytes == 0 ? 0 : position;
+    return round_up(position + bytes, kPartAlignment);
+}
+
+}  // namespace
+
+std::string_view projection_name(Projection projection) {
+    switch (projection) {
+        case Projection::kGate:
+            return "gate_proj";
+        case Projection::kUp:
+            return "up_proj";
+        case Projection::kDown:
+            return "down_proj";
+    }
+    return "";
+}
+
+ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up, const WeightFormat& down,
+                                int64_t hidden, int64_t intermediate) {
+    ExpertLayout layout;
+    layout.gate = {.format = gate, .rows = intermediate, .columns = hidden};
+    layout.up = {.format = up, .rows = intermediate, .columns = hidden};
+    layout.down = {.format = down, .rows = hidden, .columns = intermediate};
+    uint64_t position = 0;
+    for (const Projection projection : kProjections) {
+        if (projection == Projection::kDown) layout.gate_up_bytes = position;
+        ProjectionLayout& part = projection_of(layout, projection);
+        position = place(part.data, part.format.data_bytes(part.rows, part.columns), position);
+        position = place(part.scales, part.format.scale_bytes(part.rows, part.columns), position);
+        position = place(part.biases, part.format.bias_bytes(part.rows, part.columns), position);
+    }
+    layout.record_bytes = round_up(position, kPageBytes);
+    return layout;
+}
+
+ProjectionLayout& projection_of(ExpertLayout& layout, Projection projection) {
+    return projection == Projection::kGate ? layout.gate
+           : projection == Projection::kUp ? layout.up
+                                           : layout.down;
+}
+
+const ProjectionLayout& projection_of(const ExpertLayout& layout, Projection projection) {
+    return projection_of(const_cast<ExpertLayout&>(layout), projection);
+}
+
+WeightView view_in_slot(const ProjectionLayout& projection, const std::byte* slot) {
+    return {.format = projection.format,
+            .rows = projection.rows,
+            .columns = projection.columns,
+            .data = slot + projection.data,
+            .scales = projection.format.has_scales() ? slot + projection.scales : nullptr,
+            .biases = projection.format.has_biases() ? slot + projection.biases : nullptr};
+}
+
+}  // namespace sluice

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <array>
+
+#include "checkpoint/checkpoint.h"
+#include "tensor/weight_view.h"
+
+namespace sluice {
+
+enum class Projection : uint8_t { kGate, kUp, kDown };
+inline constexpr std::array kProjections = {Projection::kGate, Projection::kUp, Projection::kDown};
+
+std::string_view projection_name(Projection projection);  // "gate_proj", "up_proj", "down_proj"
+
+// Where each part of an expert lies in its slot, and so in a packed record: data, scales and biases of gate,
+// then of up, then of down, each at the next multiple of 64 bytes; the whole rounded up to 4096.
+ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up, const WeightFormat& down,
+                                int64_t hidden, int64_t intermediate);
+
+ProjectionLayout& projection_of(ExpertLayout& layout, Projection projection);
+const ProjectionLayout& projection_of(const ExpertLayout& layout, Projection projection);
+
+// The matrix as it lies in a filled slot (or record).
+WeightView view_in_slot(const ProjectionLayout& projection, const std::byte* slot);
+
+}  // namespace sluice

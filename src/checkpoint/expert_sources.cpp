@@ -1,0 +1,245 @@
+#include "checkpoint/expert_sources.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "checkpoint/json_fields.h"
+#include "checkpoint/packed_layout.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr size_t kPartsPerProjection = 3;
+constexpr size_t kPartsPerExpert = kPartsPerProjection * kProjections.size();
+
+struct MatrixSize {
+    int64_t rows;
+    int64_t columns;
+};
+
+MatrixSize size_of(Projection projection, const ModelConfig& config) {
+    if (projection == Projection::kDown) return {config.hidden_size, config.expert_intermediate};
+    return {config.expert_intermediate, config.hidden_size};
+}
+
+std::string stacked_name(const WeightResolver& resolver, const ModuleTensors& tensors,
+                         const std::string& path, std::string_view projection) {
+    const int64_t weight = tensors[TensorPart::kWeight];
+    if (weight != kNoTensor) return resolver.entry(weight).name;
+    return fmt::format("{}mlp.switch_mlp.{}.weight", path, projection);
+}
+
+// Part `index` of `count` equal ones.
+ByteRange slice(const ByteRange& whole, uint64_t index, uint64_t count) {
+    const uint64_t bytes = whole.bytes / count;
+    return {.file = whole.file, .offset = whole.offset + index * bytes, .bytes = bytes};
+}
+
+void store_slices(const WeightSource& source, uint64_t index, uint64_t count, ByteRange* parts) {
+    parts[0] = slice(source.data, index, count);
+    parts[1] = slice(source.scales, index, count);
+    parts[2] = slice(source.biases, index, count);
+}
+
+class ExpertResolver {
+  public:
+    ExpertResolver(WeightResolver& resolver, const ExpertTensors& tensors, const ModelConfig& config,
+                   int layer, std::string path)
+        : resolver_(resolver), tensors_(tensors), config_(config), layer_(layer), path_(std::move(path)) {}
+
+    ExpertSources resolve() {
+        const bool stacked = std::ranges::any_of(
+            tensors_.stacks, [](const ModuleTensors& t) { return t[TensorPart::kWeight] != kNoTensor; });
+        const bool fused = tensors_.gate_up[TensorPart::kWeight] != kNoTensor;
+        const bool each = !tensors_.each.empty();
+        const bool packed = tensors_.packed != kNoTensor;
+        const int forms =
+            static_cast<int>(stacked || fused) + static_cast<int>(each) + static_cast<int>(packed);
+        if (forms != 1) fail_forms(forms);
+        if (packed) return resolve_packed();
+        sources_.module = path_ + (fused || each ? "mlp.experts" : "mlp.switch_mlp");
+        sources_.ranges.resize(static_cast<size_t>(config_.experts) * kPartsPerExpert);
+        if (each) {
+            resolve_each();
+        } else {
+            resolve_stacks(fused);
+        }
+        sources_.layout = make_expert_layout(formats_[0], formats_[1], formats_[2], config_.hidden_size,
+                                             config_.expert_intermediate);
+        return std::move(sources_);
+    }
+
+  private:
+    [[noreturn]] void fail_forms(int forms) const {
+        const std::string folder = resolver_.table().files.front().path.parent_path().string();
+        if (forms == 0) {
+            fail(ErrorCode::kNotFound,
+                 "{}: no experts for layer {}: neither {}mlp.experts.0.gate_proj.weight nor "
+                 "{}mlp.experts.gate_up_proj "
+                 "nor {}mlp.switch_mlp.gate_proj.weight nor {}",
+                 folder, layer_, path_, path_, path_, packed_experts_name(layer_));
+        }
+        fail(ErrorCode::kInvalidFile, "{}: the experts of layer {} are stored in {} forms", folder, layer_,
+             forms);
+    }
+
+    ByteRange* parts_of(int64_t expert, Projection projection) {
+        return &sources_.ranges[static_cast<size_t>(expert) * kPartsPerExpert +
+                                static_cast<size_t>(projection) * kPartsPerProjection];
+    }
+
+    void resolve_each() {
+        for (int64_t expert = 0; expert < config_.experts; ++expert) {
+            for (const Projection projection : kProjections) {
+                const auto p = static_cast<size_t>(projection);
+                const MatrixSize size = size_of(projection, config_);
+                const std::string name =
+                    fmt::format("{}mlp.experts.{}.{}.weight", path_, expert, projection_name(projection));
+                const WeightSource source = resolver_.matrix(
+                    name, tensors_.each[static_cast<size_t>(expert)][p], {size.rows}, size.columns);
+                if (expert == 0) formats_[p] = source.format;
+                if (source.format != formats_[p]) {
+                    fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but that of expert 0 is {}",
+                         resolver_.table().files[source.data.file].path.string(), name,
+                         source.format.describe(), formats_[p].describe());
+                }
+                store_slices(source, 0, 1, parts_of(expert, projection));
+            }
+        }
+    }
+
+    void resolve_stacks(bool fused) {
+        const int64_t experts = config_.experts;
+        if (fused) resolve_gate_up();
+        for (const Projection projection : kProjections) {
+            if (fused && projection != Projection::kDown) continue;
+            const auto p = static_cast<size_t>(projection);
+            const MatrixSize size = size_of(projection, config_);
+            const ModuleTensors& tensors = tensors_.stacks[p];
+            const std::string name = stacked_name(resolver_, tensors, path_, projection_name(projection));
+            const WeightSource source = resolver_.matrix(name, tensors, {experts, size.rows}, size.columns);
+            formats_[p] = source.format;
+            for (int64_t expert = 0; expert < experts; ++expert) {
+                store_slices(source, static_cast<uint64_t>(expert), static_cast<uint64_t>(experts),
+                             parts_of(expert, projection));
+            }
+        }
+    }
+
+    // gate_up_proj: per expert the rows of gate, then those of up.
+    void resolve_gate_up() {
+        const MatrixSize size = size_of(Projection::kGate, config_);
+        const std::string& name = resolver_.entry(tensors_.gate_up[TensorPart::kWeight]).name;
+        const WeightSource source =
+            resolver_.matrix(name, tensors_.gate_up, {config_.experts, 2 * size.rows}, size.columns);
+        const WeightFormat& format = source.format;
+        if (format.kind == WeightKind::kFp8Block && size.rows % format.block_rows != 0) {
+            fail(ErrorCode::kUnsupported, "{}: tensor {}: gate and up share a block of {} rows",
+                 resolver_.table().files[source.data.file].path.string(), name, format.block_rows);
+        }
+        formats_[0] = formats_[1] = format;
+        const auto halves = 2 * static_cast<uint64_t>(config_.experts);
+        for (int64_t expert = 0; expert < config_.experts; ++expert) {
+            const auto first = 2 * static_cast<uint64_t>(expert);
+            store_slices(source, first, halves, parts_of(expert, Projection::kGate));
+            store_slices(source, first + 1, halves, parts_of(expert, Projection::kUp));
+        }
+    }
+
+    const std::string& packed_metadata(const std::string& key) const {
+        const uint32_t file = resolver_.table().tensors[static_cast<size_t>(tensors_.packed)].file;
+        const auto& metadata = resolver_.table().metadata[file];
+        const auto found = metadata.find(key);
+        if (found != metadata.end()) return found->second;
+        fail(ErrorCode::kInvalidFile, "{}: metadata has no {}, which {} needs",
+             resolver_.table().files[file].path.string(), key, packed_experts_name(layer_));
+    }
+
+    std::string packed_where(const std::string& key) const {
+        const uint32_t file = resolver_.table().tensors[static_cast<size_t>(tensors_.packed)].file;
+        return fmt::format("{}: {}", resolver_.table().files[file].path.string(), key);
+    }
+
+    ExpertSources resolve_packed() {
+        const SafetensorsEntry& entry = resolver_.entry(tensors_.packed);
+        const std::string where = resolver_.table().describe(static_cast<size_t>(tensors_.packed));
+        const std::string version_key(kPackedVersionKey);
+        if (packed_metadata(version_key) != kPackedVersion) {
+            fail(ErrorCode::kUnsupported, "{} is \"{}\", but only \"{}\" is supported",
+                 packed_where(version_key), one_line(packed_metadata(version_key)), kPackedVersion);
+        }
+        const std::string format_key = packed_format_key(layer_);
+        sources_.packed = true;
+        sources_.module = entry.name;
+        sources_.layout = read_packed_format(packed_metadata(format_key), config_.hidden_size,
+                                             config_.expert_intermediate, packed_where(format_key));
+        const auto record = static_cast<int64_t>(sources_.layout.record_bytes);
+        if (entry.dtype != DType::kU8 || entry.shape != std::vector<int64_t>{config_.experts, record}) {
+            fail(ErrorCode::kInvalidFile, "{}: {} experts of {} bytes, U8 [{}, {}], belong here", where,
+                 config_.experts, record, config_.experts, record);
+        }
+        if (entry.offset % kPageBytes != 0) {
+            fail(ErrorCode::kInvalidFile, "{}: begins at byte {} of the file, which is not a multiple of {}",
+                 where, entry.offset, kPageBytes);
+        }
+        const std::string checksums_key = packed_checksums_key(layer_);
+        sources_.checksums =
+            read_packed_checksums(packed_metadata(checksums_key), static_cast<size_t>(config_.experts),
+                                  packed_where(checksums_key));
+        const ByteRange all = resolver_.use(tensors_.packed);
+        const auto experts = static_cast<uint64_t>(config_.experts);
+        for (uint64_t expert = 0; expert < experts; ++expert)
+            sources_.ranges.push_back(slice(all, expert, experts));
+        return std::move(sources_);
+    }
+
+    WeightResolver& resolver_;
+    const ExpertTensors& tensors_;
+    const ModelConfig& config_;
+    int layer_;
+    std::string path_;
+    ExpertSources sources_;
+    std::array<WeightFormat, 3> formats_;
+};
+
+}  // namespace
+
+ExpertSources resolve_experts(WeightResolver& resolver, const ExpertTensors& tensors,
+                              const ModelConfig& config, int layer, const std::string& path) {
+    return ExpertResolver(resolver, tensors, config, layer, path).resolve();
+}
+
+std::vector<ExpertRead> expert_reads_of(const ExpertSources& sources, int expert) {
+    const size_t count = sources.ranges_per_expert();
+    const ByteRange* ranges = &sources.ranges[static_cast<size_t>(expert) * count];
+    std::vector<ExpertRead> reads;
+    if (sources.packed) return {{.source = ranges[0], .slot_offset = 0}};
+    for (const Projection projection : kProjections) {
+        const ProjectionLayout& layout = projection_of(sources.layout, projection);
+        const uint64_t offsets[kPartsPerProjection] = {layout.data, layout.scales, layout.biases};
+        for (size_t part = 0; part < kPartsPerProjection; ++part, ++ranges) {
+            if (ranges->bytes != 0) reads.push_back({.source = *ranges, .slot_offset = offsets[part]});
+        }
+    }
+    std::ranges::sort(
+        reads, {}, [](const ExpertRead& read) { return std::tuple(read.source.file, read.source.offset); });
+    size_t last = 0;
+    for (size_t i = 1; i < reads.size(); ++i) {
+        ExpertRead& before = reads[last];
+        const bool follows = reads[i].source.file == before.source.file &&
+                             reads[i].source.offset == before.source.offset + before.source.bytes &&
+                             reads[i].slot_offset == before.slot_offset + before.source.bytes;
+        if (follows) {
+            before.source.bytes += reads[i].source.bytes;
+        } else {
+            reads[++last] = reads[i];
+        }
+    }
+    reads.resize(last + 1);
+    return reads;
+}
+
+}  // namespace sluice

@@ -1,0 +1,106 @@
+#include "checkpoint/pack_metadata.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "checkpoint/packed_layout.h"
+
+// The streaming state is opaque in the library's header without this.
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+namespace sluice {
+
+namespace {
+
+constexpr const char* kSourceKey = "sluice.source";
+constexpr const char* kOptionsKey = "sluice.options";
+
+std::string checksums_text(const std::map<std::string, uint64_t>& checksums) {
+    nlohmann::json json = nlohmann::json::object();
+    for (const auto& [name, checksum] : checksums) json[name] = fmt::format("{:016x}", checksum);
+    return json.dump();
+}
+
+}  // namespace
+
+PackSource make_pack_source(const Checkpoint& checkpoint, const PackOptions& options) {
+    std::string text = "--quantize " + options.quantize;
+    if (options.quantize != "none") text += fmt::format(" --group-size {}", options.group_size);
+    return {checkpoint.folder().string(), checkpoint.fingerprint(), text};
+}
+
+PackSource read_pack_source(const std::map<std::string, std::string>& metadata) {
+    const auto value = [&metadata](const char* key) {
+        const auto found = metadata.find(key);
+        return found == metadata.end() ? std::string() : found->second;
+    };
+    return {"", value(kSourceKey), value(kOptionsKey)};
+}
+
+std::map<std::string, std::string> declared_metadata(const PackShard& shard, const PackSource& source,
+                                                     const std::string& format, int64_t experts) {
+    std::map<std::string, std::string> metadata = {
+        {"format", format},
+        {std::string(kPackedVersionKey), std::string(kPackedVersion)},
+        {kSourceKey, source.fingerprint},
+        {kOptionsKey, source.options}};
+    const std::vector<uint64_t> zeros(static_cast<size_t>(experts));
+    for (const PackLayer& layer : shard.layers) {
+        metadata[packed_format_key(layer.layer)] = packed_format_text(layer.target);
+        metadata[packed_checksums_key(layer.layer)] = packed_checksums_text(zeros);
+    }
+    std::map<std::string, uint64_t> trunk;
+    for (const PackTrunk& unit : shard.trunk) {
+        for (const auto& declaration : unit.declarations) trunk[declaration.name] = 0;
+    }
+    if (!trunk.empty()) metadata[std::string(kTrunkChecksumsKey)] = checksums_text(trunk);
+    return metadata;
+}
+
+struct TrunkChecksums::State {
+    State() { XXH3_64bits_reset(&state); }
+    XXH3_state_t state;
+};
+
+TrunkChecksums::TrunkChecksums() = default;
+TrunkChecksums::~TrunkChecksums() = default;
+
+void TrunkChecksums::update(const std::string& tensor, std::span<const std::byte> bytes) {
+    std::unique_ptr<State>& state = states_[tensor];
+    if (state == nullptr) state = std::make_unique<State>();
+    XXH3_64bits_update(&state->state, bytes.data(), bytes.size());
+}
+
+std::map<std::string, uint64_t> TrunkChecksums::values() const {
+    std::map<std::string, uint64_t> checksums;
+    for (const auto& [name, state] : states_) checksums[name] = XXH3_64bits_digest(&state->state);
+    return checksums;
+}
+
+std::string TrunkChecksums::text() const {
+    return checksums_text(values());
+}
+
+std::map<std::string, uint64_t> TrunkChecksums::parse(std::string_view text, const std::string& where) {
+    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+    if (!json.is_object())
+        fail(ErrorCode::kInvalidFile, "{}: {} is not a JSON object", where, kTrunkChecksumsKey);
+    std::map<std::string, uint64_t> checksums;
+    for (const auto& [name, value] : json.items()) {
+        const std::string digits = value.is_string() ? value.get<std::string>() : "";
+        const auto [end, error] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), checksums[name], 16);
+        if (error != std::errc() || digits.size() != 16 || end != digits.data() + digits.size()) {
+            fail(ErrorCode::kInvalidFile, "{}: {}: {} has no checksum", where, kTrunkChecksumsKey, name);
+        }
+    }
+    return checksums;
+}
+
+}  // namespace sluice

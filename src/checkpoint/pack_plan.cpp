@@ -1,0 +1,258 @@
+#include "checkpoint/pack_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "checkpoint/expert_layout.h"
+#include "checkpoint/packed_layout.h"
+#include "checkpoint/role_shapes.h"
+#include "checkpoint/tensor_names.h"
+#include "checkpoint/tensor_table.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr std::array<int, 3> kGroups = {128, 64, 32};
+
+struct Quantization {
+    int bits = 0;
+    int group = 0;
+};
+
+std::optional<Quantization> parse_options(const PackOptions& options) {
+    const bool known_group = std::ranges::find(kGroups, options.group_size) != kGroups.end();
+    if (!known_group) {
+        fail(ErrorCode::kUsage, "--group-size {}: the groups of affine quantization are 32, 64 and 128",
+             options.group_size);
+    }
+    const int group = static_cast<int>(options.group_size);
+    if (options.quantize == "none") return std::nullopt;
+    if (options.quantize == "affine4") return Quantization{4, group};
+    if (options.quantize == "affine8") return Quantization{8, group};
+    fail(ErrorCode::kUsage, "--quantize {}: none, affine4 and affine8 exist", options.quantize);
+}
+
+bool can_be_encoded(const WeightFormat& format) {
+    return format.kind == WeightKind::kFloat || format.kind == WeightKind::kFp8Block;
+}
+
+// The format with the asked or the next smaller group that divides the columns; nothing when none does.
+std::optional<WeightFormat> affine_for(const WeightFormat& source, const Quantization& wanted,
+                                       int64_t columns) {
+    // Scales as fine as the weights they stand for.
+    const DType scales = source.kind == WeightKind::kFloat ? source.dtype : DType::kBF16;
+    for (const int group : kGroups) {
+        if (group <= wanted.group && columns % group == 0)
+            return WeightFormat::affine(wanted.bits, group, scales);
+    }
+    return std::nullopt;
+}
+
+class PlanMaker {
+  public:
+    PlanMaker(const Checkpoint& checkpoint, const PackOptions& options, uint64_t shard_bytes)
+        : checkpoint_(checkpoint),
+          config_(checkpoint.config()),
+          wanted_(parse_options(options)),
+          shard_bytes_(shard_bytes) {
+        if (wanted_) plan_.quantized = WeightFormat::affine(wanted_->bits, wanted_->group, DType::kBF16);
+    }
+
+    PackPlan make() {
+        for (int layer = 0; layer < config_.layers; ++layer) {
+            if (config_.feed_forwards[static_cast<size_t>(layer)] == FeedForwardKind::kMoe) add_layer(layer);
+        }
+        collect_trunk();
+        for (size_t i = 0; i < plan_.shards.size(); ++i) {
+            plan_.shards[i].file = plan_.shards.size() == 1 ? "model.safetensors"
+                                                            : fmt::format("model-{:05}-of-{:05}.safetensors",
+                                                                          i + 1, plan_.shards.size());
+        }
+        summarize();
+        return std::move(plan_);
+    }
+
+  private:
+    PackShard& shard_for(uint64_t bytes) {
+        if (plan_.shards.empty() ||
+            (plan_.shards.back().bytes > 0 && plan_.shards.back().bytes + bytes > shard_bytes_)) {
+            plan_.shards.emplace_back();
+        }
+        plan_.shards.back().bytes += bytes;
+        plan_.bytes += bytes;
+        return plan_.shards.back();
+    }
+
+    [[noreturn]] void refuse_quantized(const WeightFormat& format) const {
+        fail(
+            ErrorCode::kUnsupported,
+            "{}: is {} already; pack it with --quantize none, or quantize a BF16, F16, F32 or FP8 checkpoint",
+            checkpoint_.folder().string(), format.describe());
+    }
+
+    // ---- experts
+
+    WeightFormat expert_target(const ProjectionLayout& source) {
+        if (!wanted_) return source.format;
+        if (!can_be_encoded(source.format)) refuse_quantized(source.format);
+        const std::optional<WeightFormat> target = affine_for(source.format, *wanted_, source.columns);
+        if (!target) {
+            left_.insert("experts");
+        } else if (target->group_size != wanted_->group) {
+            smaller_.insert("experts");
+        }
+        return target.value_or(source.format);
+    }
+
+    void add_layer(int layer) {
+        PackLayer unit{.layer = layer, .source = checkpoint_.expert_layout(layer), .target = {}};
+        unit.target = make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
+                                         expert_target(unit.source.down), config_.hidden_size,
+                                         config_.expert_intermediate);
+        for (const Projection projection : kProjections) {
+            unit.encode |= projection_of(unit.source, projection).format !=
+                           projection_of(unit.target, projection).format;
+        }
+        const auto experts = static_cast<uint64_t>(config_.experts);
+        plan_.records += experts;
+        shard_for(experts * unit.target.record_bytes).layers.push_back(std::move(unit));
+    }
+
+    // ---- trunk
+
+    void collect_trunk() {
+        const TensorTable table = read_tensor_table(checkpoint_.folder());
+        for (const StoredTensor& tensor : table.tensors)
+            stored_[{tensor.file, tensor.entry.offset}] = &tensor.entry;
+        for (const StoredTensor& tensor : table.tensors) {
+            const TensorName name = parse_tensor_name(tensor.entry.name);
+            const bool is_weight = name.kind == NameKind::kTrunk && name.part == TensorPart::kWeight &&
+                                   name.layer < config_.layers && checkpoint_.has(name.layer, name.role);
+            if (!is_weight) continue;
+            const WeightSource& source = checkpoint_.weight(name.layer, name.role);
+            // A stored head that is not used, because the embedding is the head, stays behind.
+            if (source.name == tensor.entry.name) add_trunk(tensor.entry, name, source);
+        }
+    }
+
+    std::optional<WeightFormat> trunk_target(const std::string& module, Role role,
+                                             const WeightSource& source) {
+        if (!wanted_ || is_vector_role(role)) return std::nullopt;
+        if (!can_be_encoded(source.format)) refuse_quantized(source.format);
+        // MLX leaves DeepSeek's router alone and keeps the gates of Qwen at 8 bits. The decay and the update
+        // strength of linear attention are as small, and their error lives on in the state.
+        if (role == Role::kRouter && config_.noaux_tc) return std::nullopt;
+        Quantization wanted = *wanted_;
+        const bool small = role == Role::kRouter || role == Role::kSharedExpertGate ||
+                           role == Role::kLinearA || role == Role::kLinearB || role == Role::kLinearBa;
+        if (small) wanted.bits = 8;
+        const std::optional<WeightFormat> target = affine_for(source.format, wanted, source.columns);
+        if (!target) {
+            left_.insert(module);
+            plan_.overrides[module] = std::nullopt;
+        } else if (target->bits != wanted_->bits || target->group_size != wanted_->group) {
+            plan_.overrides[module] = target;
+            if (target->bits != wanted_->bits) ++gates_;
+            if (target->group_size != wanted_->group) smaller_.insert(module);
+        }
+        return target;
+    }
+
+    void add_trunk(const SafetensorsEntry& entry, const TensorName& name, const WeightSource& source) {
+        PackTrunk unit{.module = entry.name, .source = source, .target = {}, .declarations = {}, .moved = {}};
+        if (unit.module.ends_with(".weight"))
+            unit.module.resize(unit.module.size() - std::string(".weight").size());
+        unit.target = trunk_target(unit.module, name.role, source);
+        if (unit.target) {
+            declare_encoded(unit, entry.shape);
+        } else {
+            declare_moved(unit);
+        }
+        uint64_t bytes = 0;
+        for (const auto& declaration : unit.declarations) bytes += declared_bytes(declaration);
+        shard_for(bytes).trunk.push_back(std::move(unit));
+    }
+
+    static void declare_encoded(PackTrunk& unit, const std::vector<int64_t>& shape) {
+        const int64_t columns = unit.source.columns;
+        const auto declare = [&](const char* suffix, DType dtype, uint64_t row_bytes) {
+            std::vector<int64_t> part = shape;
+            part.back() = static_cast<int64_t>(row_bytes / dtype_bytes(dtype));
+            unit.declarations.push_back({unit.module + suffix, dtype, std::move(part)});
+        };
+        declare(".weight", DType::kU32, unit.target->data_row_bytes(columns));
+        declare(".scales", unit.target->dtype, unit.target->scale_row_bytes(columns));
+        declare(".biases", unit.target->dtype, unit.target->bias_row_bytes(columns));
+    }
+
+    // The tensors whose bytes the source consists of.
+    void declare_moved(PackTrunk& unit) const {
+        for (const ByteRange& part : {unit.source.data, unit.source.scales, unit.source.biases}) {
+            if (part.bytes == 0) continue;
+            const SafetensorsEntry& entry = *stored_.at({part.file, part.offset});
+            unit.declarations.push_back({entry.name, entry.dtype, entry.shape});
+            unit.moved.push_back(part);
+        }
+    }
+
+    // ---- what is told
+
+    void summarize() {
+        if (!wanted_) {
+            plan_.summary = checkpoint_.quantization_name() + ", as published";
+            return;
+        }
+        plan_.summary = plan_.quantized->describe();
+        std::string notes;
+        const auto note = [&notes](const std::string& text) { notes += (notes.empty() ? "" : "; ") + text; };
+        if (gates_ > 0) note(fmt::format("{} gates at 8 bits", gates_));
+        if (!smaller_.empty()) {
+            note(fmt::format("{} in smaller groups, such as {}", smaller_.size(), *smaller_.begin()));
+        }
+        if (!left_.empty()) {
+            note(fmt::format("{} not quantized, such as {}: no group divides its columns", left_.size(),
+                             *left_.begin()));
+        }
+        if (!notes.empty()) plan_.summary += " (" + notes + ")";
+    }
+
+    const Checkpoint& checkpoint_;
+    const ModelConfig& config_;
+    std::optional<Quantization> wanted_;
+    uint64_t shard_bytes_;
+    PackPlan plan_;
+    std::map<std::pair<uint32_t, uint64_t>, const SafetensorsEntry*>
+        stored_;  // by file and offset, while planning
+    int gates_ = 0;
+    std::set<std::string> smaller_, left_;
+};
+
+}  // namespace
+
+std::vector<SafetensorsWriter::Declaration> PackShard::declarations(int64_t experts) const {
+    std::vector<SafetensorsWriter::Declaration> all;
+    for (const PackLayer& layer : layers) {
+        all.push_back({packed_experts_name(layer.layer),
+                       DType::kU8,
+                       {experts, static_cast<int64_t>(layer.target.record_bytes)}});
+    }
+    for (const PackTrunk& unit : trunk)
+        all.insert(all.end(), unit.declarations.begin(), unit.declarations.end());
+    return all;
+}
+
+uint64_t declared_bytes(const SafetensorsWriter::Declaration& declaration) {
+    uint64_t bytes = dtype_bytes(declaration.dtype);
+    for (const int64_t size : declaration.shape) bytes *= static_cast<uint64_t>(size);
+    return bytes;
+}
+
+PackPlan make_pack_plan(const Checkpoint& checkpoint, const PackOptions& options, uint64_t shard_bytes) {
+    return PlanMaker(checkpoint, options, shard_bytes).make();
+}
+
+}  // namespace sluice

@@ -1,0 +1,50 @@
+#pragma once
+
+// The packed layout: valid safetensors in which every expert is one aligned record.
+//
+//  - The folder is a checkpoint like any other: config.json, *.safetensors, an index where there are several
+//  files.
+//  - Trunk tensors keep their publisher's names and bytes. Where packing quantized one, X.weight became the
+//  MLX triple
+//    X.weight, X.scales, X.biases, and config.json has the `quantization` dict that describes it.
+//  - Per MoE layer N there is one tensor `sluice.layers.N.experts`, U8 [experts, record_bytes]. Its data
+//  starts at a
+//    multiple of 4096 in the file and record_bytes is a multiple of 4096. A record is exactly the
+//    ExpertLayout that make_expert_layout gives for the layer's formats; bytes between the parts are zero.
+//  - `__metadata__` of every file that holds records has `sluice.packed` = "1" and, for each of its layers,
+//    `sluice.layers.N.format` (JSON: the formats of gate, up and down) and `sluice.layers.N.checksums`
+//    (XXH3-64 of each record, 16 lower-case hex digits each, separated by one space, in order of the
+//    experts).
+//  - The records of a layer are never split across files.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+
+namespace sluice {
+
+inline constexpr std::string_view kPackedVersionKey = "sluice.packed";
+inline constexpr std::string_view kPackedVersion = "1";
+
+std::string packed_experts_name(int layer);   // "sluice.layers.3.experts"
+std::string packed_format_key(int layer);     // "sluice.layers.3.format"
+std::string packed_checksums_key(int layer);  // "sluice.layers.3.checksums"
+
+// The layer's formats as JSON, and the layout that they make for these sizes. Reading throws kInvalidFile or
+// kUnsupported; `where` names file and key.
+std::string packed_format_text(const ExpertLayout& layout);
+ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate,
+                                const std::string& where);
+
+std::string packed_checksums_text(std::span<const uint64_t> checksums);
+// Throws kInvalidFile unless there are exactly `count`.
+std::vector<uint64_t> read_packed_checksums(std::string_view text, size_t count, const std::string& where);
+
+// XXH3-64 of a record.
+uint64_t record_checksum(std::span<const std::byte> record);
+
+}  // namespace sluice

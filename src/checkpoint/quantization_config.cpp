@@ -1,0 +1,126 @@
+#include "checkpoint/quantization_config.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "checkpoint/json_fields.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr int kDefaultBits = 4;  // of MLX, where the dict leaves them out
+constexpr int kDefaultGroup = 64;
+
+// One entry of MLX's dict, or its default part. A missing mode is affine.
+WeightFormat read_mlx_format(const JsonFields& fields) {
+    const std::string mode = fields.string_or("mode", "affine");
+    WeightFormat format;
+    if (mode == "affine") {
+        format = WeightFormat::affine(
+            static_cast<int>(fields.integer_or("bits", kDefaultBits, 1, 32)),
+            static_cast<int>(fields.integer_or("group_size", kDefaultGroup, 1, 1 << 20)), DType::kBF16);
+        if (!format.supported()) {
+            fields.reject(ErrorCode::kUnsupported, "bits",
+                          "{} is not supported: 2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or 128",
+                          format.describe());
+        }
+        return format;
+    }
+    if (mode == "mxfp4") {
+        format = WeightFormat::mxfp4();
+    } else if (mode == "mxfp8") {
+        format = WeightFormat::mxfp8();
+    } else if (mode == "nvfp4") {
+        format = WeightFormat::nvfp4();
+    } else {
+        fields.reject(ErrorCode::kUnsupported, "mode",
+                      "\"{}\" is not supported, only affine, mxfp4, mxfp8 and nvfp4", mode);
+    }
+    if (fields.integer_or("bits", format.bits, 1, 32) != format.bits) {
+        fields.reject(ErrorCode::kInvalidFile, "bits", "{} has {}", mode, format.bits);
+    }
+    if (fields.integer_or("group_size", format.group_size, 1, 1 << 20) != format.group_size) {
+        fields.reject(ErrorCode::kInvalidFile, "group_size", "{} has {}", mode, format.group_size);
+    }
+    return format;
+}
+
+WeightFormat read_fp8_format(const JsonFields& fields) {
+    if (fields.string_or("fmt", "e4m3") != "e4m3") {
+        fields.reject(ErrorCode::kUnsupported, "fmt", "only e4m3 is supported");
+    }
+    const std::vector<int64_t> block = fields.integers("weight_block_size");
+    constexpr int64_t kLargestBlock = 1 << 16;
+    const auto possible = [](int64_t size) { return size >= 1 && size <= kLargestBlock; };
+    if (block.size() != 2 || !std::all_of(block.begin(), block.end(), possible)) {
+        fields.reject(ErrorCode::kUnsupported, "weight_block_size",
+                      "FP8 is supported in blocks, such as [128, 128]");
+    }
+    return WeightFormat::fp8_block(static_cast<int>(block[0]), static_cast<int>(block[1]));
+}
+
+}  // namespace
+
+std::string_view weight_kind_name(WeightKind kind) {
+    constexpr std::array<std::string_view, 6> kNames = {"float", "affine", "fp8_block",
+                                                        "mxfp4", "mxfp8",  "nvfp4"};
+    return kNames[static_cast<size_t>(kind)];
+}
+
+QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const std::string& label) {
+    const nlohmann::json json = nlohmann::json::parse(config_text, nullptr, false);
+    if (json.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not valid JSON", label);
+    const JsonFields top(json, label);
+    const std::optional<JsonFields> nested = top.object("text_config");
+    const auto find = [&](std::string_view name) {
+        const std::optional<JsonFields> outer = top.object(name);
+        return outer || !nested ? outer : nested->object(name);
+    };
+    QuantizationConfig config;
+    config.label_ = label;
+    std::optional<JsonFields> mlx = find("quantization");
+    if (const std::optional<JsonFields> other = find("quantization_config")) {
+        const std::string method = other->string_or("quant_method", "");
+        if (method == "fp8") {
+            config.fp8_ = read_fp8_format(*other);
+        } else if (method.empty() && !mlx) {
+            mlx = other;
+        } else if (!mlx) {
+            other->reject(ErrorCode::kUnsupported, "quant_method",
+                          "\"{}\" is not supported, only fp8 and MLX's formats", method);
+        }
+    }
+    if (!mlx) return config;
+    config.default_ = read_mlx_format(*mlx);
+    for (const auto& [path, value] : mlx->raw().items()) {
+        if (value.is_object()) config.overrides_[path] = read_mlx_format(*mlx->object(path));
+        if (value.is_boolean()) config.overrides_[path] = value.get<bool>() ? config.default_ : std::nullopt;
+    }
+    return config;
+}
+
+WeightFormat QuantizationConfig::module_format(const std::string& path, DType scale_dtype) const {
+    const auto found = overrides_.find(path);
+    const std::optional<WeightFormat>& stated = found == overrides_.end() ? default_ : found->second;
+    if (!stated) {
+        fail(ErrorCode::kInvalidFile, "{}: {}.scales exists, but `quantization` {}", label_, path,
+             default_ ? "says that this module is not quantized" : "is missing");
+    }
+    WeightFormat format = *stated;
+    if (format.kind == WeightKind::kAffine) format.dtype = scale_dtype;
+    return format;
+}
+
+WeightFormat QuantizationConfig::fp8_format(const std::string& tensor) const {
+    if (!fp8_) {
+        fail(ErrorCode::kInvalidFile,
+             "{}: tensor {} is F8_E4M3, but there is no quantization_config with quant_method fp8", label_,
+             tensor);
+    }
+    return *fp8_;
+}
+
+}  // namespace sluice

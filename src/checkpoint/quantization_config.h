@@ -1,0 +1,37 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "tensor/weight_format.h"
+
+namespace sluice {
+
+std::string_view weight_kind_name(
+    WeightKind kind);  // "float", "affine", "fp8_block", "mxfp4", "mxfp8", "nvfp4"
+
+// How config.json says that weights are quantized: MLX's `quantization` (or its mirror `quantization_config`)
+// and the publishers' FP8 `quantization_config`.
+class QuantizationConfig {
+  public:
+    // Throws kInvalidFile or kUnsupported, naming `label` and the field.
+    static QuantizationConfig parse(std::string_view config_text, const std::string& label);
+
+    // The format of a module that has `.scales`: what the dict says of this path, or its default.
+    // `scale_dtype` is that of the scales tensor. Throws kInvalidFile when the dict says nothing or `false`.
+    WeightFormat module_format(const std::string& path, DType scale_dtype) const;
+
+    // The FP8 block. Throws kInvalidFile when there is none, naming `tensor`.
+    WeightFormat fp8_format(const std::string& tensor) const;
+
+  private:
+    std::string label_;
+    std::optional<WeightFormat> default_;
+    std::unordered_map<std::string, std::optional<WeightFormat>> overrides_;  // nothing: not quantized
+    std::optional<WeightFormat> fp8_;
+};
+
+}  // namespace sluice

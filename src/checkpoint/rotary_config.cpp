@@ -1,0 +1,86 @@
+#include "checkpoint/rotary_config.h"
+
+#include <nlohmann/json.hpp>
+
+namespace sluice {
+
+namespace {
+
+void read_yarn(const JsonFields& settings, int64_t max_positions, RotaryConfig& rotary) {
+    rotary.yarn = true;
+    rotary.factor = settings.number("factor");
+    rotary.beta_fast = settings.number_or("beta_fast", 32.0);
+    rotary.beta_slow = settings.number_or("beta_slow", 1.0);
+    rotary.mscale = settings.number_or("mscale", 1.0);
+    rotary.mscale_all_dim = settings.number_or("mscale_all_dim", 0.0);
+    rotary.original_positions =
+        settings.integer_or("original_max_position_embeddings", max_positions, 1, int64_t{1} << 40);
+    const auto require = [&](bool sensible, std::string_view name, double value, std::string_view what) {
+        if (!sensible) settings.reject(ErrorCode::kInvalidFile, name, "{} makes no sense: {}", value, what);
+    };
+    require(rotary.factor >= 1.0 && rotary.factor <= 1e6, "factor", rotary.factor,
+            "it must be from 1 to 1000000");
+    require(rotary.beta_slow > 0.0, "beta_slow", rotary.beta_slow, "it must be above 0");
+    // Kimi-K2 publishes both as 1.
+    require(rotary.beta_fast >= rotary.beta_slow, "beta_fast", rotary.beta_fast,
+            "it must not be below beta_slow");
+    require(rotary.mscale >= 0.0, "mscale", rotary.mscale, "it must not be negative");
+    require(rotary.mscale_all_dim >= 0.0, "mscale_all_dim", rotary.mscale_all_dim, "it must not be negative");
+    for (const std::string_view name : {"attention_factor", "truncate"}) {
+        if (!settings.has(name)) continue;
+        if (name == "truncate" && settings.boolean_or(name, true)) continue;
+        settings.reject(ErrorCode::kUnsupported, name, "this setting of yarn is not supported");
+    }
+}
+
+void refuse_settings_per_layer_type(const JsonFields& settings) {
+    for (const auto& [name, value] : settings.raw().items()) {
+        if (value.is_object()) {
+            settings.reject(ErrorCode::kUnsupported, "*", "rope settings per layer type are not supported");
+        }
+    }
+}
+
+}  // namespace
+
+RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_positions) {
+    const std::optional<JsonFields> newer = fields.object("rope_parameters");
+    const std::optional<JsonFields> older = fields.object("rope_scaling");
+    const JsonFields& settings = newer ? *newer : older ? *older : fields;
+    RotaryConfig rotary;
+    rotary.dims = dims;
+    const JsonFields& holds_theta = newer && newer->has("rope_theta") ? *newer : fields;
+    rotary.theta = holds_theta.number_or("rope_theta", 10000.0);
+    if (rotary.theta <= 1.0) {
+        holds_theta.reject(ErrorCode::kInvalidFile, "rope_theta", "{} is not above 1", rotary.theta);
+    }
+    if (!newer && !older) return rotary;
+    refuse_settings_per_layer_type(settings);
+    const std::string_view type_field = settings.has("rope_type") ? "rope_type" : "type";
+    const std::string type = settings.string_or(type_field, "default");
+    if (type == "yarn") {
+        read_yarn(settings, max_positions, rotary);
+    } else if (type != "default") {
+        settings.reject(ErrorCode::kUnsupported, type_field, "\"{}\" is not supported, only default and yarn",
+                        type);
+    }
+    return rotary;
+}
+
+RotaryConfig read_partial_rotary(const JsonFields& fields, int64_t head_dim, double default_factor,
+                                 int64_t max_positions) {
+    const std::optional<JsonFields> newer = fields.object("rope_parameters");
+    constexpr std::string_view kName = "partial_rotary_factor";
+    const JsonFields& holder = newer && newer->has(kName) ? *newer : fields;
+    const double factor = holder.number_or(kName, default_factor);
+    const double rotated = static_cast<double>(head_dim) * factor;
+    const bool possible = factor > 0.0 && factor <= 1.0;
+    const int64_t dims = possible ? static_cast<int64_t>(rotated) : 0;
+    if (dims < 2 || dims % 2 != 0) {
+        holder.reject(ErrorCode::kInvalidFile, kName, "{} of head_dim {} is not an even number of dims",
+                      factor, head_dim);
+    }
+    return read_rotary(fields, dims, max_positions);
+}
+
+}  // namespace sluice

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "checkpoint/json_fields.h"
+#include "checkpoint/model_config.h"
+
+namespace sluice {
+
+// The rotary settings of a config, from `rope_parameters` or from the older `rope_theta` and `rope_scaling`.
+// Throws kUnsupported for a rope type other than default and yarn, kInvalidFile for settings that make no
+// sense.
+RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_positions);
+
+// The same where `partial_rotary_factor` says how much of a head is rotated.
+RotaryConfig read_partial_rotary(const JsonFields& fields, int64_t head_dim, double default_factor,
+                                 int64_t max_positions);
+
+}  // namespace sluice

@@ -1,0 +1,90 @@
+#include "base/error.h"
+#include "checkpoint/safetensors.h"
+#include "tensor/float_types.h"
+#include "tensor/weight_view.h"
+
+namespace sluice {
+
+namespace {
+
+template <typename T>
+std::vector<int64_t> widen(std::span<const std::byte> bytes) {
+    std::vector<int64_t> values(bytes.size() / sizeof(T));
+    for (size_t i = 0; i < values.size(); ++i) {
+        values[i] = static_cast<int64_t>(load_unaligned<T>(bytes.data() + i * sizeof(T)));
+    }
+    return values;
+}
+
+}  // namespace
+
+SafetensorsReader SafetensorsReader::open(const std::filesystem::path& path) {
+    SafetensorsReader reader;
+    reader.header_ = read_safetensors_header(File::open(path));
+    reader.file_ = MappedFile::open(path);
+    for (size_t i = 0; i < reader.header_.tensors.size(); ++i)
+        reader.index_[reader.header_.tensors[i].name] = i;
+    return reader;
+}
+
+const SafetensorsEntry& SafetensorsReader::entry(const std::string& name) const {
+    const auto found = index_.find(name);
+    if (found == index_.end()) fail(ErrorCode::kNotFound, "{}: no tensor {}", file_->label(), name);
+    return header_.tensors[found->second];
+}
+
+bool SafetensorsReader::has(const std::string& name) const {
+    return index_.contains(name);
+}
+
+std::span<const std::byte> SafetensorsReader::bytes(const std::string& name) const {
+    const SafetensorsEntry& tensor = entry(name);
+    if (tensor.offset + tensor.bytes > file_->bytes().size()) {
+        fail(ErrorCode::kInvalidFile, "{}: became shorter while it was read", file_->label());
+    }
+    return file_->bytes().subspan(tensor.offset, tensor.bytes);
+}
+
+std::vector<float> SafetensorsReader::floats(const std::string& name) const {
+    const SafetensorsEntry& tensor = entry(name);
+    if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kBF16 && tensor.dtype != DType::kF16) {
+        fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but F32, BF16 or F16 belongs here",
+             file_->label(), name, dtype_name(tensor.dtype));
+    }
+    const uint64_t count = tensor.bytes / dtype_bytes(tensor.dtype);
+    std::vector<float> values(count);
+    if (count == 0) return values;
+    const WeightView view{.format = WeightFormat::floating(tensor.dtype),
+                          .rows = 1,
+                          .columns = static_cast<int64_t>(count),
+                          .data = bytes(name).data()};
+    decode_row(view, 0, values.data());
+    return values;
+}
+
+std::vector<int64_t> SafetensorsReader::integers(const std::string& name) const {
+    const SafetensorsEntry& tensor = entry(name);
+    switch (tensor.dtype) {
+        case DType::kI64:
+            return widen<int64_t>(bytes(name));
+        case DType::kI32:
+            return widen<int32_t>(bytes(name));
+        case DType::kI16:
+            return widen<int16_t>(bytes(name));
+        case DType::kI8:
+            return widen<int8_t>(bytes(name));
+        case DType::kU32:
+            return widen<uint32_t>(bytes(name));
+        case DType::kU16:
+            return widen<uint16_t>(bytes(name));
+        case DType::kU8:
+        case DType::kBool:
+            return widen<uint8_t>(bytes(name));
+        default:
+            fail(ErrorCode::kUnsupported,
+                 "{}: tensor {} is {}, but integers of up to 64 signed bits belong here", file_->label(),
+                 name, dtype_name(tensor.dtype));
+    }
+}
+
+}  // namespace sluice

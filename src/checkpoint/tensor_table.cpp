@@ -1,0 +1,163 @@
+#include "checkpoint/tensor_table.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "checkpoint/json_fields.h"
+
+namespace sluice {
+
+namespace {
+
+using std::filesystem::path;
+using WeightMap = std::map<std::string, std::string>;
+
+constexpr std::string_view kIndexName = "model.safetensors.index.json";
+constexpr std::string_view kSingleName = "model.safetensors";
+constexpr std::string_view kExtension = ".safetensors";
+
+bool is_plain_file_name(const std::string& name) {
+    return !name.empty() && name == path(name).filename() && name != ".." && name != ".";
+}
+
+WeightMap read_index(const path& index_path) {
+    const std::string label = index_path.string();
+    const nlohmann::json json = nlohmann::json::parse(read_text_file(index_path), nullptr, false);
+    if (json.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not valid JSON", label);
+    const JsonFields top(json, label);
+    const std::optional<JsonFields> map = top.object("weight_map");
+    if (!map || map->raw().empty()) top.reject(ErrorCode::kInvalidFile, "weight_map", "missing or empty");
+    WeightMap weight_map;
+    for (const auto& [tensor, file] : map->raw().items()) {
+        const std::string name = map->string_or(tensor, "");
+        if (!is_plain_file_name(name)) {
+            map->reject(ErrorCode::kInvalidFile, tensor, "\"{}\" is not the name of a file in the folder",
+                        name);
+        }
+        weight_map.emplace(tensor, name);
+    }
+    return weight_map;
+}
+
+// N of "model-00001-of-0000N.safetensors"; 0 for other names.
+size_t shard_count(std::string_view name) {
+    const size_t of = name.rfind("-of-");
+    if (of == std::string_view::npos || !name.ends_with(kExtension)) return 0;
+    size_t count = 0;
+    std::from_chars(name.data() + of + 4, name.data() + name.size(), count);
+    return count;
+}
+
+// Without an index: model.safetensors, or every shard of a model.
+std::set<std::string> find_files(const path& folder) {
+    if (std::filesystem::exists(folder / kSingleName)) return {std::string(kSingleName)};
+    std::set<std::string> names;
+    for (const auto& item : std::filesystem::directory_iterator(folder)) {
+        const std::string name = item.path().filename().string();
+        if (name.ends_with(kExtension) && name.starts_with("model")) names.insert(name);
+    }
+    if (names.empty()) {
+        fail(ErrorCode::kNotFound, "{}: neither {} nor {} nor shards of them: not a checkpoint",
+             folder.string(), kSingleName, kIndexName);
+    }
+    const size_t expected = shard_count(*names.begin());
+    if (expected != 0 && expected != names.size()) {
+        fail(ErrorCode::kNotFound, "{}: {} of the {} shards that {} speaks of are missing", folder.string(),
+             expected > names.size() ? expected - names.size() : 0, expected, *names.begin());
+    }
+    return names;
+}
+
+using FileOfTensor = std::unordered_map<std::string_view, uint32_t>;
+
+FileOfTensor check_distinct(const TensorTable& table) {
+    FileOfTensor files;
+    files.reserve(table.tensors.size());
+    for (const StoredTensor& tensor : table.tensors) {
+        const auto [found, added] = files.emplace(tensor.entry.name, tensor.file);
+        if (added) continue;
+        fail(ErrorCode::kInvalidFile, "{}: tensor {} is also in {}", table.files[tensor.file].path.string(),
+             tensor.entry.name, table.files[found->second].path.string());
+    }
+    return files;
+}
+
+void check_index(const TensorTable& table, const FileOfTensor& files, const WeightMap& weight_map,
+                 const path& index_path) {
+    for (const auto& [tensor, file] : weight_map) {
+        const auto found = files.find(tensor);
+        if (found != files.end() && table.files[found->second].path.filename() == file) continue;
+        fail(ErrorCode::kInvalidFile, "{}: weight_map puts tensor {} into {}, which does not have it",
+             index_path.string(), one_line(tensor), file);
+    }
+}
+
+class HeaderDigest {
+  public:
+    HeaderDigest() : state_(XXH3_createState()) { XXH3_128bits_reset(state_.get()); }
+    void add(std::string_view text) {
+        const std::string length = fmt::format("{}:", text.size());
+        XXH3_128bits_update(state_.get(), length.data(), length.size());
+        XXH3_128bits_update(state_.get(), text.data(), text.size());
+    }
+    std::string hex() const {
+        const XXH128_hash_t hash = XXH3_128bits_digest(state_.get());
+        return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+    }
+
+  private:
+    struct Free {
+        void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+    };
+    std::unique_ptr<XXH3_state_t, Free> state_;
+};
+
+}  // namespace
+
+std::string TensorTable::describe(size_t tensor) const {
+    return fmt::format("{}: tensor {}", files[tensors[tensor].file].path.string(),
+                       tensors[tensor].entry.name);
+}
+
+TensorTable read_tensor_table(const path& folder) {
+    if (!std::filesystem::is_directory(folder)) {
+        fail(ErrorCode::kNotFound, "{}: not a folder; a checkpoint is one with config.json and *.safetensors",
+             folder.string());
+    }
+    const path index_path = folder / kIndexName;
+    const bool indexed = std::filesystem::exists(index_path);
+    const WeightMap weight_map = indexed ? read_index(index_path) : WeightMap();
+    std::set<std::string> names;
+    for (const auto& [tensor, file] : weight_map) names.insert(file);
+    if (!indexed) names = find_files(folder);
+
+    TensorTable table;
+    HeaderDigest digest;
+    for (const std::string& name : names) {
+        if (indexed && !std::filesystem::exists(folder / name)) {
+            fail(ErrorCode::kNotFound, "{}: no such file, but {} names it", (folder / name).string(),
+                 kIndexName);
+        }
+        const File file = File::open(folder / name);
+        const std::string text = read_safetensors_header_text(file);
+        digest.add(text);
+        const uint64_t data_offset = kSafetensorsLengthBytes + text.size();
+        SafetensorsHeader header =
+            parse_safetensors_header(text, data_offset, file.size() - data_offset, file.label());
+        const auto number = static_cast<uint32_t>(table.files.size());
+        table.files.push_back({folder / name, file.size()});
+        table.metadata.push_back(std::move(header.metadata));
+        for (SafetensorsEntry& entry : header.tensors) table.tensors.push_back({std::move(entry), number});
+    }
+    table.header_digest = digest.hex();
+    check_index(table, check_distinct(table), weight_map, index_path);
+    return table;
+}
+
+}  // namespace sluice

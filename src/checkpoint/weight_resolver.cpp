@@ -1,0 +1,163 @@
+#include "checkpoint/weight_resolver.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr int kWordBits = 32;
+constexpr const char* kFromConfig = "what config.json says";
+
+bool is_plain_float(DType dtype) {
+    return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+    return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+}  // namespace
+
+WeightResolver::WeightResolver(const TensorTable& table, const QuantizationConfig& quantization)
+    : table_(table), quantization_(quantization), used_(table.tensors.size(), false) {}
+
+ByteRange WeightResolver::use(int64_t tensor) {
+    const auto index = static_cast<size_t>(tensor);
+    used_[index] = true;
+    const StoredTensor& stored = table_.tensors[index];
+    return {.file = stored.file, .offset = stored.entry.offset, .bytes = stored.entry.bytes};
+}
+
+WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors& tensors,
+                                    const std::vector<int64_t>& leading, int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight];
+    const bool scaled = tensors[TensorPart::kScales] != kNoTensor;
+    if (weight == kNoTensor) {
+        fail(ErrorCode::kNotFound, "{}: no tensor {}, which config.json asks for",
+             table_.files.front().path.parent_path().string(), name);
+    }
+    if (scaled) return affine_or_micro(name, tensors, leading, columns);
+    const DType dtype = entry(weight).dtype;
+    if (dtype == DType::kF8E4M3) return fp8(tensors, leading, columns);
+    if (dtype == DType::kU32) {
+        fail(ErrorCode::kInvalidFile, "{}: U32 as quantized weights are, but it has no .scales",
+             table_.describe(static_cast<size_t>(weight)));
+    }
+    if (!is_plain_float(dtype)) refuse_dtype(weight, "F32, F16, BF16, F8_E4M3 and quantized U32");
+    require_shape(weight, leading, columns, kFromConfig);
+    return make_source(tensors, WeightFormat::floating(dtype), leading, columns);
+}
+
+WeightSource WeightResolver::affine_or_micro(const std::string& name, const ModuleTensors& tensors,
+                                             const std::vector<int64_t>& leading, int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight];
+    const int64_t scales = tensors[TensorPart::kScales];
+    const int64_t biases = tensors[TensorPart::kBiases];
+    const std::string module = name.substr(0, name.rfind(".weight"));
+    const WeightFormat format = quantization_.module_format(module, entry(scales).dtype);
+    const std::string stated = "config.json's " + format.describe();
+    if (entry(weight).dtype != DType::kU32) refuse_dtype(weight, "U32, since it has .scales");
+    if (format.has_biases() && !is_plain_float(entry(scales).dtype))
+        refuse_dtype(scales, "F32, F16 and BF16");
+    if (!format.has_biases() && entry(scales).dtype != DType::kU8) refuse_dtype(scales, "U8");
+    if (columns % format.group_size != 0 || columns * format.bits % kWordBits != 0) {
+        fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
+             table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
+    }
+    require_shape(weight, leading, columns * format.bits / kWordBits, stated);
+    require_shape(scales, leading, columns / format.group_size, stated);
+    if (format.has_biases()) {
+        if (biases == kNoTensor) {
+            fail(ErrorCode::kNotFound, "{}: {} needs {}.biases, which is missing",
+                 table_.describe(static_cast<size_t>(scales)), format.describe(), module);
+        }
+        if (entry(biases).dtype != format.dtype) refuse_dtype(biases, std::string(dtype_name(format.dtype)));
+        require_shape(biases, leading, columns / format.group_size, stated);
+    } else if (biases != kNoTensor) {
+        fail(ErrorCode::kInvalidFile, "{}: {} has no biases", table_.describe(static_cast<size_t>(biases)),
+             format.describe());
+    }
+    return make_source(tensors, format, leading, columns);
+}
+
+WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
+                                 int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight];
+    const int64_t scales = tensors[TensorPart::kScaleInverse];
+    const std::string& name = entry(weight).name;
+    const WeightFormat format = quantization_.fp8_format(name);
+    require_shape(weight, leading, columns, kFromConfig);
+    if (scales == kNoTensor) {
+        fail(ErrorCode::kNotFound, "{}: F8_E4M3 without {}_scale_inv",
+             table_.describe(static_cast<size_t>(weight)), name);
+    }
+    if (entry(scales).dtype != DType::kF32) refuse_dtype(scales, "F32");
+    const auto blocks = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
+    std::vector<int64_t> scale_leading = leading;
+    scale_leading.back() = blocks(leading.back(), format.block_rows);
+    require_shape(scales, scale_leading, blocks(columns, format.block_columns),
+                  "config.json's " + format.describe());
+    return make_source(tensors, format, leading, columns);
+}
+
+WeightSource WeightResolver::make_source(const ModuleTensors& tensors, const WeightFormat& format,
+                                         const std::vector<int64_t>& leading, int64_t columns) {
+    const TensorPart scale_part =
+        format.kind == WeightKind::kFp8Block ? TensorPart::kScaleInverse : TensorPart::kScales;
+    WeightSource source;
+    source.name = entry(tensors[TensorPart::kWeight]).name;
+    source.format = format;
+    source.rows = std::accumulate(leading.begin(), leading.end(), int64_t{1}, std::multiplies<>());
+    source.columns = columns;
+    source.data = use(tensors[TensorPart::kWeight]);
+    if (format.has_scales()) source.scales = use(tensors[scale_part]);
+    if (format.has_biases()) source.biases = use(tensors[TensorPart::kBiases]);
+    return source;
+}
+
+WeightSource WeightResolver::vector(const std::string& name, const ModuleTensors& tensors,
+                                    const std::vector<std::vector<int64_t>>& shapes) {
+    const int64_t tensor = tensors[TensorPart::kWeight];
+    if (tensor == kNoTensor) {
+        fail(ErrorCode::kNotFound, "{}: no tensor {}, which config.json asks for",
+             table_.files.front().path.parent_path().string(), name);
+    }
+    const SafetensorsEntry& stored = entry(tensor);
+    if (!is_plain_float(stored.dtype)) refuse_dtype(tensor, "F32, F16 and BF16");
+    if (std::find(shapes.begin(), shapes.end(), stored.shape) == shapes.end()) {
+        fail(ErrorCode::kInvalidFile, "{}: its shape is {}, but {} asks for {}",
+             table_.describe(static_cast<size_t>(tensor)), shape_text(stored.shape), kFromConfig,
+             shape_text(shapes.front()));
+    }
+    const auto count = static_cast<int64_t>(stored.bytes / dtype_bytes(stored.dtype));
+    return {.name = stored.name,
+            .format = WeightFormat::floating(stored.dtype),
+            .rows = 1,
+            .columns = count,
+            .data = use(tensor),
+            .scales = {},
+            .biases = {}};
+}
+
+void WeightResolver::require_shape(int64_t tensor, std::vector<int64_t> leading, int64_t columns,
+                                   const std::string& why) const {
+    leading.push_back(columns);
+    if (entry(tensor).shape == leading) return;
+    fail(ErrorCode::kInvalidFile, "{}: its shape is {}, but {} asks for {}",
+         table_.describe(static_cast<size_t>(tensor)), shape_text(entry(tensor).shape), why,
+         shape_text(leading));
+}
+
+void WeightResolver::refuse_dtype(int64_t tensor, const std::string& supported) const {
+    fail(ErrorCode::kUnsupported, "{}: {} is not supported here, only {}",
+         table_.describe(static_cast<size_t>(tensor)), dtype_name(entry(tensor).dtype), supported);
+}
+
+}  // namespace sluice

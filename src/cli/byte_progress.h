@@ -1,0 +1,23 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/progress.h"
+#include "cli/interrupt.h"
+#include "sluice/checkpoint_tools.h"
+
+namespace sluice::cli {
+
+// Runs work(callback) with a bar that follows the callback; Ctrl-C cancels.
+template <typename Work>
+auto with_byte_progress(const std::string& label, bool quiet, Work&& work) {
+    std::unique_ptr<Progress> bar;
+    return work(BytesCallback([&](uint64_t done, uint64_t total) {
+        if (!bar) bar = std::make_unique<Progress>(label, total, !quiet);
+        bar->advance_to(done);
+        return !interrupted();
+    }));
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sluice/checkpoint_tools.h"
+#include "sluice/storage_tools.h"
+
+namespace sluice::cli {
+
+// What the machine reaches, as measured.
+struct MachineSpeed {
+    double memory_bytes_per_s = 0;
+    double disk_bytes_per_s = 0;
+};
+
+// The share of expert requests that a cache of `cached_fraction` of all experts answers, interpolated from
+// published measurements of models with about as many experts per layer. An estimate: text and model decide.
+double expected_hit_rate(int64_t experts, double cached_fraction);
+
+// The fastest measured row, of direct or of cached reads; 0 where none ran.
+double best_disk_speed(const std::vector<DiskMeasurement>& rows, bool direct_io);
+
+// Seconds that one token takes at least: what must pass through memory, and what must come from the drive.
+// They overlap.
+struct TokenBound {
+    double memory_s = 0, disk_s = 0;
+    double tokens_per_s() const;
+};
+TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, double miss_bytes_per_token,
+                        double context_tokens);
+
+struct PlanRequest {
+    uint64_t ram_bytes = 0;
+    int64_t context = 0;
+};
+
+struct PlanEstimate {
+    uint64_t floor_bytes = 0;  // the least that runs
+    uint64_t full_bytes = 0;   // what holds every expert
+    uint64_t cache_bytes = 0;
+    double cached_fraction = 0;  // of all experts
+    double hit_rate = 0;
+    double decode_tokens_per_s = 0;
+    bool runs = false;
+};
+PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, const PlanRequest& request);
+
+}  // namespace sluice::cli

@@ -1,0 +1,108 @@
+#include "cli/run_report.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/size.h"
+
+namespace sluice::cli {
+
+double per_second(double count, double seconds) {
+    return seconds > 0 ? count / seconds : 0;
+}
+
+double hit_rate(const EngineStatistics& spent) {
+    const double asked = static_cast<double>(spent.expert_hits + spent.expert_misses);
+    return asked > 0 ? static_cast<double>(spent.expert_hits) / asked : 0;
+}
+
+namespace {
+
+double bytes_per_token(const EngineStatistics& spent) {
+    return spent.tokens_evaluated > 0
+               ? static_cast<double>(spent.expert_bytes_read) / static_cast<double>(spent.tokens_evaluated)
+               : 0;
+}
+
+}  // namespace
+
+RunFigures figures_of(const GenerationResult& result) {
+    RunFigures figures;
+    const uint64_t evaluated = result.spent.tokens_evaluated;
+    const uint64_t decoded = evaluated > result.prefilled_tokens ? evaluated - result.prefilled_tokens : 0;
+    figures.prefill_tokens_per_s = per_second(static_cast<double>(result.prefilled_tokens), result.prefill_s);
+    figures.decode_tokens_per_s = per_second(static_cast<double>(decoded), result.decode_s);
+    figures.hit_rate = hit_rate(result.spent);
+    figures.expert_bytes_per_token = bytes_per_token(result.spent);
+    return figures;
+}
+
+void add_engine_keys(nlohmann::ordered_json& document, const EngineInfo& info) {
+    document["model"] = info.model_name;
+    document["architecture"] = info.architecture;
+    document["device"] = info.device;
+    document["threads"] = info.threads;
+    document["reader"] = info.reader;
+    document["direct_io"] = info.direct_io;
+    document["experts_per_token"] = info.experts_per_token;
+    document["quantization"] = info.quantization;
+    document["kv_format"] = info.kv_format;
+    document["lossless"] = info.lossless;
+    document["exact"] = info.exact;
+    document["context"] = info.context;
+    document["trunk_bytes"] = info.trunk_bytes;
+    document["expert_bytes"] = info.expert_bytes;
+    document["cache_bytes"] = info.cache_bytes;
+    document["ram_bytes"] = info.ram_bytes;
+    document["version"] = SLUICE_VERSION;
+}
+
+void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& spent) {
+    document["expert_hits"] = spent.expert_hits;
+    document["expert_misses"] = spent.expert_misses;
+    document["hit_rate"] = hit_rate(spent);
+    document["prefetch_reads"] = spent.prefetch_reads;
+    document["expert_bytes_read"] = spent.expert_bytes_read;
+    document["expert_bytes_per_token"] = bytes_per_token(spent);
+    document["stall_s"] = spent.stall_seconds;
+    document["peak_rss_bytes"] = spent.peak_resident_bytes;
+}
+
+std::string describe_engine(const EngineInfo& info) {
+    return fmt::format("{}, {} experts per token | {} {} direct I/O | {}{}", info.quantization,
+                       info.experts_per_token, info.reader, info.direct_io ? "with" : "without", info.device,
+                       info.lossless ? "" : " | LOSSY");
+}
+
+std::string footer(const EngineInfo& info, const GenerationResult& result, const SamplingOptions& sampling) {
+    const RunFigures figures = figures_of(result);
+    std::string text =
+        fmt::format("{:.1f} tok/s ({} tokens) | first token {:.2f} s | prefill {:.1f} tok/s ({} tokens)\n",
+                    figures.decode_tokens_per_s, result.token_ids.size(), result.time_to_first_token_s,
+                    figures.prefill_tokens_per_s, result.prefilled_tokens);
+    text += fmt::format(
+        "hit rate {:.1f} % | {} read per token | stalled {:.2f} s | memory {} at most, of {} allowed\n",
+        100 * figures.hit_rate, format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
+        result.spent.stall_seconds, format_size(result.spent.peak_resident_bytes),
+        format_size(info.ram_bytes));
+    text += describe_engine(info);
+    text += sampling.temperature > 0 ? fmt::format(" | seed {}\n", sampling.seed) : "\n";
+    return text;
+}
+
+std::string_view finish_name(FinishReason reason) {
+    switch (reason) {
+        case FinishReason::kStop:
+            return "stop";
+        case FinishReason::kLength:
+            return "length";
+        case FinishReason::kContext:
+            return "context";
+        case FinishReason::kCancelled:
+            return "cancelled";
+    }
+    return "stop";
+}
+
+}  // namespace sluice::cli

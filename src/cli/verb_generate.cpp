@@ -1,0 +1,122 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/progress.h"
+#include "cli/interrupt.h"
+#include "cli/model_flags.h"
+#include "cli/output.h"
+#include "cli/prompt_flags.h"
+#include "cli/run_report.h"
+#include "cli/verb.h"
+
+namespace sluice::cli {
+
+namespace {
+
+struct Flags {
+    ModelFlags model;
+    SamplingFlags sampling;
+    PromptFlags prompt;
+    bool json = false;
+};
+
+nlohmann::ordered_json result_json(const Engine& engine, const GenerationResult& result,
+                                   const GenerationOptions& options) {
+    const RunFigures figures = figures_of(result);
+    nlohmann::ordered_json document;
+    document["text"] = nullptr;
+    if (engine.tokenizer() != nullptr) document["text"] = result.text;
+    document["token_ids"] = result.token_ids;
+    document["finish_reason"] = finish_name(result.finish);
+    document["prompt_tokens"] = result.prompt_ids.size();
+    document["generated_tokens"] = result.token_ids.size();
+    document["ttft_s"] = result.time_to_first_token_s;
+    document["prefill_s"] = result.prefill_s;
+    document["decode_s"] = result.decode_s;
+    document["prefill_tokens_per_s"] = figures.prefill_tokens_per_s;
+    document["decode_tokens_per_s"] = figures.decode_tokens_per_s;
+    add_expert_keys(document, result.spent);
+    add_engine_keys(document, engine.info());
+    document["temperature"] = options.sampling.temperature;
+    document["seed"] = options.sampling.seed;
+    return document;
+}
+
+// Writes pieces as they come: text, or ids where the model has no tokenizer.
+class Stream {
+  public:
+    Stream(Output& output, bool silent, bool ids) : output_(output), silent_(silent), ids_(ids) {}
+
+    bool push(TokenId id, const std::string& text) {
+        if (silent_) return true;
+        if (!ids_) return write(text);
+        return write(wrote_ ? fmt::format(" {}", id) : std::to_string(id));
+    }
+    void close() {
+        if (wrote_ && last_ != '\n') output_.write("\n");
+    }
+
+  private:
+    bool write(const std::string& piece) {
+        if (piece.empty()) return true;
+        wrote_ = true;
+        last_ = piece.back();
+        return output_.write(piece);
+    }
+
+    Output& output_;
+    bool silent_, ids_;
+    bool wrote_ = false;
+    char last_ = '\n';
+};
+
+void generate(const Flags& flags) {
+    const bool bundled = flags.model.model.empty();
+    const Prompt prompt =
+        read_prompt(flags.prompt, bundled ? std::optional<std::string>("Once upon a time") : std::nullopt);
+    const std::unique_ptr<Engine> engine = open_engine(flags.model);
+    const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
+    const GenerationOptions options = generation_options(flags.sampling, engine->defaults().sampling, 256);
+
+    Output output;
+    Stream stream(output, flags.json, engine->tokenizer() == nullptr);
+    const std::unique_ptr<Session> session = engine->new_session();
+    auto progress = std::make_unique<Progress>("reading the prompt", ids.size(), !flags.model.quiet);
+    const auto on_token = [&](TokenId id, const std::string& text) {
+        progress.reset();  // the bar must be gone before text appears on the same terminal
+        return stream.push(id, text) && !interrupted();
+    };
+    const auto on_progress = [&](int64_t done, int64_t) {
+        if (progress) progress->advance_to(static_cast<uint64_t>(done));
+        return !interrupted();
+    };
+    // Only a text finds its beginning in a prefix cache.
+    const GenerationResult result =
+        prompt.text ? engine->generate_text(*session, *prompt.text, options, on_token, on_progress)
+                    : engine->generate(*session, ids, options, on_token, on_progress);
+    progress.reset();
+    stream.close();
+    if (flags.json) write_json(output, result_json(*engine, result, options));
+    if (!flags.model.quiet && !flags.json) {
+        fmt::print(stderr, "\n{}", footer(engine->info(), result, options.sampling));
+    }
+    engine->save_trace();
+}
+
+}  // namespace
+
+RunVerb declare_generate(CLI::App& app) {
+    auto flags = std::make_shared<Flags>();
+    add_model_argument(app, flags->model.model);
+    add_prompt_flags(app, flags->prompt);
+    add_sampling_flags(app, flags->sampling);
+    add_engine_flags(app, flags->model);
+    app.add_flag("--json", flags->json,
+                 "One JSON object with the text, the ids and all figures instead of the stream");
+    return [flags] { generate(*flags); };
+}
+
+}  // namespace sluice::cli

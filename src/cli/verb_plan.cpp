@@ -1,0 +1,194 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/machine_speed.h"
+#include "base/memory.h"
+#include "base/size.h"
+#include "cli/estimate.h"
+#include "cli/machine.h"
+#include "cli/model_flags.h"
+#include "cli/output.h"
+#include "cli/verb.h"
+#include "sluice/checkpoint_tools.h"
+#include "sluice/storage_tools.h"
+
+namespace sluice::cli {
+
+namespace {
+
+constexpr int64_t kDefaultContext = 8192;  // what the engine takes where nothing is said
+constexpr double kDiskSecondsPerRow = 0.1;
+constexpr double kSlowDriveBytesPerSecond = 3e8;
+
+struct Flags {
+    std::string model;
+    uint64_t ram_bytes = 0, vram_bytes = 0;
+    int64_t context = 0;
+    bool json = false, quiet = false;
+};
+
+// Everything the answer is made of.
+struct Plan {
+    std::filesystem::path folder;
+    ModelReport model;
+    DriveFacts drive;
+    MachineSpeed speed;
+    bool direct_io = false;
+    PlanRequest request;
+    uint64_t available = 0;
+    PlanEstimate estimate;
+};
+
+Plan make_plan(const Flags& flags) {
+    Plan plan;
+    plan.folder = model_folder(flags.model);
+    plan.model = inspect(plan.folder);
+    plan.drive = drive_facts(plan.folder);
+    plan.available = available_memory_bytes();
+    const int64_t limit = plan.model.max_positions > 0 ? plan.model.max_positions : kDefaultContext;
+    plan.request.context =
+        flags.context > 0 ? std::min(flags.context, limit) : std::min(limit, kDefaultContext);
+    plan.request.ram_bytes = flags.ram_bytes > 0 ? flags.ram_bytes : plan.available - plan.available / 8;
+    ThreadPool pool(0);
+    plan.speed.memory_bytes_per_s = measure_memory_bandwidth(pool);
+    const uint64_t read_bytes = std::max<uint64_t>(plan.model.bytes_per_expert, kPageBytes);
+    const std::vector<DiskMeasurement> rows = measure_disk(plan.folder, read_bytes, kDiskSecondsPerRow);
+    // Past the page cache is what a model larger than memory meets; cached reads would measure memory.
+    plan.speed.disk_bytes_per_s = best_disk_speed(rows, true);
+    plan.direct_io = plan.speed.disk_bytes_per_s > 0;
+    if (!plan.direct_io) plan.speed.disk_bytes_per_s = best_disk_speed(rows, false);
+    plan.estimate = estimate_plan(plan.model, plan.speed, plan.request);
+    return plan;
+}
+
+std::vector<std::string> advice(const Plan& plan) {
+    std::vector<std::string> lines;
+    const PlanEstimate& estimate = plan.estimate;
+    const uint64_t kv = static_cast<uint64_t>(plan.request.context) * plan.model.kv_bytes_per_token;
+    if (!estimate.runs) {
+        lines.push_back(fmt::format("give --ram {}M or more{}", (estimate.floor_bytes >> 20) + 1,
+                                    plan.available < estimate.floor_bytes
+                                        ? fmt::format("; only {} are free now", format_size(plan.available))
+                                        : std::string()));
+    }
+    if (plan.request.ram_bytes > plan.available) {
+        lines.push_back(fmt::format("only {} are free now: a --ram above that ends in swapping",
+                                    format_size(plan.available)));
+    } else if (estimate.runs && estimate.cached_fraction < 1 &&
+               plan.available > plan.request.ram_bytes * 5 / 4) {
+        lines.push_back(fmt::format("{} are free: a larger --ram keeps more experts; {} would hold them all",
+                                    format_size(plan.available), format_size(estimate.full_bytes)));
+    }
+    if (kv > plan.request.ram_bytes / 4) {
+        lines.push_back(
+            fmt::format("the KV cache of {} tokens takes {}; a smaller --context leaves more to the experts",
+                        plan.request.context, format_size(kv)));
+    }
+    if (estimate.cached_fraction < 1 && plan.model.layout != "packed") {
+        const bool wide = plan.model.expert_quantization == "BF16" ||
+                          plan.model.expert_quantization == "F16" || plan.model.expert_quantization == "F32";
+        lines.push_back(
+            wide ? "`sluice pack --quantize affine4` makes experts about four times smaller, so that "
+                   "more fit and less is read"
+                 : "`sluice pack` lays each expert out as one aligned read");
+    }
+    // Virtual drives often claim to turn, so the measurement has the last word.
+    if (plan.drive.rotational == true && plan.speed.disk_bytes_per_s < kSlowDriveBytesPerSecond) {
+        lines.emplace_back("the drive turns; a solid-state drive is many times faster");
+    }
+    if (!plan.direct_io)
+        lines.emplace_back(
+            "direct I/O does not work on this drive, so the drive's speed is a guess from cached reads");
+    if (lines.empty()) lines.emplace_back("nothing");
+    return lines;
+}
+
+nlohmann::ordered_json plan_json(const Plan& plan) {
+    const PlanEstimate& estimate = plan.estimate;
+    return {{"model", plan.folder.string()},
+            {"architecture", plan.model.architecture},
+            {"runs", estimate.runs},
+            {"ram_bytes", plan.request.ram_bytes},
+            {"available_bytes", plan.available},
+            {"context", plan.request.context},
+            {"memory_floor_bytes", estimate.floor_bytes},
+            {"memory_full_bytes", estimate.full_bytes},
+            {"cache_bytes", estimate.cache_bytes},
+            {"cached_fraction", estimate.cached_fraction},
+            {"expected_hit_rate", estimate.hit_rate},
+            {"expected_decode_tokens_per_s", estimate.decode_tokens_per_s},
+            {"memory_bandwidth_bytes_per_s", plan.speed.memory_bytes_per_s},
+            {"disk_bandwidth_bytes_per_s", plan.speed.disk_bytes_per_s},
+            {"direct_io", plan.direct_io},
+            {"estimate", true},
+            {"advice", advice(plan)}};
+}
+
+std::string plan_text(const Plan& plan) {
+    const PlanEstimate& estimate = plan.estimate;
+    std::string text;
+    const auto line = [&](const char* label, const std::string& value) {
+        text += fmt::format("{:<16}{}\n", label, value);
+    };
+    line("model", fmt::format("{} ({}, experts {})", plan.folder.string(), plan.model.architecture,
+                              plan.model.expert_quantization));
+    line("memory", fmt::format("{} allowed, {} free now", format_size(plan.request.ram_bytes),
+                               format_size(plan.available)));
+    const uint64_t per_token = plan.model.kv_bytes_per_token;
+    line("context",
+         fmt::format("{} tokens take {}: {} each in bf16, and {} of recurrent state", plan.request.context,
+                     format_size(static_cast<uint64_t>(plan.request.context) * per_token +
+                                 plan.model.state_bytes_per_sequence),
+                     format_size(per_token), format_size(plan.model.state_bytes_per_sequence)));
+    line("needs", fmt::format("about {} at least, {} to hold every expert, with {} tokens of context",
+                              format_size(estimate.floor_bytes), format_size(estimate.full_bytes),
+                              plan.request.context));
+    line("drive",
+         fmt::format("{:.2f} GB/s in reads of {}{}", plan.speed.disk_bytes_per_s / 1e9,
+                     format_size(plan.model.bytes_per_expert), plan.direct_io ? ", direct" : ", cached"));
+    line("bandwidth", fmt::format("{:.1f} GB/s of memory", plan.speed.memory_bytes_per_s / 1e9));
+    if (estimate.runs) {
+        line("cache", fmt::format("{}, {:.0f} % of all experts", format_size(estimate.cache_bytes),
+                                  100 * estimate.cached_fraction));
+        line("hit rate",
+             fmt::format("about {:.0f} % (an estimate, from published measurements of similar models)",
+                         100 * estimate.hit_rate));
+        line("speed", fmt::format("about {:.1f} tok/s (an estimate)", estimate.decode_tokens_per_s));
+    } else {
+        line("runs", "no: the memory allowed is below what it needs");
+    }
+    for (const std::string& advised : advice(plan)) line("to change", advised);
+    return text;
+}
+
+}  // namespace
+
+RunVerb declare_plan(CLI::App& app) {
+    auto flags = std::make_shared<Flags>();
+    add_model_argument(app, flags->model);
+    add_size_flag(app, "--ram", flags->ram_bytes,
+                  "Plan for this much; default: most of the memory that is free");
+    add_size_flag(app, "--vram", flags->vram_bytes, "Memory of a graphics card; this build does not use one");
+    app.add_option("--context,-c", flags->context,
+                   "Tokens a conversation can hold; default: the model's own, at most 8192")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+        ->type_name("N");
+    app.add_flag("--json", flags->json, "One JSON object instead of the lines");
+    add_log_flags(app, flags->quiet);
+    return [flags] {
+        const Plan plan = make_plan(*flags);
+        Output output;
+        if (flags->json) {
+            write_json(output, plan_json(plan));
+        } else {
+            output.write(plan_text(plan));
+        }
+    };
+}
+
+}  // namespace sluice::cli

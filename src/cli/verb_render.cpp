@@ -1,0 +1,58 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/input.h"
+#include "cli/model_flags.h"
+#include "cli/output.h"
+#include "cli/verb.h"
+#include "sluice/chat_template.h"
+
+namespace sluice::cli {
+
+namespace {
+
+struct Flags {
+    std::string model, messages, template_file;
+    bool quiet = false;
+};
+
+// The variables as they stand in the file; an array alone is taken for the messages.
+std::string read_variables(const std::string& path) {
+    std::string text = read_text(path);
+    const nlohmann::ordered_json document = nlohmann::ordered_json::parse(text, nullptr, false);
+    if (document.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not JSON", path);
+    if (document.is_array()) return nlohmann::ordered_json({{"messages", document}}).dump();
+    if (!document.is_object() || !document.contains("messages") || !document["messages"].is_array()) {
+        fail(ErrorCode::kInvalidFile, "{}: an object with an array \"messages\" is expected", path);
+    }
+    return text;
+}
+
+}  // namespace
+
+RunVerb declare_render(CLI::App& app) {
+    auto flags = std::make_shared<Flags>();
+    add_model_argument(app, flags->model);
+    app.add_option("--messages", flags->messages,
+                   "{\"messages\": [...], \"tools\": [...], ...template variables}; - is standard input")
+        ->required()
+        ->type_name("F.json");
+    app.add_option("--template", flags->template_file, "A Jinja file; MODEL is then not needed")
+        ->type_name("F.jinja");
+    add_log_flags(app, flags->quiet);
+    return [flags] {
+        const std::string variables = read_variables(flags->messages);
+        const ChatTemplate chat =
+            flags->template_file.empty()
+                ? ChatTemplate::open(model_folder(flags->model))
+                : ChatTemplate::parse(read_text(flags->template_file), flags->template_file);
+        Output output;
+        const std::string text = chat.render(variables);
+        output.write(text);
+        if (Output::is_terminal() && !text.empty() && text.back() != '\n') output.write("\n");
+    };
+}
+
+}  // namespace sluice::cli

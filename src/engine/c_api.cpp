@@ -1,0 +1,278 @@
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <new>
+
+#include "base/error.h"
+#include "sluice/engine.h"
+#include "sluice/sluice.h"
+
+struct sluice_model {
+    std::unique_ptr<sluice::Engine> engine;
+};
+
+struct sluice_session {
+    sluice::Engine* engine = nullptr;
+    std::unique_ptr<sluice::Session> session;
+    sluice::ProgressCallback progress;
+    std::vector<float> logits;
+};
+
+namespace {
+
+using sluice::ErrorCode;
+using sluice::fail;
+
+struct LastError {
+    sluice_status status = SLUICE_OK;
+    std::string text;
+};
+thread_local LastError last_error;
+
+sluice_status remember(sluice_status status, const char* text) {
+    try {
+        last_error = {status, text};
+    } catch (...) {
+        last_error.status = status;
+        last_error.text.clear();
+    }
+    return status;
+}
+
+// Runs `body` and turns whatever it throws into a status and a text.
+template <typename Body>
+sluice_status guarded(Body&& body) noexcept {
+    try {
+        body();
+        return SLUICE_OK;
+    } catch (const sluice::Error& error) {
+        return remember(static_cast<sluice_status>(error.code()), error.what());
+    } catch (const std::bad_alloc&) {
+        return remember(SLUICE_ERROR_OUT_OF_MEMORY, "out of memory");
+    } catch (const std::exception& error) {
+        return remember(SLUICE_ERROR_INTERNAL, error.what());
+    } catch (...) {
+        return remember(SLUICE_ERROR_INTERNAL, "an unknown error");
+    }
+}
+
+void require(const void* argument, const char* name) {
+    if (argument == nullptr) fail(ErrorCode::kUsage, "argument {} is NULL", name);
+}
+
+void set_text(std::string& target, const char* value) {
+    if (value != nullptr) target = value;
+}
+
+sluice::EngineOptions to_engine_options(const sluice_options* options) {
+    sluice::EngineOptions result;
+    if (options == nullptr) return result;
+    set_text(result.device, options->device);
+    set_text(result.kv_format, options->kv_format);
+    set_text(result.io, options->io);
+    set_text(result.direct_io, options->direct_io);
+    result.threads = options->threads;
+    result.exact = options->exact != 0;
+    result.context = options->context_tokens;
+    result.chunk = options->chunk_tokens;
+    result.ram_bytes = options->ram_bytes;
+    return result;
+}
+
+void evaluate(sluice_session* session, const int32_t* ids, size_t count, int64_t position,
+              sluice::LogitsWanted wanted) {
+    require(session, "session");
+    require(ids, "ids");
+    session->session->truncate(position);
+    session->logits =
+        session->engine->evaluate(*session->session, {ids, count}, wanted, session->progress).logits;
+}
+
+// Writes `source` to a caller's array whose capacity is *count; *count becomes the size needed.
+template <typename T, typename Source>
+void give(const Source& source, T* target, size_t* count) {
+    const size_t capacity = *count;
+    *count = source.size();
+    if (source.size() > capacity) {
+        fail(ErrorCode::kUsage, "the array holds {} elements, {} are needed", capacity, source.size());
+    }
+    std::copy(source.begin(), source.end(), target);
+}
+
+const sluice::Tokenizer& tokenizer_of(const sluice_model* model) {
+    require(model, "model");
+    const sluice::Tokenizer* tokenizer = model->engine->tokenizer();
+    if (tokenizer == nullptr)
+        fail(ErrorCode::kNotFound, "{} has no tokenizer.json", model->engine->info().model_name);
+    return *tokenizer;
+}
+
+}  // namespace
+
+const char* sluice_version(void) {
+    return SLUICE_VERSION;
+}
+const char* sluice_last_error(void) {
+    return last_error.text.c_str();
+}
+sluice_status sluice_last_status(void) {
+    return last_error.status;
+}
+
+sluice_status sluice_model_open(const char* folder, const sluice_options* options, sluice_model** model) {
+    return guarded([&] {
+        require(model, "model");
+        *model = nullptr;
+        require(folder, "folder");
+        auto opened = std::make_unique<sluice_model>();
+        opened->engine = sluice::Engine::open(folder, to_engine_options(options));
+        *model = opened.release();
+    });
+}
+
+void sluice_model_close(sluice_model* model) {
+    delete model;
+}
+int64_t sluice_model_vocabulary(const sluice_model* model) {
+    return model->engine->info().vocabulary;
+}
+int64_t sluice_model_context(const sluice_model* model) {
+    return model->engine->info().context;
+}
+
+void sluice_model_statistics(const sluice_model* model, sluice_statistics* statistics) {
+    (void)guarded([&] {
+        const sluice::EngineStatistics s = model->engine->statistics();
+        const sluice::EngineInfo& info = model->engine->info();
+        *statistics = {.expert_hits = s.expert_hits,
+                       .expert_misses = s.expert_misses,
+                       .prefetch_reads = s.prefetch_reads,
+                       .expert_bytes_read = s.expert_bytes_read,
+                       .stall_seconds = s.stall_seconds,
+                       .peak_resident_bytes = s.peak_resident_bytes,
+                       .tokens_evaluated = s.tokens_evaluated,
+                       .cache_bytes = info.cache_bytes,
+                       .ram_bytes = info.ram_bytes,
+                       .kv_bytes_per_token = info.kv_bytes_per_token};
+    });
+}
+
+sluice_status sluice_tokenize(const sluice_model* model, const char* text, int32_t* ids, size_t* count) {
+    return guarded([&] {
+        require(text, "text");
+        require(count, "count");
+        give(tokenizer_of(model).encode(text), ids, count);
+    });
+}
+
+sluice_status sluice_detokenize(const sluice_model* model, const int32_t* ids, size_t id_count, char* text,
+                                size_t* count) {
+    return guarded([&] {
+        require(ids, "ids");
+        require(count, "count");
+        give(tokenizer_of(model).decode({ids, ids + id_count}), text, count);
+    });
+}
+
+sluice_status sluice_session_create(sluice_model* model, sluice_session** session) {
+    return guarded([&] {
+        require(session, "session");
+        *session = nullptr;
+        require(model, "model");
+        auto created = std::make_unique<sluice_session>();
+        created->engine = model->engine.get();
+        created->session = model->engine->new_session();
+        *session = created.release();
+    });
+}
+
+void sluice_session_free(sluice_session* session) {
+    delete session;
+}
+int64_t sluice_session_position(const sluice_session* session) {
+    return session->session->position();
+}
+
+void sluice_session_set_progress(sluice_session* session, sluice_progress progress, void* user) {
+    if (progress == nullptr) {
+        session->progress = {};
+    } else {
+        session->progress = [progress, user](int64_t done, int64_t total) {
+            return progress(done, total, user) != 0;
+        };
+    }
+}
+
+sluice_status sluice_session_evaluate(sluice_session* session, const int32_t* ids, size_t count,
+                                      int64_t position) {
+    return guarded([&] { evaluate(session, ids, count, position, sluice::LogitsWanted::kLast); });
+}
+
+sluice_status sluice_session_evaluate_all(sluice_session* session, const int32_t* ids, size_t count,
+                                          int64_t position) {
+    return guarded([&] { evaluate(session, ids, count, position, sluice::LogitsWanted::kAll); });
+}
+
+sluice_status sluice_session_evaluate_token(sluice_session* session, int32_t id) {
+    return guarded([&] {
+        require(session, "session");
+        evaluate(session, &id, 1, session->session->position(), sluice::LogitsWanted::kLast);
+    });
+}
+
+const float* sluice_session_logits(const sluice_session* session, size_t* rows) {
+    const auto vocabulary = static_cast<size_t>(session->engine->info().vocabulary);
+    if (rows != nullptr) *rows = session->logits.size() / vocabulary;
+    return session->logits.empty() ? nullptr : session->logits.data();
+}
+
+sluice_status sluice_session_truncate(sluice_session* session, int64_t position) {
+    return guarded([&] {
+        require(session, "session");
+        session->session->truncate(position);
+    });
+}
+
+uint64_t sluice_session_state_bytes(const sluice_session* session) {
+    return session->session->state_bytes();
+}
+
+sluice_status sluice_session_save(sluice_session* session, const char* path) {
+    return guarded([&] {
+        require(session, "session");
+        require(path, "path");
+        session->session->save(path);
+    });
+}
+
+sluice_status sluice_session_load(sluice_session* session, const char* path) {
+    return guarded([&] {
+        require(session, "session");
+        require(path, "path");
+        session->session->load(path);
+        session->logits.clear();
+    });
+}
+
+sluice_status sluice_session_checkpoint(sluice_session* session, int64_t* checkpoint) {
+    return guarded([&] {
+        require(session, "session");
+        require(checkpoint, "checkpoint");
+        *checkpoint = session->session->checkpoint();
+    });
+}
+
+sluice_status sluice_session_restore(sluice_session* session, int64_t checkpoint) {
+    return guarded([&] {
+        require(session, "session");
+        session->session->restore(checkpoint);
+        session->logits.clear();
+    });
+}
+
+sluice_status sluice_session_drop_checkpoint(sluice_session* session, int64_t checkpoint) {
+    return guarded([&] {
+        require(session, "session");
+        session->session->drop_checkpoint(checkpoint);
+    });
+}

@@ -1,0 +1,179 @@
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "engine/engine_impl.h"
+#include "engine/generation_config.h"
+#include "engine/memory_plan.h"
+
+namespace sluice {
+
+namespace {
+
+InstructionSet parse_instruction_set(const std::string& name) {
+    struct Named {
+        const char* name;
+        InstructionSet set;
+    };
+    constexpr Named kNames[] = {
+        {"", InstructionSet::kAuto},         {"scalar", InstructionSet::kScalar},
+        {"avx2", InstructionSet::kAvx2},     {"avxvnni", InstructionSet::kAvxVnni},
+        {"avx512", InstructionSet::kAvx512}, {"avx512vnni", InstructionSet::kAvx512Vnni},
+        {"neon", InstructionSet::kNeon}};
+    for (const Named& named : kNames) {
+        if (name == named.name) return named.set;
+    }
+    fail(ErrorCode::kUsage,
+         "instruction set \"{}\" is none of scalar, avx2, avxvnni, avx512, avx512vnni, neon", name);
+}
+
+std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
+    if (options.device == "reference") return make_reference_backend();
+    if (options.device == "cpu") {
+        return make_cpu_backend({.threads = options.threads,
+                                 .exact = options.exact,
+                                 .instruction_set = parse_instruction_set(options.instruction_set)});
+    }
+    fail(ErrorCode::kUnsupported, "--device {}: this build runs on cpu and reference", options.device);
+}
+
+KvFormat choose_kv_format(const EngineOptions& options) {
+    if (options.kv_format.empty()) return options.exact ? KvFormat::kF32 : KvFormat::kBF16;
+    for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
+        if (options.kv_format == kv_format_name(format)) return format;
+    }
+    fail(ErrorCode::kUsage, "KV format \"{}\" is none of f32, bf16, int8", options.kv_format);
+}
+
+ReaderKind parse_reader(const std::string& io) {
+    if (io == "auto") return ReaderKind::kAuto;
+    if (io == "pread") return ReaderKind::kPread;
+    if (io == "uring") return ReaderKind::kUring;
+    if (io == "mmap") return ReaderKind::kMmap;
+    fail(ErrorCode::kUsage, "--io {} is none of auto, pread, uring, mmap", io);
+}
+
+DirectIo parse_direct_io(const std::string& direct_io) {
+    if (direct_io == "auto") return DirectIo::kAuto;
+    if (direct_io == "on") return DirectIo::kOn;
+    if (direct_io == "off") return DirectIo::kOff;
+    fail(ErrorCode::kUsage, "--direct-io {} is none of auto, on, off", direct_io);
+}
+
+std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
+    if (!std::filesystem::exists(folder / "tokenizer.json")) return std::nullopt;
+    return Tokenizer::open(folder);
+}
+
+std::string model_name(const std::filesystem::path& folder) {
+    const std::filesystem::path normal = std::filesystem::absolute(folder).lexically_normal();
+    return normal.has_filename() ? normal.filename().string() : normal.parent_path().filename().string();
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const EngineOptions& options) {
+    auto impl = std::make_unique<Impl>();
+    impl->options = options;
+    const KvFormat kv_format = choose_kv_format(options);
+    ExpertStoreOptions store_options;
+    store_options.reader = parse_reader(options.io);
+    store_options.direct_io = parse_direct_io(options.direct_io);
+
+    impl->checkpoint = Checkpoint::open(model);
+    const Checkpoint& checkpoint = *impl->checkpoint;
+    const ModelConfig& config = checkpoint.config();
+    impl->tokenizer = open_tokenizer(model);
+    impl->defaults = read_generation_defaults(model, impl->tokenizer ? &*impl->tokenizer : nullptr);
+    impl->backend = make_backend(options);
+    impl->model = std::make_unique<Model>(impl->checkpoint, *impl->backend, kv_format);
+    const MemoryPlan plan = plan_engine_memory(options, checkpoint, *impl->model);
+    store_options.cache_bytes = plan.cache_bytes;
+    impl->store = std::make_unique<ExpertStore>(
+        impl->checkpoint, store_options,
+        [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
+    if (!options.trace.empty()) impl->trace.emplace(config.layers, config.experts, config.experts_per_token);
+    impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
+
+    if (!options.prefix_cache.empty())
+        impl->prefix_cache.emplace(options.prefix_cache, options.prefix_cache_bytes);
+
+    EngineInfo& info = impl->info;
+    info.model_name = model_name(model);
+    info.architecture = config.model_type;
+    info.device = impl->backend->name();
+    info.threads = impl->backend->threads();
+    info.reader = impl->store->reader_name();
+    info.direct_io = impl->store->direct_io();
+    info.quantization = checkpoint.quantization_name();
+    info.kv_format = kv_format_name(kv_format);
+    info.exact = options.exact;
+    info.layers = config.layers;
+    info.experts = config.experts;
+    info.experts_per_token = config.experts_per_token;
+    info.hidden_size = config.hidden_size;
+    info.vocabulary = config.vocabulary;
+    info.context = plan.context;
+    info.chunk = plan.chunk;
+    info.trunk_bytes = checkpoint.trunk_bytes();
+    info.expert_bytes = checkpoint.expert_bytes();
+    info.cache_bytes = impl->store->cache_bytes();
+    info.ram_bytes = plan.ram_bytes;
+    for (const StateSpec& spec : impl->model->state_specs())
+        info.kv_bytes_per_token += spec.kv_bytes_per_token;
+    info.fingerprint = checkpoint.fingerprint();
+    return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+const EngineInfo& Engine::info() const {
+    return impl_->info;
+}
+const GenerationDefaults& Engine::defaults() const {
+    return impl_->defaults;
+}
+const Tokenizer* Engine::tokenizer() const {
+    return impl_->tokenizer ? &*impl_->tokenizer : nullptr;
+}
+
+const ChatTemplate* Engine::chat_template() const {
+    const std::lock_guard lock(impl_->template_mutex);
+    if (!impl_->chat_template) {
+        try {
+            impl_->chat_template = ChatTemplate::open(impl_->checkpoint->folder());
+        } catch (const Error& error) {
+            if (error.code() == ErrorCode::kNotFound) return nullptr;
+            throw;
+        }
+    }
+    return &*impl_->chat_template;
+}
+
+EngineStatistics Engine::statistics() const {
+    const std::lock_guard lock(impl_->mutex);
+    const ExpertStoreStats store = impl_->store->stats();
+    return {.expert_hits = store.hits,
+            .expert_misses = store.misses,
+            .prefetch_reads = store.prefetch_reads,
+            .expert_bytes_read = store.bytes_read,
+            .stall_seconds = store.stall_seconds,
+            .peak_resident_bytes = peak_resident_bytes(),
+            .tokens_evaluated = impl_->tokens_evaluated};
+}
+
+std::unique_ptr<Session> Engine::new_session() {
+    const std::lock_guard lock(impl_->mutex);
+    auto session = std::make_unique<Session::Impl>();
+    session->engine = impl_.get();
+    session->state = impl_->model->new_state();
+    return std::unique_ptr<Session>(new Session(std::move(session)));
+}
+
+void Engine::save_trace() const {
+    const std::lock_guard lock(impl_->mutex);
+    if (impl_->trace) impl_->trace->save(impl_->options.trace);
+}
+
+}  // namespace sluice

@@ -1,0 +1,92 @@
+#include "engine/generation_config.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace sluice {
+
+namespace {
+
+using Json = nlohmann::json;
+
+Json read_object(const std::filesystem::path& path) {
+    if (!std::filesystem::exists(path)) return Json::object();
+    Json json = Json::parse(read_text_file(path), nullptr, false);
+    if (!json.is_object()) fail(ErrorCode::kInvalidFile, "{}: not a JSON object", path.string());
+    return json;
+}
+
+template <typename T>
+void read_field(const Json& json, const char* field, const std::filesystem::path& path, T& value) {
+    const auto at = json.find(field);
+    if (at == json.end() || at->is_null()) return;
+    if (!at->is_number() && !at->is_boolean()) {
+        fail(ErrorCode::kInvalidFile, "{}: {} is not a number", path.string(), field);
+    }
+    value = at->is_boolean() ? static_cast<T>(at->get<bool>()) : at->get<T>();
+}
+
+// eos_token_id: one id, a list of ids, or null.
+void append_eos(const Json& json, const std::filesystem::path& path, std::vector<TokenId>& ids) {
+    const auto at = json.find("eos_token_id");
+    if (at == json.end() || at->is_null()) return;
+    const Json list = at->is_array() ? *at : Json::array({*at});
+    for (const Json& id : list) {
+        if (!id.is_number_integer()) {
+            fail(ErrorCode::kInvalidFile, "{}: eos_token_id is neither an id nor a list of ids",
+                 path.string());
+        }
+        if (std::find(ids.begin(), ids.end(), id.get<TokenId>()) == ids.end())
+            ids.push_back(id.get<TokenId>());
+    }
+}
+
+// The tokenizer's end token: chat models end a turn with it even where config.json names another.
+void append_tokenizer_eos(const std::filesystem::path& folder, const Tokenizer* tokenizer,
+                          std::vector<TokenId>& ids) {
+    if (tokenizer == nullptr) return;
+    const Json json = read_object(folder / "tokenizer_config.json");
+    const auto at = json.find("eos_token");
+    if (at == json.end()) return;
+    const std::string content = at->is_string()   ? at->get<std::string>()
+                                : at->is_object() ? at->value("content", std::string())
+                                                  : std::string();
+    const auto id = content.empty() ? std::nullopt : tokenizer->find(content);
+    if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+}
+
+}  // namespace
+
+GenerationDefaults read_generation_defaults(const std::filesystem::path& folder, const Tokenizer* tokenizer) {
+    GenerationDefaults defaults;
+    const std::filesystem::path path = folder / "generation_config.json";
+    const Json generation = read_object(path);
+    append_eos(generation, path, defaults.eos_ids);
+    if (defaults.eos_ids.empty()) {
+        const std::filesystem::path config_path = folder / "config.json";
+        const Json config = read_object(config_path);
+        append_eos(config, config_path, defaults.eos_ids);
+        if (config.contains("text_config")) append_eos(config["text_config"], config_path, defaults.eos_ids);
+    }
+    append_tokenizer_eos(folder, tokenizer, defaults.eos_ids);
+
+    // A file that gives a temperature without do_sample means to sample.
+    bool do_sample = generation.contains("temperature");
+    read_field(generation, "do_sample", path, do_sample);
+    SamplingOptions& sampling = defaults.sampling;
+    if (!do_sample) {
+        sampling.temperature = 0;
+        return defaults;
+    }
+    read_field(generation, "temperature", path, sampling.temperature);
+    read_field(generation, "top_k", path, sampling.top_k);
+    read_field(generation, "top_p", path, sampling.top_p);
+    read_field(generation, "min_p", path, sampling.min_p);
+    read_field(generation, "repetition_penalty", path, sampling.repetition_penalty);
+    return defaults;
+}
+
+}  // namespace sluice

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "model/model.h"
+#include "sluice/options.h"
+
+namespace sluice {
+
+// How the memory ceiling is divided. All but the cache is needed in full; the cache takes what is left.
+struct MemoryPlan {
+    uint64_t ram_bytes = 0;    // the ceiling
+    uint64_t cache_bytes = 0;  // expert slots
+    int64_t context = 0;
+    int64_t chunk = 0;
+};
+
+// Chooses context, chunk and cache for the ceiling the options give, or for the memory that is free. Throws
+// kOutOfMemory with the --ram that would do.
+MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint, const Model& model);
+
+}  // namespace sluice

@@ -1,0 +1,47 @@
+#include "engine/stop_matcher.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice {
+
+namespace {
+
+// Length of the longest end of `text` that is a proper beginning of `pattern`.
+size_t overlap(const std::string& text, const std::string& pattern) {
+    for (size_t n = std::min(text.size(), pattern.size() - 1); n > 0; --n) {
+        if (text.compare(text.size() - n, n, pattern, 0, n) == 0) return n;
+    }
+    return 0;
+}
+
+}  // namespace
+
+StopMatcher::StopMatcher(std::vector<std::string> stop) : stop_(std::move(stop)) {
+    std::erase_if(stop_, [](const std::string& s) { return s.empty(); });
+}
+
+std::string StopMatcher::push(const std::string& text) {
+    if (stopped_) return {};
+    held_ += text;
+    size_t first = std::string::npos;
+    size_t keep = 0;
+    for (const std::string& s : stop_) {
+        first = std::min(first, held_.find(s));
+        keep = std::max(keep, overlap(held_, s));
+    }
+    if (first != std::string::npos) {
+        stopped_ = true;
+        return std::exchange(held_, {}).substr(0, first);
+    }
+    std::string certain = held_.substr(0, held_.size() - keep);
+    held_.erase(0, certain.size());
+    return certain;
+}
+
+std::string StopMatcher::finish(const std::string& text) {
+    const std::string certain = push(text);
+    return stopped_ ? certain : certain + std::exchange(held_, {});
+}
+
+}  // namespace sluice

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace sluice {
+
+// Passes streamed text through until one of the stop strings appears; text that could be the start of one is
+// held back.
+class StopMatcher {
+  public:
+    explicit StopMatcher(std::vector<std::string> stop);
+
+    // What of the text so far is certain not to belong to a stop string. Empty once stopped.
+    std::string push(const std::string& text);
+    // The end: what was held back, unless a stop string was found.
+    std::string finish(const std::string& text);
+    bool stopped() const { return stopped_; }
+
+  private:
+    std::vector<std::string> stop_;
+    std::string held_;
+    bool stopped_ = false;
+};
+
+}  // namespace sluice

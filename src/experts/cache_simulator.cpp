@@ -1,0 +1,161 @@
+#include "experts/cache_simulator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <limits>
+#include <set>
+
+#include "base/error.h"
+#include "experts/expert_cache.h"
+
+namespace sluice {
+
+namespace {
+
+struct Batch {
+    int layer = 0;
+    std::vector<int> experts;  // distinct, ascending
+};
+
+std::vector<Batch> batches_of(const RoutingTrace& trace) {
+    std::vector<Batch> batches;
+    for (int64_t step = 0; step < trace.steps(); ++step) {
+        if (step == 0 || trace.batch(step) != trace.batch(step - 1))
+            batches.push_back({trace.layer(step), {}});
+        const auto chosen = trace.chosen(step);
+        batches.back().experts.insert(batches.back().experts.end(), chosen.begin(), chosen.end());
+    }
+    for (Batch& batch : batches) {
+        std::sort(batch.experts.begin(), batch.experts.end());
+        batch.experts.erase(std::unique(batch.experts.begin(), batch.experts.end()), batch.experts.end());
+    }
+    return batches;
+}
+
+void check_slots(const RoutingTrace& trace, uint64_t slots) {
+    if (slots < static_cast<uint64_t>(trace.top_k())) {
+        fail(ErrorCode::kUsage, "a cache of {} experts cannot hold the {} of one token", slots,
+             trace.top_k());
+    }
+}
+
+// The trace as a series of expert numbers, with the batch in which each is needed next.
+struct FutureUses {
+    explicit FutureUses(const RoutingTrace& trace, const std::vector<Batch>& batches)
+        : experts_(static_cast<size_t>(trace.experts())) {
+        std::vector<size_t> next(static_cast<size_t>(trace.layers()) * experts_, kNever);
+        after.resize(batches.size());
+        for (size_t b = batches.size(); b > 0; --b) {
+            const Batch& batch = batches[b - 1];
+            for (const int expert : batch.experts)
+                after[b - 1].push_back(std::exchange(next[key(batch.layer, expert)], b - 1));
+        }
+    }
+    size_t key(int layer, int expert) const {
+        return static_cast<size_t>(layer) * experts_ + static_cast<size_t>(expert);
+    }
+
+    static constexpr size_t kNever = std::numeric_limits<size_t>::max();
+    std::vector<std::vector<size_t>> after;  // [batch][place in the batch]
+
+  private:
+    size_t experts_;
+};
+
+}  // namespace
+
+SimulatedCache simulate_cache(const RoutingTrace& trace, EvictionPolicy policy, uint64_t slots) {
+    check_slots(trace, slots);
+    SimulatedCache result{std::string(eviction_policy_name(policy)), slots};
+    const int experts = static_cast<int>(trace.experts());
+    const int top_k = static_cast<int>(trace.top_k());
+    ExpertCache cache(slots, static_cast<int>(trace.layers()), experts, policy);
+    BatchPlan plan;
+    std::deque<size_t> held;
+    const auto hold = [&](const Lease& lease) {
+        if (lease.found == Found::kMiss) cache.landed(lease.slot);
+        ++(lease.found == Found::kMiss ? result.misses : result.hits);
+        held.push_back(lease.slot);
+    };
+    for (const Batch& batch : batches_of(trace)) {
+        const bool scan = is_scan(batch.experts.size(), experts, top_k);
+        const size_t limit = std::min<size_t>(slots, scan ? scan_window(slots, top_k) : batch.experts.size());
+        cache.plan(batch.layer, batch.experts, scan, limit, plan);
+        for (const Lease& lease : plan.taken) hold(lease);
+        for (const int expert : plan.waiting) {
+            cache.release(held.front());
+            held.pop_front();
+            hold(cache.take(batch.layer, expert, scan));
+        }
+        for (const size_t slot : held) cache.release(slot);
+        held.clear();
+    }
+    return result;
+}
+
+SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots) {
+    check_slots(trace, slots);
+    SimulatedCache result{"belady", slots};
+    const std::vector<Batch> batches = batches_of(trace);
+    const FutureUses future(trace, batches);
+    const size_t keys = static_cast<size_t>(trace.layers() * trace.experts());
+    constexpr size_t kAbsent = FutureUses::kNever - 1;
+    std::vector<size_t> next_use(keys, kAbsent);  // of what is in the cache
+    std::vector<size_t> last_batch(keys, FutureUses::kNever);
+    std::set<std::pair<size_t, size_t>> cached;  // next use, key
+    for (size_t b = 0; b < batches.size(); ++b) {
+        const Batch& batch = batches[b];
+        std::vector<std::pair<size_t, size_t>> missing;  // next use, key
+        for (size_t i = 0; i < batch.experts.size(); ++i) {
+            const size_t key = future.key(batch.layer, batch.experts[i]);
+            last_batch[key] = b;
+            if (next_use[key] == kAbsent) {
+                missing.emplace_back(future.after[b][i], key);
+                continue;
+            }
+            ++result.hits;
+            cached.erase({next_use[key], key});
+            next_use[key] = future.after[b][i];
+            cached.emplace(next_use[key], key);
+        }
+        for (const auto& [next, key] : missing) {
+            ++result.misses;
+            if (cached.size() == slots) {
+                // What this batch uses stays, unless the batch alone fills the cache.
+                auto victim = std::find_if(cached.rbegin(), cached.rend(),
+                                           [&](const auto& entry) { return last_batch[entry.second] != b; });
+                if (victim == cached.rend()) victim = cached.rbegin();
+                next_use[victim->second] = kAbsent;
+                cached.erase(std::next(victim).base());
+            }
+            next_use[key] = next;
+            cached.emplace(next, key);
+        }
+    }
+    return result;
+}
+
+std::vector<SimulatedCache> simulate_all(const RoutingTrace& trace, std::span<const uint64_t> slots) {
+    std::vector<SimulatedCache> results;
+    for (const uint64_t count : slots) {
+        if (count < static_cast<uint64_t>(trace.top_k())) continue;
+        for (const auto policy :
+             {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+            results.push_back(simulate_cache(trace, policy, count));
+        }
+        results.push_back(simulate_optimum(trace, count));
+    }
+    return results;
+}
+
+std::vector<uint64_t> slots_of_fractions(const RoutingTrace& trace, std::span<const double> fractions) {
+    std::vector<uint64_t> slots;
+    for (const double fraction : fractions) {
+        slots.push_back(static_cast<uint64_t>(
+            std::llround(fraction * static_cast<double>(trace.layers() * trace.experts()))));
+    }
+    return slots;
+}
+
+}  // namespace sluice

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "experts/eviction.h"
+#include "experts/routing_trace.h"
+
+namespace sluice {
+
+struct SimulatedCache {
+    std::string policy;  // eviction_policy_name, or "belady"
+    uint64_t slots = 0;
+    uint64_t hits = 0;
+    uint64_t misses = 0;  // distinct experts of each batch, as the store counts them
+    double hit_rate() const {
+        return hits + misses == 0 ? 0 : static_cast<double>(hits) / static_cast<double>(hits + misses);
+    }
+};
+
+// Replays the trace on the bookkeeping of the live store (ExpertCache): the same hits and misses, expert by
+// expert, for one caller whose batches fit in the cache. Of wider batches the oldest slot is given back for
+// each further expert. `slots` at least the distinct experts of one row. Throws kUsage for fewer.
+SimulatedCache simulate_cache(const RoutingTrace& trace, EvictionPolicy policy, uint64_t slots);
+
+// What no policy can beat: the expert that is needed again last goes first (Belady), known from the trace
+// itself.
+SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots);
+
+// Every policy and the optimum for each cache size, in that order; sizes too small for one row are skipped.
+std::vector<SimulatedCache> simulate_all(const RoutingTrace& trace, std::span<const uint64_t> slots);
+
+// Slots for fractions of all experts of the trace (layers * experts).
+std::vector<uint64_t> slots_of_fractions(const RoutingTrace& trace, std::span<const double> fractions);
+
+}  // namespace sluice

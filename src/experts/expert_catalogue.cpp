@@ -1,0 +1,45 @@
+#include "experts/expert_catalogue.h"
+
+#include <numeric>
+#include <set>
+
+#include "base/memory.h"
+
+namespace sluice {
+
+ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint) {
+    const ModelConfig& config = checkpoint->config();
+    ExpertCatalogue catalogue;
+    for (const CheckpointFile& file : checkpoint->files()) catalogue.files.push_back(file.path);
+    catalogue.experts = static_cast<int>(config.experts);
+    catalogue.experts_per_token = static_cast<int>(config.experts_per_token);
+    for (size_t layer = 0; layer < config.feed_forwards.size(); ++layer) {
+        const bool moe = config.feed_forwards[layer] == FeedForwardKind::kMoe;
+        const uint64_t bytes = moe ? checkpoint->expert_layout(static_cast<int>(layer)).record_bytes : 0;
+        catalogue.record_bytes.push_back(round_up(bytes, kPageBytes));
+    }
+    catalogue.reads = [checkpoint](int layer, int expert) { return checkpoint->expert_reads(layer, expert); };
+    catalogue.checksum = [checkpoint](int layer, int expert) {
+        return checkpoint->expert_checksum(layer, expert);
+    };
+    return catalogue;
+}
+
+uint64_t ExpertCatalogue::all_bytes() const {
+    return std::accumulate(record_bytes.begin(), record_bytes.end(), uint64_t{0}) *
+           static_cast<uint64_t>(experts);
+}
+
+uint64_t ExpertCatalogue::floor_bytes() const {
+    uint64_t bytes = 0;
+    for (const uint64_t size : record_sizes()) bytes += size * static_cast<uint64_t>(experts_per_token);
+    return bytes;
+}
+
+std::vector<uint64_t> ExpertCatalogue::record_sizes() const {
+    std::set<uint64_t> sizes(record_bytes.begin(), record_bytes.end());
+    sizes.erase(0);
+    return {sizes.begin(), sizes.end()};
+}
+
+}  // namespace sluice

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+namespace sluice {
+
+// What a run holds in memory beside the expert cache, bytes.
+struct MemoryNeeds {
+    uint64_t trunk = 0;
+    uint64_t kv = 0;             // of all sequences at their longest
+    uint64_t scratch = 0;        // activations, bounce buffers, the program itself
+    uint64_t experts_floor = 0;  // the least expert cache: ExpertStore::floor_bytes
+    uint64_t experts_all = 0;    // all experts: the cache never gets more
+
+    uint64_t fixed() const { return trunk + kv + scratch; }
+    uint64_t floor() const { return fixed() + experts_floor; }
+};
+
+struct MemoryBudget {
+    uint64_t ceiling = 0;      // for all that the process holds
+    uint64_t cache_bytes = 0;  // of it, for experts
+};
+
+// The ceiling where nobody names one: what this process has and may still take (cgroup limits included), less
+// what the rest of the system is left for its own work.
+uint64_t default_memory_ceiling();
+
+// Divides `ram`, or default_memory_ceiling(). Throws kOutOfMemory, with the --ram that would do, when it is
+// below the floor.
+MemoryBudget plan_memory(const MemoryNeeds& needs, std::optional<uint64_t> ram);
+
+// The size that a cache should have next, of `full` bytes at most and `floor` at least, when the system could
+// still give `available` bytes: less by what is missing where fewer than `reserve` are left, more by a part
+// where plenty is.
+uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, uint64_t available,
+                          uint64_t reserve);
+
+// Watches the memory that the machine and the cgroups have left, once a second, and resizes a cache by it.
+class MemoryGovernor {
+  public:
+    struct Cache {
+        std::function<uint64_t()> bytes;
+        std::function<void(uint64_t)> resize;
+        uint64_t full = 0;
+        uint64_t floor = 0;
+    };
+    // `available`: bytes the system can still give; available_memory_bytes where there is none.
+    explicit MemoryGovernor(Cache cache, std::function<uint64_t()> available = {}, double seconds = 1.0);
+    ~MemoryGovernor();
+    MemoryGovernor(const MemoryGovernor&) = delete;
+    MemoryGovernor& operator=(const MemoryGovernor&) = delete;
+
+  private:
+    void work();
+
+    Cache cache_;
+    std::function<uint64_t()> available_;
+    double seconds_;
+    std::mutex mutex_;
+    std::condition_variable stop_;
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,66 @@
+#include "experts/read_depth.h"
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+
+namespace sluice {
+
+namespace {
+
+// Bytes per second of `depth` threads that read at random pages of one file; 0 when a read fails.
+double speed_at(const File& file, size_t depth, uint64_t read_bytes, double seconds) {
+    std::atomic<uint64_t> total{0};
+    std::atomic<bool> failed{false};
+    const Stopwatch watch;
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < depth; ++i) {
+        threads.emplace_back([&, i] {
+            try {
+                std::mt19937_64 random(i * 7919 + depth);
+                const PageMemory buffer(read_bytes);
+                const uint64_t places = (file.size() - read_bytes) / kPageBytes + 1;
+                while (watch.seconds() < seconds) {
+                    total += file.read_up_to(random() % places * kPageBytes, {buffer.data(), read_bytes});
+                }
+            } catch (const Error&) {
+                failed = true;
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    return failed ? 0 : static_cast<double>(total) / watch.seconds();
+}
+
+}  // namespace
+
+size_t measure_read_depth(const ReaderFiles& files, uint64_t record_bytes) {
+    constexpr size_t kDefaultDepth = 8;
+    constexpr double kGain = 1.07;  // less than this is noise, not a reason for more threads
+    constexpr double kSeconds = 0.05;
+    const File* largest = &files[0];
+    for (uint32_t i = 1; i < files.size(); ++i) {
+        if (files[i].size() > largest->size()) largest = &files[i];
+    }
+    const uint64_t read_bytes = std::clamp<uint64_t>(round_up(record_bytes, kPageBytes), kPageBytes, 4 << 20);
+    if (largest->size() < 64 * read_bytes) return kDefaultDepth;
+    size_t best_depth = kDefaultDepth;
+    double best = 0;
+    for (const size_t depth : {2, 4, 8, 16, 32}) {
+        const double speed = speed_at(*largest, depth, read_bytes, kSeconds);
+        if (speed > best * kGain) {
+            best = speed;
+            best_depth = depth;
+        } else {
+            break;
+        }
+    }
+    return best_depth;
+}
+
+}  // namespace sluice

@@ -1,0 +1,75 @@
+#include "sluice/storage_tools.h"
+
+#include "base/error.h"
+#include "experts/cache_simulator.h"
+#include "experts/disk_benchmark.h"
+
+namespace sluice {
+
+namespace {
+
+// The largest file of a checkpoint folder, if it is big enough to read at random; else the folder, for a temporary file.
+std::filesystem::path file_to_read(const std::filesystem::path& path, uint64_t read_bytes) {
+    constexpr uint64_t kRecords = 64;
+    if (!std::filesystem::is_directory(path)) return path;
+    std::filesystem::path largest = path;
+    uint64_t bytes = kRecords * read_bytes;
+    for (const auto& entry : std::filesystem::directory_iterator(path)) {
+        if (entry.path().extension() != ".safetensors" || entry.file_size() <= bytes) continue;
+        bytes = entry.file_size();
+        largest = entry.path();
+    }
+    return largest;
+}
+
+std::string_view short_name(ReaderKind kind) {
+    switch (kind) {
+        case ReaderKind::kUring:
+            return "uring";
+        case ReaderKind::kMmap:
+            return "mmap";
+        default:
+            return "pread";
+    }
+}
+
+}  // namespace
+
+std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes,
+                                          double seconds) {
+    if (!std::filesystem::exists(path))
+        fail(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
+    DiskBenchmarkOptions options;
+    options.record_bytes = read_bytes;
+    options.seconds_per_row = seconds;
+    std::vector<DiskMeasurement> measurements;
+    for (const DiskBenchmarkRow& row : run_disk_benchmark(file_to_read(path, read_bytes), options).rows) {
+        measurements.push_back({.reader = std::string(short_name(row.kind)),
+                                .direct_io = row.direct,
+                                .depth = static_cast<int64_t>(row.depth),
+                                .read_bytes = read_bytes,
+                                .bytes_per_second = row.bytes_per_second,
+                                .latency_p50_us = row.median_seconds * 1e6,
+                                .latency_p99_us = row.slowest_percent_seconds * 1e6,
+                                .refused = row.error});
+    }
+    return measurements;
+}
+
+std::vector<CacheSimulation> simulate_cache(const std::filesystem::path& trace,
+                                            const std::vector<double>& fractions) {
+    const RoutingTrace routing = RoutingTrace::load(trace);
+    const auto all = static_cast<double>(routing.layers() * routing.experts());
+    std::vector<CacheSimulation> simulations;
+    for (const SimulatedCache& cache : simulate_all(routing, slots_of_fractions(routing, fractions))) {
+        simulations.push_back({.policy = cache.policy,
+                               .fraction = static_cast<double>(cache.slots) / all,
+                               .slots = cache.slots,
+                               .requests = cache.hits + cache.misses,
+                               .hits = cache.hits,
+                               .hit_rate = cache.hit_rate()});
+    }
+    return simulations;
+}
+
+}  // namespace sluice

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <vector>
+
+#include "backend/backend.h"
+#include "experts/expert_store.h"
+#include "experts/routing_trace.h"
+#include "model/sequence_state.h"
+
+namespace sluice {
+
+// One forward pass's rows: the new tokens of every sequence, one sequence after the other.
+struct Batch {
+    int64_t rows = 0;
+    Tensor ids;                           // I32 [rows, 1]
+    Tensor positions;                     // I32 [rows, 1]
+    std::vector<int32_t> host_positions;  // [rows]
+    std::vector<SequenceRows> sequences;
+    std::vector<SequenceState*> states;  // one per sequence
+    std::vector<std::exception_ptr>
+        errors;  // one per sequence; set when an expert it needed could not be read
+
+    ExpertStore* experts = nullptr;
+    RoutingTrace* trace = nullptr;  // null: not recorded
+
+    std::vector<KvSegment> kv_segments(int layer) const;
+};
+
+}  // namespace sluice

@@ -1,0 +1,228 @@
+#include "model/feed_forward.h"
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+namespace sluice {
+
+namespace {
+
+std::vector<int32_t> all_rows(int64_t rows) {
+    std::vector<int32_t> indices(static_cast<size_t>(rows));
+    std::iota(indices.begin(), indices.end(), 0);
+    return indices;
+}
+
+// gate, up and down of an MLP that every row passes through.
+struct SharedMlp {
+    Weight gate, up, down;
+
+    GatedMlp operation(const Tensor& x, const Tensor& out) const {
+        return {.x = x,
+                .groups = {{.gate = gate,
+                            .up = up,
+                            .down = down,
+                            .rows = all_rows(x.rows),
+                            .out_rows = all_rows(x.rows)}},
+                .out = out};
+    }
+};
+
+class DenseMlp : public FeedForward {
+  public:
+    DenseMlp(const ModelConfig& config, int layer, Trunk& trunk)
+        : hidden_(config.hidden_size),
+          mlp_{.gate = trunk.weight(layer, Role::kDenseGate),
+               .up = trunk.weight(layer, Role::kDenseUp),
+               .down = trunk.weight(layer, Role::kDenseDown)} {}
+
+    void take_scratch(int64_t rows, Workspace& workspace) const override { workspace.take(rows, hidden_); }
+
+    void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
+             Workspace& workspace) const override {
+        const Tensor out = workspace.take(batch.rows, hidden_);
+        backend.run(mlp_.operation(x, out));
+        backend.run(AddGated{.x = out, .gate = {}, .out = residual});
+    }
+
+  private:
+    int64_t hidden_;
+    SharedMlp mlp_;
+};
+
+class MixtureOfExperts : public FeedForward {
+  public:
+    MixtureOfExperts(const Checkpoint& checkpoint, int layer, Trunk& trunk)
+        : layer_(layer),
+          config_(checkpoint.config()),
+          layout_(checkpoint.expert_layout(layer)),
+          router_(trunk.weight(layer, Role::kRouter)) {
+        if (config_.noaux_tc) router_bias_ = trunk.vector(layer, Role::kRouterBias);
+        if (config_.shared_intermediate == 0) return;
+        shared_ = SharedMlp{.gate = trunk.weight(layer, Role::kSharedGate),
+                            .up = trunk.weight(layer, Role::kSharedUp),
+                            .down = trunk.weight(layer, Role::kSharedDown)};
+        if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer, Role::kSharedExpertGate);
+    }
+
+    void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
+
+    void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
+             Workspace& workspace) const override {
+        const Scratch s = take(batch.rows, workspace);
+        const std::vector<int32_t> ids = route(backend, batch, x, s);
+        const RowsOfExpert rows_of = group_rows(ids);
+        // The reads of all misses are on their way before anything else is computed.
+        ExpertStream stream = batch.experts->stream(layer_, rows_of.experts);
+        if (shared_) run_shared(backend, x, s);
+        run_experts(backend, batch, x, s, rows_of, stream);
+        backend.run(CombineExperts{.parts = s.parts, .weights = s.weights, .out = residual});
+        if (shared_) backend.run(AddGated{.x = s.shared, .gate = s.shared_gate, .out = residual});
+    }
+
+  private:
+    struct Scratch {
+        Tensor logits, ids, weights, parts, shared, shared_gate;
+    };
+
+    // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that
+    // chose each.
+    struct RowsOfExpert {
+        std::vector<int> experts;
+        std::vector<std::vector<int32_t>> entries;
+    };
+
+    Scratch take(int64_t rows, Workspace& workspace) const {
+        const int64_t top_k = config_.experts_per_token;
+        Scratch s;
+        s.logits = workspace.take(rows, config_.experts);
+        s.ids = workspace.take(rows, top_k, DType::kI32);
+        s.weights = workspace.take(rows, top_k);
+        s.parts = workspace.take(rows * top_k, config_.hidden_size);
+        if (shared_) s.shared = workspace.take(rows, config_.hidden_size);
+        if (shared_gate_) s.shared_gate = workspace.take(rows, 1);
+        return s;
+    }
+
+    std::vector<int32_t> route(Backend& backend, const Batch& batch, const Tensor& x,
+                               const Scratch& s) const {
+        backend.run(Linear{.x = x, .weight = router_, .out = s.logits, .full_precision = true});
+        if (config_.noaux_tc) {
+            backend.run(RouteGrouped{.logits = s.logits,
+                                     .bias = router_bias_,
+                                     .groups = config_.expert_groups,
+                                     .groups_kept = config_.expert_groups_kept,
+                                     .normalize = config_.normalize_top_k,
+                                     .scale = static_cast<float>(config_.routed_scaling_factor),
+                                     .ids = s.ids,
+                                     .weights = s.weights});
+        } else {
+            backend.run(RouteSoftmax{.logits = s.logits,
+                                     .normalize = config_.normalize_top_k,
+                                     .ids = s.ids,
+                                     .weights = s.weights});
+        }
+        std::vector<int32_t> ids(static_cast<size_t>(batch.rows * config_.experts_per_token));
+        backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));
+        backend.wait();
+        if (batch.trace != nullptr) batch.trace->append(layer_, ids, batch.host_positions);
+        return ids;
+    }
+
+    RowsOfExpert group_rows(const std::vector<int32_t>& ids) const {
+        std::vector<std::vector<int32_t>> by_expert(static_cast<size_t>(config_.experts));
+        for (size_t i = 0; i < ids.size(); ++i) {
+            by_expert[static_cast<size_t>(ids[i])].push_back(static_cast<int32_t>(i));
+        }
+        RowsOfExpert result;
+        for (size_t e = 0; e < by_expert.size(); ++e) {
+            if (by_expert[e].empty()) continue;
+            result.experts.push_back(static_cast<int>(e));
+            result.entries.push_back(std::move(by_expert[e]));
+        }
+        return result;
+    }
+
+    void run_shared(Backend& backend, const Tensor& x, const Scratch& s) const {
+        backend.run(shared_->operation(x, s.shared));
+        if (shared_gate_) {
+            backend.run(
+                Linear{.x = x, .weight = *shared_gate_, .out = s.shared_gate, .full_precision = true});
+        }
+    }
+
+    void run_experts(Backend& backend, Batch& batch, const Tensor& x, const Scratch& s,
+                     const RowsOfExpert& rows_of, ExpertStream& stream) const {
+        for (std::vector<ReadyExpert> ready = stream.next(); !ready.empty(); ready = stream.next()) {
+            GatedMlp operation{.x = x, .groups = {}, .out = s.parts};
+            for (const ReadyExpert& expert : ready) {
+                const auto at =
+                    std::lower_bound(rows_of.experts.begin(), rows_of.experts.end(), expert.expert);
+                const auto& entries = rows_of.entries[static_cast<size_t>(at - rows_of.experts.begin())];
+                if (expert.error) {
+                    note_failure(batch, entries, expert.error);
+                } else {
+                    operation.groups.push_back(group(*batch.experts, expert, entries));
+                }
+            }
+            if (!operation.groups.empty()) backend.run(operation);
+            const std::shared_ptr<Completion> use = backend.mark();
+            for (const ReadyExpert& expert : ready) stream.release(expert, use);
+        }
+    }
+
+    MlpGroup group(ExpertStore& store, const ReadyExpert& expert, const std::vector<int32_t>& entries) const {
+        const auto& slots = static_cast<const BackendSlots&>(store.slots(expert.pool));
+        const BufferPtr buffer = slots.buffer(expert.slot);
+        const auto weight = [&](const ProjectionLayout& layout) {
+            return Weight{.format = layout.format,
+                          .rows = layout.rows,
+                          .columns = layout.columns,
+                          .data = {buffer, layout.data},
+                          .scales = {buffer, layout.scales},
+                          .biases = {buffer, layout.biases}};
+        };
+        MlpGroup group{.gate = weight(layout_.gate),
+                       .up = weight(layout_.up),
+                       .down = weight(layout_.down),
+                       .rows = {},
+                       .out_rows = entries};
+        const auto top_k = static_cast<int32_t>(config_.experts_per_token);
+        for (const int32_t entry : entries) group.rows.push_back(entry / top_k);
+        return group;
+    }
+
+    // Only the sequences that needed the expert are lost; the others' rows are complete.
+    void note_failure(Batch& batch, const std::vector<int32_t>& entries,
+                      const std::exception_ptr& error) const {
+        for (size_t i = 0; i < batch.sequences.size(); ++i) {
+            const SequenceRows& rows = batch.sequences[i];
+            const int64_t begin = rows.first_row * config_.experts_per_token;
+            const int64_t end = (rows.first_row + rows.count) * config_.experts_per_token;
+            const bool touched = std::any_of(entries.begin(), entries.end(),
+                                             [&](int32_t entry) { return entry >= begin && entry < end; });
+            if (touched && !batch.errors[i]) batch.errors[i] = error;
+        }
+    }
+
+    int layer_;
+    ModelConfig config_;
+    ExpertLayout layout_;
+    Weight router_;
+    Tensor router_bias_;
+    std::optional<SharedMlp> shared_;
+    std::optional<Weight> shared_gate_;
+};
+
+}  // namespace
+
+std::unique_ptr<FeedForward> make_dense_mlp(const ModelConfig& config, int layer, Trunk& trunk) {
+    return std::make_unique<DenseMlp>(config, layer, trunk);
+}
+
+std::unique_ptr<FeedForward> make_mixture_of_experts(const Checkpoint& checkpoint, int layer, Trunk& trunk) {
+    return std::make_unique<MixtureOfExperts>(checkpoint, layer, trunk);
+}
+
+}  // namespace sluice

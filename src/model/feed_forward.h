@@ -1,0 +1,26 @@
+#pragma once
+
+#include <memory>
+
+#include "model/batch.h"
+#include "model/trunk.h"
+#include "model/workspace.h"
+
+namespace sluice {
+
+// The part of a layer that works on each token alone.
+class FeedForward {
+  public:
+    virtual ~FeedForward() = default;
+    // residual += mlp(x); x [rows, hidden] is normed already. A failed read is noted in the batch's errors.
+    virtual void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
+                     Workspace& workspace) const = 0;
+    // Takes what run() takes, for sizing.
+    virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
+};
+
+std::unique_ptr<FeedForward> make_dense_mlp(const ModelConfig& config, int layer, Trunk& trunk);
+// Router, routed experts from the batch's store, shared expert.
+std::unique_ptr<FeedForward> make_mixture_of_experts(const Checkpoint& checkpoint, int layer, Trunk& trunk);
+
+}  // namespace sluice

@@ -1,0 +1,138 @@
+#include <optional>
+
+#include "model/mixer.h"
+
+namespace sluice {
+
+namespace {
+
+class GatedDeltaNet : public Mixer {
+  public:
+    GatedDeltaNet(const ModelConfig& config, int layer, Trunk& trunk)
+        : layer_(layer),
+          key_heads_(config.linear_key_heads),
+          value_heads_(config.linear_value_heads),
+          key_dim_(config.linear_key_dim),
+          value_dim_(config.linear_value_dim),
+          kernel_(config.linear_conv_kernel),
+          epsilon_(static_cast<float>(config.rms_norm_epsilon)),
+          fused_(trunk.has(layer, Role::kLinearQkvz)),
+          a_log_(trunk.vector(layer, Role::kLinearALog)),
+          dt_bias_(trunk.vector(layer, Role::kLinearDtBias)),
+          norm_(trunk.vector(layer, Role::kLinearNorm)),
+          output_(trunk.weight(layer, Role::kLinearOutput)) {
+        const Tensor convolution = trunk.vector(layer, Role::kLinearConv);
+        convolution_ = make_tensor(convolution.buffer, DType::kF32, convolution.columns / kernel_, kernel_);
+        if (fused_) {
+            qkvz_ = trunk.weight(layer, Role::kLinearQkvz);
+            ba_ = trunk.weight(layer, Role::kLinearBa);
+        } else {
+            qkv_ = trunk.weight(layer, Role::kLinearQkv);
+            z_ = trunk.weight(layer, Role::kLinearZ);
+            b_ = trunk.weight(layer, Role::kLinearB);
+            a_ = trunk.weight(layer, Role::kLinearA);
+        }
+    }
+
+    StateSpec state_spec() const override {
+        StateSpec spec;
+        spec.convolution_rows = kernel_ - 1;
+        spec.convolution_columns = qkv_width();
+        spec.delta_rows = value_heads_ * value_dim_;
+        spec.delta_columns = key_dim_;
+        return spec;
+    }
+
+    void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
+
+    void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& residual,
+             Workspace& workspace) const override {
+        const Scratch s = take(batch.rows, workspace);
+        project(backend, x, s);
+        std::vector<StateSegment> convolution, delta;
+        for (size_t i = 0; i < batch.sequences.size(); ++i) {
+            const LayerState& state = batch.states[i]->layer(layer_);
+            convolution.push_back({batch.sequences[i], state.convolution});
+            delta.push_back({batch.sequences[i], state.delta});
+        }
+        backend.run(CausalConvolution{
+            .x = s.qkv, .weight = convolution_, .segments = std::move(convolution), .out = s.convolved});
+        backend.run(GatedDeltaRule{.qkv = s.convolved,
+                                   .b = s.b,
+                                   .a = s.a,
+                                   .a_log = a_log_,
+                                   .dt_bias = dt_bias_,
+                                   .key_heads = key_heads_,
+                                   .value_heads = value_heads_,
+                                   .key_dim = key_dim_,
+                                   .value_dim = value_dim_,
+                                   .segments = std::move(delta),
+                                   .out = s.mixed});
+        backend.run(
+            GatedRmsNorm{.x = s.mixed, .z = s.z, .weight = norm_, .epsilon = epsilon_, .out = s.mixed});
+        backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
+    }
+
+  private:
+    struct Scratch {
+        Tensor qkvz, ba, qkv, z, b, a, convolved, mixed;
+    };
+
+    int64_t qkv_width() const { return 2 * key_heads_ * key_dim_ + value_heads_ * value_dim_; }
+
+    Scratch take(int64_t rows, Workspace& workspace) const {
+        const int64_t width = value_heads_ * value_dim_;
+        Scratch s;
+        if (fused_) {
+            s.qkvz = workspace.take(rows, qkv_width() + width);
+            s.ba = workspace.take(rows, 2 * value_heads_);
+        }
+        s.qkv = workspace.take(rows, qkv_width());
+        s.z = workspace.take(rows, width);
+        s.b = workspace.take(rows, value_heads_);
+        s.a = workspace.take(rows, value_heads_);
+        s.convolved = workspace.take(rows, qkv_width());
+        s.mixed = workspace.take(rows, width);
+        return s;
+    }
+
+    // Decay and learning rate steer the state for thousands of tokens, so their projections are never
+    // quantized.
+    void project(Backend& backend, const Tensor& x, const Scratch& s) const {
+        if (fused_) {
+            backend.run(Linear{.x = x, .weight = *qkvz_, .out = s.qkvz});
+            backend.run(Linear{.x = x, .weight = *ba_, .out = s.ba, .full_precision = true});
+            backend.run(SplitLinearProjections{.qkvz = s.qkvz,
+                                               .ba = s.ba,
+                                               .key_heads = key_heads_,
+                                               .value_heads = value_heads_,
+                                               .key_dim = key_dim_,
+                                               .value_dim = value_dim_,
+                                               .qkv = s.qkv,
+                                               .z = s.z,
+                                               .b = s.b,
+                                               .a = s.a});
+            return;
+        }
+        backend.run(Linear{.x = x, .weight = *qkv_, .out = s.qkv});
+        backend.run(Linear{.x = x, .weight = *z_, .out = s.z});
+        backend.run(Linear{.x = x, .weight = *b_, .out = s.b, .full_precision = true});
+        backend.run(Linear{.x = x, .weight = *a_, .out = s.a, .full_precision = true});
+    }
+
+    int layer_;
+    int64_t key_heads_, value_heads_, key_dim_, value_dim_, kernel_;
+    float epsilon_;
+    bool fused_;
+    std::optional<Weight> qkvz_, ba_, qkv_, z_, b_, a_;
+    Tensor a_log_, dt_bias_, norm_, convolution_;
+    Weight output_;
+};
+
+}  // namespace
+
+std::unique_ptr<Mixer> make_gated_delta_net(const ModelConfig& config, int layer, Trunk& trunk) {
+    return std::make_unique<GatedDeltaNet>(config, layer, trunk);
+}
+
+}  // namespace sluice

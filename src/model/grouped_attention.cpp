@@ -1,0 +1,113 @@
+#include <cmath>
+
+#include "model/mixer.h"
+
+namespace sluice {
+
+namespace {
+
+class GroupedAttention : public Mixer {
+  public:
+    GroupedAttention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk)
+        : layer_(layer),
+          heads_(config.heads),
+          kv_heads_(config.kv_heads),
+          head_dim_(config.head_dim),
+          gated_(config.gated_attention),
+          kv_format_(kv_format),
+          epsilon_(static_cast<float>(config.rms_norm_epsilon)),
+          query_(trunk.weight(layer, Role::kQuery)),
+          key_(trunk.weight(layer, Role::kKey)),
+          value_(trunk.weight(layer, Role::kValue)),
+          output_(trunk.weight(layer, Role::kOutput)),
+          query_norm_(trunk.vector(layer, Role::kQueryNorm)),
+          key_norm_(trunk.vector(layer, Role::kKeyNorm)) {
+        const RotaryTable table = make_rotary_table(config.rotary);
+        frequencies_ = trunk.upload(table.frequencies, static_cast<int64_t>(table.frequencies.size()));
+        interleaved_ = config.rotary.interleaved;
+        magnitude_ = table.magnitude;
+        scale_ = table.softmax_factor / std::sqrt(static_cast<float>(head_dim_));
+    }
+
+    StateSpec state_spec() const override {
+        StateSpec spec;
+        spec.kv_format = kv_format_;
+        spec.kv_bytes_per_token = 2 * static_cast<uint64_t>(kv_heads_) * kv_row_bytes(kv_format_, head_dim_);
+        return spec;
+    }
+
+    void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
+
+    void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& residual,
+             Workspace& workspace) const override {
+        const Scratch s = take(batch.rows, workspace);
+        if (gated_) {
+            backend.run(Linear{.x = x, .weight = query_, .out = s.fused});
+            backend.run(
+                SplitQueryGate{.fused = s.fused, .head_dim = head_dim_, .query = s.query, .gate = s.gate});
+        } else {
+            backend.run(Linear{.x = x, .weight = query_, .out = s.query});
+        }
+        backend.run(Linear{.x = x, .weight = key_, .out = s.key});
+        backend.run(Linear{.x = x, .weight = value_, .out = s.value});
+        backend.run(RmsNorm{.x = s.query, .weight = query_norm_, .epsilon = epsilon_, .out = s.query});
+        backend.run(RmsNorm{.x = s.key, .weight = key_norm_, .epsilon = epsilon_, .out = s.key});
+        for (const Tensor* tensor : {&s.query, &s.key}) {
+            backend.run(Rotary{.x = *tensor,
+                               .positions = batch.positions,
+                               .frequencies = frequencies_,
+                               .head_dim = head_dim_,
+                               .interleaved = interleaved_,
+                               .magnitude = magnitude_});
+        }
+        const std::vector<KvSegment> segments = batch.kv_segments(layer_);
+        backend.run(
+            AppendKeyValue{.keys = s.key, .values = s.value, .kv_heads = kv_heads_, .segments = segments});
+        backend.run(Attention{.query = s.query,
+                              .heads = heads_,
+                              .kv_heads = kv_heads_,
+                              .scale = scale_,
+                              .segments = segments,
+                              .out = s.mixed});
+        if (gated_) backend.run(SigmoidGate{.x = s.mixed, .gate = s.gate});
+        backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
+    }
+
+  private:
+    struct Scratch {
+        Tensor fused, query, gate, key, value, mixed;
+    };
+
+    Scratch take(int64_t rows, Workspace& workspace) const {
+        const int64_t width = heads_ * head_dim_;
+        Scratch s;
+        if (gated_) {
+            s.fused = workspace.take(rows, 2 * width);
+            s.gate = workspace.take(rows, width);
+        }
+        s.query = workspace.take(rows, width);
+        s.key = workspace.take(rows, kv_heads_ * head_dim_);
+        s.value = workspace.take(rows, kv_heads_ * head_dim_);
+        s.mixed = workspace.take(rows, width);
+        return s;
+    }
+
+    int layer_;
+    int64_t heads_, kv_heads_, head_dim_;
+    bool gated_;
+    KvFormat kv_format_;
+    float epsilon_;
+    Weight query_, key_, value_, output_;
+    Tensor query_norm_, key_norm_, frequencies_;
+    bool interleaved_ = false;
+    float magnitude_ = 1, scale_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Mixer> make_grouped_attention(const ModelConfig& config, int layer, KvFormat kv_format,
+                                              Trunk& trunk) {
+    return std::make_unique<GroupedAttention>(config, layer, kv_format, trunk);
+}
+
+}  // namespace sluice

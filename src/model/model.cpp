@@ -1,0 +1,198 @@
+#include "model/model.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace sluice {
+
+namespace {
+
+// Logits of this many bytes are computed at once; a large vocabulary would otherwise need a lot of scratch.
+constexpr int64_t kHeadBytes = 16 << 20;
+
+std::unique_ptr<Mixer> make_mixer(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
+    switch (config.mixers[static_cast<size_t>(layer)]) {
+        case MixerKind::kFullAttention:
+            return make_grouped_attention(config, layer, kv_format, trunk);
+        case MixerKind::kGatedDeltaNet:
+            return make_gated_delta_net(config, layer, trunk);
+        case MixerKind::kMultiLatentAttention:
+            return make_latent_attention(config, layer, kv_format, trunk);
+    }
+    fail(ErrorCode::kUnsupported, "layer {} has a token mixer that is not known", layer);
+}
+
+}  // namespace
+
+std::vector<KvSegment> Batch::kv_segments(int layer) const {
+    std::vector<KvSegment> segments;
+    for (size_t i = 0; i < sequences.size(); ++i) segments.push_back({sequences[i], states[i]->pages(layer)});
+    return segments;
+}
+
+Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format)
+    : checkpoint_(std::move(checkpoint)), backend_(backend), inputs_workspace_(backend), workspace_(backend) {
+    const ModelConfig& config = checkpoint_->config();
+    Trunk trunk(*checkpoint_, backend);
+    embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
+    head_ = trunk.has(kNoLayer, Role::kHead) ? trunk.weight(kNoLayer, Role::kHead) : embedding_;
+    final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
+    auto specs = std::make_shared<std::vector<StateSpec>>();
+    for (int l = 0; l < config.layers; ++l) {
+        Layer layer{.mixer_norm = trunk.vector(l, Role::kMixerNorm),
+                    .feed_forward_norm = trunk.vector(l, Role::kFeedForwardNorm),
+                    .mixer = make_mixer(config, l, kv_format, trunk),
+                    .feed_forward = config.feed_forwards[static_cast<size_t>(l)] == FeedForwardKind::kMoe
+                                        ? make_mixture_of_experts(*checkpoint_, l, trunk)
+                                        : make_dense_mlp(config, l, trunk)};
+        specs->push_back(layer.mixer->state_spec());
+        layers_.push_back(std::move(layer));
+    }
+    state_specs_ = std::move(specs);
+}
+
+void Model::use_experts(ExpertStore& experts, RoutingTrace* trace) {
+    experts_ = &experts;
+    trace_ = trace;
+}
+
+std::unique_ptr<SequenceState> Model::new_state() const {
+    return std::make_unique<SequenceState>(backend_, state_specs_);
+}
+
+int64_t Model::head_rows() const {
+    return std::max<int64_t>(1, kHeadBytes / (head_.rows * static_cast<int64_t>(sizeof(float))));
+}
+
+uint64_t Model::scratch_bytes(int64_t rows) const {
+    const int64_t hidden = checkpoint_->config().hidden_size;
+    Workspace blocks;
+    for (const Layer& layer : layers_) {
+        blocks.reset();
+        layer.mixer->take_scratch(rows, blocks);
+        blocks.reset();
+        layer.feed_forward->take_scratch(rows, blocks);
+    }
+    blocks.reset();
+    const int64_t logit_rows = std::min(rows, head_rows());
+    blocks.take(logit_rows, hidden);
+    blocks.take(logit_rows, head_.rows);
+    const uint64_t residual_and_normed = 2 * static_cast<uint64_t>(rows * hidden) * sizeof(float);
+    return blocks.peak_bytes() + residual_and_normed;
+}
+
+Batch Model::make_batch(std::span<const ForwardInput> inputs) {
+    Batch batch;
+    batch.experts = experts_;
+    batch.trace = trace_;
+    std::vector<int32_t> ids;
+    for (const ForwardInput& input : inputs) {
+        const auto count = static_cast<int64_t>(input.ids.size());
+        const int64_t position = input.state->position();
+        batch.sequences.push_back({.first_row = batch.rows, .count = count, .position = position});
+        batch.states.push_back(input.state);
+        input.state->prepare_append(count);
+        ids.insert(ids.end(), input.ids.begin(), input.ids.end());
+        for (int64_t i = 0; i < count; ++i)
+            batch.host_positions.push_back(static_cast<int32_t>(position + i));
+        batch.rows += count;
+    }
+    batch.errors.resize(inputs.size());
+    const auto put = [&](const std::vector<int32_t>& values) {
+        const Tensor tensor = inputs_workspace_.take(batch.rows, 1, DType::kI32);
+        backend_.upload(tensor.buffer, tensor.offset, std::as_bytes(std::span(values)));
+        return tensor;
+    };
+    batch.ids = put(ids);
+    batch.positions = put(batch.host_positions);
+    return batch;
+}
+
+void Model::tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
+                       std::vector<ForwardOutput>& outputs) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        if (!inputs[i].hidden) continue;
+        const Tensor part = rows.rows_at(batch.sequences[i].first_row, batch.sequences[i].count);
+        auto& values = outputs[i].hidden.emplace_back(static_cast<size_t>(part.rows * part.columns));
+        backend_.download(part.buffer, part.offset, std::as_writable_bytes(std::span(values)));
+        backend_.wait();
+    }
+}
+
+void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& normed,
+                       std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
+    const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
+    backend_.run(Embed{.ids = batch.ids, .table = embedding_, .out = residual});
+    tap_hidden(batch, residual, inputs, outputs);
+    for (size_t l = 0; l < layers_.size(); ++l) {
+        const Layer& layer = layers_[l];
+        backend_.run(RmsNorm{.x = residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = normed});
+        workspace_.reset();
+        layer.mixer->run(backend_, batch, normed, residual, workspace_);
+        backend_.run(
+            RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
+        workspace_.reset();
+        layer.feed_forward->run(backend_, batch, normed, residual, workspace_);
+        if (l + 1 < layers_.size()) tap_hidden(batch, residual, inputs, outputs);
+    }
+    backend_.run(RmsNorm{.x = residual, .weight = final_norm_, .epsilon = epsilon, .out = normed});
+    tap_hidden(batch, normed, inputs, outputs);
+}
+
+void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,
+                     std::vector<ForwardOutput>& outputs) {
+    struct Wanted {
+        int32_t row;
+        float* target;
+    };
+    std::vector<Wanted> wanted;
+    const auto vocabulary = static_cast<size_t>(head_.rows);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        const auto& rows = inputs[i].logit_rows;
+        outputs[i].logits.resize(rows.size() * vocabulary);
+        for (size_t r = 0; r < rows.size(); ++r) {
+            wanted.push_back({static_cast<int32_t>(batch.sequences[i].first_row) + rows[r],
+                              outputs[i].logits.data() + r * vocabulary});
+        }
+    }
+    const auto at_once = static_cast<size_t>(head_rows());
+    for (size_t begin = 0; begin < wanted.size(); begin += at_once) {
+        const size_t count = std::min(at_once, wanted.size() - begin);
+        workspace_.reset();
+        GatherRows gather{
+            .x = normed, .rows = {}, .out = workspace_.take(static_cast<int64_t>(count), normed.columns)};
+        for (size_t i = 0; i < count; ++i) gather.rows.push_back(wanted[begin + i].row);
+        const Tensor logits = workspace_.take(static_cast<int64_t>(count), head_.rows);
+        backend_.run(gather);
+        backend_.run(Linear{.x = gather.out, .weight = head_, .out = logits});
+        for (size_t i = 0; i < count; ++i) {
+            backend_.download(logits.buffer, logits.offset + i * vocabulary * sizeof(float),
+                              std::as_writable_bytes(std::span(wanted[begin + i].target, vocabulary)));
+        }
+        backend_.wait();
+    }
+}
+
+std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs) {
+    inputs_workspace_.reset();
+    workspace_.reset();
+    std::vector<ForwardOutput> outputs(inputs.size());
+    Batch batch = make_batch(inputs);
+    const int64_t hidden = checkpoint_->config().hidden_size;
+    const Tensor residual = inputs_workspace_.take(batch.rows, hidden);
+    const Tensor normed = inputs_workspace_.take(batch.rows, hidden);
+    run_layers(batch, residual, normed, inputs, outputs);
+    run_head(batch, normed, inputs, outputs);
+    backend_.wait();
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        if (batch.errors[i]) {
+            outputs[i] = ForwardOutput{.logits = {}, .hidden = {}, .error = batch.errors[i]};
+        } else {
+            inputs[i].state->advance(static_cast<int64_t>(inputs[i].ids.size()));
+        }
+    }
+    return outputs;
+}
+
+}  // namespace sluice

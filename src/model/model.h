@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "checkpoint/checkpoint.h"
+#include "experts/expert_store.h"
+#include "experts/routing_trace.h"
+#include "model/feed_forward.h"
+#include "model/mixer.h"
+#include "model/sequence_state.h"
+
+namespace sluice {
+
+// New tokens of one sequence in a forward pass.
+struct ForwardInput {
+    SequenceState* state = nullptr;
+    std::span<const int32_t> ids;
+    std::vector<int32_t> logit_rows;  // of this sequence's new tokens: which ones' logits are wanted
+    bool hidden = false;
+};
+
+struct ForwardOutput {
+    std::vector<float> logits;               // [logit_rows, vocabulary]
+    std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden_size]
+    std::exception_ptr error;  // the state has not advanced; recurrent state is no longer usable
+};
+
+// The one forward pass, put together from a checkpoint's config. Holds weights in the backend's memory; all
+// state is in the SequenceStates. Not thread-safe.
+class Model {
+  public:
+    Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format);
+
+    // Where experts come from, before the first forward(); `trace` records the routing and may be null.
+    void use_experts(ExpertStore& experts, RoutingTrace* trace);
+
+    // Evaluates a batch and advances the states of all sequences that did not fail. Sequences must be
+    // distinct.
+    std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs);
+
+    std::unique_ptr<SequenceState> new_state() const;
+    const std::vector<StateSpec>& state_specs() const { return *state_specs_; }
+    // Scratch of a pass over `rows` rows, bytes.
+    uint64_t scratch_bytes(int64_t rows) const;
+
+  private:
+    struct Layer {
+        Tensor mixer_norm, feed_forward_norm;
+        std::unique_ptr<Mixer> mixer;
+        std::unique_ptr<FeedForward> feed_forward;
+    };
+
+    Batch make_batch(std::span<const ForwardInput> inputs);
+    void run_layers(Batch& batch, const Tensor& residual, const Tensor& normed,
+                    std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
+    void tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
+                    std::vector<ForwardOutput>& outputs);
+    void run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,
+                  std::vector<ForwardOutput>& outputs);
+    int64_t head_rows() const;
+
+    std::shared_ptr<const Checkpoint> checkpoint_;
+    Backend& backend_;
+    ExpertStore* experts_ = nullptr;
+    RoutingTrace* trace_ = nullptr;
+    Workspace inputs_workspace_;  // ids, positions, residual, normed
+    Workspace workspace_;         // one block's temporaries
+    Weight embedding_, head_;
+    Tensor final_norm_;
+    std::vector<Layer> layers_;
+    std::shared_ptr<const std::vector<StateSpec>> state_specs_;
+};
+
+}  // namespace sluice

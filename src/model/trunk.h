@@ -1,0 +1,28 @@
+#pragma once
+
+#include <vector>
+
+#include "backend/backend.h"
+#include "checkpoint/checkpoint.h"
+
+namespace sluice {
+
+// Brings the trunk's tensors into a backend: matrices are adopted where they are mapped, vectors become F32.
+class Trunk {
+  public:
+    Trunk(const Checkpoint& checkpoint, Backend& backend) : checkpoint_(checkpoint), backend_(backend) {}
+
+    Weight weight(int layer, Role role);
+    Tensor vector(int layer, Role role);                               // [1, n]
+    Tensor upload(const std::vector<float>& values, int64_t columns);  // [values / columns, columns]
+    bool has(int layer, Role role) const { return checkpoint_.has(layer, role); }
+    Backend& backend() { return backend_; }
+
+  private:
+    WeightPart part(const ByteRange& range);
+
+    const Checkpoint& checkpoint_;
+    Backend& backend_;
+};
+
+}  // namespace sluice

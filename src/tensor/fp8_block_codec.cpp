@@ -1,0 +1,55 @@
+// DeepSeek-V3's FP8: E4M3 bytes times one F32 factor per block; blocks start at multiples of their size, the
+// last of a row or column is ragged.
+
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/codecs.h"
+#include "tensor/float_types.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr float kLargestE4M3 = 448.0f;
+
+float block_factor(const float* values, int64_t first_row, int64_t rows, int64_t columns, int64_t stride) {
+    float largest = 0.0f;
+    for (int64_t row = 0; row < rows; ++row) {
+        largest = std::max(largest, largest_magnitude(values + row * stride, columns, first_row + row));
+    }
+    return std::max(largest / kLargestE4M3, 1e-12f);
+}
+
+}  // namespace
+
+void decode_fp8_block_row(const WeightView& weight, int64_t row, float* out) {
+    const WeightFormat& format = weight.format;
+    const std::byte* data = weight.data + row * weight.columns;
+    const auto block_row = static_cast<uint64_t>((weight.block_row_offset + row) / format.block_rows);
+    const std::byte* scales = weight.scales + block_row * format.scale_row_bytes(weight.columns);
+    for (int64_t start = 0; start < weight.columns; start += format.block_columns, scales += sizeof(float)) {
+        const float scale = load_unaligned<float>(scales);
+        const int64_t end = std::min<int64_t>(start + format.block_columns, weight.columns);
+        for (int64_t i = start; i < end; ++i) out[i] = e4m3_to_float(static_cast<uint8_t>(data[i])) * scale;
+    }
+}
+
+void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
+                      std::byte* data, std::byte* scales) {
+    for (int64_t top = 0; top < rows; top += format.block_rows) {
+        const int64_t height = std::min<int64_t>(format.block_rows, rows - top);
+        for (int64_t left = 0; left < columns; left += format.block_columns, scales += sizeof(float)) {
+            const int64_t width = std::min<int64_t>(format.block_columns, columns - left);
+            const float factor = block_factor(values + top * columns + left, top, height, width, columns);
+            store_unaligned(scales, factor);
+            for (int64_t row = top; row < top + height; ++row) {
+                for (int64_t i = row * columns + left; i < row * columns + left + width; ++i) {
+                    data[i] = static_cast<std::byte>(float_to_e4m3(values[i] / factor));
+                }
+            }
+        }
+    }
+}
+
+}  // namespace sluice

@@ -1,0 +1,40 @@
+// OCP microscaling FP8: E4M3 bytes times one E8M0 power of two per 32 elements.
+
+#include <algorithm>
+
+#include "tensor/codecs.h"
+#include "tensor/float_types.h"
+
+namespace sluice {
+
+namespace {
+constexpr float kLargestPower = 256.0f;  // of E4M3: the largest value of a group lands in its last binade
+}  // namespace
+
+void decode_mxfp8_row(const WeightView& weight, int64_t row, float* out) {
+    const auto index = static_cast<uint64_t>(row);
+    const std::byte* data = weight.data + index * weight.format.data_row_bytes(weight.columns);
+    const std::byte* scales = weight.scales + index * weight.format.scale_row_bytes(weight.columns);
+    for (int64_t start = 0; start < weight.columns; start += weight.format.group_size) {
+        const float scale = e8m0_to_float(static_cast<uint8_t>(*scales++));
+        const int64_t end = std::min<int64_t>(start + weight.format.group_size, weight.columns);
+        for (int64_t i = start; i < end; ++i) out[i] = e4m3_to_float(static_cast<uint8_t>(data[i])) * scale;
+    }
+}
+
+void encode_mxfp8(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales) {
+    const WeightFormat format = WeightFormat::mxfp8();
+    require_whole_groups(format, columns);
+    for (int64_t group = 0; group < rows * columns / format.group_size; ++group) {
+        const float largest =
+            largest_magnitude(values, format.group_size, group * format.group_size / columns);
+        const uint8_t scale_bits = largest > 0.0f ? float_to_e8m0(largest / kLargestPower) : uint8_t{0};
+        const float scale = e8m0_to_float(scale_bits);
+        *scales++ = static_cast<std::byte>(scale_bits);
+        for (int i = 0; i < format.group_size; ++i) {
+            *data++ = static_cast<std::byte>(float_to_e4m3(*values++ / scale));
+        }
+    }
+}
+
+}  // namespace sluice

@@ -1,0 +1,163 @@
+#include "sluice/chat_template.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "text/jinja/template.h"
+
+namespace sluice {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using jinja::Value;
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;
+
+// A template and the name under which a checkpoint lists it; the only one of a checkpoint is the default.
+struct Named {
+    std::string name;
+    jinja::Template parsed;
+};
+
+std::optional<Json> read_json(const fs::path& path) {
+    if (!fs::exists(path)) return std::nullopt;
+    try {
+        return Json::parse(read_text_file(path, kMaxFileBytes));
+    } catch (const Json::exception& error) {
+        fail(ErrorCode::kInvalidFile, "{}: not valid JSON: {}", path.string(), error.what());
+    }
+}
+
+std::vector<Named> templates_of(const Json& config, const fs::path& path) {
+    std::vector<Named> found;
+    const auto field = config.is_object() ? config.find("chat_template") : config.end();
+    if (field == config.end() || field->is_null()) return found;
+    const std::string label = path.string() + ": chat_template";
+    if (field->is_string()) {
+        found.push_back({"default", jinja::parse(field->get_ref<const std::string&>(), label)});
+        return found;
+    }
+    if (!field->is_array()) fail(ErrorCode::kInvalidFile, "{}: must be a string or a list", label);
+    for (const Json& entry : *field) {
+        auto text = [&](const char* key) {
+            const bool held = entry.is_object() && entry.contains(key) && entry[key].is_string();
+            if (!held) fail(ErrorCode::kInvalidFile, "{}: an entry lacks the string '{}'", label, key);
+            return entry[key].get<std::string>();
+        };
+        const std::string name = text("name");
+        found.push_back({name, jinja::parse(text("template"), label + " '" + name + "'")});
+    }
+    return found;
+}
+
+// A special token is written as a string, or as an object that describes how it is matched.
+std::optional<Value> token_text(const Json& token) {
+    if (token.is_string()) return Value::string(token.get<std::string>());
+    const bool described = token.is_object() && token.contains("content") && token["content"].is_string();
+    if (!described) return std::nullopt;
+    return Value::string(token["content"].get<std::string>());
+}
+
+void add_special_tokens(const Json& config, jinja::Defaults& defaults) {
+    if (!config.is_object()) return;
+    for (const auto& [name, token] : config.items()) {
+        if (name.ends_with("_token")) {
+            if (std::optional<Value> text = token_text(token)) defaults.emplace_back(name, *std::move(text));
+        } else if (name == "additional_special_tokens" && token.is_array()) {
+            Value::Items texts;
+            for (const Json& entry : token) {
+                if (std::optional<Value> text = token_text(entry)) texts.push_back(*std::move(text));
+            }
+            defaults.emplace_back(name, Value::list(std::move(texts)));
+        } else if (name == "extra_special_tokens") {
+            add_special_tokens(token, defaults);
+        }
+    }
+}
+
+jinja::Defaults standard_variables() {
+    return {{"tools", Value::none()},
+            {"documents", Value::none()},
+            {"add_generation_prompt", Value::boolean(true)}};
+}
+
+bool gives_tools(std::string_view variables) {
+    const Json given = Json::parse(variables, nullptr, false);
+    return given.is_object() && given.contains("tools") && !given["tools"].is_null();
+}
+
+}  // namespace
+
+struct ChatTemplate::Impl {
+    std::vector<Named> templates;
+    jinja::Defaults defaults;
+    std::string folder;  // for messages
+
+    const jinja::Template* find(std::string_view name) const {
+        for (const Named& entry : templates) {
+            if (entry.name == name) return &entry.parsed;
+        }
+        return nullptr;
+    }
+
+    const jinja::Template& choose(std::string_view variables) const {
+        if (templates.size() == 1) return templates[0].parsed;
+        const jinja::Template* with_tools = find("tool_use");
+        if (with_tools != nullptr && gives_tools(variables)) return *with_tools;
+        if (const jinja::Template* standard = find("default")) return *standard;
+        std::string names;
+        for (const Named& entry : templates) names += (names.empty() ? "'" : ", '") + entry.name + "'";
+        fail(ErrorCode::kNotFound, "{}: none of its chat templates ({}) is called 'default'", folder, names);
+    }
+};
+
+ChatTemplate::ChatTemplate(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
+ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
+ChatTemplate::~ChatTemplate() = default;
+
+ChatTemplate ChatTemplate::open(const fs::path& folder) {
+    auto impl = std::make_unique<Impl>();
+    impl->folder = folder.string();
+    impl->defaults = standard_variables();
+    const fs::path config_path = folder / "tokenizer_config.json";
+    const std::optional<Json> config = read_json(config_path);
+    if (config) add_special_tokens(*config, impl->defaults);
+
+    const fs::path own = folder / "chat_template.jinja";
+    const fs::path in_json = folder / "chat_template.json";
+    if (fs::exists(own)) {
+        impl->templates.push_back(
+            {"default", jinja::parse(read_text_file(own, kMaxFileBytes), own.string())});
+    } else if (const std::optional<Json> json = read_json(in_json)) {
+        impl->templates = templates_of(*json, in_json);
+    }
+    if (impl->templates.empty() && config) impl->templates = templates_of(*config, config_path);
+    if (impl->templates.empty()) {
+        fail(ErrorCode::kNotFound,
+             "{}: no chat template (looked for chat_template.jinja, chat_template.json and the field "
+             "'chat_template' of tokenizer_config.json)",
+             folder.string());
+    }
+    return ChatTemplate(std::move(impl));
+}
+
+ChatTemplate ChatTemplate::parse(std::string_view source, const std::string& label) {
+    auto impl = std::make_unique<Impl>();
+    impl->folder = label;
+    impl->defaults = standard_variables();
+    impl->templates.push_back({"default", jinja::parse(source, label)});
+    return ChatTemplate(std::move(impl));
+}
+
+std::string ChatTemplate::render(std::string_view variables_json) const {
+    return jinja::render(impl_->choose(variables_json), impl_->defaults, variables_json);
+}
+
+}  // namespace sluice

@@ -1,0 +1,164 @@
+#include "sluice/tokenizer.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "text/tokenizer_field.h"
+#include "text/tokenizer_impl.h"
+#include "text/utf8.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr size_t kLargestText = size_t{1} << 30;  // bytes; positions inside fit 32 bits
+
+// The words of one text repeat; what one became is copied from where it stands among the ids.
+class SeenWords {
+  public:
+    SeenWords(const BytePairEncoding& model, std::vector<TokenId>& ids) : model_(model), ids_(ids) {}
+
+    void encode(std::string_view word) {
+        if (word.size() > kLongest) return model_.encode(word, scratch_, ids_);
+        const auto [entry, fresh] = seen_.try_emplace(word, Range{ids_.size(), 0});
+        if (fresh) {
+            model_.encode(word, scratch_, ids_);
+            entry->second.count = ids_.size() - entry->second.begin;
+        } else {
+            const Range range = entry->second;
+            ids_.resize(ids_.size() + range.count);
+            std::copy_n(ids_.begin() + static_cast<ptrdiff_t>(range.begin), range.count,
+                        ids_.end() - static_cast<ptrdiff_t>(range.count));
+        }
+    }
+
+  private:
+    static constexpr size_t kLongest = 64;  // bytes; longer words seldom come twice
+    struct Range {
+        size_t begin;
+        size_t count;
+    };
+    const BytePairEncoding& model_;
+    std::vector<TokenId>& ids_;
+    BytePairEncoding::Scratch scratch_;
+    std::unordered_map<std::string_view, Range> seen_;
+};
+
+// The member of the document, or a JSON null where it has none.
+TokenizerField member_or_null(const TokenizerField& document, std::string_view key) {
+    static const nlohmann::json kNull;
+    return document.has(key) ? document.at(key) : TokenizerField(kNull, document.place());
+}
+
+TokenizerFile parse_file(std::string_view json, const std::string& label) {
+    if (json.size() > kLargestText) {
+        fail(ErrorCode::kInvalidFile, "{}: {} bytes are no tokenizer; the limit is {}", label, json.size(),
+             kLargestText);
+    }
+    TokenizerFile file = TokenizerFile::parse(json, label);
+    const TokenizerField document(file.rest, label + ": ");
+    if (document.has("version") && document.at("version").text() != "1.0") {
+        document.at("version").unsupported("must be \"1.0\"");
+    }
+    return file;
+}
+
+}  // namespace
+
+Tokenizer::Impl::Impl(TokenizerFile file) : label(file.label), model(file) {
+    const TokenizerField document(file.rest, label + ": ");
+    normalizer = Normalizer::parse(member_or_null(document, "normalizer"));
+    if (document.has("added_tokens")) {
+        added = AddedTokens::parse(document.at("added_tokens"), model.vocabulary(), normalizer);
+    }
+    pre_tokenizer = PreTokenizer::parse(member_or_null(document, "pre_tokenizer"));
+    post_processor = PostProcessor::parse(member_or_null(document, "post_processor"), id_limit());
+    decoder = TokenDecoder::parse(member_or_null(document, "decoder"));
+}
+
+TokenId Tokenizer::Impl::id_limit() const {
+    return std::max(model.vocabulary().id_limit(), added.id_limit());
+}
+
+std::string_view Tokenizer::Impl::content(TokenId id) const {
+    if (id < 0 || id >= id_limit()) {
+        fail(ErrorCode::kUsage, "{}: token id {} is outside the vocabulary of {} ids", label, id, id_limit());
+    }
+    if (const AddedToken* token = added.find(id)) return token->content;
+    return model.vocabulary().content(id).value_or(std::string_view());
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+Tokenizer Tokenizer::open(const std::filesystem::path& path) {
+    std::error_code unreadable;  // which reading the file then reports
+    const bool folder = std::filesystem::is_directory(path, unreadable);
+    const std::filesystem::path file = folder ? path / "tokenizer.json" : path;
+    return parse(read_text_file(file), file.string());
+}
+
+Tokenizer Tokenizer::parse(std::string_view json, const std::string& label) {
+    return Tokenizer(std::make_unique<Impl>(parse_file(json, label)));
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+    if (text.size() > kLargestText) {
+        fail(ErrorCode::kUsage, "a text of {} bytes is too long to encode; the limit is {}", text.size(),
+             kLargestText);
+    }
+    std::string repaired;
+    if (!utf8::is_valid(text)) {
+        repaired = utf8::sanitize(text);
+        text = repaired;
+    }
+    PatternScratch scratch;
+    WordList words;
+    impl_->added.split(text, impl_->normalizer, scratch, words);
+    impl_->pre_tokenizer.apply(words, scratch);
+
+    std::vector<TokenId> ids;
+    SeenWords seen(impl_->model, ids);
+    size_t begin = 0;
+    for (const WordList::Item& item : words.items) {
+        if (item.token == WordList::kWord) {
+            seen.encode(std::string_view(words.text).substr(begin, item.end - begin));
+        } else {
+            ids.push_back(item.token);
+        }
+        begin = item.end;
+    }
+    return add_special_tokens ? impl_->post_processor.apply(std::move(ids)) : ids;
+}
+
+std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const {
+    StreamDecoder decoder(*this, skip_special_tokens);
+    std::string text;
+    for (const TokenId id : ids) text += decoder.push(id);
+    text += decoder.finish();
+    return text;
+}
+
+std::string Tokenizer::token_bytes(TokenId id) const {
+    return impl_->decoder.bytes_of(impl_->content(id));
+}
+
+bool Tokenizer::is_special(TokenId id) const {
+    const AddedToken* token = impl_->added.find(id);
+    return token != nullptr && token->special;
+}
+
+std::optional<TokenId> Tokenizer::find(std::string_view token) const {
+    if (const AddedToken* added = impl_->added.find(token)) return added->id;
+    return impl_->model.vocabulary().find(token);
+}
+
+size_t Tokenizer::vocabulary_size() const {
+    return static_cast<size_t>(impl_->id_limit());
+}
+
+}  // namespace sluice

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer_vocabulary.h"
+
+namespace sluice {
+
+// tokenizer.json taken apart. The vocabulary and the merges, nearly all of the file, never become JSON
+// values.
+struct TokenizerFile {
+    struct Merge {
+        TokenId left = 0;
+        TokenId right = 0;
+        TokenId result = 0;
+    };
+
+    std::string label;               // the file, for messages
+    nlohmann::json rest;             // everything but model.vocab and model.merges; an object
+    TokenizerVocabulary vocabulary;  // model.vocab
+    std::vector<Merge> merges;       // model.merges, the first is the strongest
+
+    // Throws kInvalidFile or, for a model that is not BPE, kUnsupported.
+    static TokenizerFile parse(std::string_view json, const std::string& label);
+};
+
+}  // namespace sluice

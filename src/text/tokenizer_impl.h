@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+
+#include "sluice/tokenizer.h"
+#include "text/added_tokens.h"
+#include "text/byte_pair_encoding.h"
+#include "text/normalizer.h"
+#include "text/post_processor.h"
+#include "text/pre_tokenizer.h"
+#include "text/token_decoder.h"
+
+namespace sluice {
+
+struct Tokenizer::Impl {
+    std::string label;
+    BytePairEncoding model;
+    Normalizer normalizer;
+    AddedTokens added;
+    PreTokenizer pre_tokenizer;
+    PostProcessor post_processor;
+    TokenDecoder decoder;
+
+    explicit Impl(TokenizerFile file);
+
+    TokenId id_limit() const;
+    // What the file calls the token; empty for an id that no token has. Throws kUsage for one past the
+    // vocabulary.
+    std::string_view content(TokenId id) const;
+};
+
+}  // namespace sluice

@@ -1,0 +1,18 @@
+set(TOKENIZER_SOURCES
+  added_tokens.cpp
+  byte_alphabet.cpp
+  byte_pair_encoding.cpp
+  normalizer.cpp
+  pattern.cpp
+  pattern_properties.cpp
+  pattern_translator.cpp
+  post_processor.cpp
+  pre_tokenizer.cpp
+  stream_decoder.cpp
+  token_decoder.cpp
+  tokenizer.cpp
+  tokenizer_field.cpp
+  tokenizer_file.cpp
+  tokenizer_vocabulary.cpp
+  unicode_forms.cpp
+  utf8.cpp)

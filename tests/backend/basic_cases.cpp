@@ -1,0 +1,215 @@
+// Operations on single rows, and the routers.
+
+#include <cmath>
+#include <numeric>
+
+#include "tests/backend/op_cases.h"
+
+namespace sluice {
+
+namespace {
+
+int64_t pick_rows(CaseContext& context) {
+    return context.pick_of({1, 2, 3, 17, 64});
+}
+
+void rms_norm(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t width = context.pick_of({1, 5, 16, 64, 127, 256});
+    const int64_t runs = context.pick(1, 5);
+    const Tensor x = context.random(rows, runs * width, context.flip() ? 0.01f : 1.0f);
+    const Tensor weight = context.random(1, width);
+    const Tensor out = context.flip() ? x : context.output(rows, runs * width);
+    context.backend().run(RmsNorm{.x = x, .weight = weight, .epsilon = 1e-5f, .out = out});
+    context.result(out);
+}
+
+void gated_rms_norm(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t width = context.pick_of({1, 7, 32, 128});
+    const int64_t heads = context.pick(1, 6);
+    const Tensor x = context.random(rows, heads * width, context.flip() ? 1e-3f : 1.0f);
+    const Tensor z = context.random(rows, heads * width, 2);
+    const Tensor weight = context.random(1, width);
+    const Tensor out = context.flip() ? x : context.output(rows, heads * width);
+    context.backend().run(GatedRmsNorm{.x = x, .z = z, .weight = weight, .epsilon = 1e-6f, .out = out});
+    context.result(out);
+}
+
+void rotary(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t half = context.pick_of({1, 3, 8, 32});
+    const int64_t first = context.pick_of({0, 0, 5, 16});
+    const int64_t head_dim = first + 2 * half + context.pick_of({0, 0, 1, 24});
+    const int64_t heads = context.pick(1, 5);
+    const Tensor x = context.random(rows, heads * head_dim);
+    std::vector<int32_t> positions(static_cast<size_t>(rows));
+    for (int32_t& position : positions)
+        position = static_cast<int32_t>(context.pick(0, context.flip() ? 20 : 100000));
+    std::vector<float> frequencies(static_cast<size_t>(half));
+    for (size_t i = 0; i < frequencies.size(); ++i) {
+        frequencies[i] =
+            static_cast<float>(std::pow(1e4, -static_cast<double>(i) / static_cast<double>(half)));
+    }
+    context.backend().run(Rotary{.x = x,
+                                 .positions = context.integers(positions),
+                                 .frequencies = context.filled(frequencies, 1, half),
+                                 .head_dim = head_dim,
+                                 .first = first,
+                                 .interleaved = context.flip(),
+                                 .magnitude = context.flip() ? 1.0f : 1.25f});
+    context.result(x);
+}
+
+void split_query_gate(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t head_dim = context.pick_of({1, 3, 16, 64});
+    const int64_t heads = context.pick(1, 5);
+    const Tensor query = context.output(rows, heads * head_dim);
+    const Tensor gate = context.output(rows, heads * head_dim);
+    context.backend().run(SplitQueryGate{.fused = context.random(rows, 2 * heads * head_dim),
+                                         .head_dim = head_dim,
+                                         .query = query,
+                                         .gate = gate});
+    context.result(query);
+    context.result(gate);
+}
+
+void sigmoid_gate(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t columns = context.pick_of({1, 31, 64, 300});
+    const Tensor x = context.random(rows, columns);
+    context.backend().run(
+        SigmoidGate{.x = x, .gate = context.random(rows, columns, context.flip() ? 2 : 60.0f)});
+    context.result(x);
+}
+
+void add(CaseContext& context, bool gated) {
+    const int64_t rows = pick_rows(context);
+    const int64_t columns = context.pick_of({1, 31, 64, 300});
+    const Tensor out = context.random(rows, columns);
+    context.backend().run(AddGated{.x = context.random(rows, columns),
+                                   .gate = gated ? context.random(rows, 1, 3) : Tensor{},
+                                   .out = out});
+    context.result(out);
+}
+
+void gather_rows(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t columns = context.pick_of({1, 31, 64, 300});
+    std::vector<int32_t> wanted(static_cast<size_t>(context.pick(0, 40)));
+    for (int32_t& row : wanted) row = static_cast<int32_t>(context.pick(0, rows - 1));
+    const Tensor out = context.output(static_cast<int64_t>(wanted.size()), columns);
+    context.backend().run(GatherRows{.x = context.random(rows, columns), .rows = wanted, .out = out});
+    context.result(out);
+}
+
+void combine_experts(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t top_k = context.pick(1, 10);
+    const int64_t columns = context.pick_of({1, 31, 64, 300});
+    const Tensor out = context.random(rows, columns);
+    context.backend().run(CombineExperts{
+        .parts = context.random(rows * top_k, columns), .weights = context.random(rows, top_k), .out = out});
+    context.result(out);
+}
+
+void split_linear_projections(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t key_heads = context.pick(1, 4);
+    const int64_t value_heads = key_heads * context.pick(1, 4);
+    const int64_t key_dim = context.pick_of({1, 5, 16});
+    const int64_t value_dim = context.pick_of({2, 7, 16});
+    const int64_t keys = key_heads * key_dim, values = value_heads * value_dim;
+    const SplitLinearProjections op{.qkvz = context.random(rows, 2 * keys + 2 * values),
+                                    .ba = context.random(rows, 2 * value_heads),
+                                    .key_heads = key_heads,
+                                    .value_heads = value_heads,
+                                    .key_dim = key_dim,
+                                    .value_dim = value_dim,
+                                    .qkv = context.output(rows, 2 * keys + values),
+                                    .z = context.output(rows, values),
+                                    .b = context.output(rows, value_heads),
+                                    .a = context.output(rows, value_heads)};
+    context.backend().run(op);
+    for (const Tensor& tensor : {op.qkv, op.z, op.b, op.a}) context.result(tensor);
+}
+
+// Logits, some of them equal, so that ties are broken the same way everywhere.
+Tensor logits_with_ties(CaseContext& context, int64_t rows, int64_t experts) {
+    std::vector<float> logits = context.normals(rows * experts, 2);
+    if (context.flip()) {
+        for (float& logit : logits) logit = std::round(logit);
+    }
+    return context.filled(logits, rows, experts);
+}
+
+void route_softmax(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t experts = context.pick_of({1, 4, 60, 128, 512});
+    const int64_t top_k = std::min<int64_t>(experts, context.pick(1, 10));
+    const Tensor ids = context.output(rows, top_k, DType::kI32);
+    const Tensor weights = context.output(rows, top_k);
+    context.backend().run(RouteSoftmax{.logits = logits_with_ties(context, rows, experts),
+                                       .normalize = context.flip(),
+                                       .ids = ids,
+                                       .weights = weights});
+    context.result(ids);
+    context.result(weights);
+}
+
+void route_grouped(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t groups = context.pick_of({1, 2, 8});
+    const int64_t group_size = context.pick_of({2, 5, 32});
+    const int64_t groups_kept = context.pick(1, groups);
+    const int64_t top_k = std::min<int64_t>(groups_kept * group_size, context.pick(1, 8));
+    // Biases of either sign; some cases with all choices below zero.
+    std::vector<float> bias = context.normals(groups * group_size, 0.3f);
+    const float shift = context.flip() ? 0.0f : -3.0f;
+    for (float& value : bias) value = std::round((value + shift) * 64) / 64;
+    const Tensor ids = context.output(rows, top_k, DType::kI32);
+    const Tensor weights = context.output(rows, top_k);
+    context.backend().run(RouteGrouped{.logits = logits_with_ties(context, rows, groups * group_size),
+                                       .bias = context.filled(bias, 1, groups * group_size),
+                                       .groups = groups,
+                                       .groups_kept = groups_kept,
+                                       .normalize = context.flip(),
+                                       .scale = 2.5f,
+                                       .ids = ids,
+                                       .weights = weights});
+    context.result(ids);
+    context.result(weights);
+}
+
+void copy_bytes(CaseContext& context) {
+    std::vector<std::byte> content(static_cast<size_t>(context.pick(1, 9000)));
+    for (std::byte& byte : content) byte = static_cast<std::byte>(context.pick(0, 200));
+    const BufferPtr source = context.bytes(content);
+    const BufferPtr target = context.backend().allocate(content.size() + 5);
+    const uint64_t from = static_cast<uint64_t>(context.pick(0, static_cast<int64_t>(content.size()) - 1));
+    context.backend().copy(source, from, target, 3, content.size() - from);
+    std::vector<float> values;
+    for (const std::byte byte : context.download(target)) values.push_back(static_cast<float>(byte));
+    context.result(values);
+}
+
+}  // namespace
+
+std::vector<OpCase> basic_cases() {
+    return {{"RmsNorm", false, rms_norm},
+            {"GatedRmsNorm", false, gated_rms_norm},
+            {"Rotary", false, rotary},
+            {"SplitQueryGate", false, split_query_gate},
+            {"SigmoidGate", false, sigmoid_gate},
+            {"AddGated with gate", false, [](CaseContext& context) { add(context, true); }},
+            {"AddGated without gate", false, [](CaseContext& context) { add(context, false); }},
+            {"GatherRows", false, gather_rows},
+            {"CombineExperts", false, combine_experts},
+            {"SplitLinearProjections", false, split_linear_projections},
+            {"RouteSoftmax", false, route_softmax},
+            {"RouteGrouped", false, route_grouped},
+            {"copy", false, copy_bytes}};
+}
+
+}  // namespace sluice

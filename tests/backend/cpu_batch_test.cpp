@@ -1,0 +1,134 @@
+// A row's numbers do not depend on its company: alone, in a batch, on any number of threads.
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "backend/backend.h"
+#include "backend/kv_layout.h"
+#include "tensor/weight_view.h"
+
+namespace sluice {
+namespace {
+
+class CpuBatch : public ::testing::TestWithParam<bool> {
+  protected:
+    std::unique_ptr<Backend> backend_ = make_cpu_backend({.threads = 3, .exact = GetParam()});
+    std::mt19937 random_{5};
+
+    std::vector<float> normals(int64_t count) {
+        std::normal_distribution<float> normal;
+        std::vector<float> values(static_cast<size_t>(count));
+        for (float& value : values) value = normal(random_);
+        return values;
+    }
+    BufferPtr bytes(std::span<const std::byte> content) {
+        BufferPtr buffer = backend_->allocate(content.size());
+        backend_->upload(buffer, 0, content);
+        return buffer;
+    }
+    Tensor random(int64_t rows, int64_t columns) {
+        const std::vector<float> content = normals(rows * columns);
+        return make_tensor(bytes(std::as_bytes(std::span(content))), DType::kF32, rows, columns);
+    }
+    Tensor empty(int64_t rows, int64_t columns) {
+        return make_tensor(backend_->allocate(static_cast<uint64_t>(rows * columns) * sizeof(float)),
+                           DType::kF32, rows, columns);
+    }
+    Weight affine(int bits, int group, int64_t rows, int64_t columns) {
+        const WeightFormat format = WeightFormat::affine(bits, group, DType::kBF16);
+        std::vector<std::byte> data(format.data_bytes(rows, columns)),
+            scales(format.scale_bytes(rows, columns));
+        std::vector<std::byte> biases(format.bias_bytes(rows, columns));
+        encode_affine(format, normals(rows * columns).data(), rows, columns, data.data(), scales.data(),
+                      biases.data());
+        return {format, rows, columns, {bytes(data)}, {bytes(scales)}, {bytes(biases)}};
+    }
+    std::vector<float> values(const Tensor& tensor) {
+        std::vector<float> out(static_cast<size_t>(tensor.rows * tensor.columns));
+        for (int64_t r = 0; r < tensor.rows; ++r) {
+            backend_->download(
+                tensor.buffer, tensor.offset + static_cast<uint64_t>(r * tensor.row_stride) * sizeof(float),
+                std::as_writable_bytes(std::span(out).subspan(static_cast<size_t>(r * tensor.columns),
+                                                              static_cast<size_t>(tensor.columns))));
+        }
+        backend_->wait();
+        return out;
+    }
+};
+
+TEST_P(CpuBatch, LinearRowsAreTheSameAlone) {
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        const Weight weight = affine(bits, 64, 100, 320);
+        const Tensor x = random(300, 320), together = empty(300, 100), alone = empty(300, 100);
+        backend_->run(Linear{.x = x, .weight = weight, .out = together});
+        for (int64_t t = 0; t < 300; ++t) {
+            backend_->run(Linear{.x = x.rows_at(t, 1), .weight = weight, .out = alone.rows_at(t, 1)});
+        }
+        EXPECT_EQ(values(together), values(alone)) << bits << " bits";
+    }
+}
+
+TEST_P(CpuBatch, ExpertRowsAreTheSameAlone) {
+    const int64_t hidden = 192, inner = 160, rows = 40;
+    const Tensor x = random(rows, hidden), together = empty(3 * rows, hidden),
+                 alone = empty(3 * rows, hidden);
+    GatedMlp op{.x = x, .groups = {}, .out = together};
+    for (int32_t expert = 0; expert < 3; ++expert) {
+        const int bits = expert == 1 ? 8 : 4;
+        MlpGroup group{affine(bits, 64, inner, hidden),
+                       affine(4, 64, inner, hidden),
+                       affine(4, 32, hidden, inner),
+                       {},
+                       {}};
+        for (int32_t row = expert; row < rows; row += expert + 1) {
+            group.rows.push_back(row);
+            group.out_rows.push_back(3 * row + expert);
+        }
+        op.groups.push_back(group);
+    }
+    backend_->run(op);
+    for (const MlpGroup& group : op.groups) {
+        for (size_t i = 0; i < group.rows.size(); ++i) {
+            MlpGroup one = group;
+            one.rows = {group.rows[i]};
+            one.out_rows = {group.out_rows[i]};
+            backend_->run(GatedMlp{.x = x, .groups = {one}, .out = alone});
+        }
+    }
+    EXPECT_EQ(values(together), values(alone));
+}
+
+TEST_P(CpuBatch, AttentionDoesNotDependOnTheChunk) {
+    const int64_t heads = 6, kv_heads = 2, head_dim = 40, tokens = 150;
+    for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
+        KvPages cache{.format = format, .page_tokens = 48, .pages = {}};
+        const GroupedKvLayout layout(format, cache.page_tokens, kv_heads, head_dim);
+        for (int64_t t = 0; t < tokens; t += cache.page_tokens)
+            cache.pages.push_back(backend_->allocate(layout.page_bytes()));
+        const SequenceRows all{0, tokens, 0};
+        backend_->run(AppendKeyValue{.keys = random(tokens, kv_heads * head_dim),
+                                     .values = random(tokens, kv_heads * head_dim),
+                                     .kv_heads = kv_heads,
+                                     .segments = {{all, cache}}});
+        const Tensor query = random(tokens, heads * head_dim);
+        const Tensor together = empty(tokens, heads * head_dim), alone = empty(tokens, heads * head_dim);
+        Attention op{query, heads, kv_heads, 0.15f, {{all, cache}}, together};
+        backend_->run(op);
+        for (int64_t first = 0, count = 1; first < tokens; first += count, count = first % 7 + 1) {
+            count = std::min(count, tokens - first);
+            op.query = query.rows_at(first, count);
+            op.out = alone.rows_at(first, count);
+            op.segments[0].rows = {0, count, first};
+            backend_->run(op);
+        }
+        EXPECT_EQ(values(together), values(alone)) << kv_format_name(format);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(ExactOrNot, CpuBatch, ::testing::Bool());
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,214 @@
+// The kernels of every instruction set that this processor has, against plain loops.
+
+#include "backend/cpu/kernels.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "backend/cpu/cpu_features.h"
+#include "base/error.h"
+
+namespace sluice {
+namespace {
+
+constexpr InstructionSet kSets[] = {InstructionSet::kScalar,     InstructionSet::kAvx2,
+                                    InstructionSet::kAvxVnni,    InstructionSet::kAvx512,
+                                    InstructionSet::kAvx512Vnni, InstructionSet::kNeon};
+
+class CpuKernels : public ::testing::TestWithParam<InstructionSet> {
+  protected:
+    void SetUp() override {
+        if (!processor_has(GetParam())) GTEST_SKIP() << "not on this processor";
+        kernels_ = &select_kernels(GetParam());
+    }
+    std::vector<float> normals(size_t count, float scale = 1) {
+        std::normal_distribution<float> normal(0, scale);
+        std::vector<float> values(count);
+        for (float& value : values) value = normal(random_);
+        return values;
+    }
+
+    const KernelTable* kernels_ = nullptr;
+    std::mt19937 random_{7};
+};
+
+// An affine weight at an odd address whose last byte is the last of its memory.
+struct AffineWeight {
+    std::vector<std::byte> data, scales, biases;
+    WeightView view;
+
+    AffineWeight(int bits, int group, int64_t rows, int64_t columns, const std::vector<float>& values) {
+        view.format = WeightFormat::affine(bits, group, DType::kBF16);
+        view.rows = rows;
+        view.columns = columns;
+        data.resize(view.format.data_bytes(rows, columns) + 1);
+        scales.resize(view.format.scale_bytes(rows, columns) + 1);
+        biases.resize(view.format.bias_bytes(rows, columns) + 1);
+        encode_affine(view.format, values.data(), rows, columns, data.data() + 1, scales.data() + 1,
+                      biases.data() + 1);
+        view.data = data.data() + 1;
+        view.scales = scales.data() + 1;
+        view.biases = biases.data() + 1;
+    }
+};
+
+// The bytes come out in the order of the kernels, so they are compared through a weight of ones.
+TEST_P(CpuKernels, QuantizationKeepsEveryGroupSum) {
+    constexpr int64_t kColumns = 192;
+    for (const int bits : {4, 6}) {
+        const std::vector<float> x = normals(kColumns);
+        std::vector<int8_t> values(static_cast<size_t>(kernels_->quantized_bytes(kColumns, bits)), 0);
+        std::vector<float> scales(3), sums(3);
+        kernels_->quantize(x.data(), 0, kColumns, bits, 64, values.data(), scales.data(), sums.data());
+        for (size_t g = 0; g < 3; ++g) {
+            float largest = 0, sum = 0;
+            for (size_t i = 64 * g; i < 64 * g + 64; ++i) largest = std::max(largest, std::abs(x[i]));
+            EXPECT_FLOAT_EQ(scales[g], largest / 127);
+            for (size_t i = 64 * g; i < 64 * g + 64; ++i)
+                sum += std::nearbyint(x[i] * (127 / largest)) * scales[g];
+            EXPECT_NEAR(sums[g], sum, 1e-4);
+        }
+    }
+}
+
+TEST_P(CpuKernels, QuantizationOfZerosAndFaults) {
+    std::vector<float> x(128, 0.0f);
+    x[100] = NAN;
+    std::vector<int8_t> values(128);
+    std::vector<float> scales(2), sums(2);
+    kernels_->quantize(x.data(), 0, 128, 8, 64, values.data(), scales.data(), sums.data());
+    EXPECT_EQ(scales[0], 0);
+    EXPECT_EQ(sums[0], 0);
+    EXPECT_TRUE(std::isnan(scales[1]));
+    x[100] = INFINITY;
+    kernels_->quantize(x.data(), 0, 128, 8, 64, values.data(), scales.data(), sums.data());
+    EXPECT_TRUE(std::isnan(scales[1]));
+}
+
+// Against the same products of decoded weights and rounded activations: only float rounding may differ.
+TEST_P(CpuKernels, AffineProductsAreThoseOfTheRoundedActivations) {
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        for (const int group : {32, 64, 128}) {
+            const int64_t columns = 3 * group, rows = 37;
+            const AffineWeight weight(bits, group, rows, columns,
+                                      normals(static_cast<size_t>(rows * columns)));
+            const std::vector<float> x = normals(static_cast<size_t>(columns));
+            std::vector<int8_t> values(static_cast<size_t>(kernels_->quantized_bytes(columns, bits)), 0);
+            std::vector<float> scales(3), sums(3), out(static_cast<size_t>(rows)),
+                row(static_cast<size_t>(columns));
+            kernels_->quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(), sums.data());
+            kernels_->affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(),
+                                    false, nullptr);
+            for (int64_t r = 0; r < rows; ++r) {
+                decode_row(weight.view, r, row.data());
+                double sum = 0;
+                for (size_t i = 0; i < row.size(); ++i) {
+                    const float scale = scales[i / static_cast<size_t>(group)];
+                    sum += static_cast<double>(row[i]) * std::nearbyint(x[i] / scale) *
+                           static_cast<double>(scale);
+                }
+                EXPECT_NEAR(out[static_cast<size_t>(r)], sum, 1e-3)
+                    << bits << " bits, group " << group << ", row " << r;
+            }
+        }
+    }
+}
+
+TEST_P(CpuKernels, VectorAndMatrixFormsAgreeInEveryBit) {
+    constexpr int64_t kTokens = 17;
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        for (const int group : {32, 64, 128}) {
+            const int64_t columns = 5 * group;
+            const auto groups = static_cast<size_t>(columns / group);
+            const int64_t rows = kernels_->tile_rows - 3;
+            const AffineWeight weight(bits, group, rows, columns,
+                                      normals(static_cast<size_t>(rows * columns)));
+            const auto stride = static_cast<size_t>(kernels_->quantized_bytes(columns, bits));
+            std::vector<int8_t> values(kTokens * stride, 0);
+            std::vector<float> scales(kTokens * groups), sums(kTokens * groups);
+            std::vector<QuantizedRow> x;
+            for (size_t t = 0; t < kTokens; ++t) {
+                x.push_back(
+                    {values.data() + t * stride, scales.data() + t * groups, sums.data() + t * groups});
+                kernels_->quantize(normals(static_cast<size_t>(columns)).data(), 0, columns, bits, group,
+                                   values.data() + t * stride, scales.data() + t * groups,
+                                   sums.data() + t * groups);
+            }
+            std::vector<std::byte> tile_values(stride * static_cast<size_t>(kernels_->tile_rows) + 64);
+            std::vector<float> tile_scales(groups * static_cast<size_t>(kernels_->tile_rows));
+            std::vector<float> tile_biases(tile_scales.size());
+            AffineTile tile{};
+            tile.values = tile_values.data();
+            tile.scales = tile_scales.data();
+            tile.biases = tile_biases.data();
+            kernels_->affine_pack(weight.view, tile);
+            std::vector<std::vector<float>> one(kTokens, normals(static_cast<size_t>(rows))), many = one;
+            std::vector<float*> out;
+            for (size_t t = 0; t < kTokens; ++t) {
+                out.push_back(many[t].data());
+                kernels_->affine_vector(weight.view, x[t], one[t].data(), true, nullptr);
+            }
+            kernels_->affine_matrix(tile, x.data(), kTokens, out.data(), 0, true, &weight.view);
+            EXPECT_EQ(one, many) << bits << " bits, group " << group;
+        }
+    }
+}
+
+TEST_P(CpuKernels, DecodesLikeTheCodec) {
+    const int64_t columns = 320;
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        const AffineWeight weight(bits, 32, 3, columns, normals(static_cast<size_t>(3 * columns)));
+        std::vector<float> wanted(static_cast<size_t>(columns)), got(wanted.size());
+        for (int64_t r = 0; r < 3; ++r) {
+            decode_row(weight.view, r, wanted.data());
+            kernels_->decode(weight.view, r, 0, columns, got.data());
+            EXPECT_EQ(got, wanted) << bits << " bits, row " << r;
+            kernels_->decode(weight.view, r, 128, columns - 128, got.data());
+            EXPECT_EQ(got[0], wanted[128]);
+        }
+    }
+}
+
+TEST_P(CpuKernels, ElementaryFunctionsAreAccurate) {
+    std::vector<float> x;
+    for (float v = -100; v < 100; v += 0.037f) x.push_back(v);
+    std::vector<float> out(x.size());
+    kernels_->sigmoid(x.data(), static_cast<int64_t>(x.size()), out.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+        const double wanted = 1 / (1 + std::exp(-static_cast<double>(x[i])));
+        if (x[i] > -87) {
+            EXPECT_NEAR(out[i] / wanted, 1, 3e-7) << x[i];
+        }
+        EXPECT_NEAR(out[i], wanted, 1e-6) << x[i];
+    }
+    const std::vector<float> fault = {NAN, INFINITY, -INFINITY};
+    std::vector<float> of_fault(3);
+    kernels_->sigmoid(fault.data(), 3, of_fault.data());
+    EXPECT_TRUE(std::isnan(of_fault[0]));
+    EXPECT_EQ(of_fault[1], 1);
+    EXPECT_NEAR(of_fault[2], 0, 1e-30);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllInstructionSets, CpuKernels, ::testing::ValuesIn(kSets));
+
+TEST(CpuFeatures, AnInstructionSetThatTheProcessorLacksIsRefused) {
+    for (const InstructionSet set : kSets) {
+        if (processor_has(set)) {
+            EXPECT_NO_THROW(select_kernels(set));
+            continue;
+        }
+        try {
+            select_kernels(set);
+            ADD_FAILURE() << "not refused";
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+            EXPECT_THAT(error.what(), ::testing::HasSubstr("auto"));
+        }
+    }
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,66 @@
+#include "tests/backend/op_cases.h"
+
+namespace sluice {
+
+namespace {
+
+void causal_convolution(CaseContext& context) {
+    const auto sequences = context.sequences(0);
+    const int64_t channels = context.pick_of({1, 5, 48, 200});
+    const int64_t kernel = context.pick_of({2, 3, 4, 4, 7});
+    const int64_t rows = total_rows(sequences);
+    CausalConvolution op{.x = context.random(rows, channels),
+                         .weight = context.random(channels, kernel, 0.5f),
+                         .segments = {},
+                         .out = context.output(rows, channels)};
+    for (const SequenceRows& part : sequences) {
+        op.segments.push_back({.rows = part, .state = context.random(kernel - 1, channels)});
+    }
+    context.backend().run(op);
+    context.result(op.out);
+    for (const StateSegment& segment : op.segments) context.result(segment.state);
+}
+
+// `decays` scales a_log: small ones keep the state for hundreds of tokens, large ones forget within a token.
+void gated_delta_rule(CaseContext& context, float decays, bool long_batch) {
+    auto sequences = context.sequences(0);
+    if (long_batch) sequences.back().count = context.pick_of({63, 64, 65, 130, 257});
+    const int64_t key_heads = context.pick(1, 3);
+    const int64_t value_heads = key_heads * context.pick(1, 3);
+    const int64_t key_dim = context.pick_of({4, 16, 33, 64});
+    const int64_t value_dim = context.pick_of({3, 16, 64});
+    const int64_t values = value_heads * value_dim;
+    const int64_t rows = total_rows(sequences);
+    const auto inputs =
+        context.columns_of_one(rows, {2 * key_heads * key_dim + values, value_heads, value_heads});
+    GatedDeltaRule op{.qkv = inputs[0],
+                      .b = inputs[1],
+                      .a = inputs[2],
+                      .a_log = context.random(1, value_heads, decays),
+                      .dt_bias = context.random(1, value_heads, 2),
+                      .key_heads = key_heads,
+                      .value_heads = value_heads,
+                      .key_dim = key_dim,
+                      .value_dim = value_dim,
+                      .segments = {},
+                      .out = context.output(rows, values)};
+    for (const SequenceRows& part : sequences) {
+        op.segments.push_back({.rows = part, .state = context.random(values, key_dim, 0.3f)});
+    }
+    context.backend().run(op);
+    context.result(op.out);
+    for (const StateSegment& segment : op.segments) context.result(segment.state);
+}
+
+}  // namespace
+
+std::vector<OpCase> linear_attention_cases() {
+    return {{"CausalConvolution", false, causal_convolution},
+            {"GatedDeltaRule", false, [](CaseContext& context) { gated_delta_rule(context, 1, false); }},
+            {"GatedDeltaRule, many rows", false,
+             [](CaseContext& context) { gated_delta_rule(context, 1, true); }},
+            {"GatedDeltaRule, extreme decay", false,
+             [](CaseContext& context) { gated_delta_rule(context, 4, true); }}};
+}
+
+}  // namespace sluice

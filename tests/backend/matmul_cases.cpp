@@ -1,0 +1,124 @@
+// Operations that read weights: every format, from one row to enough of them for a backend's batched path.
+
+#include <algorithm>
+#include <numeric>
+
+#include "tests/backend/op_cases.h"
+
+namespace sluice {
+
+namespace {
+
+int64_t pick_rows(CaseContext& context) {
+    return context.pick_of({1, 1, 2, 3, 7, 8, 19, 33, 70});
+}
+
+void embed(CaseContext& context, const WeightFormat& format) {
+    const int64_t vocabulary = context.pick(1, 150);
+    const int64_t hidden = columns_for(format, context.pick(1, 3));
+    std::vector<int32_t> ids(static_cast<size_t>(pick_rows(context)));
+    for (int32_t& id : ids) id = static_cast<int32_t>(context.pick(0, vocabulary - 1));
+    const Tensor out = context.output(static_cast<int64_t>(ids.size()), hidden);
+    const Weight table = context.weight(format, vocabulary, hidden);
+    context.backend().run(Embed{.ids = context.integers(ids), .table = table, .out = out});
+    context.result(out);
+}
+
+void linear(CaseContext& context, const WeightFormat& format) {
+    const int64_t rows = pick_rows(context);
+    const int64_t columns = columns_for(format, context.pick(1, 5));
+    const int64_t outputs = context.pick_of({1, 2, 5, 16, 37, 64, 131, 200});
+    const bool accumulate = context.flip();
+    const Tensor out = accumulate ? context.random(rows, outputs) : context.output(rows, outputs);
+    const Tensor x = context.random(rows, columns);
+    context.backend().run(Linear{
+        .x = x, .weight = context.weight(format, outputs, columns), .out = out, .accumulate = accumulate});
+    context.result(out);
+}
+
+void full_precision_linear(CaseContext& context, const WeightFormat& format) {
+    const int64_t rows = pick_rows(context);
+    const int64_t columns = columns_for(format, context.pick(1, 5));
+    const int64_t outputs = context.pick_of({1, 8, 60, 128});
+    const Tensor out = context.output(rows, outputs);
+    const Tensor x = context.random(rows, columns);
+    context.backend().run(Linear{
+        .x = x, .weight = context.weight(format, outputs, columns), .out = out, .full_precision = true});
+    context.result(out);
+}
+
+// Several experts of one shape; every row goes to some of them, some rows to none, one expert gets no rows.
+void gated_mlp(CaseContext& context, const WeightFormat& format) {
+    const int64_t rows = pick_rows(context);
+    const int64_t hidden = columns_for(format, context.pick(1, 3));
+    const int64_t inner = columns_for(format, context.pick(1, 3));
+    const int64_t experts = context.pick(1, 4);
+    const Tensor x = context.random(rows, hidden);
+    std::vector<int32_t> places(static_cast<size_t>(rows * experts));
+    std::iota(places.begin(), places.end(), 0);
+    for (size_t i = places.size(); i > 1; --i) {
+        std::swap(places[i - 1], places[static_cast<size_t>(context.pick(0, static_cast<int64_t>(i) - 1))]);
+    }
+    GatedMlp op{.x = x, .groups = {}, .out = context.random(rows * experts, hidden)};
+    for (int64_t e = 0; e < experts; ++e) {
+        MlpGroup group{.gate = context.weight(format, inner, hidden),
+                       .up = context.weight(format, inner, hidden),
+                       .down = context.weight(format, hidden, inner),
+                       .rows = {},
+                       .out_rows = {}};
+        const bool idle = e > 0 && context.pick(0, 3) == 0;
+        for (int64_t row = 0; row < rows && !idle; ++row) {
+            if (context.pick(0, 3) == 0) continue;
+            group.rows.push_back(static_cast<int32_t>(row));
+            group.out_rows.push_back(places.back());
+            places.pop_back();
+        }
+        op.groups.push_back(std::move(group));
+    }
+    context.backend().run(op);
+    context.result(op.out);
+}
+
+// Gate, up and down in formats of their own, as mixed quantizations have them.
+void mixed_mlp(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    MlpGroup group{.gate = context.weight(WeightFormat::affine(4, 64, DType::kBF16), 128, 192),
+                   .up = context.weight(WeightFormat::affine(6, 32, DType::kF16), 128, 192),
+                   .down = context.weight(WeightFormat::floating(DType::kBF16), 192, 128),
+                   .rows = {},
+                   .out_rows = {}};
+    for (int64_t row = rows - 1; row >= 0; --row) {
+        group.rows.push_back(static_cast<int32_t>(row));
+        group.out_rows.push_back(static_cast<int32_t>(row));
+    }
+    const Tensor out = context.output(rows, 192);
+    context.backend().run(GatedMlp{.x = context.random(rows, 192), .groups = {group}, .out = out});
+    context.result(out);
+}
+
+std::string format_name(const WeightFormat& format) {
+    if (format.kind != WeightKind::kAffine) return format.describe();
+    return format.describe() + ", scales " + std::string(dtype_name(format.dtype));
+}
+
+}  // namespace
+
+std::vector<OpCase> matmul_cases() {
+    std::vector<OpCase> cases;
+    for (const WeightFormat& format : all_weight_formats()) {
+        const std::string name = format_name(format);
+        const bool quantized = format.kind != WeightKind::kFloat;
+        cases.push_back(
+            {"Embed, " + name, false, [format](CaseContext& context) { embed(context, format); }});
+        cases.push_back(
+            {"Linear, " + name, quantized, [format](CaseContext& context) { linear(context, format); }});
+        cases.push_back({"Linear in full precision, " + name, false,
+                         [format](CaseContext& context) { full_precision_linear(context, format); }});
+        cases.push_back(
+            {"GatedMlp, " + name, quantized, [format](CaseContext& context) { gated_mlp(context, format); }});
+    }
+    cases.push_back({"GatedMlp, mixed formats", true, mixed_mlp});
+    return cases;
+}
+
+}  // namespace sluice

@@ -1,0 +1,182 @@
+#include <cmath>
+
+#include "backend/kv_layout.h"
+#include "tests/backend/op_cases.h"
+
+namespace sluice {
+
+namespace {
+
+KvSegment random_cache(CaseContext& context, const SequenceRows& rows, KvFormat format, int64_t kv_lora,
+                       int64_t rope, bool through_rows) {
+    KvSegment segment{.rows = rows,
+                      .cache = {.format = format, .page_tokens = context.pick_of({1, 16, 64}), .pages = {}}};
+    const int64_t page_tokens = segment.cache.page_tokens;
+    const LatentKvLayout layout(format, page_tokens, kv_lora, rope);
+    const int64_t tokens = rows.position + rows.count;
+    const int64_t known = through_rows ? tokens : rows.position;
+    for (int64_t first = 0; first < tokens; first += page_tokens) {
+        std::vector<std::byte> page(layout.page_bytes(), std::byte{0xff});
+        for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
+            encode_kv_row(format, context.normals(kv_lora).data(), kv_lora,
+                          page.data() + layout.latent(token));
+            encode_kv_row(format, context.normals(rope).data(), rope, page.data() + layout.rotary_key(token));
+        }
+        segment.cache.pages.push_back(context.bytes(page));
+    }
+    return segment;
+}
+
+void append_latent(CaseContext& context, KvFormat format) {
+    const auto sequences = context.sequences(50);
+    const int64_t kv_lora = context.pick_of({1, 12, 64});
+    const int64_t rope = context.pick_of({2, 6, 32});
+    const auto inputs = context.columns_of_one(total_rows(sequences), {kv_lora, rope});
+    AppendLatent op{.latent = inputs[0], .rotary_key = inputs[1], .segments = {}};
+    for (const SequenceRows& rows : sequences) {
+        op.segments.push_back(random_cache(context, rows, format, kv_lora, rope, false));
+    }
+    context.backend().run(op);
+    for (const KvSegment& segment : op.segments) {
+        const LatentKvLayout layout(format, segment.cache.page_tokens, kv_lora, rope);
+        std::vector<float> latents, rotary_keys;
+        for (int64_t p = 0; p < segment.rows.position + segment.rows.count; ++p) {
+            const int64_t token = p % segment.cache.page_tokens;
+            const auto page =
+                context.download(segment.cache.pages[static_cast<size_t>(p / segment.cache.page_tokens)]);
+            std::vector<float> latent(static_cast<size_t>(kv_lora)), rotary_key(static_cast<size_t>(rope));
+            decode_kv_row(format, page.data() + layout.latent(token), kv_lora, latent.data());
+            decode_kv_row(format, page.data() + layout.rotary_key(token), rope, rotary_key.data());
+            latents.insert(latents.end(), latent.begin(), latent.end());
+            rotary_keys.insert(rotary_keys.end(), rotary_key.begin(), rotary_key.end());
+        }
+        context.result(latents);
+        context.result(rotary_keys);
+    }
+}
+
+void latent_attention(CaseContext& context, KvFormat format, int64_t longest) {
+    const auto sequences = context.sequences(longest);
+    const int64_t heads = context.pick_of({1, 3, 5, 16});
+    const int64_t kv_lora = context.pick_of({4, 33, 64});
+    const int64_t nope = context.pick_of({1, 8});
+    const int64_t rope = context.pick_of({2, 6, 32});
+    const int64_t rows = total_rows(sequences);
+    LatentAttention op{.folded = context.random(rows, heads * kv_lora),
+                       .query = context.random(rows, heads * (nope + rope)),
+                       .heads = heads,
+                       .nope = nope,
+                       .rope = rope,
+                       .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
+                       .tile_tokens = context.pick_of({1, 16, 100, 4096}),
+                       .segments = {},
+                       .out = context.output(rows, heads * kv_lora)};
+    for (const SequenceRows& part : sequences) {
+        op.segments.push_back(random_cache(context, part, format, kv_lora, rope, true));
+    }
+    context.backend().run(op);
+    context.result(op.out);
+}
+
+void fold_query(CaseContext& context, const WeightFormat& format, bool transposed) {
+    const int64_t rows = context.pick_of({1, 2, 9, 40});
+    const int64_t heads = context.pick_of({1, 3, 5});
+    const int64_t nope = transposed ? context.pick_of({1, 7, 16}) : columns_for(format, context.pick(1, 2));
+    const int64_t rope = context.pick_of({2, 8});
+    const int64_t value = context.pick_of({1, 6, 16});
+    const int64_t kv_lora = transposed ? columns_for(format, context.pick(1, 2)) : context.pick_of({5, 32});
+    const Tensor query = context.random(rows, heads * (nope + rope));
+    const Tensor out = context.output(rows, heads * kv_lora);
+    context.backend().run(FoldQuery{.query = query,
+                                    .key = transposed
+                                               ? context.weight(format, heads * (nope + value), kv_lora)
+                                               : context.weight(format, heads * kv_lora, nope),
+                                    .transposed = transposed,
+                                    .heads = heads,
+                                    .nope = nope,
+                                    .rope = rope,
+                                    .value = value,
+                                    .out = out});
+    context.result(out);
+}
+
+void project_value(CaseContext& context, const WeightFormat& format) {
+    const int64_t rows = context.pick_of({1, 2, 9, 40});
+    const int64_t heads = context.pick_of({1, 3, 5});
+    const int64_t nope = context.pick_of({0, 5, 16});
+    const int64_t value = context.pick_of({1, 6, 16});
+    const int64_t kv_lora = columns_for(format, context.pick(1, 3));
+    const Tensor latent = context.random(rows, heads * kv_lora);
+    const Tensor out = context.output(rows, heads * value);
+    context.backend().run(
+        ProjectValue{.latent = latent,
+                     .value_weight = context.weight(format, heads * (nope + value), kv_lora),
+                     .heads = heads,
+                     .nope = nope,
+                     .value = value,
+                     .out = out});
+    context.result(out);
+}
+
+void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format,
+                        bool transposed) {
+    const auto sequences = context.sequences(300);
+    const int64_t heads = context.pick_of({1, 3, 5});
+    const int64_t nope = transposed ? context.pick_of({1, 7, 16}) : columns_for(format, 1);
+    const int64_t rope = context.pick_of({2, 6, 32});
+    const int64_t value = context.pick_of({1, 6, 16});
+    const int64_t kv_lora = columns_for(format, context.pick(1, 2));
+    const int64_t rows = total_rows(sequences);
+    const Weight whole = context.weight(format, heads * (nope + value), kv_lora);
+    ExpandedLatentAttention op{
+        .query = context.random(rows, heads * (nope + rope)),
+        .key = transposed ? whole : context.weight(format, heads * kv_lora, nope),
+        .value_weight = transposed ? whole : context.weight(format, heads * value, kv_lora),
+        .transposed = transposed,
+        .heads = heads,
+        .nope = nope,
+        .rope = rope,
+        .value = value,
+        .scale = 1 / std::sqrt(static_cast<float>(nope + rope)),
+        .segments = {},
+        .out = context.output(rows, heads * value)};
+    for (const SequenceRows& part : sequences) {
+        op.segments.push_back(random_cache(context, part, kv_format, kv_lora, rope, true));
+    }
+    context.backend().run(op);
+    context.result(op.out);
+}
+
+}  // namespace
+
+std::vector<OpCase> mla_cases() {
+    std::vector<OpCase> cases;
+    for (const KvFormat format : kAllKvFormats) {
+        const std::string name(kv_format_name(format));
+        cases.push_back({"AppendLatent, " + name, false,
+                         [format](CaseContext& context) { append_latent(context, format); }});
+        cases.push_back({"LatentAttention, " + name, true,
+                         [format](CaseContext& context) { latent_attention(context, format, 100); }});
+        cases.push_back({"LatentAttention over a long cache, " + name, true,
+                         [format](CaseContext& context) { latent_attention(context, format, 1500); }});
+    }
+    for (const WeightFormat& format : all_weight_formats()) {
+        const std::string name = format.describe();
+        const bool quantized = format.kind != WeightKind::kFloat;
+        cases.push_back({"FoldQuery, transposed, " + name, quantized,
+                         [format](CaseContext& context) { fold_query(context, format, true); }});
+        cases.push_back({"FoldQuery, " + name, quantized,
+                         [format](CaseContext& context) { fold_query(context, format, false); }});
+        for (const bool transposed : {true, false}) {
+            cases.push_back({"ExpandedLatentAttention, " + name + (transposed ? ", kv_b_proj" : ", split"),
+                             true, [format, transposed](CaseContext& context) {
+                                 expanded_attention(context, format, KvFormat::kBF16, transposed);
+                             }});
+        }
+        cases.push_back({"ProjectValue, " + name, quantized,
+                         [format](CaseContext& context) { project_value(context, format); }});
+    }
+    return cases;
+}
+
+}  // namespace sluice

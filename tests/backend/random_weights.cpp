@@ -1,0 +1,165 @@
+// Random weights of every format, for the operation cases.
+
+#include <cmath>
+#include <cstring>
+
+#include "tensor/float_types.h"
+#include "tests/backend/op_cases.h"
+
+namespace sluice {
+
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+void store_float(DType dtype, float value, std::byte* out) {
+    switch (dtype) {
+        case DType::kF16:
+            store_unaligned(out, float_to_f16(value));
+            return;
+        case DType::kBF16:
+            store_unaligned(out, float_to_bf16(value));
+            return;
+        default:
+            store_unaligned(out, value);
+            return;
+    }
+}
+
+Bytes random_bytes(CaseContext& context, uint64_t count) {
+    Bytes bytes(count);
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(context.pick(0, 255));
+    return bytes;
+}
+
+// All codes of E4M3 but the two NaN.
+Bytes random_e4m3(CaseContext& context, uint64_t count) {
+    Bytes bytes = random_bytes(context, count);
+    for (std::byte& byte : bytes) {
+        if ((byte & std::byte{0x7f}) == std::byte{0x7f}) byte ^= std::byte{1};
+    }
+    return bytes;
+}
+
+Bytes random_codes(CaseContext& context, uint64_t count, int64_t lowest, int64_t highest) {
+    Bytes bytes(count);
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(context.pick(lowest, highest));
+    return bytes;
+}
+
+struct Parts {
+    Bytes data, scales, biases;
+};
+
+Parts float_parts(CaseContext& context, const WeightFormat& format, int64_t count, float scale) {
+    const size_t element = dtype_bytes(format.dtype);
+    Parts parts;
+    parts.data.resize(static_cast<size_t>(count) * element);
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+        store_float(format.dtype, context.normal() * scale, parts.data.data() + i * element);
+    }
+    return parts;
+}
+
+// Scales of either sign, and biases that put zero inside of the range, as encoders leave them.
+Parts affine_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns,
+                   float scale) {
+    Parts parts;
+    parts.data = random_bytes(context, format.data_bytes(rows, columns));
+    parts.scales.resize(format.scale_bytes(rows, columns));
+    parts.biases.resize(parts.scales.size());
+    const size_t element = dtype_bytes(format.dtype);
+    const float levels = std::ldexp(1.0f, format.bits);
+    for (size_t at = 0; at < parts.scales.size(); at += element) {
+        const float step = scale * (2 + context.normal() / 4) / levels * (context.flip() ? 1.0f : -1.0f);
+        store_float(format.dtype, step, parts.scales.data() + at);
+        store_float(format.dtype, -step * levels * (0.5f + context.normal() / 32), parts.biases.data() + at);
+    }
+    return parts;
+}
+
+Parts fp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns,
+                float scale) {
+    Parts parts{random_e4m3(context, format.data_bytes(rows, columns)), {}, {}};
+    parts.scales.resize(format.scale_bytes(rows, columns));
+    for (size_t at = 0; at < parts.scales.size(); at += sizeof(float)) {
+        store_unaligned(parts.scales.data() + at, scale * (1 + context.normal() / 8) / 64);
+    }
+    return parts;
+}
+
+Parts random_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns) {
+    const float scale = 1 / std::sqrt(static_cast<float>(columns));
+    switch (format.kind) {
+        case WeightKind::kFloat:
+            return float_parts(context, format, rows * columns, scale);
+        case WeightKind::kAffine:
+            return affine_parts(context, format, rows, columns, scale);
+        case WeightKind::kFp8Block:
+            return fp8_parts(context, format, rows, columns, scale);
+        case WeightKind::kMxfp4:
+            return {random_bytes(context, format.data_bytes(rows, columns)),
+                    random_codes(context, format.scale_bytes(rows, columns), 120, 124),
+                    {}};
+        case WeightKind::kMxfp8:
+            return {random_e4m3(context, format.data_bytes(rows, columns)),
+                    random_codes(context, format.scale_bytes(rows, columns), 114, 118),
+                    {}};
+        case WeightKind::kNvfp4:
+            return {random_bytes(context, format.data_bytes(rows, columns)),
+                    random_codes(context, format.scale_bytes(rows, columns), 0x08, 0x28),
+                    {}};
+    }
+    return {};
+}
+
+}  // namespace
+
+Weight CaseContext::weight(const WeightFormat& format, int64_t rows, int64_t columns) {
+    // Part of a larger matrix, so that FP8 blocks are met in the middle.
+    const int64_t before = flip() ? pick(0, 70) : 0;
+    const int64_t all = before + rows + (flip() ? pick(0, 5) : 0);
+    const Parts parts = random_parts(*this, format, all, columns);
+    Weight weight;
+    weight.format = format;
+    weight.rows = all;
+    weight.columns = columns;
+    const bool adopted = flip();
+    const auto place_part = [&](const Bytes& part) {
+        if (part.empty()) return WeightPart{};
+        auto content = std::make_shared<Bytes>(static_cast<size_t>(pick(0, 7)), std::byte{0xff});
+        const uint64_t offset = content->size();
+        content->insert(content->end(), part.begin(), part.end());
+        return WeightPart{adopted ? backend_.adopt(*content, content) : bytes(*content), offset};
+    };
+    weight.data = place_part(parts.data);
+    weight.scales = place_part(parts.scales);
+    weight.biases = place_part(parts.biases);
+    return weight.rows_at(before, rows);
+}
+
+std::vector<WeightFormat> all_weight_formats() {
+    std::vector<WeightFormat> formats = {WeightFormat::floating(DType::kF32),
+                                         WeightFormat::floating(DType::kF16),
+                                         WeightFormat::floating(DType::kBF16),
+                                         WeightFormat::fp8_block(128, 128),
+                                         WeightFormat::fp8_block(16, 32),
+                                         WeightFormat::mxfp4(),
+                                         WeightFormat::mxfp8(),
+                                         WeightFormat::nvfp4()};
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        for (const int group : {32, 64, 128})
+            formats.push_back(WeightFormat::affine(bits, group, DType::kBF16));
+    }
+    formats.push_back(WeightFormat::affine(4, 64, DType::kF16));
+    formats.push_back(WeightFormat::affine(8, 32, DType::kF32));
+    return formats;
+}
+
+int64_t columns_for(const WeightFormat& format, int64_t groups) {
+    if (format.kind == WeightKind::kFloat) return 37 * groups + 3;
+    if (format.kind == WeightKind::kFp8Block) return format.block_columns * groups + 24;
+    return format.group_size * groups;
+}
+
+}  // namespace sluice

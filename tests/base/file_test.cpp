@@ -1,0 +1,115 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "sluice/error.h"
+#include "tests/support/temporary_folder.h"
+
+namespace sluice {
+namespace {
+
+using testing::TemporaryFolder;
+
+std::span<const std::byte> bytes_of(const std::string& text) {
+    return std::as_bytes(std::span(text));
+}
+
+// The code and message of what `action` throws.
+template <typename Action>
+std::pair<ErrorCode, std::string> error_of(Action action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        return {error.code(), error.what()};
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return {};
+}
+
+size_t entries(const TemporaryFolder& folder) {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder.path()), {}));
+}
+
+TEST(File, ReadsByPosition) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "a", "0123456789");
+    const File file = File::open(folder / "a");
+    EXPECT_EQ(file.size(), 10u);
+    std::string part(4, ' ');
+    file.read_at(3, std::as_writable_bytes(std::span(part)));
+    EXPECT_EQ(part, "3456");
+}
+
+TEST(File, NamesWhatIsMissing) {
+    const TemporaryFolder folder;
+    const auto [code, message] = error_of([&] { File::open(folder / "absent"); });
+    EXPECT_EQ(code, ErrorCode::kNotFound);
+    EXPECT_NE(message.find("absent"), std::string::npos);
+    EXPECT_EQ(error_of([&] { read_text_file(folder / "absent"); }).first, ErrorCode::kNotFound);
+}
+
+TEST(File, ReadingPastTheEndIsAnError) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "short", "abc");
+    const File file = File::open(folder / "short");
+    std::vector<std::byte> out(8);
+    const auto [code, message] = error_of([&] { file.read_at(1, out); });
+    EXPECT_EQ(code, ErrorCode::kIo);
+    EXPECT_NE(message.find("short"), std::string::npos);
+}
+
+TEST(MappedFile, StaysValidWithoutTheFile) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "m", "mapped");
+    const auto mapped = MappedFile::open(folder / "m");
+    std::filesystem::remove(folder / "m");
+    EXPECT_EQ(std::memcmp(mapped->bytes().data(), "mapped", 6), 0);
+    EXPECT_EQ(mapped->bytes().size(), 6u);
+}
+
+TEST(AtomicFile, AppearsOnlyWhenCommitted) {
+    const TemporaryFolder folder;
+    {
+        AtomicFile file(folder / "whole");
+        file.append(bytes_of("first "));
+        file.append(bytes_of("second"));
+        file.write_at(0, bytes_of("F"));
+        EXPECT_EQ(file.position(), 12u);
+        EXPECT_FALSE(std::filesystem::exists(folder / "whole"));
+        file.commit();
+    }
+    EXPECT_EQ(read_text_file(folder / "whole"), "First second");
+    EXPECT_EQ(entries(folder), 1u);
+}
+
+TEST(AtomicFile, LeavesNothingBehindWhenDropped) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "kept", "old");
+    {
+        AtomicFile file(folder / "kept");
+        file.append(bytes_of("new"));
+    }
+    EXPECT_EQ(read_text_file(folder / "kept"), "old");
+    EXPECT_EQ(entries(folder), 1u);
+}
+
+TEST(AtomicFile, NamesAFolderThatIsNotThere) {
+    const TemporaryFolder folder;
+    const auto [code, message] = error_of([&] { AtomicFile file(folder / "no" / "file"); });
+    EXPECT_NE(message.find("no/file"), std::string::npos);
+}
+
+TEST(TextFile, RefusesWhatIsLargerThanTheLimit) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "big", std::string(100, 'x'));
+    EXPECT_EQ(read_text_file(folder / "big", 100).size(), 100u);
+    EXPECT_EQ(error_of([&] { read_text_file(folder / "big", 99); }).first, ErrorCode::kInvalidFile);
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,93 @@
+#include "base/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <numeric>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace sluice {
+namespace {
+
+TEST(ThreadPool, TouchesEveryIndexOnce) {
+    for (const size_t threads : {1, 2, 3, 8}) {
+        ThreadPool pool(threads);
+        for (const size_t count : {size_t{0}, size_t{1}, size_t{7}, size_t{1000}}) {
+            for (const size_t grain : {size_t{1}, size_t{3}, size_t{64}, size_t{5000}}) {
+                std::vector<int> touched(count, 0);
+                pool.parallel_for(count, grain, [&](size_t begin, size_t end) {
+                    for (size_t i = begin; i < end; ++i) ++touched[i];
+                });
+                EXPECT_EQ(touched, std::vector<int>(count, 1))
+                    << threads << " threads, " << count << " by " << grain;
+            }
+        }
+    }
+}
+
+TEST(ThreadPool, CutsByIndexWhateverTheThreads) {
+    const auto cuts = [](size_t threads) {
+        ThreadPool pool(threads);
+        std::vector<std::atomic<size_t>> length(100);
+        pool.parallel_for(100, 7, [&](size_t begin, size_t end) { length[begin] = end - begin; });
+        return std::vector<size_t>(length.begin(), length.end());
+    };
+    EXPECT_EQ(cuts(2), cuts(5));
+}
+
+TEST(ThreadPool, SeesWhatTheCallerWroteAndShowsItWhatItWrote) {
+    ThreadPool pool(4);
+    std::vector<int> values(512, 0);
+    for (int round = 1; round <= 300; ++round) {
+        values[0] = round;
+        std::vector<int> copies(values.size());
+        pool.parallel_for(copies.size(), 16, [&](size_t begin, size_t end) {
+            for (size_t i = begin; i < end; ++i) copies[i] = values[0] + static_cast<int>(i);
+        });
+        const int expected = 512 * round + 511 * 512 / 2;
+        ASSERT_EQ(std::accumulate(copies.begin(), copies.end(), 0), expected);
+    }
+}
+
+TEST(ThreadPool, RethrowsAndGoesOn) {
+    ThreadPool pool(4);
+    for (int round = 0; round < 20; ++round) {
+        EXPECT_THROW(pool.parallel_for(100, 1,
+                                       [](size_t begin, size_t) {
+                                           if (begin % 10 == 3) throw std::runtime_error("three");
+                                       }),
+                     std::runtime_error);
+        std::atomic<size_t> done{0};
+        pool.parallel_for(100, 1, [&](size_t begin, size_t end) { done += end - begin; });
+        EXPECT_EQ(done, 100u);
+    }
+}
+
+TEST(ThreadPool, WakesAfterItSlept) {
+    ThreadPool pool(3);
+    for (int round = 0; round < 5; ++round) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        std::atomic<size_t> done{0};
+        pool.parallel_for(30, 1, [&](size_t begin, size_t end) { done += end - begin; });
+        EXPECT_EQ(done, 30u);
+    }
+}
+
+TEST(ThreadPool, ManyComeAndGo) {
+    for (int round = 0; round < 50; ++round) {
+        ThreadPool pool(4);
+        if (round % 2 == 0) pool.parallel_for(8, 1, [](size_t, size_t) {});
+    }
+}
+
+TEST(ThreadPool, TakesTheCoresThereAreByDefault) {
+    EXPECT_EQ(ThreadPool(0).threads(), available_cores());
+    EXPECT_GE(available_cores(), 1u);
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,337 @@
+#include "checkpoint/model_config.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/checkpoint/tiny_checkpoint.h"
+
+namespace sluice {
+namespace {
+
+using nlohmann::json;
+using testing::expect_error;
+
+ModelConfig parse(const json& config) {
+    return parse_model_config(config.dump(), "dir/config.json");
+}
+
+json qwen3_moe() {
+    return testing::tiny_qwen3_moe().config;
+}
+
+json qwen35() {
+    return testing::tiny_qwen35_moe().config;
+}
+
+json deepseek() {
+    return testing::tiny_deepseek_v3().config;
+}
+
+void expect_refused(const json& config, ErrorCode code, std::vector<std::string> parts) {
+    parts.emplace_back("dir/config.json");
+    expect_error(code, parts, [&] { parse(config); });
+}
+
+TEST(ModelConfig, Qwen3Moe) {
+    json config = qwen3_moe();
+    config["rms_norm_eps"] = 1e-5;
+    const ModelConfig parsed = parse(config);
+    EXPECT_EQ(parsed.architecture, Architecture::kQwen3Moe);
+    EXPECT_EQ(parsed.hidden_size, 64);
+    EXPECT_EQ(parsed.heads, 4);
+    EXPECT_EQ(parsed.kv_heads, 2);
+    EXPECT_EQ(parsed.head_dim, 16);
+    EXPECT_EQ(parsed.rotary.dims, 16);
+    EXPECT_EQ(parsed.rms_norm_epsilon, 1e-5);
+    EXPECT_FALSE(parsed.gated_attention);
+    EXPECT_FALSE(parsed.normalize_top_k);
+    EXPECT_FALSE(parsed.tied_embeddings);
+    EXPECT_FALSE(parsed.noaux_tc);
+    EXPECT_EQ(parsed.shared_intermediate, 0);
+    EXPECT_EQ(parsed.mixers, std::vector(2, MixerKind::kFullAttention));
+    EXPECT_EQ(parsed.feed_forwards, std::vector(2, FeedForwardKind::kMoe));
+}
+
+TEST(ModelConfig, DenseLayersOfQwen) {
+    json config = qwen3_moe();
+    config["num_hidden_layers"] = 6;
+    config["decoder_sparse_step"] = 2;
+    config["mlp_only_layers"] = {3};
+    config["intermediate_size"] = 96;
+    const ModelConfig parsed = parse(config);
+    const auto dense = FeedForwardKind::kDense;
+    const auto moe = FeedForwardKind::kMoe;
+    EXPECT_EQ(parsed.feed_forwards, (std::vector{dense, moe, dense, dense, dense, moe}));
+    EXPECT_EQ(parsed.dense_intermediate, 96);
+    config.erase("intermediate_size");
+    expect_refused(config, ErrorCode::kInvalidFile, {"intermediate_size", "missing"});
+}
+
+TEST(ModelConfig, Qwen35Nested) {
+    json config = qwen35();
+    ModelConfig parsed = parse(config);
+    EXPECT_EQ(parsed.architecture, Architecture::kQwen35Moe);
+    EXPECT_EQ(parsed.model_type, "qwen3_5_moe");
+    EXPECT_TRUE(parsed.gated_attention);
+    EXPECT_TRUE(parsed.normalize_top_k);
+    EXPECT_TRUE(parsed.shared_expert_gated);
+    EXPECT_EQ(parsed.shared_intermediate, 32);
+    EXPECT_EQ(parsed.rotary.dims, 8);
+    EXPECT_EQ(parsed.rotary.theta, 1e7);
+    EXPECT_EQ(parsed.linear_conv_kernel, 4);
+    EXPECT_EQ(parsed.mixers, (std::vector{MixerKind::kGatedDeltaNet, MixerKind::kFullAttention}));
+    // The factor inside rope_parameters wins over one beside it.
+    config["text_config"]["partial_rotary_factor"] = 1.0;
+    EXPECT_EQ(parse(config).rotary.dims, 8);
+    config["text_config"]["rope_parameters"].erase("partial_rotary_factor");
+    EXPECT_EQ(parse(config).rotary.dims, 16);
+    config["text_config"].erase("partial_rotary_factor");
+    EXPECT_EQ(parse(config).rotary.dims, 4);
+    // The nested tie is asked first.
+    config["tie_word_embeddings"] = true;
+    EXPECT_TRUE(parse(config).tied_embeddings);
+    config["text_config"]["tie_word_embeddings"] = false;
+    EXPECT_FALSE(parse(config).tied_embeddings);
+}
+
+TEST(ModelConfig, FlatTextModelOfQwen35) {
+    const ModelConfig parsed = parse(qwen35()["text_config"]);
+    EXPECT_EQ(parsed.architecture, Architecture::kQwen35Moe);
+    EXPECT_EQ(parsed.model_type, "qwen3_5_moe_text");
+}
+
+TEST(ModelConfig, PublishedQwen3NextHasNoLayerTypes) {
+    json config = qwen35()["text_config"];
+    config["model_type"] = "qwen3_next";
+    config.erase("layer_types");
+    config["num_hidden_layers"] = 8;
+    config["full_attention_interval"] = 3;
+    config["norm_topk_prob"] = false;
+    const ModelConfig parsed = parse(config);
+    for (size_t layer = 0; layer < 8; ++layer) {
+        const bool full = layer == 2 || layer == 5;
+        EXPECT_EQ(parsed.mixers[layer], full ? MixerKind::kFullAttention : MixerKind::kGatedDeltaNet)
+            << layer;
+    }
+    EXPECT_FALSE(parsed.normalize_top_k);
+}
+
+TEST(ModelConfig, DeepseekV3) {
+    json config = deepseek();
+    ModelConfig parsed = parse(config);
+    EXPECT_EQ(parsed.architecture, Architecture::kDeepseekV3);
+    EXPECT_EQ(parsed.q_lora_rank, 32);
+    EXPECT_TRUE(parsed.noaux_tc);
+    EXPECT_TRUE(parsed.normalize_top_k);
+    EXPECT_EQ(parsed.expert_groups, 4);
+    EXPECT_EQ(parsed.expert_groups_kept, 2);
+    EXPECT_EQ(parsed.shared_intermediate, 64);
+    EXPECT_FALSE(parsed.shared_expert_gated);
+    EXPECT_EQ(parsed.feed_forwards, (std::vector{FeedForwardKind::kDense, FeedForwardKind::kMoe}));
+    EXPECT_TRUE(parsed.rotary.yarn);
+    EXPECT_TRUE(parsed.rotary.interleaved);
+    EXPECT_EQ(parsed.rotary.factor, 40.0);
+    EXPECT_EQ(parsed.rotary.original_positions, 16);
+    EXPECT_EQ(parsed.rotary.mscale, 0.8);
+    EXPECT_EQ(parsed.rotary.mscale_all_dim, 0.5);
+    config["q_lora_rank"] = nullptr;
+    config["rope_interleave"] = false;
+    config["rope_scaling"].erase("mscale");
+    config["rope_scaling"].erase("mscale_all_dim");
+    parsed = parse(config);
+    EXPECT_EQ(parsed.q_lora_rank, 0);
+    EXPECT_FALSE(parsed.rotary.interleaved);
+    EXPECT_EQ(parsed.rotary.mscale, 1.0);
+    EXPECT_EQ(parsed.rotary.mscale_all_dim, 0.0);
+}
+
+TEST(ModelConfig, KimiFlatAndNested) {
+    json config = deepseek();
+    config["model_type"] = "kimi_k2";
+    EXPECT_EQ(parse(config).architecture, Architecture::kDeepseekV3);
+    const json nested = {{"model_type", "kimi_k25"}, {"text_config", config}};
+    EXPECT_EQ(parse(nested).architecture, Architecture::kDeepseekV3);
+    EXPECT_EQ(parse(nested).model_type, "kimi_k25");
+}
+
+TEST(ModelConfig, RopeSettingsOldAndNew) {
+    json config = deepseek();
+    const RotaryConfig old_style = parse(config).rotary;
+    json rope = config["rope_scaling"];
+    rope["rope_type"] = rope["type"];
+    rope.erase("type");
+    rope["rope_theta"] = config["rope_theta"];
+    config.erase("rope_scaling");
+    config.erase("rope_theta");
+    config["rope_parameters"] = rope;
+    const RotaryConfig new_style = parse(config).rotary;
+    EXPECT_EQ(new_style.theta, old_style.theta);
+    EXPECT_EQ(new_style.factor, old_style.factor);
+    EXPECT_EQ(new_style.original_positions, old_style.original_positions);
+    EXPECT_TRUE(new_style.yarn);
+    config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 50000.0}};
+    EXPECT_EQ(parse(config).rotary.theta, 50000.0);
+    EXPECT_FALSE(parse(config).rotary.yarn);
+    config["rope_parameters"] = {{"rope_type", "default"}};
+    config["rope_theta"] = 777.0;
+    EXPECT_EQ(parse(config).rotary.theta, 777.0);
+    config["rope_parameters"] = nullptr;
+    config["rope_scaling"] = nullptr;
+    EXPECT_EQ(parse(config).rotary.theta, 777.0);
+}
+
+TEST(ModelConfig, ExpertCountUnderThreeNames) {
+    for (const char* name : {"num_experts", "num_local_experts", "n_routed_experts"}) {
+        json config = qwen3_moe();
+        config.erase("num_experts");
+        config[name] = 4;
+        EXPECT_EQ(parse(config).experts, 4) << name;
+    }
+    json config = qwen3_moe();
+    config["num_local_experts"] = 5;
+    expect_refused(config, ErrorCode::kInvalidFile, {"num_local_experts", "5", "num_experts", "4"});
+    config.erase("num_local_experts");
+    config.erase("num_experts");
+    expect_refused(config, ErrorCode::kInvalidFile, {"num_experts", "missing"});
+}
+
+struct BadField {
+    const char* field;
+    json value;
+    ErrorCode code;
+    std::vector<std::string> parts;
+};
+
+void expect_all_refused(const json& good, const std::vector<BadField>& cases, const std::string& path = "") {
+    for (const BadField& bad : cases) {
+        SCOPED_TRACE(std::string(bad.field) + " = " + bad.value.dump());
+        json config = good;
+        json& target = path.empty() ? config : config[path];
+        target[bad.field] = bad.value;
+        std::vector<std::string> parts = bad.parts;
+        parts.emplace_back(bad.field);
+        expect_refused(config, bad.code, parts);
+    }
+}
+
+constexpr ErrorCode kInvalid = ErrorCode::kInvalidFile;
+constexpr ErrorCode kUnsupported = ErrorCode::kUnsupported;
+
+TEST(ModelConfig, RefusesFieldsByName) {
+    expect_all_refused(
+        qwen3_moe(),
+        {
+            {"model_type", "llama", kUnsupported, {"llama", "qwen3_moe"}},
+            {"model_type", "a\nb", kInvalid, {}},
+            {"model_type", 7, kInvalid, {}},
+            {"hidden_size", 0, kInvalid, {}},
+            {"hidden_size", -1, kInvalid, {}},
+            {"hidden_size", "64", kInvalid, {}},
+            {"hidden_size", 64.5, kInvalid, {}},
+            {"hidden_size", 1e30, kInvalid, {}},
+            {"hidden_size", 18446744073709551615ull, kInvalid, {}},
+            {"hidden_size", nullptr, kInvalid, {"missing"}},
+            {"num_hidden_layers", 0, kInvalid, {}},
+            {"num_hidden_layers", 1000000000, kInvalid, {}},
+            {"vocab_size", {}, kInvalid, {}},
+            {"max_position_embeddings", true, kInvalid, {}},
+            {"rms_norm_eps", 0.0, kInvalid, {}},
+            {"rms_norm_eps", -1e-6, kInvalid, {}},
+            {"num_key_value_heads", 3, kInvalid, {"3", "4"}},
+            {"head_dim", 15, kInvalid, {}},
+            {"num_experts", 0, kInvalid, {}},
+            {"num_experts_per_tok", 5, kInvalid, {}},
+            {"num_experts_per_tok", 0, kInvalid, {}},
+            {"moe_intermediate_size", nullptr, kInvalid, {"missing"}},
+            {"mlp_only_layers", 3, kInvalid, {}},
+            {"mlp_only_layers", {"a"}, kInvalid, {}},
+            {"decoder_sparse_step", 0, kInvalid, {}},
+            {"hidden_act", "gelu", kUnsupported, {"gelu", "silu"}},
+            {"attention_bias", true, kUnsupported, {}},
+            {"attention_bias", "no", kInvalid, {}},
+            {"use_sliding_window", true, kUnsupported, {}},
+            {"layer_types", {"full_attention"}, kInvalid, {"1", "2"}},
+            {"layer_types", {"full_attention", "sliding_attention"}, kUnsupported, {"sliding_attention"}},
+            {"layer_types", {"full_attention", "linear_attention"}, kUnsupported, {"linear_attention"}},
+            {"layer_types", "full", kInvalid, {}},
+            {"rope_theta", 0.0, kInvalid, {}},
+            {"rope_theta", "big", kInvalid, {}},
+            {"rope_scaling", "yarn", kInvalid, {"object"}},
+            {"text_config", 5, kInvalid, {"object"}},
+            {"partial_rotary_factor", 0.0, kInvalid, {}},
+            {"partial_rotary_factor", 1.5, kInvalid, {}},
+            {"partial_rotary_factor", 0.2, kInvalid, {}},
+        });
+    // The last one above: int(16 * 0.2) = 3 is odd.
+    json config = qwen3_moe();
+    config.erase("head_dim");
+    EXPECT_EQ(parse(config).head_dim, 16);
+    config["num_attention_heads"] = 6;
+    expect_refused(config, kInvalid, {"head_dim"});
+}
+
+TEST(ModelConfig, RefusesFieldsOfHybrids) {
+    expect_all_refused(qwen35(),
+                       {
+                           {"linear_num_key_heads", 3, kInvalid, {"3", "4"}},
+                           {"linear_conv_kernel_dim", 1, kInvalid, {}},
+                           {"linear_key_head_dim", nullptr, kInvalid, {"text_config.", "missing"}},
+                       },
+                       "text_config");
+}
+
+TEST(ModelConfig, RefusesFieldsOfDeepseek) {
+    json good = deepseek();
+    good["full_attention_interval"] = "ignored here";
+    EXPECT_NO_THROW(parse(good));
+    expect_all_refused(deepseek(), {
+                                       {"scoring_func", "softmax", kUnsupported, {"softmax", "sigmoid"}},
+                                       {"topk_method", "greedy", kUnsupported, {"greedy", "noaux_tc"}},
+                                       {"moe_layer_freq", 2, kUnsupported, {}},
+                                       {"n_group", 3, kInvalid, {"3", "8"}},
+                                       {"n_group", 8, kInvalid, {"one expert"}},
+                                       {"n_group", nullptr, kInvalid, {"missing"}},
+                                       {"topk_group", 5, kInvalid, {}},
+                                       {"routed_scaling_factor", nullptr, kInvalid, {"missing"}},
+                                       {"kv_lora_rank", 0, kInvalid, {}},
+                                       {"qk_rope_head_dim", 7, kInvalid, {"odd"}},
+                                       {"first_k_dense_replace", 3, kInvalid, {}},
+                                       {"rope_interleave", 1, kInvalid, {}},
+                                   });
+    json config = deepseek();
+    config["num_experts_per_tok"] = 4;
+    config["topk_group"] = 1;
+    expect_refused(config, kInvalid, {"topk_group", "2 experts", "4 per token"});
+}
+
+TEST(ModelConfig, RefusesRopeThatMakesNoSense) {
+    expect_all_refused(deepseek(),
+                       {
+                           {"type", "linear", kUnsupported, {"linear", "yarn"}},
+                           {"rope_type", "llama3", kUnsupported, {"llama3"}},
+                           {"factor", 0.5, kInvalid, {"0.5"}},
+                           {"factor", nullptr, kInvalid, {"missing"}},
+                           {"factor", "40", kInvalid, {}},
+                           {"beta_slow", 0.0, kInvalid, {}},
+                           {"beta_fast", 0.5, kInvalid, {"beta_slow"}},
+                           {"mscale", -1.0, kInvalid, {}},
+                           {"mscale_all_dim", -0.1, kInvalid, {}},
+                           {"original_max_position_embeddings", 0, kInvalid, {}},
+                           {"attention_factor", 1.2, kUnsupported, {}},
+                           {"truncate", false, kUnsupported, {}},
+                       },
+                       "rope_scaling");
+    json config = qwen3_moe();
+    config["rope_parameters"] = {{"full_attention", {{"rope_type", "default"}}}};
+    expect_refused(config, kUnsupported, {"rope_parameters", "layer type"});
+}
+
+TEST(ModelConfig, RefusesWhatIsNoObject) {
+    for (const char* text : {"", "{", "[]", "5", "null", "\"x\""}) {
+        expect_error(kInvalid, {"c.json"}, [&] { parse_model_config(text, "c.json"); });
+    }
+    expect_error(kUnsupported, {"c.json", "model_type"}, [] { parse_model_config("{}", "c.json"); });
+    expect_error(ErrorCode::kNotFound, {"config.json"}, [] { read_model_config("/nowhere/at/all"); });
+}
+
+}  // namespace
+}  // namespace sluice

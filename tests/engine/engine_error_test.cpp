@@ -1,0 +1,130 @@
+// What a person may get wrong between a prompt and the model: one clear line each, and the engine goes on.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "checkpoint/safetensors.h"
+#include "sluice/engine.h"
+#include "tests/support/golden_case.h"
+#include "tests/support/temporary_folder.h"
+
+namespace sluice::testing {
+namespace {
+
+const std::filesystem::path kModel = SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3-moe-mlx4";
+
+template <typename Body>
+void expect_error(ErrorCode code, const std::string& text, Body&& body) {
+    try {
+        body();
+        ADD_FAILURE() << "no error; expected one with \"" << text << '"';
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), code) << error.what();
+        EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+        EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << "more than one line";
+    }
+}
+
+TEST(EngineErrors, TokensThatCannotBeEvaluated) {
+    EngineOptions options;
+    options.context = 32;
+    const auto engine = Engine::open(kModel, options);
+    const auto session = engine->new_session();
+    const std::vector<TokenId> outside = {1, 512}, negative = {-1}, good(30, 7), more(3, 7);
+    expect_error(ErrorCode::kUsage, "prompt is empty", [&] { engine->evaluate(*session, {}); });
+    expect_error(ErrorCode::kUsage, "512", [&] { engine->evaluate(*session, outside); });
+    expect_error(ErrorCode::kUsage, "-1", [&] { engine->evaluate(*session, negative); });
+    engine->evaluate(*session, good);
+    expect_error(ErrorCode::kContextFull, "--context", [&] { engine->evaluate(*session, more); });
+    EXPECT_EQ(session->position(), 30);
+    const SequenceInput twice[] = {{.session = session.get(), .tokens = std::span(good).first(1)},
+                                   {.session = session.get(), .tokens = std::span(good).first(1)}};
+    expect_error(ErrorCode::kUsage, "same session twice", [&] { engine->evaluate(twice); });
+    engine->evaluate(*session, std::span(good).first(2));
+}
+
+TEST(EngineErrors, AFullContextFailsOnlyItsOwnSequence) {
+    EngineOptions options;
+    options.context = 16;
+    const auto engine = Engine::open(kModel, options);
+    const auto full = engine->new_session(), free = engine->new_session();
+    const std::vector<TokenId> many(20, 3), few(4, 3);
+    const SequenceInput batch[] = {{.session = full.get(), .tokens = many},
+                                   {.session = free.get(), .tokens = few}};
+    const auto outputs = engine->evaluate(batch);
+    EXPECT_TRUE(outputs[0].error);
+    EXPECT_FALSE(outputs[1].error);
+    EXPECT_EQ(full->position(), 0);
+    EXPECT_EQ(free->position(), 4);
+}
+
+TEST(EngineErrors, OptionsThatCannotBe) {
+    const auto opened = [](auto change) {
+        return [change] {
+            EngineOptions options;
+            change(options);
+            Engine::open(kModel, options);
+        };
+    };
+    expect_error(ErrorCode::kUsage, "--context", opened([](auto& o) { o.context = 1 << 30; }));
+    expect_error(ErrorCode::kUsage, "--io", opened([](auto& o) { o.io = "tape"; }));
+    expect_error(ErrorCode::kUsage, "--direct-io", opened([](auto& o) { o.direct_io = "maybe"; }));
+    expect_error(ErrorCode::kUsage, "KV format", opened([](auto& o) { o.kv_format = "f8"; }));
+    expect_error(ErrorCode::kUnsupported, "--device", opened([](auto& o) { o.device = "abacus"; }));
+    expect_error(ErrorCode::kUsage, "instruction set", opened([](auto& o) { o.instruction_set = "mmx"; }));
+    expect_error(ErrorCode::kOutOfMemory, "would do", opened([](auto& o) { o.ram_bytes = 1 << 20; }));
+    expect_error(ErrorCode::kNotFound, "nowhere", [] { Engine::open("/nowhere", {}); });
+}
+
+TEST(EngineErrors, TheRamThatWouldDoDoes) {
+    EngineOptions options;
+    options.ram_bytes = 1 << 20;
+    std::string message;
+    try {
+        Engine::open(kModel, options);
+    } catch (const Error& error) {
+        message = error.what();
+    }
+    const size_t at = message.rfind("--ram ");
+    ASSERT_NE(at, std::string::npos) << message;
+    options.ram_bytes = std::stoull(message.substr(at + 6)) << 20;
+    EXPECT_NO_THROW(Engine::open(kModel, options));
+}
+
+TEST(EngineErrors, NaNInAWeightIsNamed) {
+    const TemporaryFolder folder;
+    std::filesystem::copy(SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3-next-bf16", folder.path());
+    const auto file = folder / "model.safetensors";
+    const std::string name = "model.layers.2.mlp.experts.3.down_proj.weight";  // as stored
+    const SafetensorsEntry entry = SafetensorsReader::open(file).entry(name);
+    std::filesystem::permissions(file, std::filesystem::perms::owner_write,
+                                 std::filesystem::perm_options::add);
+    std::fstream out(file, std::ios::binary | std::ios::in | std::ios::out);
+    for (uint64_t i = 0; i < entry.bytes; i += 2) {
+        out.seekp(static_cast<std::streamoff>(entry.offset + i));
+        out.write("\xc0\x7f", 2);
+    }
+    out.close();
+    const auto engine = Engine::open(folder.path(), {});
+    const auto session = engine->new_session();
+    std::vector<TokenId> varied;
+    for (TokenId i = 0; i < 60; ++i) varied.push_back(i * 7 % 512);
+    expect_error(ErrorCode::kInvalidFile, "model.layers.2.mlp.experts, expert 3, down_proj",
+                 [&] { engine->evaluate(*session, varied, LogitsWanted::kAll); });
+}
+
+TEST(EngineErrors, CancellingStopsAtAChunk) {
+    EngineOptions options;
+    options.chunk = 4;
+    const auto engine = Engine::open(kModel, options);
+    const auto session = engine->new_session();
+    const std::vector<TokenId> ids(20, 5);
+    expect_error(ErrorCode::kCancelled, "stopped", [&] {
+        engine->evaluate(*session, ids, LogitsWanted::kLast, [](int64_t done, int64_t) { return done < 8; });
+    });
+    EXPECT_EQ(session->position(), 8);
+}
+
+}  // namespace
+}  // namespace sluice::testing

@@ -1,0 +1,95 @@
+// Prompts that begin as an earlier one did are not evaluated again, not even by another process.
+
+#include "engine/prefix_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/support/temporary_folder.h"
+
+namespace sluice::testing {
+namespace {
+
+constexpr const char* kModel = SLUICE_SOURCE_DIR "/models/stories-hybrid";
+
+std::string long_text(size_t words) {
+    std::string text = "Once upon a time";
+    for (size_t i = 0; i < words; ++i) text += i % 7 == 0 ? ", a small bear" : " went to the river";
+    return text;
+}
+
+class PrefixCacheTest : public ::testing::Test {
+  protected:
+    std::unique_ptr<Engine> open(uint64_t limit = 1ull << 30) {
+        EngineOptions options;
+        options.context = 2048;
+        options.prefix_cache = folder_.path();
+        options.prefix_cache_bytes = limit;
+        return Engine::open(kModel, options);
+    }
+    GenerationResult run(Engine& engine, const std::string& prompt) {
+        GenerationOptions options;
+        options.sampling.temperature = 0;
+        options.max_tokens = 8;
+        options.ignore_eos = true;
+        const auto session = engine.new_session();
+        return engine.generate_text(*session, prompt, options);
+    }
+    size_t entries() {
+        size_t count = 0;
+        for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+            count += entry.path().extension() == ".safetensors" ? 1 : 0;
+        }
+        return count;
+    }
+    TemporaryFolder folder_;
+};
+
+TEST_F(PrefixCacheTest, ARestartedProcessGoesOnWithoutEvaluatingAgain) {
+    const std::string first = long_text(300);
+    const GenerationResult before = run(*open(), first);
+    EXPECT_GT(before.prefilled_tokens, 1000u);
+    const std::string second = first + before.text + " and then the bear";
+    EngineOptions without;
+    without.context = 2048;
+    const GenerationResult expected = run(*Engine::open(kModel, without), second);
+    const GenerationResult after = run(*open(), second);
+    EXPECT_LT(after.prefilled_tokens, 16u);
+    EXPECT_EQ(after.token_ids, expected.token_ids);
+    EXPECT_EQ(after.prompt_ids, expected.prompt_ids);
+}
+
+TEST_F(PrefixCacheTest, ADamagedEntryIsAMiss) {
+    const std::string first = long_text(50);
+    const GenerationResult before = run(*open(), first);
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+        std::filesystem::resize_file(entry.path(), std::filesystem::file_size(entry.path()) - 7);
+    }
+    const GenerationResult after = run(*open(), first + " again");
+    EXPECT_EQ(after.prefilled_tokens, after.prompt_ids.size());
+}
+
+TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirst) {
+    const auto engine = open(3 << 20);
+    for (const char* start : {"One ", "Two ", "Three ", "Four ", "Five "})
+        run(*engine, start + long_text(120));
+    uint64_t total = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) total += entry.file_size();
+    EXPECT_LE(total, 3u << 20);
+    EXPECT_GE(entries(), 1u);
+    const GenerationResult last = run(*engine, "Five " + long_text(120) + " more");
+    EXPECT_LT(last.prefilled_tokens, 16u);
+}
+
+TEST_F(PrefixCacheTest, AFolderThatTakesNothingCostsTheEntryNotTheRequest) {
+    const auto engine = open();
+    std::filesystem::remove_all(folder_.path());
+    std::ofstream(folder_.path()) << "a file where the folder was";
+    const GenerationResult result = run(*engine, long_text(20));
+    EXPECT_EQ(result.token_ids.size(), 8u);
+    std::filesystem::remove(folder_.path());
+}
+
+}  // namespace
+}  // namespace sluice::testing

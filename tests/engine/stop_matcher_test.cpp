@@ -1,0 +1,48 @@
+#include "engine/stop_matcher.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice {
+namespace {
+
+std::string feed(StopMatcher& matcher, const std::string& text) {
+    std::string out;
+    for (const char c : text) out += matcher.push(std::string(1, c));
+    return out + matcher.finish("");
+}
+
+TEST(StopMatcher, PassesTextThroughWithoutStopStrings) {
+    StopMatcher matcher({});
+    EXPECT_EQ(matcher.push("abc"), "abc");
+    EXPECT_EQ(matcher.finish("d"), "d");
+}
+
+TEST(StopMatcher, HoldsBackWhatMayBecomeAStopString) {
+    StopMatcher matcher({"END"});
+    EXPECT_EQ(matcher.push("xE"), "x");
+    EXPECT_EQ(matcher.push("N"), "");
+    EXPECT_EQ(matcher.push("x"), "ENx");
+    EXPECT_FALSE(matcher.stopped());
+}
+
+TEST(StopMatcher, StopsInsideAndAcrossPieces) {
+    StopMatcher matcher({"END", "\n\n"});
+    EXPECT_EQ(feed(matcher, "one\ntwo\n\nthree"), "one\ntwo");
+    EXPECT_TRUE(matcher.stopped());
+    StopMatcher whole({"b", "abc"});
+    EXPECT_EQ(whole.push("xxabcd"), "xx");
+}
+
+TEST(StopMatcher, SelfOverlappingPattern) {
+    StopMatcher matcher({"aab"});
+    EXPECT_EQ(feed(matcher, "aaab."), "a");
+    EXPECT_TRUE(matcher.stopped());
+}
+
+TEST(StopMatcher, EmptyStopStringsAreIgnored) {
+    StopMatcher matcher({""});
+    EXPECT_EQ(matcher.push("text"), "text");
+}
+
+}  // namespace
+}  // namespace sluice

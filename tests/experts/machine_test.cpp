@@ -1,0 +1,135 @@
+// What is measured or decided from the machine: memory budget, drive speed.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "experts/disk_benchmark.h"
+#include "experts/memory_budget.h"
+#include "experts/read_depth.h"
+#include "tests/experts/support.h"
+
+namespace sluice::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kMegabyte = 1 << 20;
+constexpr MemoryNeeds kNeeds{.trunk = 500 * kMegabyte,
+                             .kv = 100 * kMegabyte,
+                             .scratch = 50 * kMegabyte,
+                             .experts_floor = 20 * kMegabyte,
+                             .experts_all = 4000 * kMegabyte};
+
+TEST(MemoryBudget, TheCacheGetsWhatIsLeft) {
+    EXPECT_EQ(plan_memory(kNeeds, 1650 * kMegabyte).cache_bytes, 1000 * kMegabyte);
+    EXPECT_EQ(plan_memory(kNeeds, 670 * kMegabyte).cache_bytes, 20 * kMegabyte);
+    EXPECT_EQ(plan_memory(kNeeds, 1ull << 40).cache_bytes, 4000 * kMegabyte);
+}
+
+TEST(MemoryBudget, BelowTheFloorTheNumberThatWouldDoIsNamed) {
+    try {
+        plan_memory(kNeeds, 670 * kMegabyte - 1);
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+        EXPECT_THAT(error.what(), HasSubstr("--ram 670M"));
+    }
+}
+
+TEST(MemoryBudget, TheDefaultLeavesTheSystemRoom) {
+    const uint64_t ceiling = default_memory_ceiling();
+    EXPECT_GT(ceiling, 0u);
+    EXPECT_LT(ceiling, available_memory_bytes() + resident_bytes());
+    EXPECT_LE(ceiling, cgroup_memory_limit_bytes().value_or(UINT64_MAX));
+}
+
+TEST(MemoryGovernor, ShrinksByWhatIsMissingAndGrowsByParts) {
+    constexpr uint64_t kFull = 1600, kFloor = 100, kReserve = 200;
+    const auto next = [&](uint64_t current, uint64_t available) {
+        return next_cache_bytes(current, kFull, kFloor, available, kReserve);
+    };
+    EXPECT_EQ(next(1600, 1000), 1600u);
+    EXPECT_EQ(next(1600, 300), 1600u);  // enough, not plenty
+    EXPECT_EQ(next(1600, 190), 1500u);  // at least a sixteenth
+    EXPECT_EQ(next(1600, 0), 1400u);
+    EXPECT_EQ(next(150, 0), kFloor);
+    EXPECT_EQ(next(1000, 450), 1000u);
+    EXPECT_EQ(next(1000, 501), 1100u);
+    EXPECT_EQ(next(1550, 501), kFull);
+}
+
+TEST(MemoryGovernor, FollowsThePressure) {
+    std::atomic<uint64_t> available{4000 * kMegabyte}, bytes{1600 * kMegabyte};
+    const auto becomes = [&](auto condition) {
+        for (int i = 0; i < 2000 && !condition(bytes.load()); ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        return condition(bytes.load());
+    };
+    MemoryGovernor governor(
+        {.bytes = [&] { return bytes.load(); },
+         .resize = [&](uint64_t wanted) { bytes = wanted; },
+         .full = 1600 * kMegabyte,
+         .floor = 100 * kMegabyte},
+        [&] { return available.load(); }, 0.001);
+    available = 10 * kMegabyte;
+    EXPECT_TRUE(becomes([](uint64_t now) { return now == 100 * kMegabyte; }));
+    available = 4000 * kMegabyte;
+    EXPECT_TRUE(becomes([](uint64_t now) { return now == 1600 * kMegabyte; }));
+}
+
+TEST(DiskBenchmark, MeasuresEveryReaderAndDepth) {
+    const TemporaryFolder folder;
+    DiskBenchmarkOptions options;
+    options.record_bytes = 100000;  // rounded to pages
+    options.seconds_per_row = 0.02;
+    options.depths = {1, 4};
+    options.temporary_bytes = 8 * kMegabyte;
+    size_t steps = 0;
+    options.progress = [&](size_t, size_t rows) {
+        ++steps;
+        EXPECT_GE(rows, 6u);
+    };
+    const DiskBenchmark result = run_disk_benchmark(folder.path(), options);
+    EXPECT_TRUE(result.temporary);
+    EXPECT_EQ(result.record_bytes, 102400u);
+    EXPECT_EQ(result.rows.size(), steps);
+    EXPECT_EQ(result.rows.size(), (result.direct_works ? 5u : 3u) * 2);
+    for (const DiskBenchmarkRow& row : result.rows) {
+        if (!row.error.empty()) {
+            EXPECT_EQ(row.kind, ReaderKind::kUring);
+            continue;
+        }
+        EXPECT_GE(row.reads, row.depth) << row.reader;
+        EXPECT_GT(row.bytes_per_second, 0) << row.reader;
+        EXPECT_LE(row.median_seconds, row.slowest_percent_seconds) << row.reader;
+    }
+    ASSERT_NE(result.best(), nullptr);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));  // the file is gone
+}
+
+TEST(DiskBenchmark, RefusesWhatIsTooSmallOrMissing) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "small", std::string(5000, 'x'));
+    try {
+        run_disk_benchmark(folder / "small");
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kInvalidFile);
+        EXPECT_THAT(error.what(), HasSubstr("small"));
+    }
+    EXPECT_THROW(run_disk_benchmark(folder / "missing"), Error);
+}
+
+TEST(DiskBenchmark, MeasuresADriveQuickly) {
+    const FileModel model({.record_bytes = {65536}, .experts = 64, .files = 1});
+    EXPECT_GT(measure_drive(model.catalogue().files[0], 65536, 0.02), 0);
+}
+
+}  // namespace
+}  // namespace sluice::testing

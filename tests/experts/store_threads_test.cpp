@@ -1,0 +1,91 @@
+// Many threads on one store at once.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+
+#include "tests/experts/support.h"
+
+namespace sluice::testing {
+namespace {
+
+// The floor is enough for any number of threads, with batches larger than the cache and callers that hold
+// what they may.
+TEST(ExpertStore, ManyThreadsGetThroughTheSmallestCache) {
+    const FileModel model({.record_bytes = {4096, 8192, 0, 4096}, .top_k = 3});
+    PausableStore paused(model, 3 + 6);  // floor: 3 of each size
+    EXPECT_EQ(paused.store->pools(), 2u);
+    std::atomic<uint64_t> wrong{0}, total{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 6; ++t) {
+        threads.emplace_back([&, t] {
+            std::mt19937 random(static_cast<unsigned>(t));
+            for (int round = 0; round < 60; ++round) {
+                const int layer = std::array{0, 1, 3}[random() % 3];
+                std::vector<int> ids = range(0, 16);
+                std::shuffle(ids.begin(), ids.end(), random);
+                ids.resize(1 + random() % 16);
+                ExpertStream stream = paused.store->stream(layer, ids);
+                if (random() % 8 == 0) continue;  // a caller that went away
+                std::vector<ReadyExpert> kept;
+                size_t got = 0;
+                while (true) {
+                    const auto batch = stream.next();
+                    if (batch.empty()) break;
+                    for (const auto& ready : batch) {
+                        wrong += ready.error || !model.matches(*paused.store, layer, ready);
+                        kept.push_back(ready);
+                        ++got;
+                    }
+                    // Holds one token's experts while it waits, as the contract allows.
+                    const size_t allowed = std::min<size_t>(ids.size(), 3);
+                    while (kept.size() > (random() % 2 == 0 ? allowed : 0)) {
+                        stream.release(kept.front(), nullptr);
+                        kept.erase(kept.begin());
+                    }
+                    if (kept.size() == allowed && got < ids.size()) {
+                        stream.release(kept.front(), nullptr);
+                        kept.erase(kept.begin());
+                    }
+                }
+                wrong += got != ids.size();
+                total += got;
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0u);
+    const auto stats = paused.store->stats();
+    EXPECT_GE(stats.hits + stats.misses, total);
+}
+
+TEST(ExpertStore, ResizesWhileItWorks) {
+    const FileModel model({.top_k = 3});
+    PausableStore paused(model, 30);
+    std::atomic<uint64_t> wrong{0};
+    std::atomic<int> working{3};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t) {
+        threads.emplace_back([&, t] {
+            std::mt19937 random(static_cast<unsigned>(t));
+            for (int round = 0; round < 200; ++round) {
+                const int layer = static_cast<int>(random() % 3);
+                const int begin = static_cast<int>(random() % 8);
+                ExpertStream stream =
+                    paused.store->stream(layer, range(begin, begin + 3 + static_cast<int>(random() % 5)));
+                drain(stream, [&](const ReadyExpert& ready) {
+                    wrong += ready.error || !model.matches(*paused.store, layer, ready);
+                });
+            }
+            --working;
+        });
+    }
+    for (size_t slots = 3; working > 0; slots = slots % 30 + 3) paused.store->resize(model.bytes_of(slots));
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0u);
+}
+
+}  // namespace
+}  // namespace sluice::testing

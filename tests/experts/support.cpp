@@ -1,0 +1,196 @@
+#include "tests/experts/support.h"
+
+#define XXH_INLINE_ALL
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace sluice::testing {
+
+TemporaryFolder::TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "sluice-experts-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+}
+
+void fill_random(std::span<std::byte> bytes, std::mt19937_64& random) {
+    for (size_t at = 0; at < bytes.size(); at += sizeof(uint64_t)) {
+        const uint64_t word = random();
+        std::memcpy(bytes.data() + at, &word, std::min(sizeof(word), bytes.size() - at));
+    }
+}
+
+FileModel::FileModel(const ModelShape& shape, uint64_t seed) : shape_(shape) {
+    std::mt19937_64 random(seed);
+    std::vector<std::vector<std::byte>> files(static_cast<size_t>(shape.files));
+    for (auto& file : files) file.resize(shape.front);
+    auto reads = std::make_shared<std::vector<std::vector<std::vector<ExpertRead>>>>();
+    auto checksums = std::make_shared<std::vector<std::vector<uint64_t>>>();
+    for (size_t layer = 0; layer < shape.record_bytes.size(); ++layer) {
+        const uint64_t bytes = shape.record_bytes[layer];
+        records_.emplace_back();
+        reads->emplace_back();
+        checksums->emplace_back();
+        for (int expert = 0; expert < shape.experts && bytes > 0; ++expert) {
+            std::vector<std::byte> record(bytes);
+            fill_random(record, random);
+            checksums->back().push_back(XXH3_64bits(record.data(), record.size()));
+            reads->back().emplace_back();
+            const uint64_t step = bytes / static_cast<uint64_t>(shape.parts) / 64 * 64;
+            for (int part = 0; part < shape.parts; ++part) {
+                // The parts of one expert lie apart, each in the next file.
+                const size_t file = (static_cast<size_t>(expert) + static_cast<size_t>(part)) % files.size();
+                const uint64_t begin = static_cast<uint64_t>(part) * step;
+                const uint64_t length = part + 1 == shape.parts ? bytes - begin : step;
+                reads->back().back().push_back(
+                    {{static_cast<uint32_t>(file), files[file].size(), length}, begin});
+                files[file].insert(files[file].end(), record.begin() + static_cast<std::ptrdiff_t>(begin),
+                                   record.begin() + static_cast<std::ptrdiff_t>(begin + length));
+            }
+            records_.back().push_back(std::move(record));
+        }
+    }
+    for (size_t file = 0; file < files.size(); ++file) {
+        catalogue_.files.push_back(folder_ / ("experts-" + std::to_string(file)));
+        AtomicFile out(catalogue_.files.back());
+        out.append(files[file]);
+        out.commit();
+    }
+    catalogue_.record_bytes = shape.record_bytes;
+    catalogue_.experts = shape.experts;
+    catalogue_.experts_per_token = shape.top_k;
+    catalogue_.reads = [reads](int layer, int expert) {
+        return (*reads)[static_cast<size_t>(layer)][static_cast<size_t>(expert)];
+    };
+    if (shape.checksums) {
+        catalogue_.checksum = [checksums](int layer, int expert) -> std::optional<uint64_t> {
+            return (*checksums)[static_cast<size_t>(layer)][static_cast<size_t>(expert)];
+        };
+    }
+}
+
+bool FileModel::matches(ExpertStore& store, int layer, const ReadyExpert& ready) const {
+    const auto& bytes = record(layer, ready.expert);
+    return std::memcmp(store.slots(ready.pool).landing(ready.slot), bytes.data(), bytes.size()) == 0;
+}
+
+FaultyReader::FaultyReader(Source source, const Faults& faults, size_t threads, Completed completed)
+    : source_(std::move(source)), faults_(faults), completed_(std::move(completed)), random_(faults.seed) {
+    for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+}
+
+FaultyReader::~FaultyReader() {
+    {
+        const std::scoped_lock lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& thread : threads_) thread.join();
+    for (const ReadRequest& request : queue_) completed_({.tag = request.tag, .cancelled = true});
+}
+
+void FaultyReader::submit(std::span<const ReadRequest> requests) {
+    {
+        const std::scoped_lock lock(mutex_);
+        queue_.insert(queue_.end(), requests.begin(), requests.end());
+    }
+    wake_.notify_all();
+}
+
+void FaultyReader::cancel(uint64_t tag) {
+    size_t cancelled = 0;
+    {
+        const std::scoped_lock lock(mutex_);
+        cancelled = std::erase_if(queue_, [&](const ReadRequest& request) { return request.tag == tag; });
+    }
+    for (size_t i = 0; i < cancelled; ++i) completed_({.tag = tag, .cancelled = true});
+}
+
+void FaultyReader::pause() {
+    const std::scoped_lock lock(mutex_);
+    paused_ = true;
+}
+
+void FaultyReader::resume() {
+    {
+        const std::scoped_lock lock(mutex_);
+        paused_ = false;
+    }
+    wake_.notify_all();
+}
+
+size_t FaultyReader::faults() const {
+    const std::scoped_lock lock(mutex_);
+    return injected_;
+}
+
+void FaultyReader::work() {
+    while (true) {
+        ReadRequest request;
+        bool error = false, ends = false, wrong = false, late = false;
+        uint64_t place = 0;
+        {
+            std::unique_lock lock(mutex_);
+            wake_.wait(lock, [this] { return stopping_ || (!paused_ && !queue_.empty()); });
+            if (stopping_) return;
+            const size_t at = random_() % queue_.size();
+            request = queue_[at];
+            queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(at));
+            std::uniform_real_distribution<double> chance(0, 1);
+            error = chance(random_) < faults_.error;
+            ends = !error && chance(random_) < faults_.short_read;
+            wrong = !error && !ends && chance(random_) < faults_.wrong_byte;
+            late = chance(random_) < faults_.delay;
+            injected_ += error || ends || wrong;
+            place = random_() % request.bytes;
+        }
+        if (late) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        ReadResult result{.tag = request.tag, .transferred = request.bytes};
+        if (error) {
+            result.error = std::make_exception_ptr(Error(
+                ErrorCode::kIo, fmt::format("file: read at offset {}: {}", request.offset, errno_text(EIO))));
+        } else if (ends) {
+            source_({request.file, request.offset, place, request.destination, request.tag});
+            result.error = std::make_exception_ptr(
+                Error(ErrorCode::kIo, fmt::format("file: ends at byte {}", request.offset + place)));
+        } else {
+            source_(request);
+            if (wrong) request.destination[place] ^= std::byte{1};
+        }
+        completed_(result);
+    }
+}
+
+FaultyReader::Source source_of(const FileModel& model) {
+    auto files = std::make_shared<std::vector<File>>();
+    for (const auto& path : model.catalogue().files) files->push_back(File::open(path));
+    return [files](const ReadRequest& request) {
+        (*files)[request.file].read_at(request.offset, {request.destination, request.bytes});
+    };
+}
+
+std::vector<int> drain(ExpertStream& stream, const std::function<void(const ReadyExpert&)>& visit) {
+    std::vector<int> experts;
+    while (true) {
+        const std::vector<ReadyExpert> batch = stream.next();
+        if (batch.empty()) return experts;
+        for (const ReadyExpert& ready : batch) {
+            if (visit) visit(ready);
+            if (!ready.error) experts.push_back(ready.expert);
+            stream.release(ready, nullptr);
+        }
+    }
+}
+
+}  // namespace sluice::testing

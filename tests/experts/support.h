@@ -1,0 +1,160 @@
+#pragma once
+
+// Models, memory and readers that the tests of the expert store share.
+
+#include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/memory.h"
+#include "experts/expert_store.h"
+
+namespace sluice::testing {
+
+// Slots in host memory that count what happens to them.
+class HostSlots final : public SlotMemory {
+  public:
+    HostSlots(size_t slots, size_t slot_bytes)
+        : count_(slots), bytes_(slot_bytes), memory_(slots * slot_bytes) {}
+    size_t slots() const override { return count_; }
+    size_t slot_bytes() const override { return bytes_; }
+    std::byte* landing(size_t slot) override { return memory_.data() + slot * bytes_; }
+    void landed(size_t, size_t) override {}
+    void discard(size_t slot) override { memory_.release(slot * bytes_, bytes_); }
+
+  private:
+    size_t count_, bytes_;
+    PageMemory memory_;
+};
+
+inline std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_bytes) {
+    return std::make_unique<HostSlots>(slots, slot_bytes);
+}
+
+// A folder that is gone at the end of the test.
+class TemporaryFolder {
+  public:
+    TemporaryFolder();
+    ~TemporaryFolder();
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+void fill_random(std::span<std::byte> bytes, std::mt19937_64& random);
+
+// How the experts of a made-up model lie on disk.
+struct ModelShape {
+    std::vector<uint64_t> record_bytes = {8192, 8192, 8192};  // per layer; 0: no experts
+    int experts = 16;
+    int top_k = 4;
+    int files = 2;
+    uint64_t front = 0;  // bytes before the first record of each file: unaligned where not a multiple of 4096
+    int parts = 1;       // reads per expert
+    bool checksums = false;
+};
+
+// Records of random bytes in files, and the same bytes in memory to compare with.
+class FileModel {
+  public:
+    explicit FileModel(const ModelShape& shape, uint64_t seed = 1);
+
+    const ExpertCatalogue& catalogue() const { return catalogue_; }
+    const std::vector<std::byte>& record(int layer, int expert) const {
+        return records_[static_cast<size_t>(layer)][static_cast<size_t>(expert)];
+    }
+    uint64_t bytes_of(size_t experts) const { return experts * shape_.record_bytes[0]; }
+    // Whether the slot holds exactly the record.
+    bool matches(ExpertStore& store, int layer, const ReadyExpert& ready) const;
+
+  private:
+    ModelShape shape_;
+    TemporaryFolder folder_;
+    ExpertCatalogue catalogue_;
+    std::vector<std::vector<std::vector<std::byte>>> records_;
+};
+
+// What a FaultyReader may do to a request, each with its probability.
+struct Faults {
+    double error = 0;       // an errno
+    double short_read = 0;  // "ends at"
+    double wrong_byte = 0;  // one bit flips, no error
+    double delay = 0;       // it takes a millisecond
+    uint64_t seed = 7;
+};
+
+// Serves requests out of a FileModel's memory from its own threads, in random order, with faults.
+class FaultyReader final : public Reader {
+  public:
+    using Source = std::function<void(const ReadRequest&)>;  // fills destination
+    FaultyReader(Source source, const Faults& faults, size_t threads, Completed completed);
+    ~FaultyReader() override;
+    void submit(std::span<const ReadRequest> requests) override;
+    void cancel(uint64_t tag) override;
+    std::string name() const override { return "faulty"; }
+    bool direct() const override { return false; }
+
+    // No request is started before resume().
+    void pause();
+    void resume();
+    size_t faults() const;
+
+  private:
+    void work();
+
+    Source source_;
+    Faults faults_;
+    Completed completed_;
+    mutable std::mutex mutex_;
+    std::condition_variable wake_;
+    std::vector<ReadRequest> queue_;
+    std::mt19937_64 random_;
+    size_t injected_ = 0;
+    bool paused_ = false;
+    bool stopping_ = false;
+    std::vector<std::thread> threads_;
+};
+
+// A source that reads the model's own files.
+FaultyReader::Source source_of(const FileModel& model);
+
+// A store whose reader the test can hold back.
+struct PausableStore {
+    explicit PausableStore(const FileModel& model, size_t slots, const Faults& faults = {},
+                           double stall = 60) {
+        ExpertStoreOptions options;
+        options.cache_bytes = model.bytes_of(slots);
+        options.policy = EvictionPolicy::kLru;
+        options.stall_seconds_allowed = stall;
+        store = std::make_unique<ExpertStore>(
+            model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {
+                auto made = std::make_unique<FaultyReader>(source_of(model), faults, 2, std::move(completed));
+                reader = made.get();
+                return made;
+            });
+    }
+    FaultyReader* reader = nullptr;
+    std::unique_ptr<ExpertStore> store;
+};
+
+// The ids as a list, for literals.
+inline std::vector<int> range(int begin, int end) {
+    std::vector<int> ids;
+    for (int i = begin; i < end; ++i) ids.push_back(i);
+    return ids;
+}
+
+// Takes everything a stream has, releasing at once; returns experts in the order they came, errors left out.
+std::vector<int> drain(ExpertStream& stream, const std::function<void(const ReadyExpert&)>& visit = {});
+
+}  // namespace sluice::testing
