@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs what is missing, builds, and runs every test: release, AddressSanitizer with UBSan, ThreadSanitizer, short fuzz
-# runs, the layers, and the reference data of ../shared where it is. Ends in a line `N passed, M failed`.
+# Installs what is missing, builds, and runs every test: release, the kernels on 64-bit ARM (cross-compiled, run by
+# qemu-user), AddressSanitizer with UBSan, ThreadSanitizer, short fuzz runs, the layers, and the reference data of ../shared
+# where it is. Ends in a line `N passed, M failed`.
 # FUZZ_SECONDS (default 20) is the length of each fuzz run; STAGES limits which stages run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-stages=${STAGES:-"layers release shared asan tsan fuzz"}
+stages=${STAGES:-"layers release shared arm asan tsan fuzz"}
 fuzz_seconds=${FUZZ_SECONDS:-20}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
@@ -14,7 +15,7 @@ failed=0
 failures=
 
 mkdir -p "$logs"
-sh scripts/install-dependencies.sh --with-clang || exit 1
+sh scripts/install-dependencies.sh --with-clang --with-arm || exit 1
 
 count() { # PASSED FAILED NAME
     passed=$((passed + $1))
@@ -111,6 +112,12 @@ run_tsan() {
     build tsan $targets && run_ctest tsan -R "$threaded"
 }
 
+# The kernels with NEON: the portable ones run in the other stages, and the other rooms need libraries of that architecture.
+run_arm() {
+    build arm cpu_op_test cpu_kernel_test || return
+    GTEST_FILTER='-*/Scalar:*ThreadsChangeNoBit*' run_ctest arm -R '^cpu_(op|kernel)_test$'
+}
+
 run_fuzz() {
     names=$(targets_of fuzz '^[a-z]*_fuzz$')
     if [ -z "$names" ]; then
@@ -146,6 +153,7 @@ for stage in $stages; do
             ;;
         release) build release && run_ctest release ;;
         shared) run_shared ;;
+        arm) run_arm ;;
         asan) build asan && run_ctest asan ;;
         tsan) run_tsan ;;
         fuzz) run_fuzz ;;

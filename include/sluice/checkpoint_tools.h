@@ -43,6 +43,10 @@ struct ModelReport {
 // Throws Error as opening the checkpoint does.
 ModelReport inspect(const std::filesystem::path& model);
 
+// The same from a config.json alone, before its weights are downloaded: their sizes follow from the shapes and the
+// quantization it names. Throws Error for what it does not describe or Sluice does not run.
+ModelReport inspect_config(const std::filesystem::path& config_json);
+
 // Called with bytes done and total; false cancels.
 using BytesCallback = std::function<bool(uint64_t done, uint64_t total)>;
 

@@ -40,7 +40,7 @@ class Session {
     void restore(int64_t checkpoint);
     void drop_checkpoint(int64_t checkpoint);
 
-    uint64_t state_bytes() const;                   // memory held by caches and states
+    uint64_t state_bytes() const;                   // held by caches, states and checkpoints; what they share once
     // One safetensors file: token ids, fingerprint, versions, checksum, state. Throws kIo.
     void save(const std::filesystem::path& path) const;
     // Replaces this session's state; everything is checked before anything changes. Throws kInvalidFile with the reason
@@ -75,11 +75,20 @@ struct SequenceOutput {
 struct EngineStatistics {
     uint64_t expert_hits = 0;
     uint64_t expert_misses = 0;
-    uint64_t prefetch_reads = 0;
+    uint64_t prefetch_reads = 0, prefetch_hits = 0; // look-ahead reads, and how many of them were needed
     uint64_t expert_bytes_read = 0;
     double stall_seconds = 0;
     uint64_t peak_resident_bytes = 0;
     uint64_t tokens_evaluated = 0;
+    uint64_t cache_bytes = 0;                       // of expert slots now: the governor gives back what others need
+    uint64_t prefix_memory_bytes = 0;               // held now by evaluated prompts kept in memory
+};
+
+// Calls of an operation of the forward pass and the seconds they took, all threads waited for.
+struct OperationTime {
+    std::string name;                               // "Linear 4096 x 2048": rows of the weight x columns
+    uint64_t calls = 0;
+    double seconds = 0;
 };
 
 // What a run is made of; fixed once the engine is open.
@@ -96,9 +105,11 @@ struct EngineInfo {
     bool exact = false;
     int64_t layers = 0, experts = 0, experts_per_token = 0, hidden_size = 0, vocabulary = 0;
     int64_t context = 0, chunk = 0;
+    int64_t largest_context = 0;                    // that the model takes
     uint64_t trunk_bytes = 0, expert_bytes = 0;     // of the model
     uint64_t cache_bytes = 0;                       // expert slots
     uint64_t ram_bytes = 0;                         // the ceiling in force
+    uint64_t prefix_memory_bytes = 0;               // of it, for evaluated prompts kept in memory
     uint64_t kv_bytes_per_token = 0;
     std::string fingerprint;
 };
@@ -109,6 +120,13 @@ struct GenerationDefaults {
     std::vector<TokenId> eos_ids;
 };
 
+// Where the evaluation of a prompt begins.
+struct PromptStart {
+    int64_t tokens = 0;                             // in the session already
+    std::vector<int64_t> remember_at;               // positions on the way where remember() spares later prompts work,
+                                                    // ascending; the last one for this prompt itself
+};
+
 enum class FinishReason { kStop, kLength, kContext, kCancelled };
 
 struct GenerationResult {
@@ -117,6 +135,7 @@ struct GenerationResult {
     FinishReason finish = FinishReason::kStop;
     double time_to_first_token_s = 0;
     double prefill_s = 0, decode_s = 0;
+    double sampling_s = 0;                          // of both
     uint64_t prefilled_tokens = 0;                  // evaluated, i.e. without what a cache supplied
     EngineStatistics spent;                         // the difference over this call
 };
@@ -136,6 +155,7 @@ class Engine {
 
     const EngineInfo& info() const;
     EngineStatistics statistics() const;
+    std::vector<OperationTime> profile() const;     // since open, by name; empty without EngineOptions::profile
     const GenerationDefaults& defaults() const;
     const Tokenizer* tokenizer() const;             // null where the checkpoint has none
     const ChatTemplate* chat_template() const;      // null where the checkpoint has none
@@ -155,10 +175,17 @@ class Engine {
                               const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
 
     // The same for a prompt's text (a rendered conversation): a prompt that begins with what the session holds goes on
-    // from there, one that begins with an entry of EngineOptions::prefix_cache from that entry; anything else starts over.
-    // The state after the prompt is kept in the cache. Needs a tokenizer.
+    // from there, one that begins with a remembered one from the end of that; anything else starts over. The states after
+    // the prompt and after the answer are remembered. Needs a tokenizer.
     GenerationResult generate_text(Session& session, const std::string& prompt, const GenerationOptions& options,
                                    const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
+
+    // The prefix cache, for callers that evaluate by themselves (generate_text does both). resume() makes the session a
+    // beginning of the prompt, the longest that the session itself, another in this process or the folder
+    // EngineOptions::prefix_cache has evaluated and that leaves a token to evaluate: at worst empty. remember() keeps the
+    // session's state, in memory and under a text that it is a beginning of in the folder (no text: in memory alone).
+    PromptStart resume(Session& session, const std::string& text, std::span<const TokenId> tokens);
+    void remember(const Session& session, const std::string& text);
 
     // Saves the routing so far where EngineOptions::trace says; nothing without it.
     void save_trace() const;

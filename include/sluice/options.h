@@ -17,15 +17,20 @@ struct EngineOptions {
     std::string instruction_set;        // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "neon"
     bool exact = false;                 // float32 activations, KV and arithmetic on the weights as stored
     int64_t context = 0;                // tokens a session can hold; 0: the model's own maximum, at most 8192
+    std::string context_flag = "--context"; // what asked for so many, for the message when it is too many
     int64_t chunk = 0;                  // tokens of a prompt evaluated at once; 0: chosen from the memory
     std::string kv_format;              // "" bf16, or f32 with `exact`; "f32", "bf16", "int8"
     uint64_t ram_bytes = 0;             // ceiling for all the process holds; 0: from the memory that is free
+    bool lock_trunk = false;            // keep the trunk in memory whatever others need (mlock)
     uint64_t vram_bytes = 0;            // the same for the device's memory
     std::string io = "auto";            // "auto", "pread", "uring", "mmap"
     std::string direct_io = "auto";     // "auto", "on", "off"
+    bool look_ahead = false;            // in decoding: read the next layer's probable experts while the drive is idle
+    bool profile = false;               // time every operation, see Engine::profile()
     std::filesystem::path trace;        // where to save the routing; empty: nowhere
     std::filesystem::path prefix_cache; // folder of evaluated prompts, kept between runs; empty: none
     uint64_t prefix_cache_bytes = 4ull << 30;   // limit of that folder; least recently used first out
+    std::optional<uint64_t> prefix_memory_bytes;    // the same in memory, of `ram_bytes`; left out: from what experts leave
 };
 
 // How the next token is drawn from the logits. Negative or zero where said: off.

@@ -93,7 +93,7 @@ const float *sluice_session_logits(const sluice_session *session, size_t *rows);
 /* Goes back to `position` tokens. Exact: recurrent layers go back to a checkpoint (or the start), and the tokens in
  * between are evaluated again by the next evaluation. Refused outside 0..position. */
 sluice_status sluice_session_truncate(sluice_session *session, int64_t position);
-/* Memory held by this session's caches and states. */
+/* Memory held by this session's caches, states and checkpoints; what they share counts once. */
 uint64_t sluice_session_state_bytes(const sluice_session *session);
 /* A snapshot file: complete or not there at all. load refuses, changing nothing, a snapshot of another model or KV format,
  * and a damaged one. */

@@ -26,7 +26,7 @@ struct DiskMeasurement {
 std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes, double seconds);
 
 struct CacheSimulation {
-    std::string policy;                 // "lru", "frequency-lru", "s3-fifo", "belady"
+    std::string policy;                 // "lru", "s3-fifo", "frequency-lru", "similar-tokens", "belady"
     double fraction = 0;                // of all experts
     uint64_t slots = 0;
     uint64_t requests = 0, hits = 0;

@@ -6,8 +6,11 @@
 #include <span>
 #include <string>
 
+#include "backend/operation_label.h"
 #include "backend/ops.h"
+#include "base/clock.h"
 #include "base/completion.h"
+#include "base/time_profile.h"
 #include "experts/slot_memory.h"
 
 namespace sluice {
@@ -46,8 +49,16 @@ class Backend {
     template <typename Op>
     void run(const Op& op) {
         check(op);
+        if (profile_ == nullptr) return execute(op);
+        const Stopwatch watch;
         execute(op);
+        wait();
+        profile_->add(operation_label(op), watch.seconds());
     }
+
+    // From now on every operation is waited for and its time is added to `profile`, which must live until another one, or
+    // null, is set.
+    void set_profile(TimeProfile* profile) { profile_ = profile; }
 
   protected:
     virtual void execute(const Embed& op) = 0;
@@ -71,10 +82,14 @@ class Backend {
     virtual void execute(const AppendLatent& op) = 0;
     virtual void execute(const FoldQuery& op) = 0;
     virtual void execute(const LatentAttention& op) = 0;
+    virtual void execute(const AccumulateLatentTile& op) = 0;
+    virtual void execute(const FinalizeLatentTiles& op) = 0;
     virtual void execute(const ProjectValue& op) = 0;
     virtual void execute(const ExpandedLatentAttention& op) = 0;
 
   private:
+    TimeProfile* profile_ = nullptr;
+
     static void check(const Embed& op);
     static void check(const RmsNorm& op);
     static void check(const Linear& op);
@@ -96,6 +111,8 @@ class Backend {
     static void check(const AppendLatent& op);
     static void check(const FoldQuery& op);
     static void check(const LatentAttention& op);
+    static void check(const AccumulateLatentTile& op);
+    static void check(const FinalizeLatentTiles& op);
     static void check(const ProjectValue& op);
     static void check(const ExpandedLatentAttention& op);
 };

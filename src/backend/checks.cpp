@@ -127,8 +127,8 @@ void OperationCheck::weight_format(std::string_view field, const WeightFormat& f
             known = wide && bits && group;
             break;
         case WeightKind::kFp8Block:
-            known = format.block_rows > 0 && format.block_columns > 0 &&
-                    format == WeightFormat::fp8_block(format.block_rows, format.block_columns);
+            known = format.supported() &&
+                    format == WeightFormat::fp8_block(format.block_rows, format.block_columns, format.dtype);
             break;
         case WeightKind::kMxfp4:
             known = format == WeightFormat::mxfp4();

@@ -25,7 +25,7 @@ void check_routes(const OperationCheck& check, const Tensor& logits, const Tenso
 }  // namespace
 
 void Backend::check(const Embed& op) {
-    const OperationCheck check("Embed");
+    const OperationCheck check(op.kName);
     check.weight("table", op.table, kAny, kAny);
     check.tensor("ids", op.ids, kAny, 1, DType::kI32);
     check.tensor("out", op.out, op.ids.rows, op.table.columns);
@@ -33,7 +33,7 @@ void Backend::check(const Embed& op) {
 }
 
 void Backend::check(const RmsNorm& op) {
-    const OperationCheck check("RmsNorm");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     check.tensor("weight", op.weight, 1, kAny);
     check.multiple("x.columns", op.x.columns, op.weight.columns);
@@ -43,7 +43,7 @@ void Backend::check(const RmsNorm& op) {
 }
 
 void Backend::check(const Linear& op) {
-    const OperationCheck check("Linear");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     check.weight("weight", op.weight, kAny, op.x.columns);
     check.tensor("out", op.out, op.x.rows, op.weight.rows);
@@ -51,7 +51,7 @@ void Backend::check(const Linear& op) {
 }
 
 void Backend::check(const Rotary& op) {
-    const OperationCheck check("Rotary");
+    const OperationCheck check(op.kName);
     check.size("head_dim", op.head_dim);
     check.tensor("x", op.x, kAny, kAny);
     check.multiple("x.columns", op.x.columns, op.head_dim);
@@ -64,7 +64,7 @@ void Backend::check(const Rotary& op) {
 }
 
 void Backend::check(const SplitQueryGate& op) {
-    const OperationCheck check("SplitQueryGate");
+    const OperationCheck check(op.kName);
     check.size("head_dim", op.head_dim);
     check.tensor("fused", op.fused, kAny, kAny);
     check.multiple("fused.columns", op.fused.columns, 2 * op.head_dim);
@@ -76,14 +76,14 @@ void Backend::check(const SplitQueryGate& op) {
 }
 
 void Backend::check(const SigmoidGate& op) {
-    const OperationCheck check("SigmoidGate");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     check.tensor("gate", op.gate, op.x.rows, op.x.columns);
     check.apart("x", op.x, "gate", op.gate);
 }
 
 void Backend::check(const SplitLinearProjections& op) {
-    const OperationCheck check("SplitLinearProjections");
+    const OperationCheck check(op.kName);
     check.size("key_heads", op.key_heads);
     check.size("value_heads", op.value_heads);
     check.size("key_dim", op.key_dim);
@@ -110,7 +110,7 @@ void Backend::check(const SplitLinearProjections& op) {
 }
 
 void Backend::check(const GatedRmsNorm& op) {
-    const OperationCheck check("GatedRmsNorm");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     check.tensor("weight", op.weight, 1, kAny);
     check.multiple("x.columns", op.x.columns, op.weight.columns);
@@ -122,13 +122,13 @@ void Backend::check(const GatedRmsNorm& op) {
 }
 
 void Backend::check(const RouteSoftmax& op) {
-    const OperationCheck check("RouteSoftmax");
+    const OperationCheck check(op.kName);
     check.tensor("logits", op.logits, kAny, kAny);
     check_routes(check, op.logits, op.ids, op.weights, op.logits.columns);
 }
 
 void Backend::check(const RouteGrouped& op) {
-    const OperationCheck check("RouteGrouped");
+    const OperationCheck check(op.kName);
     check.tensor("logits", op.logits, kAny, kAny);
     const int64_t experts = op.logits.columns;
     check.tensor("bias", op.bias, 1, experts);
@@ -142,7 +142,7 @@ void Backend::check(const RouteGrouped& op) {
 }
 
 void Backend::check(const GatedMlp& op) {
-    const OperationCheck check("GatedMlp");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     const int64_t hidden = op.x.columns;
     check.tensor("out", op.out, kAny, hidden);
@@ -167,7 +167,7 @@ void Backend::check(const GatedMlp& op) {
 }
 
 void Backend::check(const CombineExperts& op) {
-    const OperationCheck check("CombineExperts");
+    const OperationCheck check(op.kName);
     check.tensor("weights", op.weights, kAny, kAny);
     check.tensor("out", op.out, op.weights.rows, kAny);
     check.tensor("parts", op.parts, op.weights.rows * op.weights.columns, op.out.columns);
@@ -176,7 +176,7 @@ void Backend::check(const CombineExperts& op) {
 }
 
 void Backend::check(const AddGated& op) {
-    const OperationCheck check("AddGated");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     check.tensor("out", op.out, op.x.rows, op.x.columns);
     check.apart("out", op.out, "x", op.x);
@@ -186,7 +186,7 @@ void Backend::check(const AddGated& op) {
 }
 
 void Backend::check(const GatherRows& op) {
-    const OperationCheck check("GatherRows");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     check.rows("rows", op.rows, op.x.rows);
     check.tensor("out", op.out, static_cast<int64_t>(op.rows.size()), op.x.columns);

@@ -1,7 +1,8 @@
 #pragma once
 
 // Every operation of the forward pass, as a struct of named fields. T is the number of rows of a batch: the new tokens of
-// all its sequences, one after the other. All activations are F32. Formulas: docs/architecture.md.
+// all its sequences, one after the other. All activations are F32. Formulas: docs/architecture.md. kName is what errors and
+// profiles call the operation.
 
 #include <cstdint>
 #include <vector>
@@ -42,6 +43,7 @@ struct StateSegment {
 
 // out[t] = table[ids[t]].
 struct Embed {
+    static constexpr const char* kName = "Embed";
     Tensor ids;             // I32 [T, 1]
     Weight table;           // [vocabulary, hidden]
     Tensor out;             // [T, hidden]
@@ -49,6 +51,7 @@ struct Embed {
 
 // Per row and per run of weight.columns values: out = x * rsqrt(mean(x^2) + epsilon) * weight. May be in place.
 struct RmsNorm {
+    static constexpr const char* kName = "RmsNorm";
     Tensor x;               // [T, n * width]
     Tensor weight;          // [1, width]
     float epsilon = 0;
@@ -57,6 +60,7 @@ struct RmsNorm {
 
 // out = x . weight^T, or out += with `accumulate`.
 struct Linear {
+    static constexpr const char* kName = "Linear";
     Tensor x;               // [T, in]
     Weight weight;          // [out, in]
     Tensor out;             // [T, out]
@@ -67,6 +71,7 @@ struct Linear {
 // Rotates dims [first, first + 2 * frequencies.columns) of every head, in place: angle = position * frequency,
 // cos and sin times `magnitude`. Pairs (i, i + half), or (2i, 2i + 1) when interleaved.
 struct Rotary {
+    static constexpr const char* kName = "Rotary";
     Tensor x;               // [T, heads * head_dim]
     Tensor positions;       // I32 [T, 1]
     Tensor frequencies;     // [1, rotary / 2]
@@ -78,6 +83,7 @@ struct Rotary {
 
 // Splits gated attention's projection, per head [q | gate].
 struct SplitQueryGate {
+    static constexpr const char* kName = "SplitQueryGate";
     Tensor fused;           // [T, heads * 2 * head_dim]
     int64_t head_dim = 0;
     Tensor query;           // [T, heads * head_dim]
@@ -86,6 +92,7 @@ struct SplitQueryGate {
 
 // Stores keys and values of the new tokens in the cache.
 struct AppendKeyValue {
+    static constexpr const char* kName = "AppendKeyValue";
     Tensor keys;            // [T, kv_heads * head_dim]
     Tensor values;          // [T, kv_heads * head_dim]
     int64_t kv_heads = 0;
@@ -95,6 +102,7 @@ struct AppendKeyValue {
 // Causal grouped-query attention over the cache, which holds the new tokens already. Query head h reads kv head
 // h / (heads / kv_heads).
 struct Attention {
+    static constexpr const char* kName = "Attention";
     Tensor query;           // [T, heads * head_dim]
     int64_t heads = 0;
     int64_t kv_heads = 0;
@@ -105,6 +113,7 @@ struct Attention {
 
 // x *= sigmoid(gate), in place.
 struct SigmoidGate {
+    static constexpr const char* kName = "SigmoidGate";
     Tensor x;               // [T, n]
     Tensor gate;            // [T, n]
 };
@@ -112,6 +121,7 @@ struct SigmoidGate {
 // Qwen3-Next's fused projections, per key head [q | k | v r*dv | z r*dv] and [b r | a r] with r = value_heads / key_heads,
 // to [all q | all k | all v], z, b and a.
 struct SplitLinearProjections {
+    static constexpr const char* kName = "SplitLinearProjections";
     Tensor qkvz;            // [T, key_heads * (2 * key_dim + 2 * r * value_dim)]
     Tensor ba;              // [T, 2 * value_heads]
     int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
@@ -123,6 +133,7 @@ struct SplitLinearProjections {
 // Causal depthwise convolution, then silu. The state is the last kernel-1 inputs, oldest first: F32 [kernel-1, channels].
 // Tap kernel-1 is on the current token.
 struct CausalConvolution {
+    static constexpr const char* kName = "CausalConvolution";
     Tensor x;               // [T, channels]
     Tensor weight;          // [channels, kernel]
     std::vector<StateSegment> segments;
@@ -133,6 +144,7 @@ struct CausalConvolution {
 // g = exp(-exp(a_log) softplus(a + dt_bias)), beta = sigmoid(b); value head h uses key head h / (value_heads / key_heads).
 // State S [value_heads * value_dim, key_dim] in F32: S = g S; S += beta (v - S k) k^T; out = S q.
 struct GatedDeltaRule {
+    static constexpr const char* kName = "GatedDeltaRule";
     Tensor qkv;             // [T, 2 * key_heads * key_dim + value_heads * value_dim]
     Tensor b, a;            // [T, value_heads]
     Tensor a_log, dt_bias;  // [1, value_heads]
@@ -143,6 +155,7 @@ struct GatedDeltaRule {
 
 // Per head: out = rms(x, weight) * silu(z). May be in place on x.
 struct GatedRmsNorm {
+    static constexpr const char* kName = "GatedRmsNorm";
     Tensor x;               // [T, heads * width]
     Tensor z;               // [T, heads * width]
     Tensor weight;          // [1, width]
@@ -152,6 +165,7 @@ struct GatedRmsNorm {
 
 // p = softmax(logits); the top_k largest (ties: lower id), in ascending id order; weights divided by their sum if asked.
 struct RouteSoftmax {
+    static constexpr const char* kName = "RouteSoftmax";
     Tensor logits;          // [T, experts]
     bool normalize = true;
     Tensor ids;             // I32 [T, top_k]
@@ -161,6 +175,7 @@ struct RouteSoftmax {
 // DeepSeek-V3: s = sigmoid(logits), c = s + bias; a group's score is the sum of its two largest c; top_k of c inside the
 // groups_kept best groups, in ascending id order; weights are s, divided by (sum + 1e-20) if asked, times scale.
 struct RouteGrouped {
+    static constexpr const char* kName = "RouteGrouped";
     Tensor logits;          // [T, experts]
     Tensor bias;            // [1, experts]
     int64_t groups = 1, groups_kept = 1;
@@ -180,6 +195,7 @@ struct MlpGroup {
 
 // For every group: out[out_row] = down . (silu(gate . x[row]) * (up . x[row])). Experts, shared experts and dense MLPs.
 struct GatedMlp {
+    static constexpr const char* kName = "GatedMlp";
     Tensor x;               // [T, hidden]
     std::vector<MlpGroup> groups;
     Tensor out;             // [*, hidden]; out_rows are distinct
@@ -187,6 +203,7 @@ struct GatedMlp {
 
 // out[t] += sum over j of weights[t, j] * parts[t * top_k + j], added in ascending j.
 struct CombineExperts {
+    static constexpr const char* kName = "CombineExperts";
     Tensor parts;           // [T * top_k, hidden]
     Tensor weights;         // [T, top_k]
     Tensor out;             // [T, hidden]
@@ -194,6 +211,7 @@ struct CombineExperts {
 
 // out += x, or out += sigmoid(gate) * x with one gate value per row (gate.buffer may be null).
 struct AddGated {
+    static constexpr const char* kName = "AddGated";
     Tensor x;               // [T, hidden]
     Tensor gate;            // [T, 1] or empty
     Tensor out;             // [T, hidden]
@@ -201,13 +219,25 @@ struct AddGated {
 
 // out[i] = x[rows[i]].
 struct GatherRows {
+    static constexpr const char* kName = "GatherRows";
     Tensor x;               // [T, n]
     std::vector<int32_t> rows;
     Tensor out;             // [rows.size(), n]
 };
 
+// The parts of MLA's fused key and value projection, as views: every operation takes rows with a stride, so that nothing
+// is copied and no backend has work. The query's parts, [nope | rope] per head, are named to the operations by their sizes.
+struct SplitLatentProjection {
+    Tensor fused;           // [T, kv_lora + rope]
+    int64_t kv_lora = 0;
+
+    Tensor latent() const { return fused.columns_at(0, kv_lora); }
+    Tensor rotary_key() const { return fused.columns_at(kv_lora, fused.columns - kv_lora); }
+};
+
 // Stores latents and rotary keys of the new tokens in the cache.
 struct AppendLatent {
+    static constexpr const char* kName = "AppendLatent";
     Tensor latent;          // [T, kv_lora]
     Tensor rotary_key;      // [T, rope]
     std::vector<KvSegment> segments;
@@ -216,6 +246,7 @@ struct AppendLatent {
 // q'_h = W_K,h^T q_nope,h. `key` is either rows of kv_b_proj, [heads * (nope + value), kv_lora], of which the first `nope`
 // rows of each head are used (transposed = true), or embed_q, [heads * kv_lora, nope].
 struct FoldQuery {
+    static constexpr const char* kName = "FoldQuery";
     Tensor query;           // [T, heads * (nope + rope)]; the first nope values of a head are used
     Weight key;
     bool transposed = true;
@@ -224,20 +255,45 @@ struct FoldQuery {
 };
 
 // Causal attention over the latent cache: score_t = (q'_h . latent_t + q_pe,h . k_pe,t) * scale; out_h = sum p_t latent_t.
-// Up to `tile_tokens` cached positions are softmaxed at once; longer caches go in tiles with a running maximum and sum.
+// The whole cache is one tile: for longer ones than a backend should hold the scores of, see AccumulateLatentTile.
 struct LatentAttention {
+    static constexpr const char* kName = "LatentAttention";
     Tensor folded;          // [T, heads * kv_lora]
     Tensor query;           // [T, heads * (nope + rope)], rotary applied; the last rope values of a head are used
     int64_t heads = 0, nope = 0, rope = 0;
     float scale = 0;
-    int64_t tile_tokens = 4096;
     std::vector<KvSegment> segments;
+    Tensor out;             // [T, heads * kv_lora]
+};
+
+// The same over cached positions [first_token, first_token + tokens) alone, added to what earlier tiles gave: per head the
+// largest score m (in a unit of the backend's own), total = sum e^(score_t - m), sum = sum e^(score_t - m) latent_t. The
+// first tile (first_token 0) begins anew; a row that sees nothing of a tile stays as it is. One tile, finalized, is
+// LatentAttention to the bit.
+struct AccumulateLatentTile {
+    static constexpr const char* kName = "AccumulateLatentTile";
+    Tensor folded;          // as in LatentAttention
+    Tensor query;
+    int64_t heads = 0, nope = 0, rope = 0;
+    float scale = 0;
+    int64_t first_token = 0, tokens = 0;
+    std::vector<KvSegment> segments;
+    Tensor maximum, total;  // [T, heads]
+    Tensor sum;             // [T, heads * kv_lora]
+};
+
+// out_h = sum_h / total_h, after the last tile. May be in place.
+struct FinalizeLatentTiles {
+    static constexpr const char* kName = "FinalizeLatentTiles";
+    Tensor sum;             // [T, heads * kv_lora]
+    Tensor total;           // [T, heads]
     Tensor out;             // [T, heads * kv_lora]
 };
 
 // out_h = W_V,h c_h. `value_weight` is either kv_b_proj, [heads * (nope + value), kv_lora], of which the last `value` rows of each
 // head are used (nope > 0), or unembed_out, [heads * value, kv_lora] (nope = 0).
 struct ProjectValue {
+    static constexpr const char* kName = "ProjectValue";
     Tensor latent;          // [T, heads * kv_lora]
     Weight value_weight;
     int64_t heads = 0, nope = 0, value = 0;
@@ -247,6 +303,7 @@ struct ProjectValue {
 // The same attention for many new tokens at once: keys W_K latent_t and values W_V latent_t of every cached position are
 // expanded per head, then out_h = sum p_t v_t. Fewer operations than the folded form when many queries share them.
 struct ExpandedLatentAttention {
+    static constexpr const char* kName = "ExpandedLatentAttention";
     Tensor query;           // [T, heads * (nope + rope)], rotary applied
     Weight key;             // as in FoldQuery
     Weight value_weight;    // as in ProjectValue; the same as `key` when transposed

@@ -30,10 +30,25 @@ void check_latent_cache(const OperationCheck& check, const std::vector<KvSegment
     }
 }
 
+// What LatentAttention reads, whole or in tiles; gives kv_lora.
+template <typename Op>
+int64_t check_latent_scores(const OperationCheck& check, const Op& op) {
+    check.size("heads", op.heads);
+    check.size("nope", op.nope);
+    check.size("rope", op.rope);
+    check.tensor("folded", op.folded, kAny, kAny);
+    check.multiple("folded.columns", op.folded.columns, op.heads);
+    const int64_t kv_lora = op.folded.columns / op.heads;
+    check.size("kv_lora", kv_lora);
+    check.tensor("query", op.query, op.folded.rows, op.heads * (op.nope + op.rope));
+    check_latent_cache(check, op.segments, op.folded.rows, kv_lora, op.rope);
+    return kv_lora;
+}
+
 }  // namespace
 
 void Backend::check(const AppendKeyValue& op) {
-    const OperationCheck check("AppendKeyValue");
+    const OperationCheck check(op.kName);
     check.size("kv_heads", op.kv_heads);
     check.tensor("keys", op.keys, kAny, kAny);
     check.multiple("keys.columns", op.keys.columns, op.kv_heads);
@@ -42,7 +57,7 @@ void Backend::check(const AppendKeyValue& op) {
 }
 
 void Backend::check(const Attention& op) {
-    const OperationCheck check("Attention");
+    const OperationCheck check(op.kName);
     check.size("heads", op.heads);
     check.size("kv_heads", op.kv_heads);
     check.multiple("heads", op.heads, op.kv_heads);
@@ -54,7 +69,7 @@ void Backend::check(const Attention& op) {
 }
 
 void Backend::check(const CausalConvolution& op) {
-    const OperationCheck check("CausalConvolution");
+    const OperationCheck check(op.kName);
     check.tensor("x", op.x, kAny, kAny);
     check.tensor("weight", op.weight, op.x.columns, kAny);
     check.tensor("out", op.out, op.x.rows, op.x.columns);
@@ -63,7 +78,7 @@ void Backend::check(const CausalConvolution& op) {
 }
 
 void Backend::check(const GatedDeltaRule& op) {
-    const OperationCheck check("GatedDeltaRule");
+    const OperationCheck check(op.kName);
     check.size("key_heads", op.key_heads);
     check.size("value_heads", op.value_heads);
     check.size("key_dim", op.key_dim);
@@ -83,7 +98,7 @@ void Backend::check(const GatedDeltaRule& op) {
 }
 
 void Backend::check(const AppendLatent& op) {
-    const OperationCheck check("AppendLatent");
+    const OperationCheck check(op.kName);
     check.tensor("latent", op.latent, kAny, kAny);
     check.tensor("rotary_key", op.rotary_key, op.latent.rows, kAny);
     check.size("latent.columns", op.latent.columns);
@@ -92,7 +107,7 @@ void Backend::check(const AppendLatent& op) {
 }
 
 void Backend::check(const FoldQuery& op) {
-    const OperationCheck check("FoldQuery");
+    const OperationCheck check(op.kName);
     check.size("heads", op.heads);
     check.size("nope", op.nope);
     check.size("rope", op.rope);
@@ -110,24 +125,42 @@ void Backend::check(const FoldQuery& op) {
 }
 
 void Backend::check(const LatentAttention& op) {
-    const OperationCheck check("LatentAttention");
-    check.size("heads", op.heads);
-    check.size("nope", op.nope);
-    check.size("rope", op.rope);
-    check.size("tile_tokens", op.tile_tokens);
-    check.tensor("folded", op.folded, kAny, kAny);
-    check.multiple("folded.columns", op.folded.columns, op.heads);
-    const int64_t kv_lora = op.folded.columns / op.heads;
-    check.size("kv_lora", kv_lora);
-    check.tensor("query", op.query, op.folded.rows, op.heads * (op.nope + op.rope));
-    check.tensor("out", op.out, op.folded.rows, op.folded.columns);
+    const OperationCheck check(op.kName);
+    const int64_t kv_lora = check_latent_scores(check, op);
+    check.tensor("out", op.out, op.folded.rows, op.heads * kv_lora);
     check.apart("out", op.out, "folded", op.folded);
     check.apart("out", op.out, "query", op.query);
-    check_latent_cache(check, op.segments, op.folded.rows, kv_lora, op.rope);
+}
+
+void Backend::check(const AccumulateLatentTile& op) {
+    const OperationCheck check(op.kName);
+    const int64_t kv_lora = check_latent_scores(check, op);
+    check.size("tokens", op.tokens);
+    if (op.first_token != 0) check.size("first_token", op.first_token);
+    check.tensor("maximum", op.maximum, op.folded.rows, op.heads);
+    check.tensor("total", op.total, op.folded.rows, op.heads);
+    check.tensor("sum", op.sum, op.folded.rows, op.heads * kv_lora);
+    check.apart("total", op.total, "maximum", op.maximum);
+    for (const auto& [field, tensor] :
+         {std::pair("maximum", &op.maximum), std::pair("total", &op.total), std::pair("sum", &op.sum)}) {
+        check.apart(field, *tensor, "folded", op.folded);
+        check.apart(field, *tensor, "query", op.query);
+        if (tensor != &op.sum) check.apart(field, *tensor, "sum", op.sum);
+    }
+}
+
+void Backend::check(const FinalizeLatentTiles& op) {
+    const OperationCheck check(op.kName);
+    check.tensor("sum", op.sum, kAny, kAny);
+    check.tensor("total", op.total, op.sum.rows, kAny);
+    check.multiple("sum.columns", op.sum.columns, op.total.columns);
+    check.tensor("out", op.out, op.sum.rows, op.sum.columns);
+    check.apart("out", op.out, "sum", op.sum, true);
+    check.apart("out", op.out, "total", op.total);
 }
 
 void Backend::check(const ProjectValue& op) {
-    const OperationCheck check("ProjectValue");
+    const OperationCheck check(op.kName);
     check.size("heads", op.heads);
     check.size("value", op.value);
     if (op.nope != 0) check.size("nope", op.nope);
@@ -140,7 +173,7 @@ void Backend::check(const ProjectValue& op) {
 }
 
 void Backend::check(const ExpandedLatentAttention& op) {
-    const OperationCheck check("ExpandedLatentAttention");
+    const OperationCheck check(op.kName);
     check.size("heads", op.heads);
     check.size("nope", op.nope);
     check.size("rope", op.rope);

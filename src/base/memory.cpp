@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -16,6 +17,9 @@
 namespace sluice {
 
 namespace {
+
+// Smaller areas would grow by parts of a huge page that nobody uses.
+constexpr size_t kHugePagesFrom = 2 << 20;
 
 // A cgroup file's number; nothing where the file is missing or says "max".
 std::optional<uint64_t> read_number(const std::string& path) {
@@ -41,9 +45,9 @@ struct CgroupMemory {
     uint64_t used;  // without page cache that the kernel would drop
 };
 
-// Calls visit for this process's memory cgroup and each of its ancestors that has a limit.
+// Calls visit(folder, v2) for this process's memory cgroup and each of its ancestors.
 template <typename Visit>
-void for_each_cgroup_limit(Visit visit) {
+void for_each_memory_cgroup(Visit visit) {
     std::ifstream in("/proc/self/cgroup");
     std::string line;
     while (std::getline(in, line)) {
@@ -54,23 +58,48 @@ void for_each_cgroup_limit(Visit visit) {
         const bool v2 = controllers.empty();
         if (!v2 && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
         const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-        const char* limit_file = v2 ? "/memory.max" : "/memory.limit_in_bytes";
-        const char* usage_file = v2 ? "/memory.current" : "/memory.usage_in_bytes";
         std::string path = line.substr(second + 1);
         while (true) {
-            const std::string folder = root + (path == "/" ? "" : path);
-            const auto limit = read_number(folder + limit_file);
-            const auto used = read_number(folder + usage_file);
-            if (limit && used && *limit < (1ull << 60)) {
-                const std::string stat = folder + "/memory.stat";
-                const uint64_t cache = v2 ? read_field(stat, "inactive_file") + read_field(stat, "active_file")
-                                          : read_field(stat, "total_inactive_file") + read_field(stat, "total_active_file");
-                visit(CgroupMemory{*limit, *used - std::min(*used, cache)});
-            }
+            visit(root + (path == "/" ? "" : path), v2);
             if (path.empty() || path == "/") break;
             path.erase(path.rfind('/'));
         }
     }
+}
+
+// Calls visit for each of these cgroups that has a limit.
+template <typename Visit>
+void for_each_cgroup_limit(Visit visit) {
+    for_each_memory_cgroup([&](const std::string& folder, bool v2) {
+        const auto limit = read_number(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
+        const auto used = read_number(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
+        if (!limit || !used || *limit >= (1ull << 60)) return;
+        const std::string stat = folder + "/memory.stat";
+        const uint64_t cache = v2 ? read_field(stat, "inactive_file") + read_field(stat, "active_file")
+                                  : read_field(stat, "total_inactive_file") + read_field(stat, "total_active_file");
+        visit(CgroupMemory{*limit, *used - std::min(*used, cache)});
+    });
+}
+
+// "some avg10=0.00 avg60=0.00 avg300=0.00 total=12345", microseconds.
+std::optional<double> stall_seconds_of(const std::string& pressure_file) {
+    std::ifstream in(pressure_file);
+    std::string kind, field;
+    in >> kind;
+    if (kind != "some") return std::nullopt;
+    while (in >> field && field.rfind("total=", 0) != 0) {
+    }
+    uint64_t microseconds = 0;
+    if (!in || !(std::istringstream(field.substr(6)) >> microseconds)) return std::nullopt;
+    return static_cast<double>(microseconds) * 1e-6;
+}
+
+// Pages of files that this process has mapped and touched: page cache to the kernel, working memory to us.
+uint64_t mapped_file_bytes() {
+    std::ifstream in("/proc/self/statm");
+    uint64_t total = 0, resident = 0, shared = 0;
+    in >> total >> resident >> shared;
+    return shared * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
@@ -81,6 +110,10 @@ PageMemory::PageMemory(size_t bytes) : size_(round_up(std::max<size_t>(bytes, 1)
         fail(ErrorCode::kOutOfMemory, "the system refused {} of memory: {}", format_size(bytes), errno_text(errno));
     }
     data_ = static_cast<std::byte*>(data);
+#ifdef MADV_HUGEPAGE
+    // A direct read into small pages costs the kernel a lookup and a segment for each: it halves a fast drive's speed.
+    if (size_ >= kHugePagesFrom) ::madvise(data_, size_, MADV_HUGEPAGE);
+#endif
 }
 
 PageMemory::PageMemory(PageMemory&& other) noexcept
@@ -131,7 +164,23 @@ uint64_t available_memory_bytes() {
     for_each_cgroup_limit([&](const CgroupMemory& group) {
         available = std::min(available, group.limit - std::min(group.limit, group.used));
     });
-    return available;
+    return available - std::min(available, mapped_file_bytes());
+}
+
+std::optional<double> memory_stall_seconds() {
+    std::optional<double> most = stall_seconds_of("/proc/pressure/memory");
+    for_each_memory_cgroup([&](const std::string& folder, bool v2) {
+        const auto seconds = v2 ? stall_seconds_of(folder + "/memory.pressure") : std::nullopt;
+        if (seconds) most = std::max(most.value_or(0), *seconds);
+    });
+    return most;
+}
+
+std::string lock_memory(std::span<const std::byte> bytes) {
+    const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+    const uintptr_t first = address / kPageBytes * kPageBytes;
+    const size_t length = address - first + bytes.size();
+    return ::mlock(reinterpret_cast<const void*>(first), length) == 0 ? std::string() : errno_text(errno);
 }
 
 std::optional<uint64_t> cgroup_memory_limit_bytes() {

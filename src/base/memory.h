@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 namespace sluice {
 
@@ -37,8 +38,16 @@ uint64_t peak_resident_bytes();
 uint64_t resident_bytes();
 
 // What this process may still take without pushing the machine into swap or the cgroup into its limit: the smaller of
-// MemAvailable and the headroom of every enclosing cgroup (v1 and v2; reclaimable page cache counts as free).
+// MemAvailable and the headroom of every enclosing cgroup (v1 and v2; reclaimable page cache counts as free, but not the
+// mapped files that this process works with).
 uint64_t available_memory_bytes();
+
+// Seconds, since the machine or the cgroup was started, in which a task waited for memory: the larger of the system's and
+// the cgroup's pressure stall information. Nothing where the kernel keeps none.
+std::optional<double> memory_stall_seconds();
+
+// Keeps the pages of these bytes in memory. Returns why not; empty when it did.
+std::string lock_memory(std::span<const std::byte> bytes);
 
 // The tightest memory limit of the enclosing cgroups, if there is one.
 std::optional<uint64_t> cgroup_memory_limit_bytes();

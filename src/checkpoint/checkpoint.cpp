@@ -77,6 +77,18 @@ uint64_t Checkpoint::trunk_bytes() const {
     return impl_->catalogue.trunk_bytes;
 }
 
+std::vector<ByteRange> Checkpoint::trunk_ranges() const {
+    std::vector<ByteRange> ranges;
+    for (const int32_t slot : impl_->catalogue.slots) {
+        if (slot < 0) continue;
+        const WeightSource& source = impl_->catalogue.sources[static_cast<size_t>(slot)];
+        for (const ByteRange& range : {source.data, source.scales, source.biases}) {
+            if (range.bytes > 0) ranges.push_back(range);
+        }
+    }
+    return ranges;
+}
+
 uint64_t Checkpoint::expert_bytes() const {
     return impl_->catalogue.expert_bytes;
 }

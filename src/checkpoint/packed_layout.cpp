@@ -27,12 +27,13 @@ nlohmann::json format_to_json(const WeightFormat& format) {
     if (format.kind == WeightKind::kFp8Block) {
         json["block_rows"] = format.block_rows;
         json["block_columns"] = format.block_columns;
+        if (format.dtype != DType::kF32) json["dtype"] = dtype_name(format.dtype);
     }
     return json;
 }
 
-DType read_float_dtype(const JsonFields& fields) {
-    const std::string name = fields.string_or("dtype", "");
+DType read_float_dtype(const JsonFields& fields, const std::string& otherwise = "") {
+    const std::string name = fields.string_or("dtype", otherwise);
     const std::optional<DType> dtype = dtype_from_name(name);
     if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
         fields.reject(ErrorCode::kUnsupported, "dtype", "\"{}\" is not one of F32, F16 and BF16", name);
@@ -52,7 +53,8 @@ WeightFormat format_from_json(const JsonFields& fields, int64_t columns) {
                                       read_float_dtype(fields));
     } else if (kind == weight_kind_name(WeightKind::kFp8Block)) {
         format = WeightFormat::fp8_block(static_cast<int>(fields.integer("block_rows", 1, kLargestBlock)),
-                                         static_cast<int>(fields.integer("block_columns", 1, kLargestBlock)));
+                                         static_cast<int>(fields.integer("block_columns", 1, kLargestBlock)),
+                                         read_float_dtype(fields, "F32"));
     } else if (kind == weight_kind_name(WeightKind::kMxfp4)) {
         format = WeightFormat::mxfp4();
     } else if (kind == weight_kind_name(WeightKind::kMxfp8)) {

@@ -114,6 +114,24 @@ WeightFormat QuantizationConfig::module_format(const std::string& path, DType sc
     return format;
 }
 
+WeightFormat QuantizationConfig::expected_format(const std::string& module) const {
+    const auto is_module = [&](const std::string& path) {
+        return path.ends_with(module) &&
+               (path.size() == module.size() || path[path.size() - module.size() - 1] == '.');
+    };
+    std::optional<WeightFormat> format = default_ ? default_ : fp8_;
+    for (const auto& [path, stated] : overrides_) {
+        if (is_module(path)) format = stated;
+    }
+    // Publishers of FP8 leave these alone.
+    for (const char* kept : {"embed_tokens", "lm_head", "mlp.gate", "mlp.shared_expert_gate"}) {
+        if (!default_ && module.ends_with(kept)) format.reset();
+    }
+    if (!format) return WeightFormat::floating(DType::kBF16);
+    if (format->kind == WeightKind::kAffine) format->dtype = DType::kBF16;
+    return *format;
+}
+
 WeightFormat QuantizationConfig::fp8_format(const std::string& tensor) const {
     if (!fp8_) {
         fail(ErrorCode::kInvalidFile,

@@ -24,6 +24,10 @@ class QuantizationConfig {
     // `scale_dtype` is that of the scales tensor. Throws kInvalidFile when the dict says nothing or `false`.
     WeightFormat module_format(const std::string& path, DType scale_dtype) const;
 
+    // The format that a module is stored in, by the dict alone: `module` is the end of its path. Without any
+    // quantization BF16, as published models have it.
+    WeightFormat expected_format(const std::string& module) const;
+
     // The FP8 block. Throws kInvalidFile when there is none, naming `tensor`.
     WeightFormat fp8_format(const std::string& tensor) const;
 

@@ -92,13 +92,14 @@ WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector
     const int64_t weight = tensors[TensorPart::kWeight];
     const int64_t scales = tensors[TensorPart::kScaleInverse];
     const std::string& name = entry(weight).name;
-    const WeightFormat format = quantization_.fp8_format(name);
+    WeightFormat format = quantization_.fp8_format(name);
     require_shape(weight, leading, columns, kFromConfig);
     if (scales == kNoTensor) {
         fail(ErrorCode::kNotFound, "{}: F8_E4M3 without {}_scale_inv",
              table_.describe(static_cast<size_t>(weight)), name);
     }
-    if (entry(scales).dtype != DType::kF32) refuse_dtype(scales, "F32");
+    format.dtype = entry(scales).dtype;
+    if (!format.supported()) refuse_dtype(scales, "F32 and BF16");
     const auto blocks = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
     std::vector<int64_t> scale_leading = leading;
     scale_leading.back() = blocks(leading.back(), format.block_rows);

@@ -102,6 +102,7 @@ void add_log_flags(CLI::App& app, bool& quiet) {
 
 void add_engine_flags(CLI::App& app, ModelFlags& flags) {
     EngineOptions& engine = flags.engine;
+    engine.prefix_memory_bytes = 0;  // one prompt a run: no second one could begin as it does
     app.add_option("--device", engine.device,
                    "cpu, cuda, cuda:N, or reference (scalar, slow, for comparison)")
         ->check(CLI::Validator([](std::string& text) { return device_problem(text); }, ""))
@@ -125,6 +126,8 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
     add_size_flag(app, "--vram", engine.vram_bytes, "The same for the device's memory");
     app.get_option("--ram")->group(kModelGroup);
     app.get_option("--vram")->group(kModelGroup);
+    app.add_flag("--lock-trunk", engine.lock_trunk, "Keep the trunk in memory whatever other programs need")
+        ->group(kModelGroup);
     app.add_option("--kv", engine.kv_format, "KV cache numbers: bf16 (default), f32 (with --exact) or int8")
         ->check(CLI::IsMember({"f32", "bf16", "int8"}))
         ->type_name("NAME")
@@ -137,6 +140,9 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
         ->check(CLI::IsMember({"auto", "on", "off"}))
         ->type_name("WHEN")
         ->group(kModelGroup);
+    app.add_flag("--look-ahead", engine.look_ahead,
+                 "In decoding, read the next layer's probable experts while the drive is idle")
+        ->group(kModelGroup);
     app.add_flag("--exact", engine.exact, "float32 activations, KV and arithmetic on the weights as stored")
         ->group(kModelGroup);
     app.add_option_function<std::string>(
@@ -146,6 +152,19 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
         ->group(kModelGroup);
     add_size_flag(app, "--prefix-cache-size", engine.prefix_cache_bytes, "Limit of that folder; default 4G");
     app.get_option("--prefix-cache-size")->group(kModelGroup);
+    app.add_option_function<std::string>(
+           "--prefix-memory",
+           [&engine](const std::string& text) {
+               try {
+                   engine.prefix_memory_bytes = parse_size(text, "--prefix-memory");
+               } catch (const Error& error) {
+                   throw CLI::ValidationError(error.what());
+               }
+           },
+           "Memory, of --ram, for evaluated prompts of this run; default: chat takes some of what experts "
+           "leave, other verbs none")
+        ->type_name("SIZE")
+        ->group(kModelGroup);
     app.add_option_function<std::string>(
            "--trace", [&engine](const std::string& path) { engine.trace = path; },
            "Save which experts were chosen, for cache-sim")

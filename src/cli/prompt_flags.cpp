@@ -49,6 +49,11 @@ std::vector<TokenId> prompt_ids(const Prompt& prompt, const Engine& engine) {
     std::vector<TokenId> ids = prompt.text ? tokenizer_of(engine).encode(*prompt.text) : prompt.ids;
     if (ids.empty()) fail(ErrorCode::kUsage, "the prompt is empty; give at least one token of text");
     const auto length = static_cast<int64_t>(ids.size());
+    if (length > engine.info().largest_context) {
+        fail(ErrorCode::kContextFull,
+             "the prompt has {} tokens and this model takes at most {}; give a shorter prompt", length,
+             engine.info().largest_context);
+    }
     if (length > engine.info().context) {
         fail(ErrorCode::kContextFull,
              "the prompt has {} tokens and the context holds {}; give a --context above {}, or "

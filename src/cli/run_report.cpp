@@ -63,6 +63,7 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
     document["expert_misses"] = spent.expert_misses;
     document["hit_rate"] = hit_rate(spent);
     document["prefetch_reads"] = spent.prefetch_reads;
+    document["prefetch_hits"] = spent.prefetch_hits;
     document["expert_bytes_read"] = spent.expert_bytes_read;
     document["expert_bytes_per_token"] = bytes_per_token(spent);
     document["stall_s"] = spent.stall_seconds;

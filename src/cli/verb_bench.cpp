@@ -17,6 +17,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
+#include "cli/phase_profile.h"
 #include "cli/prompt_flags.h"
 #include "cli/run_report.h"
 #include "cli/table.h"
@@ -42,6 +43,7 @@ struct Run {
     GenerationResult result;
     uint64_t prefill_bytes = 0, decode_bytes = 0;  // of experts, read
     uint64_t decoded = 0;                          // tokens evaluated one by one
+    PhaseProfile prefill, decode;                  // with --profile
 };
 
 struct Bounds {
@@ -53,7 +55,7 @@ struct Bounds {
 struct Bench {
     EngineInfo info;
     GenerationOptions options;
-    bool has_tokenizer = false;
+    bool has_tokenizer = false, profiled = false;
     std::vector<Run> runs;
     uint64_t peak_resident = 0;  // before the bounds were measured
     Bounds bounds;
@@ -69,17 +71,26 @@ struct Bench {
     }
 };
 
+ProfileMoment profile_moment(const Engine& engine) {
+    return {.operations = engine.profile(), .stall_s = engine.statistics().stall_seconds};
+}
+
 Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const GenerationOptions& options,
              Progress& progress, uint64_t already_done) {
     const std::unique_ptr<Session> session = engine.new_session();
     const uint64_t bytes_before = engine.statistics().expert_bytes_read;
     uint64_t bytes_at_first = bytes_before;
     uint64_t generated = 0;
+    const ProfileMoment begin = profile_moment(engine);
+    ProfileMoment first = begin;
     Run run;
     run.result = engine.generate(
         *session, prompt, options,
         [&](TokenId, const std::string&) {
-            if (generated++ == 0) bytes_at_first = engine.statistics().expert_bytes_read;
+            if (generated++ == 0) {
+                bytes_at_first = engine.statistics().expert_bytes_read;
+                first = profile_moment(engine);
+            }
             progress.advance_to(already_done + prompt.size() + generated);
             return !interrupted();
         },
@@ -91,6 +102,10 @@ Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const Generatio
     run.prefill_bytes = bytes_at_first - bytes_before;
     run.decode_bytes = run.result.spent.expert_bytes_read - run.prefill_bytes;
     run.decoded = run.result.spent.tokens_evaluated - run.result.prefilled_tokens;
+    ProfileMoment end = profile_moment(engine);
+    end.sampling_s = run.result.sampling_s;
+    run.prefill = phase_profile(begin, first, run.result.prefill_s);
+    run.decode = phase_profile(first, end, run.result.decode_s);
     return run;
 }
 
@@ -111,8 +126,10 @@ Bounds measure_bounds(const Flags& flags, const EngineInfo& info, const Run& run
     const double prompt = static_cast<double>(run.result.prompt_ids.size());
     const double mean_context = prompt + static_cast<double>(run.result.token_ids.size()) / 2;
     bounds.decode_tokens_per_s = decode_bound(model, bounds.speed, miss_bytes, mean_context).tokens_per_s();
-    const double arithmetic_s =
-        2.0 * static_cast<double>(model.weights_per_token) * prompt / bounds.peak.operations_per_second;
+    // Only the last token of a prompt needs logits.
+    const auto head = static_cast<double>(model.vocabulary * model.hidden_size);
+    const double products = (static_cast<double>(model.weights_per_token) - head) * prompt + head;
+    const double arithmetic_s = 2 * products / bounds.peak.operations_per_second;
     const double disk_s = bounds.speed.disk_bytes_per_s > 0
                               ? static_cast<double>(run.prefill_bytes) / bounds.speed.disk_bytes_per_s
                               : 0;
@@ -126,8 +143,10 @@ Bench measure(Flags flags) {
         given = read_token_file(flags.tokens);
         flags.prompt_tokens = static_cast<int64_t>(given.size());
     }
-    if (flags.model.engine.context == 0)
+    if (flags.model.engine.context == 0) {
         flags.model.engine.context = flags.prompt_tokens + flags.generate_tokens;
+        flags.model.engine.context_flag = "--prompt-tokens with --generate-tokens";
+    }
     std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> prompt = prompt_ids(
         {.text = {},
@@ -136,6 +155,7 @@ Bench measure(Flags flags) {
     Bench bench;
     bench.info = engine->info();
     bench.has_tokenizer = engine->tokenizer() != nullptr;
+    bench.profiled = flags.model.engine.profile;
     // Sampled as a user would, but repeatable and never ended early.
     bench.options.sampling = engine->defaults().sampling;
     bench.options.sampling.seed = 1;
@@ -180,6 +200,12 @@ nlohmann::ordered_json bench_json(const Bench& bench) {
     };
     if (bench.has_tokenizer) document["text"] = run.result.text;
     add_expert_keys(document, run.result.spent);
+    document["prefill_expert_bytes_read"] = run.prefill_bytes;
+    document["decode_expert_bytes_per_token"] =
+        per_second(static_cast<double>(run.decode_bytes), static_cast<double>(run.decoded));
+    if (bench.profiled) {
+        document["profile"] = {{"prefill", profile_json(run.prefill)}, {"decode", profile_json(run.decode)}};
+    }
     document["peak_rss_bytes"] = bench.peak_resident;
     add_engine_keys(document, bench.info);
     document["runs"] = nlohmann::ordered_json::array();
@@ -214,6 +240,11 @@ std::string bench_text(const Bench& bench) {
     }
     const RunFigures median = figures_of(bench.median().result);
     const Bounds& bounds = bench.bounds;
+    std::string profile;
+    if (bench.profiled) {
+        profile = "\n" + profile_text("prefill", bench.median().prefill) + "\n" +
+                  profile_text("decode", bench.median().decode);
+    }
     table.add({"bound", fmt::format("{:.1f}", bounds.prefill_tokens_per_s),
                fmt::format("{:.1f}", bounds.decode_tokens_per_s)});
     table.add({"reached", percent_of(median.prefill_tokens_per_s, bounds.prefill_tokens_per_s),
@@ -225,7 +256,8 @@ std::string bench_text(const Bench& bench) {
                bounds.speed.memory_bytes_per_s / 1e9, bounds.speed.disk_bytes_per_s / 1e9,
                bench.info.direct_io ? "direct" : "through the page cache",
                bounds.peak.operations_per_second / 1e9, bounds.peak.instructions, describe_engine(bench.info),
-               format_size(bench.peak_resident), format_size(bench.info.ram_bytes));
+               format_size(bench.peak_resident), format_size(bench.info.ram_bytes)) +
+           profile;
 }
 
 }  // namespace
@@ -244,6 +276,7 @@ RunVerb declare_bench(CLI::App& app) {
     app.add_option("--repeat", flags->repeat, "Repetitions, the first one cold; default 3")
         ->check(count)
         ->type_name("N");
+    app.add_flag("--profile", flags->model.engine.profile, "Also say where the time went, per operation");
     app.add_flag("--json", flags->json, "One JSON object instead of the table");
     add_engine_flags(app, flags->model);
     return [flags] {

@@ -127,6 +127,7 @@ RunVerb declare_chat(CLI::App& app) {
     app.add_option("--system", flags->system, "Instructions that stand before the conversation");
     add_sampling_flags(app, flags->sampling);
     add_engine_flags(app, flags->model);
+    flags->model.engine.prefix_memory_bytes.reset();  // the engine's own choice: conversations begin alike
     return [flags] {
         const std::unique_ptr<Engine> engine = open_engine(flags->model);
         tokenizer_of(*engine);

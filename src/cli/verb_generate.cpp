@@ -32,6 +32,8 @@ nlohmann::ordered_json result_json(const Engine& engine, const GenerationResult&
     document["token_ids"] = result.token_ids;
     document["finish_reason"] = finish_name(result.finish);
     document["prompt_tokens"] = result.prompt_ids.size();
+    document["prefilled_tokens"] = result.prefilled_tokens;
+    document["cached_tokens"] = result.prompt_ids.size() - result.prefilled_tokens;
     document["generated_tokens"] = result.token_ids.size();
     document["ttft_s"] = result.time_to_first_token_s;
     document["prefill_s"] = result.prefill_s;

@@ -67,7 +67,10 @@ void append(std::vector<NamedTensor>& tensors, const SequenceOutput& output) {
 void write_logits(Flags flags) {
     const Prompt prompt{.text = {}, .ids = read_token_file(flags.tokens)};
     const auto count = static_cast<int64_t>(prompt.ids.size());
-    if (flags.model.engine.context == 0) flags.model.engine.context = std::max<int64_t>(count, 1);
+    if (flags.model.engine.context == 0) {
+        flags.model.engine.context = std::max<int64_t>(count, 1);
+        flags.model.engine.context_flag = fmt::format("--tokens {}", flags.tokens);
+    }
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
     std::vector<NamedTensor> tensors = empty_tensors(engine->info(), count, flags.hidden);

@@ -104,7 +104,10 @@ void perplexity(Flags flags) {
         throw UsageError("perplexity needs a text: give --file or --tokens");
     }
     const Prompt source = read_prompt(flags.source, std::nullopt);
-    if (flags.model.engine.context == 0) flags.model.engine.context = flags.chunk;
+    if (flags.model.engine.context == 0) {
+        flags.model.engine.context = flags.chunk;
+        flags.model.engine.context_flag = "--chunk";
+    }
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> ids = source.text ? tokenizer_of(*engine).encode(*source.text) : source.ids;
     if (ids.size() < 2)

@@ -39,15 +39,29 @@ struct Plan {
     DriveFacts drive;
     MachineSpeed speed;
     bool direct_io = false;
+    bool weights_missing = false;  // planned from config.json alone
     PlanRequest request;
     uint64_t available = 0;
     PlanEstimate estimate;
 };
 
+// The config.json to plan by where there are no weights yet: `path` itself, or alone in its folder.
+std::filesystem::path config_alone(const std::filesystem::path& path) {
+    if (std::filesystem::is_regular_file(path)) return path;
+    if (!std::filesystem::exists(path / "config.json")) return {};
+    for (const auto& entry : std::filesystem::directory_iterator(path)) {
+        if (entry.path().extension() == ".safetensors") return {};
+    }
+    return path / "config.json";
+}
+
 Plan make_plan(const Flags& flags) {
     Plan plan;
     plan.folder = model_folder(flags.model);
-    plan.model = inspect(plan.folder);
+    const std::filesystem::path config = config_alone(plan.folder);
+    plan.weights_missing = !config.empty();
+    plan.model = plan.weights_missing ? inspect_config(config) : inspect(plan.folder);
+    if (plan.weights_missing) plan.folder = std::filesystem::absolute(config).parent_path();
     plan.drive = drive_facts(plan.folder);
     plan.available = available_memory_bytes();
     const int64_t limit = plan.model.max_positions > 0 ? plan.model.max_positions : kDefaultContext;
@@ -89,6 +103,8 @@ std::vector<std::string> advice(const Plan& plan) {
             fmt::format("the KV cache of {} tokens takes {}; a smaller --context leaves more to the experts",
                         plan.request.context, format_size(kv)));
     }
+    if (plan.weights_missing && plan.model.trunk_bytes + plan.model.expert_bytes > plan.drive.free_bytes)
+        lines.emplace_back("the weights do not fit on this drive: free some of it, or take another");
     if (estimate.cached_fraction < 1 && plan.model.layout != "packed") {
         const bool wide = plan.model.expert_quantization == "BF16" ||
                           plan.model.expert_quantization == "F16" || plan.model.expert_quantization == "F32";
@@ -125,6 +141,9 @@ nlohmann::ordered_json plan_json(const Plan& plan) {
             {"memory_bandwidth_bytes_per_s", plan.speed.memory_bytes_per_s},
             {"disk_bandwidth_bytes_per_s", plan.speed.disk_bytes_per_s},
             {"direct_io", plan.direct_io},
+            {"weights_missing", plan.weights_missing},
+            {"trunk_bytes", plan.model.trunk_bytes},
+            {"expert_bytes", plan.model.expert_bytes},
             {"estimate", true},
             {"advice", advice(plan)}};
 }
@@ -137,6 +156,12 @@ std::string plan_text(const Plan& plan) {
     };
     line("model", fmt::format("{} ({}, experts {})", plan.folder.string(), plan.model.architecture,
                               plan.model.expert_quantization));
+    if (plan.weights_missing) {
+        line("download",
+             fmt::format("about {}, by config.json alone; {} are free on this drive",
+                         format_size(plan.model.trunk_bytes + plan.model.expert_bytes),
+                         format_size(plan.drive.free_bytes)));
+    }
     line("memory", fmt::format("{} allowed, {} free now", format_size(plan.request.ram_bytes),
                                format_size(plan.available)));
     const uint64_t per_token = plan.model.kv_bytes_per_token;

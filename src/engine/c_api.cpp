@@ -66,6 +66,7 @@ void set_text(std::string& target, const char* value) {
 
 sluice::EngineOptions to_engine_options(const sluice_options* options) {
     sluice::EngineOptions result;
+    result.prefix_memory_bytes = 0;  // no call of this interface looks for earlier prompts
     if (options == nullptr) return result;
     set_text(result.device, options->device);
     set_text(result.kv_format, options->kv_format);
@@ -151,7 +152,7 @@ void sluice_model_statistics(const sluice_model* model, sluice_statistics* stati
                        .stall_seconds = s.stall_seconds,
                        .peak_resident_bytes = s.peak_resident_bytes,
                        .tokens_evaluated = s.tokens_evaluated,
-                       .cache_bytes = info.cache_bytes,
+                       .cache_bytes = s.cache_bytes,
                        .ram_bytes = info.ram_bytes,
                        .kv_bytes_per_token = info.kv_bytes_per_token};
     });

@@ -1,3 +1,5 @@
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -9,6 +11,9 @@
 namespace sluice {
 
 namespace {
+
+// Parts of a trunk are locked in whole pages.
+constexpr uint64_t kLockSlackKilobytes = 16 << 10;
 
 InstructionSet parse_instruction_set(const std::string& name) {
     struct Named {
@@ -65,6 +70,17 @@ std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
     return Tokenizer::open(folder);
 }
 
+// A page that cannot be locked is one that pressure may take: slower, not wrong.
+void lock_trunk(const Checkpoint& checkpoint) {
+    for (const ByteRange& range : checkpoint.trunk_ranges()) {
+        const std::string refusal = lock_memory(checkpoint.mapped(range));
+        if (refusal.empty()) continue;
+        spdlog::warn("--lock-trunk: the trunk stays unlocked ({}); `ulimit -l {}` would do", refusal,
+                     (checkpoint.trunk_bytes() >> 10) + kLockSlackKilobytes);
+        return;
+    }
+}
+
 std::string model_name(const std::filesystem::path& folder) {
     const std::filesystem::path normal = std::filesystem::absolute(folder).lexically_normal();
     return normal.has_filename() ? normal.filename().string() : normal.parent_path().filename().string();
@@ -79,6 +95,7 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
     ExpertStoreOptions store_options;
     store_options.reader = parse_reader(options.io);
     store_options.direct_io = parse_direct_io(options.direct_io);
+    store_options.look_ahead = options.look_ahead;
 
     impl->checkpoint = Checkpoint::open(model);
     const Checkpoint& checkpoint = *impl->checkpoint;
@@ -86,6 +103,7 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
     impl->tokenizer = open_tokenizer(model);
     impl->defaults = read_generation_defaults(model, impl->tokenizer ? &*impl->tokenizer : nullptr);
     impl->backend = make_backend(options);
+    if (options.profile) impl->backend->set_profile(&impl->profile);
     impl->model = std::make_unique<Model>(impl->checkpoint, *impl->backend, kv_format);
     const MemoryPlan plan = plan_engine_memory(options, checkpoint, *impl->model);
     store_options.cache_bytes = plan.cache_bytes;
@@ -95,8 +113,12 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
     if (!options.trace.empty()) impl->trace.emplace(config.layers, config.experts, config.experts_per_token);
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
 
-    if (!options.prefix_cache.empty())
-        impl->prefix_cache.emplace(options.prefix_cache, options.prefix_cache_bytes);
+    if (options.lock_trunk) lock_trunk(checkpoint);
+    impl->governor.emplace(MemoryGovernor::Cache{
+        .bytes = [&store = *impl->store] { return store.cache_bytes(); },
+        .resize = [&store = *impl->store](uint64_t bytes) { store.resize(bytes); },
+        .full = impl->store->cache_bytes(),
+        .floor = ExpertStore::floor_bytes(checkpoint)});
 
     EngineInfo& info = impl->info;
     info.model_name = model_name(model);
@@ -114,6 +136,7 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
     info.hidden_size = config.hidden_size;
     info.vocabulary = config.vocabulary;
     info.context = plan.context;
+    info.largest_context = plan.largest_context;
     info.chunk = plan.chunk;
     info.trunk_bytes = checkpoint.trunk_bytes();
     info.expert_bytes = checkpoint.expert_bytes();
@@ -122,6 +145,8 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
     for (const StateSpec& spec : impl->model->state_specs())
         info.kv_bytes_per_token += spec.kv_bytes_per_token;
     info.fingerprint = checkpoint.fingerprint();
+    info.prefix_memory_bytes = plan.prefix_bytes;
+    impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -157,10 +182,21 @@ EngineStatistics Engine::statistics() const {
     return {.expert_hits = store.hits,
             .expert_misses = store.misses,
             .prefetch_reads = store.prefetch_reads,
+            .prefetch_hits = store.prefetch_hits,
             .expert_bytes_read = store.bytes_read,
             .stall_seconds = store.stall_seconds,
             .peak_resident_bytes = peak_resident_bytes(),
-            .tokens_evaluated = impl_->tokens_evaluated};
+            .tokens_evaluated = impl_->tokens_evaluated,
+            .cache_bytes = impl_->store->cache_bytes(),
+            .prefix_memory_bytes = impl_->prefix_cache->memory_bytes()};
+}
+
+std::vector<OperationTime> Engine::profile() const {
+    const std::lock_guard lock(impl_->mutex);
+    std::vector<OperationTime> operations;
+    for (const auto& [name, entry] : impl_->profile.entries())
+        operations.push_back({.name = name, .calls = entry.calls, .seconds = entry.seconds});
+    return operations;
 }
 
 std::unique_ptr<Session> Engine::new_session() {

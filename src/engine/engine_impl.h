@@ -10,6 +10,7 @@
 #include "engine/prefix_cache.h"
 #include "engine/session_impl.h"
 #include "experts/expert_store.h"
+#include "experts/memory_budget.h"
 #include "experts/routing_trace.h"
 #include "model/model.h"
 #include "sluice/engine.h"
@@ -23,6 +24,7 @@ struct Engine::Impl {
     GenerationDefaults defaults;
     std::shared_ptr<const Checkpoint> checkpoint;
     std::unique_ptr<Backend> backend;
+    TimeProfile profile;  // filled with EngineOptions::profile
     std::unique_ptr<ExpertStore> store;
     std::optional<RoutingTrace> trace;
     std::unique_ptr<Model> model;
@@ -30,8 +32,9 @@ struct Engine::Impl {
     mutable std::mutex template_mutex;
     mutable std::optional<ChatTemplate> chat_template;
     mutable std::mutex mutex;  // held by whoever uses the model or a session's state
-    std::optional<PrefixCache> prefix_cache;
+    std::optional<PrefixCache> prefix_cache;  // never empty once open
     uint64_t tokens_evaluated = 0;
+    std::optional<MemoryGovernor> governor;  // of the store's size; last, since it works on its own
 
     // All below with the mutex held.
     std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch,

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "engine/engine_impl.h"
+#include "engine/softmax_weights.h"
 
 namespace sluice {
 
@@ -51,7 +52,7 @@ void Engine::Impl::check(const SequenceInput& input) const {
 }
 
 void Engine::Impl::check_finite(const std::vector<float>& logits) const {
-    if (std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); })) return;
+    if (all_finite(logits)) return;
     const std::optional<std::string> culprit = checkpoint->find_non_finite();
     fail(ErrorCode::kInvalidFile, "the logits are not finite: {}",
          culprit ? *culprit : "every weight is finite, so an activation overflowed; try --exact");
@@ -94,7 +95,11 @@ void Engine::Impl::step(std::vector<Pending>& pending, std::vector<SequenceOutpu
         session.tokens.insert(session.tokens.end(), inputs[i].ids.begin(), inputs[i].ids.end());
         taken[i]->done += static_cast<int64_t>(inputs[i].ids.size());
         tokens_evaluated += inputs[i].ids.size();
-        output.logits.insert(output.logits.end(), results[i].logits.begin(), results[i].logits.end());
+        if (output.logits.empty()) {
+            output.logits = std::move(results[i].logits);
+        } else {
+            output.logits.insert(output.logits.end(), results[i].logits.begin(), results[i].logits.end());
+        }
         if (!results[i].hidden.empty()) append_hidden(output.hidden, std::move(results[i].hidden));
     }
 }
@@ -113,6 +118,7 @@ void Engine::Impl::catch_up(Session::Impl& session, const ProgressCallback& prog
             session.discard_step();
             std::rethrow_exception(results[0].error);
         }
+        tokens_evaluated += count;
         if (progress && !progress(session.state->position(), total)) {
             fail(ErrorCode::kCancelled, "stopped by the caller");
         }

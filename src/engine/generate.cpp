@@ -16,6 +16,7 @@ EngineStatistics difference(const EngineStatistics& after, const EngineStatistic
     d.expert_hits -= before.expert_hits;
     d.expert_misses -= before.expert_misses;
     d.prefetch_reads -= before.prefetch_reads;
+    d.prefetch_hits -= before.prefetch_hits;
     d.expert_bytes_read -= before.expert_bytes_read;
     d.stall_seconds -= before.stall_seconds;
     d.tokens_evaluated -= before.tokens_evaluated;
@@ -38,6 +39,29 @@ class TextStream {
     StopMatcher matcher_;
 };
 
+// The logits of the prompt's last token.
+std::vector<float> evaluate_prompt(Engine& engine, Session& session, std::span<const TokenId> prompt,
+                                   const GenerationCallbacks& callbacks) {
+    std::vector<size_t> ends = callbacks.stops;
+    if (ends.empty() || ends.back() != prompt.size()) ends.push_back(prompt.size());
+    std::vector<float> logits;
+    size_t done = 0;
+    for (size_t i = 0; i < ends.size(); ++i) {
+        ProgressCallback progress;
+        if (callbacks.progress) {
+            progress = [&](int64_t part, int64_t) {
+                return callbacks.progress(static_cast<int64_t>(done) + part,
+                                          static_cast<int64_t>(prompt.size()));
+            };
+        }
+        const LogitsWanted wanted = ends[i] == prompt.size() ? LogitsWanted::kLast : LogitsWanted::kNone;
+        logits = engine.evaluate(session, prompt.subspan(done, ends[i] - done), wanted, progress).logits;
+        done = ends[i];
+        if (i < callbacks.stops.size()) callbacks.at_stop(done);
+    }
+    return logits;
+}
+
 }  // namespace
 
 GenerationResult generate_from(Engine& engine, Session& session, std::span<const TokenId> prompt,
@@ -50,12 +74,9 @@ GenerationResult generate_from(Engine& engine, Session& session, std::span<const
     GenerationResult result;
     result.prompt_ids.assign(prompt.begin(), prompt.end());
     Stopwatch watch;
-    std::vector<float> logits =
-        engine.evaluate(session, prompt, LogitsWanted::kLast, callbacks.progress).logits;
+    std::vector<float> logits = evaluate_prompt(engine, session, prompt, callbacks);
     result.prefill_s = watch.seconds();
     result.prefilled_tokens = engine.statistics().tokens_evaluated - before.tokens_evaluated;
-
-    if (callbacks.after_prompt) callbacks.after_prompt();
 
     // Embeddings are often padded past the tokenizer's last id; those rows are no tokens.
     const size_t choices = engine.tokenizer() == nullptr
@@ -66,7 +87,9 @@ GenerationResult generate_from(Engine& engine, Session& session, std::span<const
     watch.restart();
     result.finish = FinishReason::kLength;
     while (static_cast<int64_t>(result.token_ids.size()) < options.max_tokens) {
+        const Stopwatch sampling;
         const TokenId id = sampler.sample(std::span<const float>(logits).first(choices), session.tokens());
+        result.sampling_s += sampling.seconds();
         if (result.token_ids.empty()) result.time_to_first_token_s = result.prefill_s + watch.seconds();
         if (!options.ignore_eos && std::find(eos.begin(), eos.end(), id) != eos.end()) {
             result.finish = FinishReason::kStop;
@@ -103,8 +126,10 @@ GenerationResult generate_from(Engine& engine, Session& session, std::span<const
 GenerationResult Engine::generate(Session& session, std::span<const TokenId> prompt,
                                   const GenerationOptions& options, const TokenCallback& on_token,
                                   const ProgressCallback& progress) {
-    return generate_from(*this, session, prompt, options,
-                         {.on_token = on_token, .progress = progress, .after_prompt = {}});
+    GenerationCallbacks callbacks;
+    callbacks.on_token = on_token;
+    callbacks.progress = progress;
+    return generate_from(*this, session, prompt, options, callbacks);
 }
 
 }  // namespace sluice

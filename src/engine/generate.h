@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "sluice/engine.h"
 
@@ -9,7 +10,9 @@ namespace sluice {
 struct GenerationCallbacks {
     TokenCallback on_token;
     ProgressCallback progress;
-    std::function<void()> after_prompt;  // the session holds the whole prompt and nothing more
+    // Called when the session holds so many tokens of the prompt and nothing more; ascending.
+    std::vector<size_t> stops;
+    std::function<void(size_t stop)> at_stop;
 };
 
 // Evaluates `prompt` after what the session holds, then generates.

@@ -1,49 +1,35 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "engine/engine_impl.h"
 #include "engine/generate.h"
 
 namespace sluice {
 
-namespace {
-
-bool begins_with(std::span<const TokenId> tokens, std::span<const TokenId> prefix) {
-    return prefix.size() < tokens.size() && std::equal(prefix.begin(), prefix.end(), tokens.begin());
-}
-
-// Loads `entry` into the session if it is a beginning of `tokens` longer than what is there; true when it
-// did.
-bool load_entry(Session::Impl& session, const PrefixCache::Entry& entry, std::span<const TokenId> tokens,
-                const Engine::Impl& engine) {
-    try {
-        const Snapshot snapshot = read_snapshot(entry.path, engine.info, *session.state);
-        if (snapshot.tokens.size() <= session.tokens.size() || !begins_with(tokens, snapshot.tokens))
-            return false;
-        session.state->load(static_cast<int64_t>(snapshot.tokens.size()), snapshot.blocks);
-        session.tokens = snapshot.tokens;
-        engine.prefix_cache->touch(entry);
-        return true;
-    } catch (const Error& error) {
-        spdlog::debug("prefix cache: {}", error.what());
-        if (error.code() == ErrorCode::kInvalidFile) engine.prefix_cache->remove(entry);
-        return false;
+PromptStart Engine::resume(Session& session, const std::string& text, std::span<const TokenId> tokens) {
+    const std::lock_guard lock(impl_->mutex);
+    Session::Impl& known = *session.impl_;
+    if (known.tokens.size() >= tokens.size() ||
+        !std::equal(known.tokens.begin(), known.tokens.end(), tokens.begin())) {
+        known.state->truncate(0);
+        known.tokens.clear();
     }
+    const PrefixCache::Prompt prompt{.text = text, .tokens = tokens};
+    impl_->prefix_cache->resume(prompt, *known.state);
+    // A state may be behind the session's tokens: then a cached one may be too.
+    const auto cached = static_cast<size_t>(known.state->position());
+    if (cached > known.tokens.size())
+        known.tokens.assign(tokens.begin(), tokens.begin() + known.state->position());
+    const auto start = static_cast<int64_t>(known.tokens.size());
+    return {.tokens = start, .remember_at = impl_->prefix_cache->worth_keeping(prompt, *known.state, start)};
 }
 
-// Brings the session to the longest known beginning of the prompt that leaves at least one token to evaluate.
-void resume(Session::Impl& session, std::string_view prompt, std::span<const TokenId> tokens,
-            const Engine::Impl& engine) {
-    if (!engine.prefix_cache) return;
-    auto entry = engine.prefix_cache->find(prompt, engine.info);
-    while (entry && !load_entry(session, *entry, tokens, engine)) {
-        if (entry->text_bytes == 0) return;
-        entry = engine.prefix_cache->find(prompt.substr(0, entry->text_bytes - 1), engine.info);
-    }
+void Engine::remember(const Session& session, const std::string& text) {
+    const std::lock_guard lock(impl_->mutex);
+    const Session::Impl& known = *session.impl_;
+    if (known.state->position() != static_cast<int64_t>(known.tokens.size())) return;
+    impl_->prefix_cache->put(text, known.tokens, *known.state);
 }
-
-}  // namespace
 
 GenerationResult Engine::generate_text(Session& session, const std::string& prompt,
                                        const GenerationOptions& options, const TokenCallback& on_token,
@@ -53,25 +39,22 @@ GenerationResult Engine::generate_text(Session& session, const std::string& prom
              impl_->info.model_name);
     }
     const std::vector<TokenId> tokens = tokenizer()->encode(prompt);
-    Session::Impl& state = *session.impl_;
-    if (!begins_with(tokens, state.tokens)) session.truncate(0);
-    const auto remember = [&](const std::string& text) {
-        if (!impl_->prefix_cache) return;
-        const std::lock_guard lock(impl_->mutex);
-        impl_->prefix_cache->put(text, impl_->info, state.tokens, *state.state);
+    const PromptStart start = resume(session, prompt, tokens);
+    GenerationCallbacks callbacks;
+    callbacks.on_token = on_token;
+    callbacks.progress = progress;
+    for (const int64_t position : start.remember_at)
+        callbacks.stops.push_back(static_cast<size_t>(position - start.tokens));
+    // The last of them is the prompt's own; those before it only share its beginning.
+    callbacks.at_stop = [&](size_t stop) {
+        remember(session, stop == callbacks.stops.back() ? prompt : std::string());
     };
-    {
-        const std::lock_guard lock(impl_->mutex);
-        resume(state, prompt, tokens, *impl_);
-    }
-    const auto known = static_cast<size_t>(session.position());
     GenerationResult result = generate_from(
-        *this, session, std::span(tokens).subspan(known), options,
-        {.on_token = on_token, .progress = progress, .after_prompt = [&] { remember(prompt); }});
+        *this, session, std::span(tokens).subspan(static_cast<size_t>(start.tokens)), options, callbacks);
     // A later turn begins with this prompt and what was answered, as far as it was evaluated.
-    const std::vector<TokenId> answered(state.tokens.begin() + static_cast<ptrdiff_t>(tokens.size()),
-                                        state.tokens.end());
-    if (!answered.empty()) remember(prompt + tokenizer()->decode(answered));
+    const std::vector<TokenId>& seen = session.tokens();
+    const std::vector<TokenId> answered(seen.begin() + static_cast<ptrdiff_t>(tokens.size()), seen.end());
+    if (!answered.empty()) remember(session, prompt + tokenizer()->decode(answered));
     result.prompt_ids = tokens;
     return result;
 }

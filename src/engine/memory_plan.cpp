@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/size.h"
 #include "experts/expert_store.h"
 #include "experts/memory_budget.h"
 
@@ -17,6 +18,10 @@ constexpr int64_t kSmallestChunk = 32;
 constexpr int64_t kSmallestContext = 1024;
 // Beyond the ledger: allocator slack, read buffers, page tables.
 constexpr uint64_t kSlackBytes = 24ull << 20;
+// Evaluated prompts get this part of what experts could use, or all that experts cannot use: experts are
+// wanted by every token, a prompt now and then. A few conversations are the most that one process needs.
+constexpr uint64_t kPrefixPart = 32;
+constexpr uint64_t kPrefixSessions = 4;
 
 uint64_t kv_bytes_per_token(const Model& model) {
     uint64_t bytes = 0;
@@ -35,14 +40,27 @@ uint64_t session_bytes(const Model& model, int64_t context) {
     return tokens * kv_bytes_per_token(model) + recurrent_bytes(model);
 }
 
-int64_t checked_context(const EngineOptions& options, const ModelConfig& config) {
-    const int64_t limit = config.max_positions > 0 ? config.max_positions : kDefaultContext;
+int64_t checked_context(const EngineOptions& options, int64_t limit) {
     if (options.context == 0) return std::min(limit, kDefaultContext);
     if (options.context < 1 || options.context > limit) {
-        fail(ErrorCode::kUsage, "--context {} is out of range: this model takes 1 to {} tokens",
-             options.context, limit);
+        fail(ErrorCode::kUsage, "{} asks for {} tokens of context, out of range: this model takes 1 to {}",
+             options.context_flag, options.context, limit);
     }
     return options.context;
+}
+
+// For evaluated prompts, of the `spare` bytes beyond the floor of which experts could use `experts`.
+uint64_t prefix_share(const EngineOptions& options, uint64_t spare, uint64_t experts, uint64_t session) {
+    if (!options.prefix_memory_bytes) {
+        return std::min(kPrefixSessions * session, std::max(spare - experts, spare / kPrefixPart));
+    }
+    if (*options.prefix_memory_bytes > spare) {
+        fail(ErrorCode::kOutOfMemory,
+             "{} of memory for evaluated prompts are too much: {} are left beside what the model needs; give "
+             "a smaller --prefix-memory or a larger --ram",
+             format_size(*options.prefix_memory_bytes), format_size(spare));
+    }
+    return *options.prefix_memory_bytes;
 }
 
 }  // namespace
@@ -50,7 +68,9 @@ int64_t checked_context(const EngineOptions& options, const ModelConfig& config)
 MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint,
                               const Model& model) {
     MemoryPlan plan;
-    plan.context = checked_context(options, checkpoint.config());
+    const int64_t positions = checkpoint.config().max_positions;
+    plan.largest_context = positions > 0 ? positions : kDefaultContext;
+    plan.context = checked_context(options, plan.largest_context);
     plan.chunk = options.chunk > 0 ? options.chunk : std::min(kLargestChunk, plan.context);
     plan.ram_bytes = options.ram_bytes != 0 ? options.ram_bytes : default_memory_ceiling();
     const uint64_t process_bytes = resident_bytes() + kSlackBytes;
@@ -62,13 +82,17 @@ MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& ch
                            .experts_all = ExpertStore::full_bytes(checkpoint)};
     };
     // Unless they were asked for, chunk and context shrink before the cache does.
-    const auto spare = [&] { return plan.ram_bytes - std::min(plan.ram_bytes, needs().fixed()); };
+    const auto beyond_fixed = [&] { return plan.ram_bytes - std::min(plan.ram_bytes, needs().fixed()); };
     const uint64_t comfortable =
         std::min(ExpertStore::full_bytes(checkpoint), needs().experts_floor + plan.ram_bytes / 3);
-    while (options.chunk == 0 && plan.chunk > kSmallestChunk && spare() < comfortable) plan.chunk /= 2;
-    while (options.context == 0 && plan.context > kSmallestContext && spare() < needs().experts_floor)
+    while (options.chunk == 0 && plan.chunk > kSmallestChunk && beyond_fixed() < comfortable) plan.chunk /= 2;
+    while (options.context == 0 && plan.context > kSmallestContext && beyond_fixed() < needs().experts_floor)
         plan.context /= 2;
-    plan.cache_bytes = plan_memory(needs(), plan.ram_bytes).cache_bytes;
+    const MemoryNeeds fixed = needs();
+    const uint64_t cache_bytes = plan_memory(fixed, plan.ram_bytes).cache_bytes;
+    const uint64_t spare = plan.ram_bytes - fixed.floor();
+    plan.prefix_bytes = prefix_share(options, spare, cache_bytes - fixed.experts_floor, fixed.kv);
+    plan.cache_bytes = std::min(cache_bytes, fixed.experts_floor + spare - plan.prefix_bytes);
     return plan;
 }
 

@@ -8,11 +8,13 @@
 
 namespace sluice {
 
-// How the memory ceiling is divided. All but the cache is needed in full; the cache takes what is left.
+// How the memory ceiling is divided. All but cache and prefixes is needed in full; they take what is left.
 struct MemoryPlan {
-    uint64_t ram_bytes = 0;    // the ceiling
-    uint64_t cache_bytes = 0;  // expert slots
+    uint64_t ram_bytes = 0;     // the ceiling
+    uint64_t cache_bytes = 0;   // expert slots
+    uint64_t prefix_bytes = 0;  // evaluated prompts
     int64_t context = 0;
+    int64_t largest_context = 0;  // that the model takes
     int64_t chunk = 0;
 };
 

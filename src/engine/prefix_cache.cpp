@@ -1,119 +1,80 @@
 #include "engine/prefix_cache.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/size.h"
 
 namespace sluice {
 
 namespace {
 
-namespace fs = std::filesystem;
+// A state costs memory; fewer tokens than these are evaluated faster than it pays.
+constexpr int64_t kBranchTokens = 64;
 
-constexpr std::string_view kExtension = ".prefix.safetensors";
-
-std::string hash_hex(std::string_view text) {
-    const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
-    return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-}
-
-// Entries of other models and KV formats never match.
-std::string model_key(const EngineInfo& info) {
-    return hash_hex(info.fingerprint + info.kv_format).substr(0, 16);
-}
-
-// The text length in an entry's name "<model>-<length>-<hash>", if it is one of `model`'s.
-std::optional<size_t> text_length(const std::string& name, const std::string& model) {
-    if (!name.starts_with(model + "-") || !name.ends_with(kExtension)) return std::nullopt;
-    const char* begin = name.data() + model.size() + 1;
-    size_t length = 0;
-    const auto [end, error] = std::from_chars(begin, name.data() + name.size(), length);
-    if (error != std::errc() || *end != '-') return std::nullopt;
-    return length;
+bool begins_with(std::span<const TokenId> tokens, std::span<const TokenId> prefix) {
+    return prefix.size() <= tokens.size() && std::equal(prefix.begin(), prefix.end(), tokens.begin());
 }
 
 }  // namespace
 
-PrefixCache::PrefixCache(fs::path folder, uint64_t limit_bytes)
-    : folder_(std::move(folder)), limit_bytes_(limit_bytes) {
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error) fail(ErrorCode::kIo, "--prefix-cache {}: {}", folder_.string(), error.message());
+PrefixCache::PrefixCache(const EngineInfo& info, uint64_t memory_bytes, const std::filesystem::path& folder,
+                         uint64_t folder_bytes)
+    : info_(info), memory_(memory_bytes) {
+    if (!folder.empty()) folder_.emplace(folder, folder_bytes);
 }
 
-fs::path PrefixCache::path_of(std::string_view text, const EngineInfo& info) const {
-    return folder_ / fmt::format("{}-{}-{}{}", model_key(info), text.size(), hash_hex(text), kExtension);
-}
-
-std::optional<PrefixCache::Entry> PrefixCache::find(std::string_view text, const EngineInfo& info) const {
-    const std::string model = model_key(info);
-    std::vector<size_t> lengths;
-    std::error_code error;
-    for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-        const auto length = text_length(it->path().filename().string(), model);
-        if (length && *length <= text.size()) lengths.push_back(*length);
+void PrefixCache::resume(const Prompt& prompt, SequenceState& state) {
+    if (std::optional<SequenceState> known = memory_.find(prompt.tokens, state.position())) {
+        state = std::move(*known);
     }
-    std::sort(lengths.rbegin(), lengths.rend());
-    lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
-    for (const size_t length : lengths) {
-        fs::path path = path_of(text.substr(0, length), info);
-        if (fs::exists(path, error)) return Entry{std::move(path), length};
+    if (!folder_) return;
+    auto entry = folder_->find(prompt.text, info_);
+    while (entry) {
+        // After a shorter snapshot: a shorter text has fewer tokens still.
+        if (load_entry(*entry, prompt.tokens, state) != Load::kUnusable || entry->text_bytes == 0) return;
+        entry = folder_->find(prompt.text.substr(0, entry->text_bytes - 1), info_);
     }
-    return std::nullopt;
 }
 
-void PrefixCache::touch(const Entry& entry) const {
-    std::error_code ignored;
-    fs::last_write_time(entry.path, fs::file_time_type::clock::now(), ignored);
-}
-
-void PrefixCache::remove(const Entry& entry) const {
-    std::error_code ignored;
-    fs::remove(entry.path, ignored);
-}
-
-void PrefixCache::put(std::string_view text, const EngineInfo& info, const std::vector<TokenId>& tokens,
-                      const SequenceState& state) const {
-    if (state.bytes() > limit_bytes_) return;
-    const fs::path path = path_of(text, info);
-    std::error_code error;
-    if (fs::exists(path, error)) return touch({path, text.size()});
+PrefixCache::Load PrefixCache::load_entry(const PrefixFolder::Entry& entry, std::span<const TokenId> tokens,
+                                          SequenceState& state) {
     try {
-        write_snapshot(path, info, tokens, state);
-        evict();
-    } catch (const Error& failure) {
-        spdlog::warn("prefix cache: {}; going on without this entry", failure.what());
+        const int64_t reach = std::min(snapshot_tokens(entry.path), static_cast<int64_t>(tokens.size()) - 1);
+        if (reach <= state.position()) return Load::kShorter;
+        const Snapshot snapshot = read_snapshot(entry.path, info_, state);
+        const bool whole = snapshot.tokens.size() == tokens.size();
+        if (!begins_with(tokens, snapshot.tokens) || (whole && state.recurrent())) return Load::kUnusable;
+        state.load(static_cast<int64_t>(snapshot.tokens.size()), snapshot.blocks);
+        folder_->touch(entry);
+        memory_.put(snapshot.tokens, state);
+        if (whole) state.truncate(state.position() - 1);  // one token is left to evaluate
+        return Load::kDone;
+    } catch (const Error& error) {
+        spdlog::debug("prefix cache: {}", error.what());
+        if (error.code() == ErrorCode::kInvalidFile) folder_->remove(entry);
+        return Load::kUnusable;
     }
 }
 
-void PrefixCache::evict() const {
-    struct File {
-        fs::path path;
-        fs::file_time_type used;
-        uint64_t bytes;
-    };
-    std::vector<File> files;
-    uint64_t total = 0;
-    std::error_code error;
-    for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-        if (!it->path().filename().string().ends_with(kExtension)) continue;
-        std::error_code vanished;
-        const uint64_t bytes = it->file_size(vanished);
-        const fs::file_time_type used = it->last_write_time(vanished);
-        if (vanished) continue;
-        files.push_back({it->path(), used, bytes});
-        total += bytes;
-    }
-    std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.used < b.used; });
-    for (const File& file : files) {
-        if (total <= limit_bytes_) return;
-        fs::remove(file.path, error);
-        total -= file.bytes;
+std::vector<int64_t> PrefixCache::worth_keeping(const Prompt& prompt, const SequenceState& state,
+                                                int64_t start) const {
+    if (!folder_ && memory_.limit_bytes() == 0) return {};
+    const auto end = static_cast<int64_t>(prompt.tokens.size());
+    if (!state.recurrent()) return {end};
+    std::vector<int64_t> positions;
+    const int64_t parting = memory_.common_tokens(prompt.tokens);
+    if (parting >= start + kBranchTokens && parting < end - 1) positions.push_back(parting);
+    if (end - 1 > start) positions.push_back(end - 1);
+    return positions;
+}
+
+void PrefixCache::put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state) {
+    try {
+        memory_.put(tokens, state);
+        if (folder_ && !text.empty()) folder_->put(text, info_, tokens, state);
+    } catch (const Error& error) {
+        spdlog::warn("prefix cache: {}; going on without this entry", error.what());
     }
 }
 

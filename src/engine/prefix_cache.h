@@ -1,44 +1,48 @@
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
 #include <optional>
-#include <string>
+#include <span>
 #include <string_view>
-#include <vector>
 
-#include "engine/snapshot.h"
+#include "engine/prefix_folder.h"
+#include "engine/prefix_memory.h"
 
 namespace sluice {
 
-// Evaluated prompts kept for reuse, keyed by their rendered text: snapshots in a folder, least recently used
-// first out. Several processes may share the folder: entries appear by rename and vanish by unlink, and a
-// vanished or damaged one is a miss. A full disk costs the entry, not the request. Thread-safe.
+// Evaluated prompts of one model, so that a prompt that begins as an earlier one did is not evaluated again:
+// in memory for the sessions of this process, in a folder for later ones and for others. With the engine's
+// mutex held.
 class PrefixCache {
   public:
-    // `limit_bytes` for all entries in `folder`, of any model. Throws kIo where the folder cannot be made.
-    PrefixCache(std::filesystem::path folder, uint64_t limit_bytes);
+    // No folder where `folder` is empty.
+    PrefixCache(const EngineInfo& info, uint64_t memory_bytes, const std::filesystem::path& folder,
+                uint64_t folder_bytes);
 
-    // The longest cached text that `text` begins with, and its snapshot file.
-    struct Entry {
-        std::filesystem::path path;
-        size_t text_bytes = 0;
+    struct Prompt {
+        std::string_view text;  // as rendered
+        std::span<const TokenId> tokens;
     };
-    std::optional<Entry> find(std::string_view text, const EngineInfo& info) const;
-    // Marks an entry as just used, or removes one that proved unusable.
-    void touch(const Entry& entry) const;
-    void remove(const Entry& entry) const;
+    // Brings `state` to the longest known beginning of the prompt that leaves at least one token to evaluate.
+    // Nothing changes where none is longer than what `state` holds already.
+    void resume(const Prompt& prompt, SequenceState& state);
+    // Positions beyond `start` at which a state is worth a put() while the prompt is evaluated, ascending:
+    // its end last, and before it where the prompt parts from an earlier one. States that can be truncated
+    // need the end alone; recurrent ones must stop a token before it, for the same prompt to find one to
+    // evaluate.
+    std::vector<int64_t> worth_keeping(const Prompt& prompt, const SequenceState& state, int64_t start) const;
+    // Keeps a state that has seen exactly `tokens`: in memory, and under a text that begins with them in the
+    // folder too. What cannot be kept costs the entry, not the request.
+    void put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state);
 
-    // Keeps a snapshot of the state after `text`; then removes the least recently used beyond the limit.
-    void put(std::string_view text, const EngineInfo& info, const std::vector<TokenId>& tokens,
-             const SequenceState& state) const;
+    uint64_t memory_bytes() const { return memory_.bytes(); }
 
   private:
-    std::filesystem::path path_of(std::string_view text, const EngineInfo& info) const;
-    void evict() const;
+    enum class Load { kDone, kUnusable, kShorter };
+    Load load_entry(const PrefixFolder::Entry& entry, std::span<const TokenId> tokens, SequenceState& state);
 
-    std::filesystem::path folder_;
-    uint64_t limit_bytes_;
+    const EngineInfo& info_;
+    PrefixMemory memory_;
+    std::optional<PrefixFolder> folder_;
 };
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -17,14 +18,34 @@ void require(bool ok, const char* option, double value, const char* range) {
     if (!ok) fail(ErrorCode::kUsage, "{} {} is out of range: {}", option, value, range);
 }
 
-bool higher(float logit_a, TokenId a, float logit_b, TokenId b) {
-    return logit_a != logit_b ? logit_a > logit_b : a < b;
-}
-
 }  // namespace
 
+// The `count` largest, the largest first, the lower id first among equals: only what beats the worst of those found so
+// far is looked at again.
+std::vector<Sampler::Candidate> Sampler::largest_logits(std::span<const float> logits, size_t count) {
+    const auto better = [](const Candidate& a, const Candidate& b) {
+        return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+    };
+    std::vector<Candidate> best;
+    float bar = -std::numeric_limits<float>::infinity();
+    const auto keep_best = [&] {
+        if (best.size() <= count) return;
+        std::nth_element(best.begin(), best.begin() + static_cast<ptrdiff_t>(count) - 1, best.end(), better);
+        best.resize(count);
+        bar = best.back().logit;
+    };
+    for (size_t i = 0; i < logits.size(); ++i) {
+        if (logits[i] <= bar) continue;
+        best.push_back({.id = static_cast<TokenId>(i), .logit = logits[i]});
+        if (best.size() >= 4 * count) keep_best();
+    }
+    keep_best();
+    std::ranges::sort(best, better);
+    return best;
+}
+
 TokenId argmax(std::span<const float> logits) {
-    return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    return static_cast<TokenId>(std::ranges::find(logits, largest_of(logits)) - logits.begin());
 }
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) {
@@ -49,62 +70,74 @@ TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> 
     }
     if (options_.temperature == 0) return argmax(logits);
 
-    candidates_.clear();
-    const float largest = *std::max_element(logits.begin(), logits.end());
     const auto temperature = static_cast<float>(options_.temperature);
-    // Tokens that min-p would drop never enter; with min-p off, everything does.
-    const float floor = options_.min_p > 0
-                            ? largest + temperature * std::log(static_cast<float>(options_.min_p))
-                            : -std::numeric_limits<float>::infinity();
-    for (size_t i = 0; i < logits.size(); ++i) {
-        if (logits[i] >= floor) {
-            candidates_.push_back({static_cast<TokenId>(i), (logits[i] - largest) / temperature});
-        }
+    const float largest = largest_of(logits);
+    if (options_.top_k == 0 && options_.top_p >= 1) {
+        weights_.compute(logits, largest, temperature);
+        if (options_.min_p == 0) return static_cast<TokenId>(weights_.find(uniform() * weights_.total()));
+        return draw(above_min_p(logits.size()));
     }
-    const auto by_logit = [](const Candidate& a, const Candidate& b) {
-        return higher(a.logit, a.id, b.logit, b.id);
-    };
-    const auto top_k = static_cast<size_t>(options_.top_k);
-    if (top_k > 0 && top_k < candidates_.size()) {
-        std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<ptrdiff_t>(top_k),
-                         candidates_.end(), by_logit);
-        candidates_.resize(top_k);
-    }
-    if (options_.top_p < 1) keep_top_p(candidates_);
-    return draw(candidates_);
+    return draw(nucleus(logits, largest, temperature));
 }
 
-void Sampler::keep_top_p(std::vector<Candidate>& candidates) const {
+// Tokens in the order of their ids.
+std::vector<Sampler::Candidate> Sampler::above_min_p(size_t tokens) const {
+    std::vector<Candidate> kept;
+    for (size_t i = 0; i < tokens; ++i) {
+        if (static_cast<double>(weights_[i]) >= options_.min_p) {  // the largest weight is 1
+            kept.push_back({.id = static_cast<TokenId>(i), .weight = weights_[i]});
+        }
+    }
+    return kept;
+}
+
+// What top-k, top-p and min-p leave, the largest first.
+std::vector<Sampler::Candidate> Sampler::nucleus(std::span<const float> logits, float largest,
+                                                 float temperature) {
+    size_t count = options_.top_k > 0 ? static_cast<size_t>(options_.top_k) : kFirstSorted;
     double total = 0;
-    for (const Candidate& c : candidates) total += std::exp(static_cast<double>(c.logit));
-    const auto by_logit = [](const Candidate& a, const Candidate& b) {
-        return higher(a.logit, a.id, b.logit, b.id);
-    };
-    size_t sorted = 0;
+    if (options_.top_k == 0) {
+        weights_.compute(logits, largest, temperature);
+        total = weights_.total();
+    }
+    while (true) {
+        std::vector<Candidate> kept = largest_logits(logits, count);
+        double sum = 0;
+        for (Candidate& c : kept) {
+            c.weight = std::exp((c.logit - largest) / temperature);
+            sum += static_cast<double>(c.weight);
+        }
+        if (options_.top_k > 0) total = sum;
+        const bool complete = options_.top_k > 0 || kept.size() == logits.size();
+        if (complete || sum >= options_.top_p * total) {
+            cut(kept, options_.top_p * total);
+            return kept;
+        }
+        count *= 8;
+    }
+}
+
+// Drops what comes after the running sum has reached `mass`, and what min-p drops.
+void Sampler::cut(std::vector<Candidate>& kept, double mass) const {
     double sum = 0;
-    for (size_t i = 0; i < candidates.size(); ++i) {
-        if (i == sorted) {
-            const size_t next = std::min(candidates.size(), std::max(kFirstSorted, sorted * 4));
-            const auto begin = candidates.begin() + static_cast<ptrdiff_t>(sorted);
-            std::partial_sort(begin, candidates.begin() + static_cast<ptrdiff_t>(next), candidates.end(),
-                              by_logit);
-            sorted = next;
-        }
-        sum += std::exp(static_cast<double>(candidates[i].logit));
-        if (sum >= options_.top_p * total) {
-            candidates.resize(i + 1);
-            return;
-        }
+    size_t size = 0;
+    while (size < kept.size() && (size == 0 || (sum < mass && kept[size].weight >= options_.min_p))) {
+        sum += static_cast<double>(kept[size++].weight);
     }
+    kept.resize(size);
 }
 
-TokenId Sampler::draw(std::vector<Candidate>& candidates) {
-    double total = 0;
-    for (const Candidate& c : candidates) total += std::exp(static_cast<double>(c.logit));
+double Sampler::uniform() {
     // 53 random bits: the same stream on every standard library, unlike std::uniform_real_distribution.
-    double target = static_cast<double>(random_() >> 11) * 0x1.0p-53 * total;
+    return static_cast<double>(random_() >> 11) * 0x1.0p-53;
+}
+
+TokenId Sampler::draw(const std::vector<Candidate>& candidates) {
+    double total = 0;
+    for (const Candidate& c : candidates) total += static_cast<double>(c.weight);
+    double target = uniform() * total;
     for (const Candidate& c : candidates) {
-        target -= std::exp(static_cast<double>(c.logit));
+        target -= static_cast<double>(c.weight);
         if (target < 0) return c.id;
     }
     return candidates.back().id;

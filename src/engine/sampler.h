@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/softmax_weights.h"
 #include "sluice/options.h"
 #include "sluice/tokenizer.h"
 
@@ -22,16 +23,21 @@ class Sampler {
 
   private:
     struct Candidate {
-        TokenId id;
-        float logit;
+        TokenId id = 0;
+        float logit = 0;
+        float weight = 0;  // exp of the logit, that of the largest being 1
     };
-    TokenId draw(std::vector<Candidate>& candidates);
-    void keep_top_p(std::vector<Candidate>& candidates) const;
+    static std::vector<Candidate> largest_logits(std::span<const float> logits, size_t count);
+    std::vector<Candidate> above_min_p(size_t tokens) const;
+    std::vector<Candidate> nucleus(std::span<const float> logits, float largest, float temperature);
+    void cut(std::vector<Candidate>& kept, double mass) const;
+    double uniform();  // in [0, 1)
+    TokenId draw(const std::vector<Candidate>& candidates);
 
     SamplingOptions options_;
     std::mt19937_64 random_;
     std::vector<float> penalized_;
-    std::vector<Candidate> candidates_;
+    SoftmaxWeights weights_;
 };
 
 // The index of the largest logit; the lowest index among equals.

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "engine/engine_impl.h"
 #include "engine/snapshot.h"
+#include "model/state_memory.h"
 
 namespace sluice {
 
@@ -75,7 +76,10 @@ void Session::drop_checkpoint(int64_t checkpoint) {
 
 uint64_t Session::state_bytes() const {
     const std::lock_guard lock(impl_->engine->mutex);
-    return impl_->state->bytes();
+    StateMemory memory;
+    memory.add(*impl_->state);
+    for (const auto& [handle, checkpoint] : impl_->checkpoints) memory.add(checkpoint.state);
+    return memory.bytes();
 }
 
 void Session::save(const std::filesystem::path& path) const {

@@ -64,6 +64,14 @@ void write_snapshot(const std::filesystem::path& path, const EngineInfo& info,
     writer.commit();
 }
 
+int64_t snapshot_tokens(const std::filesystem::path& path) {
+    const SafetensorsReader file = SafetensorsReader::open(path);
+    if (!file.has("token_ids") || file.entry("token_ids").shape.size() != 1) {
+        fail(ErrorCode::kInvalidFile, "{}: not a Sluice snapshot: no list of token_ids", path.string());
+    }
+    return file.entry("token_ids").shape[0];
+}
+
 Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info,
                        const SequenceState& state) {
     const SafetensorsReader file = SafetensorsReader::open(path);

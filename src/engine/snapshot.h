@@ -19,6 +19,8 @@ struct Snapshot {
 // Written under a temporary name, flushed and renamed. Throws kIo.
 void write_snapshot(const std::filesystem::path& path, const EngineInfo& info,
                     const std::vector<TokenId>& tokens, const SequenceState& state);
+// How many tokens a snapshot holds, by its header alone. Throws as read_snapshot.
+int64_t snapshot_tokens(const std::filesystem::path& path);
 // Checks version, model, KV format, sizes and checksum against a state of the same model. Throws kInvalidFile
 // or kContextFull with the reason.
 Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info, const SequenceState& state);

@@ -140,8 +140,7 @@ std::vector<SimulatedCache> simulate_all(const RoutingTrace& trace, std::span<co
     std::vector<SimulatedCache> results;
     for (const uint64_t count : slots) {
         if (count < static_cast<uint64_t>(trace.top_k())) continue;
-        for (const auto policy :
-             {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+        for (const EvictionPolicy policy : kAllPolicies) {
             results.push_back(simulate_cache(trace, policy, count));
         }
         results.push_back(simulate_optimum(trace, count));
@@ -149,11 +148,17 @@ std::vector<SimulatedCache> simulate_all(const RoutingTrace& trace, std::span<co
     return results;
 }
 
+uint64_t experts_of(const RoutingTrace& trace) {
+    std::set<int32_t> layers;
+    for (int64_t step = 0; step < trace.steps(); ++step) layers.insert(trace.layer(step));
+    return layers.size() * static_cast<uint64_t>(trace.experts());
+}
+
 std::vector<uint64_t> slots_of_fractions(const RoutingTrace& trace, std::span<const double> fractions) {
     std::vector<uint64_t> slots;
     for (const double fraction : fractions) {
-        slots.push_back(static_cast<uint64_t>(
-            std::llround(fraction * static_cast<double>(trace.layers() * trace.experts()))));
+        slots.push_back(
+            static_cast<uint64_t>(std::llround(fraction * static_cast<double>(experts_of(trace)))));
     }
     return slots;
 }

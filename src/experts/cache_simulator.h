@@ -32,7 +32,10 @@ SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots);
 // Every policy and the optimum for each cache size, in that order; sizes too small for one row are skipped.
 std::vector<SimulatedCache> simulate_all(const RoutingTrace& trace, std::span<const uint64_t> slots);
 
-// Slots for fractions of all experts of the trace (layers * experts).
+// All experts of the layers that the trace has seen: some models' first layers have none.
+uint64_t experts_of(const RoutingTrace& trace);
+
+// Slots for fractions of experts_of().
 std::vector<uint64_t> slots_of_fractions(const RoutingTrace& trace, std::span<const double> fractions);
 
 }  // namespace sluice

@@ -5,84 +5,18 @@
 #include <utility>
 #include <vector>
 
+#include "experts/similar_tokens.h"
+#include "experts/slot_heap.h"
+
 namespace sluice {
 
 namespace {
-
-// The evictable slots of one order, least valuable on top. Slots know their place, so any of them can leave.
-class SlotHeap {
-  public:
-    // `place` is shared by all heaps of one policy: a slot sits in one heap at a time.
-    explicit SlotHeap(std::vector<size_t>* place) : place_(place) {}
-
-    bool empty() const { return entries_.empty(); }
-    size_t top() const { return entries_.front().slot; }
-    double top_value() const { return entries_.front().value; }
-
-    void push(size_t slot, double value) {
-        entries_.push_back({value, slot});
-        rise(entries_.size() - 1);
-    }
-
-    void remove(size_t slot) {
-        const size_t at = (*place_)[slot];
-        const Entry last = entries_.back();
-        entries_.pop_back();
-        if (at == entries_.size()) return;
-        entries_[at] = last;
-        (*place_)[last.slot] = at;
-        rise(at);
-        sink((*place_)[last.slot]);
-    }
-
-    // After the values of all entries have changed.
-    template <typename ValueOf>
-    void update(ValueOf value_of) {
-        for (Entry& entry : entries_) entry.value = value_of(entry.slot);
-        for (size_t at = entries_.size() / 2; at > 0; --at) sink(at - 1);
-    }
-
-  private:
-    struct Entry {
-        double value;
-        size_t slot;
-        bool operator<(const Entry& other) const {
-            return value != other.value ? value < other.value : slot < other.slot;
-        }
-    };
-
-    void rise(size_t at) {
-        const Entry entry = entries_[at];
-        for (; at > 0 && entry < entries_[(at - 1) / 2]; at = (at - 1) / 2) put(at, entries_[(at - 1) / 2]);
-        put(at, entry);
-    }
-
-    void sink(size_t at) {
-        const Entry entry = entries_[at];
-        while (2 * at + 1 < entries_.size()) {
-            size_t child = 2 * at + 1;
-            if (child + 1 < entries_.size() && entries_[child + 1] < entries_[child]) ++child;
-            if (!(entries_[child] < entry)) break;
-            put(at, entries_[child]);
-            at = child;
-        }
-        put(at, entry);
-    }
-
-    void put(size_t at, const Entry& entry) {
-        entries_[at] = entry;
-        (*place_)[entry.slot] = at;
-    }
-
-    std::vector<Entry> entries_;
-    std::vector<size_t>* place_;
-};
 
 class Lru final : public EvictionOrder {
   public:
     explicit Lru(size_t slots) : place_(slots), last_use_(slots), heap_(&place_) {}
 
-    void begin(int, bool) override {}
+    void begin(int, std::span<const int>, bool) override {}
     void insert(size_t slot, ExpertKey, bool scan) override {
         ++tick_;
         // Below everything that decoding used; the newest goes first, so that a repeated scan keeps a part of
@@ -124,7 +58,7 @@ class FrequencyLru final : public EvictionOrder {
           key_(slots),
           heaps_(static_cast<size_t>(layers), SlotHeap(&place_)) {}
 
-    void begin(int layer, bool scan) override {
+    void begin(int layer, std::span<const int>, bool scan) override {
         current_ = layer;
         if (scan) return;
         const size_t first = static_cast<size_t>(layer) * experts_;
@@ -203,7 +137,7 @@ class S3Fifo final : public EvictionOrder {
           uses_(slots, 0),
           pinned_(slots, 1) {}
 
-    void begin(int, bool) override {}
+    void begin(int, std::span<const int>, bool) override {}
     void insert(size_t slot, ExpertKey key, bool scan) override {
         key_[slot] = index(key);
         uses_[slot] = 0;
@@ -305,6 +239,8 @@ std::string_view eviction_policy_name(EvictionPolicy policy) {
             return "frequency-lru";
         case EvictionPolicy::kS3Fifo:
             return "s3-fifo";
+        case EvictionPolicy::kSimilarTokens:
+            return "similar-tokens";
     }
     return "unknown";
 }
@@ -318,6 +254,8 @@ std::unique_ptr<EvictionOrder> make_eviction_order(EvictionPolicy policy, size_t
             return std::make_unique<FrequencyLru>(slots, layers, experts);
         case EvictionPolicy::kS3Fifo:
             return std::make_unique<S3Fifo>(slots, layers, experts);
+        case EvictionPolicy::kSimilarTokens:
+            return std::make_unique<SimilarTokens>(slots, layers, experts);
     }
     return nullptr;
 }

@@ -3,13 +3,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 namespace sluice {
 
-enum class EvictionPolicy { kLru, kFrequencyLru, kS3Fifo };
+enum class EvictionPolicy { kLru, kFrequencyLru, kS3Fifo, kSimilarTokens };
 
-std::string_view eviction_policy_name(EvictionPolicy policy);  // "lru", "frequency-lru", "s3-fifo"
+inline constexpr EvictionPolicy kAllPolicies[] = {EvictionPolicy::kLru, EvictionPolicy::kS3Fifo,
+                                                  EvictionPolicy::kFrequencyLru, EvictionPolicy::kSimilarTokens};
+
+std::string_view eviction_policy_name(EvictionPolicy policy);  // "lru", ..., as in `cache-sim`
 
 struct ExpertKey {
     int layer = 0;
@@ -25,7 +29,8 @@ inline constexpr size_t kNoSlot = static_cast<size_t>(-1);
 class EvictionOrder {
   public:
     virtual ~EvictionOrder() = default;
-    virtual void begin(int layer, bool scan) = 0;                    // a batch asks for experts of this layer
+    // A batch asks for these experts of the layer; uses, insertions and evictions for them follow.
+    virtual void begin(int layer, std::span<const int> experts, bool scan) = 0;
     virtual void insert(size_t slot, ExpertKey key, bool scan) = 0;  // the slot is taken and pinned
     virtual void use(size_t slot, bool scan) = 0;                    // asked for again while in the cache
     virtual void pin(size_t slot) = 0;                               // was evictable

@@ -54,6 +54,13 @@ ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse 
     return ExpertStream(core_->open(layer, ids, use));
 }
 
+void ExpertStore::look_ahead(std::span<const ExpertKey> experts) {
+    core_->look_ahead(experts);
+}
+bool ExpertStore::looks_ahead() const {
+    return core_->looks_ahead();
+}
+
 SlotMemory& ExpertStore::slots(size_t pool) {
     return core_->slots(pool);
 }

@@ -21,10 +21,11 @@ struct ExpertStoreOptions {
     uint64_t cache_bytes = 0;  // for all slots together; the slots are made once, at construction
     ReaderKind reader = ReaderKind::kAuto;
     DirectIo direct_io = DirectIo::kAuto;
-    EvictionPolicy policy = EvictionPolicy::kFrequencyLru;
+    EvictionPolicy policy = EvictionPolicy::kSimilarTokens;
     size_t read_threads = 0;            // or the depth of the queue; 0: chosen by the reader
     bool verify_checksums = true;       // of packed records, when they are first read
     bool verify_every_read = false;     // of packed records, whenever they are read
+    bool look_ahead = false;            // read what look_ahead() names
     double stall_seconds_allowed = 60;  // a read that lands later is an error for those who wait for it
 };
 
@@ -40,9 +41,10 @@ struct ExpertStoreStats {
     uint64_t hits = 0;
     uint64_t misses = 0;      // needed a read, or joined one in flight
     uint64_t bytes_read = 0;  // demand and prefetch, as transferred
-    uint64_t reads = 0;       // records asked of the drive
+    uint64_t reads = 0;       // records asked of the drive by demand
     uint64_t joined = 0;      // misses that joined a read in flight
-    uint64_t prefetch_reads = 0;
+    uint64_t prefetch_reads = 0;  // look-ahead reads, in bytes_read but not in reads
+    uint64_t prefetch_hits = 0;   // of them, how many were asked for, landed or still in flight
     uint64_t failed_reads = 0;
     double stall_seconds = 0;  // the caller waited in ExpertStream::next with nothing to compute
 };
@@ -114,6 +116,14 @@ class ExpertStore {
     // Takes the experts `ids` (distinct) of `layer`. A prefill of more experts than slots streams through the
     // cache. Throws kUsage for a layer without experts, an id out of range or one that is there twice.
     ExpertStream stream(int layer, std::span<const int> ids, ExpertUse use = ExpertUse::kAuto);
+
+    // Names experts that will probably be needed soon, the next ones first, in place of those named before.
+    // They are read only while the drive is idle (no stream waits for a read), into slots that no stream
+    // needs, and are evicted like any other. A stream of their layer ends their look-ahead: what it does not
+    // want and has not started is cancelled.
+    void look_ahead(std::span<const ExpertKey> experts);
+    // False where look_ahead() would do nothing: it is off, or there is a slot for every expert.
+    bool looks_ahead() const;
 
     SlotMemory& slots(size_t pool);
     size_t pools() const;

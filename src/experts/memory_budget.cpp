@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
@@ -19,6 +20,22 @@ uint64_t left_to_system(uint64_t available) {
     constexpr uint64_t kMost = 4096ull << 20;
     return std::min(std::clamp(available / 10, kLeast, kMost), available / 4);
 }
+
+// The state since the last call.
+class SystemMemory {
+  public:
+    MemoryState operator()() {
+        const double stalled = memory_stall_seconds().value_or(0);
+        const double seconds = std::max(watch_.seconds(), 1e-3);
+        const double waited = stalled - std::exchange(stalled_, stalled);
+        watch_.restart();
+        return {available_memory_bytes(), waited / seconds};
+    }
+
+  private:
+    double stalled_ = memory_stall_seconds().value_or(0);
+    Stopwatch watch_;
+};
 
 }  // namespace
 
@@ -41,22 +58,26 @@ MemoryBudget plan_memory(const MemoryNeeds& needs, std::optional<uint64_t> ram) 
     return {ceiling, std::min(ceiling - needs.fixed(), std::max(needs.experts_all, needs.experts_floor))};
 }
 
-uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, uint64_t available,
+uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const MemoryState& state,
                           uint64_t reserve) {
+    // Short waits are part of reclaiming page cache; at the upper share the machine feels slow.
+    constexpr double kCalm = 0.01, kPressed = 0.1;
     const uint64_t step = full / 16;
-    if (available < reserve) {
-        const uint64_t less = std::max(reserve - available, step);
-        return std::max(floor, current - std::min(current, less));
+    if (state.available < reserve || state.stalled_share > kPressed) {
+        const uint64_t missing = reserve - std::min(reserve, state.available);
+        return std::max(floor, current - std::min(current, std::max(missing, step)));
     }
     // Twice the reserve, so that growing does not at once bring back what made it shrink.
-    if (available > 2 * reserve + step) return std::min(full, current + step);
+    if (state.available > 2 * reserve + step && state.stalled_share < kCalm) return std::min(full, current + step);
     return current;
 }
 
-MemoryGovernor::MemoryGovernor(Cache cache, std::function<uint64_t()> available, double seconds)
+MemoryGovernor::MemoryGovernor(Cache cache, std::function<MemoryState()> state, double seconds)
     : cache_(std::move(cache)),
-      available_(available ? std::move(available) : available_memory_bytes),
+      state_(state ? std::move(state) : SystemMemory()),
       seconds_(seconds),
+      // Half of what a default budget leaves free: the cache's own growth to its size is no pressure.
+      reserve_(left_to_system(state_().available) / 2),
       thread_([this] { work(); }) {}
 
 MemoryGovernor::~MemoryGovernor() {
@@ -69,12 +90,11 @@ MemoryGovernor::~MemoryGovernor() {
 }
 
 void MemoryGovernor::work() {
-    // Half of what a default budget leaves free: the cache's own growth to its size is no pressure.
-    const uint64_t reserve = left_to_system(available_() + cache_.full) / 2;
     std::unique_lock lock(mutex_);
     while (!stop_.wait_for(lock, std::chrono::duration<double>(seconds_), [this] { return stopping_; })) {
         const uint64_t current = cache_.bytes();
-        const uint64_t next = next_cache_bytes(current, cache_.full, cache_.floor, available_(), reserve);
+        const uint64_t next = next_cache_bytes(current, cache_.full, cache_.floor, state_(), reserve_);
+        // What it comes to is a whole number of slots, maybe the present one.
         if (next != current) cache_.resize(next);
     }
 }

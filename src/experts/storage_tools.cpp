@@ -59,7 +59,7 @@ std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uin
 std::vector<CacheSimulation> simulate_cache(const std::filesystem::path& trace,
                                             const std::vector<double>& fractions) {
     const RoutingTrace routing = RoutingTrace::load(trace);
-    const auto all = static_cast<double>(routing.layers() * routing.experts());
+    const auto all = static_cast<double>(experts_of(routing));
     std::vector<CacheSimulation> simulations;
     for (const SimulatedCache& cache : simulate_all(routing, slots_of_fractions(routing, fractions))) {
         simulations.push_back({.policy = cache.policy,

@@ -16,6 +16,7 @@ ExpertStoreCore::ExpertStoreCore(ExpertCatalogue catalogue, const ExpertStoreOpt
     : catalogue_(std::move(catalogue)), options_(options) {
     make_pools(make_slots);
     verified_.resize(catalogue_.record_bytes.size() * static_cast<size_t>(catalogue_.experts));
+    order_by_drive();
     const auto answer = [this](const ReadResult& result) { completed(result); };
     if (make_reader) {
         reader_ = make_reader(answer);
@@ -31,6 +32,10 @@ ExpertStoreCore::ExpertStoreCore(ExpertCatalogue catalogue, const ExpertStoreOpt
 }
 
 ExpertStoreCore::~ExpertStoreCore() {
+    {
+        const std::scoped_lock lock(mutex_);
+        foreseen_.clear();  // nothing is issued while the reader goes
+    }
     reader_.reset();
 }
 
@@ -62,6 +67,28 @@ void ExpertStoreCore::make_pools(const ExpertStore::MakeSlots& make_slots) {
         const auto found = std::find(sizes.begin(), sizes.end(), size);
         pool_of_layer_.push_back(found == sizes.end() ? kNoSlot : static_cast<size_t>(found - sizes.begin()));
     }
+}
+
+void ExpertStoreCore::order_by_drive() {
+    struct Place {
+        uint32_t file;
+        uint64_t offset;
+        size_t index;
+        auto operator<=>(const Place&) const = default;
+    };
+    std::vector<Place> places;
+    for (int layer = 0; layer < static_cast<int>(catalogue_.record_bytes.size()); ++layer) {
+        if (catalogue_.record_bytes[static_cast<size_t>(layer)] == 0) continue;
+        for (int expert = 0; expert < catalogue_.experts; ++expert) {
+            const std::vector<ExpertRead> parts = catalogue_.reads(layer, expert);
+            if (parts.empty()) continue;
+            places.push_back({parts.front().source.file, parts.front().source.offset, index({layer, expert})});
+        }
+    }
+    std::sort(places.begin(), places.end());
+    drive_order_.resize(verified_.size());
+    for (size_t rank = 0; rank < places.size(); ++rank)
+        drive_order_[places[rank].index] = static_cast<uint32_t>(rank);
 }
 
 size_t ExpertStoreCore::pool_of(int layer) const {
@@ -156,12 +183,16 @@ std::unique_ptr<ExpertStoreCore::Stream> ExpertStoreCore::open(int layer, std::s
     stream->promised = std::min(ids.size(), static_cast<size_t>(catalogue_.experts_per_token));
     stream->window = scan ? scan_window(pool.cache.slots(), catalogue_.experts_per_token) : ids.size();
     ReadList reads;
+    std::vector<uint64_t> cancel;
     {
         const std::scoped_lock lock(mutex_);
+        if (scan) restart_drive_use();  // a prompt says nothing about decoding
         pool.streams.push_back(stream.get());
         ++pool.wanting;
         pump(stream->pool, reads);
+        end_look_ahead(layer, cancel);
     }
+    for (const uint64_t tag : cancel) reader_->cancel(tag);
     submit(reads);
     return stream;
 }
@@ -215,6 +246,11 @@ void ExpertStoreCore::take_waiting(Stream& stream, size_t limit, ReadList& reads
 
 void ExpertStoreCore::take_lease(Stream& stream, const Lease& lease, ReadList& reads) {
     ++stream.leases;
+    SlotRead& read = pools_[stream.pool]->reads[lease.slot];
+    if (lease.found != Found::kMiss && std::exchange(read.ahead, false)) {
+        ++stats_.prefetch_hits;
+        drive_use_.wasted -= std::min<uint64_t>(drive_use_.wasted, 1);
+    }
     if (lease.found == Found::kHit) {
         ++stats_.hits;
         stream.ready.push_back({lease.expert, stream.pool, lease.slot, nullptr});
@@ -223,14 +259,14 @@ void ExpertStoreCore::take_lease(Stream& stream, const Lease& lease, ReadList& r
     }
     ++stats_.misses;
     stream.in_flight.push_back(lease.slot);
-    SlotRead& read = pools_[stream.pool]->reads[lease.slot];
     if (lease.found == Found::kJoined) {
         ++stats_.joined;
     } else {
         ++stats_.reads;
         read.key = {stream.layer, lease.expert};
-        reads.emplace_back(stream.pool, lease.slot);
+        begin_read(stream.pool, lease.slot, false, reads);
     }
+    if (!std::exchange(read.demanded, true)) ++demand_reads_;
     read.waiters.push_back(&stream);
 }
 
@@ -344,7 +380,7 @@ void ExpertStoreCore::close(Stream& stream) {
             std::erase(pool.reads[slot].waiters, &stream);
             pool.cache.release(slot);
             if (pool.cache.leases(slot) == 0)
-                cancel.push_back(static_cast<uint64_t>(stream.pool) << 32 | slot);
+                cancel.push_back(tag_of(stream.pool, slot));
         }
         pool.reserved -= stream.reserved;
         pool.wanting -= stream.waiting();

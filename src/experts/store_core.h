@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "experts/expert_cache.h"
 #include "experts/expert_store.h"
@@ -53,6 +54,8 @@ class ExpertStoreCore {
     std::vector<ReadyExpert> next(Stream& stream);
     void release(Stream& stream, const ReadyExpert& ready, std::shared_ptr<Completion> use);
     void close(Stream& stream);
+    void look_ahead(std::span<const ExpertKey> experts);
+    bool looks_ahead() const;
 
     SlotMemory& slots(size_t pool) { return *pools_[pool]->memory; }
     size_t pools() const { return pools_.size(); }
@@ -74,6 +77,8 @@ class ExpertStoreCore {
         ExpertKey key;
         size_t parts_left = 0;
         bool cancelled = false;
+        bool demanded = false;  // counted in demand_reads_
+        bool ahead = false;     // a look-ahead read brings or brought it, and nobody has asked for it yet
         std::optional<Failure> failure;
         std::vector<Stream*> waiters;
     };
@@ -98,10 +103,23 @@ class ExpertStoreCore {
         size_t reserved = 0;           // of all streams; at most in_service()
         size_t wanting = 0;            // streams in which experts wait for slots
     };
+    // What the drive did since the last judgement of whether look-ahead pays.
+    struct DriveUse {
+        Stopwatch wall;
+        Stopwatch busy;           // since the first of the reads now in flight began
+        double busy_seconds = 0;  // with a read in flight
+        size_t in_flight = 0;     // records
+        uint64_t reads = 0;       // records that began
+        uint64_t wasted = 0;      // records that nobody has asked for so far
+        int layers = 0;           // calls of look_ahead()
+    };
     // A slot that must be read, noted under the lock and submitted after it.
     using ReadList = std::vector<std::pair<size_t, size_t>>;  // pool, slot
 
+    static uint64_t tag_of(size_t pool, size_t slot) { return static_cast<uint64_t>(pool) << 32 | slot; }
+
     void make_pools(const ExpertStore::MakeSlots& make_slots);
+    void order_by_drive();
     uint64_t full_bytes() const;
     std::vector<int> check_ids(int layer, std::span<const int> ids) const;
 
@@ -116,15 +134,26 @@ class ExpertStoreCore {
     void hand_out(size_t pool, size_t slot, const std::optional<Failure>& failure);
     void give_up(Stream& stream, std::vector<uint64_t>& cancel);
     ReadyExpert stalled(int layer, int expert) const;
+    void issue_foreseen(ReadList& reads);
+    bool issue_foreseen(const ExpertKey& key, ReadList& reads);
+    void end_look_ahead(int layer, std::vector<uint64_t>& cancel);
+    void begin_read(size_t pool, size_t slot, bool ahead, ReadList& reads);
+    void end_read(size_t pool, size_t slot);
+    void judge_look_ahead();
+    void restart_drive_use();
 
     // None of these under the lock.
     void wait(Stream& stream, std::unique_lock<std::mutex>& lock, double allowed);
-    void submit(const ReadList& reads);
+    void submit(ReadList& reads);
     void submit_one(size_t pool, size_t slot);
     void completed(const ReadResult& result);
     std::optional<Failure> finish_record(const Pool& pool, size_t slot, const ExpertKey& key);
     void check_record(const Pool& pool, size_t slot, const ExpertKey& key);
     std::string where(const ExpertKey& key) const;
+    size_t index(const ExpertKey& key) const {
+        return static_cast<size_t>(key.layer) * static_cast<size_t>(catalogue_.experts) +
+               static_cast<size_t>(key.expert);
+    }
     static Failure failure_of(const std::exception_ptr& error);
 
     ExpertCatalogue catalogue_;
@@ -132,8 +161,14 @@ class ExpertStoreCore {
     std::vector<std::unique_ptr<Pool>> pools_;
     std::vector<size_t> pool_of_layer_;  // kNoSlot: a layer without experts
     std::vector<uint8_t> verified_;      // [layers * experts]
+    std::vector<uint32_t> drive_order_;  // [layers * experts]: rank of the record by file and offset
     mutable std::mutex mutex_;
     ExpertStoreStats stats_;
+    DriveUse drive_use_;
+    bool ahead_pays_ = false;
+    size_t demand_reads_ = 0;                             // in flight, asked for by a stream
+    std::vector<ExpertKey> foreseen_;                     // look-ahead reads to issue, the next one last
+    std::vector<std::pair<size_t, size_t>> ahead_reads_;  // look-ahead reads in flight: pool, slot
     std::unique_ptr<Reader> reader_;
 };
 

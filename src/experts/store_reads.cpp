@@ -10,14 +10,21 @@
 
 namespace sluice {
 
-void ExpertStoreCore::submit(const ReadList& reads) {
+void ExpertStoreCore::submit(ReadList& reads) {
+    const auto place = [this](const std::pair<size_t, size_t>& read) {
+        return drive_order_[index(pools_[read.first]->reads[read.second].key)];
+    };
+    if (reads.size() > 1) {
+        std::sort(reads.begin(), reads.end(),
+                  [&](const auto& a, const auto& b) { return place(a) < place(b); });
+    }
     for (const auto& [pool, slot] : reads) submit_one(pool, slot);
 }
 
 void ExpertStoreCore::submit_one(size_t pool_index, size_t slot) {
     Pool& pool = *pools_[pool_index];
     SlotRead& read = pool.reads[slot];
-    const uint64_t tag = static_cast<uint64_t>(pool_index) << 32 | slot;
+    const uint64_t tag = tag_of(pool_index, slot);
     std::vector<ReadRequest> requests;
     try {
         std::byte* const landing = pool.memory->landing(slot);
@@ -58,6 +65,7 @@ void ExpertStoreCore::completed(const ReadResult& result) {
     ReadList reads;
     {
         const std::scoped_lock lock(mutex_);
+        if (!read.cancelled || failure || read.waiters.empty()) end_read(pool_index, slot);
         if (failure) {
             ++stats_.failed_reads;
             pool.cache.failed(slot);
@@ -73,6 +81,7 @@ void ExpertStoreCore::completed(const ReadResult& result) {
             reads.emplace_back(pool_index, slot);
         }
         pump(pool_index, reads);
+        issue_foreseen(reads);
     }
     submit(reads);
 }
@@ -102,9 +111,8 @@ std::optional<ExpertStoreCore::Failure> ExpertStoreCore::finish_record(const Poo
 }
 
 void ExpertStoreCore::check_record(const Pool& pool, size_t slot, const ExpertKey& key) {
-    const size_t index = static_cast<size_t>(key.layer) * static_cast<size_t>(catalogue_.experts) +
-                         static_cast<size_t>(key.expert);
-    if (!options_.verify_checksums || (verified_[index] != 0 && !options_.verify_every_read)) return;
+    uint8_t& verified = verified_[index(key)];
+    if (!options_.verify_checksums || (verified != 0 && !options_.verify_every_read)) return;
     const auto wanted = catalogue_.checksum ? catalogue_.checksum(key.layer, key.expert) : std::nullopt;
     if (wanted) {
         const uint64_t found = XXH3_64bits(pool.memory->landing(slot), pool.record_bytes);
@@ -114,7 +122,7 @@ void ExpertStoreCore::check_record(const Pool& pool, size_t slot, const ExpertKe
                  where(key), *wanted, found);
         }
     }
-    verified_[index] = 1;
+    verified = 1;
 }
 
 std::string ExpertStoreCore::where(const ExpertKey& key) const {
@@ -154,7 +162,7 @@ void ExpertStoreCore::give_up(Stream& stream, std::vector<uint64_t>& cancel) {
         std::erase(pool.reads[slot].waiters, &stream);
         pool.cache.release(slot);
         --stream.leases;
-        if (pool.cache.leases(slot) == 0) cancel.push_back(static_cast<uint64_t>(stream.pool) << 32 | slot);
+        if (pool.cache.leases(slot) == 0) cancel.push_back(tag_of(stream.pool, slot));
     }
     stream.in_flight.clear();
     const bool was_waiting = stream.waiting();

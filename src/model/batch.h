@@ -11,6 +11,15 @@
 
 namespace sluice {
 
+class FeedForward;
+
+// The next layer's feed-forward, whose needs the running layer may guess.
+struct NextFeedForward {
+    const FeedForward* block = nullptr;  // null: nobody should
+    Tensor norm;
+    float norm_epsilon = 0;
+};
+
 // One forward pass's rows: the new tokens of every sequence, one sequence after the other.
 struct Batch {
     int64_t rows = 0;
@@ -24,6 +33,7 @@ struct Batch {
 
     ExpertStore* experts = nullptr;
     RoutingTrace* trace = nullptr;  // null: not recorded
+    NextFeedForward next;           // seen from the layer that is running
 
     std::vector<KvSegment> kv_segments(int layer) const;
 };

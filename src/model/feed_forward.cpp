@@ -46,6 +46,8 @@ class DenseMlp : public FeedForward {
         backend.run(AddGated{.x = out, .gate = {}, .out = residual});
     }
 
+    std::vector<ExpertKey> guess(Backend&, const Tensor&, Workspace&) const override { return {}; }
+
   private:
     int64_t hidden_;
     SharedMlp mlp_;
@@ -71,19 +73,32 @@ class MixtureOfExperts : public FeedForward {
     void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
-        const std::vector<int32_t> ids = route(backend, batch, x, s);
+        const std::vector<int32_t> ids = route(backend, x, s.choice);
+        if (batch.trace != nullptr) batch.trace->append(layer_, ids, batch.host_positions);
         const RowsOfExpert rows_of = group_rows(ids);
         // The reads of all misses are on their way before anything else is computed.
         ExpertStream stream = batch.experts->stream(layer_, rows_of.experts);
+        if (batch.next.block != nullptr) look_ahead(backend, batch, residual, workspace);
         if (shared_) run_shared(backend, x, s);
         run_experts(backend, batch, x, s, rows_of, stream);
-        backend.run(CombineExperts{.parts = s.parts, .weights = s.weights, .out = residual});
+        backend.run(CombineExperts{.parts = s.parts, .weights = s.choice.weights, .out = residual});
         if (shared_) backend.run(AddGated{.x = s.shared, .gate = s.shared_gate, .out = residual});
     }
 
+    std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, Workspace& workspace) const override {
+        const std::vector<int32_t> ids = route(backend, x, take_choice(x.rows, workspace));
+        std::vector<ExpertKey> experts;
+        for (const int expert : group_rows(ids).experts) experts.push_back({layer_, expert});
+        return experts;
+    }
+
   private:
+    struct Choice {
+        Tensor logits, ids, weights;
+    };
     struct Scratch {
-        Tensor logits, ids, weights, parts, shared, shared_gate;
+        Choice choice;
+        Tensor parts, shared, shared_gate;
     };
 
     // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that
@@ -94,19 +109,31 @@ class MixtureOfExperts : public FeedForward {
     };
 
     Scratch take(int64_t rows, Workspace& workspace) const {
-        const int64_t top_k = config_.experts_per_token;
         Scratch s;
-        s.logits = workspace.take(rows, config_.experts);
-        s.ids = workspace.take(rows, top_k, DType::kI32);
-        s.weights = workspace.take(rows, top_k);
-        s.parts = workspace.take(rows * top_k, config_.hidden_size);
+        s.choice = take_choice(rows, workspace);
+        s.parts = workspace.take(rows * config_.experts_per_token, config_.hidden_size);
         if (shared_) s.shared = workspace.take(rows, config_.hidden_size);
         if (shared_gate_) s.shared_gate = workspace.take(rows, 1);
         return s;
     }
 
-    std::vector<int32_t> route(Backend& backend, const Batch& batch, const Tensor& x,
-                               const Scratch& s) const {
+    Choice take_choice(int64_t rows, Workspace& workspace) const {
+        return {.logits = workspace.take(rows, config_.experts),
+                .ids = workspace.take(rows, config_.experts_per_token, DType::kI32),
+                .weights = workspace.take(rows, config_.experts_per_token)};
+    }
+
+    // What the next layer would choose if this one's experts added nothing.
+    static void look_ahead(Backend& backend, Batch& batch, const Tensor& residual, Workspace& workspace) {
+        const NextFeedForward& next = batch.next;
+        const Tensor normed = workspace.take(batch.rows, residual.columns);
+        backend.run(
+            RmsNorm{.x = residual, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
+        batch.experts->look_ahead(next.block->guess(backend, normed, workspace));
+    }
+
+    // The experts of each row, top_k a row.
+    std::vector<int32_t> route(Backend& backend, const Tensor& x, const Choice& s) const {
         backend.run(Linear{.x = x, .weight = router_, .out = s.logits, .full_precision = true});
         if (config_.noaux_tc) {
             backend.run(RouteGrouped{.logits = s.logits,
@@ -123,10 +150,9 @@ class MixtureOfExperts : public FeedForward {
                                      .ids = s.ids,
                                      .weights = s.weights});
         }
-        std::vector<int32_t> ids(static_cast<size_t>(batch.rows * config_.experts_per_token));
+        std::vector<int32_t> ids(static_cast<size_t>(x.rows * config_.experts_per_token));
         backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));
         backend.wait();
-        if (batch.trace != nullptr) batch.trace->append(layer_, ids, batch.host_positions);
         return ids;
     }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -14,6 +15,9 @@ constexpr float kLatentNormEpsilon = 1e-6f;
 constexpr int64_t kExpandFromTokens = 64;
 // A multiplication of the expansion takes about as long as this many of attention: weights are decoded for it.
 constexpr int64_t kExpansionCost = 2;
+
+// Cached tokens whose scores the folded form holds at once; longer caches go in tiles.
+constexpr int64_t kTileTokens = 4096;
 
 class LatentMixer : public Mixer {
   public:
@@ -59,8 +63,8 @@ class LatentMixer : public Mixer {
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
-        const Tensor latent = s.key_value.columns_at(0, rank_);
-        const Tensor rotary_key = s.key_value.columns_at(rank_, rope_);
+        const SplitLatentProjection parts{.fused = s.key_value, .kv_lora = rank_};
+        const Tensor latent = parts.latent(), rotary_key = parts.rotary_key();
         backend.run(
             RmsNorm{.x = latent, .weight = key_value_norm_, .epsilon = kLatentNormEpsilon, .out = latent});
         rotate(backend, batch, s.query, nope_ + rope_, nope_);
@@ -80,7 +84,7 @@ class LatentMixer : public Mixer {
 
   private:
     struct Scratch {
-        Tensor query_latent, query, key_value, folded, attended, mixed;
+        Tensor query_latent, query, key_value, folded, attended, maximum, total, mixed;
     };
 
     Scratch take(int64_t rows, Workspace& workspace) const {
@@ -90,6 +94,8 @@ class LatentMixer : public Mixer {
         s.key_value = workspace.take(rows, rank_ + rope_);
         s.folded = workspace.take(rows, heads_ * rank_);
         s.attended = workspace.take(rows, heads_ * rank_);
+        s.maximum = workspace.take(rows, heads_);
+        s.total = workspace.take(rows, heads_);
         s.mixed = workspace.take(rows, heads_ * value_);
         return s;
     }
@@ -148,20 +154,47 @@ class LatentMixer : public Mixer {
                               .rope = rope_,
                               .value = split_ ? 0 : value_,
                               .out = part(s.folded)});
-        backend.run(LatentAttention{.folded = part(s.folded),
-                                    .query = part(s.query),
-                                    .heads = heads_,
-                                    .nope = nope_,
-                                    .rope = rope_,
-                                    .scale = scale_,
-                                    .segments = run.segments,
-                                    .out = part(s.attended)});
+        attend_latents(backend, s, run);
         backend.run(ProjectValue{.latent = part(s.attended),
                                  .value_weight = value_unfold_,
                                  .heads = heads_,
                                  .nope = split_ ? 0 : nope_,
                                  .value = value_,
                                  .out = part(s.mixed)});
+    }
+
+    void attend_latents(Backend& backend, const Scratch& s, const Run& run) const {
+        const auto part = [&](const Tensor& tensor) { return tensor.rows_at(run.first_row, run.rows); };
+        int64_t tokens = 0;
+        for (const KvSegment& segment : run.segments)
+            tokens = std::max(tokens, segment.rows.position + segment.rows.count);
+        if (tokens <= kTileTokens) {
+            backend.run(LatentAttention{.folded = part(s.folded),
+                                        .query = part(s.query),
+                                        .heads = heads_,
+                                        .nope = nope_,
+                                        .rope = rope_,
+                                        .scale = scale_,
+                                        .segments = run.segments,
+                                        .out = part(s.attended)});
+            return;
+        }
+        for (int64_t first = 0; first < tokens; first += kTileTokens) {
+            backend.run(AccumulateLatentTile{.folded = part(s.folded),
+                                             .query = part(s.query),
+                                             .heads = heads_,
+                                             .nope = nope_,
+                                             .rope = rope_,
+                                             .scale = scale_,
+                                             .first_token = first,
+                                             .tokens = kTileTokens,
+                                             .segments = run.segments,
+                                             .maximum = part(s.maximum),
+                                             .total = part(s.total),
+                                             .sum = part(s.attended)});
+        }
+        backend.run(FinalizeLatentTiles{
+            .sum = part(s.attended), .total = part(s.total), .out = part(s.attended)});
     }
 
     void attend_expanded(Backend& backend, const Scratch& s, const Run& run) const {

@@ -10,6 +10,8 @@ namespace {
 
 // Logits of this many bytes are computed at once; a large vocabulary would otherwise need a lot of scratch.
 constexpr int64_t kHeadBytes = 16 << 20;
+// More sequences than this miss so often that the drive has no idle time, and their guesses crowd the cache.
+constexpr int64_t kLookAheadRows = 4;
 
 std::unique_ptr<Mixer> make_mixer(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
     switch (config.mixers[static_cast<size_t>(layer)]) {
@@ -120,6 +122,17 @@ void Model::tap_hidden(const Batch& batch, const Tensor& rows, std::span<const F
     }
 }
 
+// None for a prompt: it reads so much that the drive has no time to spare.
+NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const {
+    const bool decoding = batch.rows == static_cast<int64_t>(batch.sequences.size());
+    if (!decoding || batch.rows > kLookAheadRows || layer + 1 == layers_.size() || !experts_->looks_ahead())
+        return {};
+    const Layer& next = layers_[layer + 1];
+    return {.block = next.feed_forward.get(),
+            .norm = next.feed_forward_norm,
+            .norm_epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon)};
+}
+
 void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& normed,
                        std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
     const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
@@ -133,6 +146,7 @@ void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& norme
         backend_.run(
             RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
         workspace_.reset();
+        batch.next = next_feed_forward(l, batch);
         layer.feed_forward->run(backend_, batch, normed, residual, workspace_);
         if (l + 1 < layers_.size()) tap_hidden(batch, residual, inputs, outputs);
     }

@@ -1,5 +1,5 @@
-// DeepSeek-V3's FP8: E4M3 bytes times one F32 factor per block; blocks start at multiples of their size, the
-// last of a row or column is ragged.
+// DeepSeek-V3's FP8: E4M3 bytes times one F32 or BF16 factor per block; blocks start at multiples of their
+// size, the last of a row or column is ragged.
 
 #include <algorithm>
 #include <cmath>
@@ -21,6 +21,21 @@ float block_factor(const float* values, int64_t first_row, int64_t rows, int64_t
     return std::max(largest / kLargestE4M3, 1e-12f);
 }
 
+float load_factor(DType dtype, const std::byte* scale) {
+    return dtype == DType::kF32 ? load_unaligned<float>(scale)
+                                : bf16_to_float(load_unaligned<uint16_t>(scale));
+}
+
+// The factor as it will be read again.
+float store_factor(DType dtype, float factor, std::byte* scale) {
+    if (dtype == DType::kF32) {
+        store_unaligned(scale, factor);
+    } else {
+        store_unaligned(scale, float_to_bf16(factor));
+    }
+    return load_factor(dtype, scale);
+}
+
 }  // namespace
 
 void decode_fp8_block_row(const WeightView& weight, int64_t row, float* out) {
@@ -28,8 +43,9 @@ void decode_fp8_block_row(const WeightView& weight, int64_t row, float* out) {
     const std::byte* data = weight.data + row * weight.columns;
     const auto block_row = static_cast<uint64_t>((weight.block_row_offset + row) / format.block_rows);
     const std::byte* scales = weight.scales + block_row * format.scale_row_bytes(weight.columns);
-    for (int64_t start = 0; start < weight.columns; start += format.block_columns, scales += sizeof(float)) {
-        const float scale = load_unaligned<float>(scales);
+    const size_t scale_bytes = dtype_bytes(format.dtype);
+    for (int64_t start = 0; start < weight.columns; start += format.block_columns, scales += scale_bytes) {
+        const float scale = load_factor(format.dtype, scales);
         const int64_t end = std::min<int64_t>(start + format.block_columns, weight.columns);
         for (int64_t i = start; i < end; ++i) out[i] = e4m3_to_float(static_cast<uint8_t>(data[i])) * scale;
     }
@@ -37,12 +53,14 @@ void decode_fp8_block_row(const WeightView& weight, int64_t row, float* out) {
 
 void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
                       std::byte* data, std::byte* scales) {
+    const size_t scale_bytes = dtype_bytes(format.dtype);
     for (int64_t top = 0; top < rows; top += format.block_rows) {
         const int64_t height = std::min<int64_t>(format.block_rows, rows - top);
-        for (int64_t left = 0; left < columns; left += format.block_columns, scales += sizeof(float)) {
+        for (int64_t left = 0; left < columns; left += format.block_columns, scales += scale_bytes) {
             const int64_t width = std::min<int64_t>(format.block_columns, columns - left);
-            const float factor = block_factor(values + top * columns + left, top, height, width, columns);
-            store_unaligned(scales, factor);
+            const float factor = store_factor(
+                format.dtype, block_factor(values + top * columns + left, top, height, width, columns),
+                scales);
             for (int64_t row = top; row < top + height; ++row) {
                 for (int64_t i = row * columns + left; i < row * columns + left + width; ++i) {
                     data[i] = static_cast<std::byte>(float_to_e4m3(values[i] / factor));

@@ -20,9 +20,9 @@ WeightFormat WeightFormat::affine(int bits, int group_size, DType scale_dtype) {
     return {.kind = WeightKind::kAffine, .dtype = scale_dtype, .bits = bits, .group_size = group_size};
 }
 
-WeightFormat WeightFormat::fp8_block(int block_rows, int block_columns) {
+WeightFormat WeightFormat::fp8_block(int block_rows, int block_columns, DType scale_dtype) {
     return {.kind = WeightKind::kFp8Block,
-            .dtype = DType::kF32,
+            .dtype = scale_dtype,
             .bits = 8,
             .group_size = block_columns,
             .block_rows = block_rows,
@@ -78,7 +78,7 @@ bool WeightFormat::supported() const {
             return plain && known_bits && known_group;
         }
         case WeightKind::kFp8Block:
-            return block_rows > 0 && block_columns > 0;
+            return block_rows > 0 && block_columns > 0 && (dtype == DType::kF32 || dtype == DType::kBF16);
         default:
             return true;
     }

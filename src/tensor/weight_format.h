@@ -11,7 +11,7 @@ namespace sluice {
 enum class WeightKind : uint8_t {
     kFloat,     // F32, F16 or BF16, row-major; no scales
     kAffine,    // MLX: a bit stream per row, weight = q * scale + bias, one scale and bias per group along a row
-    kFp8Block,  // F8_E4M3 with one F32 factor per block of rows x columns (the tensor `weight_scale_inv`)
+    kFp8Block,  // F8_E4M3 with one F32 or BF16 factor per block of rows x columns (the tensor `weight_scale_inv`)
     kMxfp4,     // E2M1 nibbles, one E8M0 scale per 32 along a row
     kMxfp8,     // E4M3 bytes, one E8M0 scale per 32 along a row
     kNvfp4,     // E2M1 nibbles, one E4M3 scale per 16 along a row
@@ -19,8 +19,8 @@ enum class WeightKind : uint8_t {
 
 struct WeightFormat {
     WeightKind kind = WeightKind::kFloat;
-    DType dtype = DType::kF32;        // kFloat: element type. kAffine: type of scales and biases (BF16, F16 or F32);
-                                      // else type of the scales, which the kind decides
+    DType dtype = DType::kF32;        // kFloat: element type. kAffine: type of scales and biases (BF16, F16 or F32).
+                                      // kFp8Block: of the scales (F32 or BF16); else of the scales, as the kind decides
     int bits = 32;                    // bits per element of the data
     int group_size = 0;               // elements per scale along a row (kFp8Block: block_columns); 0 where there are none
     int block_rows = 0;               // kFp8Block only
@@ -30,7 +30,7 @@ struct WeightFormat {
 
     static WeightFormat floating(DType dtype);
     static WeightFormat affine(int bits, int group_size, DType scale_dtype);
-    static WeightFormat fp8_block(int block_rows, int block_columns);
+    static WeightFormat fp8_block(int block_rows, int block_columns, DType scale_dtype = DType::kF32);
     static WeightFormat mxfp4();
     static WeightFormat mxfp8();
     static WeightFormat nvfp4();

@@ -65,7 +65,7 @@ void attend(CaseContext& context, KvFormat format, int64_t longest) {
     const auto sequences = context.sequences(longest);
     const int64_t kv_heads = context.pick(1, 3);
     const int64_t heads = kv_heads * context.pick_of({1, 2, 5, 8});
-    const int64_t head_dim = context.pick_of({1, 7, 16, 64, 128});
+    const int64_t head_dim = context.pick_of({1, 7, 16, 64, 128, 256});
     const int64_t rows = total_rows(sequences);
     const Tensor query = context.random(rows, heads * head_dim);
     const Tensor out = context.output(rows, heads * head_dim);

@@ -301,10 +301,33 @@ TEST_F(CheckTest, LatentAttentionAndItsProjections) {
                                                    .pages = {backend_->allocate(layout.page_bytes())}}}},
                                     .out = matrix(2, 15)};
     using Op = LatentAttention;
-    refuses<Op>(attention, [](Op& o) { o.tile_tokens = 0; }, {"LatentAttention: tile_tokens"});
     refuses<Op>(attention, [](Op& o) { o.segments[0].rows.position = 3; },
                 {"LatentAttention: cache of segments"});
     refuses<Op>(attention, [](Op& o) { o.heads = 4; }, {"LatentAttention: folded.columns"});
+    const AccumulateLatentTile tile{.folded = attention.folded,
+                                    .query = attention.query,
+                                    .heads = 3,
+                                    .nope = 4,
+                                    .rope = 2,
+                                    .scale = 1,
+                                    .first_token = 0,
+                                    .tokens = 2,
+                                    .segments = attention.segments,
+                                    .maximum = matrix(2, 3),
+                                    .total = matrix(2, 3),
+                                    .sum = matrix(2, 15)};
+    using Tile = AccumulateLatentTile;
+    refuses<Tile>(tile, [](Tile& o) { o.tokens = 0; }, {"AccumulateLatentTile: tokens"});
+    refuses<Tile>(tile, [](Tile& o) { o.first_token = -1; }, {"AccumulateLatentTile: first_token"});
+    refuses<Tile>(tile, [&](Tile& o) { o.maximum = matrix(2, 2); }, {"AccumulateLatentTile: maximum"});
+    refuses<Tile>(tile, [](Tile& o) { o.total = o.maximum; }, {"AccumulateLatentTile: total"});
+    refuses<Tile>(tile, [](Tile& o) { o.sum = o.folded; }, {"AccumulateLatentTile: sum"});
+    using Finalize = FinalizeLatentTiles;
+    const Finalize finalize{.sum = matrix(2, 15), .total = matrix(2, 3), .out = matrix(2, 15)};
+    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = matrix(2, 4); },
+                      {"FinalizeLatentTiles: sum.columns"});
+    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = o.out.columns_at(0, 3); },
+                      {"FinalizeLatentTiles: out"});
     refuses<AppendLatent>(
         {.latent = matrix(2, 5), .rotary_key = matrix(2, 2), .segments = attention.segments},
         [&](AppendLatent& o) { o.rotary_key = matrix(1, 2); }, {"AppendLatent: rotary_key"});

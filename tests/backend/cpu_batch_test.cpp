@@ -61,13 +61,16 @@ class CpuBatch : public ::testing::TestWithParam<bool> {
 
 TEST_P(CpuBatch, LinearRowsAreTheSameAlone) {
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
-        const Weight weight = affine(bits, 64, 100, 320);
-        const Tensor x = random(300, 320), together = empty(300, 100), alone = empty(300, 100);
-        backend_->run(Linear{.x = x, .weight = weight, .out = together});
-        for (int64_t t = 0; t < 300; ++t) {
-            backend_->run(Linear{.x = x.rows_at(t, 1), .weight = weight, .out = alone.rows_at(t, 1)});
+        for (const int group : {32, 64, 128}) {
+            const int64_t columns = group == 128 ? 384 : 320;
+            const Weight weight = affine(bits, group, 100, columns);
+            const Tensor x = random(300, columns), together = empty(300, 100), alone = empty(300, 100);
+            backend_->run(Linear{.x = x, .weight = weight, .out = together});
+            for (int64_t t = 0; t < 300; ++t) {
+                backend_->run(Linear{.x = x.rows_at(t, 1), .weight = weight, .out = alone.rows_at(t, 1)});
+            }
+            EXPECT_EQ(values(together), values(alone)) << bits << " bits, groups of " << group;
         }
-        EXPECT_EQ(values(together), values(alone)) << bits << " bits";
     }
 }
 
@@ -125,6 +128,45 @@ TEST_P(CpuBatch, AttentionDoesNotDependOnTheChunk) {
             backend_->run(op);
         }
         EXPECT_EQ(values(together), values(alone)) << kv_format_name(format);
+    }
+}
+
+// The state that a piece leaves and the outputs of the next are those of one pass over all tokens.
+TEST_P(CpuBatch, TheDeltaRuleDoesNotDependOnTheChunk) {
+    const int64_t key_heads = 2, value_heads = 4, tokens = 150;
+    for (const int64_t dim : {33, 128}) {
+        const int64_t values_width = value_heads * dim;
+        const Tensor qkv = random(tokens, 2 * key_heads * dim + values_width);
+        const Tensor b = random(tokens, value_heads), a = random(tokens, value_heads);
+        const Tensor together = empty(tokens, values_width), alone = empty(tokens, values_width);
+        const std::vector<float> start = normals(values_width * dim);
+        const auto state = [&] {
+            return make_tensor(bytes(std::as_bytes(std::span(start))), DType::kF32, values_width, dim);
+        };
+        const Tensor of_all = state(), of_pieces = state();
+        GatedDeltaRule op{.qkv = qkv,
+                          .b = b,
+                          .a = a,
+                          .a_log = random(1, value_heads),
+                          .dt_bias = random(1, value_heads),
+                          .key_heads = key_heads,
+                          .value_heads = value_heads,
+                          .key_dim = dim,
+                          .value_dim = dim,
+                          .segments = {{{0, tokens, 0}, of_all}},
+                          .out = together};
+        backend_->run(op);
+        for (int64_t first = 0, count = 1; first < tokens; first += count, count = first % 64 + 1) {
+            count = std::min(count, tokens - first);
+            op.qkv = qkv.rows_at(first, count);
+            op.b = b.rows_at(first, count);
+            op.a = a.rows_at(first, count);
+            op.out = alone.rows_at(first, count);
+            op.segments = {{{0, count, first}, of_pieces}};
+            backend_->run(op);
+        }
+        EXPECT_EQ(values(together), values(alone)) << "dim " << dim;
+        EXPECT_EQ(values(of_all), values(of_pieces)) << "dim " << dim;
     }
 }
 

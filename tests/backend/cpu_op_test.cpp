@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -15,6 +14,28 @@ namespace {
 
 constexpr uint64_t kSeeds = 3;
 constexpr double kRounding = 2e-6;  // of float32 sums in another order; 6e-7 is the largest seen
+
+// Errors of every operation, and of Linear with every format of weights: printed so that the tables of
+// docs/kernels.md can be made from a run.
+class ErrorTable {
+  public:
+    void add(const std::string& name, const ErrorStats& stats) {
+        const bool by_format = name.starts_with("Linear, ");
+        rows_[by_format ? name : name.substr(0, name.find(','))].add(stats);
+    }
+    void print(const std::string& title) const {
+        fmt::print("{}, relative to the root mean square of the reference, worst of all seeds and shapes:\n",
+                   title);
+        for (const auto& [name, stats] : rows_) {
+            if (stats.max_abs == 0) continue;  // moves numbers, computes none
+            fmt::print("  {:44} mean {:.1e}  max {:.1e}  rms {:.1e}  bias {:+.1e}\n", name, stats.mean_abs,
+                       stats.max_relative, stats.rms_relative, stats.mean);
+        }
+    }
+
+  private:
+    std::map<std::string, ErrorStats> rows_;
+};
 
 class CpuOperations : public ::testing::TestWithParam<InstructionSet> {
   protected:
@@ -34,14 +55,17 @@ class CpuOperations : public ::testing::TestWithParam<InstructionSet> {
 TEST_P(CpuOperations, ExactEqualsTheReferenceToRounding) {
     make_backend(2, true);
     if (backend_ == nullptr) return;
+    ErrorTable table;
     for (const OpCase& op_case : all_op_cases()) {
         for (uint64_t seed = 0; seed < kSeeds; ++seed) {
             SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
             const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
             EXPECT_LT(stats.rms_relative, kRounding);
             EXPECT_LT(stats.max_relative, 10 * kRounding);
+            table.add(op_case.name, stats);
         }
     }
+    table.print(backend_->name());
 }
 
 // Int8 activations round each value to 1/254 of the largest of its group: about half a percent of the result
@@ -49,25 +73,17 @@ TEST_P(CpuOperations, ExactEqualsTheReferenceToRounding) {
 TEST_P(CpuOperations, QuantizedActivationsStayWithinTheirRounding) {
     make_backend(2, false);
     if (backend_ == nullptr) return;
-    std::map<std::string, ErrorStats> distribution;
+    ErrorTable table;
     for (const OpCase& op_case : all_op_cases()) {
-        ErrorStats& worst = distribution[op_case.name.substr(0, op_case.name.find(','))];
         for (uint64_t seed = 0; seed < kSeeds; ++seed) {
             SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
             const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
             EXPECT_LT(stats.rms_relative, op_case.quantized ? 0.02 : kRounding);
             EXPECT_LT(stats.max_relative, op_case.quantized ? 0.1 : 10 * kRounding);
-            worst.max_relative = std::max(worst.max_relative, stats.max_relative);
-            worst.rms_relative = std::max(worst.rms_relative, stats.rms_relative);
-            if (std::abs(stats.mean) > std::abs(worst.mean)) worst.mean = stats.mean;
+            table.add(op_case.name, stats);
         }
     }
-    fmt::print("{}, relative to the root mean square of the reference, worst of all formats and seeds:\n",
-               backend_->name());
-    for (const auto& [name, stats] : distribution) {
-        fmt::print("  {:40} max {:.1e}  rms {:.1e}  mean {:+.1e}\n", name, stats.max_relative,
-                   stats.rms_relative, stats.mean);
-    }
+    table.print(backend_->name());
 }
 
 TEST_P(CpuOperations, ThreadsChangeNoBit) {

@@ -27,8 +27,8 @@ void gated_delta_rule(CaseContext& context, float decays, bool long_batch) {
     if (long_batch) sequences.back().count = context.pick_of({63, 64, 65, 130, 257});
     const int64_t key_heads = context.pick(1, 3);
     const int64_t value_heads = key_heads * context.pick(1, 3);
-    const int64_t key_dim = context.pick_of({4, 16, 33, 64});
-    const int64_t value_dim = context.pick_of({3, 16, 64});
+    const int64_t key_dim = context.pick_of({4, 16, 33, 64, 128});
+    const int64_t value_dim = context.pick_of({3, 16, 40, 64, 130});
     const int64_t values = value_heads * value_dim;
     const int64_t rows = total_rows(sequences);
     const auto inputs =

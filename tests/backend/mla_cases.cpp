@@ -68,7 +68,6 @@ void latent_attention(CaseContext& context, KvFormat format, int64_t longest) {
                        .nope = nope,
                        .rope = rope,
                        .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
-                       .tile_tokens = context.pick_of({1, 16, 100, 4096}),
                        .segments = {},
                        .out = context.output(rows, heads * kv_lora)};
     for (const SequenceRows& part : sequences) {
@@ -76,6 +75,63 @@ void latent_attention(CaseContext& context, KvFormat format, int64_t longest) {
     }
     context.backend().run(op);
     context.result(op.out);
+}
+
+// What the model does with the parts: each is used in place, and nothing reaches over into the other.
+void split_projection(CaseContext& context) {
+    const int64_t rows = context.pick_of({1, 2, 9});
+    const int64_t kv_lora = context.pick_of({5, 64}), rope = context.pick_of({2, 32});
+    const SplitLatentProjection split{.fused = context.random(rows, kv_lora + rope), .kv_lora = kv_lora};
+    std::vector<int32_t> positions;
+    for (int64_t row = 0; row < rows; ++row) positions.push_back(static_cast<int32_t>(3 * row));
+    context.backend().run(RmsNorm{
+        .x = split.latent(), .weight = context.random(1, kv_lora), .epsilon = 1e-6f, .out = split.latent()});
+    context.backend().run(Rotary{.x = split.rotary_key(),
+                                 .positions = context.integers(positions),
+                                 .frequencies = context.random(1, rope / 2),
+                                 .head_dim = rope,
+                                 .interleaved = true});
+    context.result(split.fused);
+}
+
+// A cache in tiles of `tile` tokens, the state between them included.
+void latent_tiles(CaseContext& context, KvFormat format) {
+    const auto sequences = context.sequences(300);
+    const int64_t heads = context.pick_of({1, 3, 16});
+    const int64_t kv_lora = context.pick_of({4, 33, 64}), nope = context.pick_of({1, 8});
+    const int64_t rope = context.pick_of({2, 6, 32}), rows = total_rows(sequences);
+    AccumulateLatentTile op{.folded = context.random(rows, heads * kv_lora),
+                            .query = context.random(rows, heads * (nope + rope)),
+                            .heads = heads,
+                            .nope = nope,
+                            .rope = rope,
+                            .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
+                            .first_token = 0,
+                            .tokens = context.pick_of({1, 16, 64, 100, 4096}),
+                            .segments = {},
+                            .maximum = context.output(rows, heads),
+                            .total = context.output(rows, heads),
+                            .sum = context.output(rows, heads * kv_lora)};
+    int64_t longest = 0;
+    for (const SequenceRows& part : sequences) {
+        op.segments.push_back(random_cache(context, part, format, kv_lora, rope, true));
+        longest = std::max(longest, part.position + part.count);
+    }
+    for (; op.first_token < longest; op.first_token += op.tokens) context.backend().run(op);
+    context.result(op.total);
+    context.result(op.sum);
+}
+
+void finalize_tiles(CaseContext& context) {
+    const int64_t rows = context.pick_of({1, 2, 40}), heads = context.pick_of({1, 3, 16});
+    const int64_t kv_lora = context.pick_of({1, 33, 64});
+    std::vector<float> totals = context.normals(rows * heads);
+    for (float& total : totals) total = 1 + std::abs(total);
+    const Tensor sum = context.random(rows, heads * kv_lora);
+    const Tensor out = context.flip() ? sum : context.output(rows, heads * kv_lora);
+    context.backend().run(
+        FinalizeLatentTiles{.sum = sum, .total = context.filled(totals, rows, heads), .out = out});
+    context.result(out);
 }
 
 void fold_query(CaseContext& context, const WeightFormat& format, bool transposed) {
@@ -160,6 +216,12 @@ std::vector<OpCase> mla_cases() {
         cases.push_back({"LatentAttention over a long cache, " + name, true,
                          [format](CaseContext& context) { latent_attention(context, format, 1500); }});
     }
+    for (const KvFormat format : kAllKvFormats) {
+        cases.push_back({"AccumulateLatentTile, " + std::string(kv_format_name(format)), true,
+                         [format](CaseContext& context) { latent_tiles(context, format); }});
+    }
+    cases.push_back({"FinalizeLatentTiles", false, finalize_tiles});
+    cases.push_back({"SplitLatentProjection", false, split_projection});
     for (const WeightFormat& format : all_weight_formats()) {
         const std::string name = format.describe();
         const bool quantized = format.kind != WeightKind::kFloat;

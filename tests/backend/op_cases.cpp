@@ -17,15 +17,16 @@ constexpr std::byte kUnwritten{0xff};
 
 ErrorStats compare(const std::vector<float>& tested, const std::vector<float>& reference) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
-    constexpr ErrorStats kWrong{kInfinity, kInfinity, kInfinity, kInfinity};
+    constexpr ErrorStats kWrong{kInfinity, kInfinity, kInfinity, kInfinity, kInfinity};
     if (tested.size() != reference.size()) return kWrong;
-    double squares = 0, error_squares = 0, errors = 0, largest = 0;
+    double squares = 0, error_squares = 0, errors = 0, magnitudes = 0, largest = 0;
     for (size_t i = 0; i < tested.size(); ++i) {
         const double error = static_cast<double>(tested[i]) - reference[i];
         if (!std::isfinite(error)) return kWrong;
         squares += static_cast<double>(reference[i]) * reference[i];
         error_squares += error * error;
         errors += error;
+        magnitudes += std::abs(error);
         largest = std::max(largest, std::abs(error));
     }
     if (largest == 0) return {};
@@ -34,7 +35,11 @@ ErrorStats compare(const std::vector<float>& tested, const std::vector<float>& r
     // of size one.
     const double smallest = tested.size() < 64 ? 1.0 : 1e-30;
     const double rms = std::max(std::sqrt(squares / count), smallest);
-    return {largest, largest / rms, std::sqrt(error_squares / count) / rms, errors / count / rms};
+    return {.max_abs = largest,
+            .max_relative = largest / rms,
+            .rms_relative = std::sqrt(error_squares / count) / rms,
+            .mean_abs = magnitudes / count / rms,
+            .mean = errors / count / rms};
 }
 
 }  // namespace
@@ -155,6 +160,14 @@ void CaseContext::result(std::vector<float> values) {
     results_.push_back(std::move(values));
 }
 
+void ErrorStats::add(const ErrorStats& other) {
+    max_abs = std::max(max_abs, other.max_abs);
+    max_relative = std::max(max_relative, other.max_relative);
+    rms_relative = std::max(rms_relative, other.rms_relative);
+    mean_abs = std::max(mean_abs, other.mean_abs);
+    if (std::abs(other.mean) > std::abs(mean)) mean = other.mean;
+}
+
 ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, uint64_t seed) {
     CaseContext ours(tested, seed);
     CaseContext theirs(reference, seed);
@@ -166,11 +179,7 @@ ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, 
         return worst;
     }
     for (size_t i = 0; i < ours.results().size(); ++i) {
-        const ErrorStats stats = compare(ours.results()[i], theirs.results()[i]);
-        worst.max_abs = std::max(worst.max_abs, stats.max_abs);
-        worst.max_relative = std::max(worst.max_relative, stats.max_relative);
-        worst.rms_relative = std::max(worst.rms_relative, stats.rms_relative);
-        if (std::abs(stats.mean) > std::abs(worst.mean)) worst.mean = stats.mean;
+        worst.add(compare(ours.results()[i], theirs.results()[i]));
     }
     return worst;
 }

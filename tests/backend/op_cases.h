@@ -16,7 +16,11 @@ struct ErrorStats {
     double max_abs = 0;       // largest |difference|
     double max_relative = 0;  // the same over the root mean square of the reference
     double rms_relative = 0;  // root mean square difference over that of the reference
+    double mean_abs = 0;      // mean |difference| over the root mean square of the reference
     double mean = 0;          // mean difference over the root mean square of the reference: a bias shows here
+
+    // Keeps the worse of each figure.
+    void add(const ErrorStats& other);
 };
 
 // What a case computes on one backend. The same seed makes the same inputs on every backend: sizes, strides,

@@ -302,6 +302,12 @@ void enter(FoldQuery& op) {
 void enter(LatentAttention& op) {
     enter_all(op.folded, op.query, op.segments, op.out);
 }
+void enter(AccumulateLatentTile& op) {
+    enter_all(op.folded, op.query, op.segments, op.maximum, op.total, op.sum);
+}
+void enter(FinalizeLatentTiles& op) {
+    enter_all(op.sum, op.total, op.out);
+}
 void enter(ProjectValue& op) {
     enter_all(op.latent, op.value_weight, op.out);
 }
@@ -389,6 +395,8 @@ class QueuedBackend final : public Backend {
     void execute(const AppendLatent& op) override { run_later(op); }
     void execute(const FoldQuery& op) override { run_later(op); }
     void execute(const LatentAttention& op) override { run_later(op); }
+    void execute(const AccumulateLatentTile& op) override { run_later(op); }
+    void execute(const FinalizeLatentTiles& op) override { run_later(op); }
     void execute(const ProjectValue& op) override { run_later(op); }
     void execute(const ExpandedLatentAttention& op) override { run_later(op); }
 

@@ -82,8 +82,8 @@ Parts fp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows, 
                 float scale) {
     Parts parts{random_e4m3(context, format.data_bytes(rows, columns)), {}, {}};
     parts.scales.resize(format.scale_bytes(rows, columns));
-    for (size_t at = 0; at < parts.scales.size(); at += sizeof(float)) {
-        store_unaligned(parts.scales.data() + at, scale * (1 + context.normal() / 8) / 64);
+    for (size_t at = 0; at < parts.scales.size(); at += dtype_bytes(format.dtype)) {
+        store_float(format.dtype, scale * (1 + context.normal() / 8) / 64, parts.scales.data() + at);
     }
     return parts;
 }
@@ -144,6 +144,7 @@ std::vector<WeightFormat> all_weight_formats() {
                                          WeightFormat::floating(DType::kBF16),
                                          WeightFormat::fp8_block(128, 128),
                                          WeightFormat::fp8_block(16, 32),
+                                         WeightFormat::fp8_block(128, 128, DType::kBF16),
                                          WeightFormat::mxfp4(),
                                          WeightFormat::mxfp8(),
                                          WeightFormat::nvfp4()};

@@ -8,8 +8,9 @@ target_link_libraries(sluice_op_cases PRIVATE sluice_warnings fmt::fmt)
 sluice_room_test(backend_check_test SOURCES check_test.cpp host_buffer_test.cpp queued_backend.cpp ROOMS backend)
 sluice_room_test(reference_test
   SOURCES reference_test.cpp reference_routing_test.cpp reference_attention_test.cpp reference_delta_rule_test.cpp
-          reference_mla_test.cpp $<TARGET_OBJECTS:sluice_op_cases>
+          $<TARGET_OBJECTS:sluice_op_cases>
   ROOMS backend)
+sluice_room_test(mla_test SOURCES mla_forms_test.cpp queued_backend.cpp ROOMS backend)
 sluice_room_test(queued_backend_test
   SOURCES queued_backend_test.cpp queued_backend.cpp $<TARGET_OBJECTS:sluice_op_cases>
   ROOMS backend)

@@ -236,6 +236,11 @@ TEST(CheckpointErrors, Fp8) {
               WeightFormat::fp8_block(32, 128));
 
     TinyCheckpoint tiny = good;
+    tiny.add(kQuery + "_scale_inv", {2, 1}, DType::kBF16);
+    tiny.write(folder.path());
+    EXPECT_EQ(Checkpoint::open(folder.path())->weight(1, Role::kQuery).format,
+              WeightFormat::fp8_block(32, 128, DType::kBF16));
+    tiny = good;
     tiny.config.erase("quantization_config");
     expect_refused(tiny, kInvalid, {kQuery, "F8_E4M3", "quantization_config"});
     tiny = good;
@@ -245,8 +250,8 @@ TEST(CheckpointErrors, Fp8) {
     tiny.add(kQuery + "_scale_inv", {1, 1}, DType::kF32);
     expect_refused(tiny, kInvalid, {kQuery + "_scale_inv", "[1, 1]", "[2, 1]"});
     tiny = good;
-    tiny.add(kQuery + "_scale_inv", {2, 1}, DType::kBF16);
-    expect_refused(tiny, kUnsupported, {kQuery + "_scale_inv", "BF16", "F32"});
+    tiny.add(kQuery + "_scale_inv", {2, 1}, DType::kF16);
+    expect_refused(tiny, kUnsupported, {kQuery + "_scale_inv", "F16", "F32 and BF16"});
 }
 
 // ---- several files

@@ -34,6 +34,32 @@ TEST(Inspect, CountsLayersExpertsAndBytesOfAHybrid) {
     EXPECT_FALSE(report.has_chat_template);
 }
 
+// A user plans before the download: what config.json says must agree with what is then downloaded.
+TEST(Inspect, AConfigAloneForetellsTheWeights) {
+    const struct {
+        const char* shape;
+        SynthEncoding encoding;
+    } kCases[] = {{"qwen3.6-35b-a3b", SynthEncoding::kAffine4},
+                  {"qwen3-30b-a3b", SynthEncoding::kBf16},
+                  {"deepseek-v3", SynthEncoding::kFp8}};
+    for (const auto& each : kCases) {
+        SCOPED_TRACE(each.shape);
+        const TemporaryFolder folder;
+        synthesize_shape(folder / "model", tiny_shape(each.shape, 4), each.encoding, 1);
+        const ModelReport whole = inspect(folder / "model");
+        const ModelReport config = inspect_config(folder / "model" / "config.json");
+        EXPECT_EQ(config.layers, whole.layers);
+        EXPECT_EQ(config.kv_bytes_per_token, whole.kv_bytes_per_token);
+        EXPECT_EQ(config.expert_quantization, whole.expert_quantization);
+        EXPECT_EQ(config.weights_per_token, whole.weights_per_token);
+        // Records are rounded to pages.
+        EXPECT_GE(config.bytes_per_expert, whole.bytes_per_expert);
+        EXPECT_LE(config.bytes_per_expert, whole.bytes_per_expert + 8192);
+        // Some publishers keep single vectors in F32.
+        EXPECT_NEAR(static_cast<double>(config.trunk_bytes) / static_cast<double>(whole.trunk_bytes), 1, 0.03);
+    }
+}
+
 TEST(Inspect, CountsLatentsOfMla) {
     const TemporaryFolder folder;
     synthesize_shape(folder / "model", tiny_shape("deepseek-v3", 4), SynthEncoding::kFp8, 1);

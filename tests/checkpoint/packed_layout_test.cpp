@@ -141,6 +141,7 @@ TEST(PackedLayout, FormatsComeBack) {
         WeightFormat::affine(3, 128, DType::kF16),
         WeightFormat::affine(8, 32, DType::kF32),
         WeightFormat::fp8_block(128, 64),
+        WeightFormat::fp8_block(128, 64, DType::kBF16),
         WeightFormat::mxfp4(),
         WeightFormat::mxfp8(),
         WeightFormat::nvfp4(),

@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "checkpoint/pack.h"
+#include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
 #include "sluice/engine.h"
 #include "tests/support/golden_case.h"
@@ -112,6 +114,39 @@ TEST(EngineErrors, NaNInAWeightIsNamed) {
     for (TokenId i = 0; i < 60; ++i) varied.push_back(i * 7 % 512);
     expect_error(ErrorCode::kInvalidFile, "model.layers.2.mlp.experts, expert 3, down_proj",
                  [&] { engine->evaluate(*session, varied, LogitsWanted::kAll); });
+}
+
+// A file that loses its experts while it is open is an error that names it, whatever reads it, and no signal; the engine
+// goes on with what it has, and with the rest once the file is back.
+TEST(EngineErrors, AFileThatIsCutWhileRunning) {
+    for (const char* io : {"pread", "uring", "mmap"}) {
+        const TemporaryFolder folder;
+        pack_in_shards(kModel, folder / "model", {}, 1);
+        std::filesystem::path file;  // one with experts and none of the trunk, which stays mapped
+        for (const auto& entry : std::filesystem::directory_iterator(folder / "model")) {
+            if (entry.path().extension() != ".safetensors") continue;
+            const auto tensors = SafetensorsReader::open(entry.path()).header().tensors;
+            if (tensors.size() == 1 && tensors.front().name == packed_experts_name(1)) file = entry.path();
+        }
+        ASSERT_FALSE(file.empty());
+        EngineOptions options;
+        options.io = io;
+        options.context = 64;
+        const auto engine = Engine::open(folder / "model", options);
+        const auto session = engine->new_session();
+        const std::vector<TokenId> few(1, 7), many = {1, 40, 80, 120, 160, 200, 240, 280, 320, 360};
+        engine->evaluate(*session, few);
+        std::filesystem::copy_file(file, folder / "kept");
+        std::filesystem::resize_file(file, 4096);
+        expect_error(ErrorCode::kIo, file.filename().string(), [&] { engine->evaluate(*session, many); });
+        EXPECT_EQ(session->position(), 1) << io;
+        std::filesystem::copy_file(folder / "kept", file, std::filesystem::copy_options::overwrite_existing);
+        const SequenceOutput after = engine->evaluate(*session, many);
+        const auto sound = Engine::open(kModel, options);
+        const auto other = sound->new_session();
+        sound->evaluate(*other, few);
+        EXPECT_TRUE(after.logits == sound->evaluate(*other, many).logits) << io;
+    }
 }
 
 TEST(EngineErrors, CancellingStopsAtAChunk) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "sluice/error.h"
@@ -55,6 +56,53 @@ TEST(Sampler, TopPOverALargeFlatVocabulary) {
     const auto counts = frequencies({.top_p = 0.5}, logits, 5000);
     EXPECT_LT(counts.rbegin()->first, 1000);
     EXPECT_GT(counts.size(), 950u);
+}
+
+TEST(Sampler, ALargeVocabularyIsDrawnInProportionToo) {
+    // 50,000 tokens of which three hold all but a millionth of the mass, far apart.
+    std::vector<float> logits(50000, -40.0f);
+    logits[7] = std::log(1.0f);
+    logits[30000] = std::log(2.0f);
+    logits[49999] = std::log(5.0f);
+    for (const SamplingOptions& options : {SamplingOptions{.seed = 5}, SamplingOptions{.top_k = 100, .seed = 5},
+                                           SamplingOptions{.top_p = 0.999999, .seed = 5},
+                                           SamplingOptions{.min_p = 0.001, .seed = 5}}) {
+        const auto counts = frequencies(options, logits, 8000);
+        EXPECT_NEAR(counts.at(7), 1.0 / 8, 0.02);
+        EXPECT_NEAR(counts.at(30000), 2.0 / 8, 0.02);
+        EXPECT_NEAR(counts.at(49999), 5.0 / 8, 0.02);
+    }
+}
+
+TEST(Sampler, TopKAmongManyEqualsKeepsTheLowestIds) {
+    const auto counts = frequencies({.top_k = 5}, std::vector<float>(3000, 1.0f), 500);
+    EXPECT_LT(counts.rbegin()->first, 5);
+    EXPECT_EQ(counts.size(), 5u);
+}
+
+TEST(Sampler, TopPIsOfWhatTopKLeft) {
+    // Of 0.4, 0.3, 0.2, 0.1 top-k 2 leaves 4/7 and 3/7.
+    const std::vector<float> logits = {std::log(0.4f), std::log(0.3f), std::log(0.2f), std::log(0.1f)};
+    EXPECT_EQ(frequencies({.top_k = 2, .top_p = 0.55}, logits).size(), 1u);
+    EXPECT_EQ(frequencies({.top_k = 2, .top_p = 0.6}, logits).size(), 2u);
+}
+
+TEST(SoftmaxWeights, AreExponentials) {
+    std::vector<float> logits;
+    for (int i = 0; i < 3000; ++i) logits.push_back(3.0f - 0.03f * static_cast<float>(i));
+    SoftmaxWeights weights;
+    weights.compute(logits, 3.0f, 0.8f);
+    double total = 0;
+    for (size_t i = 0; i < logits.size(); ++i) {
+        const double x = (static_cast<double>(logits[i]) - 3.0) / static_cast<double>(0.8f);
+        // What rounding the argument to float alone may cost, and a little for the polynomial.
+        const double relative = 2e-6 - x * std::numeric_limits<float>::epsilon();
+        EXPECT_NEAR(static_cast<double>(weights[i]), std::exp(x), relative * std::exp(x) + 1e-37) << i;
+        total += static_cast<double>(weights[i]);
+    }
+    EXPECT_NEAR(weights.total(), total, 1e-6 * total);
+    EXPECT_EQ(weights.find(0), 0u);
+    EXPECT_EQ(weights.find(static_cast<double>(weights[0])), 1u);
 }
 
 TEST(Sampler, MinPIsRelativeToTheLargest) {

@@ -94,15 +94,15 @@ TEST_P(Sessions, CompanyChangesNoBit) {
 TEST_P(Sessions, CheckpointWanderRestore) {
     const auto engine = open();
     const auto session = engine->new_session();
-    for (const size_t length : {size_t{1}, size_t{16}, size_t{37}}) {
+    for (const size_t length : {size_t{1}, size_t{16}, size_t{37}, size_t{256}}) {
         session->truncate(0);
         engine->evaluate(*session, some_tokens(*engine, length, 4));
         const int64_t checkpoint = session->checkpoint();
-        const std::vector<float> expected = go_on(*engine, *session, 3, 8);
+        const std::vector<float> expected = go_on(*engine, *session, 3, 64);
         engine->evaluate(*session, some_tokens(*engine, 21, 5));
         session->restore(checkpoint);
         EXPECT_EQ(session->position(), static_cast<int64_t>(length));
-        EXPECT_EQ(go_on(*engine, *session, 3, 8), expected) << "length " << length;
+        EXPECT_EQ(go_on(*engine, *session, 3, 64), expected) << "length " << length;
         session->drop_checkpoint(checkpoint);
         EXPECT_THROW(session->restore(checkpoint), Error);
     }

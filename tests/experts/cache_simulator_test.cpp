@@ -82,8 +82,7 @@ TEST(CacheSimulator, AgreesWithTheLiveCache) {
     for (const uint64_t slots : {6, 20, 48}) {
         for (unsigned seed = 0; seed < 2; ++seed) {
             const RoutingTrace trace = random_trace(4, 24, 4, 150, seed);
-            for (const auto policy :
-                 {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+            for (const auto policy : kAllPolicies) {
                 const SimulatedCache simulated = simulate_cache(trace, policy, slots);
                 const ExpertStoreStats live = replay_live(trace, model, policy, slots);
                 EXPECT_EQ(simulated.hits, live.hits) << simulated.policy << " " << slots << " " << seed;
@@ -98,7 +97,7 @@ TEST(CacheSimulator, AgreesOnBatchesOfManyTokens) {
     // window.
     const FileModel model({.record_bytes = {4096, 4096, 4096}, .experts = 24, .top_k = 2});
     const RoutingTrace trace = random_trace(3, 24, 2, 100, 9, 40);
-    for (const auto policy : {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+    for (const auto policy : kAllPolicies) {
         const SimulatedCache simulated = simulate_cache(trace, policy, 72);
         const ExpertStoreStats live = replay_live(trace, model, policy, 72);
         EXPECT_EQ(simulated.hits, live.hits) << simulated.policy;
@@ -161,13 +160,15 @@ TEST(CacheSimulator, NoPolicyBeatsTheOptimum) {
         slots_of_fractions(trace, std::vector<double>{0.0, 0.06, 0.12, 0.25, 1.0});
     EXPECT_EQ(sizes, (std::vector<uint64_t>{0, 12, 23, 48, 192}));
     const auto results = simulate_all(trace, sizes);
-    ASSERT_EQ(results.size(), 16u);  // a cache of nothing is left out
-    for (size_t i = 0; i < results.size(); i += 4) {
-        const SimulatedCache& best = results[i + 3];
+    constexpr size_t kPolicies = std::size(kAllPolicies);
+    ASSERT_EQ(results.size(), 4 * (kPolicies + 1));  // a cache of nothing is left out
+    for (size_t i = 0; i < results.size(); i += kPolicies + 1) {
+        const SimulatedCache& best = results[i + kPolicies];
         EXPECT_EQ(best.policy, "belady");
-        for (size_t p = 0; p < 3; ++p) EXPECT_LE(results[i + p].hits, best.hits) << results[i + p].policy;
+        for (size_t p = 0; p < kPolicies; ++p)
+            EXPECT_LE(results[i + p].hits, best.hits) << results[i + p].policy;
     }
-    EXPECT_EQ(results[12].misses, results[15].misses);  // all experts fit: only first uses miss
+    EXPECT_EQ(results[3 * (kPolicies + 1)].misses, results.back().misses);  // all fit: only first uses miss
     EXPECT_THROW(simulate_cache(trace, EvictionPolicy::kLru, 3), Error);
 }
 
@@ -179,8 +180,12 @@ TEST(CacheSimulator, FrequencyClosesAQuarterOfTheGapOnASkewedTrace) {
         const auto lru = static_cast<double>(simulate_cache(trace, EvictionPolicy::kLru, slots).hits);
         const auto frequency =
             static_cast<double>(simulate_cache(trace, EvictionPolicy::kFrequencyLru, slots).hits);
+        const auto similar =
+            static_cast<double>(simulate_cache(trace, EvictionPolicy::kSimilarTokens, slots).hits);
         const auto best = static_cast<double>(simulate_optimum(trace, slots).hits);
         EXPECT_GT((frequency - lru) / (best - lru), 0.25) << slots;
+        // Here tokens have nothing to be alike in: looking for like ones must not cost much either.
+        EXPECT_GT(similar, 0.97 * frequency) << slots;
     }
 }
 

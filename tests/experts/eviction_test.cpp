@@ -87,6 +87,65 @@ TEST(FrequencyLru, OfEqualUseTheLayerWithTheLongestWaitGoesFirst) {
     EXPECT_NE(cache.find(2, 0), kNoSlot);
 }
 
+// Tokens of two kinds in turns, each with experts of its own in every layer; the kind shows in layer 0 alone.
+class TwoKindsOfTokens {
+  public:
+    static constexpr int kLayers = 4, kExperts = 8;
+    explicit TwoKindsOfTokens(EvictionPolicy policy) : cache_(5, kLayers, kExperts, policy) {}
+
+    // Returns the hits.
+    int token(int kind, bool scan = false) {
+        int hits = 0;
+        for (int layer = 0; layer < kLayers; ++layer) {
+            const std::vector<int> ids{kind};
+            cache_.plan(layer, ids, scan, 1, plan_);
+            const Lease lease = plan_.taken.at(0);
+            hits += lease.found == Found::kHit;
+            if (lease.found == Found::kMiss) cache_.landed(lease.slot);
+            cache_.release(lease.slot);
+        }
+        return hits;
+    }
+
+    const ExpertCache& cache() const { return cache_; }
+
+  private:
+    ExpertCache cache_;
+    BatchPlan plan_;
+};
+
+TEST(SimilarTokens, ForeseesWhatFollowsALikeToken) {
+    TwoKindsOfTokens model(EvictionPolicy::kSimilarTokens);
+    TwoKindsOfTokens by_frequency(EvictionPolicy::kFrequencyLru);
+    // Kinds 0 0 1 0 0 1 ...: after two of kind 0 comes kind 1. Both kinds' experts do not fit.
+    int hits = 0, hits_by_frequency = 0;
+    for (int i = 0; i < 120; ++i) {
+        const int kind = i % 3 == 2 ? 1 : 0;
+        const int got = model.token(kind), by_use = by_frequency.token(kind);
+        if (i < 60) continue;
+        hits += got;
+        hits_by_frequency += by_use;
+    }
+    EXPECT_GT(hits, hits_by_frequency);
+}
+
+TEST(SimilarTokens, AScanLeavesTheWorkingSetAlone) {
+    TwoKindsOfTokens model(EvictionPolicy::kSimilarTokens);
+    for (int i = 0; i < 20; ++i) model.token(0);
+    for (int kind = 1; kind < TwoKindsOfTokens::kExperts; ++kind) model.token(kind, true);
+    for (int layer = 0; layer < TwoKindsOfTokens::kLayers; ++layer)
+        EXPECT_NE(model.cache().find(layer, 0), kNoSlot) << layer;
+    EXPECT_EQ(model.token(0), TwoKindsOfTokens::kLayers);
+}
+
+TEST(SimilarTokens, OfEqualUseTheLayerWithTheLongestWaitGoesFirst) {
+    TwoKindsOfTokens model(EvictionPolicy::kSimilarTokens);
+    model.token(0);
+    model.token(1);  // one slot was free: layer 0's new expert takes it, then each layer's takes its own old one's
+    EXPECT_EQ(model.cache().find(1, 0), kNoSlot);
+    EXPECT_NE(model.cache().find(3, 1), kNoSlot);
+}
+
 TEST(S3Fifo, OneHitWondersLeaveTheSmallQueueFirst) {
     // 10 slots: a small queue of 1, a main queue of 9.
     ExpertCache cache(10, 1, 64, EvictionPolicy::kS3Fifo);
@@ -108,7 +167,7 @@ TEST(S3Fifo, WhatTheGhostRemembersEntersTheMainQueue) {
 }
 
 TEST(EveryPolicy, NeverEvictsWhatIsLeasedOrInFlight) {
-    for (const auto policy : {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+    for (const auto policy : kAllPolicies) {
         ExpertCache cache(2, 1, 8, policy);
         const Lease held = cache.take(0, 0, false);
         cache.landed(held.slot);

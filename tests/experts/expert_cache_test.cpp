@@ -106,7 +106,7 @@ TEST(ExpertCache, ScansAreBatchesThatTouchMostExperts) {
 
 // Random work against a plain model of what must be true.
 TEST(ExpertCache, StaysConsistentUnderRandomWork) {
-    for (const auto policy : {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+    for (const auto policy : kAllPolicies) {
         std::mt19937 random(11);
         ExpertCache cache(12, 3, 10, policy);
         std::multiset<size_t> leased;

@@ -62,7 +62,7 @@ class EveryStore : public ::testing::TestWithParam<StoreCase> {};
 TEST_P(EveryStore, DeliversTheRecordsOfTheModel) {
     const StoreCase& c = GetParam();
     const FileModel model({.front = c.front, .parts = c.parts, .checksums = c.front == 0});
-    for (const auto policy : {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+    for (const auto policy : kAllPolicies) {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(c.slots);
         options.reader = c.reader;
@@ -286,7 +286,7 @@ TEST(ExpertStore, AStalledDriveIsAnErrorNotAHang) {
 }
 
 TEST(ExpertStore, APrefillReadsEachExpertOnceAndLeavesTheWorkingSet) {
-    for (const auto policy : {EvictionPolicy::kLru, EvictionPolicy::kFrequencyLru, EvictionPolicy::kS3Fifo}) {
+    for (const auto policy : kAllPolicies) {
         const FileModel model({.record_bytes = {4096, 4096, 4096}, .experts = 64, .top_k = 4});
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(40);

@@ -50,8 +50,8 @@ TEST(MemoryBudget, TheDefaultLeavesTheSystemRoom) {
 
 TEST(MemoryGovernor, ShrinksByWhatIsMissingAndGrowsByParts) {
     constexpr uint64_t kFull = 1600, kFloor = 100, kReserve = 200;
-    const auto next = [&](uint64_t current, uint64_t available) {
-        return next_cache_bytes(current, kFull, kFloor, available, kReserve);
+    const auto next = [&](uint64_t current, uint64_t available, double stalled = 0) {
+        return next_cache_bytes(current, kFull, kFloor, {available, stalled}, kReserve);
     };
     EXPECT_EQ(next(1600, 1000), 1600u);
     EXPECT_EQ(next(1600, 300), 1600u);  // enough, not plenty
@@ -61,6 +61,40 @@ TEST(MemoryGovernor, ShrinksByWhatIsMissingAndGrowsByParts) {
     EXPECT_EQ(next(1000, 450), 1000u);
     EXPECT_EQ(next(1000, 501), 1100u);
     EXPECT_EQ(next(1550, 501), kFull);
+    // Whoever waits for memory counts as well as what is left of it.
+    EXPECT_EQ(next(1600, 1000, 0.2), 1500u);
+    EXPECT_EQ(next(1600, 0, 0.2), 1400u);
+    EXPECT_EQ(next(120, 1000, 0.2), kFloor);
+    EXPECT_EQ(next(1000, 1000, 0.05), 1000u);  // not while some wait
+}
+
+TEST(MemoryGovernor, WhatIsGivenBackIsTheSystemsAgain) {
+    constexpr int kExperts = 64;
+    const FileModel model({.record_bytes = {kMegabyte}, .experts = kExperts, .top_k = 4});
+    ExpertStore store(model.catalogue(), {.cache_bytes = model.bytes_of(kExperts)}, make_host_slots);
+    const auto use_all = [&] {
+        for (int first = 0; first < kExperts; first += 4) {
+            const std::vector<int> ids{first, first + 1, first + 2, first + 3};
+            ExpertStream stream = store.stream(0, ids);
+            for (auto ready = stream.next(); !ready.empty(); ready = stream.next()) {
+                for (const ReadyExpert& expert : ready) {
+                    EXPECT_TRUE(model.matches(store, 0, expert));
+                    stream.release(expert, nullptr);
+                }
+            }
+        }
+    };
+    use_all();
+    const uint64_t full = resident_bytes();
+    store.resize(8 * kMegabyte);
+    EXPECT_EQ(store.cache_bytes(), 8 * kMegabyte);
+    const uint64_t small = resident_bytes();
+    EXPECT_LE(small + 50 * kMegabyte, full);  // of 56 MB
+    use_all();
+    EXPECT_LE(resident_bytes(), small + 6 * kMegabyte);  // the small cache serves all of them
+    store.resize(UINT64_MAX);
+    use_all();
+    EXPECT_GE(resident_bytes() + 6 * kMegabyte, full);
 }
 
 TEST(MemoryGovernor, FollowsThePressure) {
@@ -76,7 +110,7 @@ TEST(MemoryGovernor, FollowsThePressure) {
          .resize = [&](uint64_t wanted) { bytes = wanted; },
          .full = 1600 * kMegabyte,
          .floor = 100 * kMegabyte},
-        [&] { return available.load(); }, 0.001);
+        [&] { return MemoryState{available.load(), 0}; }, 0.001);
     available = 10 * kMegabyte;
     EXPECT_TRUE(becomes([](uint64_t now) { return now == 100 * kMegabyte; }));
     available = 4000 * kMegabyte;

@@ -135,10 +135,61 @@ size_t FaultyReader::faults() const {
     return injected_;
 }
 
+void FaultyReader::heal() {
+    const std::scoped_lock lock(mutex_);
+    faults_ = {.seed = faults_.seed};
+}
+
+// Under the lock.
+FaultyReader::Fault FaultyReader::draw() {
+    double chance = std::uniform_real_distribution<double>(0, 1)(random_);
+    const std::pair<double, Fault> kinds[] = {{faults_.error, Fault::kError},
+                                              {faults_.interrupted, Fault::kInterrupted},
+                                              {faults_.short_read, Fault::kShort},
+                                              {faults_.wrong_byte, Fault::kWrongByte},
+                                              {faults_.stall, Fault::kStall}};
+    for (const auto& [share, fault] : kinds) {
+        if (chance < share) return fault;
+        chance -= share;
+    }
+    return Fault::kNone;
+}
+
+ReadResult FaultyReader::serve(const ReadRequest& request, Fault fault, uint64_t place) {
+    const auto failed = [&](const std::string& what) {
+        return std::make_exception_ptr(Error(ErrorCode::kIo, fmt::format("file {}: {}", request.file, what)));
+    };
+    const ReadRequest part{request.file, request.offset, place, request.destination, request.tag};
+    ReadResult result{.tag = request.tag, .transferred = request.bytes};
+    switch (fault) {
+        case Fault::kError:
+            result.error = failed(fmt::format("read at offset {}: {}", request.offset, errno_text(EIO)));
+            break;
+        case Fault::kInterrupted:
+            source_(part);
+            result.error =
+                failed(fmt::format("read at offset {}: {}", request.offset + place, errno_text(EINTR)));
+            break;
+        case Fault::kShort:
+            source_(part);
+            result.error = failed(fmt::format("ends at byte {}, but {} bytes at offset {} were expected",
+                                              request.offset + place, request.bytes, request.offset));
+            break;
+        case Fault::kWrongByte:
+        case Fault::kStall:
+        case Fault::kNone:
+            source_(request);
+            if (fault == Fault::kWrongByte) request.destination[place] ^= std::byte{1};
+            break;
+    }
+    return result;
+}
+
 void FaultyReader::work() {
     while (true) {
         ReadRequest request;
-        bool error = false, ends = false, wrong = false, late = false;
+        Fault fault = Fault::kNone;
+        double late = 0;
         uint64_t place = 0;
         {
             std::unique_lock lock(mutex_);
@@ -147,28 +198,17 @@ void FaultyReader::work() {
             const size_t at = random_() % queue_.size();
             request = queue_[at];
             queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(at));
-            std::uniform_real_distribution<double> chance(0, 1);
-            error = chance(random_) < faults_.error;
-            ends = !error && chance(random_) < faults_.short_read;
-            wrong = !error && !ends && chance(random_) < faults_.wrong_byte;
-            late = chance(random_) < faults_.delay;
-            injected_ += error || ends || wrong;
+            fault = draw();
+            if (fault == Fault::kStall) {
+                late = faults_.stall_seconds;
+            } else if (std::uniform_real_distribution<double>(0, 1)(random_) < faults_.delay) {
+                late = 1e-3;
+            }
+            injected_ += fault != Fault::kNone;
             place = random_() % request.bytes;
         }
-        if (late) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        ReadResult result{.tag = request.tag, .transferred = request.bytes};
-        if (error) {
-            result.error = std::make_exception_ptr(Error(
-                ErrorCode::kIo, fmt::format("file: read at offset {}: {}", request.offset, errno_text(EIO))));
-        } else if (ends) {
-            source_({request.file, request.offset, place, request.destination, request.tag});
-            result.error = std::make_exception_ptr(
-                Error(ErrorCode::kIo, fmt::format("file: ends at byte {}", request.offset + place)));
-        } else {
-            source_(request);
-            if (wrong) request.destination[place] ^= std::byte{1};
-        }
-        completed_(result);
+        if (late > 0) std::this_thread::sleep_for(std::chrono::duration<double>(late));
+        completed_(serve(request, fault, place));
     }
 }
 

@@ -86,10 +86,13 @@ class FileModel {
 
 // What a FaultyReader may do to a request, each with its probability.
 struct Faults {
-    double error = 0;       // an errno
-    double short_read = 0;  // "ends at"
-    double wrong_byte = 0;  // one bit flips, no error
-    double delay = 0;       // it takes a millisecond
+    double error = 0;        // EIO
+    double interrupted = 0;  // EINTR after a part was read
+    double short_read = 0;   // "ends at"
+    double wrong_byte = 0;   // one bit flips, no error
+    double stall = 0;        // it takes stall_seconds
+    double delay = 0;        // it takes a millisecond
+    double stall_seconds = 0.1;
     uint64_t seed = 7;
 };
 
@@ -107,9 +110,15 @@ class FaultyReader final : public Reader {
     // No request is started before resume().
     void pause();
     void resume();
+    // From now on nothing goes wrong.
+    void heal();
     size_t faults() const;
 
   private:
+    enum class Fault { kNone, kError, kInterrupted, kShort, kWrongByte, kStall };
+
+    Fault draw();
+    ReadResult serve(const ReadRequest& request, Fault fault, uint64_t place);
     void work();
 
     Source source_;
@@ -135,6 +144,7 @@ struct PausableStore {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(slots);
         options.policy = EvictionPolicy::kLru;
+        options.look_ahead = true;
         options.stall_seconds_allowed = stall;
         store = std::make_unique<ExpertStore>(
             model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {

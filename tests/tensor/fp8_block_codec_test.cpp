@@ -25,6 +25,21 @@ TEST(Fp8BlockCodec, DecodesRaggedBlocks) {
     EXPECT_EQ(weight.view().format.scale_bytes(3, 5), 16u);
 }
 
+TEST(Fp8BlockCodec, FactorsMayBeBF16) {
+    StoredWeight weight(WeightFormat::fp8_block(2, 4, DType::kBF16), 3, 5);
+    const float scales[4] = {1.0f, 10.0f, 0.5f, -2.0f};  // all of them BF16 numbers
+    for (int i = 0; i < 4; ++i) store_unaligned(weight.scales() + 2 * i, float_to_bf16(scales[i]));
+    for (int i = 0; i < 15; ++i) weight.data()[i] = std::byte{0x40};  // 2.0
+    const std::vector<float> expected = {2, 2, 2, 2, 20, 2, 2, 2, 2, 20, 1, 1, 1, 1, -4};
+    EXPECT_EQ(weight.decode(), expected);
+    EXPECT_EQ(weight.view().format.scale_bytes(3, 5), 8u);
+
+    const std::vector<float> values = gaussian_values(300 * 200, 4);
+    StoredWeight encoded(WeightFormat::fp8_block(128, 128, DType::kBF16), 300, 200);
+    encode_fp8_block(encoded.view().format, values.data(), 300, 200, encoded.data(), encoded.scales());
+    EXPECT_NEAR(distortion(values, encoded.decode()), 0.0266, 0.0005);  // the factor is rounded before its use
+}
+
 TEST(Fp8BlockCodec, APartOfTheRowsKeepsItsBlocks) {
     const std::vector<float> values = gaussian_values(300 * 200, 3);
     StoredWeight weight(WeightFormat::fp8_block(128, 128), 300, 200);

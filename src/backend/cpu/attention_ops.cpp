@@ -158,48 +158,90 @@ void CpuBackend::execute(const Attention& op) {
 }
 
 void CpuBackend::execute(const LatentAttention& op) {
-    attempt([&] {
-        const float *folded = floats(op.folded), *query = floats(op.query);
-        float* out = writable_floats(op.out);
-        const int64_t width = op.folded.columns / op.heads, query_width = op.nope + op.rope;
-        std::vector<Pages> pages;
-        for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
-        // All heads share the latents, but only so many rows go together.
-        const int64_t share = std::min<int64_t>(op.heads, 32);
-        const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
-        const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
-        for_tasks(blocks.size(), [&](size_t task) {
-            const Block& block = blocks[task];
-            const KvSegment& segment = op.segments[block.segment];
-            const KvPages& cache = segment.cache;
-            const LatentKvLayout layout(cache.format, cache.page_tokens, width, op.rope);
-            const KvRows latents = {cache.format,      pages[block.segment].data.data(),
-                                    cache.page_tokens, layout.token_bytes,
-                                    layout.latent(0),  width};
-            KvRows keys[2] = {latents, latents};
-            keys[1].offset = layout.rotary_key(0);
-            keys[1].columns = op.rope;
+    attempt([&] { attend_latents(op, nullptr); });
+}
 
-            std::vector<const float*> parts[2];
-            std::vector<float*> targets;
-            std::vector<int64_t> visible;
-            for (int64_t r = 0; r < block.rows(); ++r) {
-                const int64_t row = segment.rows.first_row + block.token(r), head = block.head(r);
-                parts[0].push_back(folded + row * op.folded.row_stride + head * width);
-                parts[1].push_back(query + row * op.query.row_stride + head * query_width + op.nope);
-                targets.push_back(out + row * op.out.row_stride + head * width);
-                visible.push_back(segment.rows.position + block.token(r) + 1);
+void CpuBackend::execute(const AccumulateLatentTile& op) {
+    attempt([&] {
+        attend_latents({.folded = op.folded,
+                        .query = op.query,
+                        .heads = op.heads,
+                        .nope = op.nope,
+                        .rope = op.rope,
+                        .scale = op.scale,
+                        .segments = op.segments,
+                        .out = op.sum},
+                       &op);
+    });
+}
+
+void CpuBackend::execute(const FinalizeLatentTiles& op) {
+    attempt([&] {
+        const float *sum = floats(op.sum), *total = floats(op.total);
+        float* out = writable_floats(op.out);
+        const int64_t width = op.sum.columns / op.total.columns;
+        for_rows(op.sum.rows, op.sum.columns, [&](int64_t row) {
+            for (int64_t i = 0; i < op.sum.columns; ++i) {
+                out[row * op.out.row_stride + i] =
+                    sum[row * op.sum.row_stride + i] / total[row * op.total.row_stride + i / width];
             }
-            run_attention(attention, {keys,
-                                      {parts[0].data(), parts[1].data()},
-                                      2,
-                                      latents,
-                                      static_cast<int>(block.rows()),
-                                      visible.data(),
-                                      op.scale,
-                                      targets.data(),
-                                      nullptr});
         });
+    });
+}
+
+void CpuBackend::attend_latents(const LatentAttention& op, const AccumulateLatentTile* tile) {
+    const float *folded = floats(op.folded), *query = floats(op.query);
+    float* out = writable_floats(op.out);
+    float* maximum = tile == nullptr ? nullptr : writable_floats(tile->maximum);
+    float* total = tile == nullptr ? nullptr : writable_floats(tile->total);
+    const int64_t width = op.folded.columns / op.heads, query_width = op.nope + op.rope;
+    std::vector<Pages> pages;
+    for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
+    // All heads share the latents, but only so many rows go together.
+    const int64_t share = std::min<int64_t>(op.heads, 32);
+    const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
+    const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
+    for_tasks(blocks.size(), [&](size_t task) {
+        const Block& block = blocks[task];
+        const KvSegment& segment = op.segments[block.segment];
+        const KvPages& cache = segment.cache;
+        const LatentKvLayout layout(cache.format, cache.page_tokens, width, op.rope);
+        const KvRows latents = {cache.format,      pages[block.segment].data.data(),
+                                cache.page_tokens, layout.token_bytes,
+                                layout.latent(0),  width};
+        KvRows keys[2] = {latents, latents};
+        keys[1].offset = layout.rotary_key(0);
+        keys[1].columns = op.rope;
+
+        std::vector<const float*> parts[2];
+        std::vector<float*> targets, maxima, totals;
+        std::vector<int64_t> visible;
+        for (int64_t r = 0; r < block.rows(); ++r) {
+            const int64_t row = segment.rows.first_row + block.token(r), head = block.head(r);
+            parts[0].push_back(folded + row * op.folded.row_stride + head * width);
+            parts[1].push_back(query + row * op.query.row_stride + head * query_width + op.nope);
+            targets.push_back(out + row * op.out.row_stride + head * width);
+            visible.push_back(segment.rows.position + block.token(r) + 1);
+            if (tile == nullptr) continue;
+            maxima.push_back(maximum + row * tile->maximum.row_stride + head);
+            totals.push_back(total + row * tile->total.row_stride + head);
+            visible.back() = std::min(visible.back(), tile->first_token + tile->tokens);
+        }
+        AttentionRows rows = {keys,
+                              {parts[0].data(), parts[1].data()},
+                              2,
+                              latents,
+                              static_cast<int>(block.rows()),
+                              visible.data(),
+                              op.scale,
+                              targets.data(),
+                              nullptr};
+        if (tile != nullptr) {
+            rows.first = tile->first_token;
+            rows.maximum = maxima.data();
+            rows.total = totals.data();
+        }
+        run_attention(attention, rows);
     });
 }
 

@@ -60,6 +60,8 @@ class CpuBackend final : public HostBackend {
     void execute(const AppendLatent& op) override;
     void execute(const FoldQuery& op) override;
     void execute(const LatentAttention& op) override;
+    void execute(const AccumulateLatentTile& op) override;
+    void execute(const FinalizeLatentTiles& op) override;
     void execute(const ProjectValue& op) override;
     void execute(const ExpandedLatentAttention& op) override;
 
@@ -88,6 +90,8 @@ class CpuBackend final : public HostBackend {
     // on of every `row_stride` rows of the weight, and columns x_stride * h on of x.
     struct HeadLinear;
     void run_heads(const HeadLinear& heads);
+    // Attention over a tile of the latent cache; all of it, divided by the totals, without one.
+    void attend_latents(const LatentAttention& op, const AccumulateLatentTile* tile);
     struct ExpandedHead;
     void run_expanded_head(const ExpandedHead& task, const float* query, float* out);
 

@@ -8,6 +8,7 @@
 #endif
 
 #include "base/error.h"
+#include "base/machine_speed.h"
 
 namespace sluice {
 
@@ -58,7 +59,7 @@ bool processor_has(InstructionSet set) {
         case InstructionSet::kAvx2:
             return avx2;
         case InstructionSet::kAvxVnni:
-            return avx2 && __builtin_cpu_supports("avxvnni");
+            return processor_has_avx_vnni() && avx2;
         case InstructionSet::kAvx512:
             return avx512;
         case InstructionSet::kAvx512Vnni:

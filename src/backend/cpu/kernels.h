@@ -20,8 +20,8 @@ struct QuantizedRow {
     const float* sums;
 };
 
-// Up to KernelTable::tile_rows rows of an affine weight as bytes, interleaved so that a vector holds four
-// columns of each row; scales and biases as floats, [groups, tile_rows].
+// Up to KernelTable::tile_rows rows of an affine weight as bytes (4-bit weights as pairs), interleaved so that a
+// vector holds four columns (eight) of each row; scales and biases as floats, [groups, tile_rows].
 struct AffineTile {
     std::byte* values;
     float* scales;
@@ -54,6 +54,12 @@ struct AttentionRows {
     float scale;
     float* const* out;
     float* scratch;  // as many as AttentionKernel::scratch says
+
+    // For a cache that goes in tiles, else null: tokens from `first` on are added to what earlier tiles (there
+    // are none where first is 0) left of each row in *maximum, *total and, undivided, in out.
+    int64_t first = 0;
+    float* const* maximum = nullptr;
+    float* const* total = nullptr;
 };
 
 struct AttentionKernel {
@@ -79,6 +85,7 @@ struct DeltaRows {
     int64_t dot_stride;
     float* out;  // token t at t * out_stride
     int64_t out_stride;
+    float* turned;  // scratch: key_dim * 2 * KernelTable::lanes
 };
 
 struct KernelTable {

@@ -12,8 +12,8 @@ constexpr int64_t kFloatTileRows = 32;
 constexpr size_t kFloatMatrixTokens = 2;
 
 size_t tile_value_bytes(const KernelTable& kernels, const WeightView& weight) {
-    return static_cast<size_t>(kernels.quantized_bytes(weight.columns, weight.format.bits) *
-                               kernels.tile_rows);
+    const int64_t row_bytes = kernels.quantized_bytes(weight.columns, weight.format.bits);
+    return static_cast<size_t>((weight.format.bits == 4 ? row_bytes / 2 : row_bytes) * kernels.tile_rows);
 }
 
 size_t tile_scales(const KernelTable& kernels, const WeightView& weight) {

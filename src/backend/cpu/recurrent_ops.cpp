@@ -154,6 +154,10 @@ void CpuBackend::execute(const GatedDeltaRule& op) {
             d.dot_stride = op.key_heads;
             d.out = out + row * op.out.row_stride + value_column;
             d.out_stride = op.out.row_stride;
+            Scratch& scratch = thread_scratch();
+            const auto turned_floats = static_cast<size_t>(2 * kernels_.lanes * op.key_dim);
+            scratch.reset(Scratch::padded<float>(turned_floats));
+            d.turned = scratch.take<float>(turned_floats);
             kernels_.delta_rows(d);
         });
     });

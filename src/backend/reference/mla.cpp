@@ -85,60 +85,120 @@ LatentCache decode_cache(const KvPages& cache, int64_t tokens, int64_t kv_lora, 
     return decoded;
 }
 
-// Softmax-weighted sum of latents over tiles of positions: sum and total are relative to the maximum so far.
-struct OnlineSoftmax {
-    double largest = -INFINITY;
-    double total = 0;
-    std::vector<double> sum;
+// The softmax of one head of one row, as far as its tiles went: sum and total are relative to the maximum.
+// Kept as floats between tiles, as an operation per tile must.
+struct RunningSoftmax {
+    float* maximum;
+    float* total;
+    float* sum;  // [kv_lora]
 
-    void add_tile(const std::vector<double>& scores, const float* latents) {
-        const double new_largest = std::max(largest, *std::max_element(scores.begin(), scores.end()));
-        const double rescale = std::exp(largest - new_largest);
-        total *= rescale;
-        for (double& value : sum) value *= rescale;
+    void clear(int64_t kv_lora) const {
+        *maximum = -INFINITY;
+        *total = 0;
+        std::fill_n(sum, kv_lora, 0.0f);
+    }
+
+    void add_tile(const std::vector<double>& scores, const float* latents, int64_t kv_lora) const {
+        const double largest = std::max(
+            *maximum, static_cast<float>(*std::max_element(scores.begin(), scores.end())));
+        const double rescale = std::exp(*maximum - largest);
+        double weights = *total * rescale;
+        std::vector<double> sums(sum, sum + kv_lora);
+        for (double& value : sums) value *= rescale;
         for (const double score : scores) {
-            const double weight = std::exp(score - new_largest);
-            total += weight;
-            for (double& value : sum) value += weight * *latents++;
+            const double weight = std::exp(score - largest);
+            weights += weight;
+            for (double& value : sums) value += weight * *latents++;
         }
-        largest = new_largest;
+        *maximum = static_cast<float>(largest);
+        *total = static_cast<float>(weights);
+        std::copy(sums.begin(), sums.end(), sum);
+    }
+
+    void divide(int64_t kv_lora, float* out) const {
+        for (int64_t c = 0; c < kv_lora; ++c) out[c] = sum[c] / *total;
     }
 };
 
-}  // namespace
+// What one head of one row asks of the cache.
+struct LatentQuery {
+    const float* folded;
+    const float* rotary;
+    int64_t kv_lora, rope;
+    double scale;
 
-void compute(const LatentAttention& op) {
+    std::vector<double> scores(const LatentCache& cache, int64_t first, int64_t end) const {
+        std::vector<double> scores;
+        for (int64_t p = first; p < end; ++p) {
+            scores.push_back(scale * (dot(folded, cache.latents.data() + p * kv_lora, kv_lora) +
+                                      dot(rotary, cache.rotary_keys.data() + p * rope, rope)));
+        }
+        return scores;
+    }
+};
+
+// visit(row, head, what it asks, its cache, the tokens it sees) for every row and head of the batch.
+template <typename Op, typename Visit>
+void for_latent_queries(const Op& op, Visit&& visit) {
     const auto folded = rows_of(op.folded);
     const auto query = rows_of(op.query);
-    const auto out = writable_rows_of(op.out);
     const int64_t kv_lora = op.folded.columns / op.heads;
     for (const KvSegment& segment : op.segments) {
         const SequenceRows& rows = segment.rows;
         const LatentCache cache = decode_cache(segment.cache, rows.position + rows.count, kv_lora, op.rope);
         for (int64_t i = 0; i < rows.count; ++i) {
-            const int64_t t = rows.first_row + i;
-            const int64_t tokens = rows.position + i + 1;
+            const int64_t row = rows.first_row + i;
             for (int64_t h = 0; h < op.heads; ++h) {
-                const float* q_latent = folded[t] + h * kv_lora;
-                const float* q_rotary = query[t] + h * (op.nope + op.rope) + op.nope;
-                OnlineSoftmax softmax;
-                softmax.sum.assign(static_cast<size_t>(kv_lora), 0.0);
-                for (int64_t first = 0; first < tokens; first += op.tile_tokens) {
-                    std::vector<double> scores(static_cast<size_t>(std::min(op.tile_tokens, tokens - first)));
-                    for (size_t s = 0; s < scores.size(); ++s) {
-                        const int64_t p = first + static_cast<int64_t>(s);
-                        scores[s] =
-                            op.scale * (dot(q_latent, cache.latents.data() + p * kv_lora, kv_lora) +
-                                        dot(q_rotary, cache.rotary_keys.data() + p * op.rope, op.rope));
-                    }
-                    softmax.add_tile(scores, cache.latents.data() + first * kv_lora);
-                }
-                for (int64_t c = 0; c < kv_lora; ++c) {
-                    out[t][h * kv_lora + c] =
-                        static_cast<float>(softmax.sum[static_cast<size_t>(c)] / softmax.total);
-                }
+                const LatentQuery asks{.folded = folded[row] + h * kv_lora,
+                                       .rotary = query[row] + h * (op.nope + op.rope) + op.nope,
+                                       .kv_lora = kv_lora,
+                                       .rope = op.rope,
+                                       .scale = op.scale};
+                visit(row, h, asks, cache, rows.position + i + 1);
             }
         }
+    }
+}
+
+}  // namespace
+
+void compute(const LatentAttention& op) {
+    const auto out = writable_rows_of(op.out);
+    const int64_t kv_lora = op.folded.columns / op.heads;
+    for_latent_queries(op, [&](int64_t row, int64_t h, const LatentQuery& asks, const LatentCache& cache,
+                               int64_t tokens) {
+        float maximum = 0, total = 0;
+        const RunningSoftmax softmax{.maximum = &maximum, .total = &total, .sum = out[row] + h * kv_lora};
+        softmax.clear(kv_lora);
+        softmax.add_tile(asks.scores(cache, 0, tokens), cache.latents.data(), kv_lora);
+        softmax.divide(kv_lora, softmax.sum);
+    });
+}
+
+void compute(const AccumulateLatentTile& op) {
+    const auto maximum = writable_rows_of(op.maximum);
+    const auto total = writable_rows_of(op.total);
+    const auto sum = writable_rows_of(op.sum);
+    const int64_t kv_lora = op.folded.columns / op.heads;
+    for_latent_queries(op, [&](int64_t row, int64_t h, const LatentQuery& asks, const LatentCache& cache,
+                               int64_t tokens) {
+        const RunningSoftmax softmax{
+            .maximum = maximum[row] + h, .total = total[row] + h, .sum = sum[row] + h * kv_lora};
+        if (op.first_token == 0) softmax.clear(kv_lora);
+        const int64_t end = std::min(tokens, op.first_token + op.tokens);
+        if (op.first_token >= end) return;
+        softmax.add_tile(asks.scores(cache, op.first_token, end),
+                         cache.latents.data() + op.first_token * kv_lora, kv_lora);
+    });
+}
+
+void compute(const FinalizeLatentTiles& op) {
+    const auto sum = rows_of(op.sum);
+    const auto total = rows_of(op.total);
+    const auto out = writable_rows_of(op.out);
+    const int64_t kv_lora = op.sum.columns / op.total.columns;
+    for (int64_t row = 0; row < op.sum.rows; ++row) {
+        for (int64_t i = 0; i < op.sum.columns; ++i) out[row][i] = sum[row][i] / total[row][i / kv_lora];
     }
 }
 

@@ -27,6 +27,8 @@ void compute(const GatherRows& op);
 void compute(const AppendLatent& op);
 void compute(const FoldQuery& op);
 void compute(const LatentAttention& op);
+void compute(const AccumulateLatentTile& op);
+void compute(const FinalizeLatentTiles& op);
 void compute(const ProjectValue& op);
 void compute(const ExpandedLatentAttention& op);
 

@@ -31,6 +31,8 @@ class ReferenceBackend final : public HostBackend {
     void execute(const AppendLatent& op) override { compute(op); }
     void execute(const FoldQuery& op) override { compute(op); }
     void execute(const LatentAttention& op) override { compute(op); }
+    void execute(const AccumulateLatentTile& op) override { compute(op); }
+    void execute(const FinalizeLatentTiles& op) override { compute(op); }
     void execute(const ProjectValue& op) override { compute(op); }
     void execute(const ExpandedLatentAttention& op) override { compute(op); }
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kLineBytes = 64;
 // How far ahead weights are brought to the second cache: the time that a read takes at full speed.
-constexpr int64_t kAheadBytes = 16384;
+constexpr int64_t kAheadBytes = 8192;
 
 // For reading soon; any address will do.
 inline void prefetch(const std::byte* p) {
@@ -36,27 +36,48 @@ struct Factors {
     }
 };
 
+// Rows row, row + 1, ... of a weight, kLanes of them; the last one again where there are fewer.
+inline void row_pointers(const std::byte* first, int64_t stride, int rows, const std::byte* (&out)[kLanes]) {
+    for (int r = 0; r < kLanes; ++r) out[r] = first + smaller(r, rows - 1) * stride;
+}
+
+constexpr int kFactorGroups = 2 * kLanes;
+
 // Lane r of out[i] is that of row `row + r` and group `group + i`, for `count` groups.
 inline void load_factors(const Factors& factors, int64_t row, int rows, int64_t group, int count,
-                         float (&out)[kLanes][kLanes]) {
-    I lines[kLanes];
-    for (int r = 0; r < kLanes; ++r) {
-        const std::byte* p =
-            factors.first + (row + smaller(r, rows - 1)) * factors.stride + group * factors.width;
-        alignas(64) std::byte part[4 * kLanes];
+                         float (&out)[kFactorGroups][kLanes]) {
+    const int per_vector = kVectorBytes / factors.width;
+    const std::byte* pointers[kLanes];
+    row_pointers(factors.first + row * factors.stride, factors.stride, rows, pointers);
+    alignas(64) std::byte copy[kLanes][kVectorBytes];
+    for (int done = 0; done < count; done += per_vector) {
+        int64_t offset = (group + done) * factors.width;
         // What is read beyond the last group is another row's and not used, but it must be there.
-        if (count < kLanes && factors.end - p < kLanes * factors.width) {
-            __builtin_memset(part, 0, sizeof part);
-            __builtin_memcpy(part, p, static_cast<size_t>(count * factors.width));
-            p = part;
+        if (count - done < per_vector && factors.end - pointers[kLanes - 1] - offset < kVectorBytes) {
+            for (int r = 0; r < kLanes; ++r) {
+                __builtin_memcpy(copy[r], pointers[r] + offset,
+                                 static_cast<size_t>((count - done) * factors.width));
+                pointers[r] = copy[r];
+            }
+            offset = 0;
         }
-        const F values = factors.dtype == DType::kBF16  ? load_bf16(p)
-                         : factors.dtype == DType::kF16 ? load_f16(p)
-                                                        : load_f32(p);
-        lines[r] = as_int(values);
+        I v[kLanes];
+        load_transposed(pointers, offset, v);
+        for (int i = 0; i < kLanes; ++i) {
+            switch (factors.dtype) {
+                case DType::kBF16:
+                    store(out[done + 2 * i], low_bf16(v[i]));
+                    store(out[done + 2 * i + 1], high_bf16(v[i]));
+                    break;
+                case DType::kF16:
+                    store(out[done + 2 * i], low_f16(v[i]));
+                    store(out[done + 2 * i + 1], high_f16(v[i]));
+                    break;
+                default:
+                    store(out[done + i], as_float(v[i]));
+            }
+        }
     }
-    transpose(lines);
-    for (int i = 0; i < kLanes; ++i) store(out[i], as_float(lines[i]));
 }
 
 // The columns of unit bytes at p, `kHalves` vectors of unsigned bytes.
@@ -71,43 +92,89 @@ inline void unpack_unit(const std::byte* p, I (&out)[kBits == 4 ? 2 : 1]) {
     }
 }
 
-// sums[g] lane r: the products of group g of this step in row r, whose bytes are at p + r * stride. Meanwhile
-// what is `ahead` bytes further is brought to the cache.
+// The products of one step of a row: as many lanes per group as a vector has for each of the step's groups.
 template <int kBits, int kGroup>
-inline void step_sums(const std::byte* p, int64_t stride, const std::byte* ahead, const int8_t* x,
-                      I (&sums)[AffineShape<kBits, kGroup>::kGroups]) {
+inline I step_products(const std::byte* p, const int8_t* x) {
     using Shape = AffineShape<kBits, kGroup>;
-    constexpr int kParts = kLanes / 4;
-    I quads[kParts];
+    I sum = izero();
 #pragma GCC unroll 4
-    for (int q = 0; q < kParts; ++q, p += 4 * stride, ahead += 4 * stride) {
-        I part[4];
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) {
-            part[i] = izero();
-            const std::byte* row = p + i * stride;
-            for (int line = 0; line < Shape::kStepBytes; line += kLineBytes)
-                prefetch(ahead + i * stride + line);
-#pragma GCC unroll 4
-            for (int u = 0; u < Shape::kUnits; ++u) {
-                I w[Shape::kHalves];
-                unpack_unit<kBits>(row + u * Shape::kUnitBytes, w);
+    for (int u = 0; u < Shape::kUnits; ++u) {
+        I w[Shape::kHalves];
+        unpack_unit<kBits>(p + u * Shape::kUnitBytes, w);
 #pragma GCC unroll 2
-                for (int h = 0; h < Shape::kHalves; ++h) {
-                    const I values = iload(x + (u * Shape::kHalves + h) * kVectorBytes);
-                    part[i] = dot4<Shape::kWide>(part[i], w[h], values);
+        for (int h = 0; h < Shape::kHalves; ++h) {
+            const I values = iload(x + (u * Shape::kHalves + h) * kVectorBytes);
+            sum = dot4<Shape::kWide>(sum, w[h], values);
+        }
+    }
+    return sum;
+}
+
+// One vector of the sums of kLanes groups, out of as many steps as have them.
+template <int kGroups>
+struct GroupSums {
+    static constexpr int kSteps = kLanes / kGroups;
+    static constexpr int kQuads = kSteps / 4;
+
+    // Where the sum of a group ends up.
+    static constexpr int lane(int group) {
+        const int step = group / kGroups;
+        return (step / 4 * kGroups + group % kGroups) * 4 + step % 4;
+    }
+
+    static I of(const I (&steps)[kSteps]) {
+        I quads[kQuads];
+#pragma GCC unroll 4
+        for (int q = 0; q < kQuads; ++q)
+            quads[q] = reduce4(steps[4 * q], steps[4 * q + 1], steps[4 * q + 2], steps[4 * q + 3]);
+        if constexpr (kQuads == 1) {
+            return quads[0];
+        } else if constexpr (kQuads == 2) {
+            return add_part_pairs(quads[0], quads[1]);
+        } else {
+            return add_part_pairs(add_part_pairs(quads[0], quads[1]), add_part_pairs(quads[2], quads[3]));
+        }
+    }
+};
+
+// The sums of `count` groups of a row, at p, to `out`, kLanes at a time in the order of GroupSums; meanwhile as much at
+// `ahead` is brought to the cache.
+template <int kBits, int kGroup>
+inline void row_sums(const std::byte* p, int64_t bytes, const std::byte* ahead, const int8_t* x, int count,
+                     int32_t* out) {
+    using Shape = AffineShape<kBits, kGroup>;
+    using Sums = GroupSums<Shape::kGroups>;
+    for (int done = 0; done < count; done += kLanes, out += kLanes) {
+        I steps[Sums::kSteps];
+        if (count - done >= kLanes) {
+#pragma GCC unroll 16
+            for (int s = 0; s < Sums::kSteps; ++s) {
+                for (int line = 0; line < Shape::kStepBytes; line += kLineBytes)
+                    prefetch(ahead + s * Shape::kStepBytes + line);
+                steps[s] = step_products<kBits, kGroup>(p + s * Shape::kStepBytes, x + s * Shape::kStep);
+            }
+        } else {
+            alignas(64) std::byte copy[Shape::kStepBytes];
+            for (int s = 0; s < Sums::kSteps; ++s) {
+                const int64_t left = bytes - s * Shape::kStepBytes;
+                for (int line = 0; line < smaller<int64_t>(left, Shape::kStepBytes); line += kLineBytes)
+                    prefetch(ahead + s * Shape::kStepBytes + line);
+                if (left >= Shape::kStepBytes) {
+                    steps[s] = step_products<kBits, kGroup>(p + s * Shape::kStepBytes, x + s * Shape::kStep);
+                } else if (left > 0) {
+                    __builtin_memset(copy, 0, sizeof copy);
+                    __builtin_memcpy(copy, p + s * Shape::kStepBytes, static_cast<size_t>(left));
+                    steps[s] = step_products<kBits, kGroup>(copy, x + s * Shape::kStep);
+                } else {
+                    steps[s] = izero();
                 }
             }
         }
-        quads[q] = reduce4(part[0], part[1], part[2], part[3]);
-    }
-    transpose_parts(quads);
-    constexpr int kPerGroup = kParts / Shape::kGroups;
-#pragma GCC unroll 4
-    for (int g = 0; g < Shape::kGroups; ++g) {
-        sums[g] = quads[g * kPerGroup];
-#pragma GCC unroll 4
-        for (int i = 1; i < kPerGroup; ++i) sums[g] = iadd(sums[g], quads[g * kPerGroup + i]);
+        istore(out, Sums::of(steps));
+        p += Sums::kSteps * Shape::kStepBytes;
+        ahead += Sums::kSteps * Shape::kStepBytes;
+        bytes -= Sums::kSteps * Shape::kStepBytes;
+        x += Sums::kSteps * Shape::kStep;
     }
 }
 
@@ -148,40 +215,37 @@ inline void prefetch_factors(const Block& block, int64_t stride, int64_t offset)
 }
 
 // `rows` rows from `first_row` on times x, row r in lane r, while `ahead` comes to the cache: a block that
-// will be read after this one.
+// will be read after this one. Memory is read in order, row by row; the sums are turned afterwards.
 template <int kBits, int kGroup>
 inline F block_dot(const WeightView& w, int64_t first_row, int rows, const QuantizedRow& x,
                    const Block& ahead) {
-    using Shape = AffineShape<kBits, kGroup>;
+    using Sums = GroupSums<AffineShape<kBits, kGroup>::kGroups>;
     const int64_t stride = w.columns * kBits / 8;
     const int64_t groups = w.columns / kGroup;
     const Factors scale_factors(w, w.scales), bias_factors(w, w.biases);
     const std::byte* data = w.data + first_row * stride;
-    alignas(64) float scales[kLanes][kLanes], biases[kLanes][kLanes];
-    alignas(64) std::byte copy[kLanes][Shape::kStepBytes];
+    alignas(64) float scales[kFactorGroups][kLanes], biases[kFactorGroups][kLanes];
+    alignas(64) int32_t sums[kLanes][kFactorGroups];
+    const std::byte* lines[kLanes];
+    for (int r = 0; r < kLanes; ++r) lines[r] = reinterpret_cast<const std::byte*>(sums[smaller(r, rows - 1)]);
     F acc = zero();
-    for (int64_t base = 0; base < groups; base += kLanes) {
-        const int count = static_cast<int>(smaller<int64_t>(kLanes, groups - base));
+    for (int64_t base = 0; base < groups; base += kFactorGroups) {
+        const int count = static_cast<int>(smaller<int64_t>(kFactorGroups, groups - base));
+        const int64_t column = base * kGroup, offset = column * kBits / 8;
+        for (int r = 0; r < rows; ++r) {
+            const int64_t at = r * stride + offset;
+            row_sums<kBits, kGroup>(data + at, stride - offset, ahead.data + at, x.values + column, count, sums[r]);
+        }
         load_factors(scale_factors, first_row, rows, base, count, scales);
         load_factors(bias_factors, first_row, rows, base, count, biases);
         prefetch_factors(ahead, scale_factors.stride, base * scale_factors.width);
-        for (int g = 0; g < count; g += Shape::kGroups) {
-            const int64_t column = (base + g) * kGroup;
-            const int64_t offset = column * kBits / 8;
-            I sums[Shape::kGroups];
-            if (rows == kLanes && (Shape::kGroups == 1 || g + Shape::kGroups <= count)) {
-                step_sums<kBits, kGroup>(data + offset, stride, ahead.data + offset, x.values + column, sums);
-            } else {
-                const int64_t bytes = smaller<int64_t>(Shape::kStepBytes, stride - offset);
-                __builtin_memset(copy, 0, sizeof copy);
-                for (int r = 0; r < rows; ++r) {
-                    __builtin_memcpy(copy[r], data + r * stride + offset, static_cast<size_t>(bytes));
-                }
-                step_sums<kBits, kGroup>(copy[0], Shape::kStepBytes, copy[0], x.values + column, sums);
-            }
-            for (int i = 0; i < Shape::kGroups && g + i < count; ++i) {
-                acc = add_group(acc, load(scales[g + i]), load(biases[g + i]), sums[i],
-                                x.scales[base + g + i], x.sums[base + g + i]);
+        for (int done = 0; done < count; done += kLanes) {
+            I turned[kLanes];
+            load_transposed(lines, done * static_cast<int64_t>(sizeof(int32_t)), turned);
+            const int most = smaller(kLanes, count - done);
+            for (int g = 0; g < most; ++g) {
+                acc = add_group(acc, load(scales[done + g]), load(biases[done + g]), turned[Sums::lane(g)],
+                                x.scales[base + done + g], x.sums[base + done + g]);
             }
         }
     }
@@ -201,9 +265,20 @@ inline void affine_vector(const WeightView& weight, const QuantizedRow& x, float
     }
 }
 
+// `count` rows from `first` on of a weight's scales or biases to every kTileVectors-th vector of `out`.
+inline void pack_factors(const Factors& factors, int first, int rows, int64_t groups, float* out) {
+    alignas(64) float lines[kFactorGroups][kLanes];
+    for (int64_t base = 0; base < groups; base += kFactorGroups) {
+        const int count = static_cast<int>(smaller<int64_t>(kFactorGroups, groups - base));
+        load_factors(factors, first, rows, base, count, lines);
+        for (int g = 0; g < count; ++g, out += kTileVectors * kLanes) store(out, load(lines[g]));
+    }
+}
+
+// 4-bit weights stay packed, so that a tile fits the first cache: unpacking them costs little beside the products.
 template <int kBits>
 inline void affine_pack(const WeightView& w, AffineTile& tile) {
-    using Shape = AffineShape<kBits, 32>;  // a unit is the same for every group
+    constexpr int kUnitBytes = AffineShape<kBits, 32>::kUnitBytes;  // the same for every group
     const int64_t stride = w.columns * kBits / 8;
     const int64_t groups = w.columns / w.format.group_size;
     const Factors scales(w, w.scales), biases(w, w.biases);
@@ -211,45 +286,30 @@ inline void affine_pack(const WeightView& w, AffineTile& tile) {
     for (int v = 0; v < kTileVectors; ++v) {
         const int first = smaller(v * kLanes, total - 1);
         const int rows = smaller(kLanes, total - first);
-        for (int64_t base = 0; base < groups; base += kLanes) {
-            const int count = static_cast<int>(smaller<int64_t>(kLanes, groups - base));
-            const int64_t place = (base * kTileVectors + v) * kLanes;
-            alignas(64) float lines[kLanes][kLanes];
-            load_factors(scales, first, rows, base, count, lines);
-            for (int g = 0; g < count; ++g)
-                store(tile.scales + place + g * kTileVectors * kLanes, load(lines[g]));
-            load_factors(biases, first, rows, base, count, lines);
-            for (int g = 0; g < count; ++g)
-                store(tile.biases + place + g * kTileVectors * kLanes, load(lines[g]));
-        }
+        pack_factors(scales, first, rows, groups, tile.scales + v * kLanes);
+        pack_factors(biases, first, rows, groups, tile.biases + v * kLanes);
+        const std::byte* pointers[kLanes];
+        row_pointers(w.data + first * stride, stride, rows, pointers);
+        alignas(64) std::byte copy[kLanes][kVectorBytes];
         std::byte* out = tile.values + v * kVectorBytes;
-        for (int64_t offset = 0; offset < stride; offset += Shape::kUnitBytes) {
+        for (int64_t offset = 0; offset < stride; offset += kUnitBytes) {
+            int64_t at = offset;
+            if (offset + kUnitBytes > stride) {
+                __builtin_memset(copy, 0, sizeof copy);
+                for (int r = 0; r < kLanes; ++r) {
+                    __builtin_memcpy(copy[r], pointers[r] + offset, static_cast<size_t>(stride - offset));
+                    pointers[r] = copy[r];
+                }
+                at = 0;
+            }
             I lines[kLanes];
-            I units[Shape::kHalves][kLanes];
-            for (int r = 0; r < kLanes; ++r) {
-                const std::byte* p = w.data + (first + smaller(r, rows - 1)) * stride + offset;
-                alignas(64) std::byte part[Shape::kUnitBytes];
-                if (offset + Shape::kUnitBytes > stride) {
-                    __builtin_memset(part, 0, sizeof part);
-                    __builtin_memcpy(part, p, static_cast<size_t>(stride - offset));
-                    p = part;
-                }
-                if constexpr (kBits == 4) {
-                    lines[r] = iload(p);
-                } else {
-                    lines[r] = unpack<kBits>(p);
-                }
+            if constexpr (kBits == 4 || kBits == 8) {
+                load_transposed(pointers, at, lines);
+            } else {
+                for (int r = 0; r < kLanes; ++r) lines[r] = unpack<kBits>(pointers[r] + at);
+                transpose(lines);
             }
-            transpose(lines);
-            // Nibbles stay in their dword, so 4-bit weights are turned before they are unpacked: half the
-            // work.
-            for (int i = 0; i < kLanes; ++i) {
-                units[0][i] = kBits == 4 ? low_nibbles(lines[i]) : lines[i];
-                if constexpr (kBits == 4) units[1][i] = high_nibbles(lines[i]);
-            }
-            for (int h = 0; h < Shape::kHalves; ++h) {
-                for (int i = 0; i < kLanes; ++i, out += kTileVectors * kVectorBytes) istore(out, units[h][i]);
-            }
+            for (int i = 0; i < kLanes; ++i, out += kTileVectors * kVectorBytes) istore(out, lines[i]);
         }
     }
 }
@@ -271,11 +331,10 @@ struct GroupDwords {
 
 constexpr int kDwords = 4;  // per turn of the inner loop: every run is a multiple
 
-// kDwords dwords of a tile from `first` on times those of kTokens rows.
+// sums += kDwords dwords of a tile's rows, at w, times those of kTokens rows, at x[t] + column.
 template <bool kWide, int kTokens>
-inline void add_dwords(const std::byte* tile, const QuantizedRow* x, int64_t first,
+inline void add_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], int64_t column,
                        I (&sums)[kTileVectors][kTokens]) {
-    const std::byte* w = tile + first * kTileVectors * kVectorBytes;
 #pragma GCC unroll 4
     for (int i = 0; i < kDwords; ++i, w += kTileVectors * kVectorBytes) {
         I weights[kTileVectors];
@@ -283,9 +342,34 @@ inline void add_dwords(const std::byte* tile, const QuantizedRow* x, int64_t fir
         for (int v = 0; v < kTileVectors; ++v) weights[v] = iload(w + v * kVectorBytes);
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
-            const I values = broadcast4(x[t].values + 4 * (first + i));
+            const I values = broadcast4(x[t] + column + 4 * i);
 #pragma GCC unroll 4
             for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<kWide>(sums[v][t], weights[v], values);
+        }
+    }
+}
+
+// The same for kDwords dwords of nibbles; the odd columns' activations lie kVectorBytes after the even ones'.
+template <int kTokens>
+inline void add_nibble_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], int64_t column,
+                              I (&sums)[kTileVectors][kTokens]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kDwords; ++i, w += kTileVectors * kVectorBytes) {
+        I even[kTileVectors], odd[kTileVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) {
+            const I packed = iload(w + v * kVectorBytes);
+            even[v] = low_nibbles(packed);
+            odd[v] = high_nibbles(packed);
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+            const I values = broadcast4(x[t] + column + 4 * i);
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], even[v], values);
+            const I odd_values = broadcast4(x[t] + column + kVectorBytes + 4 * i);
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], odd[v], odd_values);
         }
     }
 }
@@ -294,24 +378,37 @@ inline void add_dwords(const std::byte* tile, const QuantizedRow* x, int64_t fir
 struct Stream {
     const std::byte* at = nullptr;
     int64_t lines = 0;
-    int64_t per_group = 0;
+    int64_t per_turn = 0;
 
     void advance() {
-        const int64_t count = smaller(per_group, lines);
+        const int64_t count = smaller(per_turn, lines);
         for (int64_t i = 0; i < count; ++i) prefetch(at + i * kLineBytes);
         at += count * kLineBytes;
         lines -= count;
     }
 };
 
-template <bool kWide, int kTokens>
-inline void tile_dot(const AffineTile& tile, const QuantizedRow* x, float* const* out, int64_t first,
+// Row vector v of a tile's results to out, the place of its first row.
+inline void store_tile_rows(const AffineTile& tile, int v, F values, float* out, bool accumulate) {
+    const int rows = smaller(kLanes, tile.rows - v * kLanes);
+    if (rows <= 0) return;
+    float* p = out + v * kLanes;
+    store_some(p, accumulate ? add(load_some(p, rows), values) : values, rows);
+}
+
+// How a tile's weights are multiplied.
+enum class TileKind { kNibbles, kBytes, kWideBytes };
+
+template <TileKind kKind, int kTokens>
+inline void tile_dot(const AffineTile& tile, const QuantizedRow* rows, float* const* out, int64_t first,
                      bool accumulate, Stream& ahead) {
     const GroupDwords dwords(tile.bits, tile.group);
     const int64_t groups = tile.columns / tile.group;
+    const int8_t* x[kTokens];
     F acc[kTileVectors][kTokens];
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
+        x[t] = rows[t].values;
 #pragma GCC unroll 4
         for (int v = 0; v < kTileVectors; ++v) acc[v][t] = zero();
     }
@@ -323,10 +420,20 @@ inline void tile_dot(const AffineTile& tile, const QuantizedRow* x, float* const
 #pragma GCC unroll 4
             for (int v = 0; v < kTileVectors; ++v) sums[v][t] = izero();
         }
-        for (int64_t run = 0; run < dwords.runs; ++run) {
-            const int64_t start = dwords.first(g) + run * kLanes;
-            for (int64_t i = 0; i < dwords.run; i += kDwords)
-                add_dwords<kWide, kTokens>(tile.values, x, start + i, sums);
+        if constexpr (kKind == TileKind::kNibbles) {
+            const int64_t begin = g * tile.group / 8, end = begin + tile.group / 8;
+            for (int64_t d = begin; d < end; d += kDwords) {
+                add_nibble_dwords<kTokens>(tile.values + d * kTileVectors * kVectorBytes, x,
+                                           d / kLanes * (2 * kVectorBytes) + d % kLanes * 4, sums);
+            }
+        } else {
+            for (int64_t run = 0; run < dwords.runs; ++run) {
+                const int64_t begin = dwords.first(g) + run * kLanes;
+                for (int64_t d = begin; d < begin + dwords.run; d += kDwords) {
+                    add_dwords<kKind == TileKind::kWideBytes, kTokens>(
+                        tile.values + d * kTileVectors * kVectorBytes, x, 4 * d, sums);
+                }
+            }
         }
         const float* scales = tile.scales + g * kTileVectors * kLanes;
         const float* biases = tile.biases + g * kTileVectors * kLanes;
@@ -335,41 +442,38 @@ inline void tile_dot(const AffineTile& tile, const QuantizedRow* x, float* const
 #pragma GCC unroll 4
             for (int v = 0; v < kTileVectors; ++v) {
                 acc[v][t] = add_group(acc[v][t], load(scales + v * kLanes), load(biases + v * kLanes),
-                                      sums[v][t], x[t].scales[g], x[t].sums[g]);
+                                      sums[v][t], rows[t].scales[g], rows[t].sums[g]);
             }
         }
     }
     for (int t = 0; t < kTokens; ++t) {
-        for (int v = 0; v < kTileVectors; ++v) {
-            const int rows = smaller(kLanes, tile.rows - v * kLanes);
-            if (rows <= 0) continue;
-            float* p = out[t] + first + v * kLanes;
-            store_some(p, accumulate ? add(load_some(p, rows), acc[v][t]) : acc[v][t], rows);
-        }
+        for (int v = 0; v < kTileVectors; ++v)
+            store_tile_rows(tile, v, acc[v][t], out[t] + first, accumulate);
     }
 }
 
 // `count` rows of activations, at most kTokens.
-template <bool kWide, int kTokens>
+template <TileKind kKind, int kTokens>
 inline void few_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t count, float* const* out,
                        int64_t first, bool accumulate, Stream& ahead) {
-    if (count == kTokens) return tile_dot<kWide, kTokens>(tile, x, out, first, accumulate, ahead);
-    if constexpr (kTokens > 1) few_tokens<kWide, kTokens - 1>(tile, x, count, out, first, accumulate, ahead);
+    if (count == kTokens) return tile_dot<kKind, kTokens>(tile, x, out, first, accumulate, ahead);
+    if constexpr (kTokens > 1) few_tokens<kKind, kTokens - 1>(tile, x, count, out, first, accumulate, ahead);
 }
 
-template <bool kWide>
+template <TileKind kKind>
 inline void all_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,
                        int64_t first, bool accumulate, Stream& ahead) {
     while (tokens > 0) {
         const int64_t count = rows_of_turn(tokens, kTileTokens);
-        few_tokens<kWide, kTileTokens>(tile, x, count, out, first, accumulate, ahead);
+        few_tokens<kKind, kTileTokens>(tile, x, count, out, first, accumulate, ahead);
         tokens -= count;
         x += count;
         out += count;
     }
 }
 
-inline Stream stream_of(const WeightView* next, const AffineTile& tile, int64_t tokens) {
+// What advances over `next` in this many turns.
+inline Stream stream_of(const WeightView* next, int64_t turns) {
     Stream ahead;
     if (next == nullptr) return ahead;
     const int64_t scale_bytes =
@@ -380,18 +484,21 @@ inline Stream stream_of(const WeightView* next, const AffineTile& tile, int64_t 
     }
     ahead.at = next->data;
     ahead.lines = next->rows * next->columns * next->format.bits / 8 / kLineBytes + 1;
-    const int64_t turns = (tokens + kTileTokens - 1) / kTileTokens * (tile.columns / tile.group);
-    ahead.per_group = (ahead.lines + turns - 1) / turns;
+    ahead.per_turn = (ahead.lines + turns - 1) / turns;
     return ahead;
 }
 
 inline void affine_matrix(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,
                           int64_t first, bool accumulate, const WeightView* next) {
-    Stream ahead = stream_of(next, tile, tokens);
-    if (kWideDiffers && tile.bits == 8) {
-        all_tokens<kWideDiffers>(tile, x, tokens, out, first, accumulate, ahead);
+    const int64_t turns = (tokens + kTileTokens - 1) / kTileTokens;
+    Stream ahead = stream_of(next, turns * (tile.columns / tile.group));
+    if (tile.bits == 4) {
+        all_tokens<TileKind::kNibbles>(tile, x, tokens, out, first, accumulate, ahead);
+    } else if (kWideDiffers && tile.bits == 8) {
+        all_tokens<kWideDiffers ? TileKind::kWideBytes : TileKind::kBytes>(tile, x, tokens, out, first, accumulate,
+                                                                           ahead);
     } else {
-        all_tokens<false>(tile, x, tokens, out, first, accumulate, ahead);
+        all_tokens<TileKind::kBytes>(tile, x, tokens, out, first, accumulate, ahead);
     }
 }
 

@@ -94,13 +94,17 @@ class FloatTiles {
         value_rows_ = keys_;
         value_row_stride_ = width_;
     }
-    void score(int rows, float* scores) const {
-        multiply(query_, width_, rows, turned_, kTile, width_, kTile, scores, kTile, false);
+    // The first `count` tokens of the tile, and what fills the last vector.
+    void score(int rows, int64_t count, float* scores) const {
+        multiply(query_, width_, rows, turned_, kTile, width_, whole_vectors(count), scores, kTile, false);
     }
-    void add_values(int rows, float* probabilities, float* sums) const {
-        multiply(probabilities, kTile, rows, value_rows_, value_row_stride_, kTile, value_stride_, sums,
+    void add_values(int rows, int64_t count, float* probabilities, float* sums) const {
+        multiply(probabilities, kTile, rows, value_rows_, value_row_stride_, count, value_stride_, sums,
                  value_stride_, true);
     }
+    // Scores times unit(scale) are exponents of power().
+    static float unit(float scale) { return scale; }
+    static F power(F exponent) { return exponential(exponent); }
 
   private:
     int64_t width_, value_stride_;
@@ -109,39 +113,46 @@ class FloatTiles {
     int64_t value_row_stride_ = 0;
 };
 
-// Turns the scores of one row into probabilities of this tile under the row's new maximum.
-inline void soften(float* scores, int64_t visible, float scale, float* maximum, float* total, float* sums,
+// What one row has seen so far.
+struct Softening {
+    float maximum, total;
+};
+
+// Turns the scores of one row into probabilities of the tile's first `count` tokens under the row's new
+// maximum; sums of values that were weighted under the old one are brought to the new one.
+template <typename Tiles>
+inline void soften(float* scores, int64_t visible, int64_t count, F factor, Softening& row, float* sums,
                    int64_t value_stride) {
-    const F factor = set1(scale);
+    alignas(64) float places[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) places[lane] = static_cast<float>(lane);
+    const int64_t end = whole_vectors(count);
+    F exponents[kTile / kLanes];
     F largest = set1(-__builtin_inff());
-    for (int64_t i = 0; i < kTile; i += kLanes) {
-        const int n = static_cast<int>(smaller<int64_t>(kLanes, visible - i));
+    for (int64_t i = 0; i < end; i += kLanes) {
         F s = mul(load(scores + i), factor);
-        if (n < kLanes) {
-            alignas(64) float part[kLanes];
-            store(part, s);
-            for (int lane = n < 0 ? 0 : n; lane < kLanes; ++lane) part[lane] = -__builtin_inff();
-            s = load(part);
+        if (visible < i + kLanes) {
+            s = select_less(load(places), set1(static_cast<float>(visible - i)), s,
+                            set1(-__builtin_inff()));
         }
-        store(scores + i, s);
+        exponents[i / kLanes] = s;
         largest = max(largest, s);
     }
-    const float before = *maximum;
-    const float now = reduce_max(largest) > before ? reduce_max(largest) : before;
-    F sum = zero();
-    for (int64_t i = 0; i < kTile; i += kLanes) {
-        const F p = exponential(sub(load(scores + i), set1(now)));
-        store(scores + i, p);
-        sum = add(sum, p);
-    }
-    alignas(64) float rescale[kLanes];
-    store(rescale, exponential(set1(before - now)));
-    *maximum = now;
-    *total = *total * rescale[0] + reduce_add(sum);
-    if (now != before) {
+    const float bound = reduce_max(largest);
+    if (bound > row.maximum) {
+        alignas(64) float rescale[kLanes];
+        store(rescale, Tiles::power(set1(row.maximum - bound)));
+        row.maximum = bound;
+        row.total *= rescale[0];
         for (int64_t i = 0; i < value_stride; i += kLanes)
             store(sums + i, mul(load(sums + i), set1(rescale[0])));
     }
+    F sum = zero();
+    for (int64_t i = 0; i < end; i += kLanes) {
+        const F p = Tiles::power(sub(exponents[i / kLanes], set1(row.maximum)));
+        store(scores + i, p);
+        sum = add(sum, p);
+    }
+    row.total += reduce_add(sum);
 }
 
 inline bool same_rows(const KvRows& a, const KvRows& b) {
@@ -160,7 +171,8 @@ template <typename Tiles>
 inline size_t attention_scratch(const KvRows* keys, int parts, int64_t value_columns, int rows) {
     const int64_t value_stride = whole_vectors(value_columns);
     return Tiles::floats(rows, key_width<Tiles>(keys, parts), value_columns) +
-           static_cast<size_t>(rows * (kTile + value_stride + 2)) + 64;
+           static_cast<size_t>(rows * (kTile + value_stride)) + 64 +
+           static_cast<size_t>(rows) * sizeof(Softening) / sizeof(float);
 }
 
 template <typename Tiles>
@@ -169,10 +181,11 @@ inline void attend(const AttentionRows& a) {
     const bool shared = same_rows(a.values, a.keys[0]);  // MLA's latent is both key and value
     float* scores = a.scratch;
     float* sums = scores + a.rows * kTile;
-    float* maximum = sums + a.rows * value_stride;
-    float* total = maximum + a.rows;
-    Tiles tiles(scores + round_to(total + a.rows - scores, 16), a.rows, key_width<Tiles>(a.keys, a.parts),
+    auto* seen = reinterpret_cast<Softening*>(sums + a.rows * value_stride);
+    auto* rest = reinterpret_cast<float*>(seen + a.rows);
+    Tiles tiles(scores + round_to(rest - scores, 16), a.rows, key_width<Tiles>(a.keys, a.parts),
                 a.values.columns);
+    const F factor = set1(Tiles::unit(a.scale));
     int64_t end = 0;
     for (int r = 0; r < a.rows; ++r) {
         end = a.visible[r] > end ? a.visible[r] : end;
@@ -181,11 +194,14 @@ inline void attend(const AttentionRows& a) {
             tiles.set_query(r, column, a.query[part][r], a.keys[part].columns);
             column += round_to(a.keys[part].columns, Tiles::kStep);
         }
-        maximum[r] = -__builtin_inff();
-        total[r] = 0;
+        seen[r] = {-__builtin_inff(), 0};
         for (int64_t i = 0; i < value_stride; i += kLanes) store(sums + r * value_stride + i, zero());
+        if (a.first == 0) continue;
+        seen[r] = {*a.maximum[r], *a.total[r]};
+        __builtin_memcpy(sums + r * value_stride, a.out[r],
+                         static_cast<size_t>(a.values.columns) * sizeof(float));
     }
-    for (int64_t first = 0; first < end; first += kTile) {
+    for (int64_t first = a.first; first < end; first += kTile) {
         const int64_t count = smaller(kTile, end - first);
         int64_t column = 0;
         for (int part = 0; part < a.parts; ++part) {
@@ -198,20 +214,24 @@ inline void attend(const AttentionRows& a) {
         } else {
             tiles.load_values(a.values, first, count);
         }
-        tiles.score(a.rows, scores);
+        tiles.score(a.rows, count, scores);
         for (int r = 0; r < a.rows; ++r) {
             float* row = scores + r * kTile;
             if (a.visible[r] > first) {
-                soften(row, a.visible[r] - first, a.scale, maximum + r, total + r, sums + r * value_stride,
-                       value_stride);
+                soften<Tiles>(row, a.visible[r] - first, count, factor, seen[r], sums + r * value_stride,
+                              value_stride);
             } else {
-                for (int64_t i = 0; i < kTile; i += kLanes) store(row + i, zero());
+                for (int64_t i = 0; i < whole_vectors(count); i += kLanes) store(row + i, zero());
             }
         }
-        tiles.add_values(a.rows, scores, sums);
+        tiles.add_values(a.rows, count, scores, sums);
     }
     for (int r = 0; r < a.rows; ++r) {
-        const F divisor = set1(total[r]);
+        const F divisor = set1(a.total == nullptr ? seen[r].total : 1.0f);
+        if (a.total != nullptr) {
+            *a.maximum[r] = seen[r].maximum;
+            *a.total[r] = seen[r].total;
+        }
         for_vectors(a.values.columns, [&](int64_t i, int n) {
             store_some(a.out[r] + i, div(load(sums + r * value_stride + i), divisor), n);
         });

@@ -12,6 +12,20 @@ inline I to_bf16_pairs(F low, F high) {
     return reinterpret_cast<I>(_mm512_cvtne2ps_pbh(high, low));
 }
 
+// 2^x for what is rounded to BF16 next: 2e-7 of the result off, zero far below. The bound comes first in max
+// so that a NaN stays one.
+inline F power_of_two_to_bf16(F x) {
+    const F bounded = max(set1(-160.0f), x);
+    const F n = round_even(bounded), r = sub(bounded, n);
+    F p = set1(0.00133813025f);
+    p = fma(p, r, set1(0.00966636852f));
+    p = fma(p, r, set1(0.0555038101f));
+    p = fma(p, r, set1(0.24022349f));
+    p = fma(p, r, set1(0.693147181f));
+    p = fma(p, r, set1(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
 // c[r] (+)= sum over k of a[r][k] * b[k], where a dword of a or b is a pair of BF16 that are multiplied and
 // added.
 template <int kRows, int kVectors>
@@ -124,17 +138,27 @@ class Bf16Tiles {
         mix_values(values_, value_pairs_);
     }
     void share_values() { mix_values(keys_, pairs_); }
-    void score(int rows, float* scores) const {
-        multiply_pairs(query_, pairs_, rows, turned_, kTile, pairs_, kTile, scores, kTile, false);
+    // The first `count` tokens of the tile, and what fills the last vector.
+    void score(int rows, int64_t count, float* scores) const {
+        multiply_pairs(query_, pairs_, rows, turned_, kTile, pairs_, round_to(count, kStep), scores, kTile,
+                       false);
     }
-    void add_values(int rows, float* probabilities, float* sums) {
-        for (int64_t i = 0; i < rows * kTile; i += kStep) {
-            istore(probabilities_ + i / 2,
-                   to_bf16_pairs(load(probabilities + i), load(probabilities + i + kLanes)));
+    void add_values(int rows, int64_t count, float* probabilities, float* sums) {
+        // Scores past the last vector of probabilities are those of zero keys.
+        const int64_t end = whole_vectors(count);
+        for (int r = 0; r < rows; ++r) {
+            float* row = probabilities + r * kTile;
+            if (end % kStep != 0) store(row + end, zero());
+            for (int64_t i = 0; i < end; i += kStep)
+                istore(probabilities_ + (r * kTile + i) / 2,
+                       to_bf16_pairs(load(row + i), load(row + i + kLanes)));
         }
-        multiply_pairs(probabilities_, kTile / 2, rows, mixed_, 2 * value_pairs_, kTile / 2, value_stride_,
-                       sums, value_stride_, true);
+        multiply_pairs(probabilities_, kTile / 2, rows, mixed_, 2 * value_pairs_, (count + 1) / 2,
+                       value_stride_, sums, value_stride_, true);
     }
+    // Scores times unit(scale) are exponents of power().
+    static float unit(float scale) { return scale * 1.44269504088896341f; }
+    static F power(F exponent) { return power_of_two_to_bf16(exponent); }
 
   private:
     void round_line(int64_t count, int32_t* out) const {

@@ -86,7 +86,7 @@ inline void decode_fp8_block(const WeightView& w, int64_t row, int64_t first, in
     for (int64_t column = first; column < end;) {
         const int64_t block = column / width;
         const int64_t run = smaller((block + 1) * width, end) - column;
-        const float scale = load_scale(w.scales, DType::kF32, block_row * blocks + block);
+        const float scale = load_scale(w.scales, w.format.dtype, block_row * blocks + block);
         decode_scaled(data + column, 8, run, scale, out, [](const void* p) { return load_e4m3(p); });
         column += run;
         out += run;

@@ -1,7 +1,8 @@
 #pragma once
 
-// The gated delta rule, token by token: S = g S; S += beta (v - S k) k^T; out = S q. Rows of S do not meet,
-// so a few rows stay in registers over all tokens.
+// The gated delta rule, token by token: S = g S; S += beta (v - S k) k^T; out = S q. Lanes are rows of S, which
+// do not meet: a block of rows is turned to [key_dim, rows] once, stays in the first cache over all tokens, and
+// no sum crosses lanes.
 
 #include "backend/cpu/isa/math.inl.h"
 #include "backend/cpu/kernels.h"
@@ -9,94 +10,135 @@
 namespace sluice {
 namespace {
 
-// Both sums of a token come from one look at the old state: S k = g (S0 k), and S q = g (S0 q) + step (k .
-// q).
-struct DeltaSums {
-    F read, result;
-};
-
-inline float delta_step(const DeltaRows& d, int64_t t, int64_t row, const DeltaSums& sums, float key_query) {
-    const float decay = d.decay[t * d.gate_stride];
-    const float value = d.values[t * d.value_stride + row];
-    const float step = d.beta[t * d.gate_stride] * (value - decay * reduce_add(sums.read));
-    d.out[t * d.out_stride + row] = decay * reduce_add(sums.result) + step * key_query;
-    return step;
-}
-
 inline float dot(const float* a, const float* b, int64_t count) {
     F sum = zero();
     for_vectors(count, [&](int64_t i, int n) { sum = fma(load_some(a + i, n), load_some(b + i, n), sum); });
     return reduce_add(sum);
 }
 
-template <int kRows, int kVectors>
-inline void delta_block(const DeltaRows& d, int64_t row) {
-    F s[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < kVectors; ++v) s[r][v] = load(d.state + (row + r) * d.state_stride + v * kLanes);
+// Rows [first, first + count) of the state, kVectors vectors of them. Every sum runs over ascending columns,
+// so how many tokens come at once changes no bit.
+template <int kVectors>
+struct DeltaBlock {
+    const DeltaRows& d;
+    int64_t first, count;
+    F read[kVectors], result[kVectors];  // S k and S q of the coming token, S as the token before left it
+    F step[kVectors];                    // what the token adds, times its key
+
+    static constexpr int64_t kWidth = kVectors * kLanes;
+
+    int lanes(int v) const {
+        return static_cast<int>(smaller<int64_t>(kLanes, count - static_cast<int64_t>(v) * kLanes));
     }
-    for (int64_t t = 0; t < d.tokens; ++t) {
-        const float* key = d.keys + t * d.key_stride;
-        const float* query = d.queries + t * d.key_stride;
-        DeltaSums sums[kRows];
-#pragma GCC unroll 4
-        for (int r = 0; r < kRows; ++r) sums[r] = {zero(), zero()};
-#pragma GCC unroll 16
+    float* turned(int64_t column) const { return d.turned + column * kWidth; }
+    float* state(int64_t row, int64_t column) const {
+        return d.state + (first + row) * d.state_stride + column;
+    }
+    const float* key(int64_t t) const { return d.keys + t * d.key_stride; }
+    const float* query(int64_t t) const { return d.queries + t * d.key_stride; }
+    float decay(int64_t t) const { return d.decay[t * d.gate_stride]; }
+
+    void clear() {
+        for (int v = 0; v < kVectors; ++v) read[v] = result[v] = zero();
+    }
+    void add(int v, F s, F k, F q) {
+        read[v] = fma(s, k, read[v]);
+        result[v] = fma(s, q, result[v]);
+    }
+
+    void enter() {
+        clear();
+        for_vectors(d.key_dim, [&](int64_t column, int n) {
+            for (int v = 0; v < kVectors; ++v) {
+                I lines[kLanes];
+                for (int i = 0; i < kLanes; ++i) {
+                    lines[i] =
+                        i < lanes(v) ? as_int(load_some(state(v * kLanes + i, column), n)) : izero();
+                }
+                transpose(lines);
+                for (int i = 0; i < n; ++i) {
+                    store(turned(column + i) + v * kLanes, as_float(lines[i]));
+                    add(v, as_float(lines[i]), set1(key(0)[column + i]), set1(query(0)[column + i]));
+                }
+            }
+        });
+    }
+    void answer(int64_t t) {
+        const F g = set1(decay(t)), rate = set1(d.beta[t * d.gate_stride]);
+        const F key_query = set1(d.key_query[t * d.dot_stride]);
         for (int v = 0; v < kVectors; ++v) {
-            const F k = load(key + v * kLanes), q = load(query + v * kLanes);
+            const int64_t row = first + v * kLanes;
+            const F value = load_some(d.values + t * d.value_stride + row, lanes(v));
+            step[v] = mul(rate, sub(value, mul(g, read[v])));
+            // S q after the update, from the state before it: g (S0 q) + step (k . q).
+            store_some(d.out + t * d.out_stride + row, fma(step[v], key_query, mul(g, result[v])), lanes(v));
+        }
+    }
+    // Token t enters the state while token t + 1 reads it.
+    void advance(int64_t t) {
+        const F g = set1(decay(t));
+        const float *before = key(t), *next = key(t + 1), *asked = query(t + 1);
+        const int64_t columns = d.key_dim;
+        float* place = d.turned;
+        F added[kVectors], reads[kVectors], results[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+            added[v] = step[v];
+            reads[v] = results[v] = zero();
+        }
 #pragma GCC unroll 4
-            for (int r = 0; r < kRows; ++r) {
-                sums[r].read = fma(s[r][v], k, sums[r].read);
-                sums[r].result = fma(s[r][v], q, sums[r].result);
+        for (int64_t column = 0; column < columns; ++column, place += kWidth) {
+            const F b = set1(before[column]), k = set1(next[column]), q = set1(asked[column]);
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) {
+                const F s = fma(added[v], b, mul(load(place + v * kLanes), g));
+                store(place + v * kLanes, s);
+                reads[v] = fma(s, k, reads[v]);
+                results[v] = fma(s, q, results[v]);
             }
         }
-        const F decay = set1(d.decay[t * d.gate_stride]);
-        F step[kRows];
-#pragma GCC unroll 4
-        for (int r = 0; r < kRows; ++r)
-            step[r] = set1(delta_step(d, t, row + r, sums[r], d.key_query[t * d.dot_stride]));
-#pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v) {
-            const F k = load(key + v * kLanes);
-#pragma GCC unroll 4
-            for (int r = 0; r < kRows; ++r) s[r][v] = fma(step[r], k, mul(s[r][v], decay));
+            read[v] = reads[v];
+            result[v] = results[v];
         }
     }
-    for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < kVectors; ++v) store(d.state + (row + r) * d.state_stride + v * kLanes, s[r][v]);
-    }
-}
-
-inline void delta_row_any(const DeltaRows& d, int64_t row) {
-    float* state = d.state + row * d.state_stride;
-    for (int64_t t = 0; t < d.tokens; ++t) {
-        const float* key = d.keys + t * d.key_stride;
-        const float* query = d.queries + t * d.key_stride;
-        DeltaSums sums = {zero(), zero()};
-        for_vectors(d.key_dim, [&](int64_t i, int n) {
-            const F s = load_some(state + i, n);
-            sums.read = fma(s, load_some(key + i, n), sums.read);
-            sums.result = fma(s, load_some(query + i, n), sums.result);
-        });
-        const F decay = set1(d.decay[t * d.gate_stride]);
-        const F step = set1(delta_step(d, t, row, sums, d.key_query[t * d.dot_stride]));
-        for_vectors(d.key_dim, [&](int64_t i, int n) {
-            store_some(state + i, fma(step, load_some(key + i, n), mul(load_some(state + i, n), decay)), n);
+    void leave() {
+        const int64_t t = d.tokens - 1;
+        const F g = set1(decay(t));
+        for_vectors(d.key_dim, [&](int64_t column, int n) {
+            for (int v = 0; v < kVectors; ++v) {
+                I lines[kLanes];
+                for (int i = 0; i < kLanes; ++i) lines[i] = izero();
+                for (int i = 0; i < n; ++i) {
+                    const F s = load(turned(column + i) + v * kLanes);
+                    lines[i] = as_int(fma(step[v], set1(key(t)[column + i]), mul(s, g)));
+                }
+                transpose(lines);
+                for (int i = 0; i < lanes(v); ++i)
+                    store_some(state(v * kLanes + i, column), as_float(lines[i]), n);
+            }
         });
     }
-}
-
-template <int kRows, int kVectors>
-inline void delta_fixed(const DeltaRows& d) {
-    int64_t row = 0;
-    for (; row + kRows <= d.rows; row += kRows) delta_block<kRows, kVectors>(d, row);
-    for (; row < d.rows; ++row) delta_block<1, kVectors>(d, row);
-}
+    void run() {
+        enter();
+        for (int64_t t = 0; t + 1 < d.tokens; ++t) {
+            answer(t);
+            advance(t);
+        }
+        answer(d.tokens - 1);
+        leave();
+    }
+};
 
 inline void delta_rows(const DeltaRows& d) {
-    if (d.key_dim == 128) return delta_fixed < kLanes == 16 ? 3 : 2, 128 / kLanes > (d);
-    if (d.key_dim == 64) return delta_fixed<4, 64 / kLanes>(d);
-    for (int64_t row = 0; row < d.rows; ++row) delta_row_any(d, row);
+    for (int64_t row = 0; row < d.rows;) {
+        const int64_t count = smaller<int64_t>(2 * kLanes, d.rows - row);
+        if (count > kLanes) {
+            DeltaBlock<2>{d, row, count, {}, {}, {}}.run();
+        } else {
+            DeltaBlock<1>{d, row, count, {}, {}, {}}.run();
+        }
+        row += count;
+    }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // Products in float. A dot product keeps one vector of partial sums, lane j over the columns j, j + kLanes,
 // ..., however many rows and activations are worked on at once.
 
+#include "backend/cpu/isa/codes.inl.h"
 #include "backend/cpu/isa/decode.inl.h"
 
 namespace sluice {
@@ -45,7 +46,8 @@ inline void load_run_factors(const WeightView& w, int64_t row, int64_t runs, int
                              float* out) {
     if (w.format.kind == WeightKind::kFp8Block) {
         const int64_t block_row = (w.block_row_offset + row) / w.format.block_rows;
-        __builtin_memcpy(out, w.scales + 4 * (block_row * runs + first), static_cast<size_t>(4 * count));
+        for (int64_t i = 0; i < count; ++i)
+            out[i] = load_scale(w.scales, w.format.dtype, block_row * runs + first + i);
         return;
     }
     alignas(64) std::byte bytes[kFactorRuns + kVectorBytes];
@@ -55,72 +57,127 @@ inline void load_run_factors(const WeightView& w, int64_t row, int64_t runs, int
         return;
     }
     for (int64_t i = 0; i < count; ++i) {
+        // Without a branch, so that it becomes vectors: 2^-127 is subnormal, 255 is NaN.
         const auto exponent = static_cast<uint32_t>(bytes[i]);
-        const uint32_t bits = exponent == 0 ? 0x00400000u : exponent == 255 ? 0x7fc00000u : exponent << 23;
+        uint32_t bits = exponent << 23;
+        bits = exponent == 0 ? 0x00400000u : bits;
+        bits = exponent == 255 ? 0x7fc00000u : bits;
         __builtin_memcpy(out + i, &bits, sizeof bits);
     }
 }
 
-// kDotRows rows, `bits` per value and one factor per `run` columns, straight from memory to products: what
-// decode() and add_products() would do, without the detour. Runs and columns are whole vectors.
-template <bool kScaled, typename Load>
-inline void add_direct(const WeightView& w, int64_t row, int bits, int64_t run, const float* x,
-                       F (&acc)[kDotRows][1], Load&& load_values) {
-    const int64_t runs = (w.columns + run - 1) / run;
+// The rows after those at hand, to the second cache: they end before the processor has noticed the pattern.
+inline void prefetch_rows(const std::byte* p) {
+    __builtin_prefetch(p, 0, 2);
+}
+
+// Four rows straight from memory to products: what decode() and add_products() would do, without the detour.
+template <typename Load>
+inline void add_floats(const WeightView& w, int64_t row, int bits, const float* x, F (&acc)[kDotRows][1],
+                       Load&& load_values) {
+    const int64_t row_bytes = w.columns * bits / 8;
     const std::byte* rows[kDotRows];
-    for (int r = 0; r < kDotRows; ++r) rows[r] = w.data + smaller(row + r, w.rows - 1) * w.columns * bits / 8;
-    alignas(64) float factors[kDotRows][kFactorRuns + kLanes];
-    for (int64_t first = 0; first < runs; first += kFactorRuns) {
-        const int64_t count = smaller(kFactorRuns, runs - first);
-        for (int r = 0; kScaled && r < kDotRows; ++r) {
-            load_run_factors(w, smaller(row + r, w.rows - 1), runs, first, count, factors[r]);
-        }
-        for (int64_t k = 0; k < count; ++k) {
-            const int64_t begin = (first + k) * run, end = smaller(begin + run, w.columns);
-            F factor[kDotRows];
+    for (int r = 0; r < kDotRows; ++r) rows[r] = w.data + smaller(row + r, w.rows - 1) * row_bytes;
+    F sums[kDotRows];
 #pragma GCC unroll 4
-            for (int r = 0; kScaled && r < kDotRows; ++r) factor[r] = set1(factors[r][k]);
-            for (int64_t i = begin; i < end; i += kLanes) {
-                const F v = load(x + i);
+    for (int r = 0; r < kDotRows; ++r) sums[r] = acc[r][0];
+    for (int64_t i = 0; i < w.columns; i += kLanes) {
+        const F v = load(x + i);
 #pragma GCC unroll 4
-                for (int r = 0; r < kDotRows; ++r) {
-                    const F values = load_values(rows[r] + i * bits / 8);
-                    acc[r][0] = fma(kScaled ? mul(values, factor[r]) : values, v, acc[r][0]);
-                }
-            }
+        for (int r = 0; r < kDotRows; ++r) {
+            const std::byte* p = rows[r] + i * bits / 8;
+            if (i * bits / 8 % 64 == 0) prefetch_rows(p + kDotRows * row_bytes);
+            sums[r] = fma(load_values(p), v, sums[r]);
         }
     }
+#pragma GCC unroll 4
+    for (int r = 0; r < kDotRows; ++r) acc[r][0] = sums[r];
+}
+
+// The same for codes with one factor per kRun columns, or per `run` columns, whole units, where kRun is 0.
+template <typename Unit, int kRun>
+inline void add_codes(const WeightView& w, int64_t row, int64_t run, const float* x,
+                      F (&acc)[kDotRows][1]) {
+    constexpr int64_t kUnit = Unit::kVectors * kLanes;
+    const int64_t width = kRun == 0 ? run : kRun;
+    const int64_t runs = (w.columns + width - 1) / width;
+    const int64_t bits = w.format.bits, row_bytes = w.columns * bits / 8;
+    const std::byte* rows[kDotRows];
+    for (int r = 0; r < kDotRows; ++r) rows[r] = w.data + smaller(row + r, w.rows - 1) * row_bytes;
+    const Unit unit;
+    alignas(64) float factors[kDotRows][kFactorRuns + kLanes];
+    // By name and value: an array of sums would be stored at every step.
+    static_assert(kDotRows == 4);
+    F sum0 = acc[0][0], sum1 = acc[1][0], sum2 = acc[2][0], sum3 = acc[3][0];
+    for (int64_t first = 0; first < runs; first += kFactorRuns) {
+        const int64_t count = smaller(kFactorRuns, runs - first);
+        for (int r = 0; r < kDotRows; ++r) {
+            load_run_factors(w, smaller(row + r, w.rows - 1), runs, first, count, factors[r]);
+        }
+        const int64_t begin = first * width, end = smaller((first + count) * width, w.columns);
+        for (int64_t i = begin; i < end; i += kUnit) {
+            const int64_t of_unit = (i - begin) / width, offset = i * bits / 8;
+            F xs[Unit::kVectors];
+#pragma GCC unroll 8
+            for (int v = 0; v < Unit::kVectors; ++v) xs[v] = unit.arrange(load(x + i + v * kLanes));
+            const auto added = [&](int r, F sum) {
+                prefetch_rows(rows[r] + offset + kDotRows * row_bytes);
+                const auto codes = unit.read(rows[r] + offset);
+#pragma GCC unroll 8
+                for (int v = 0; v < Unit::kVectors; ++v) {
+                    const int inside = kRun == 0 ? 0 : v * kLanes / (kRun == 0 ? 1 : kRun);
+                    const F factor = set1(factors[r][of_unit + inside]);
+                    sum = fma(unit.scaled(codes, v, factor), xs[v], sum);
+                }
+                return sum;
+            };
+            sum0 = added(0, sum0);
+            sum1 = added(1, sum1);
+            sum2 = added(2, sum2);
+            sum3 = added(3, sum3);
+        }
+    }
+    acc[0][0] = Unit::restore(sum0);
+    acc[1][0] = Unit::restore(sum1);
+    acc[2][0] = Unit::restore(sum2);
+    acc[3][0] = Unit::restore(sum3);
 }
 
 // Whether it did.
-inline bool add_direct_any(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
-    const WeightFormat& format = w.format;
-    const int64_t run = format.kind == WeightKind::kFloat      ? w.columns
-                        : format.kind == WeightKind::kFp8Block ? format.block_columns
-                                                               : format.group_size;
-    if (w.columns % kLanes != 0 || run % kLanes != 0) return false;
-    const auto e4m3 = [](const std::byte* p) { return load_e4m3(p); };
-    const auto e2m1 = [](const std::byte* p) { return load_e2m1(p); };
-    switch (format.kind) {
+template <typename Unit, int kRun>
+inline bool add_codes_if_whole(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
+    constexpr int64_t kUnit = Unit::kVectors * kLanes;
+    const int64_t run = w.format.kind == WeightKind::kFp8Block ? w.format.block_columns : w.format.group_size;
+    const bool runs_are_units = kRun == 0 ? run % kUnit == 0 : kRun % kLanes == 0;
+    if (w.columns % kUnit != 0 || !runs_are_units) return false;
+    add_codes<Unit, kRun>(w, row, run, x, acc);
+    return true;
+}
+
+inline bool add_direct(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
+    switch (w.format.kind) {
+        case WeightKind::kFp8Block:
+            return add_codes_if_whole<E4m3Unit, 0>(w, row, x, acc);
+        case WeightKind::kMxfp8:
+            return add_codes_if_whole<E4m3Unit, 32>(w, row, x, acc);
+        case WeightKind::kMxfp4:
+            return add_codes_if_whole<E2m1Unit, 32>(w, row, x, acc);
+        case WeightKind::kNvfp4:
+            return add_codes_if_whole<E2m1Unit, 16>(w, row, x, acc);
+        case WeightKind::kFloat:
+            break;
         case WeightKind::kAffine:
             return false;
-        case WeightKind::kFloat:
-            if (format.dtype == DType::kBF16) {
-                add_direct<false>(w, row, 16, run, x, acc, [](const std::byte* p) { return load_bf16(p); });
-            } else if (format.dtype == DType::kF16) {
-                add_direct<false>(w, row, 16, run, x, acc, [](const std::byte* p) { return load_f16(p); });
-            } else {
-                add_direct<false>(w, row, 32, run, x, acc, [](const std::byte* p) { return load_f32(p); });
-            }
-            return true;
-        case WeightKind::kFp8Block:
-        case WeightKind::kMxfp8:
-            add_direct<true>(w, row, 8, run, x, acc, e4m3);
-            return true;
-        default:
-            add_direct<true>(w, row, 4, run, x, acc, e2m1);
-            return true;
     }
+    if (w.columns % kLanes != 0) return false;
+    if (w.format.dtype == DType::kBF16) {
+        add_floats(w, row, 16, x, acc, [](const std::byte* p) { return load_bf16(p); });
+    } else if (w.format.dtype == DType::kF16) {
+        add_floats(w, row, 16, x, acc, [](const std::byte* p) { return load_f16(p); });
+    } else {
+        add_floats(w, row, 32, x, acc, [](const std::byte* p) { return load_f32(p); });
+    }
+    return true;
 }
 
 inline void add_decoded(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
@@ -136,7 +193,7 @@ inline void float_vector(const WeightView& w, const float* x, float* out, bool a
     for (int64_t row = 0; row < w.rows; row += kDotRows) {
         F acc[kDotRows][1];
         clear(acc);
-        if (!add_direct_any(w, row, x, acc)) add_decoded(w, row, x, acc);
+        if (!add_direct(w, row, x, acc)) add_decoded(w, row, x, acc);
         for (int64_t r = 0; r < smaller<int64_t>(kDotRows, w.rows - row); ++r) {
             const float sum = reduce_add(acc[r][0]);
             out[row + r] = accumulate ? out[row + r] + sum : sum;

@@ -166,6 +166,19 @@ inline I broadcast4(const void* p) {
     __builtin_memcpy(&dword, p, sizeof dword);
     return _mm256_set1_epi32(dword);
 }
+inline F low_bf16(I v) {
+    return as_float(_mm256_slli_epi32(v, 16));
+}
+inline F high_bf16(I v) {
+    return as_float(_mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
+}
+inline F low_f16(I v) {
+    const I low = _mm256_and_si256(v, _mm256_set1_epi32(0xffff));
+    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+}
+inline F high_f16(I v) {
+    return low_f16(_mm256_srli_epi32(v, 16));
+}
 inline I low_nibbles(I v) {
     return _mm256_and_si256(v, _mm256_set1_epi8(0x0f));
 }
@@ -195,6 +208,10 @@ inline I reduce4(I a, I b, I c, I d) {
     const I cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
 }
+// Parts a0 + a1, b0 + b1.
+inline I add_part_pairs(I a, I b) {
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
 inline void transpose_parts(I (&v)[kLanes / 4]) {
     const I a = v[0], b = v[1];
     v[0] = _mm256_permute2x128_si256(a, b, 0x20);
@@ -215,6 +232,11 @@ inline void transpose(I (&v)[kLanes]) {
         v[j] = column[0];
         v[4 + j] = column[1];
     }
+}
+
+inline void load_transposed(const std::byte* const (&rows)[kLanes], int64_t offset, I (&v)[kLanes]) {
+    for (int r = 0; r < kLanes; ++r) v[r] = iload(rows[r] + offset);
+    transpose(v);
 }
 
 // See simd_avx512.h. The second 128-bit part is loaded so that it ends where the data ends.

@@ -161,6 +161,19 @@ inline I broadcast4(const void* p) {
     __builtin_memcpy(&dword, p, sizeof dword);
     return _mm512_set1_epi32(dword);
 }
+// The lower and upper 16 bits of every dword as floats.
+inline F low_bf16(I v) {
+    return as_float(_mm512_slli_epi32(v, 16));
+}
+inline F high_bf16(I v) {
+    return as_float(_mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+}
+inline F low_f16(I v) {
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+inline F high_f16(I v) {
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(v, 16)));
+}
 inline I low_nibbles(I v) {
     return _mm512_and_si512(v, _mm512_set1_epi8(0x0f));
 }
@@ -194,6 +207,11 @@ inline I reduce4(I a, I b, I c, I d) {
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
+// Parts a0 + a1, a2 + a3, b0 + b1, b2 + b3, of 128 bits.
+inline I add_part_pairs(I a, I b) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+}
+
 // v[i] part j becomes v[j] part i, parts of 128 bits.
 inline void transpose_parts(I (&v)[kLanes / 4]) {
     const I a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xee);
@@ -218,6 +236,31 @@ inline void transpose(I (&v)[kLanes]) {
         I column[4] = {v[j], v[4 + j], v[8 + j], v[12 + j]};
         transpose_parts(column);
         for (int p = 0; p < 4; ++p) v[4 * p + j] = column[p];
+    }
+}
+
+// v[i] lane r is dword i of the vector at rows[r] + offset: the 128-bit parts are put in their places as they are loaded,
+// which leaves half of the shuffles of transpose().
+inline void load_transposed(const std::byte* const (&rows)[kLanes], int64_t offset, I (&v)[kLanes]) {
+#pragma GCC unroll 4
+    for (int part = 0; part < 4; ++part) {
+        I quads[4];
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+            const auto piece = [&](int row) {
+                return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row] + offset + 16 * part));
+            };
+            I quad = _mm512_castsi128_si512(piece(q));
+            quad = _mm512_mask_broadcast_i32x4(quad, 0x00f0, piece(q + 4));
+            quad = _mm512_mask_broadcast_i32x4(quad, 0x0f00, piece(q + 8));
+            quads[q] = _mm512_mask_broadcast_i32x4(quad, 0xf000, piece(q + 12));
+        }
+        const I a = _mm512_unpacklo_epi32(quads[0], quads[1]), b = _mm512_unpackhi_epi32(quads[0], quads[1]);
+        const I c = _mm512_unpacklo_epi32(quads[2], quads[3]), d = _mm512_unpackhi_epi32(quads[2], quads[3]);
+        v[4 * part] = _mm512_unpacklo_epi64(a, c);
+        v[4 * part + 1] = _mm512_unpackhi_epi64(a, c);
+        v[4 * part + 2] = _mm512_unpacklo_epi64(b, d);
+        v[4 * part + 3] = _mm512_unpackhi_epi64(b, d);
     }
 }
 

@@ -183,6 +183,18 @@ inline I broadcast4(const void* p) {
     const auto value = read<int32_t>(p, 0);
     return I{value, value, value, value};
 }
+inline F low_bf16(I v) {
+    return as_float(v << 16);
+}
+inline F high_bf16(I v) {
+    return as_float(v & static_cast<int32_t>(0xffff0000));
+}
+inline F low_f16(I v) {
+    return each([&](int i) { return f16_to_float(static_cast<uint16_t>(v[i])); });
+}
+inline F high_f16(I v) {
+    return each([&](int i) { return f16_to_float(static_cast<uint16_t>(v[i] >> 16)); });
+}
 inline I low_nibbles(I v) {
     return v & 0x0f0f0f0f;
 }
@@ -209,10 +221,14 @@ inline I reduce4(I a, I b, I c, I d) {
     return I{(a[0] + a[1]) + (a[2] + a[3]), (b[0] + b[1]) + (b[2] + b[3]), (c[0] + c[1]) + (c[2] + c[3]),
              (d[0] + d[1]) + (d[2] + d[3])};
 }
-inline void transpose_parts(I (&)[kLanes / 4]) {}
 inline void transpose(I (&v)[kLanes]) {
     const I a = v[0], b = v[1], c = v[2], d = v[3];
     for (int i = 0; i < kLanes; ++i) v[i] = I{a[i], b[i], c[i], d[i]};
+}
+
+inline void load_transposed(const std::byte* const (&rows)[kLanes], int64_t offset, I (&v)[kLanes]) {
+    for (int r = 0; r < kLanes; ++r) v[r] = iload(rows[r] + offset);
+    transpose(v);
 }
 
 template <int kBits>

@@ -1,0 +1,111 @@
+// Look-ahead of the expert store: reads that nobody has asked for yet, in time that the drive has to spare.
+
+#include <algorithm>
+
+#include "experts/store_core.h"
+
+namespace sluice {
+
+namespace {
+
+// Look-ahead reads in flight at once. One that has started delays the demand read that comes after it, so
+// they are fewer than a drive can take.
+constexpr size_t kReadsAhead = 4;
+// Above this share of the time in which the drive reads what is needed, look-ahead loses
+// (docs/experiments.md).
+constexpr double kBusyShare = 0.65;
+// Layers between judgements: some tokens.
+constexpr int kJudgedLayers = 256;
+
+}  // namespace
+
+bool ExpertStoreCore::looks_ahead() const {
+    return options_.look_ahead && full_bytes() < catalogue_.all_bytes();
+}
+
+void ExpertStoreCore::look_ahead(std::span<const ExpertKey> experts) {
+    if (!looks_ahead()) return;
+    ReadList reads;
+    {
+        const std::scoped_lock lock(mutex_);
+        judge_look_ahead();
+        if (!ahead_pays_) return;
+        foreseen_.assign(experts.rbegin(), experts.rend());
+        issue_foreseen(reads);
+    }
+    submit(reads);
+}
+
+void ExpertStoreCore::issue_foreseen(ReadList& reads) {
+    while (demand_reads_ == 0 && !foreseen_.empty() && ahead_reads_.size() < kReadsAhead) {
+        const ExpertKey key = foreseen_.back();
+        foreseen_.pop_back();
+        if (!issue_foreseen(key, reads)) foreseen_.clear();
+    }
+}
+
+// False when there is no slot to spare.
+bool ExpertStoreCore::issue_foreseen(const ExpertKey& key, ReadList& reads) {
+    const size_t pool_index = pool_of(key.layer);
+    Pool& pool = *pools_[pool_index];
+    // What the next token's layer is promised must not wait for a guess.
+    const size_t kept =
+        pool.reserved + static_cast<size_t>(catalogue_.experts_per_token) + ahead_reads_.size();
+    if (pool.wanting > 0 || kept >= pool.in_service()) return false;
+    if (pool.cache.find(key.layer, key.expert) != kNoSlot) return true;
+    const Lease lease = pool.cache.take(key.layer, key.expert, true);
+    if (lease.found == Found::kFull) return false;
+    pool.cache.release(lease.slot);
+    pool.reads[lease.slot].key = key;
+    ++stats_.prefetch_reads;
+    ahead_reads_.emplace_back(pool_index, lease.slot);
+    begin_read(pool_index, lease.slot, true, reads);
+    return true;
+}
+
+// A stream of `layer` has said what it wants.
+void ExpertStoreCore::end_look_ahead(int layer, std::vector<uint64_t>& cancel) {
+    std::erase_if(foreseen_, [layer](const ExpertKey& key) { return key.layer == layer; });
+    for (const auto& [pool, slot] : ahead_reads_) {
+        const SlotRead& read = pools_[pool]->reads[slot];
+        if (read.ahead && read.key.layer == layer) cancel.push_back(tag_of(pool, slot));
+    }
+}
+
+void ExpertStoreCore::begin_read(size_t pool, size_t slot, bool ahead, ReadList& reads) {
+    pools_[pool]->reads[slot].ahead = ahead;
+    reads.emplace_back(pool, slot);
+    if (drive_use_.in_flight++ == 0) drive_use_.busy.restart();
+    ++drive_use_.reads;
+    drive_use_.wasted += ahead;
+}
+
+// A read is over, whatever came of it.
+void ExpertStoreCore::end_read(size_t pool, size_t slot) {
+    SlotRead& read = pools_[pool]->reads[slot];
+    if (std::exchange(read.demanded, false)) --demand_reads_;
+    std::erase(ahead_reads_, std::pair(pool, slot));
+    if (--drive_use_.in_flight == 0) drive_use_.busy_seconds += drive_use_.busy.seconds();
+}
+
+// Wrong guesses cost time of the drive: they are worth it only while what is needed leaves enough of it.
+void ExpertStoreCore::judge_look_ahead() {
+    if (++drive_use_.layers < kJudgedLayers) return;
+    const double busy =
+        drive_use_.busy_seconds + (drive_use_.in_flight > 0 ? drive_use_.busy.seconds() : 0.0);
+    const double useful = drive_use_.reads == 0 ? 1.0
+                                                : 1.0 - static_cast<double>(drive_use_.wasted) /
+                                                            static_cast<double>(drive_use_.reads);
+    ahead_pays_ = useful * busy < kBusyShare * drive_use_.wall.seconds();
+    restart_drive_use();
+}
+
+void ExpertStoreCore::restart_drive_use() {
+    drive_use_.wall.restart();
+    drive_use_.busy.restart();
+    drive_use_.busy_seconds = 0;
+    drive_use_.reads = drive_use_.wasted = 0;
+    drive_use_.layers = 0;
+}
+
+}  // namespace sluice

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "model/sequence_state.h"
+
+namespace sluice {
+
+// The memory of states that share cache pages: a page counts once, however many of them hold it. States must
+// not change between add() and remove().
+class StateMemory {
+  public:
+    void add(const SequenceState& state);
+    void remove(const SequenceState& state);
+    uint64_t bytes() const { return bytes_; }
+
+  private:
+    std::unordered_map<const KvPage*, size_t> owners_;
+    uint64_t bytes_ = 0;
+};
+
+}  // namespace sluice

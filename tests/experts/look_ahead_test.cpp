@@ -1,0 +1,142 @@
+// Reads ahead of demand: only in idle drive time, counted apart, joined when wanted, cancelled when not.
+
+#include <gtest/gtest.h>
+
+#include "tests/experts/support.h"
+
+namespace sluice::testing {
+namespace {
+
+// Three layers of 16 experts, 4 a token, 24 slots; the drive looks idle enough for look-ahead to pay.
+struct LookAhead : ::testing::Test {
+    LookAhead() { judge_idle(); }
+    void judge_idle() {
+        for (int i = 0; i < 300; ++i) store.look_ahead({});
+    }
+    void name(int layer, const std::vector<int>& experts) {
+        std::vector<ExpertKey> keys;
+        for (const int expert : experts) keys.push_back({layer, expert});
+        store.look_ahead(keys);
+    }
+    ExpertStoreStats stats() const { return store.stats(); }
+    void wait_for(uint64_t bytes) const {
+        while (store.stats().bytes_read < bytes) std::this_thread::yield();
+    }
+
+    const FileModel model{{}};
+    PausableStore pausable{model, 24};
+    ExpertStore& store = *pausable.store;
+    FaultyReader& reader = *pausable.reader;
+};
+
+TEST_F(LookAhead, WhatWasReadAheadIsAHitAndCountedApart) {
+    name(1, {3, 7});
+    wait_for(2 * 8192);
+    EXPECT_EQ(stats().prefetch_reads, 2u);
+    EXPECT_EQ(stats().reads, 0u);
+    ExpertStream stream = store.stream(1, std::vector<int>{3, 5});
+    drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 1, ready)); });
+    EXPECT_EQ(stats().hits, 1u);
+    EXPECT_EQ(stats().misses, 1u);
+    EXPECT_EQ(stats().reads, 1u);
+    EXPECT_EQ(stats().prefetch_hits, 1u);
+    // Used once, it is an expert like any other.
+    ExpertStream again = store.stream(1, std::vector<int>{3});
+    drain(again);
+    EXPECT_EQ(stats().hits, 2u);
+    EXPECT_EQ(stats().prefetch_hits, 1u);
+}
+
+TEST_F(LookAhead, WaitsUntilNoStreamWaitsForARead) {
+    reader.pause();
+    ExpertStream stream = store.stream(0, range(0, 2));
+    name(1, {3});
+    EXPECT_EQ(stats().prefetch_reads, 0u);
+    reader.resume();
+    drain(stream);
+    wait_for(3 * 8192);
+    EXPECT_EQ(stats().prefetch_reads, 1u);
+}
+
+TEST_F(LookAhead, AStreamJoinsAReadAheadThatIsUnderWay) {
+    reader.pause();
+    name(1, {3});
+    ExpertStream stream = store.stream(1, std::vector<int>{3});
+    reader.resume();
+    EXPECT_EQ(drain(stream), std::vector<int>{3});
+    EXPECT_EQ(stats().reads, 0u);
+    EXPECT_EQ(stats().joined, 1u);
+    EXPECT_EQ(stats().prefetch_hits, 1u);
+    EXPECT_EQ(stats().bytes_read, 8192u);
+}
+
+TEST_F(LookAhead, WhatTheLayerDoesNotWantIsCancelled) {
+    reader.pause();
+    name(1, {3, 4, 5, 6, 7, 8});
+    const uint64_t issued = stats().prefetch_reads;
+    EXPECT_GT(issued, 0u);
+    EXPECT_LT(issued, 6u) << "a guess must not fill the queue of the drive";
+    ExpertStream stream = store.stream(1, std::vector<int>{9});
+    reader.resume();
+    EXPECT_EQ(drain(stream), std::vector<int>{9});
+    name(2, {0});
+    wait_for(2 * 8192);
+    EXPECT_EQ(stats().prefetch_reads, issued + 1) << "what was named for layer 1 is forgotten";
+    EXPECT_EQ(stats().bytes_read, 2 * 8192u) << "nothing but expert 9 and the new guess was read";
+    EXPECT_EQ(stats().prefetch_hits, 0u);
+}
+
+TEST_F(LookAhead, LeavesTheSlotsThatStreamsHold) {
+    std::vector<ExpertStream> held;
+    for (int layer = 0; layer < 3; ++layer) {
+        held.push_back(store.stream(layer, range(0, 6)));
+        size_t taken = 0;
+        while (taken < 4) taken += held.back().next().size();
+    }
+    name(1, {10, 11, 12, 13, 14, 15});
+    ExpertStream stream = store.stream(0, range(6, 8));
+    EXPECT_EQ(drain(stream).size(), 2u);
+}
+
+TEST_F(LookAhead, AFailedGuessIsNobodysError) {
+    const FileModel own{{}};
+    PausableStore broken(own, 24, {.error = 1});
+    for (int i = 0; i < 300; ++i) broken.store->look_ahead({});
+    broken.store->look_ahead(std::vector<ExpertKey>{{1, 3}});
+    while (broken.store->stats().failed_reads == 0) std::this_thread::yield();
+    broken.reader->heal();
+    ExpertStream stream = broken.store->stream(1, std::vector<int>{3});
+    drain(stream, [&](const ReadyExpert& ready) {
+        EXPECT_FALSE(ready.error);
+        EXPECT_TRUE(own.matches(*broken.store, 1, ready));
+    });
+    EXPECT_EQ(broken.store->stats().misses, 1u);
+}
+
+TEST(LookAheadOff, ReadsNothing) {
+    const FileModel model{{}};
+    for (const bool on : {false, true}) {
+        ExpertStoreOptions options;
+        options.look_ahead = on;
+        options.cache_bytes = model.bytes_of(on ? 48 : 24);  // on, but with a slot for every expert
+        ExpertStore store(model.catalogue(), options, make_host_slots);
+        EXPECT_FALSE(store.looks_ahead());
+        for (int i = 0; i < 300; ++i) store.look_ahead(std::vector<ExpertKey>{{1, 3}});
+        EXPECT_EQ(store.stats().prefetch_reads, 0u);
+    }
+}
+
+// A drive that demand keeps busy has no time for guesses.
+TEST_F(LookAhead, IsGivenUpWhileDemandKeepsTheDriveBusy) {
+    const FileModel own{{}};
+    PausableStore slow(own, 8, {.delay = 1});
+    for (int round = 0; round < 700; ++round) {
+        ExpertStream stream = slow.store->stream(round % 3, range(round % 13, round % 13 + 2));
+        drain(stream);
+        slow.store->look_ahead(std::vector<ExpertKey>{{(round + 1) % 3, 15}});
+    }
+    EXPECT_EQ(slow.store->stats().prefetch_reads, 0u);
+}
+
+}  // namespace
+}  // namespace sluice::testing

@@ -1,0 +1,146 @@
+// Whatever only moves bytes changes no bit: every reader, queue depth, way of reading, eviction policy,
+// look-ahead, cache size and number of threads gives the logits of a model that is held in memory whole.
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/memory.h"
+#include "model/model.h"
+#include "sluice/checkpoint_tools.h"
+#include "tests/support/temporary_folder.h"
+
+namespace sluice::testing {
+namespace {
+
+struct Case {
+    const char* name;
+    const char* golden;
+    bool packed;
+    uint64_t cached_records;  // of the middle cache size: between the floor and all
+};
+
+class SameBits : public ::testing::TestWithParam<Case> {
+  protected:
+    static constexpr size_t kPrompt = 8, kDecoded = 4;
+
+    SameBits() {
+        std::filesystem::path folder =
+            std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden;
+        if (GetParam().packed) {
+            pack(folder, folder_ / "packed", {});
+            folder = folder_ / "packed";
+        }
+        checkpoint_ = Checkpoint::open(folder);
+    }
+
+    const TemporaryFolder folder_;
+    std::shared_ptr<const Checkpoint> checkpoint_;
+
+    uint64_t record_bytes() const {
+        return ExpertStore::floor_bytes(*checkpoint_) /
+               static_cast<uint64_t>(checkpoint_->config().experts_per_token);
+    }
+
+    // Logits of a prompt and of tokens decoded one by one.
+    std::vector<float> run(Backend& backend, Model& model, const ExpertStoreOptions& options,
+                           ExpertStoreStats* stats = nullptr) const {
+        ExpertStore store(checkpoint_, options,
+                          [&](size_t slots, size_t bytes) { return backend.make_slots(slots, bytes); });
+        model.use_experts(store, nullptr);
+        // So many idle layers that the store takes the drive for idle and look-ahead for worth it.
+        for (int i = 0; i < 300; ++i) store.look_ahead({});
+        std::vector<int32_t> ids;
+        for (size_t i = 0; i < kPrompt + kDecoded; ++i)
+            ids.push_back(static_cast<int32_t>((i * 37 + 11) % 512));
+        const auto state = model.new_state();
+        std::vector<float> logits;
+        for (size_t begin = 0; begin < ids.size(); begin += begin == 0 ? kPrompt : 1) {
+            const size_t count = begin == 0 ? kPrompt : 1;
+            const ForwardInput input{.state = state.get(),
+                                     .ids = std::span(ids).subspan(begin, count),
+                                     .logit_rows = {static_cast<int32_t>(count) - 1}};
+            const std::vector<ForwardOutput> outputs = model.forward(std::span(&input, 1));
+            if (outputs[0].error) std::rethrow_exception(outputs[0].error);
+            logits.insert(logits.end(), outputs[0].logits.begin(), outputs[0].logits.end());
+        }
+        if (stats != nullptr) *stats = store.stats();
+        return logits;
+    }
+};
+
+TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
+    const uint64_t full = ExpertStore::full_bytes(*checkpoint_);
+    std::vector<float> expected;
+    uint64_t looked_ahead = 0;
+    for (const size_t threads : {1, 3}) {
+        const auto backend = make_cpu_backend({.threads = threads});
+        Model model(checkpoint_, *backend, KvFormat::kBF16);
+        if (expected.empty()) expected = run(*backend, model, {.cache_bytes = full});
+        for (const uint64_t cache_bytes :
+             {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
+            for (const ReaderKind reader : {ReaderKind::kPread, ReaderKind::kUring, ReaderKind::kMmap})
+                for (const size_t depth : {1, 8})
+                    for (const DirectIo direct : {DirectIo::kOff, DirectIo::kOn})
+                        for (const EvictionPolicy policy : kAllPolicies)
+                            for (const bool look_ahead : {false, true}) {
+                                if (reader == ReaderKind::kMmap && direct == DirectIo::kOn) continue;
+                                ExpertStoreStats stats;
+                                const std::vector<float> logits = run(*backend, model,
+                                                                      {.cache_bytes = cache_bytes,
+                                                                       .reader = reader,
+                                                                       .direct_io = direct,
+                                                                       .policy = policy,
+                                                                       .read_threads = depth,
+                                                                       .look_ahead = look_ahead},
+                                                                      &stats);
+                                looked_ahead += stats.prefetch_reads;
+                                ASSERT_TRUE(logits == expected)
+                                    << "threads " << threads << ", cache " << cache_bytes << ", reader "
+                                    << static_cast<int>(reader) << ", depth " << depth << ", direct "
+                                    << static_cast<int>(direct) << ", " << eviction_policy_name(policy)
+                                    << ", look-ahead " << look_ahead;
+                                if (!look_ahead) {
+                                    ASSERT_EQ(stats.prefetch_reads, 0u);
+                                }
+                            }
+    }
+    EXPECT_GT(looked_ahead, 0u) << "the matrix must cover look-ahead reads";
+}
+
+// Within a chunk an expert is read at most once, however small the cache is.
+TEST_P(SameBits, APromptReadsEachExpertOnce) {
+    const auto backend = make_cpu_backend({.threads = 2});
+    Model model(checkpoint_, *backend, KvFormat::kBF16);
+    const ModelConfig& config = checkpoint_->config();
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < 96; ++i) ids.push_back(i * 37 % 512);
+    for (const uint64_t cache_bytes :
+         {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes()}) {
+        ExpertStoreOptions options;
+        options.cache_bytes = cache_bytes;
+        ExpertStore store(checkpoint_, options,
+                          [&](size_t slots, size_t bytes) { return backend->make_slots(slots, bytes); });
+        RoutingTrace trace(config.layers, config.experts, config.experts_per_token);
+        model.use_experts(store, &trace);
+        const auto state = model.new_state();
+        const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {95}};
+        const std::vector<ForwardOutput> outputs = model.forward(std::span(&input, 1));
+        ASSERT_FALSE(outputs[0].error);
+        std::set<std::pair<int64_t, int>> touched;
+        for (int64_t step = 0; step < trace.steps(); ++step)
+            for (const auto expert : trace.chosen(step)) touched.emplace(trace.layer(step), expert);
+        EXPECT_GT(touched.size(), 16u);
+        EXPECT_LE(store.stats().reads, touched.size());
+        EXPECT_EQ(store.stats().prefetch_reads, 0u);
+        EXPECT_LE(store.stats().bytes_read, touched.size() * (record_bytes() + 9 * 2 * kPageBytes));
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, SameBits,
+                         ::testing::Values(Case{"published", "qwen3-moe-mlx4", false, 20},
+                                           Case{"packed", "qwen3-next-bf16", true, 24}),
+                         [](const auto& each) { return std::string(each.param.name); });
+
+}  // namespace
+}  // namespace sluice::testing
