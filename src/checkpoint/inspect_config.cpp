@@ -42,8 +42,7 @@ class ExpectedWeights {
 
     void add_all() {
         report_.expert_quantization = quantization_.expected_format("mlp.switch_mlp.gate_proj").describe();
-        report_.trunk_quantization =
-            quantization_.expected_format(module_of(Role::kOutput)).describe();
+        report_.trunk_quantization = quantization_.expected_format(module_of(Role::kOutput)).describe();
         add(kNoLayer, Role::kEmbedding);
         add(kNoLayer, Role::kFinalNorm);
         add_head();
@@ -85,8 +84,9 @@ class ExpectedWeights {
         const auto format = [&](const char* projection) {
             return quantization_.expected_format(std::string("mlp.switch_mlp.") + projection);
         };
-        const ExpertLayout layout = make_expert_layout(format("gate_proj"), format("up_proj"), format("down_proj"),
-                                                       config_.hidden_size, config_.expert_intermediate);
+        const ExpertLayout layout =
+            make_expert_layout(format("gate_proj"), format("up_proj"), format("down_proj"),
+                               config_.hidden_size, config_.expert_intermediate);
         const auto per_token = static_cast<uint64_t>(config_.experts_per_token);
         report_.bytes_per_expert = layout.record_bytes;
         report_.expert_bytes += static_cast<uint64_t>(config_.experts) * layout.record_bytes;

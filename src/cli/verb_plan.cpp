@@ -157,10 +157,9 @@ std::string plan_text(const Plan& plan) {
     line("model", fmt::format("{} ({}, experts {})", plan.folder.string(), plan.model.architecture,
                               plan.model.expert_quantization));
     if (plan.weights_missing) {
-        line("download",
-             fmt::format("about {}, by config.json alone; {} are free on this drive",
-                         format_size(plan.model.trunk_bytes + plan.model.expert_bytes),
-                         format_size(plan.drive.free_bytes)));
+        line("download", fmt::format("about {}, by config.json alone; {} are free on this drive",
+                                     format_size(plan.model.trunk_bytes + plan.model.expert_bytes),
+                                     format_size(plan.drive.free_bytes)));
     }
     line("memory", fmt::format("{} allowed, {} free now", format_size(plan.request.ram_bytes),
                                format_size(plan.available)));

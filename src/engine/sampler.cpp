@@ -20,8 +20,8 @@ void require(bool ok, const char* option, double value, const char* range) {
 
 }  // namespace
 
-// The `count` largest, the largest first, the lower id first among equals: only what beats the worst of those found so
-// far is looked at again.
+// The `count` largest, the largest first, the lower id first among equals: only what beats the worst of those
+// found so far is looked at again.
 std::vector<Sampler::Candidate> Sampler::largest_logits(std::span<const float> logits, size_t count) {
     const auto better = [](const Candidate& a, const Candidate& b) {
         return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;

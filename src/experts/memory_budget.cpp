@@ -68,7 +68,8 @@ uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const
         return std::max(floor, current - std::min(current, std::max(missing, step)));
     }
     // Twice the reserve, so that growing does not at once bring back what made it shrink.
-    if (state.available > 2 * reserve + step && state.stalled_share < kCalm) return std::min(full, current + step);
+    if (state.available > 2 * reserve + step && state.stalled_share < kCalm)
+        return std::min(full, current + step);
     return current;
 }
 

@@ -10,7 +10,8 @@ namespace {
 constexpr size_t kTokens = 2048;    // remembered
 constexpr size_t kPicks = 16;       // remembered of a token and layer: more than any model takes
 constexpr size_t kNeighbours = 32;  // asked
-// Layers whose worth is brought up to date at an eviction: the nearest, since theirs is the choice that counts.
+// Layers whose worth is brought up to date at an eviction: the nearest, since theirs is the choice that
+// counts.
 constexpr size_t kLayersAhead = 12;
 
 constexpr float kFastDecay = 0.70710678f;  // half in 2 turns
@@ -28,8 +29,8 @@ constexpr double kHabitVotes = 2.0;  // of the means, beside the neighbours' wei
 constexpr double kHorizonCircles = 2.0;  // an expert that waits this long is worth 1/e
 constexpr double kLeastWorth = 1e-6;     // so that experts never used rank by their wait
 
-// The chance that an expert is needed before something else would take its slot, from its chances at its layer's
-// next turn, the one after, and every further one; `discount` is of one circle.
+// The chance that an expert is needed before something else would take its slot, from its chances at its
+// layer's next turn, the one after, and every further one; `discount` is of one circle.
 double worth(double next, double after, double further, double discount) {
     const double later = further / (1.0 - (1.0 - further) * discount);
     return next + (1.0 - next) * discount * (after + (1.0 - after) * discount * later);
@@ -146,7 +147,8 @@ void SimilarTokens::find_neighbours() {
 
 void SimilarTokens::foresee() {
     find_neighbours();
-    for (size_t distance = 1; distance <= std::min(kLayersAhead, layers_); ++distance) foresee_layer(distance);
+    for (size_t distance = 1; distance <= std::min(kLayersAhead, layers_); ++distance)
+        foresee_layer(distance);
     if (layers_ > kLayersAhead) foresee_layer(layers_);
     foreseen_ = true;
 }
@@ -169,7 +171,8 @@ void SimilarTokens::foresee_layer(size_t distance) {
 }
 
 // What the neighbours took in the layer `tokens_on` tokens later.
-void SimilarTokens::add_votes(size_t layer, size_t tokens_on, std::vector<float>& votes, double& voters) const {
+void SimilarTokens::add_votes(size_t layer, size_t tokens_on, std::vector<float>& votes,
+                              double& voters) const {
     std::fill(votes.begin(), votes.end(), 0.0f);
     for (const Neighbour& neighbour : neighbours_) {
         if (age(neighbour.token) < tokens_on) continue;

@@ -82,7 +82,8 @@ void ExpertStoreCore::order_by_drive() {
         for (int expert = 0; expert < catalogue_.experts; ++expert) {
             const std::vector<ExpertRead> parts = catalogue_.reads(layer, expert);
             if (parts.empty()) continue;
-            places.push_back({parts.front().source.file, parts.front().source.offset, index({layer, expert})});
+            places.push_back(
+                {parts.front().source.file, parts.front().source.offset, index({layer, expert})});
         }
     }
     std::sort(places.begin(), places.end());
@@ -379,8 +380,7 @@ void ExpertStoreCore::close(Stream& stream) {
         for (const size_t slot : stream.in_flight) {
             std::erase(pool.reads[slot].waiters, &stream);
             pool.cache.release(slot);
-            if (pool.cache.leases(slot) == 0)
-                cancel.push_back(tag_of(stream.pool, slot));
+            if (pool.cache.leases(slot) == 0) cancel.push_back(tag_of(stream.pool, slot));
         }
         pool.reserved -= stream.reserved;
         pool.wanting -= stream.waiting();

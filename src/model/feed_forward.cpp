@@ -127,8 +127,7 @@ class MixtureOfExperts : public FeedForward {
     static void look_ahead(Backend& backend, Batch& batch, const Tensor& residual, Workspace& workspace) {
         const NextFeedForward& next = batch.next;
         const Tensor normed = workspace.take(batch.rows, residual.columns);
-        backend.run(
-            RmsNorm{.x = residual, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
+        backend.run(RmsNorm{.x = residual, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
         batch.experts->look_ahead(next.block->guess(backend, normed, workspace));
     }
 

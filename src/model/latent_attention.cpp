@@ -13,7 +13,8 @@ constexpr float kLatentNormEpsilon = 1e-6f;
 
 // Fewer new tokens than this are always folded: see docs/experiments.md for the measurement.
 constexpr int64_t kExpandFromTokens = 64;
-// A multiplication of the expansion takes about as long as this many of attention: weights are decoded for it.
+// A multiplication of the expansion takes about as long as this many of attention: weights are decoded for
+// it.
 constexpr int64_t kExpansionCost = 2;
 
 // Cached tokens whose scores the folded form holds at once; longer caches go in tiles.
@@ -126,7 +127,8 @@ class LatentMixer : public Mixer {
     bool expands(const SequenceRows& rows) const {
         if (rows.count < kExpandFromTokens) return false;
         const int64_t visible = rows.count * rows.position + rows.count * (rows.count + 1) / 2;
-        return kExpansionCost * rows.position * (nope_ + value_) * rank_ < visible * (2 * rank_ - nope_ - value_);
+        return kExpansionCost * rows.position * (nope_ + value_) * rank_ <
+               visible * (2 * rank_ - nope_ - value_);
     }
 
     std::vector<Run> runs(const std::vector<KvSegment>& segments) const {
@@ -193,8 +195,8 @@ class LatentMixer : public Mixer {
                                              .total = part(s.total),
                                              .sum = part(s.attended)});
         }
-        backend.run(FinalizeLatentTiles{
-            .sum = part(s.attended), .total = part(s.total), .out = part(s.attended)});
+        backend.run(
+            FinalizeLatentTiles{.sum = part(s.attended), .total = part(s.total), .out = part(s.attended)});
     }
 
     void attend_expanded(Backend& backend, const Scratch& s, const Run& run) const {

@@ -64,9 +64,9 @@ TEST(Sampler, ALargeVocabularyIsDrawnInProportionToo) {
     logits[7] = std::log(1.0f);
     logits[30000] = std::log(2.0f);
     logits[49999] = std::log(5.0f);
-    for (const SamplingOptions& options : {SamplingOptions{.seed = 5}, SamplingOptions{.top_k = 100, .seed = 5},
-                                           SamplingOptions{.top_p = 0.999999, .seed = 5},
-                                           SamplingOptions{.min_p = 0.001, .seed = 5}}) {
+    for (const SamplingOptions& options :
+         {SamplingOptions{.seed = 5}, SamplingOptions{.top_k = 100, .seed = 5},
+          SamplingOptions{.top_p = 0.999999, .seed = 5}, SamplingOptions{.min_p = 0.001, .seed = 5}}) {
         const auto counts = frequencies(options, logits, 8000);
         EXPECT_NEAR(counts.at(7), 1.0 / 8, 0.02);
         EXPECT_NEAR(counts.at(30000), 2.0 / 8, 0.02);

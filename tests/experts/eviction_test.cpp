@@ -141,7 +141,8 @@ TEST(SimilarTokens, AScanLeavesTheWorkingSetAlone) {
 TEST(SimilarTokens, OfEqualUseTheLayerWithTheLongestWaitGoesFirst) {
     TwoKindsOfTokens model(EvictionPolicy::kSimilarTokens);
     model.token(0);
-    model.token(1);  // one slot was free: layer 0's new expert takes it, then each layer's takes its own old one's
+    model.token(
+        1);  // one slot was free: layer 0's new expert takes it, then each layer's takes its own old one's
     EXPECT_EQ(model.cache().find(1, 0), kNoSlot);
     EXPECT_NE(model.cache().find(3, 1), kNoSlot);
 }

@@ -110,7 +110,10 @@ TEST(MemoryGovernor, FollowsThePressure) {
          .resize = [&](uint64_t wanted) { bytes = wanted; },
          .full = 1600 * kMegabyte,
          .floor = 100 * kMegabyte},
-        [&] { return MemoryState{available.load(), 0}; }, 0.001);
+        [&] {
+            return MemoryState{available.load(), 0};
+        },
+        0.001);
     available = 10 * kMegabyte;
     EXPECT_TRUE(becomes([](uint64_t now) { return now == 100 * kMegabyte; }));
     available = 4000 * kMegabyte;

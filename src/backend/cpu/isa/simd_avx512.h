@@ -239,8 +239,8 @@ inline void transpose(I (&v)[kLanes]) {
     }
 }
 
-// v[i] lane r is dword i of the vector at rows[r] + offset: the 128-bit parts are put in their places as they are loaded,
-// which leaves half of the shuffles of transpose().
+// v[i] lane r is dword i of the vector at rows[r] + offset: the 128-bit parts are put in their places as they
+// are loaded, which leaves half of the shuffles of transpose().
 inline void load_transposed(const std::byte* const (&rows)[kLanes], int64_t offset, I (&v)[kLanes]) {
 #pragma GCC unroll 4
     for (int part = 0; part < 4; ++part) {

@@ -2,6 +2,7 @@
 
 // All kernels of the instruction set whose simd_*.h was included before.
 
+#include "backend/cpu/isa/affine_tile.inl.h"
 #include "backend/cpu/isa/attention.inl.h"
 #include "backend/cpu/isa/delta.inl.h"
 #include "backend/cpu/isa/rows.inl.h"

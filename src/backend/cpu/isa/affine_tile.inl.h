@@ -1,0 +1,258 @@
+#pragma once
+
+// Affine weights times many rows of int8 activations: rows of the weight are turned to a tile once and
+// multiplied with all of them. The operations and their order are those of the vector form in affine.inl.h.
+
+#include "backend/cpu/isa/affine.inl.h"
+
+namespace sluice {
+namespace {
+
+// `count` rows from `first` on of a weight's scales or biases to every kTileVectors-th vector of `out`.
+inline void pack_factors(const Factors& factors, int first, int rows, int64_t groups, float* out) {
+    alignas(64) float lines[kFactorGroups][kLanes];
+    for (int64_t base = 0; base < groups; base += kFactorGroups) {
+        const int count = static_cast<int>(smaller<int64_t>(kFactorGroups, groups - base));
+        load_factors(factors, first, rows, base, count, lines);
+        for (int g = 0; g < count; ++g, out += kTileVectors * kLanes) store(out, load(lines[g]));
+    }
+}
+
+// 4-bit weights stay packed, so that a tile fits the first cache: unpacking them costs little beside the
+// products.
+template <int kBits>
+inline void affine_pack(const WeightView& w, AffineTile& tile) {
+    constexpr int kUnitBytes = AffineShape<kBits, 32>::kUnitBytes;  // the same for every group
+    const int64_t stride = w.columns * kBits / 8;
+    const int64_t groups = w.columns / w.format.group_size;
+    const Factors scales(w, w.scales), biases(w, w.biases);
+    const int total = static_cast<int>(w.rows);
+    for (int v = 0; v < kTileVectors; ++v) {
+        const int first = smaller(v * kLanes, total - 1);
+        const int rows = smaller(kLanes, total - first);
+        pack_factors(scales, first, rows, groups, tile.scales + v * kLanes);
+        pack_factors(biases, first, rows, groups, tile.biases + v * kLanes);
+        const std::byte* pointers[kLanes];
+        row_pointers(w.data + first * stride, stride, rows, pointers);
+        alignas(64) std::byte copy[kLanes][kVectorBytes];
+        std::byte* out = tile.values + v * kVectorBytes;
+        for (int64_t offset = 0; offset < stride; offset += kUnitBytes) {
+            int64_t at = offset;
+            if (offset + kUnitBytes > stride) {
+                __builtin_memset(copy, 0, sizeof copy);
+                for (int r = 0; r < kLanes; ++r) {
+                    __builtin_memcpy(copy[r], pointers[r] + offset, static_cast<size_t>(stride - offset));
+                    pointers[r] = copy[r];
+                }
+                at = 0;
+            }
+            I lines[kLanes];
+            if constexpr (kBits == 4 || kBits == 8) {
+                load_transposed(pointers, at, lines);
+            } else {
+                for (int r = 0; r < kLanes; ++r) lines[r] = unpack<kBits>(pointers[r] + at);
+                transpose(lines);
+            }
+            for (int i = 0; i < kLanes; ++i, out += kTileVectors * kVectorBytes) istore(out, lines[i]);
+        }
+    }
+}
+
+// Which dwords of a row hold a group: `runs` runs of `run` dwords, kLanes apart. See AffineShape.
+struct GroupDwords {
+    int64_t groups, step, runs, run;
+
+    GroupDwords(int bits, int group) {
+        const int64_t unit = unit_columns(bits);
+        const int64_t units = group > unit ? group / unit : 1;
+        groups = unit > group ? unit / group : 1;
+        runs = units * (unit / kVectorBytes);
+        step = runs * kLanes;
+        run = kLanes / groups;
+    }
+    int64_t first(int64_t group) const { return group / groups * step + group % groups * run; }
+};
+
+constexpr int kDwords = 4;  // per turn of the inner loop: every run is a multiple
+
+// sums += kDwords dwords of a tile's rows, at w, times those of kTokens rows, at x[t] + column.
+template <bool kWide, int kTokens>
+inline void add_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], int64_t column,
+                       I (&sums)[kTileVectors][kTokens]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kDwords; ++i, w += kTileVectors * kVectorBytes) {
+        I weights[kTileVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) weights[v] = iload(w + v * kVectorBytes);
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+            const I values = broadcast4(x[t] + column + 4 * i);
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<kWide>(sums[v][t], weights[v], values);
+        }
+    }
+}
+
+// The same for kDwords dwords of nibbles; the odd columns' activations lie kVectorBytes after the even ones'.
+template <int kTokens>
+inline void add_nibble_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], int64_t column,
+                              I (&sums)[kTileVectors][kTokens]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kDwords; ++i, w += kTileVectors * kVectorBytes) {
+        I even[kTileVectors], odd[kTileVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) {
+            const I packed = iload(w + v * kVectorBytes);
+            even[v] = low_nibbles(packed);
+            odd[v] = high_nibbles(packed);
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+            const I values = broadcast4(x[t] + column + 4 * i);
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], even[v], values);
+            const I odd_values = broadcast4(x[t] + column + kVectorBytes + 4 * i);
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], odd[v], odd_values);
+        }
+    }
+}
+
+// Memory that will be read next, brought to the cache bit by bit while something else is computed.
+struct Stream {
+    const std::byte* at = nullptr;
+    int64_t lines = 0;
+    int64_t per_turn = 0;
+
+    void advance() {
+        const int64_t count = smaller(per_turn, lines);
+        for (int64_t i = 0; i < count; ++i) prefetch(at + i * kLineBytes);
+        at += count * kLineBytes;
+        lines -= count;
+    }
+};
+
+// Row vector v of a tile's results to out, the place of its first row.
+inline void store_tile_rows(const AffineTile& tile, int v, F values, float* out, bool accumulate) {
+    const int rows = smaller(kLanes, tile.rows - v * kLanes);
+    if (rows <= 0) return;
+    float* p = out + v * kLanes;
+    store_some(p, accumulate ? add(load_some(p, rows), values) : values, rows);
+}
+
+// How a tile's weights are multiplied.
+enum class TileKind { kNibbles, kBytes, kWideBytes };
+
+template <TileKind kKind, int kTokens>
+inline void tile_dot(const AffineTile& tile, const QuantizedRow* rows, float* const* out, int64_t first,
+                     bool accumulate, Stream& ahead) {
+    const GroupDwords dwords(tile.bits, tile.group);
+    const int64_t groups = tile.columns / tile.group;
+    const int8_t* x[kTokens];
+    F acc[kTileVectors][kTokens];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+        x[t] = rows[t].values;
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) acc[v][t] = zero();
+    }
+    for (int64_t g = 0; g < groups; ++g) {
+        ahead.advance();
+        I sums[kTileVectors][kTokens];
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = izero();
+        }
+        if constexpr (kKind == TileKind::kNibbles) {
+            const int64_t begin = g * tile.group / 8, end = begin + tile.group / 8;
+            for (int64_t d = begin; d < end; d += kDwords) {
+                add_nibble_dwords<kTokens>(tile.values + d * kTileVectors * kVectorBytes, x,
+                                           d / kLanes * (2 * kVectorBytes) + d % kLanes * 4, sums);
+            }
+        } else {
+            for (int64_t run = 0; run < dwords.runs; ++run) {
+                const int64_t begin = dwords.first(g) + run * kLanes;
+                for (int64_t d = begin; d < begin + dwords.run; d += kDwords) {
+                    add_dwords<kKind == TileKind::kWideBytes, kTokens>(
+                        tile.values + d * kTileVectors * kVectorBytes, x, 4 * d, sums);
+                }
+            }
+        }
+        const float* scales = tile.scales + g * kTileVectors * kLanes;
+        const float* biases = tile.biases + g * kTileVectors * kLanes;
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) {
+                acc[v][t] = add_group(acc[v][t], load(scales + v * kLanes), load(biases + v * kLanes),
+                                      sums[v][t], rows[t].scales[g], rows[t].sums[g]);
+            }
+        }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+        for (int v = 0; v < kTileVectors; ++v)
+            store_tile_rows(tile, v, acc[v][t], out[t] + first, accumulate);
+    }
+}
+
+// `count` rows of activations, at most kTokens.
+template <TileKind kKind, int kTokens>
+inline void few_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t count, float* const* out,
+                       int64_t first, bool accumulate, Stream& ahead) {
+    if (count == kTokens) return tile_dot<kKind, kTokens>(tile, x, out, first, accumulate, ahead);
+    if constexpr (kTokens > 1) few_tokens<kKind, kTokens - 1>(tile, x, count, out, first, accumulate, ahead);
+}
+
+template <TileKind kKind>
+inline void all_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,
+                       int64_t first, bool accumulate, Stream& ahead) {
+    while (tokens > 0) {
+        const int64_t count = rows_of_turn(tokens, kTileTokens);
+        few_tokens<kKind, kTileTokens>(tile, x, count, out, first, accumulate, ahead);
+        tokens -= count;
+        x += count;
+        out += count;
+    }
+}
+
+// What advances over `next` in this many turns.
+inline Stream stream_of(const WeightView* next, int64_t turns) {
+    Stream ahead;
+    if (next == nullptr) return ahead;
+    const int64_t scale_bytes =
+        next->rows * (next->columns / next->format.group_size) * (next->format.dtype == DType::kF32 ? 4 : 2);
+    for (int64_t offset = 0; offset < scale_bytes; offset += kLineBytes) {
+        prefetch(next->scales + offset);
+        prefetch(next->biases + offset);
+    }
+    ahead.at = next->data;
+    ahead.lines = next->rows * next->columns * next->format.bits / 8 / kLineBytes + 1;
+    ahead.per_turn = (ahead.lines + turns - 1) / turns;
+    return ahead;
+}
+
+inline void affine_matrix(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,
+                          int64_t first, bool accumulate, const WeightView* next) {
+    const int64_t turns = (tokens + kTileTokens - 1) / kTileTokens;
+    Stream ahead = stream_of(next, turns * (tile.columns / tile.group));
+    if (tile.bits == 4) {
+        all_tokens<TileKind::kNibbles>(tile, x, tokens, out, first, accumulate, ahead);
+    } else if (kWideDiffers && tile.bits == 8) {
+        all_tokens<kWideDiffers ? TileKind::kWideBytes : TileKind::kBytes>(tile, x, tokens, out, first,
+                                                                           accumulate, ahead);
+    } else {
+        all_tokens<TileKind::kBytes>(tile, x, tokens, out, first, accumulate, ahead);
+    }
+}
+
+inline void affine_pack_any(const WeightView& weight, AffineTile& tile) {
+    tile.columns = weight.columns;
+    tile.bits = weight.format.bits;
+    tile.group = weight.format.group_size;
+    tile.rows = static_cast<int>(weight.rows);
+    with_bits(tile.bits, [&]<int kBits>() { affine_pack<kBits>(weight, tile); });
+}
+
+}  // namespace
+}  // namespace sluice
