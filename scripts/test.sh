@@ -46,7 +46,7 @@ run_ctest() { # PRESET [ctest arguments]
     preset=$1
     shift
     log=$logs/$preset-ctest.log
-    ctest --test-dir "build/$preset" -V -j 1 --timeout 900 "$@" >"$log" 2>&1
+    ctest --test-dir "build/$preset" -V -j "$jobs" --timeout 900 "$@" >"$log" 2>&1
     status=$?
     good=$(grep -cE '^[0-9]+: (\[       OK \]|.* \.\.\. ok$)' "$log")
     bad=$(grep -cE '^[0-9]+: (\[  FAILED  \] .*\([0-9]+ ms\)$|.* \.\.\. (FAIL|ERROR)$)' "$log")

@@ -87,17 +87,20 @@ TEST(PrefixFolder, KilledWritersLeaveNothingThatLoadsWrong) {
     const TemporaryFolder shared;
     for (int i = 0; i < 10; ++i) {
         const pid_t child = start_user(shared.path(), {kUnlimited, "1000", std::to_string(i)});
-        ::usleep(static_cast<useconds_t>(250000 + 13000 * i));
+        for (int wait = 0; wait < 6000 && fs::is_empty(shared.path()); ++wait) ::usleep(10000);
+        ::usleep(static_cast<useconds_t>(150000 + 23000 * i));
         ::kill(child, SIGKILL);
         exit_status(child);
     }
-    expect_all_load(Folder(shared.path()));
+    const Folder folder(shared.path());
+    ASSERT_FALSE(folder.entries.empty());
+    expect_all_load(folder);
     // What a killed one was writing is swept once it is old; what is new may still be somebody's.
     const fs::path old = shared / "0-1-2.prefix.safetensors.tmp-old123";
     const fs::path young = shared / "0-1-2.prefix.safetensors.tmp-new123";
     for (const fs::path& file : {old, young}) std::ofstream(file) << "half of it";
     fs::last_write_time(old, fs::file_time_type::clock::now() - std::chrono::hours(1));
-    fs::remove(Folder(shared.path()).entries.front());
+    fs::remove(folder.entries.front());
     EXPECT_EQ(exit_status(start_user(shared.path(), {kUnlimited, "40", "1"})), 0);
     EXPECT_FALSE(fs::exists(old));
     EXPECT_TRUE(fs::exists(young));

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "sluice/engine.h"
+#include "tests/support/sanitizer.h"
 #include "tests/support/golden_case.h"
 
 namespace sluice::testing {
@@ -156,6 +157,7 @@ TEST(PrefixMemory, WhatDoesNotFitIsNotKept) {
 }
 
 TEST(PrefixMemory, WhatIsCountedIsWhatTheProcessHolds) {
+    if (kAddressSanitizer) GTEST_SKIP() << "resident memory is measured";
     EngineOptions options;
     options.context = 4096;
     options.kv_format = "f32";
@@ -189,6 +191,7 @@ uint64_t least_ram(EngineOptions options) {
 }
 
 TEST(PrefixMemory, ItsShareIsPartOfTheCeiling) {
+    if (kAddressSanitizer) GTEST_SKIP() << "resident memory is measured";
     EngineOptions options;
     options.context = 512;
     options.chunk = 64;

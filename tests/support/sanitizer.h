@@ -1,0 +1,12 @@
+#pragma once
+
+namespace sluice::testing {
+
+// AddressSanitizer's own memory grows as a test runs: what a process holds says nothing then.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr bool kAddressSanitizer = true;
+#else
+inline constexpr bool kAddressSanitizer = false;
+#endif
+
+}  // namespace sluice::testing
