@@ -33,8 +33,9 @@ ExpertStoreCore::ExpertStoreCore(ExpertCatalogue catalogue, const ExpertStoreOpt
 
 ExpertStoreCore::~ExpertStoreCore() {
     {
-        const std::scoped_lock lock(mutex_);
-        foreseen_.clear();  // nothing is issued while the reader goes
+        std::unique_lock lock(mutex_);
+        foreseen_.clear();  // nothing is issued any more, and what was is with the reader before that goes
+        submitted_.wait(lock, [this] { return submitting_ == 0; });
     }
     reader_.reset();
 }

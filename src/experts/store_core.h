@@ -169,6 +169,8 @@ class ExpertStoreCore {
     size_t demand_reads_ = 0;                             // in flight, asked for by a stream
     std::vector<ExpertKey> foreseen_;                     // look-ahead reads to issue, the next one last
     std::vector<std::pair<size_t, size_t>> ahead_reads_;  // look-ahead reads in flight: pool, slot
+    size_t submitting_ = 0;  // of the reader's threads, those that hand it another read
+    std::condition_variable submitted_;
     std::unique_ptr<Reader> reader_;
 };
 

@@ -82,8 +82,13 @@ void ExpertStoreCore::completed(const ReadResult& result) {
         }
         pump(pool_index, reads);
         issue_foreseen(reads);
+        if (reads.empty()) return;
+        ++submitting_;
     }
     submit(reads);
+    const std::scoped_lock lock(mutex_);
+    --submitting_;
+    submitted_.notify_all();
 }
 
 ExpertStoreCore::Failure ExpertStoreCore::failure_of(const std::exception_ptr& error) {
