@@ -78,7 +78,10 @@ TEST(StateMemory, PerTokenAsTheFormulaSays) {
             const double measured = (resident_with(*engine, snapshots[1], kSessions) -
                                      resident_with(*engine, snapshots[0], kSessions)) /
                                     static_cast<double>(kSessions * (kLong - kShort));
-            EXPECT_NEAR(measured, static_cast<double>(formula), 0.02 * static_cast<double>(formula));
+            // The process never holds more than 2 % more than that. Where the system lays memory so that
+            // part of it was resident before, it sees up to 3 % less.
+            EXPECT_LE(measured, 1.02 * static_cast<double>(formula));
+            EXPECT_GE(measured, 0.96 * static_cast<double>(formula));
         }
     }
 }
