@@ -68,15 +68,23 @@ void add_model_argument(CLI::App& app, std::string& model) {
         ->type_name("");
 }
 
+namespace {
+
+uint64_t size_argument(const std::string& text, const std::string& name) {
+    try {
+        return parse_size(text, name);
+    } catch (const Error& error) {
+        throw CLI::ValidationError(error.what());
+    }
+}
+
+}  // namespace
+
 void add_size_flag(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description) {
     app.add_option_function<std::string>(
            name,
            [name, &bytes](const std::string& text) {
-               try {
-                   bytes = parse_size(text, name);
-               } catch (const Error& error) {
-                   throw CLI::ValidationError(error.what());
-               }
+               bytes = size_argument(text, name);
                if (bytes == 0) throw CLI::ValidationError(name + ": must be more than nothing");
            },
            description)
@@ -155,11 +163,7 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
     app.add_option_function<std::string>(
            "--prefix-memory",
            [&engine](const std::string& text) {
-               try {
-                   engine.prefix_memory_bytes = parse_size(text, "--prefix-memory");
-               } catch (const Error& error) {
-                   throw CLI::ValidationError(error.what());
-               }
+               engine.prefix_memory_bytes = size_argument(text, "--prefix-memory");
            },
            "Memory, of --ram, for evaluated prompts of this run; default: chat takes some of what experts "
            "leave, other verbs none")

@@ -155,11 +155,10 @@ uint64_t experts_of(const RoutingTrace& trace) {
 }
 
 std::vector<uint64_t> slots_of_fractions(const RoutingTrace& trace, std::span<const double> fractions) {
+    const auto all = static_cast<double>(experts_of(trace));
     std::vector<uint64_t> slots;
-    for (const double fraction : fractions) {
-        slots.push_back(
-            static_cast<uint64_t>(std::llround(fraction * static_cast<double>(experts_of(trace)))));
-    }
+    for (const double fraction : fractions)
+        slots.push_back(static_cast<uint64_t>(std::llround(fraction * all)));
     return slots;
 }
 
