@@ -17,7 +17,10 @@ namespace sluice::bench {
 void int8_rounds(size_t rounds);
 void float_rounds(size_t rounds);
 uint64_t read_all(const std::byte* data, size_t bytes);
+// In peak_avx512bf16.cpp.
+void bf16_rounds(size_t rounds);
 constexpr double kInt8OpsPerRound = 16 * 64 * 2;
+constexpr double kBf16OpsPerRound = 16 * 32 * 2;
 constexpr double kFloatOpsPerRound = 16 * 16 * 2;
 #endif
 
@@ -82,6 +85,19 @@ double int8_ops_per_second() {
     static const double measured =
         processor_has(InstructionSet::kAvx512Vnni)
             ? kRounds * kInt8OpsPerRound / best_seconds([] { int8_rounds(kRounds); })
+            : 0;
+    return measured;
+#else
+    return 0;
+#endif
+}
+
+double bf16_ops_per_second() {
+#if defined(__x86_64__)
+    constexpr size_t kRounds = 1'000'000;
+    static const double measured =
+        select_kernels(InstructionSet::kAuto).bf16 != nullptr
+            ? kRounds * kBf16OpsPerRound / best_seconds([] { bf16_rounds(kRounds); })
             : 0;
     return measured;
 #else

@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_features.h"
+#include "backend/cpu/linear.h"
 #include "backend/kv_layout.h"
 #include "base/thread_pool.h"
 #include "bench/bounds.h"
@@ -101,6 +102,18 @@ void report_ops(benchmark::State& state, double ops, double bound_per_thread) {
     }
 }
 
+// Of the products in which such a weight meets many tokens.
+double ops_per_second(const WeightFormat& format) {
+    switch (fastest_layout(select_kernels(InstructionSet::kAuto), format).form) {
+        case ActivationForm::kInt8:
+            return int8_ops_per_second();
+        case ActivationForm::kFloat:
+            return float_ops_per_second();
+        default:
+            return bf16_ops_per_second();
+    }
+}
+
 // One token through a weight at a time, the weights one after the other.
 void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
     const auto cpu = backend();
@@ -126,16 +139,13 @@ void linear_prefill(benchmark::State& state, WeightFormat format, int64_t rows, 
     const Tensor x = random_tensor(*cpu, tokens, columns), out = random_tensor(*cpu, tokens, rows);
     for (auto _ : state) cpu->run(Linear{.x = x, .weight = weight, .out = out});
     cpu->wait();
-    const bool quantized = format.kind == WeightKind::kAffine;
-    report_ops(state, 2.0 * static_cast<double>(rows * columns * tokens),
-               quantized ? int8_ops_per_second() : float_ops_per_second());
+    report_ops(state, 2.0 * static_cast<double>(rows * columns * tokens), ops_per_second(format));
 }
 
 // `tokens` tokens through top-8 of `experts` experts of a Qwen3-30B-A3B layer.
-void experts(benchmark::State& state, int bits, int64_t tokens) {
+void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
     constexpr int64_t kHidden = 2048, kInner = 768, kTopK = 8, kExperts = 128;
     const auto cpu = backend();
-    const WeightFormat format = WeightFormat::affine(bits, 64, DType::kBF16);
     std::vector<MlpGroup> all;
     double expert_bytes = 0;
     for (int64_t e = 0; e < kExperts; ++e) {
@@ -173,7 +183,7 @@ void experts(benchmark::State& state, int bits, int64_t tokens) {
         report_reads(state, kTopK * expert_bytes);
     } else {
         report_ops(state, 2.0 * static_cast<double>(tokens * kTopK * 3 * kHidden * kInner),
-                   int8_ops_per_second());
+                   ops_per_second(format));
     }
 }
 
@@ -267,9 +277,13 @@ void register_all() {
     const auto affine = [](int bits, int group = 64) {
         return WeightFormat::affine(bits, group, DType::kBF16);
     };
-    for (const int bits : {4, 8}) add(fmt::format("experts/{}-bit/1 token", bits), experts, bits, 1);
+    for (const int bits : {4, 8}) add(fmt::format("experts/{}-bit/1 token", bits), experts, affine(bits), 1);
     for (const int64_t tokens : {16, 64, 512, 2048})
-        add(fmt::format("experts/4-bit/{} tokens", tokens), experts, 4, tokens);
+        add(fmt::format("experts/4-bit/{} tokens", tokens), experts, affine(4), tokens);
+    for (const WeightFormat& format : {WeightFormat::fp8_block(128, 128), WeightFormat::mxfp4()}) {
+        for (const int64_t tokens : {1, 64, 512})
+            add(fmt::format("experts/{}/{} tokens", format.describe(), tokens), experts, format, tokens);
+    }
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
         add(fmt::format("linear/{}/1 token", affine(bits).describe()), linear_decode, affine(bits), 2048,
             2048);
@@ -317,10 +331,11 @@ int main(int argc, char** argv) {
     const size_t threads = available_cores();
     fmt::print("{}\n", make_cpu_backend({})->name());
     fmt::print(
-        "bounds: {:.1f} GB/s reads with 1 thread, {:.1f} with {}; per thread {:.0f} int8 GOP/s, {:.0f} F32 "
-        "GOP/s\n",
+        "bounds: {:.1f} GB/s reads with 1 thread, {:.1f} with {}; per thread {:.0f} int8 GOP/s, {:.0f} BF16 "
+        "GOP/s, {:.0f} F32 GOP/s\n",
         bench::read_bytes_per_second(1) / 1e9, bench::read_bytes_per_second(threads) / 1e9, threads,
-        bench::int8_ops_per_second() / 1e9, bench::float_ops_per_second() / 1e9);
+        bench::int8_ops_per_second() / 1e9, bench::bf16_ops_per_second() / 1e9,
+        bench::float_ops_per_second() / 1e9);
     bench::register_all();
     benchmark::RunSpecifiedBenchmarks();
 }

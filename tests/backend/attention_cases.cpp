@@ -88,11 +88,11 @@ std::vector<OpCase> attention_cases() {
     std::vector<OpCase> cases;
     for (const KvFormat format : kAllKvFormats) {
         const std::string name(kv_format_name(format));
-        cases.push_back(
-            {"AppendKeyValue, " + name, false, [format](CaseContext& context) { append(context, format); }});
-        cases.push_back(
-            {"Attention, " + name, true, [format](CaseContext& context) { attend(context, format, 100); }});
-        cases.push_back({"Attention over a long cache, " + name, true,
+        cases.push_back({"AppendKeyValue, " + name, Rounding::kNone,
+                         [format](CaseContext& context) { append(context, format); }});
+        cases.push_back({"Attention, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { attend(context, format, 100); }});
+        cases.push_back({"Attention over a long cache, " + name, Rounding::kBf16,
                          [format](CaseContext& context) { attend(context, format, 1500); }});
     }
     return cases;

@@ -197,19 +197,19 @@ void copy_bytes(CaseContext& context) {
 }  // namespace
 
 std::vector<OpCase> basic_cases() {
-    return {{"RmsNorm", false, rms_norm},
-            {"GatedRmsNorm", false, gated_rms_norm},
-            {"Rotary", false, rotary},
-            {"SplitQueryGate", false, split_query_gate},
-            {"SigmoidGate", false, sigmoid_gate},
-            {"AddGated with gate", false, [](CaseContext& context) { add(context, true); }},
-            {"AddGated without gate", false, [](CaseContext& context) { add(context, false); }},
-            {"GatherRows", false, gather_rows},
-            {"CombineExperts", false, combine_experts},
-            {"SplitLinearProjections", false, split_linear_projections},
-            {"RouteSoftmax", false, route_softmax},
-            {"RouteGrouped", false, route_grouped},
-            {"copy", false, copy_bytes}};
+    return {{"RmsNorm", Rounding::kNone, rms_norm},
+            {"GatedRmsNorm", Rounding::kNone, gated_rms_norm},
+            {"Rotary", Rounding::kNone, rotary},
+            {"SplitQueryGate", Rounding::kNone, split_query_gate},
+            {"SigmoidGate", Rounding::kNone, sigmoid_gate},
+            {"AddGated with gate", Rounding::kNone, [](CaseContext& context) { add(context, true); }},
+            {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
+            {"GatherRows", Rounding::kNone, gather_rows},
+            {"CombineExperts", Rounding::kNone, combine_experts},
+            {"SplitLinearProjections", Rounding::kNone, split_linear_projections},
+            {"RouteSoftmax", Rounding::kNone, route_softmax},
+            {"RouteGrouped", Rounding::kNone, route_grouped},
+            {"copy", Rounding::kNone, copy_bytes}};
 }
 
 }  // namespace sluice

@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include "backend/cpu/cpu_features.h"
 #include "base/error.h"
+#include "tensor/float_types.h"
 
 namespace sluice {
 namespace {
@@ -168,6 +170,44 @@ TEST_P(CpuKernels, DecodesLikeTheCodec) {
             EXPECT_EQ(got, wanted) << bits << " bits, row " << r;
             kernels_->decode(weight.view, r, 128, columns - 128, got.data());
             EXPECT_EQ(got[0], wanted[128]);
+        }
+    }
+}
+
+// Every code with every factor, the last of them the last byte of its memory.
+TEST_P(CpuKernels, WeightsInBf16AreThoseOfTheCodec) {
+    if (kernels_->bf16 == nullptr) GTEST_SKIP() << "no BF16 products";
+    constexpr int64_t kColumns = 288;  // all codes of a byte, and a part of a unit
+    std::vector<float> wanted(kColumns);
+    std::vector<uint16_t> got(static_cast<size_t>(kBf16TileRows * bf16_row_values(kColumns)));
+    for (const WeightFormat& format : {WeightFormat::mxfp8(), WeightFormat::mxfp4(), WeightFormat::nvfp4(),
+                                       WeightFormat::fp8_block(64, 64)}) {
+        std::vector<std::byte> data(format.data_bytes(1, kColumns) + 1);
+        for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i - 1);
+        WeightView weight{.format = format, .rows = 1, .columns = kColumns, .data = data.data() + 1};
+        for (int factor = 0; factor < 256; ++factor) {
+            std::vector<std::byte> scales(format.scale_bytes(1, kColumns), static_cast<std::byte>(factor));
+            if (format.kind == WeightKind::kFp8Block) {
+                // Left to the activations.
+                for (size_t i = 0; i < scales.size(); i += sizeof(float))
+                    store_unaligned(scales.data() + i, 1.0f);
+            }
+            weight.scales = scales.data();
+            decode_row(weight, 0, wanted.data());
+            Bf16Tile tile{};
+            tile.values = got.data();
+            kernels_->bf16->pack(weight, tile);
+            for (size_t i = 0; i < wanted.size(); ++i) {
+                const float value = bf16_to_float(got[i]);
+                if (std::isnan(wanted[i])) {
+                    EXPECT_TRUE(std::isnan(value)) << format.describe() << ", factor " << factor << ", " << i;
+                } else if (std::abs(wanted[i]) < std::numeric_limits<float>::min()) {
+                    EXPECT_LE(std::abs(value), std::abs(wanted[i]));  // products take subnormals for zero
+                } else {
+                    EXPECT_EQ(value, wanted[i]) << format.describe() << ", factor " << factor << ", " << i;
+                }
+            }
+            for (int64_t i = kColumns; i < tile.columns; ++i) EXPECT_EQ(got[static_cast<size_t>(i)], 0);
         }
     }
 }

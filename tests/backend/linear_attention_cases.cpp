@@ -55,11 +55,12 @@ void gated_delta_rule(CaseContext& context, float decays, bool long_batch) {
 }  // namespace
 
 std::vector<OpCase> linear_attention_cases() {
-    return {{"CausalConvolution", false, causal_convolution},
-            {"GatedDeltaRule", false, [](CaseContext& context) { gated_delta_rule(context, 1, false); }},
-            {"GatedDeltaRule, many rows", false,
+    return {{"CausalConvolution", Rounding::kNone, causal_convolution},
+            {"GatedDeltaRule", Rounding::kNone,
+             [](CaseContext& context) { gated_delta_rule(context, 1, false); }},
+            {"GatedDeltaRule, many rows", Rounding::kNone,
              [](CaseContext& context) { gated_delta_rule(context, 1, true); }},
-            {"GatedDeltaRule, extreme decay", false,
+            {"GatedDeltaRule, extreme decay", Rounding::kNone,
              [](CaseContext& context) { gated_delta_rule(context, 4, true); }}};
 }
 

@@ -96,6 +96,28 @@ void mixed_mlp(CaseContext& context) {
     context.result(out);
 }
 
+// The narrow expert's rows end where the wide one's go on.
+void experts_of_two_widths(CaseContext& context) {
+    constexpr int64_t kHidden = 70;
+    const int64_t rows = pick_rows(context);
+    const WeightFormat format = WeightFormat::floating(DType::kBF16);
+    GatedMlp op{.x = context.random(rows, kHidden), .groups = {}, .out = context.output(2 * rows, kHidden)};
+    for (const int64_t inner : {101, 203}) {
+        MlpGroup group{.gate = context.weight(format, inner, kHidden),
+                       .up = context.weight(format, inner, kHidden),
+                       .down = context.weight(format, kHidden, inner),
+                       .rows = {},
+                       .out_rows = {}};
+        for (int32_t row = 0; row < rows; ++row) {
+            group.rows.push_back(row);
+            group.out_rows.push_back(row + (inner == 101 ? 0 : static_cast<int32_t>(rows)));
+        }
+        op.groups.push_back(std::move(group));
+    }
+    context.backend().run(op);
+    context.result(op.out);
+}
+
 std::string format_name(const WeightFormat& format) {
     if (format.kind != WeightKind::kAffine) return format.describe();
     return format.describe() + ", scales " + std::string(dtype_name(format.dtype));
@@ -107,17 +129,18 @@ std::vector<OpCase> matmul_cases() {
     std::vector<OpCase> cases;
     for (const WeightFormat& format : all_weight_formats()) {
         const std::string name = format_name(format);
-        const bool quantized = format.kind != WeightKind::kFloat;
+        const Rounding rounding = rounding_of(format);
         cases.push_back(
-            {"Embed, " + name, false, [format](CaseContext& context) { embed(context, format); }});
+            {"Embed, " + name, Rounding::kNone, [format](CaseContext& context) { embed(context, format); }});
         cases.push_back(
-            {"Linear, " + name, quantized, [format](CaseContext& context) { linear(context, format); }});
-        cases.push_back({"Linear in full precision, " + name, false,
+            {"Linear, " + name, rounding, [format](CaseContext& context) { linear(context, format); }});
+        cases.push_back({"Linear in full precision, " + name, Rounding::kNone,
                          [format](CaseContext& context) { full_precision_linear(context, format); }});
         cases.push_back(
-            {"GatedMlp, " + name, quantized, [format](CaseContext& context) { gated_mlp(context, format); }});
+            {"GatedMlp, " + name, rounding, [format](CaseContext& context) { gated_mlp(context, format); }});
     }
-    cases.push_back({"GatedMlp, mixed formats", true, mixed_mlp});
+    cases.push_back({"GatedMlp, experts of two widths", Rounding::kBf16, experts_of_two_widths});
+    cases.push_back({"GatedMlp, mixed formats", Rounding::kInt8, mixed_mlp});
     return cases;
 }
 

@@ -209,33 +209,33 @@ std::vector<OpCase> mla_cases() {
     std::vector<OpCase> cases;
     for (const KvFormat format : kAllKvFormats) {
         const std::string name(kv_format_name(format));
-        cases.push_back({"AppendLatent, " + name, false,
+        cases.push_back({"AppendLatent, " + name, Rounding::kNone,
                          [format](CaseContext& context) { append_latent(context, format); }});
-        cases.push_back({"LatentAttention, " + name, true,
+        cases.push_back({"LatentAttention, " + name, Rounding::kBf16,
                          [format](CaseContext& context) { latent_attention(context, format, 100); }});
-        cases.push_back({"LatentAttention over a long cache, " + name, true,
+        cases.push_back({"LatentAttention over a long cache, " + name, Rounding::kBf16,
                          [format](CaseContext& context) { latent_attention(context, format, 1500); }});
     }
     for (const KvFormat format : kAllKvFormats) {
-        cases.push_back({"AccumulateLatentTile, " + std::string(kv_format_name(format)), true,
+        cases.push_back({"AccumulateLatentTile, " + std::string(kv_format_name(format)), Rounding::kBf16,
                          [format](CaseContext& context) { latent_tiles(context, format); }});
     }
-    cases.push_back({"FinalizeLatentTiles", false, finalize_tiles});
-    cases.push_back({"SplitLatentProjection", false, split_projection});
+    cases.push_back({"FinalizeLatentTiles", Rounding::kNone, finalize_tiles});
+    cases.push_back({"SplitLatentProjection", Rounding::kNone, split_projection});
     for (const WeightFormat& format : all_weight_formats()) {
         const std::string name = format.describe();
-        const bool quantized = format.kind != WeightKind::kFloat;
-        cases.push_back({"FoldQuery, transposed, " + name, quantized,
+        const Rounding rounding = rounding_of(format);
+        cases.push_back({"FoldQuery, transposed, " + name, rounding,
                          [format](CaseContext& context) { fold_query(context, format, true); }});
-        cases.push_back({"FoldQuery, " + name, quantized,
+        cases.push_back({"FoldQuery, " + name, rounding,
                          [format](CaseContext& context) { fold_query(context, format, false); }});
         for (const bool transposed : {true, false}) {
             cases.push_back({"ExpandedLatentAttention, " + name + (transposed ? ", kv_b_proj" : ", split"),
-                             true, [format, transposed](CaseContext& context) {
+                             Rounding::kBf16, [format, transposed](CaseContext& context) {
                                  expanded_attention(context, format, KvFormat::kBF16, transposed);
                              }});
         }
-        cases.push_back({"ProjectValue, " + name, quantized,
+        cases.push_back({"ProjectValue, " + name, rounding,
                          [format](CaseContext& context) { project_value(context, format); }});
     }
     return cases;

@@ -184,6 +184,13 @@ ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, 
     return worst;
 }
 
+Rounding rounding_of(const WeightFormat& format) {
+    if (format.kind == WeightKind::kAffine) return Rounding::kInt8;
+    const bool wider =
+        format.kind == WeightKind::kFloat && (format.dtype == DType::kF32 || format.dtype == DType::kF16);
+    return wider ? Rounding::kNone : Rounding::kBf16;
+}
+
 std::vector<OpCase> all_op_cases() {
     std::vector<OpCase> cases;
     for (const auto& part :

@@ -67,9 +67,13 @@ class CaseContext {
     bool overrun_ = false;
 };
 
+// What a backend may round activations to.
+enum class Rounding : uint8_t { kNone, kBf16, kInt8 };
+Rounding rounding_of(const WeightFormat& format);  // before they meet such a weight
+
 struct OpCase {
     std::string name;
-    bool quantized = false;  // a backend may quantize the activations of this case
+    Rounding rounding = Rounding::kNone;
     std::function<void(CaseContext&)> compute;
 };
 

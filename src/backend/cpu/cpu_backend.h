@@ -66,8 +66,9 @@ class CpuBackend final : public HostBackend {
     void execute(const ExpandedLatentAttention& op) override;
 
   private:
-    bool quantizes(const WeightView& weight) const {
-        return !exact_ && weight.format.kind == WeightKind::kAffine;
+    // In which layout activations meet the weight.
+    ActivationLayout layout_for(const WeightView& weight) const {
+        return exact_ ? ActivationLayout{} : fastest_layout(kernels_, weight.format);
     }
     // body(row) for every row, on all threads where the work of `floats` per row is worth it.
     template <typename Body>

@@ -25,7 +25,10 @@ struct Candidate {
 const KernelTable& avx512vnni_or_bf16_kernels() {
     static const KernelTable table = [] {
         KernelTable kernels = avx512vnni_kernels();
-        if (__builtin_cpu_supports("avx512bf16")) kernels.rounded_attention = avx512bf16_attention();
+        if (__builtin_cpu_supports("avx512bf16")) {
+            kernels.rounded_attention = avx512bf16_attention();
+            kernels.bf16 = &avx512bf16_linear();
+        }
         return kernels;
     }();
     return table;

@@ -20,8 +20,8 @@ struct QuantizedRow {
     const float* sums;
 };
 
-// Up to KernelTable::tile_rows rows of an affine weight as bytes (4-bit weights as pairs), interleaved so that a
-// vector holds four columns (eight) of each row; scales and biases as floats, [groups, tile_rows].
+// Up to KernelTable::tile_rows rows of an affine weight as bytes (4-bit weights as pairs), interleaved so
+// that a vector holds four columns (eight) of each row; scales and biases as floats, [groups, tile_rows].
 struct AffineTile {
     std::byte* values;
     float* scales;
@@ -55,8 +55,8 @@ struct AttentionRows {
     float* const* out;
     float* scratch;  // as many as AttentionKernel::scratch says
 
-    // For a cache that goes in tiles, else null: tokens from `first` on are added to what earlier tiles (there
-    // are none where first is 0) left of each row in *maximum, *total and, undivided, in out.
+    // For a cache that goes in tiles, else null: tokens from `first` on are added to what earlier tiles
+    // (there are none where first is 0) left of each row in *maximum, *total and, undivided, in out.
     int64_t first = 0;
     float* const* maximum = nullptr;
     float* const* total = nullptr;
@@ -86,6 +86,38 @@ struct DeltaRows {
     float* out;  // token t at t * out_stride
     int64_t out_stride;
     float* turned;  // scratch: key_dim * 2 * KernelTable::lanes
+};
+
+// Rows of activations in BF16 are padded with zeros to whole units.
+inline constexpr int64_t kBf16Unit = 64;
+// Values from one row to the next: not a multiple of 4 KB, or the same lines of all rows would meet in one
+// set of the first cache.
+constexpr int64_t bf16_row_values(int64_t columns) {
+    const int64_t whole = (columns + kBf16Unit - 1) / kBf16Unit * kBf16Unit;
+    return whole % 1024 == 0 ? whole + kBf16Unit / 2 : whole;
+}
+// A tile holds as many rows as this divides.
+inline constexpr int64_t kBf16TileRows = 4;
+
+// Rows of a weight in BF16, padded with zeros like rows of activations: row r at r * stride; `columns` are
+// whole units.
+struct Bf16Tile {
+    uint16_t* values;
+    int64_t columns, stride, rows;
+};
+
+// Weights that are exact in BF16, but for the factors of FP8 blocks, with which the activations are
+// multiplied; activations rounded to BF16.
+struct Bf16Kernels {
+    // Both pad with zeros to whole units.
+    void (*round)(const float* x, int64_t count, uint16_t* out);
+    // x times the factors of the blocks that hold this row of the weight.
+    void (*round_scaled)(const WeightView& weight, int64_t row, const float* x, uint16_t* out);
+    void (*vector)(const WeightView& weight, const uint16_t* x, float* out, bool accumulate);
+    void (*pack)(const WeightView& weight, Bf16Tile& tile);
+    // Row r of the tile goes to out[t][first + r].
+    void (*matrix)(const Bf16Tile& tile, const uint16_t* const* x, int64_t tokens, float* const* out,
+                   int64_t first, bool accumulate);
 };
 
 struct KernelTable {
@@ -121,6 +153,8 @@ struct KernelTable {
     void (*multiply)(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t b_stride,
                      int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate);
 
+    const Bf16Kernels* bf16 = nullptr;  // null where the processor has no BF16 products
+
     AttentionKernel attention;
     AttentionKernel rounded_attention;  // may round its operands to BF16
 
@@ -150,6 +184,7 @@ const KernelTable& avxvnni_kernels();
 const KernelTable& avx512_kernels();
 const KernelTable& avx512vnni_kernels();
 AttentionKernel avx512bf16_attention();
+const Bf16Kernels& avx512bf16_linear();
 #endif
 #if defined(__aarch64__)
 const KernelTable& neon_kernels();

@@ -8,8 +8,13 @@ namespace sluice {
 
 namespace {
 
-constexpr int64_t kFloatTileRows = 32;
-constexpr size_t kFloatMatrixTokens = 2;
+// Rows that are decoded at a time for many rows of activations; they stay in the second cache.
+constexpr int64_t kDecodedRows = 32;
+constexpr size_t kDecodedTokens = 2;  // to floats, from so many on
+constexpr size_t kPackedTokens = 3;   // to BF16
+// Rows of activations that meet the factors of blocks at a time: they stay in the second cache.
+constexpr size_t kScaledTokens = 128;
+static_assert(kDecodedRows % kBf16TileRows == 0);
 
 size_t tile_value_bytes(const KernelTable& kernels, const WeightView& weight) {
     const int64_t row_bytes = kernels.quantized_bytes(weight.columns, weight.format.bits);
@@ -18,6 +23,25 @@ size_t tile_value_bytes(const KernelTable& kernels, const WeightView& weight) {
 
 size_t tile_scales(const KernelTable& kernels, const WeightView& weight) {
     return static_cast<size_t>(weight.columns / weight.format.group_size * kernels.tile_rows);
+}
+
+size_t bf16_tile_values(const WeightView& weight) {
+    return static_cast<size_t>(kDecodedRows * bf16_row_values(weight.columns));
+}
+
+// Whether kernels for BF16 take the format: its values, but for the factors of FP8 blocks, are the same in
+// BF16, and blocks are whole units.
+bool exact_in_bf16(const WeightFormat& format) {
+    switch (format.kind) {
+        case WeightKind::kFloat:
+            return format.dtype == DType::kBF16;
+        case WeightKind::kFp8Block:
+            return format.block_columns % kBf16Unit == 0;
+        case WeightKind::kAffine:
+            return false;
+        default:
+            return true;
+    }
 }
 
 void multiply_quantized(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
@@ -54,15 +78,15 @@ void multiply_quantized(const KernelTable& kernels, const WeightView& weight, co
 
 void multiply_floats(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
                      float* const* out, int64_t first, bool accumulate, Scratch& scratch) {
-    if (x.tokens() < kFloatMatrixTokens) {
+    if (x.tokens() < kDecodedTokens) {
         for (size_t t = 0; t < x.tokens(); ++t) {
             kernels.float_vector(weight, x.floats[t], out[t] + first, accumulate);
         }
         return;
     }
-    auto* tile = scratch.take<float>(static_cast<size_t>(kFloatTileRows * weight.columns));
-    for (int64_t row = 0; row < weight.rows; row += kFloatTileRows) {
-        const int64_t rows = std::min(kFloatTileRows, weight.rows - row);
+    auto* tile = scratch.take<float>(static_cast<size_t>(kDecodedRows * weight.columns));
+    for (int64_t row = 0; row < weight.rows; row += kDecodedRows) {
+        const int64_t rows = std::min(kDecodedRows, weight.rows - row);
         for (int64_t r = 0; r < rows; ++r) {
             kernels.decode(weight, row + r, 0, weight.columns, tile + r * weight.columns);
         }
@@ -71,50 +95,143 @@ void multiply_floats(const KernelTable& kernels, const WeightView& weight, const
     }
 }
 
-}  // namespace
-
-size_t QuantizedRows::bytes(const KernelTable& kernels, QuantizedLayout layout, int64_t rows,
-                            int64_t columns) {
-    const auto values = static_cast<size_t>(rows * kernels.quantized_bytes(columns, layout.bits));
-    const auto factors = static_cast<size_t>(rows * (columns / layout.group));
-    return Scratch::padded<int8_t>(values) + 2 * Scratch::padded<float>(factors);
+void multiply_rounded(const KernelTable& kernels, const WeightView& weight,
+                      std::span<const uint16_t* const> x, float* const* out, int64_t first, bool accumulate,
+                      uint16_t* tile_values) {
+    if (x.size() < kPackedTokens) {
+        for (size_t t = 0; t < x.size(); ++t) {
+            kernels.bf16->vector(weight, x[t], out[t] + first, accumulate);
+        }
+        return;
+    }
+    Bf16Tile tile{};
+    tile.values = tile_values;
+    for (int64_t row = 0; row < weight.rows; row += kDecodedRows) {
+        kernels.bf16->pack(weight.rows_at(row, std::min(kDecodedRows, weight.rows - row)), tile);
+        kernels.bf16->matrix(tile, x.data(), static_cast<int64_t>(x.size()), out, first + row, accumulate);
+    }
 }
 
-QuantizedRows::QuantizedRows(const KernelTable& kernels, QuantizedLayout wanted, int64_t rows, int64_t width,
-                             Scratch& scratch)
-    : layout(wanted),
-      columns(width),
-      stride(kernels.quantized_bytes(width, wanted.bits)),
-      groups(width / wanted.group) {
-    values = scratch.take<int8_t>(static_cast<size_t>(rows * stride));
-    scales = scratch.take<float>(static_cast<size_t>(rows * groups));
-    sums = scratch.take<float>(static_cast<size_t>(rows * groups));
-    if (stride == columns) return;
+// FP8 with a factor per block. Rows of the weight in the same blocks see the same factors, so that the
+// activations can be multiplied with them before they are rounded.
+void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
+                     float* const* out, int64_t first, bool accumulate, Scratch& scratch) {
+    const size_t most = std::min(x.tokens(), kScaledTokens);
+    const int64_t stride = bf16_row_values(weight.columns);
+    auto* rounded = scratch.take<uint16_t>(most * static_cast<size_t>(stride));
+    auto* rows = scratch.take<const uint16_t*>(most);
+    auto* tile_values = scratch.take<uint16_t>(bf16_tile_values(weight));
+    for (size_t t = 0; t < most; ++t) rows[t] = rounded + static_cast<int64_t>(t) * stride;
+    int64_t count = 0;
+    for (int64_t row = 0; row < weight.rows; row += count) {
+        const int64_t left =
+            weight.format.block_rows - (weight.block_row_offset + row) % weight.format.block_rows;
+        count = std::min(left, weight.rows - row);
+        for (size_t token = 0; token < x.tokens(); token += most) {
+            const size_t tokens = std::min(most, x.tokens() - token);
+            for (size_t t = 0; t < tokens; ++t) {
+                kernels.bf16->round_scaled(weight, row, x.floats[token + t],
+                                           rounded + static_cast<int64_t>(t) * stride);
+            }
+            multiply_rounded(kernels, weight.rows_at(row, count), {rows, tokens}, out + token, first + row,
+                             accumulate, tile_values);
+        }
+    }
+}
+
+}  // namespace
+
+ActivationLayout fastest_layout(const KernelTable& kernels, const WeightFormat& format) {
+    if (format.kind == WeightKind::kAffine) return {ActivationForm::kInt8, format.bits, format.group_size};
+    if (kernels.bf16 == nullptr || !exact_in_bf16(format)) return {};
+    if (format.kind == WeightKind::kFp8Block) return {ActivationForm::kScaledBf16};
+    return {ActivationForm::kBf16};
+}
+
+size_t ActivationRows::bytes(const KernelTable& kernels, ActivationLayout layout, int64_t rows,
+                             int64_t columns) {
+    switch (layout.form) {
+        case ActivationForm::kInt8:
+            return Scratch::padded<int8_t>(
+                       static_cast<size_t>(rows * kernels.quantized_bytes(columns, layout.bits))) +
+                   2 * Scratch::padded<float>(static_cast<size_t>(rows * (columns / layout.group)));
+        case ActivationForm::kBf16:
+            return Scratch::padded<uint16_t>(static_cast<size_t>(rows * bf16_row_values(columns)));
+        default:
+            return Scratch::padded<float>(static_cast<size_t>(rows * columns));
+    }
+}
+
+ActivationRows::ActivationRows(const KernelTable& kernels, ActivationLayout layout, int64_t rows,
+                               int64_t columns, Scratch& scratch)
+    : layout_(layout) {
+    if (takes_floats(layout)) {
+        stride_ = columns;
+        own_floats_ = scratch.take<float>(static_cast<size_t>(rows * stride_));
+        floats_ = own_floats_;
+        return;
+    }
+    if (layout.form == ActivationForm::kBf16) {
+        stride_ = bf16_row_values(columns);
+        rounded_ = scratch.take<uint16_t>(static_cast<size_t>(rows * stride_));
+        return;
+    }
+    stride_ = kernels.quantized_bytes(columns, layout.bits);
+    groups_ = columns / layout.group;
+    values_ = scratch.take<int8_t>(static_cast<size_t>(rows * stride_));
+    scales_ = scratch.take<float>(static_cast<size_t>(rows * groups_));
+    sums_ = scratch.take<float>(static_cast<size_t>(rows * groups_));
+    if (stride_ == columns) return;
     // Padding may lie between the columns of the last unit.
     const int64_t last = columns - columns % kernels.quantized_bytes(1, layout.bits);
     for (int64_t r = 0; r < rows; ++r) {
-        std::memset(values + r * stride + last, 0, static_cast<size_t>(stride - last));
+        std::memset(values_ + r * stride_ + last, 0, static_cast<size_t>(stride_ - last));
+    }
+}
+
+void ActivationRows::set(const KernelTable& kernels, int64_t r, int64_t first, int64_t count,
+                         const float* x) const {
+    switch (layout_.form) {
+        case ActivationForm::kInt8:
+            return kernels.quantize(x, first, count, layout_.bits, layout_.group, values_ + r * stride_,
+                                    scales_ + r * groups_, sums_ + r * groups_);
+        case ActivationForm::kBf16:
+            return kernels.bf16->round(x, count, rounded_ + r * stride_ + first);
+        default:
+            std::copy_n(x, count, own_floats_ + r * stride_ + first);
     }
 }
 
 size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weight, size_t tokens) {
-    if (tokens < 2) return 0;
-    size_t bytes = Scratch::padded<float>(static_cast<size_t>(kFloatTileRows * weight.columns));
-    if (weight.format.kind == WeightKind::kAffine) {
-        const size_t packed = Scratch::padded<std::byte>(tile_value_bytes(kernels, weight)) +
-                              2 * Scratch::padded<float>(tile_scales(kernels, weight));
-        bytes = std::max(bytes, packed);
+    size_t bytes = 0;
+    if (weight.format.kind == WeightKind::kFp8Block && kernels.bf16 != nullptr) {
+        const size_t most = std::min(tokens, kScaledTokens);
+        bytes += Scratch::padded<uint16_t>(most * static_cast<size_t>(bf16_row_values(weight.columns))) +
+                 Scratch::padded<const uint16_t*>(most);
     }
-    return bytes;
+    size_t tile = Scratch::padded<uint16_t>(bf16_tile_values(weight));
+    if (tokens >= kDecodedTokens) {
+        tile = std::max(tile, Scratch::padded<float>(static_cast<size_t>(kDecodedRows * weight.columns)));
+    }
+    if (weight.format.kind == WeightKind::kAffine && tokens > 1) {
+        tile = std::max(tile, Scratch::padded<std::byte>(tile_value_bytes(kernels, weight)) +
+                                  2 * Scratch::padded<float>(tile_scales(kernels, weight)));
+    }
+    return bytes + tile;
 }
 
 void multiply_rows(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
                    float* const* out, int64_t first, bool accumulate, Scratch& scratch,
                    const WeightView* next) {
-    if (x.quantized.empty()) {
-        multiply_floats(kernels, weight, x, out, first, accumulate, scratch);
-    } else {
+    if (!x.quantized.empty()) {
         multiply_quantized(kernels, weight, x, out, first, accumulate, scratch, next);
+    } else if (!x.rounded.empty()) {
+        multiply_rounded(kernels, weight, x.rounded, out, first, accumulate,
+                         scratch.take<uint16_t>(bf16_tile_values(weight)));
+    } else if (x.scales_floats) {
+        multiply_scaled(kernels, weight, x, out, first, accumulate, scratch);
+    } else {
+        multiply_floats(kernels, weight, x, out, first, accumulate, scratch);
     }
 }
 

@@ -13,51 +13,94 @@
 
 namespace sluice {
 
-// How int8 activations must be laid out to meet a weight: its bits decide the order, its group the scales.
-struct QuantizedLayout {
-    int bits = 0;
-    int group = 0;
-
-    bool operator==(const QuantizedLayout&) const = default;
+enum class ActivationForm : uint8_t {
+    kFloat,
+    kBf16,
+    kScaledBf16,  // floats, which become BF16 when they meet the factors of the FP8 blocks of a weight
+    kInt8,
 };
 
-inline QuantizedLayout quantized_layout(const WeightView& weight) {
-    return {weight.format.bits, weight.format.group_size};
+// How activations must be laid out to meet a weight.
+struct ActivationLayout {
+    ActivationForm form = ActivationForm::kFloat;
+    // Of a weight that takes int8: they decide the order of the bytes and the scales.
+    int bits = 0, group = 0;
+
+    bool operator==(const ActivationLayout&) const = default;
+};
+
+inline bool takes_floats(ActivationLayout layout) {
+    return layout.form == ActivationForm::kFloat || layout.form == ActivationForm::kScaledBf16;
 }
 
-// int8 rows in memory of somebody else.
-struct QuantizedRows {
-    QuantizedLayout layout;
-    int64_t columns = 0, stride = 0, groups = 0;
-    int8_t* values = nullptr;
-    float* scales = nullptr;
-    float* sums = nullptr;
+// The fastest layout that these kernels have for the format.
+ActivationLayout fastest_layout(const KernelTable& kernels, const WeightFormat& format);
 
-    static size_t bytes(const KernelTable& kernels, QuantizedLayout layout, int64_t rows, int64_t columns);
-    // Takes its memory from `scratch`, and zeroes what pads the rows.
-    QuantizedRows(const KernelTable& kernels, QuantizedLayout layout, int64_t rows, int64_t columns,
-                  Scratch& scratch);
+// Rows of activations in one of the forms.
+struct LinearInput {
+    std::span<const float* const> floats{};
+    std::span<const uint16_t* const> rounded{};
+    std::span<const QuantizedRow> quantized{};
+    bool scales_floats = false;  // kScaledBf16
 
-    QuantizedRow row(int64_t r) const {
-        return {values + r * stride, scales + r * groups, sums + r * groups};
-    }
-    // Columns [first, first + count) of row r: whole groups.
-    void set(const KernelTable& kernels, int64_t r, int64_t first, int64_t count, const float* x) const {
-        kernels.quantize(x, first, count, layout.bits, layout.group, values + r * stride, scales + r * groups,
-                         sums + r * groups);
+    size_t tokens() const { return floats.size() + rounded.size() + quantized.size(); }
+    LinearInput part(size_t first, size_t count) const {
+        if (!quantized.empty()) return {.quantized = quantized.subspan(first, count)};
+        if (!rounded.empty()) return {.rounded = rounded.subspan(first, count)};
+        return {.floats = floats.subspan(first, count), .scales_floats = scales_floats};
     }
 };
 
-// Rows of activations, one of the two.
-struct LinearInput {
-    std::span<const QuantizedRow> quantized;
-    std::span<const float* const> floats;
+// Rows of activations in one layout, in memory of somebody else.
+class ActivationRows {
+  public:
+    static size_t bytes(const KernelTable& kernels, ActivationLayout layout, int64_t rows, int64_t columns);
+    // Takes its memory from `scratch`.
+    ActivationRows(const KernelTable& kernels, ActivationLayout layout, int64_t rows, int64_t columns,
+                   Scratch& scratch);
+    // Floats where they are, in a layout that has them.
+    ActivationRows(ActivationLayout layout, const float* values, int64_t stride)
+        : layout_(layout), stride_(stride), floats_(values) {}
 
-    size_t tokens() const { return quantized.empty() ? floats.size() : quantized.size(); }
-    LinearInput part(size_t first, size_t count) const {
-        if (quantized.empty()) return {{}, floats.subspan(first, count)};
-        return {quantized.subspan(first, count), {}};
+    const ActivationLayout& layout() const { return layout_; }
+    // Columns [first, first + count) of row r, whole groups and units but for the end of the row. Not for
+    // floats where they are.
+    void set(const KernelTable& kernels, int64_t r, int64_t first, int64_t count, const float* x) const;
+
+    // Rows row(0), row(1), ..., as multiply_rows takes them; what points to them lies in `scratch`.
+    template <typename Row>
+    LinearInput pick(size_t count, Row&& row, Scratch& scratch) const {
+        const auto list = [&]<typename T>(T* entries, auto&& entry) {
+            for (size_t i = 0; i < count; ++i) entries[i] = entry(static_cast<int64_t>(row(i)));
+            return std::span<const T>(entries, count);
+        };
+        switch (layout_.form) {
+            case ActivationForm::kInt8:
+                return {.quantized = list(scratch.take<QuantizedRow>(count),
+                                          [&](int64_t r) { return quantized_row(r); })};
+            case ActivationForm::kBf16:
+                return {.rounded = list(scratch.take<const uint16_t*>(count),
+                                        [&](int64_t r) { return rounded_ + r * stride_; })};
+            default:
+                return {.floats = list(scratch.take<const float*>(count),
+                                       [&](int64_t r) { return floats_ + r * stride_; }),
+                        .scales_floats = layout_.form == ActivationForm::kScaledBf16};
+        }
     }
+    static size_t pick_bytes(size_t count) { return Scratch::padded<QuantizedRow>(count); }
+
+  private:
+    QuantizedRow quantized_row(int64_t r) const {
+        return {values_ + r * stride_, scales_ + r * groups_, sums_ + r * groups_};
+    }
+
+    ActivationLayout layout_;
+    int64_t stride_ = 0, groups_ = 0;
+    const float* floats_ = nullptr;
+    float* own_floats_ = nullptr;
+    uint16_t* rounded_ = nullptr;
+    int8_t* values_ = nullptr;
+    float *scales_ = nullptr, *sums_ = nullptr;
 };
 
 // Scratch bytes that multiply_rows takes.

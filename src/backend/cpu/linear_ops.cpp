@@ -1,6 +1,7 @@
 // Linear and the per-head projections of MLA.
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
@@ -12,6 +13,8 @@ namespace {
 
 // Rows of a weight per task: a packed tile or two; for one token enough bytes to be worth a task.
 constexpr int64_t kTaskRows = 64;
+// The same where all rows of an FP8 block share the work of multiplying activations with its factor.
+constexpr int64_t kBlockTaskRows = 128;
 // Tokens per task: their int8 rows stay in the second cache while the tiles of the weight pass by.
 constexpr int64_t kTaskTokens = 256;
 
@@ -34,31 +37,33 @@ void CpuBackend::execute(const Linear& op) {
         const float* x = floats(op.x);
         const std::vector<float*> out = row_pointers(op.out);
         const auto tokens = static_cast<size_t>(op.x.rows);
-        std::vector<const float*> rows;
-        std::vector<QuantizedRow> quantized;
-        if (quantizes(weight) && !op.full_precision) {
-            const QuantizedLayout layout = quantized_layout(weight);
-            scratch_.reset(QuantizedRows::bytes(kernels_, layout, op.x.rows, op.x.columns));
-            const QuantizedRows all(kernels_, layout, op.x.rows, op.x.columns, scratch_);
-            for_rows(op.x.rows, op.x.columns,
-                     [&](int64_t t) { all.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
-            for (int64_t t = 0; t < op.x.rows; ++t) quantized.push_back(all.row(t));
-        } else {
-            for (int64_t t = 0; t < op.x.rows; ++t) rows.push_back(x + t * op.x.row_stride);
+        const ActivationLayout layout = op.full_precision ? ActivationLayout{} : layout_for(weight);
+        ActivationRows rows(layout, x, op.x.row_stride);
+        size_t bytes = ActivationRows::pick_bytes(tokens);
+        if (!takes_floats(layout)) {
+            bytes += ActivationRows::bytes(kernels_, layout, op.x.rows, op.x.columns);
         }
-        const LinearInput input{quantized, rows};
-        const int64_t row_tasks = pieces(weight.rows, kTaskRows);
+        scratch_.reset(bytes);
+        if (!takes_floats(layout)) {
+            rows = ActivationRows(kernels_, layout, op.x.rows, op.x.columns, scratch_);
+            for_rows(op.x.rows, op.x.columns,
+                     [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
+        }
+        const LinearInput input = rows.pick(tokens, std::identity{}, scratch_);
+        const bool whole_blocks = layout.form == ActivationForm::kScaledBf16 && tokens > 1;
+        const int64_t task_rows = whole_blocks ? kBlockTaskRows : kTaskRows;
+        const int64_t row_tasks = pieces(weight.rows, task_rows);
         for_tasks(static_cast<size_t>(row_tasks * pieces(op.x.rows, kTaskTokens)), [&](size_t task) {
             const size_t first = task / static_cast<size_t>(row_tasks) * kTaskTokens;
             const size_t count = std::min<size_t>(kTaskTokens, tokens - first);
-            const int64_t row = static_cast<int64_t>(task) % row_tasks * kTaskRows;
-            const WeightView part = weight.rows_at(row, std::min(kTaskRows, weight.rows - row));
+            const int64_t row = static_cast<int64_t>(task) % row_tasks * task_rows;
+            const WeightView part = weight.rows_at(row, std::min(task_rows, weight.rows - row));
             Scratch& scratch = thread_scratch();
             scratch.reset(multiply_rows_scratch(kernels_, part, count));
-            const int64_t next_row = row + kTaskRows;
+            const int64_t next_row = row + task_rows;
             WeightView next;
             if (next_row < weight.rows)
-                next = weight.rows_at(next_row, std::min(kTaskRows, weight.rows - next_row));
+                next = weight.rows_at(next_row, std::min(task_rows, weight.rows - next_row));
             multiply_rows(kernels_, part, input.part(first, count), out.data() + first, row, op.accumulate,
                           scratch, next.data != nullptr ? &next : nullptr);
         });
@@ -77,32 +82,30 @@ void CpuBackend::run_heads(const HeadLinear& h) {
     const float* x = floats(h.x);
     float* out = writable_floats(h.out);
     const int64_t token_tasks = pieces(h.x.rows, kTaskTokens);
-    const bool quantized = quantizes(h.weight);
-    const QuantizedLayout layout = quantized_layout(h.weight);
+    const ActivationLayout layout = layout_for(h.weight);
     for_tasks(static_cast<size_t>(h.heads * token_tasks), [&](size_t task) {
         const int64_t head = static_cast<int64_t>(task) / token_tasks;
         const int64_t first = static_cast<int64_t>(task) % token_tasks * kTaskTokens;
         const int64_t count = std::min(kTaskTokens, h.x.rows - first);
         const WeightView part = h.weight.rows_at(head * h.row_stride + h.first_row, h.rows);
-        std::vector<const float*> inputs(static_cast<size_t>(count));
         std::vector<float*> outputs(static_cast<size_t>(count));
         for (int64_t t = 0; t < count; ++t) {
-            inputs[static_cast<size_t>(t)] = x + (first + t) * h.x.row_stride + head * h.x_stride;
             outputs[static_cast<size_t>(t)] = out + (first + t) * h.out.row_stride + head * h.rows;
         }
+        const float* inputs = x + first * h.x.row_stride + head * h.x_stride;
+        ActivationRows rows(layout, inputs, h.x.row_stride);
         Scratch& scratch = thread_scratch();
-        size_t bytes = multiply_rows_scratch(kernels_, part, static_cast<size_t>(count));
-        if (quantized) bytes += QuantizedRows::bytes(kernels_, layout, count, part.columns);
-        scratch.reset(bytes);
-        std::vector<QuantizedRow> rows;
-        if (quantized) {
-            const QuantizedRows all(kernels_, layout, count, part.columns, scratch);
+        scratch.reset(multiply_rows_scratch(kernels_, part, static_cast<size_t>(count)) +
+                      ActivationRows::bytes(kernels_, layout, count, part.columns) +
+                      ActivationRows::pick_bytes(static_cast<size_t>(count)));
+        if (!takes_floats(layout)) {
+            rows = ActivationRows(kernels_, layout, count, part.columns, scratch);
             for (int64_t t = 0; t < count; ++t) {
-                all.set(kernels_, t, 0, part.columns, inputs[static_cast<size_t>(t)]);
-                rows.push_back(all.row(t));
+                rows.set(kernels_, t, 0, part.columns, inputs + t * h.x.row_stride);
             }
         }
-        multiply_rows(kernels_, part, {rows, inputs}, outputs.data(), 0, false, scratch);
+        const LinearInput input = rows.pick(static_cast<size_t>(count), std::identity{}, scratch);
+        multiply_rows(kernels_, part, input, outputs.data(), 0, false, scratch);
     });
 }
 

@@ -2,7 +2,6 @@
 // gate, up and their product for all groups, then down for all groups.
 
 #include <algorithm>
-#include <deque>
 #include <optional>
 #include <vector>
 
@@ -13,9 +12,10 @@ namespace sluice {
 
 namespace {
 
-// Inner columns per task of the first pass: whole groups of every affine format, so that a task can quantize
-// its part of the inner activations itself.
+// Inner columns per task of the first pass: whole groups of every affine format and units of BF16, so that a
+// task can round its part of the inner activations itself.
 constexpr int64_t kInnerColumns = 128;
+static_assert(kInnerColumns % kBf16Unit == 0);
 constexpr int64_t kOutColumns = 128;
 constexpr int64_t kTaskTokens = 256;
 
@@ -35,30 +35,49 @@ struct Task {
     WeightView rows(const WeightView& weight) const { return weight.rows_at(column, columns); }
 };
 
-// int8 rows in each layout that some weight of the operation asks for.
+// Rows of activations in each layout that some weight of the operation asks for.
 class InputSet {
   public:
-    void require(QuantizedLayout layout) {
+    // Layouts in floats share `x`, `stride` apart from row to row; without it the set has rows of its own.
+    explicit InputSet(const float* x = nullptr, int64_t stride = 0) : floats_(x), stride_(stride) {}
+
+    void require(ActivationLayout layout) {
         if (std::ranges::find(layouts_, layout) == layouts_.end()) layouts_.push_back(layout);
     }
     size_t bytes(const KernelTable& kernels, int64_t rows, int64_t columns) const {
         size_t total = 0;
-        for (const QuantizedLayout layout : layouts_)
-            total += QuantizedRows::bytes(kernels, layout, rows, columns);
+        for (const ActivationLayout layout : layouts_) {
+            if (!given(layout)) total += ActivationRows::bytes(kernels, layout, rows, columns);
+        }
         return total;
     }
     void allocate(const KernelTable& kernels, int64_t rows, int64_t columns, Scratch& scratch) {
-        for (const QuantizedLayout layout : layouts_)
-            rows_.emplace_back(kernels, layout, rows, columns, scratch);
+        for (const ActivationLayout layout : layouts_) {
+            if (given(layout)) {
+                rows_.emplace_back(layout, floats_, stride_);
+            } else {
+                rows_.emplace_back(kernels, layout, rows, columns, scratch);
+            }
+        }
     }
-    const std::deque<QuantizedRows>& all() const { return rows_; }
-    const QuantizedRows& find(QuantizedLayout layout) const {
-        return *std::ranges::find(rows_, layout, &QuantizedRows::layout);
+    // function(rows) for those that must be set.
+    template <typename Function>
+    void for_own(Function&& function) const {
+        for (const ActivationRows& rows : rows_) {
+            if (!given(rows.layout())) function(rows);
+        }
+    }
+    const ActivationRows& find(ActivationLayout layout) const {
+        return *std::ranges::find(rows_, layout, &ActivationRows::layout);
     }
 
   private:
-    std::vector<QuantizedLayout> layouts_;
-    std::deque<QuantizedRows> rows_;
+    bool given(ActivationLayout layout) const { return floats_ != nullptr && takes_floats(layout); }
+
+    const float* floats_;
+    int64_t stride_;
+    std::vector<ActivationLayout> layouts_;
+    std::vector<ActivationRows> rows_;
 };
 
 std::vector<Task> cut(const std::vector<Group>& groups, WeightView Group::*weight, int64_t columns) {
@@ -104,51 +123,37 @@ void CpuBackend::execute(const GatedMlp& op) {
 
         size_t slots = 0;
         int64_t inner_width = 0;
-        InputSet inputs, inner;
-        bool float_inner = false;
+        InputSet inputs(x, op.x.row_stride), inner;
         for (const Group& group : groups) {
             slots += group.count;
             inner_width = std::max(inner_width, group.gate.rows);
-            for (const WeightView* weight : {&group.gate, &group.up}) {
-                if (quantizes(*weight)) inputs.require(quantized_layout(*weight));
-            }
-            if (quantizes(group.down)) inner.require(quantized_layout(group.down));
-            float_inner = float_inner || !quantizes(group.down);
+            inputs.require(layout_for(group.gate));
+            inputs.require(layout_for(group.up));
+            inner.require(layout_for(group.down));
         }
         const auto slot_rows = static_cast<int64_t>(slots);
-        const size_t float_count = float_inner ? slots * static_cast<size_t>(inner_width) : 0;
         scratch_.reset(inputs.bytes(kernels_, op.x.rows, op.x.columns) +
-                       inner.bytes(kernels_, slot_rows, inner_width) + Scratch::padded<float>(float_count));
+                       inner.bytes(kernels_, slot_rows, inner_width));
         inputs.allocate(kernels_, op.x.rows, op.x.columns, scratch_);
         inner.allocate(kernels_, slot_rows, inner_width, scratch_);
-        auto* inner_floats = scratch_.take<float>(float_count);
-        for (const QuantizedRows& rows : inputs.all()) {
+        inputs.for_own([&](const ActivationRows& rows) {
             for_rows(op.x.rows, op.x.columns,
                      [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
-        }
+        });
 
         // part of gate . x or up . x for the tokens of a task, to `to` [tokens][kInnerColumns].
         const auto project = [&](const Task& task, const WeightView& weight, const WeightView* next,
                                  float* to, Scratch& scratch) {
             const int32_t* rows = task.group->rows->rows.data() + task.token;
             auto* targets = scratch.take<float*>(task.tokens);
-            auto* quantized = scratch.take<QuantizedRow>(task.tokens);
-            auto* pointers = scratch.take<const float*>(task.tokens);
             for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + t * kInnerColumns;
-            LinearInput input;
-            if (quantizes(weight)) {
-                const QuantizedRows& source = inputs.find(quantized_layout(weight));
-                for (size_t t = 0; t < task.tokens; ++t) quantized[t] = source.row(rows[t]);
-                input.quantized = {quantized, task.tokens};
-            } else {
-                for (size_t t = 0; t < task.tokens; ++t) pointers[t] = x + rows[t] * op.x.row_stride;
-                input.floats = {pointers, task.tokens};
-            }
+            const ActivationRows& source = inputs.find(layout_for(weight));
+            const LinearInput input = source.pick(
+                task.tokens, [&](size_t t) { return rows[t]; }, scratch);
             multiply_rows(kernels_, task.rows(weight), input, targets, 0, false, scratch, next);
         };
         const auto pointer_bytes = [](size_t tokens) {
-            return Scratch::padded<float*>(tokens) + Scratch::padded<QuantizedRow>(tokens) +
-                   Scratch::padded<const float*>(tokens);
+            return Scratch::padded<float*>(tokens) + ActivationRows::pick_bytes(tokens);
         };
 
         const std::vector<Task> first_pass = cut(groups, &Group::gate, kInnerColumns);
@@ -166,16 +171,12 @@ void CpuBackend::execute(const GatedMlp& op) {
             const std::optional<WeightView> next_gate = next_rows(first_pass, index, &Group::gate);
             project(task, group.gate, &own_up, gate, scratch);
             project(task, group.up, next_gate ? &*next_gate : nullptr, up, scratch);
+            const ActivationRows& own_inner = inner.find(layout_for(group.down));
             for (size_t t = 0; t < task.tokens; ++t) {
                 float* product = gate + t * kInnerColumns;
                 kernels_.silu_multiply(product, up + t * kInnerColumns, task.columns, product);
                 const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
-                if (quantizes(group.down)) {
-                    inner.find(quantized_layout(group.down))
-                        .set(kernels_, slot, task.column, task.columns, product);
-                } else {
-                    std::copy_n(product, task.columns, inner_floats + slot * inner_width + task.column);
-                }
+                own_inner.set(kernels_, slot, task.column, task.columns, product);
             }
         });
 
@@ -188,23 +189,11 @@ void CpuBackend::execute(const GatedMlp& op) {
             scratch.reset(pointer_bytes(task.tokens) +
                           multiply_rows_scratch(kernels_, group.down, task.tokens));
             auto* targets = scratch.take<float*>(task.tokens);
-            auto* quantized = scratch.take<QuantizedRow>(task.tokens);
-            auto* pointers = scratch.take<const float*>(task.tokens);
-            LinearInput input;
-            for (size_t t = 0; t < task.tokens; ++t) {
-                targets[t] = out + out_rows[t] * op.out.row_stride;
-                const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
-                if (quantizes(group.down)) {
-                    quantized[t] = inner.find(quantized_layout(group.down)).row(slot);
-                } else {
-                    pointers[t] = inner_floats + slot * inner_width;
-                }
-            }
-            if (quantizes(group.down)) {
-                input.quantized = {quantized, task.tokens};
-            } else {
-                input.floats = {pointers, task.tokens};
-            }
+            for (size_t t = 0; t < task.tokens; ++t) targets[t] = out + out_rows[t] * op.out.row_stride;
+            const size_t first_slot = group.first_slot + task.token;
+            const LinearInput input = inner.find(layout_for(group.down))
+                                          .pick(
+                                              task.tokens, [&](size_t t) { return first_slot + t; }, scratch);
             const std::optional<WeightView> next_down = next_rows(second_pass, index, &Group::down);
             multiply_rows(kernels_, task.rows(group.down), input, targets, task.column, false, scratch,
                           next_down ? &*next_down : nullptr);

@@ -18,6 +18,17 @@ inline Vector keep(Vector v) {
     return v;
 }
 
+// e8m0_to_float without a branch, so that it becomes vectors: 2^-127 is subnormal, 255 is NaN.
+inline float e8m0_factor(std::byte code) {
+    const auto exponent = static_cast<uint32_t>(code);
+    uint32_t bits = exponent << 23;
+    bits = exponent == 0 ? 0x00400000u : bits;
+    bits = exponent == 255 ? 0x7fc00000u : bits;
+    float factor;
+    __builtin_memcpy(&factor, &bits, sizeof factor);
+    return factor;
+}
+
 #ifdef __AVX512VBMI__
 
 // E4M3 is BF16 with fewer bits: both bytes of it come from tables of the magnitude. `order` lets the

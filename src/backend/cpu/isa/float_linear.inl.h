@@ -56,14 +56,7 @@ inline void load_run_factors(const WeightView& w, int64_t row, int64_t runs, int
         for (int64_t i = 0; i < count; i += kLanes) store(out + i, load_e4m3(bytes + i));
         return;
     }
-    for (int64_t i = 0; i < count; ++i) {
-        // Without a branch, so that it becomes vectors: 2^-127 is subnormal, 255 is NaN.
-        const auto exponent = static_cast<uint32_t>(bytes[i]);
-        uint32_t bits = exponent << 23;
-        bits = exponent == 0 ? 0x00400000u : bits;
-        bits = exponent == 255 ? 0x7fc00000u : bits;
-        __builtin_memcpy(out + i, &bits, sizeof bits);
-    }
+    for (int64_t i = 0; i < count; ++i) out[i] = e8m0_factor(bytes[i]);
 }
 
 // The rows after those at hand, to the second cache: they end before the processor has noticed the pattern.
