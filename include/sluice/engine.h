@@ -114,6 +114,16 @@ struct EngineInfo {
     std::string fingerprint;
 };
 
+// What a memory ceiling would make of a model, from Engine::foresee_memory.
+struct MemoryOutlook {
+    bool runs = false;                  // the ceiling is enough
+    uint64_t ram_bytes = 0;             // the ceiling: EngineOptions::ram_bytes, or what is free
+    uint64_t least_bytes = 0;           // the least ceiling that is enough, in whole megabytes
+    uint64_t full_bytes = 0;            // the ceiling that holds every expert
+    uint64_t cache_bytes = 0;           // of the ceiling, for experts; 0 where it is too small
+    int64_t context = 0, chunk = 0;     // under the ceiling, or under the least one where it is too small
+};
+
 // Defaults that the checkpoint's generation_config.json and tokenizer give.
 struct GenerationDefaults {
     SamplingOptions sampling;
@@ -149,6 +159,9 @@ class Engine {
   public:
     // `model`: a checkpoint folder. Throws Error; nothing is left behind.
     static std::unique_ptr<Engine> open(const std::filesystem::path& model, const EngineOptions& options);
+    // What open() would do with the memory; of the weights little more than their headers is read. Throws as open() does,
+    // but for too small a ceiling.
+    static MemoryOutlook foresee_memory(const std::filesystem::path& model, const EngineOptions& options);
     ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,10 @@ struct DiskMeasurement {
 };
 
 // Expert-sized random reads of `path` (a file, a checkpoint folder, or any folder: then a temporary file of random data is
-// written there and removed), over readers and depths. `seconds` per row. Throws Error.
-std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes, double seconds);
+// written there and removed), over readers and depths. `seconds` per row; `progress` is called between rows, and false
+// stops. Throws Error.
+std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes, double seconds,
+                                          const std::function<bool(uint64_t done, uint64_t rows)>& progress = {});
 
 struct CacheSimulation {
     std::string policy;                 // "lru", "s3-fifo", "frequency-lru", "similar-tokens", "belady"

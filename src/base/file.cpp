@@ -89,6 +89,11 @@ void File::read_at(uint64_t offset, std::span<std::byte> out) const {
     }
 }
 
+uint64_t File::size_now() const {
+    struct stat status {};
+    return ::fstat(descriptor_, &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
+}
+
 size_t File::read_up_to(uint64_t offset, std::span<std::byte> out) const {
     // A direct read may not go on from an end that is no multiple of a block.
     return read_fully(descriptor_, offset, size_, out, label_);
@@ -103,17 +108,46 @@ void File::drop_cached_pages(uint64_t offset, uint64_t bytes) const {
 #endif
 }
 
-std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
-    const File file = File::open(path);
-    const size_t size = file.size();
-    if (size == 0) fail(ErrorCode::kInvalidFile, "{}: the file is empty", path.string());
-    void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.descriptor(), 0);
-    if (data == MAP_FAILED) fail(ErrorCode::kIo, "{}: mmap: {}", path.string(), errno_text(errno));
-    return std::shared_ptr<const MappedFile>(
-        new MappedFile(static_cast<const std::byte*>(data), size, path.string()));
+namespace {
+
+// At `place`, or where the system likes.
+void* map_file(const File& file, void* place) {
+    const int flags = place == nullptr ? MAP_SHARED : MAP_SHARED | MAP_FIXED;
+    void* data = ::mmap(place, file.size(), PROT_READ, flags, file.descriptor(), 0);
+    if (data == MAP_FAILED) fail(ErrorCode::kIo, "{}: mmap: {}", file.label(), errno_text(errno));
+    return data;
 }
 
-MappedFile::~MappedFile() { ::munmap(const_cast<std::byte*>(data_), size_); }
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+    File file = File::open(path);
+    if (file.size() == 0) fail(ErrorCode::kInvalidFile, "{}: the file is empty", path.string());
+    auto* data = static_cast<std::byte*>(map_file(file, nullptr));
+    return std::shared_ptr<const MappedFile>(new MappedFile(std::move(file), data));
+}
+
+MappedFile::MappedFile(File file, std::byte* data)
+    : file_(std::move(file)), data_(data), guard_(data_, file_.size()) {}
+
+MappedFile::~MappedFile() { ::munmap(data_, file_.size()); }
+
+void MappedFile::check_intact() const {
+    // The rest of the last page of a file that was cut is zeros without a signal, so its size counts, too.
+    const uint64_t now = file_.size_now();
+    const bool torn = guard_.torn();
+    if (now >= file_.size() && !torn) return;
+    if (torn) {
+        map_file(file_, data_);
+        guard_.mended();
+    }
+    if (now < file_.size()) {
+        fail(ErrorCode::kIo, "{}: cut from {} to {} bytes while it was in use; put it back as it was", label(),
+             file_.size(), now);
+    }
+    fail(ErrorCode::kIo, "{}: a part could not be read: its drive failed, or it was cut for a time; try again",
+         label());
+}
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     std::string name = path_.string() + ".tmp-XXXXXX";

@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 
+#include "base/mapping_guard.h"
+
 namespace sluice {
 
 // An open file, read by position. Const methods may be called from many threads at once.
@@ -28,7 +30,8 @@ class File {
     // As read_at, but the file may end (where it ended at open, or before) ahead of `out`; returns the bytes read.
     size_t read_up_to(uint64_t offset, std::span<std::byte> out) const;
 
-    uint64_t size() const { return size_; }
+    uint64_t size() const { return size_; }  // when it was opened
+    uint64_t size_now() const;               // 0 where the system does not say
     int descriptor() const { return descriptor_; }
     const std::string& label() const { return label_; }  // the path, for messages
 
@@ -42,7 +45,8 @@ class File {
     std::string label_;
 };
 
-// A read-only mapping of a whole file; the bytes stay valid as long as a copy of the pointer lives.
+// A read-only mapping of a whole file; the bytes stay valid as long as a copy of the pointer lives. A file that is cut
+// meanwhile reads as zeros from there on.
 class MappedFile {
   public:
     static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
@@ -50,15 +54,17 @@ class MappedFile {
     MappedFile(const MappedFile&) = delete;
     MappedFile& operator=(const MappedFile&) = delete;
 
-    std::span<const std::byte> bytes() const { return {data_, size_}; }
-    const std::string& label() const { return label_; }
+    std::span<const std::byte> bytes() const { return {data_, file_.size()}; }
+    const std::string& label() const { return file_.label(); }
+    // Throws kIo, naming the file, when what was read since the last call may have been zeros instead of the file's
+    // bytes. Nobody may be reading meanwhile. A file that is whole again reads as such from then on.
+    void check_intact() const;
 
   private:
-    MappedFile(const std::byte* data, size_t size, std::string label)
-        : data_(data), size_(size), label_(std::move(label)) {}
-    const std::byte* data_;
-    size_t size_;
-    std::string label_;
+    MappedFile(File file, std::byte* data);
+    File file_;
+    std::byte* data_;
+    mutable MappingGuard guard_;
 };
 
 // A file that appears under its name only when complete: written beside it under a temporary name, flushed to the

@@ -94,12 +94,17 @@ std::optional<double> stall_seconds_of(const std::string& pressure_file) {
     return static_cast<double>(microseconds) * 1e-6;
 }
 
-// Pages of files that this process has mapped and touched: page cache to the kernel, working memory to us.
-uint64_t mapped_file_bytes() {
+// Resident pages, bytes: all, and those of files.
+struct ResidentMemory {
+    uint64_t all = 0, files = 0;
+};
+
+ResidentMemory resident_memory() {
     std::ifstream in("/proc/self/statm");
     uint64_t total = 0, resident = 0, shared = 0;
     in >> total >> resident >> shared;
-    return shared * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    return {resident * page, shared * page};
 }
 
 }  // namespace
@@ -141,11 +146,19 @@ uint64_t peak_resident_bytes() {
 #endif
 }
 
-uint64_t resident_bytes() {
-    std::ifstream in("/proc/self/statm");
-    uint64_t total = 0, resident = 0;
-    in >> total >> resident;
-    return resident * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+uint64_t resident_bytes() { return resident_memory().all; }
+
+uint64_t private_resident_bytes() {
+    // Exact, while the counters behind statm lag by up to some megabytes on a machine of many cores.
+    std::ifstream in("/proc/self/smaps_rollup");
+    const std::string field = "Anonymous:";
+    for (std::string line; std::getline(in, line);) {
+        uint64_t kilobytes = 0;
+        if (line.rfind(field, 0) == 0 && std::istringstream(line.substr(field.size())) >> kilobytes)
+            return kilobytes * 1024;
+    }
+    const ResidentMemory memory = resident_memory();
+    return memory.all - std::min(memory.all, memory.files);
 }
 
 uint64_t available_memory_bytes() {
@@ -164,7 +177,8 @@ uint64_t available_memory_bytes() {
     for_each_cgroup_limit([&](const CgroupMemory& group) {
         available = std::min(available, group.limit - std::min(group.limit, group.used));
     });
-    return available - std::min(available, mapped_file_bytes());
+    // Pages of files that this process has mapped and touched: page cache to the kernel, working memory to us.
+    return available - std::min(available, resident_memory().files);
 }
 
 std::optional<double> memory_stall_seconds() {

@@ -36,6 +36,8 @@ class PageMemory {
 // Peak and current resident memory of this process, bytes.
 uint64_t peak_resident_bytes();
 uint64_t resident_bytes();
+// Of it, what belongs to this process alone: without pages of files, of which the kernel maps more or fewer.
+uint64_t private_resident_bytes();
 
 // What this process may still take without pushing the machine into swap or the cgroup into its limit: the smaller of
 // MemAvailable and the headroom of every enclosing cgroup (v1 and v2; reclaimable page cache counts as free, but not the

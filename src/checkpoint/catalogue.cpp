@@ -294,6 +294,10 @@ Catalogue build_catalogue(const std::filesystem::path& folder) {
         fail(ErrorCode::kNotFound, "{}: not a folder; a checkpoint is one with config.json and *.safetensors",
              folder.string());
     }
+    if (!std::filesystem::exists(folder / "config.json")) {
+        fail(ErrorCode::kNotFound, "{}: no config.json in it; a checkpoint is a folder with config.json and *.safetensors",
+             folder.string());
+    }
     return CatalogueBuilder(folder, read_config_text(folder), (folder / "config.json").string()).build();
 }
 

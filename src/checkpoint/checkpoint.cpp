@@ -153,6 +153,13 @@ std::shared_ptr<const MappedFile> Checkpoint::mapping(uint32_t file) const {
     return mapping;
 }
 
+void Checkpoint::check_mappings() const {
+    const std::lock_guard lock(impl_->mutex);
+    for (const auto& mapping : impl_->mappings) {
+        if (mapping) mapping->check_intact();
+    }
+}
+
 const ExpertLayout& Checkpoint::expert_layout(int layer) const {
     return impl_->experts_of(layer).layout;
 }

@@ -118,6 +118,9 @@ class Checkpoint {
     // The bytes of a trunk part in the mapping of its file (never copied), with the mapping that keeps them valid.
     std::span<const std::byte> mapped(const ByteRange& range) const;
     std::shared_ptr<const MappedFile> mapping(uint32_t file) const;
+    // Throws kIo where a mapped file was cut or could not be read, so that what was computed since the last call may be
+    // wrong; see MappedFile::check_intact.
+    void check_mappings() const;
     std::vector<ByteRange> trunk_ranges() const;  // every part of every trunk tensor in use
 
     // Experts of a MoE layer: one layout for the layer, the reads of one expert in file order, contiguous ones merged.

@@ -59,27 +59,33 @@ std::vector<float> SafetensorsReader::floats(const std::string& name) const {
                           .columns = static_cast<int64_t>(count),
                           .data = bytes(name).data()};
     decode_row(view, 0, values.data());
+    file_->check_intact();
     return values;
 }
 
 std::vector<int64_t> SafetensorsReader::integers(const std::string& name) const {
     const SafetensorsEntry& tensor = entry(name);
+    const auto read = [&]<typename T>(T) {
+        const std::vector<int64_t> values = widen<T>(bytes(name));
+        file_->check_intact();
+        return values;
+    };
     switch (tensor.dtype) {
         case DType::kI64:
-            return widen<int64_t>(bytes(name));
+            return read(int64_t{});
         case DType::kI32:
-            return widen<int32_t>(bytes(name));
+            return read(int32_t{});
         case DType::kI16:
-            return widen<int16_t>(bytes(name));
+            return read(int16_t{});
         case DType::kI8:
-            return widen<int8_t>(bytes(name));
+            return read(int8_t{});
         case DType::kU32:
-            return widen<uint32_t>(bytes(name));
+            return read(uint32_t{});
         case DType::kU16:
-            return widen<uint16_t>(bytes(name));
+            return read(uint16_t{});
         case DType::kU8:
         case DType::kBool:
-            return widen<uint8_t>(bytes(name));
+            return read(uint8_t{});
         default:
             fail(ErrorCode::kUnsupported,
                  "{}: tensor {} is {}, but integers of up to 64 signed bits belong here", file_->label(),

@@ -38,6 +38,10 @@ constexpr double kDiskEfficiency = 0.85;
 constexpr uint64_t kProgramBytes = uint64_t{40} << 20;
 constexpr uint64_t kLargestLogitsBytes = uint64_t{16} << 20;
 
+// What the engine takes where no context is asked for, and the least that it goes down to.
+constexpr int64_t kDefaultContext = 8192;
+constexpr int64_t kSmallestContext = 1024;
+
 // The scratch of the smallest chunk that the engine goes down to: logits, and some two dozen rows of the
 // hidden size.
 uint64_t scratch_bytes(const ModelReport& model) {
@@ -89,26 +93,39 @@ TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, dou
     return bound;
 }
 
-PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, const PlanRequest& request) {
+MemoryOutlook guess_memory(const ModelReport& model, const PlanRequest& request) {
+    const auto fixed = [&](int64_t context) {
+        return kProgramBytes + scratch_bytes(model) + model.trunk_bytes + model.state_bytes_per_sequence +
+               static_cast<uint64_t>(context) * model.kv_bytes_per_token;
+    };
+    const uint64_t one_token = static_cast<uint64_t>(model.experts_per_token) * model.bytes_per_expert;
+    const int64_t limit = model.max_positions > 0 ? model.max_positions : kDefaultContext;
+    const int64_t wanted = request.context > 0 ? request.context : std::min(limit, kDefaultContext);
+    const int64_t least = request.context > 0 ? wanted : std::min(wanted, kSmallestContext);
+    MemoryOutlook outlook{.ram_bytes = request.ram_bytes, .context = wanted};
+    outlook.least_bytes = fixed(least) + one_token;
+    outlook.full_bytes = fixed(wanted) + model.expert_bytes;
+    outlook.runs = request.ram_bytes >= outlook.least_bytes;
+    while (outlook.context > least && fixed(outlook.context) + one_token > request.ram_bytes)
+        outlook.context = std::max(least, outlook.context / 2);
+    if (outlook.runs)
+        outlook.cache_bytes = std::min(request.ram_bytes - fixed(outlook.context), model.expert_bytes);
+    return outlook;
+}
+
+PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, const MemoryOutlook& memory) {
     PlanEstimate plan;
-    const uint64_t session =
-        static_cast<uint64_t>(request.context) * model.kv_bytes_per_token + model.state_bytes_per_sequence;
-    const uint64_t fixed = kProgramBytes + scratch_bytes(model) + model.trunk_bytes + session;
-    plan.floor_bytes = fixed + static_cast<uint64_t>(model.experts_per_token) * model.bytes_per_expert;
-    plan.full_bytes = fixed + model.expert_bytes;
-    plan.runs = request.ram_bytes >= plan.floor_bytes;
-    if (!plan.runs) return plan;
-    plan.cache_bytes = std::min(request.ram_bytes - fixed, model.expert_bytes);
+    if (!memory.runs) return plan;
     if (model.expert_bytes > 0) {
         plan.cached_fraction =
-            static_cast<double>(plan.cache_bytes) / static_cast<double>(model.expert_bytes);
+            std::min(1.0, static_cast<double>(memory.cache_bytes) / static_cast<double>(model.expert_bytes));
     }
     plan.hit_rate = expected_hit_rate(model.experts, plan.cached_fraction);
     const double misses = (1 - plan.hit_rate) * static_cast<double>(model.expert_bytes_per_token);
     const MachineSpeed reached{.memory_bytes_per_s = kMemoryEfficiency * speed.memory_bytes_per_s,
                                .disk_bytes_per_s = kDiskEfficiency * speed.disk_bytes_per_s};
     plan.decode_tokens_per_s =
-        decode_bound(model, reached, misses, static_cast<double>(request.context) / 2).tokens_per_s();
+        decode_bound(model, reached, misses, static_cast<double>(memory.context) / 2).tokens_per_s();
     return plan;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sluice/checkpoint_tools.h"
+#include "sluice/engine.h"
 #include "sluice/storage_tools.h"
 
 namespace sluice::cli {
@@ -33,18 +34,17 @@ TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, dou
 
 struct PlanRequest {
     uint64_t ram_bytes = 0;
-    int64_t context = 0;
+    int64_t context = 0;  // 0: none asked for
 };
 
+// What the engine foresees of a checkpoint on disk, guessed for a model whose weights are not there.
+MemoryOutlook guess_memory(const ModelReport& model, const PlanRequest& request);
+
 struct PlanEstimate {
-    uint64_t floor_bytes = 0;  // the least that runs
-    uint64_t full_bytes = 0;   // what holds every expert
-    uint64_t cache_bytes = 0;
     double cached_fraction = 0;  // of all experts
     double hit_rate = 0;
     double decode_tokens_per_s = 0;
-    bool runs = false;
 };
-PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, const PlanRequest& request);
+PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, const MemoryOutlook& memory);
 
 }  // namespace sluice::cli

@@ -105,10 +105,11 @@ std::optional<bool> rotational(const std::filesystem::path& path) {
     return std::nullopt;
 }
 
-// A file to try on: `path` itself, or the largest one in the folder.
+// A file of a page or more to try on: `path` itself, or the largest one in the folder; empty without any.
 std::filesystem::path readable_file(const std::filesystem::path& path) {
     std::error_code error;
-    if (std::filesystem::is_regular_file(path, error)) return path;
+    if (std::filesystem::is_regular_file(path, error))
+        return std::filesystem::file_size(path, error) < kPageBytes ? std::filesystem::path() : path;
     std::filesystem::path best;
     uintmax_t best_size = kPageBytes - 1;
     for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
@@ -122,10 +123,8 @@ std::filesystem::path readable_file(const std::filesystem::path& path) {
     return best;
 }
 
-// Why one aligned page cannot be read past the page cache; empty when it can.
-std::string direct_io_refusal(const std::filesystem::path& path) {
-    const std::filesystem::path file = readable_file(path);
-    if (file.empty()) return "there is no file of a page or more to try it on";
+// Why one aligned page of the file cannot be read past the page cache; empty when it can.
+std::string direct_io_refusal(const std::filesystem::path& file) {
     const int descriptor = ::open(file.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
     if (descriptor < 0) return errno_text(errno);
     const PageMemory page(kPageBytes);
@@ -173,8 +172,10 @@ DriveFacts drive_facts(const std::filesystem::path& path) {
     if (::statvfs(path.c_str(), &space) == 0) {
         facts.free_bytes = static_cast<uint64_t>(space.f_bavail) * static_cast<uint64_t>(space.f_frsize);
     }
-    facts.direct_io_refusal = direct_io_refusal(path);
-    facts.direct_io = facts.direct_io_refusal.empty();
+    const std::filesystem::path file = readable_file(path);
+    facts.direct_io_untried = file.empty();
+    if (!file.empty()) facts.direct_io_refusal = direct_io_refusal(file);
+    facts.direct_io = !file.empty() && facts.direct_io_refusal.empty();
     return facts;
 }
 

@@ -32,6 +32,7 @@ struct DriveFacts {
     std::optional<bool> rotational;
     uint64_t free_bytes = 0;
     bool direct_io = false;         // one real read past the page cache worked
+    bool direct_io_untried = false;  // there is no file to try it on
     std::string direct_io_refusal;  // why not
 };
 // Of the drive that holds `path`, which must exist.

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <random>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "cli/flag_checks.h"
 
 namespace sluice::cli {
 
@@ -17,30 +17,6 @@ namespace {
 
 constexpr const char* kModelGroup = "Running the model";
 constexpr const char* kSamplingGroup = "Choosing tokens";
-
-// CLI11's own range check lets NaN pass.
-CLI::Validator number_in(double low, double high) {
-    return CLI::Validator(
-        [low, high](std::string& text) {
-            double value = 0;
-            if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) && value >= low &&
-                value <= high) {
-                return std::string();
-            }
-            return fmt::format("{} is not a number from {} to {}", text, low, high);
-        },
-        fmt::format("{} to {}", low, high));
-}
-
-CLI::Validator at_least(int64_t low) {
-    return CLI::Validator(
-        [low](std::string& text) {
-            int64_t value = 0;
-            if (CLI::detail::lexical_cast(text, value) && value >= low) return std::string();
-            return fmt::format("{} is not a whole number from {} on", text, low);
-        },
-        "N");
-}
 
 std::string device_problem(const std::string& device) {
     if (device == "cpu" || device == "reference" || device == "cuda") return {};

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/size.h"
+#include "cli/byte_progress.h"
+#include "cli/flag_checks.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -57,7 +59,11 @@ nlohmann::ordered_json rows_json(const std::vector<DiskMeasurement>& rows) {
 }
 
 void measure(const Flags& flags) {
-    const std::vector<DiskMeasurement> rows = measure_disk(flags.path, flags.read_bytes, flags.seconds);
+    if (flags.path.empty()) throw UsageError("PATH is empty; name a checkpoint, a file or a folder");
+    const std::vector<DiskMeasurement> rows =
+        with_byte_progress("reading", flags.quiet, [&](const auto& progress) {
+            return measure_disk(flags.path, flags.read_bytes, flags.seconds, progress);
+        });
     Output output;
     if (flags.json) return write_json(output, {{"path", flags.path}, {"rows", rows_json(rows)}});
     output.write(rows_text(rows));
@@ -80,7 +86,7 @@ RunVerb declare_bench_disk(CLI::App& app) {
         ->type_name("");
     add_size_flag(app, "--read-size", flags->read_bytes, "Bytes of one read; default 2M, about one expert");
     app.add_option("--seconds", flags->seconds, "Per row of the table; default 1")
-        ->check(CLI::Range(0.01, 600.0))
+        ->check(number_in(0.01, 600))
         ->type_name("S");
     app.add_flag("--json", flags->json, "One JSON object instead of the table");
     add_log_flags(app, flags->quiet);

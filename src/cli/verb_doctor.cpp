@@ -90,7 +90,9 @@ void examine_drive(const std::filesystem::path& path, Findings& findings) {
     } else {
         findings.note("whether the drive turns could not be found out; `sluice bench-disk` measures it");
     }
-    if (facts.direct_io) {
+    if (facts.direct_io_untried) {
+        findings.note("direct I/O (O_DIRECT) was not tried: there is no file of a page or more here");
+    } else if (facts.direct_io) {
         findings.good(
             "direct I/O (O_DIRECT) works: reads can pass the page cache by, which wins when a model exceeds "
             "memory");

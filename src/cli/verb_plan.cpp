@@ -6,22 +6,25 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/error.h"
 #include "base/machine_speed.h"
 #include "base/memory.h"
 #include "base/size.h"
 #include "cli/estimate.h"
+#include "cli/flag_checks.h"
+#include "cli/interrupt.h"
 #include "cli/machine.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "sluice/checkpoint_tools.h"
+#include "sluice/engine.h"
 #include "sluice/storage_tools.h"
 
 namespace sluice::cli {
 
 namespace {
 
-constexpr int64_t kDefaultContext = 8192;  // what the engine takes where nothing is said
 constexpr double kDiskSecondsPerRow = 0.1;
 constexpr double kSlowDriveBytesPerSecond = 3e8;
 
@@ -39,15 +42,19 @@ struct Plan {
     DriveFacts drive;
     MachineSpeed speed;
     bool direct_io = false;
+    std::string drive_unmeasured;  // why the drive's speed is not known
     bool weights_missing = false;  // planned from config.json alone
-    PlanRequest request;
     uint64_t available = 0;
+    MemoryOutlook memory;
     PlanEstimate estimate;
 };
 
 // The config.json to plan by where there are no weights yet: `path` itself, or alone in its folder.
 std::filesystem::path config_alone(const std::filesystem::path& path) {
-    if (std::filesystem::is_regular_file(path)) return path;
+    if (std::filesystem::is_regular_file(path)) {
+        if (path.extension() == ".json") return path;
+        fail(ErrorCode::kUsage, "{}: neither a checkpoint's folder nor its config.json", path.string());
+    }
     if (!std::filesystem::exists(path / "config.json")) return {};
     for (const auto& entry : std::filesystem::directory_iterator(path)) {
         if (entry.path().extension() == ".safetensors") return {};
@@ -55,53 +62,89 @@ std::filesystem::path config_alone(const std::filesystem::path& path) {
     return path / "config.json";
 }
 
-Plan make_plan(const Flags& flags) {
-    Plan plan;
-    plan.folder = model_folder(flags.model);
-    const std::filesystem::path config = config_alone(plan.folder);
-    plan.weights_missing = !config.empty();
-    plan.model = plan.weights_missing ? inspect_config(config) : inspect(plan.folder);
-    if (plan.weights_missing) plan.folder = std::filesystem::absolute(config).parent_path();
-    plan.drive = drive_facts(plan.folder);
-    plan.available = available_memory_bytes();
-    const int64_t limit = plan.model.max_positions > 0 ? plan.model.max_positions : kDefaultContext;
-    plan.request.context =
-        flags.context > 0 ? std::min(flags.context, limit) : std::min(limit, kDefaultContext);
-    plan.request.ram_bytes = flags.ram_bytes > 0 ? flags.ram_bytes : plan.available - plan.available / 8;
-    ThreadPool pool(0);
-    plan.speed.memory_bytes_per_s = measure_memory_bandwidth(pool);
+// The engine's own word where there is a checkpoint.
+MemoryOutlook foresee(const Plan& plan, const Flags& flags) {
+    if (!plan.weights_missing) {
+        EngineOptions options;
+        options.ram_bytes = flags.ram_bytes;
+        options.context = flags.context;
+        options.prefix_memory_bytes = 0;
+        return Engine::foresee_memory(plan.folder, options);
+    }
+    if (plan.model.max_positions > 0 && flags.context > plan.model.max_positions) {
+        fail(ErrorCode::kUsage, "--context asks for {} tokens of context, out of range: this model takes 1 to {}",
+             flags.context, plan.model.max_positions);
+    }
+    const uint64_t free = plan.available - plan.available / 8;
+    return guess_memory(plan.model, {.ram_bytes = flags.ram_bytes > 0 ? flags.ram_bytes : free,
+                                     .context = flags.context});
+}
+
+// A plan is of use without the drive's speed, where nothing can be read or written.
+void measure_drive(Plan& plan) {
     const uint64_t read_bytes = std::max<uint64_t>(plan.model.bytes_per_expert, kPageBytes);
-    const std::vector<DiskMeasurement> rows = measure_disk(plan.folder, read_bytes, kDiskSecondsPerRow);
+    std::vector<DiskMeasurement> rows;
+    try {
+        rows = measure_disk(plan.folder, read_bytes, kDiskSecondsPerRow,
+                            [](uint64_t, uint64_t) { return !interrupted(); });
+    } catch (const Error& error) {
+        if (error.code() == ErrorCode::kCancelled) throw;
+        plan.drive_unmeasured = error.what();
+        return;
+    }
     // Past the page cache is what a model larger than memory meets; cached reads would measure memory.
     plan.speed.disk_bytes_per_s = best_disk_speed(rows, true);
     plan.direct_io = plan.speed.disk_bytes_per_s > 0;
     if (!plan.direct_io) plan.speed.disk_bytes_per_s = best_disk_speed(rows, false);
-    plan.estimate = estimate_plan(plan.model, plan.speed, plan.request);
+}
+
+Plan make_plan(const Flags& flags) {
+    Plan plan;
+    plan.folder = model_folder(flags.model);
+    plan.available = available_memory_bytes();
+    const std::filesystem::path config = config_alone(plan.folder);
+    plan.weights_missing = !config.empty();
+    if (plan.weights_missing) {
+        plan.model = inspect_config(config);
+        plan.folder = std::filesystem::absolute(config).parent_path();
+    }
+    plan.memory = foresee(plan, flags);
+    if (!plan.weights_missing) plan.model = inspect(plan.folder);
+    plan.drive = drive_facts(plan.folder);
+    ThreadPool pool(0);
+    plan.speed.memory_bytes_per_s = measure_memory_bandwidth(pool);
+    measure_drive(plan);
+    plan.estimate = estimate_plan(plan.model, plan.speed, plan.memory);
     return plan;
+}
+
+// Whole megabytes, as --ram takes them.
+std::string ram_flag(uint64_t bytes) {
+    return fmt::format("{}M", round_up(bytes, 1 << 20) >> 20);
 }
 
 std::vector<std::string> advice(const Plan& plan) {
     std::vector<std::string> lines;
     const PlanEstimate& estimate = plan.estimate;
-    const uint64_t kv = static_cast<uint64_t>(plan.request.context) * plan.model.kv_bytes_per_token;
-    if (!estimate.runs) {
-        lines.push_back(fmt::format("give --ram {}M or more{}", (estimate.floor_bytes >> 20) + 1,
-                                    plan.available < estimate.floor_bytes
+    const MemoryOutlook& memory = plan.memory;
+    const uint64_t kv = static_cast<uint64_t>(memory.context) * plan.model.kv_bytes_per_token;
+    if (!memory.runs) {
+        lines.push_back(fmt::format("give --ram {} or more{}", ram_flag(memory.least_bytes),
+                                    plan.available < memory.least_bytes
                                         ? fmt::format("; only {} are free now", format_size(plan.available))
                                         : std::string()));
     }
-    if (plan.request.ram_bytes > plan.available) {
+    if (memory.ram_bytes > plan.available) {
         lines.push_back(fmt::format("only {} are free now: a --ram above that ends in swapping",
                                     format_size(plan.available)));
-    } else if (estimate.runs && estimate.cached_fraction < 1 &&
-               plan.available > plan.request.ram_bytes * 5 / 4) {
+    } else if (memory.runs && estimate.cached_fraction < 1 && plan.available > memory.ram_bytes * 5 / 4) {
         lines.push_back(fmt::format("{} are free: a larger --ram keeps more experts; {} would hold them all",
-                                    format_size(plan.available), format_size(estimate.full_bytes)));
+                                    format_size(plan.available), format_size(memory.full_bytes)));
     }
-    if (kv > plan.request.ram_bytes / 4) {
+    if (memory.runs && kv > memory.ram_bytes / 4) {
         lines.push_back(
             fmt::format("the KV cache of {} tokens takes {}; a smaller --context leaves more to the experts",
-                        plan.request.context, format_size(kv)));
+                        memory.context, format_size(kv)));
     }
     if (plan.weights_missing && plan.model.trunk_bytes + plan.model.expert_bytes > plan.drive.free_bytes)
         lines.emplace_back("the weights do not fit on this drive: free some of it, or take another");
@@ -114,10 +157,11 @@ std::vector<std::string> advice(const Plan& plan) {
                  : "`sluice pack` lays each expert out as one aligned read");
     }
     // Virtual drives often claim to turn, so the measurement has the last word.
-    if (plan.drive.rotational == true && plan.speed.disk_bytes_per_s < kSlowDriveBytesPerSecond) {
+    const bool slow = plan.drive_unmeasured.empty() && plan.speed.disk_bytes_per_s < kSlowDriveBytesPerSecond;
+    if (slow && plan.drive.rotational == true) {
         lines.emplace_back("the drive turns; a solid-state drive is many times faster");
     }
-    if (!plan.direct_io)
+    if (!plan.direct_io && plan.drive_unmeasured.empty())
         lines.emplace_back(
             "direct I/O does not work on this drive, so the drive's speed is a guess from cached reads");
     if (lines.empty()) lines.emplace_back("nothing");
@@ -128,13 +172,13 @@ nlohmann::ordered_json plan_json(const Plan& plan) {
     const PlanEstimate& estimate = plan.estimate;
     return {{"model", plan.folder.string()},
             {"architecture", plan.model.architecture},
-            {"runs", estimate.runs},
-            {"ram_bytes", plan.request.ram_bytes},
+            {"runs", plan.memory.runs},
+            {"ram_bytes", plan.memory.ram_bytes},
             {"available_bytes", plan.available},
-            {"context", plan.request.context},
-            {"memory_floor_bytes", estimate.floor_bytes},
-            {"memory_full_bytes", estimate.full_bytes},
-            {"cache_bytes", estimate.cache_bytes},
+            {"context", plan.memory.context},
+            {"memory_floor_bytes", plan.memory.least_bytes},
+            {"memory_full_bytes", plan.memory.full_bytes},
+            {"cache_bytes", plan.memory.cache_bytes},
             {"cached_fraction", estimate.cached_fraction},
             {"expected_hit_rate", estimate.hit_rate},
             {"expected_decode_tokens_per_s", estimate.decode_tokens_per_s},
@@ -150,6 +194,7 @@ nlohmann::ordered_json plan_json(const Plan& plan) {
 
 std::string plan_text(const Plan& plan) {
     const PlanEstimate& estimate = plan.estimate;
+    const MemoryOutlook& memory = plan.memory;
     std::string text;
     const auto line = [&](const char* label, const std::string& value) {
         text += fmt::format("{:<16}{}\n", label, value);
@@ -161,28 +206,33 @@ std::string plan_text(const Plan& plan) {
                                      format_size(plan.model.trunk_bytes + plan.model.expert_bytes),
                                      format_size(plan.drive.free_bytes)));
     }
-    line("memory", fmt::format("{} allowed, {} free now", format_size(plan.request.ram_bytes),
+    line("memory", fmt::format("{} allowed, {} free now", format_size(memory.ram_bytes),
                                format_size(plan.available)));
     const uint64_t per_token = plan.model.kv_bytes_per_token;
     line("context",
-         fmt::format("{} tokens take {}: {} each in bf16, and {} of recurrent state", plan.request.context,
-                     format_size(static_cast<uint64_t>(plan.request.context) * per_token +
+         fmt::format("{} tokens take {}: {} each in bf16, and {} of recurrent state", memory.context,
+                     format_size(static_cast<uint64_t>(memory.context) * per_token +
                                  plan.model.state_bytes_per_sequence),
                      format_size(per_token), format_size(plan.model.state_bytes_per_sequence)));
-    line("needs", fmt::format("about {} at least, {} to hold every expert, with {} tokens of context",
-                              format_size(estimate.floor_bytes), format_size(estimate.full_bytes),
-                              plan.request.context));
+    const char* const about = plan.weights_missing ? "about " : "";
+    line("needs", fmt::format("{}--ram {} at least; {}--ram {} holds every expert", about,
+                              ram_flag(memory.least_bytes), about, ram_flag(memory.full_bytes)));
     line("drive",
-         fmt::format("{:.2f} GB/s in reads of {}{}", plan.speed.disk_bytes_per_s / 1e9,
-                     format_size(plan.model.bytes_per_expert), plan.direct_io ? ", direct" : ", cached"));
+         plan.drive_unmeasured.empty()
+             ? fmt::format("{:.2f} GB/s in reads of {}{}", plan.speed.disk_bytes_per_s / 1e9,
+                           format_size(plan.model.bytes_per_expert), plan.direct_io ? ", direct" : ", cached")
+             : fmt::format("not measured: {}", plan.drive_unmeasured));
     line("bandwidth", fmt::format("{:.1f} GB/s of memory", plan.speed.memory_bytes_per_s / 1e9));
-    if (estimate.runs) {
-        line("cache", fmt::format("{}, {:.0f} % of all experts", format_size(estimate.cache_bytes),
+    if (memory.runs) {
+        line("cache", fmt::format("{}, {:.0f} % of all experts", format_size(memory.cache_bytes),
                                   100 * estimate.cached_fraction));
         line("hit rate",
              fmt::format("about {:.0f} % (an estimate, from published measurements of similar models)",
                          100 * estimate.hit_rate));
-        line("speed", fmt::format("about {:.1f} tok/s (an estimate)", estimate.decode_tokens_per_s));
+        const bool reads = estimate.cached_fraction < 1;
+        line("speed", reads && !plan.drive_unmeasured.empty()
+                          ? "unknown, since the drive's is"
+                          : fmt::format("about {:.1f} tok/s (an estimate)", estimate.decode_tokens_per_s));
     } else {
         line("runs", "no: the memory allowed is below what it needs");
     }
@@ -200,7 +250,7 @@ RunVerb declare_plan(CLI::App& app) {
     add_size_flag(app, "--vram", flags->vram_bytes, "Memory of a graphics card; this build does not use one");
     app.add_option("--context,-c", flags->context,
                    "Tokens a conversation can hold; default: the model's own, at most 8192")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+        ->check(at_least(1))
         ->type_name("N");
     app.add_flag("--json", flags->json, "One JSON object instead of the lines");
     add_log_flags(app, flags->quiet);

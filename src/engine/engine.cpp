@@ -89,27 +89,47 @@ std::string model_name(const std::filesystem::path& folder) {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const EngineOptions& options) {
+    return Impl::open(model, options,
+                      [](const auto& checkpoint, const auto& store_options, const auto& make_slots) {
+                          return std::make_unique<ExpertStore>(checkpoint, store_options, make_slots);
+                      });
+}
+
+MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const EngineOptions& options) {
+    const std::unique_ptr<Impl> impl = Impl::load(model, options);
+    return foresee_engine_memory(options, *impl->checkpoint, *impl->model);
+}
+
+std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& model,
+                                                 const EngineOptions& options) {
     auto impl = std::make_unique<Impl>();
     impl->options = options;
     const KvFormat kv_format = choose_kv_format(options);
-    ExpertStoreOptions store_options;
-    store_options.reader = parse_reader(options.io);
-    store_options.direct_io = parse_direct_io(options.direct_io);
-    store_options.look_ahead = options.look_ahead;
-
+    impl->info.kv_format = kv_format_name(kv_format);
     impl->checkpoint = Checkpoint::open(model);
-    const Checkpoint& checkpoint = *impl->checkpoint;
-    const ModelConfig& config = checkpoint.config();
     impl->tokenizer = open_tokenizer(model);
     impl->defaults = read_generation_defaults(model, impl->tokenizer ? &*impl->tokenizer : nullptr);
     impl->backend = make_backend(options);
     if (options.profile) impl->backend->set_profile(&impl->profile);
     impl->model = std::make_unique<Model>(impl->checkpoint, *impl->backend, kv_format);
+    return impl;
+}
+
+std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
+                                           const MakeStore& make_store) {
+    ExpertStoreOptions store_options;
+    store_options.reader = parse_reader(options.io);
+    store_options.direct_io = parse_direct_io(options.direct_io);
+    store_options.look_ahead = options.look_ahead;
+
+    auto impl = load(model, options);
+    const Checkpoint& checkpoint = *impl->checkpoint;
+    const ModelConfig& config = checkpoint.config();
     const MemoryPlan plan = plan_engine_memory(options, checkpoint, *impl->model);
     store_options.cache_bytes = plan.cache_bytes;
-    impl->store = std::make_unique<ExpertStore>(
-        impl->checkpoint, store_options,
-        [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
+    impl->store = make_store(impl->checkpoint, store_options, [&](size_t slots, size_t bytes) {
+        return impl->backend->make_slots(slots, bytes);
+    });
     if (!options.trace.empty()) impl->trace.emplace(config.layers, config.experts, config.experts_per_token);
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
 
@@ -128,7 +148,6 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
     info.reader = impl->store->reader_name();
     info.direct_io = impl->store->direct_io();
     info.quantization = checkpoint.quantization_name();
-    info.kv_format = kv_format_name(kv_format);
     info.exact = options.exact;
     info.layers = config.layers;
     info.experts = config.experts;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,6 +36,15 @@ struct Engine::Impl {
     std::optional<PrefixCache> prefix_cache;  // never empty once open
     uint64_t tokens_evaluated = 0;
     std::optional<MemoryGovernor> governor;  // of the store's size; last, since it works on its own
+
+    // Where its experts come from. Tests give stores whose reads fail.
+    using MakeStore = std::function<std::unique_ptr<ExpertStore>(
+        const std::shared_ptr<const Checkpoint>&, const ExpertStoreOptions&, const ExpertStore::MakeSlots&)>;
+    static std::unique_ptr<Engine> open(const std::filesystem::path& model, const EngineOptions& options,
+                                        const MakeStore& make_store);
+
+    // All that an engine has before its memory is divided: no session, no expert.
+    static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
 
     // All below with the mutex held.
     std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch,

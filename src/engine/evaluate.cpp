@@ -113,10 +113,12 @@ void Engine::Impl::catch_up(Session::Impl& session, const ProgressCallback& prog
         const size_t count = std::min(tokens.size() - begin, static_cast<size_t>(info.chunk));
         const ForwardInput input{
             .state = session.state.get(), .ids = std::span(tokens).subspan(begin, count), .logit_rows = {}};
-        const std::vector<ForwardOutput> results = model->forward(std::span(&input, 1));
-        if (results[0].error) {
+        try {
+            const std::vector<ForwardOutput> results = model->forward(std::span(&input, 1));
+            if (results[0].error) std::rethrow_exception(results[0].error);
+        } catch (...) {
             session.discard_step();
-            std::rethrow_exception(results[0].error);
+            throw;
         }
         tokens_evaluated += count;
         if (progress && !progress(session.state->position(), total)) {

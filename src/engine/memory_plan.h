@@ -4,7 +4,7 @@
 
 #include "backend/backend.h"
 #include "model/model.h"
-#include "sluice/options.h"
+#include "sluice/engine.h"
 
 namespace sluice {
 
@@ -21,5 +21,9 @@ struct MemoryPlan {
 // Chooses context, chunk and cache for the ceiling the options give, or for the memory that is free. Throws
 // kOutOfMemory with the --ram that would do.
 MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint, const Model& model);
+
+// The same as a forecast: what is too little does not throw.
+MemoryOutlook foresee_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint,
+                                    const Model& model);
 
 }  // namespace sluice

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/size.h"
 #include "experts/read_depth.h"
 
 namespace sluice {
@@ -18,16 +19,16 @@ namespace {
 // A file of bytes that no drive can compress, gone when this is.
 class TemporaryFile {
   public:
-    TemporaryFile(const std::filesystem::path& folder, uint64_t bytes)
+    // `step` is called before every megabyte and may throw.
+    TemporaryFile(const std::filesystem::path& folder, uint64_t bytes, const std::function<void()>& step)
         : path_(folder / "sluice-bench-disk.tmp") {
-        AtomicFile file(path_);
-        std::mt19937_64 random(std::random_device{}());
-        std::vector<uint64_t> block((1 << 20) / sizeof(uint64_t));
-        while (file.position() < bytes) {
-            for (uint64_t& word : block) word = random();
-            file.append(std::as_bytes(std::span(block)));
+        try {
+            write(bytes, step);
+        } catch (const Error& error) {
+            if (error.code() == ErrorCode::kCancelled) throw;
+            fail(error.code(), "{}: no file of {} to read can be made there ({}); name a file of that size",
+                 folder.string(), format_size(bytes), error.what());
         }
-        file.commit();
     }
     ~TemporaryFile() {
         std::error_code ignored;
@@ -38,8 +39,37 @@ class TemporaryFile {
     const std::filesystem::path& path() const { return path_; }
 
   private:
+    void write(uint64_t bytes, const std::function<void()>& step) {
+        AtomicFile file(path_);
+        std::mt19937_64 random(std::random_device{}());
+        std::vector<uint64_t> block((1 << 20) / sizeof(uint64_t));
+        while (file.position() < bytes) {
+            step();
+            for (uint64_t& word : block) word = random();
+            file.append(std::as_bytes(std::span(block)));
+        }
+        file.commit();
+    }
+
     std::filesystem::path path_;
 };
+
+// Random reads of fewer records would meet the same ones again.
+void check_size(const std::filesystem::path& path, const DiskBenchmark& benchmark) {
+    constexpr uint64_t kLeastRecords = 16;
+    if (benchmark.file_bytes / kLeastRecords >= benchmark.record_bytes) return;
+    if (benchmark.temporary) {
+        fail(ErrorCode::kInvalidFile,
+             "{}: the file of {} that is made there is too small for random reads of {}; give a --read-size of {} "
+             "at most, or name a larger file",
+             path.string(), format_size(benchmark.file_bytes), format_size(benchmark.record_bytes),
+             format_size(benchmark.file_bytes / kLeastRecords));
+    }
+    fail(ErrorCode::kInvalidFile,
+         "{}: {} are too little for random reads of {}; name a file of {} or more, or a folder", path.string(),
+         format_size(benchmark.file_bytes), format_size(benchmark.record_bytes),
+         format_size(kLeastRecords * benchmark.record_bytes));
+}
 
 // Keeps `depth` reads under way until the time is over.
 class ReadLoop {
@@ -152,20 +182,21 @@ DiskBenchmarkRow measure_reads(const std::filesystem::path& file, ReaderKind kin
 }
 
 DiskBenchmark run_disk_benchmark(const std::filesystem::path& path, const DiskBenchmarkOptions& options) {
-    std::unique_ptr<TemporaryFile> temporary;
-    if (std::filesystem::is_directory(path)) {
-        temporary = std::make_unique<TemporaryFile>(path, options.temporary_bytes);
-    }
     DiskBenchmark result;
-    result.file = temporary ? temporary->path() : path;
-    result.file_bytes = File::open(result.file).size();
+    result.temporary = std::filesystem::is_directory(path);
+    result.file_bytes = result.temporary ? options.temporary_bytes : File::open(path).size();
     result.record_bytes = round_up(std::max<uint64_t>(options.record_bytes, 1), kPageBytes);
-    result.temporary = temporary != nullptr;
-    constexpr uint64_t kLeastRecords = 16;
-    if (result.file_bytes < kLeastRecords * result.record_bytes) {
-        fail(ErrorCode::kInvalidFile, "{}: {} bytes are too few for random reads of {}; a folder would do",
-             path.string(), result.file_bytes, result.record_bytes);
+    check_size(path, result);
+    const auto report = [&](size_t rows) {
+        if (options.progress && !options.progress(result.rows.size(), rows))
+            fail(ErrorCode::kCancelled, "{}: the measurement was stopped", path.string());
+    };
+    std::unique_ptr<TemporaryFile> temporary;
+    if (result.temporary) {
+        const size_t most_rows = 2 * options.readers.size() * options.depths.size();
+        temporary = std::make_unique<TemporaryFile>(path, options.temporary_bytes, [&] { report(most_rows); });
     }
+    result.file = temporary ? temporary->path() : path;
     result.direct_works = direct_io_works(result.file);
     std::vector<std::pair<ReaderKind, bool>> ways;
     for (const ReaderKind kind : options.readers) {
@@ -176,7 +207,7 @@ DiskBenchmark run_disk_benchmark(const std::filesystem::path& path, const DiskBe
         for (const size_t depth : options.depths) {
             result.rows.push_back(measure_reads(result.file, kind, depth, direct, result.record_bytes,
                                                 options.seconds_per_row));
-            if (options.progress) options.progress(result.rows.size(), ways.size() * options.depths.size());
+            report(ways.size() * options.depths.size());
         }
     }
     return result;

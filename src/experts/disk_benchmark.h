@@ -17,7 +17,8 @@ struct DiskBenchmarkOptions {
     std::vector<size_t> depths = {1, 2, 4, 8, 16, 32};
     std::vector<ReaderKind> readers = {ReaderKind::kPread, ReaderKind::kUring, ReaderKind::kMmap};
     uint64_t temporary_bytes = 1ull << 30;  // of the file that is made where the path is a folder
-    std::function<void(size_t done, size_t rows)> progress;
+    // While the file is made (no row done) and after every row; false stops.
+    std::function<bool(size_t done, size_t rows)> progress;
 };
 
 // Random reads of one reader at one depth.
@@ -45,7 +46,8 @@ struct DiskBenchmark {
 
 // Reads expert-sized records at random page-aligned offsets of `path`, or of a file of random bytes made in
 // the folder `path` and removed afterwards. Cached pages are dropped before and behind buffered reads, so
-// that all rows measure the drive. Throws kNotFound, kIo, or kInvalidFile for a file smaller than 16 records.
+// that all rows measure the drive. Throws kNotFound, kIo, kCancelled, or kInvalidFile for a file smaller than
+// 16 records.
 DiskBenchmark run_disk_benchmark(const std::filesystem::path& path, const DiskBenchmarkOptions& options = {});
 
 // One row. `file` must hold at least one record.

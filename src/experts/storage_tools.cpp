@@ -1,5 +1,7 @@
 #include "sluice/storage_tools.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "experts/cache_simulator.h"
 #include "experts/disk_benchmark.h"
@@ -36,12 +38,18 @@ std::string_view short_name(ReaderKind kind) {
 }  // namespace
 
 std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes,
-                                          double seconds) {
+                                          double seconds,
+                                          const std::function<bool(uint64_t, uint64_t)>& progress) {
     if (!std::filesystem::exists(path))
         fail(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
     DiskBenchmarkOptions options;
     options.record_bytes = read_bytes;
     options.seconds_per_row = seconds;
+    options.progress = progress;
+    // Small reads need no large file to be random; making one takes longer than they do.
+    constexpr uint64_t kSmallest = 64ull << 20, kRecords = 512;
+    options.temporary_bytes = std::clamp(std::min(read_bytes, options.temporary_bytes) * kRecords, kSmallest,
+                                         options.temporary_bytes);
     std::vector<DiskMeasurement> measurements;
     for (const DiskBenchmarkRow& row : run_disk_benchmark(file_to_read(path, read_bytes), options).rows) {
         measurements.push_back({.reader = std::string(short_name(row.kind)),

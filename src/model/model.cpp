@@ -52,6 +52,7 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
         layers_.push_back(std::move(layer));
     }
     state_specs_ = std::move(specs);
+    checkpoint_->check_mappings();
 }
 
 void Model::use_experts(ExpertStore& experts, RoutingTrace* trace) {
@@ -199,6 +200,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs) 
     run_layers(batch, residual, normed, inputs, outputs);
     run_head(batch, normed, inputs, outputs);
     backend_.wait();
+    checkpoint_->check_mappings();
     for (size_t i = 0; i < inputs.size(); ++i) {
         if (batch.errors[i]) {
             outputs[i] = ForwardOutput{.logits = {}, .hidden = {}, .error = batch.errors[i]};

@@ -40,7 +40,8 @@ class Model {
     void use_experts(ExpertStore& experts, RoutingTrace* trace);
 
     // Evaluates a batch and advances the states of all sequences that did not fail. Sequences must be
-    // distinct.
+    // distinct. Throws what concerns all of them (a file of the trunk that was cut): then no state has
+    // advanced, and recurrent ones are no longer usable.
     std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs);
 
     std::unique_ptr<SequenceState> new_state() const;

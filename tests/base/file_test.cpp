@@ -1,7 +1,10 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -70,6 +73,54 @@ TEST(MappedFile, StaysValidWithoutTheFile) {
     std::filesystem::remove(folder / "m");
     EXPECT_EQ(std::memcmp(mapped->bytes().data(), "mapped", 6), 0);
     EXPECT_EQ(mapped->bytes().size(), 6u);
+}
+
+TEST(MappedFile, ReadsZerosWhereItWasCutAndSaysSo) {
+    const TemporaryFolder folder;
+    const std::string text(3 * kPageBytes, 'x');
+    write_text_file(folder / "m", text);
+    const auto mapped = MappedFile::open(folder / "m");
+    const auto other = MappedFile::open(folder / "m");
+    const auto last = [](const MappedFile& file) { return static_cast<char>(file.bytes().back()); };
+    EXPECT_EQ(last(*mapped), 'x');
+    EXPECT_NO_THROW(mapped->check_intact());
+    std::filesystem::resize_file(folder / "m", kPageBytes);
+    EXPECT_EQ(last(*mapped), 0);
+    EXPECT_EQ(static_cast<char>(mapped->bytes().front()), 'x');
+    for (int i = 0; i < 2; ++i) {
+        const auto [code, message] = error_of([&] { mapped->check_intact(); });
+        EXPECT_EQ(code, ErrorCode::kIo);
+        EXPECT_NE(message.find((folder / "m").string()), std::string::npos) << message;
+        EXPECT_NE(message.find("4096"), std::string::npos) << message;
+    }
+    std::filesystem::resize_file(folder / "m", text.size());
+    EXPECT_NO_THROW(mapped->check_intact());
+    EXPECT_NO_THROW(other->check_intact()) << "nobody read it meanwhile";
+}
+
+TEST(MappedFile, ThatIsWholeAgainStillTellsWhoReadItBefore) {
+    const TemporaryFolder folder;
+    const std::string text(2 * kPageBytes, 'x');
+    write_text_file(folder / "m", text);
+    const auto mapped = MappedFile::open(folder / "m");
+    std::filesystem::resize_file(folder / "m", 0);
+    EXPECT_EQ(static_cast<char>(mapped->bytes()[kPageBytes]), 0);
+    std::filesystem::resize_file(folder / "m", text.size());
+    EXPECT_EQ(error_of([&] { mapped->check_intact(); }).first, ErrorCode::kIo);
+    EXPECT_NO_THROW(mapped->check_intact());
+}
+
+// What is no mapping of ours ends the process as it would have.
+TEST(MappedFileDeathTest, LeavesOtherBusErrorsAlone) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "m", "x");
+    const auto mapped = MappedFile::open(folder / "m");
+    EXPECT_DEATH(::raise(SIGBUS), "");
+    const File file = File::open(folder / "m");
+    void* const beyond = ::mmap(nullptr, 2 * kPageBytes, PROT_READ, MAP_SHARED, file.descriptor(), 0);
+    ASSERT_NE(beyond, MAP_FAILED);
+    EXPECT_DEATH(std::printf("%d", static_cast<volatile char*>(beyond)[kPageBytes]), "");
+    ::munmap(beyond, 2 * kPageBytes);
 }
 
 TEST(AtomicFile, AppearsOnlyWhenCommitted) {

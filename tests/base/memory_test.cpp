@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <string>
+
+#include "base/file.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sluice {
 namespace {
@@ -51,6 +55,19 @@ TEST(ResidentBytes, GrowWithWhatIsTouched) {
     EXPECT_GE(resident_bytes() + (8 << 20), before + memory.size());
     EXPECT_GE(peak_resident_bytes() + (8 << 20), before + memory.size());
     EXPECT_GT(available_memory_bytes(), 0u);
+}
+
+TEST(ResidentBytes, OfFilesAreNotPrivate) {
+    const testing::TemporaryFolder folder;
+    constexpr size_t kBytes = 32 << 20;
+    write_text_file(folder / "large", std::string(kBytes, 'x'));
+    const auto mapped = MappedFile::open(folder / "large");
+    const uint64_t all = resident_bytes(), own = private_resident_bytes();
+    size_t sum = 0;
+    for (const std::byte byte : mapped->bytes()) sum += static_cast<size_t>(byte);
+    EXPECT_EQ(sum, kBytes * 'x');
+    EXPECT_GE(resident_bytes(), all + kBytes - (4 << 20));
+    EXPECT_LE(private_resident_bytes(), own + (4 << 20));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ PROGRAM = os.environ.get("SLUICE_PROGRAM", str(ROOT / "build/release/bin/sluice"
 GOLDENS = ROOT / "tests/data/goldens"
 PLAIN = GOLDENS / "qwen3-moe-mlx4"          # quantized, without a tokenizer
 WIDE = GOLDENS / "qwen3-next-bf16"          # as its publisher would store it
+BUNDLED = ROOT / "models/stories-hybrid"
 VERBS = ["generate", "chat", "inspect", "plan", "pack", "synth", "tokenize", "render", "logits", "perplexity", "bench",
          "bench-disk", "cache-sim", "doctor"]
 GENERATE_KEYS = {"prompt_tokens", "generated_tokens", "token_ids", "text", "ttft_s", "prefill_tokens_per_s",
@@ -480,6 +481,14 @@ class Machine(ProgramTest):
         self.assertIn("GB/s", self.text_of("bench-disk", self.folder, "--read-size", "64K", "--seconds", "0.02"))
         self.refused(1, ["nowhere"], "bench-disk", self.folder / "nowhere")
         self.refused(2, ["PATH"], "bench-disk")
+        self.refused(2, ["PATH"], "bench-disk", "")
+        tiny = self.folder / "tiny"
+        tiny.write_bytes(b"x" * 100)
+        self.refused(1, ["tiny", "100 B", "32.0 MB"], "bench-disk", tiny)
+        self.refused(1, ["/proc", "made there"], "bench-disk", "/proc", "--seconds", "0.02")
+        self.refused(1, ["--read-size", "64.0 MB"], "bench-disk", self.folder, "--read-size", "5000G")
+        self.refused(2, ["--seconds"], "bench-disk", self.folder, "--seconds", "nan")
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["tiny"])
 
     def test_trace_and_cache_sim(self):
         trace = self.folder / "trace.safetensors"
@@ -502,12 +511,36 @@ class Machine(ProgramTest):
         self.assertGreater(got["memory_full_bytes"], got["memory_floor_bytes"])
         self.assertFalse(self.json_of("plan", "--ram", "1M", "--json")["runs"])
         self.assertIn("estimate", self.text_of("plan", PLAIN))
+        self.refused(1, ["--context", "2048"], "plan", "--context", "999999")
+        self.refused(1, ["config.json"], "plan", self.folder)
+        self.refused(1, ["neither", "config.json"], "plan", PLAIN / "model.safetensors")
+        self.refused(1, ["nowhere"], "plan", self.folder / "nowhere")
+
+    def test_plan_names_the_least_memory_that_works(self):
+        for model in (BUNDLED, PLAIN, WIDE):
+            for context in ([], ["--context", "512"]):
+                least = self.json_of("plan", model, *context, "--json")["memory_floor_bytes"]
+                self.assertEqual(least % (1 << 20), 0)
+                asked = [model, *context, "--tokens", self.tokens_file([1, 2, 3]), "--max-tokens", "4", "--ignore-eos",
+                         "--json", "--ram"]
+                told = re.search(r"--ram (\d+)M at least", self.text_of("plan", model, *context))
+                self.assertLessEqual(abs(int(told[1]) - (least >> 20)), 1)
+                got = self.json_of("generate", *asked, f"{least >> 20}M")
+                self.assertEqual(got["generated_tokens"], 4)
+                self.refused(1, ["--ram", "would do"], "generate", *asked, f"{(least >> 20) - 2}M")
+
+    def test_plan_from_config_json_alone(self):
+        shutil.copy(WIDE / "config.json", self.folder / "config.json")
+        for model in (self.folder, self.folder / "config.json"):
+            self.assertIn("download", self.text_of("plan", model))
+        self.refused(1, ["--context"], "plan", self.folder, "--context", "99999999")
 
     def test_doctor(self):
         text = self.text_of("doctor")
         for part in ("Processor", "Memory", "Drive", "direct I/O", "io_uring"):
             self.assertIn(part, text)
         self.refused(1, ["nowhere"], "doctor", self.folder / "nowhere")
+        self.assertIn("was not tried", self.text_of("doctor", self.folder))
 
 
 if __name__ == "__main__":

@@ -57,19 +57,32 @@ TEST(DecodeBound, WithoutAMeasurementIsZero) {
 
 TEST(Plan, RefusesBelowTheFloorAndRunsAtIt) {
     const ModelReport model = large_model();
-    PlanEstimate plan = estimate_plan(model, kMachine, {.ram_bytes = kGigabyte, .context = 1024});
-    EXPECT_FALSE(plan.runs);
-    EXPECT_GT(plan.floor_bytes, model.trunk_bytes);
-    plan = estimate_plan(model, kMachine, {.ram_bytes = plan.floor_bytes, .context = 1024});
-    EXPECT_TRUE(plan.runs);
-    EXPECT_GT(plan.decode_tokens_per_s, 0);
+    MemoryOutlook memory = guess_memory(model, {.ram_bytes = kGigabyte, .context = 1024});
+    EXPECT_FALSE(memory.runs);
+    EXPECT_GT(memory.least_bytes, model.trunk_bytes);
+    EXPECT_EQ(estimate_plan(model, kMachine, memory).decode_tokens_per_s, 0);
+    const uint64_t least = memory.least_bytes;
+    EXPECT_FALSE(guess_memory(model, {.ram_bytes = least - 1, .context = 1024}).runs);
+    memory = guess_memory(model, {.ram_bytes = least, .context = 1024});
+    EXPECT_TRUE(memory.runs);
+    EXPECT_GT(estimate_plan(model, kMachine, memory).decode_tokens_per_s, 0);
+}
+
+TEST(Plan, ShrinksTheContextThatNobodyAskedFor) {
+    const ModelReport model = large_model();
+    const uint64_t least = guess_memory(model, {.ram_bytes = kGigabyte}).least_bytes;
+    const MemoryOutlook memory = guess_memory(model, {.ram_bytes = least});
+    EXPECT_TRUE(memory.runs);
+    EXPECT_EQ(memory.context, 1024);
+    EXPECT_FALSE(guess_memory(model, {.ram_bytes = least, .context = 8192}).runs);
+    EXPECT_EQ(guess_memory(model, {.ram_bytes = 2 * least}).context, 8192);
 }
 
 TEST(Plan, NeverCachesMoreThanThereIs) {
-    const PlanEstimate plan =
-        estimate_plan(large_model(), kMachine, {.ram_bytes = 100 * kGigabyte, .context = 1024});
-    EXPECT_EQ(plan.cache_bytes, large_model().expert_bytes);
-    EXPECT_DOUBLE_EQ(plan.hit_rate, 1);
+    const MemoryOutlook memory =
+        guess_memory(large_model(), {.ram_bytes = 100 * kGigabyte, .context = 1024});
+    EXPECT_EQ(memory.cache_bytes, large_model().expert_bytes);
+    EXPECT_DOUBLE_EQ(estimate_plan(large_model(), kMachine, memory).hit_rate, 1);
 }
 
 TEST(DiskSpeed, TakesTheFastestRowOfItsKindAndSkipsRefusals) {

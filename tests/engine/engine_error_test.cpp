@@ -96,6 +96,29 @@ TEST(EngineErrors, TheRamThatWouldDoDoes) {
     EXPECT_NO_THROW(Engine::open(kModel, options));
 }
 
+TEST(EngineErrors, TheForeseenMemoryIsTheLeastThatOpens) {
+    if (kAddressSanitizer) return;
+    for (const int64_t context : {0, 100}) {
+        EngineOptions options;
+        options.context = context;
+        const MemoryOutlook foreseen = Engine::foresee_memory(kModel, options);
+        EXPECT_TRUE(foreseen.runs);
+        EXPECT_GE(foreseen.full_bytes, foreseen.least_bytes);
+        // Whole megabytes, and a quarter of one to spare.
+        options.ram_bytes = foreseen.least_bytes - (2 << 20);
+        EXPECT_FALSE(Engine::foresee_memory(kModel, options).runs);
+        expect_error(ErrorCode::kOutOfMemory, "would do", [&] { Engine::open(kModel, options); });
+        options.ram_bytes = foreseen.least_bytes;
+        const MemoryOutlook least = Engine::foresee_memory(kModel, options);
+        const auto engine = Engine::open(kModel, options);
+        EXPECT_TRUE(least.runs);
+        EXPECT_EQ(least.context, engine->info().context);
+        EXPECT_EQ(least.chunk, engine->info().chunk);
+        const auto session = engine->new_session();
+        EXPECT_FALSE(engine->evaluate(*session, std::vector<TokenId>{1, 2, 3}).logits.empty());
+    }
+}
+
 TEST(EngineErrors, NaNInAWeightIsNamed) {
     const TemporaryFolder folder;
     std::filesystem::copy(SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3-next-bf16", folder.path());

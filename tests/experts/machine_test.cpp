@@ -128,9 +128,10 @@ TEST(DiskBenchmark, MeasuresEveryReaderAndDepth) {
     options.depths = {1, 4};
     options.temporary_bytes = 8 * kMegabyte;
     size_t steps = 0;
-    options.progress = [&](size_t, size_t rows) {
-        ++steps;
+    options.progress = [&](size_t done, size_t rows) {
+        steps += done > 0;
         EXPECT_GE(rows, 6u);
+        return true;
     };
     const DiskBenchmark result = run_disk_benchmark(folder.path(), options);
     EXPECT_TRUE(result.temporary);
@@ -161,6 +162,33 @@ TEST(DiskBenchmark, RefusesWhatIsTooSmallOrMissing) {
         EXPECT_THAT(error.what(), HasSubstr("small"));
     }
     EXPECT_THROW(run_disk_benchmark(folder / "missing"), Error);
+    DiskBenchmarkOptions large;
+    large.record_bytes = 1ull << 40;
+    EXPECT_THROW(run_disk_benchmark(folder.path(), large), Error);
+    EXPECT_THROW(run_disk_benchmark("/proc"), Error) << "no file can be made there";
+}
+
+TEST(DiskBenchmark, StopsWhenToldAndLeavesNothingBehind) {
+    const TemporaryFolder folder;
+    DiskBenchmarkOptions options;
+    options.record_bytes = 65536;
+    options.seconds_per_row = 0.01;
+    options.temporary_bytes = 8 * kMegabyte;
+    for (const size_t after : {size_t{0}, size_t{2}}) {
+        size_t rows = 0;
+        options.progress = [&](size_t done, size_t) {
+            rows = done;
+            return done < after;
+        };
+        try {
+            run_disk_benchmark(folder.path(), options);
+            ADD_FAILURE() << "went on";
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::kCancelled);
+        }
+        EXPECT_EQ(rows, after);
+        EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+    }
 }
 
 TEST(DiskBenchmark, MeasuresADriveQuickly) {

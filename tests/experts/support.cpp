@@ -1,7 +1,6 @@
 #include "tests/experts/support.h"
 
 #define XXH_INLINE_ALL
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -12,17 +11,6 @@
 #include "base/file.h"
 
 namespace sluice::testing {
-
-TemporaryFolder::TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "sluice-experts-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-}
 
 void fill_random(std::span<std::byte> bytes, std::mt19937_64& random) {
     for (size_t at = 0; at < bytes.size(); at += sizeof(uint64_t)) {
@@ -137,7 +125,8 @@ size_t FaultyReader::faults() const {
 
 void FaultyReader::heal() {
     const std::scoped_lock lock(mutex_);
-    faults_ = {.seed = faults_.seed};
+    faults_.error = faults_.interrupted = faults_.short_read = 0;
+    faults_.wrong_byte = faults_.stall = faults_.delay = 0;
 }
 
 // Under the lock.
@@ -157,7 +146,9 @@ FaultyReader::Fault FaultyReader::draw() {
 
 ReadResult FaultyReader::serve(const ReadRequest& request, Fault fault, uint64_t place) {
     const auto failed = [&](const std::string& what) {
-        return std::make_exception_ptr(Error(ErrorCode::kIo, fmt::format("file {}: {}", request.file, what)));
+        const std::string file = request.file < faults_.files.size() ? faults_.files[request.file].string()
+                                                                     : fmt::format("file {}", request.file);
+        return std::make_exception_ptr(Error(ErrorCode::kIo, fmt::format("{}: {}", file, what)));
     };
     const ReadRequest part{request.file, request.offset, place, request.destination, request.tag};
     ReadResult result{.tag = request.tag, .transferred = request.bytes};

@@ -14,6 +14,7 @@
 
 #include "base/memory.h"
 #include "experts/expert_store.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
 
@@ -36,20 +37,6 @@ class HostSlots final : public SlotMemory {
 inline std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_bytes) {
     return std::make_unique<HostSlots>(slots, slot_bytes);
 }
-
-// A folder that is gone at the end of the test.
-class TemporaryFolder {
-  public:
-    TemporaryFolder();
-    ~TemporaryFolder();
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
 
 void fill_random(std::span<std::byte> bytes, std::mt19937_64& random);
 
@@ -94,6 +81,7 @@ struct Faults {
     double delay = 0;        // it takes a millisecond
     double stall_seconds = 0.1;
     uint64_t seed = 7;
+    std::vector<std::filesystem::path> files = {};  // for the errors; else by number
 };
 
 // Serves requests out of a FileModel's memory from its own threads, in random order, with faults.
