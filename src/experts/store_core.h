@@ -145,7 +145,7 @@ class ExpertStoreCore {
     // None of these under the lock.
     void wait(Stream& stream, std::unique_lock<std::mutex>& lock, double allowed);
     void submit(ReadList& reads);
-    void submit_one(size_t pool, size_t slot);
+    void submit_one(size_t pool, size_t slot, size_t pieces);
     void completed(const ReadResult& result);
     std::optional<Failure> finish_record(const Pool& pool, size_t slot, const ExpertKey& key);
     void check_record(const Pool& pool, size_t slot, const ExpertKey& key);
