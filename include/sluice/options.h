@@ -25,7 +25,7 @@ struct EngineOptions {
     uint64_t vram_bytes = 0;            // the same for the device's memory
     std::string io = "auto";            // "auto", "pread", "uring", "mmap"
     std::string direct_io = "auto";     // "auto", "on", "off"
-    bool look_ahead = false;            // in decoding: read the next layer's probable experts while the drive is idle
+    std::string look_ahead = "auto";    // in decoding, read the next layer's probable experts: "auto", "on", "off"
     bool profile = false;               // time every operation, see Engine::profile()
     std::filesystem::path trace;        // where to save the routing; empty: nowhere
     std::filesystem::path prefix_cache; // folder of evaluated prompts, kept between runs; empty: none

@@ -42,6 +42,7 @@ typedef struct sluice_options {
     uint64_t ram_bytes;         /* ceiling for all the process holds */
     const char *io;             /* "auto", "pread", "uring", "mmap" */
     const char *direct_io;      /* "auto", "on", "off" */
+    const char *look_ahead;     /* "auto", "on", "off" */
 } sluice_options;
 
 /* Called during long evaluations with tokens done and in all; a return of 0 cancels (SLUICE_ERROR_CANCELLED). */

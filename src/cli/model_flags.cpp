@@ -124,8 +124,11 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
         ->check(CLI::IsMember({"auto", "on", "off"}))
         ->type_name("WHEN")
         ->group(kModelGroup);
-    app.add_flag("--look-ahead", engine.look_ahead,
-                 "In decoding, read the next layer's probable experts while the drive is idle")
+    app.add_option("--look-ahead", engine.look_ahead,
+                   "In decoding, read the next layer's probable experts while the drive is idle: auto (while it "
+                   "pays), on or off")
+        ->check(CLI::IsMember({"auto", "on", "off"}))
+        ->type_name("WHEN")
         ->group(kModelGroup);
     app.add_flag("--exact", engine.exact, "float32 activations, KV and arithmetic on the weights as stored")
         ->group(kModelGroup);

@@ -72,6 +72,7 @@ sluice::EngineOptions to_engine_options(const sluice_options* options) {
     set_text(result.kv_format, options->kv_format);
     set_text(result.io, options->io);
     set_text(result.direct_io, options->direct_io);
+    set_text(result.look_ahead, options->look_ahead);
     result.threads = options->threads;
     result.exact = options->exact != 0;
     result.context = options->context_tokens;

@@ -65,6 +65,13 @@ DirectIo parse_direct_io(const std::string& direct_io) {
     fail(ErrorCode::kUsage, "--direct-io {} is none of auto, on, off", direct_io);
 }
 
+LookAhead parse_look_ahead(const std::string& look_ahead) {
+    if (look_ahead == "auto") return LookAhead::kAuto;
+    if (look_ahead == "on") return LookAhead::kOn;
+    if (look_ahead == "off") return LookAhead::kOff;
+    fail(ErrorCode::kUsage, "--look-ahead {} is none of auto, on, off", look_ahead);
+}
+
 std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
     if (!std::filesystem::exists(folder / "tokenizer.json")) return std::nullopt;
     return Tokenizer::open(folder);
@@ -120,7 +127,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     ExpertStoreOptions store_options;
     store_options.reader = parse_reader(options.io);
     store_options.direct_io = parse_direct_io(options.direct_io);
-    store_options.look_ahead = options.look_ahead;
+    store_options.look_ahead = parse_look_ahead(options.look_ahead);
 
     auto impl = load(model, options);
     const Checkpoint& checkpoint = *impl->checkpoint;

@@ -57,7 +57,7 @@ ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse 
 void ExpertStore::look_ahead(std::span<const ExpertKey> experts) {
     core_->look_ahead(experts);
 }
-bool ExpertStore::looks_ahead() const {
+bool ExpertStore::looks_ahead() {
     return core_->looks_ahead();
 }
 

@@ -17,6 +17,10 @@
 
 namespace sluice {
 
+// Whether what look_ahead() names is read: never, while it pays (waits are noticeable and the drive has time to
+// spare), or always.
+enum class LookAhead { kOff, kAuto, kOn };
+
 struct ExpertStoreOptions {
     uint64_t cache_bytes = 0;  // for all slots together; the slots are made once, at construction
     ReaderKind reader = ReaderKind::kAuto;
@@ -25,7 +29,7 @@ struct ExpertStoreOptions {
     size_t read_threads = 0;            // or the depth of the queue; 0: chosen by the reader
     bool verify_checksums = true;       // of packed records, when they are first read
     bool verify_every_read = false;     // of packed records, whenever they are read
-    bool look_ahead = false;            // read what look_ahead() names
+    LookAhead look_ahead = LookAhead::kOff;
     double stall_seconds_allowed = 60;  // a read that lands later is an error for those who wait for it
 };
 
@@ -122,8 +126,9 @@ class ExpertStore {
     // needs, and are evicted like any other. A stream of their layer ends their look-ahead: what it does not
     // want and has not started is cancelled.
     void look_ahead(std::span<const ExpertKey> experts);
-    // False where look_ahead() would do nothing: it is off, or there is a slot for every expert.
-    bool looks_ahead() const;
+    // Whether the layer that runs now should name any: asked once a layer in decoding, and judged from what the
+    // last layers did.
+    bool looks_ahead();
 
     SlotMemory& slots(size_t pool);
     size_t pools() const;

@@ -19,7 +19,8 @@ namespace sluice {
 namespace {
 
 // Reads one request; returns the bytes transferred. `bounce` is the calling thread's own.
-using TransferFunction = std::function<uint64_t(const ReaderFiles&, const ReadRequest&, PageMemory& bounce)>;
+using TransferFunction =
+    std::function<uint64_t(const ReaderFiles&, const ReadRequest&, std::span<std::byte> bounce)>;
 
 uint64_t read_buffered(const ReaderFiles& files, const ReadRequest& request) {
     files[request.file].read_at(request.offset, {request.destination, request.bytes});
@@ -28,8 +29,7 @@ uint64_t read_buffered(const ReaderFiles& files, const ReadRequest& request) {
 }
 
 // Reads what lies between page borders around the request through the bounce buffer, a piece at a time.
-uint64_t read_bounced(const File& file, const ReadRequest& request, PageMemory& bounce) {
-    if (bounce.size() == 0) bounce = PageMemory(kPieceBytes);
+uint64_t read_bounced(const File& file, const ReadRequest& request, std::span<std::byte> bounce) {
     uint64_t transferred = 0;
     for (uint64_t done = 0; done < request.bytes;) {
         const uint64_t offset = request.offset + done;
@@ -46,7 +46,7 @@ uint64_t read_bounced(const File& file, const ReadRequest& request, PageMemory& 
     return transferred;
 }
 
-uint64_t pread_request(const ReaderFiles& files, const ReadRequest& request, PageMemory& bounce) {
+uint64_t pread_request(const ReaderFiles& files, const ReadRequest& request, std::span<std::byte> bounce) {
     if (!files.direct()) return read_buffered(files, request);
     const File& file = files[request.file];
     const Transfer transfer = make_transfer(request.offset, request.bytes, request.destination, true);
@@ -82,8 +82,9 @@ class PoolReader final : public Reader {
         : files_(std::move(files)),
           label_(std::move(label)),
           transfer_(std::move(transfer)),
-          completed_(std::move(completed)) {
-        for (size_t i = 0; i < std::max<size_t>(threads, 1); ++i) threads_.emplace_back([this] { work(); });
+          completed_(std::move(completed)),
+          bounce_(threads, files_.direct()) {
+        for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this, i] { work(bounce_.at(i)); });
     }
 
     ~PoolReader() override {
@@ -123,8 +124,7 @@ class PoolReader final : public Reader {
     bool direct() const override { return files_.direct(); }
 
   private:
-    void work() {
-        PageMemory bounce;
+    void work(std::span<std::byte> bounce) {
         while (true) {
             ReadRequest request;
             {
@@ -148,6 +148,7 @@ class PoolReader final : public Reader {
     std::string label_;
     TransferFunction transfer_;
     Completed completed_;
+    BounceBuffers bounce_;
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<ReadRequest> queue_;
@@ -166,7 +167,7 @@ std::unique_ptr<Reader> make_mmap_reader(ReaderFiles files, size_t threads, Read
     std::vector<std::shared_ptr<const MappedFile>> mappings;
     for (uint32_t i = 0; i < files.size(); ++i) mappings.push_back(MappedFile::open(files[i].label()));
     auto transfer = [mappings = std::move(mappings)](const ReaderFiles& opened, const ReadRequest& request,
-                                                     PageMemory&) {
+                                                     std::span<std::byte>) {
         const uint64_t copied = copy_mapped(*mappings[request.file], request);
         if (copied == request.bytes) {
             opened.done_with(request);

@@ -40,7 +40,6 @@ double speed_at(const File& file, size_t depth, uint64_t read_bytes, double seco
 }  // namespace
 
 size_t measure_read_depth(const ReaderFiles& files, uint64_t record_bytes) {
-    constexpr size_t kDefaultDepth = 8;
     constexpr double kGain = 1.07;  // less than this is noise, not a reason for more threads
     constexpr double kSeconds = 0.05;
     const File* largest = &files[0];
@@ -48,10 +47,10 @@ size_t measure_read_depth(const ReaderFiles& files, uint64_t record_bytes) {
         if (files[i].size() > largest->size()) largest = &files[i];
     }
     const uint64_t read_bytes = std::clamp<uint64_t>(round_up(record_bytes, kPageBytes), kPageBytes, 4 << 20);
-    if (largest->size() < 64 * read_bytes) return kDefaultDepth;
-    size_t best_depth = kDefaultDepth;
+    if (largest->size() < 64 * read_bytes) return kLeastDepth;
+    size_t best_depth = kLeastDepth;
     double best = 0;
-    for (const size_t depth : {2, 4, 8, 16, 32}) {
+    for (const size_t depth : {kLeastDepth, 2 * kLeastDepth, 4 * kLeastDepth}) {
         const double speed = speed_at(*largest, depth, read_bytes, kSeconds);
         if (speed > best * kGain) {
             best = speed;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/memory.h"
 
 namespace sluice {
 
@@ -73,9 +74,21 @@ struct Transfer {
 };
 // The transfer of `bytes` at `offset` to `destination`.
 Transfer make_transfer(uint64_t offset, uint64_t bytes, const std::byte* destination, bool direct);
-// Longest part that is read in one go: a bounce buffer's size, and what one request gives to a queue at a
-// time.
-inline constexpr uint64_t kPieceBytes = 1 << 20;
+
+// Where direct reads land that are not whole pages of memory: one stretch for all, so that it gets huge pages.
+class BounceBuffers {
+  public:
+    static constexpr uint64_t kBytes = 512 << 10;  // of one: its copy comes from the processor's caches
+
+    BounceBuffers(size_t count, bool needed) : memory_(needed ? PageMemory(count * kBytes) : PageMemory()) {}
+    // Empty where none is needed.
+    std::span<std::byte> at(size_t index) const {
+        return memory_.size() == 0 ? std::span<std::byte>() : memory_.bytes().subspan(index * kBytes, kBytes);
+    }
+
+  private:
+    PageMemory memory_;
+};
 
 std::exception_ptr read_error(const File& file, uint64_t offset, int error_number);
 std::exception_ptr short_read_error(const File& file, uint64_t ends_at, const ReadRequest& request);

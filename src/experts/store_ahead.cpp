@@ -11,25 +11,27 @@ namespace {
 // Look-ahead reads in flight at once. One that has started delays the demand read that comes after it, so
 // they are fewer than a drive can take.
 constexpr size_t kReadsAhead = 4;
-// Above this share of the time in which the drive reads what is needed, look-ahead loses
-// (docs/experiments.md).
+// Above this share of the time in which the drive reads what is needed, and below this one that is waited or was
+// saved by reading ahead, look-ahead loses (docs/experiments.md).
 constexpr double kBusyShare = 0.65;
+constexpr double kWaitShare = 0.06;
 // Layers between judgements: some tokens.
 constexpr int kJudgedLayers = 256;
 
 }  // namespace
 
-bool ExpertStoreCore::looks_ahead() const {
-    return options_.look_ahead && full_bytes() < catalogue_.all_bytes();
+bool ExpertStoreCore::looks_ahead() {
+    if (options_.look_ahead == LookAhead::kOff || full_bytes() >= catalogue_.all_bytes()) return false;
+    if (options_.look_ahead == LookAhead::kOn) return true;
+    const std::scoped_lock lock(mutex_);
+    judge_look_ahead();
+    return ahead_pays_;
 }
 
 void ExpertStoreCore::look_ahead(std::span<const ExpertKey> experts) {
-    if (!looks_ahead()) return;
     ReadList reads;
     {
         const std::scoped_lock lock(mutex_);
-        judge_look_ahead();
-        if (!ahead_pays_) return;
         foreseen_.assign(experts.rbegin(), experts.rend());
         issue_foreseen(reads);
     }
@@ -77,6 +79,7 @@ void ExpertStoreCore::begin_read(size_t pool, size_t slot, bool ahead, ReadList&
     reads.emplace_back(pool, slot);
     if (drive_use_.in_flight++ == 0) drive_use_.busy.restart();
     ++drive_use_.reads;
+    drive_use_.ahead += ahead;
     drive_use_.wasted += ahead;
 }
 
@@ -88,15 +91,18 @@ void ExpertStoreCore::end_read(size_t pool, size_t slot) {
     if (--drive_use_.in_flight == 0) drive_use_.busy_seconds += drive_use_.busy.seconds();
 }
 
-// Wrong guesses cost time of the drive: they are worth it only while what is needed leaves enough of it.
+// Wrong guesses cost time of the drive, and guessing costs time of the processor: they are worth it only while
+// what is needed leaves the drive time to spare, and the waits that they save would be felt.
 void ExpertStoreCore::judge_look_ahead() {
     if (++drive_use_.layers < kJudgedLayers) return;
+    const double wall = drive_use_.wall.seconds();
     const double busy =
         drive_use_.busy_seconds + (drive_use_.in_flight > 0 ? drive_use_.busy.seconds() : 0.0);
-    const double useful = drive_use_.reads == 0 ? 1.0
-                                                : 1.0 - static_cast<double>(drive_use_.wasted) /
-                                                            static_cast<double>(drive_use_.reads);
-    ahead_pays_ = useful * busy < kBusyShare * drive_use_.wall.seconds();
+    const double per_read = busy / static_cast<double>(std::max<uint64_t>(drive_use_.reads, 1));
+    const double wasted = per_read * static_cast<double>(drive_use_.wasted);
+    const double saved = per_read * static_cast<double>(drive_use_.ahead) - wasted;
+    const double waited = stats_.stall_seconds - drive_use_.stalls_before + saved;
+    ahead_pays_ = busy - wasted < kBusyShare * wall && waited > kWaitShare * wall;
     restart_drive_use();
 }
 
@@ -104,7 +110,8 @@ void ExpertStoreCore::restart_drive_use() {
     drive_use_.wall.restart();
     drive_use_.busy.restart();
     drive_use_.busy_seconds = 0;
-    drive_use_.reads = drive_use_.wasted = 0;
+    drive_use_.reads = drive_use_.ahead = drive_use_.wasted = 0;
+    drive_use_.stalls_before = stats_.stall_seconds;
     drive_use_.layers = 0;
 }
 

@@ -55,7 +55,7 @@ class ExpertStoreCore {
     void release(Stream& stream, const ReadyExpert& ready, std::shared_ptr<Completion> use);
     void close(Stream& stream);
     void look_ahead(std::span<const ExpertKey> experts);
-    bool looks_ahead() const;
+    bool looks_ahead();
 
     SlotMemory& slots(size_t pool) { return *pools_[pool]->memory; }
     size_t pools() const { return pools_.size(); }
@@ -103,15 +103,17 @@ class ExpertStoreCore {
         size_t reserved = 0;           // of all streams; at most in_service()
         size_t wanting = 0;            // streams in which experts wait for slots
     };
-    // What the drive did since the last judgement of whether look-ahead pays.
+    // What happened since the last judgement of whether look-ahead pays.
     struct DriveUse {
         Stopwatch wall;
         Stopwatch busy;           // since the first of the reads now in flight began
         double busy_seconds = 0;  // with a read in flight
         size_t in_flight = 0;     // records
         uint64_t reads = 0;       // records that began
-        uint64_t wasted = 0;      // records that nobody has asked for so far
-        int layers = 0;           // calls of look_ahead()
+        uint64_t ahead = 0;       // of them, those that nobody had asked for
+        uint64_t wasted = 0;      // of those, the ones that nobody has asked for so far
+        double stalls_before = 0; // stats_.stall_seconds when it began
+        int layers = 0;           // calls of looks_ahead()
     };
     // A slot that must be read, noted under the lock and submitted after it.
     using ReadList = std::vector<std::pair<size_t, size_t>>;  // pool, slot
@@ -145,7 +147,7 @@ class ExpertStoreCore {
     // None of these under the lock.
     void wait(Stream& stream, std::unique_lock<std::mutex>& lock, double allowed);
     void submit(ReadList& reads);
-    void submit_one(size_t pool, size_t slot);
+    void submit_one(size_t pool, size_t slot, size_t pieces);
     void completed(const ReadResult& result);
     std::optional<Failure> finish_record(const Pool& pool, size_t slot, const ExpertKey& key);
     void check_record(const Pool& pool, size_t slot, const ExpertKey& key);

@@ -6,9 +6,28 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "experts/store_core.h"
 
 namespace sluice {
+
+namespace {
+
+// Pieces that a drive should have to read, and the least that one is worth (docs/experiments.md, S9).
+constexpr size_t kPiecesAtOnce = 8;
+constexpr uint64_t kLeastPieceBytes = 256 << 10;
+
+// Cuts what is longer than `piece_bytes`, at whole pages of the file.
+void cut(const ReadRequest& whole, uint64_t piece_bytes, std::vector<ReadRequest>& pieces) {
+    for (uint64_t done = 0; done < whole.bytes;) {
+        const uint64_t offset = whole.offset + done;
+        const uint64_t bytes = std::min(whole.bytes - done, piece_bytes - offset % kPageBytes);
+        pieces.push_back({whole.file, offset, bytes, whole.destination + done, whole.tag});
+        done += bytes;
+    }
+}
+
+}  // namespace
 
 void ExpertStoreCore::submit(ReadList& reads) {
     const auto place = [this](const std::pair<size_t, size_t>& read) {
@@ -18,19 +37,22 @@ void ExpertStoreCore::submit(ReadList& reads) {
         std::sort(reads.begin(), reads.end(),
                   [&](const auto& a, const auto& b) { return place(a) < place(b); });
     }
-    for (const auto& [pool, slot] : reads) submit_one(pool, slot);
+    for (const auto& [pool, slot] : reads) submit_one(pool, slot, kPiecesAtOnce / reads.size());
 }
 
-void ExpertStoreCore::submit_one(size_t pool_index, size_t slot) {
+// A record that is read alone is cut to up to `pieces`, since one transfer does not fill the drive's channels.
+void ExpertStoreCore::submit_one(size_t pool_index, size_t slot, size_t pieces) {
     Pool& pool = *pools_[pool_index];
     SlotRead& read = pool.reads[slot];
+    const uint64_t piece_bytes =
+        std::max(kLeastPieceBytes, round_up(pool.record_bytes / std::max<size_t>(pieces, 1), kPageBytes));
     const uint64_t tag = tag_of(pool_index, slot);
     std::vector<ReadRequest> requests;
     try {
         std::byte* const landing = pool.memory->landing(slot);
         for (const ExpertRead& part : catalogue_.reads(read.key.layer, read.key.expert)) {
-            requests.push_back(
-                {part.source.file, part.source.offset, part.source.bytes, landing + part.slot_offset, tag});
+            cut({part.source.file, part.source.offset, part.source.bytes, landing + part.slot_offset, tag},
+                piece_bytes, requests);
         }
         if (requests.empty()) fail(ErrorCode::kInvalidFile, "the checkpoint has no bytes for it");
         read.parts_left = requests.size();

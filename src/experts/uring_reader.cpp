@@ -30,6 +30,7 @@ class UringReader final : public Reader {
           depth_(depth),
           registered_(registered),
           completed_(std::move(completed)),
+          bounce_(depth, files_.direct()),
           pieces_(depth) {
         for (size_t i = depth; i > 0; --i) free_pieces_.push_back(i - 1);
         thread_ = std::thread([this] { work(); });
@@ -87,7 +88,6 @@ class UringReader final : public Reader {
         Transfer transfer;
         uint64_t got = 0;  // of transfer.bytes
         int retries = 0;
-        PageMemory bounce;
     };
 
     void poke() const {
@@ -161,13 +161,12 @@ class UringReader final : public Reader {
         piece.transfer = make_transfer(offset, piece.bytes, to, files_.direct());
         if (piece.transfer.bounced) {
             // Up to a page border, so that only the first piece starts off one.
-            piece.bytes = std::min(piece.bytes, kPieceBytes - offset % kPageBytes);
+            piece.bytes = std::min(piece.bytes, BounceBuffers::kBytes - offset % kPageBytes);
             piece.transfer = make_transfer(offset, piece.bytes, to, files_.direct());
             piece.transfer.bounced = true;
         }
         piece.got = 0;
         piece.retries = 0;
-        if (piece.transfer.bounced && piece.bounce.size() == 0) piece.bounce = PageMemory(kPieceBytes);
         const size_t index = free_pieces_.back();
         free_pieces_.pop_back();
         current_->handed_out += piece.bytes;
@@ -179,7 +178,7 @@ class UringReader final : public Reader {
     void queue_read(size_t index) {
         const Piece& piece = pieces_[index];
         const ReadRequest& request = piece.of->request;
-        std::byte* to = piece.transfer.bounced ? piece.bounce.data() : request.destination + piece.begin;
+        std::byte* to = piece.transfer.bounced ? bounce_.at(index).data() : request.destination + piece.begin;
         io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
         const int file = registered_ ? static_cast<int>(request.file) : files_[request.file].descriptor();
         ::io_uring_prep_read(entry, file, to + piece.got,
@@ -211,7 +210,7 @@ class UringReader final : public Reader {
             started->result.error = short_read_error(file, transfer.offset + piece.got, started->request);
         }
         if (wanted && transfer.bounced) {
-            std::memcpy(started->request.destination + piece.begin, piece.bounce.data() + transfer.skip,
+            std::memcpy(started->request.destination + piece.begin, bounce_.at(index).data() + transfer.skip,
                         piece.bytes);
         }
         free_pieces_.push_back(index);
@@ -227,6 +226,7 @@ class UringReader final : public Reader {
     size_t depth_;
     bool registered_;
     Completed completed_;
+    BounceBuffers bounce_;
     std::vector<Piece> pieces_;
     std::vector<size_t> free_pieces_;
     Started* current_ = nullptr;  // has pieces that were not handed out yet

@@ -7,12 +7,8 @@
 namespace sluice::testing {
 namespace {
 
-// Three layers of 16 experts, 4 a token, 24 slots; the drive looks idle enough for look-ahead to pay.
-struct LookAhead : ::testing::Test {
-    LookAhead() { judge_idle(); }
-    void judge_idle() {
-        for (int i = 0; i < 300; ++i) store.look_ahead({});
-    }
+// Three layers of 16 experts, 4 a token, 24 slots.
+struct LookAheadTest : ::testing::Test {
     void name(int layer, const std::vector<int>& experts) {
         std::vector<ExpertKey> keys;
         for (const int expert : experts) keys.push_back({layer, expert});
@@ -29,7 +25,7 @@ struct LookAhead : ::testing::Test {
     FaultyReader& reader = *pausable.reader;
 };
 
-TEST_F(LookAhead, WhatWasReadAheadIsAHitAndCountedApart) {
+TEST_F(LookAheadTest, WhatWasReadAheadIsAHitAndCountedApart) {
     name(1, {3, 7});
     wait_for(2 * 8192);
     EXPECT_EQ(stats().prefetch_reads, 2u);
@@ -47,7 +43,7 @@ TEST_F(LookAhead, WhatWasReadAheadIsAHitAndCountedApart) {
     EXPECT_EQ(stats().prefetch_hits, 1u);
 }
 
-TEST_F(LookAhead, WaitsUntilNoStreamWaitsForARead) {
+TEST_F(LookAheadTest, WaitsUntilNoStreamWaitsForARead) {
     reader.pause();
     ExpertStream stream = store.stream(0, range(0, 2));
     name(1, {3});
@@ -58,7 +54,7 @@ TEST_F(LookAhead, WaitsUntilNoStreamWaitsForARead) {
     EXPECT_EQ(stats().prefetch_reads, 1u);
 }
 
-TEST_F(LookAhead, AStreamJoinsAReadAheadThatIsUnderWay) {
+TEST_F(LookAheadTest, AStreamJoinsAReadAheadThatIsUnderWay) {
     reader.pause();
     name(1, {3});
     ExpertStream stream = store.stream(1, std::vector<int>{3});
@@ -70,7 +66,7 @@ TEST_F(LookAhead, AStreamJoinsAReadAheadThatIsUnderWay) {
     EXPECT_EQ(stats().bytes_read, 8192u);
 }
 
-TEST_F(LookAhead, WhatTheLayerDoesNotWantIsCancelled) {
+TEST_F(LookAheadTest, WhatTheLayerDoesNotWantIsCancelled) {
     reader.pause();
     name(1, {3, 4, 5, 6, 7, 8});
     const uint64_t issued = stats().prefetch_reads;
@@ -86,7 +82,7 @@ TEST_F(LookAhead, WhatTheLayerDoesNotWantIsCancelled) {
     EXPECT_EQ(stats().prefetch_hits, 0u);
 }
 
-TEST_F(LookAhead, LeavesTheSlotsThatStreamsHold) {
+TEST_F(LookAheadTest, LeavesTheSlotsThatStreamsHold) {
     std::vector<ExpertStream> held;
     for (int layer = 0; layer < 3; ++layer) {
         held.push_back(store.stream(layer, range(0, 6)));
@@ -98,10 +94,9 @@ TEST_F(LookAhead, LeavesTheSlotsThatStreamsHold) {
     EXPECT_EQ(drain(stream).size(), 2u);
 }
 
-TEST_F(LookAhead, AFailedGuessIsNobodysError) {
+TEST_F(LookAheadTest, AFailedGuessIsNobodysError) {
     const FileModel own{{}};
     PausableStore broken(own, 24, {.error = 1});
-    for (int i = 0; i < 300; ++i) broken.store->look_ahead({});
     broken.store->look_ahead(std::vector<ExpertKey>{{1, 3}});
     while (broken.store->stats().failed_reads == 0) std::this_thread::yield();
     broken.reader->heal();
@@ -113,29 +108,52 @@ TEST_F(LookAhead, AFailedGuessIsNobodysError) {
     EXPECT_EQ(broken.store->stats().misses, 1u);
 }
 
-TEST(LookAheadOff, ReadsNothing) {
+TEST(LookAheadOff, IsNotAskedFor) {
     const FileModel model{{}};
-    for (const bool on : {false, true}) {
+    for (const LookAhead when : {LookAhead::kOff, LookAhead::kAuto, LookAhead::kOn}) {
         ExpertStoreOptions options;
-        options.look_ahead = on;
-        options.cache_bytes = model.bytes_of(on ? 48 : 24);  // on, but with a slot for every expert
+        options.look_ahead = when;
+        // Off, or on but with a slot for every expert.
+        options.cache_bytes = model.bytes_of(when == LookAhead::kOff ? 24 : 48);
         ExpertStore store(model.catalogue(), options, make_host_slots);
-        EXPECT_FALSE(store.looks_ahead());
-        for (int i = 0; i < 300; ++i) store.look_ahead(std::vector<ExpertKey>{{1, 3}});
-        EXPECT_EQ(store.stats().prefetch_reads, 0u);
+        for (int layer = 0; layer < 1000; ++layer) EXPECT_FALSE(store.looks_ahead());
     }
 }
 
-// A drive that demand keeps busy has no time for guesses.
-TEST_F(LookAhead, IsGivenUpWhileDemandKeepsTheDriveBusy) {
-    const FileModel own{{}};
-    PausableStore slow(own, 8, {.delay = 1});
-    for (int round = 0; round < 700; ++round) {
-        ExpertStream stream = slow.store->stream(round % 3, range(round % 13, round % 13 + 2));
+// Layers of decoding: two experts of one layer, one guess for the next, and what else a layer takes. Returns how
+// many of them were asked for a guess after the first judgements.
+size_t layers_that_look_ahead(ExpertStore& store, int least_expert, std::chrono::microseconds other_work) {
+    size_t asked = 0;
+    for (int round = 0; round < 900; ++round) {
+        const bool asks = store.looks_ahead();
+        const int first = least_expert + round % 11;
+        ExpertStream stream = store.stream(round % 3, range(first, first + 2));
+        if (asks) store.look_ahead(std::vector<ExpertKey>{{(round + 1) % 3, least_expert + (round + 1) % 11}});
         drain(stream);
-        slow.store->look_ahead(std::vector<ExpertKey>{{(round + 1) % 3, 15}});
+        std::this_thread::sleep_for(other_work);
+        asked += round >= 550 && asks;
     }
+    return asked;
+}
+
+TEST(LookAheadAuto, IsGivenUpWhileDemandKeepsTheDriveBusy) {
+    const FileModel model{{}};
+    PausableStore slow(model, 8, {.delay = 1}, 60, LookAhead::kAuto);
+    EXPECT_EQ(layers_that_look_ahead(*slow.store, 0, {}), 0u);
     EXPECT_EQ(slow.store->stats().prefetch_reads, 0u);
+}
+
+TEST(LookAheadAuto, IsNotWorthItWhereNothingIsWaitedFor) {
+    const FileModel model{{}};
+    PausableStore fast(model, 47, {}, 60, LookAhead::kAuto);
+    EXPECT_EQ(layers_that_look_ahead(*fast.store, 0, std::chrono::microseconds(100)), 0u);
+}
+
+TEST(LookAheadAuto, PaysWhereWaitsAreFeltAndTheDriveHasTime) {
+    const FileModel model{{}};
+    PausableStore slow(model, 8, {.delay = 0.4}, 60, LookAhead::kAuto);
+    EXPECT_GT(layers_that_look_ahead(*slow.store, 0, std::chrono::milliseconds(2)), 300u);
+    EXPECT_GT(slow.store->stats().prefetch_hits, 0u);
 }
 
 }  // namespace

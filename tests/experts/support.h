@@ -128,11 +128,11 @@ FaultyReader::Source source_of(const FileModel& model);
 // A store whose reader the test can hold back.
 struct PausableStore {
     explicit PausableStore(const FileModel& model, size_t slots, const Faults& faults = {},
-                           double stall = 60) {
+                           double stall = 60, LookAhead look_ahead = LookAhead::kOn) {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(slots);
         options.policy = EvictionPolicy::kLru;
-        options.look_ahead = true;
+        options.look_ahead = look_ahead;
         options.stall_seconds_allowed = stall;
         store = std::make_unique<ExpertStore>(
             model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {

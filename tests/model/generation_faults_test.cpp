@@ -128,7 +128,7 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
     ExpertStoreOptions options;
     options.cache_bytes = 2 * ExpertStore::floor_bytes(*checkpoint_);  // of two sequences: no more
     options.verify_every_read = true;
-    options.look_ahead = true;
+    options.look_ahead = LookAhead::kOn;
     options.stall_seconds_allowed = 0.05;
     FaultyReader* reader = nullptr;
     ExpertStore store(std::move(catalogue), options, make_slots(), [&](Reader::Completed completed) {
@@ -140,8 +140,6 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
 
     size_t failed = 0, steps = 0;
     while (reader->faults() < GetParam().faults && !HasFailure()) {
-        // Now and then the drive looks idle, so that faults meet look-ahead reads, too.
-        for (int i = 0; steps % 64 == 0 && i < 300; ++i) store.look_ahead({});
         failed += step(sequences);
         ++steps;
     }

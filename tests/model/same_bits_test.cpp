@@ -48,8 +48,6 @@ class SameBits : public ::testing::TestWithParam<Case> {
         ExpertStore store(checkpoint_, options,
                           [&](size_t slots, size_t bytes) { return backend.make_slots(slots, bytes); });
         model.use_experts(store, nullptr);
-        // So many idle layers that the store takes the drive for idle and look-ahead for worth it.
-        for (int i = 0; i < 300; ++i) store.look_ahead({});
         std::vector<int32_t> ids;
         for (size_t i = 0; i < kPrompt + kDecoded; ++i)
             ids.push_back(static_cast<int32_t>((i * 37 + 11) % 512));
@@ -83,7 +81,7 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                 for (const size_t depth : {1, 8})
                     for (const DirectIo direct : {DirectIo::kOff, DirectIo::kOn})
                         for (const EvictionPolicy policy : kAllPolicies)
-                            for (const bool look_ahead : {false, true}) {
+                            for (const LookAhead look_ahead : {LookAhead::kOff, LookAhead::kOn}) {
                                 if (reader == ReaderKind::kMmap && direct == DirectIo::kOn) continue;
                                 ExpertStoreStats stats;
                                 const std::vector<float> logits = run(*backend, model,
@@ -99,8 +97,8 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                                     << "threads " << threads << ", cache " << cache_bytes << ", reader "
                                     << static_cast<int>(reader) << ", depth " << depth << ", direct "
                                     << static_cast<int>(direct) << ", " << eviction_policy_name(policy)
-                                    << ", look-ahead " << look_ahead;
-                                if (!look_ahead) {
+                                    << ", look-ahead " << static_cast<int>(look_ahead);
+                                if (look_ahead == LookAhead::kOff) {
                                     ASSERT_EQ(stats.prefetch_reads, 0u);
                                 }
                             }

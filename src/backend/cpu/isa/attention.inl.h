@@ -83,8 +83,8 @@ class FloatTiles {
     }
     void load_keys(const KvRows& rows, int64_t column, int64_t first, int64_t count) {
         load_tile(rows, first, count, keys_ + column, width_);
+        transpose_tile(keys_ + column, width_, whole_vectors(rows.columns), turned_ + column * kTile);
     }
-    void turn_keys() { transpose_tile(keys_, width_, width_, turned_); }
     void load_values(const KvRows& rows, int64_t first, int64_t count) {
         load_tile(rows, first, count, values_, value_stride_);
         value_rows_ = values_;
@@ -155,6 +155,15 @@ inline void soften(float* scores, int64_t visible, int64_t count, F factor, Soft
     row.total += reduce_add(sum);
 }
 
+// Tokens [first, first + count), brought to the second cache while something else is computed.
+inline void prefetch_rows(const KvRows& rows, int64_t first, int64_t count) {
+    const int64_t bytes = kv_row_bytes(rows.format, rows.columns);
+    for (int64_t t = first; t < first + count; ++t) {
+        const std::byte* row = kv_row(rows, t);
+        for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
+    }
+}
+
 inline bool same_rows(const KvRows& a, const KvRows& b) {
     return a.pages == b.pages && a.offset == b.offset && a.columns == b.columns &&
            a.token_bytes == b.token_bytes;
@@ -204,15 +213,17 @@ inline void attend(const AttentionRows& a) {
     for (int64_t first = a.first; first < end; first += kTile) {
         const int64_t count = smaller(kTile, end - first);
         int64_t column = 0;
+        const int64_t next = smaller(kTile, end - first - count);
         for (int part = 0; part < a.parts; ++part) {
             tiles.load_keys(a.keys[part], column, first, count);
+            prefetch_rows(a.keys[part], first + kTile, next);
             column += round_to(a.keys[part].columns, Tiles::kStep);
         }
-        tiles.turn_keys();
         if (shared) {
             tiles.share_values();
         } else {
             tiles.load_values(a.values, first, count);
+            prefetch_rows(a.values, first + kTile, next);
         }
         tiles.score(a.rows, count, scores);
         for (int r = 0; r < a.rows; ++r) {

@@ -121,23 +121,25 @@ class Bf16Tiles {
         round_line(round_to(count, kStep), query_ + row * pairs_ + column / 2);
     }
     void load_keys(const KvRows& rows, int64_t column, int64_t first, int64_t count) {
-        load_rows(rows, first, count, keys_ + column / 2, pairs_);
-    }
-    void turn_keys() {
+        RowPointers pointers;
+        find_rows(rows, first, count, keys_ + column / 2, pairs_, pointers);
+        int32_t* turned = turned_ + column / 2 * kTile;
         for (int64_t t = 0; t < kTile; t += kLanes) {
-            for (int64_t pair = 0; pair < pairs_; pair += kLanes) {
+            for (int64_t pair = 0; pair < round_to(rows.columns, kStep) / 2; pair += kLanes) {
                 I lines[kLanes];
-                for (int i = 0; i < kLanes; ++i) lines[i] = iload(keys_ + (t + i) * pairs_ + pair);
+                for (int i = 0; i < kLanes; ++i) lines[i] = iload(pointers.row[t + i] + pair);
                 transpose(lines);
-                for (int i = 0; i < kLanes; ++i) istore(turned_ + (pair + i) * kTile + t, lines[i]);
+                for (int i = 0; i < kLanes; ++i) istore(turned + (pair + i) * kTile + t, lines[i]);
             }
         }
+        if (column == 0) first_keys_ = pointers;
     }
     void load_values(const KvRows& rows, int64_t first, int64_t count) {
-        load_rows(rows, first, count, values_, value_pairs_);
-        mix_values(values_, value_pairs_);
+        RowPointers pointers;
+        find_rows(rows, first, count, values_, value_pairs_, pointers);
+        mix_values(pointers);
     }
-    void share_values() { mix_values(keys_, pairs_); }
+    void share_values() { mix_values(first_keys_); }
     // The first `count` tokens of the tile, and what fills the last vector.
     void score(int rows, int64_t count, float* scores) const {
         multiply_pairs(query_, pairs_, rows, turned_, kTile, pairs_, round_to(count, kStep), scores, kTile,
@@ -166,24 +168,32 @@ class Bf16Tiles {
             istore(out + i / 2, to_bf16_pairs(load(line_ + i), load(line_ + i + kLanes)));
         }
     }
-    void load_rows(const KvRows& rows, int64_t first, int64_t count, int32_t* out, int64_t stride) {
+    // Where the BF16 rows of a tile lie: in the cache, if that holds them as they are needed.
+    struct RowPointers {
+        const int32_t* row[kTile];
+    };
+    // What the cache does not hold as needed is written to `copies`, rows of `stride` dwords.
+    void find_rows(const KvRows& rows, int64_t first, int64_t count, int32_t* copies, int64_t stride,
+                   RowPointers& pointers) {
         const int64_t padded = round_to(rows.columns, kStep);
         const bool direct = rows.format == KvFormat::kBF16 && padded == rows.columns;
         for (int64_t i = whole_vectors(rows.columns); i < padded; ++i) line_[i] = 0;
-        for (int64_t t = 0; t < kTile; ++t, out += stride) {
+        for (int64_t t = 0; t < kTile; ++t, copies += stride) {
+            if (t < count && direct) {
+                pointers.row[t] = reinterpret_cast<const int32_t*>(kv_row(rows, first + t));
+                continue;
+            }
+            pointers.row[t] = copies;
             if (t >= count) {
-                for (int64_t i = 0; i < padded / 2; i += kLanes) istore(out + i, izero());
-            } else if (direct) {
-                const std::byte* row = kv_row(rows, first + t);
-                for (int64_t i = 0; i < padded / 2; i += kLanes) istore(out + i, iload(row + 4 * i));
+                for (int64_t i = 0; i < padded / 2; i += kLanes) istore(copies + i, izero());
             } else {
                 decode_kv(rows, first + t, line_);
-                round_line(padded, out);
+                round_line(padded, copies);
             }
         }
     }
     // Rows of tokens 2t and 2t + 1 to pairs of their values.
-    void mix_values(const int32_t* rows, int64_t stride) {
+    void mix_values(const RowPointers& rows) {
         alignas(64) int16_t order[2][2 * kLanes];
         for (int half = 0; half < 2; ++half) {
             for (int i = 0; i < kLanes; ++i) {
@@ -195,7 +205,7 @@ class Bf16Tiles {
         for (int64_t t = 0; t < kTile; t += 2) {
             int32_t* out = mixed_ + t / 2 * 2 * value_pairs_;
             for (int64_t i = 0; i < value_pairs_; i += kLanes) {
-                const I a = iload(rows + t * stride + i), b = iload(rows + (t + 1) * stride + i);
+                const I a = iload(rows.row[t] + i), b = iload(rows.row[t + 1] + i);
                 istore(out + 2 * i, _mm512_permutex2var_epi16(a, low, b));
                 istore(out + 2 * i + kLanes, _mm512_permutex2var_epi16(a, high, b));
             }
@@ -205,6 +215,7 @@ class Bf16Tiles {
     int64_t pairs_, value_pairs_, value_stride_;
     int32_t *keys_, *turned_, *values_, *mixed_, *query_, *probabilities_;
     float* line_;
+    RowPointers first_keys_;  // of a key's first part, which may be the value, too
 };
 
 }  // namespace
