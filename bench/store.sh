@@ -1,6 +1,7 @@
 #!/bin/sh
-# The expert store against its bound: Qwen3-30B-A3B's shape at 12 layers, in a memory cgroup that holds half of it.
-# Usage: bench/store.sh FOLDER [LIMIT_MB] (4.6 GB are written there and kept for the next time; needs root; default 2400 MB).
+# The expert store against its bound: Qwen3-30B-A3B's shape at 12 layers, in a memory cgroup that holds half of it, as it is
+# published (nine reads of an expert, off page borders) and packed (one read).
+# Usage: bench/store.sh FOLDER [LIMIT_MB] (9.2 GB are written there and kept for the next time; needs root; default 2400 MB).
 # The bound of a token is the longer of reading the bytes that were missed, at the drive's bandwidth, and computing, at the
 # speed of a run with everything resident; all three are measured here, so compare the ratios.
 set -eu
@@ -9,18 +10,24 @@ here=$(dirname "$0")
 folder=$1
 limit_mb=${2:-2400}
 program=${SLUICE:-build/release/bin/sluice}
-model=$folder/qwen3-30b-a3b-12
+published=$folder/qwen3-30b-a3b-12
+packed=$folder/qwen3-30b-a3b-12-packed
 mkdir -p "$folder"
-[ -d "$model" ] || "$program" synth qwen3-30b-a3b "$model" --layers 12 >&2
+[ -d "$published" ] || "$program" synth qwen3-30b-a3b "$published" --layers 12 >&2
+[ -d "$packed" ] || "$program" pack "$published" "$packed" >&2
 
 bench() { # OUTPUT COMMAND...
     output=$1
     shift
-    "$@" --prompt-tokens 512 --generate-tokens 64 --repeat 3 --json --quiet >"$output"
+    "$@" --prompt-tokens 512 --generate-tokens 64 --repeat 4 --json --quiet >"$output"
 }
 
-bench "$folder/resident.json" "$program" bench "$model"
-# The cgroup also holds pages of the program and the kernel's own, which --ram does not count.
-bench "$folder/streamed.json" sh "$here/../scripts/run-in-memory.sh" "$limit_mb" \
-    "$program" bench "$model" --ram "$((limit_mb * 19 / 20))M"
-python3 "$here/store_report.py" "$model" "$folder/resident.json" "$folder/streamed.json"
+streamed() { # OUTPUT MODEL
+    # The cgroup also holds pages of the program and the kernel's own, which --ram does not count.
+    bench "$1" sh "$here/../scripts/run-in-memory.sh" "$limit_mb" "$program" bench "$2" --ram "$((limit_mb * 19 / 20))M"
+}
+
+streamed "$folder/published.json" "$published"
+bench "$folder/resident.json" "$program" bench "$published"
+streamed "$folder/packed.json" "$packed"
+python3 "$here/store_report.py" "$published" "$folder/resident.json" "$folder/published.json" "$folder/packed.json"

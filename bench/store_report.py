@@ -1,4 +1,4 @@
-"""Decode and prefill as parts of their bounds: store_report.py MODEL RESIDENT.json STREAMED.json."""
+"""Decode and prefill as parts of their bounds: store_report.py MODEL RESIDENT.json PUBLISHED.json PACKED.json."""
 
 import json
 import sys
@@ -13,37 +13,44 @@ def expert_bytes(model):
     return weights * (bits / 8 + 4 / group)  # BF16 scale and bias
 
 
-def report(resident, streamed, expert):
-    drive = streamed["disk_bandwidth_bytes_per_s"]
-    prompt = streamed["prompt_tokens"]
-    decode_misses = streamed["decode_expert_bytes_per_token"]
-    decode_s = max(decode_misses / drive, 1 / resident["decode_tokens_per_s"])
-    prefill_bytes = streamed["prefill_expert_bytes_read"]
-    prefill_s = max(prefill_bytes / drive, prompt / resident["prefill_tokens_per_s"])
-    print("| | streamed tok/s | resident tok/s | drive bound tok/s | of the bound |")
-    print("|---|---|---|---|---|")
-    decode, prefill = streamed["decode_tokens_per_s"], streamed["prefill_tokens_per_s"]
-    drive_decode = drive / decode_misses if decode_misses else float("inf")
-    drive_prefill = prompt * drive / prefill_bytes if prefill_bytes else float("inf")
-    print(f"| decode | {decode:.1f} | {resident['decode_tokens_per_s']:.1f} | {drive_decode:.1f} | {100 * decode * decode_s:.0f} % |")
+def row(name, tokens, streamed, resident, drive_s):
+    """`streamed` and `resident` in tokens per second; `drive_s`: the drive's seconds for all of the tokens."""
+    bound = tokens / max(drive_s, tokens / resident)
+    drive = f"{tokens / drive_s:.1f}" if drive_s else "none read"
+    print(f"| {name} | {streamed:.1f} | {resident:.1f} | {drive} | {100 * streamed / bound:.0f} % |")
+
+
+def report(layout, resident, streamed, drive):
+    prompt, speed = streamed["prompt_tokens"], "decode_tokens_per_s"
+    row(f"decode, {layout}", 1, streamed[speed], resident[speed], streamed["decode_expert_bytes_per_token"] / drive)
+    speed = "prefill_tokens_per_s"
+    row(f"prefill of {prompt}, {layout}", prompt, streamed[speed], resident[speed], streamed["prefill_expert_bytes_read"] / drive)
+
+
+def footer(layout, streamed, expert):
+    missed = max(1, streamed["expert_misses"] + streamed["prefetch_reads"])
     print(
-        f"| prefill of {prompt} | {prefill:.1f} | {resident['prefill_tokens_per_s']:.1f} | {drive_prefill:.1f} "
-        f"| {100 * prefill * prefill_s / prompt:.0f} % |"
-    )
-    print(
-        f"\ndrive {drive / 1e9:.2f} GB/s ({streamed['reader']}, direct I/O {streamed['direct_io']}); hit rate "
-        f"{100 * streamed['hit_rate']:.1f} %; {streamed['peak_rss_bytes'] / 1e6:.0f} MB resident at most; bytes read / experts "
-        f"missed x record: {streamed['expert_bytes_read'] / max(1, streamed['expert_misses'] + streamed['prefetch_reads']) / expert:.3f}"
+        f"{layout}: {streamed['reader']}, direct I/O {streamed['direct_io']}; hit rate {100 * streamed['hit_rate']:.1f} %; "
+        f"{streamed['peak_rss_bytes'] / 1e6:.0f} MB resident at most; bytes read / experts missed x record: "
+        f"{streamed['expert_bytes_read'] / missed / expert:.3f}"
     )
 
 
 def main():
-    model, resident, streamed = sys.argv[1:4]
+    model, *paths = sys.argv[1:5]
     documents = []
-    for path in (resident, streamed):
+    for path in paths:
         with open(path, encoding="utf-8") as file:
             documents.append(json.load(file))
-    report(*documents, expert_bytes(model))
+    resident, published, packed = documents
+    drive = max(published["disk_bandwidth_bytes_per_s"], packed["disk_bandwidth_bytes_per_s"])
+    print("| | streamed tok/s | resident tok/s | drive bound tok/s | of the bound |")
+    print("|---|---|---|---|---|")
+    report("published", resident, published, drive)
+    report("packed", resident, packed, drive)
+    print(f"\ndrive {drive / 1e9:.2f} GB/s")
+    footer("published", published, expert_bytes(model))
+    footer("packed", packed, expert_bytes(model))
 
 
 main()
