@@ -13,6 +13,10 @@
 #include <cpuid.h>
 #include <immintrin.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace sluice {
 
@@ -64,6 +68,38 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) uint64_t int8_avx512vnni(
     }
     for (size_t i = 1; i < kAccumulators; ++i) sums[0] = _mm512_add_epi32(sums[0], sums[i]);
     return first_word(sums);
+}
+
+// What LDTILECFG takes: eight registers of sixteen rows of 64 bytes.
+struct alignas(64) AmxConfiguration {
+    uint8_t palette = 1;
+    uint8_t rest[15] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+constexpr double kAmxOperations = 4 * 2.0 * 16 * 16 * 64;  // of a round
+
+__attribute__((target("amx-tile,amx-int8"))) uint64_t int8_amx(uint64_t rounds) {
+    const AmxConfiguration configuration;
+    alignas(64) uint8_t bytes[16][64] = {{1, 2, 3}};
+    _tile_loadconfig(&configuration);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, bytes, 64);
+    _tile_loadd(5, bytes, 64);
+    _tile_loadd(6, bytes, 64);
+    _tile_loadd(7, bytes, 64);
+    for (uint64_t i = 0; i < rounds; ++i) {
+        _tile_dpbsud(0, 4, 6);
+        _tile_dpbsud(1, 4, 7);
+        _tile_dpbsud(2, 5, 6);
+        _tile_dpbsud(3, 5, 7);
+    }
+    _tile_stored(0, bytes, 64);
+    _tile_release();
+    return bytes[0][0];
 }
 
 __attribute__((target("avx2,avxvnni"))) uint64_t int8_avxvnni(uint64_t rounds) {
@@ -146,6 +182,7 @@ uint64_t float_portable(uint64_t rounds) {
 
 Kernel int8_kernel() {
 #if defined(__x86_64__)
+    if (processor_has_amx()) return {int8_amx, kAmxOperations, "AMX"};
     if (__builtin_cpu_supports("avx512vnni")) return {int8_avx512vnni, kAccumulators * 128.0, "AVX-512 VNNI"};
     if (processor_has_avx_vnni()) return {int8_avxvnni, kAccumulators * 64.0, "AVX-VNNI"};
     if (__builtin_cpu_supports("avx2")) return {int8_avx2, kAccumulators * 64.0, "AVX2"};
@@ -178,6 +215,23 @@ ArithmeticPeak measure(ThreadPool& pool, const Kernel& kernel) {
 }
 
 }  // namespace
+
+bool processor_has_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+    // Asked once: Linux lets a process use AMX only if it asks, since the registers make every thread's saved state
+    // larger.
+    static const bool granted = [] {
+        unsigned a = 0, b = 0, c = 0, d = 0;
+        constexpr unsigned kTileAndInt8 = 1u << 24 | 1u << 25;  // leaf 7, EDX
+        if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTileAndInt8) != kTileAndInt8) return false;
+        constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+        return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    }();
+    return granted;
+#else
+    return false;
+#endif
+}
 
 bool processor_has_avx_vnni() {
 #if defined(__x86_64__)

@@ -52,6 +52,7 @@ std::vector<std::string> processor_features() {
     if (processor_has_avx_vnni()) names.emplace_back("AVX-VNNI");
     if (__builtin_cpu_supports("avx512f")) names.emplace_back("AVX-512");
     if (__builtin_cpu_supports("avx512vnni")) names.emplace_back("AVX-512 VNNI");
+    if (processor_has_amx()) names.emplace_back("AMX");
 #elif defined(__aarch64__)
     names.emplace_back("NEON");
 #endif

@@ -18,7 +18,8 @@ namespace {
 
 constexpr InstructionSet kSets[] = {InstructionSet::kScalar,     InstructionSet::kAvx2,
                                     InstructionSet::kAvxVnni,    InstructionSet::kAvx512,
-                                    InstructionSet::kAvx512Vnni, InstructionSet::kNeon};
+                                    InstructionSet::kAvx512Vnni, InstructionSet::kAmx,
+                                    InstructionSet::kNeon};
 
 class CpuKernels : public ::testing::TestWithParam<InstructionSet> {
   protected:

@@ -178,6 +178,8 @@ std::string instruction_set_name(const ::testing::TestParamInfo<InstructionSet>&
             return "Avx512";
         case InstructionSet::kAvx512Vnni:
             return "Avx512Vnni";
+        case InstructionSet::kAmx:
+            return "Amx";
         case InstructionSet::kNeon:
             return "Neon";
     }
@@ -187,7 +189,8 @@ std::string instruction_set_name(const ::testing::TestParamInfo<InstructionSet>&
 INSTANTIATE_TEST_SUITE_P(On, CpuOperations,
                          ::testing::Values(InstructionSet::kScalar, InstructionSet::kAvx2,
                                            InstructionSet::kAvxVnni, InstructionSet::kAvx512,
-                                           InstructionSet::kAvx512Vnni, InstructionSet::kNeon),
+                                           InstructionSet::kAvx512Vnni, InstructionSet::kAmx,
+                                           InstructionSet::kNeon),
                          instruction_set_name);
 
 }  // namespace

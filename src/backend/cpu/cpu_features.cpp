@@ -33,11 +33,22 @@ const KernelTable& avx512vnni_or_bf16_kernels() {
     }();
     return table;
 }
+
+const KernelTable& avx512vnni_and_amx_kernels() {
+    static const KernelTable table = [] {
+        KernelTable kernels = avx512vnni_or_bf16_kernels();
+        kernels.name = "AVX-512 VNNI, AMX";
+        kernels.amx = &amx_linear();
+        return kernels;
+    }();
+    return table;
+}
 #endif
 
 // Best first.
 constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
+    {InstructionSet::kAmx, "AMX", avx512vnni_and_amx_kernels},
     {InstructionSet::kAvx512Vnni, "AVX-512 VNNI", avx512vnni_or_bf16_kernels},
     {InstructionSet::kAvx512, "AVX-512", avx512_kernels},
     {InstructionSet::kAvxVnni, "AVX-VNNI", avxvnni_kernels},
@@ -58,6 +69,8 @@ bool processor_has(InstructionSet set) {
                       __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    const bool avx512vnni =
+        avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
     switch (set) {
         case InstructionSet::kAvx2:
             return avx2;
@@ -66,7 +79,9 @@ bool processor_has(InstructionSet set) {
         case InstructionSet::kAvx512:
             return avx512;
         case InstructionSet::kAvx512Vnni:
-            return avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+            return avx512vnni;
+        case InstructionSet::kAmx:
+            return avx512vnni && processor_has_amx();
         default:
             return false;
     }

@@ -120,6 +120,29 @@ struct Bf16Kernels {
                    int64_t first, bool accumulate);
 };
 
+// Rows of activations, and columns of a weight, that one AMX instruction takes.
+inline constexpr int64_t kAmxTokens = 16, kAmxColumns = 64;
+
+// Rows of int8 activations in blocks of kAmxTokens, the last row again where a block lacks any: values
+// [blocks, columns / kAmxColumns, kAmxTokens, kAmxColumns], scales and sums [blocks, groups, kAmxTokens].
+struct AmxActivations {
+    int8_t* values;
+    float *scales, *sums;
+    int64_t columns, groups, tokens;
+
+    int64_t blocks() const { return (tokens + kAmxTokens - 1) / kAmxTokens; }
+};
+
+// Weights of 4 and 8 bits in groups of one or two times kAmxColumns, times many rows; affine_matrix gives the
+// same bits.
+struct AmxKernels {
+    void (*gather)(const QuantizedRow* x, int bits, int group, AmxActivations& out);
+    // As AffineTile says, but values are one byte each: tile_rows * columns.
+    void (*pack)(const WeightView& weight, AffineTile& tile);
+    void (*matrix)(const AffineTile& tile, const AmxActivations& x, float* const* out, int64_t first,
+                   bool accumulate, const WeightView* next);
+};
+
 struct KernelTable {
     const char* name;
     int lanes;
@@ -154,6 +177,7 @@ struct KernelTable {
                      int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate);
 
     const Bf16Kernels* bf16 = nullptr;  // null where the processor has no BF16 products
+    const AmxKernels* amx = nullptr;    // null where it has no AMX
 
     AttentionKernel attention;
     AttentionKernel rounded_attention;  // may round its operands to BF16
@@ -185,6 +209,7 @@ const KernelTable& avx512_kernels();
 const KernelTable& avx512vnni_kernels();
 AttentionKernel avx512bf16_attention();
 const Bf16Kernels& avx512bf16_linear();
+const AmxKernels& amx_linear();
 #endif
 #if defined(__aarch64__)
 const KernelTable& neon_kernels();

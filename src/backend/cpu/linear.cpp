@@ -16,9 +16,11 @@ constexpr size_t kPackedTokens = 3;   // to BF16
 constexpr size_t kScaledTokens = 128;
 static_assert(kDecodedRows % kBf16TileRows == 0);
 
+// Enough for values of a byte each, as AMX takes them.
 size_t tile_value_bytes(const KernelTable& kernels, const WeightView& weight) {
     const int64_t row_bytes = kernels.quantized_bytes(weight.columns, weight.format.bits);
-    return static_cast<size_t>((weight.format.bits == 4 ? row_bytes / 2 : row_bytes) * kernels.tile_rows);
+    const bool halves = weight.format.bits == 4 && kernels.amx == nullptr;
+    return static_cast<size_t>((halves ? row_bytes / 2 : row_bytes) * kernels.tile_rows);
 }
 
 size_t tile_scales(const KernelTable& kernels, const WeightView& weight) {
@@ -44,6 +46,62 @@ bool exact_in_bf16(const WeightFormat& format) {
     }
 }
 
+AffineTile take_tile(const KernelTable& kernels, const WeightView& weight, Scratch& scratch) {
+    AffineTile tile{};
+    tile.values = scratch.take<std::byte>(tile_value_bytes(kernels, weight));
+    tile.scales = scratch.take<float>(tile_scales(kernels, weight));
+    tile.biases = scratch.take<float>(tile_scales(kernels, weight));
+    return tile;
+}
+
+// Calls multiply(rows, first row, what will probably be packed next) for the rows of every tile.
+template <typename Multiply>
+void for_tiles(const KernelTable& kernels, const WeightView& weight, const WeightView* next,
+               Multiply&& multiply) {
+    const auto tile_at = [&](const WeightView& from, int64_t row) {
+        return from.rows_at(row, std::min<int64_t>(kernels.tile_rows, from.rows - row));
+    };
+    for (int64_t row = 0; row < weight.rows; row += kernels.tile_rows) {
+        std::optional<WeightView> following;
+        if (row + kernels.tile_rows < weight.rows) {
+            following = tile_at(weight, row + kernels.tile_rows);
+        } else if (next != nullptr && next->format.kind == WeightKind::kAffine) {
+            following = tile_at(*next, 0);
+        }
+        multiply(tile_at(weight, row), row, following ? &*following : nullptr);
+    }
+}
+
+// AMX computes whole blocks, so most of their rows must be wanted; it is up to twice as fast.
+bool amx_pays(const KernelTable& kernels, const WeightFormat& format, int64_t tokens) {
+    const bool takes = kernels.amx != nullptr && (format.bits == 4 || format.bits == 8) &&
+                       (format.group_size == kAmxColumns || format.group_size == 2 * kAmxColumns);
+    const int64_t computed = (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
+    return takes && 4 * tokens >= 3 * computed;
+}
+
+// Scratch bytes of gather_activations.
+size_t gathered_bytes(const WeightView& weight, int64_t tokens) {
+    const int64_t rows = (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
+    const auto factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
+    return Scratch::padded<int8_t>(static_cast<size_t>(rows * weight.columns)) +
+           2 * Scratch::padded<float>(factors);
+}
+
+AmxActivations gather_activations(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
+                                  Scratch& scratch) {
+    AmxActivations gathered{};
+    gathered.tokens = static_cast<int64_t>(x.tokens());
+    gathered.columns = weight.columns;
+    const int64_t rows = gathered.blocks() * kAmxTokens;
+    const auto factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
+    gathered.values = scratch.take<int8_t>(static_cast<size_t>(rows * weight.columns));
+    gathered.scales = scratch.take<float>(factors);
+    gathered.sums = scratch.take<float>(factors);
+    kernels.amx->gather(x.quantized.data(), weight.format.bits, weight.format.group_size, gathered);
+    return gathered;
+}
+
 void multiply_quantized(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
                         float* const* out, int64_t first, bool accumulate, Scratch& scratch,
                         const WeightView* next) {
@@ -55,25 +113,19 @@ void multiply_quantized(const KernelTable& kernels, const WeightView& weight, co
         }
         return;
     }
-    AffineTile tile{};
-    tile.values = scratch.take<std::byte>(tile_value_bytes(kernels, weight));
-    tile.scales = scratch.take<float>(tile_scales(kernels, weight));
-    tile.biases = scratch.take<float>(tile_scales(kernels, weight));
-    // The tile's worth of rows of `from` that starts at `row`.
-    const auto tile_at = [&](const WeightView& from, int64_t row) {
-        return from.rows_at(row, std::min<int64_t>(kernels.tile_rows, from.rows - row));
-    };
-    for (int64_t row = 0; row < weight.rows; row += kernels.tile_rows) {
-        std::optional<WeightView> following;
-        if (row + kernels.tile_rows < weight.rows) {
-            following = tile_at(weight, row + kernels.tile_rows);
-        } else if (next != nullptr && next->format.kind == WeightKind::kAffine) {
-            following = tile_at(*next, 0);
-        }
-        kernels.affine_pack(tile_at(weight, row), tile);
-        kernels.affine_matrix(tile, x.quantized.data(), tokens, out, first + row, accumulate,
-                              following ? &*following : nullptr);
+    AffineTile tile = take_tile(kernels, weight, scratch);
+    if (amx_pays(kernels, weight.format, tokens)) {
+        const AmxActivations gathered = gather_activations(kernels, weight, x, scratch);
+        for_tiles(kernels, weight, next, [&](const WeightView& part, int64_t row, const WeightView* following) {
+            kernels.amx->pack(part, tile);
+            kernels.amx->matrix(tile, gathered, out, first + row, accumulate, following);
+        });
+        return;
     }
+    for_tiles(kernels, weight, next, [&](const WeightView& part, int64_t row, const WeightView* following) {
+        kernels.affine_pack(part, tile);
+        kernels.affine_matrix(tile, x.quantized.data(), tokens, out, first + row, accumulate, following);
+    });
 }
 
 void multiply_floats(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
@@ -216,6 +268,8 @@ size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weigh
     if (weight.format.kind == WeightKind::kAffine && tokens > 1) {
         tile = std::max(tile, Scratch::padded<std::byte>(tile_value_bytes(kernels, weight)) +
                                   2 * Scratch::padded<float>(tile_scales(kernels, weight)));
+        if (amx_pays(kernels, weight.format, static_cast<int64_t>(tokens)))
+            tile += gathered_bytes(weight, static_cast<int64_t>(tokens));
     }
     return bytes + tile;
 }
@@ -233,6 +287,13 @@ void multiply_rows(const KernelTable& kernels, const WeightView& weight, const L
     } else {
         multiply_floats(kernels, weight, x, out, first, accumulate, scratch);
     }
+}
+
+int64_t rows_per_task(const KernelTable& kernels, const WeightFormat& format, size_t tokens, int64_t usual) {
+    constexpr int64_t kAmxTaskRows = 256;
+    const bool gathers =
+        format.kind == WeightKind::kAffine && amx_pays(kernels, format, static_cast<int64_t>(tokens));
+    return gathers ? std::max(usual, kAmxTaskRows) : usual;
 }
 
 size_t piece_size(const ThreadPool& pool, int64_t count, int64_t smallest) {

@@ -31,6 +31,7 @@ struct Task {
     const Group* group;
     size_t token, tokens;
     int64_t column, columns;
+    int64_t width;  // of rows of the task's columns: the most that a task of the group takes
 
     WeightView rows(const WeightView& weight) const { return weight.rows_at(column, columns); }
 };
@@ -80,14 +81,19 @@ class InputSet {
     std::vector<ActivationRows> rows_;
 };
 
-std::vector<Task> cut(const std::vector<Group>& groups, WeightView Group::*weight, int64_t columns) {
+// Tasks of `usual` columns, or more where that suits the kernels and activations may be int8.
+std::vector<Task> cut(const KernelTable& kernels, const std::vector<Group>& groups, WeightView Group::*weight,
+                      int64_t usual, bool quantized) {
     std::vector<Task> tasks;
     for (const Group& group : groups) {
+        const size_t together = std::min<size_t>(group.count, kTaskTokens);
+        const int64_t columns =
+            quantized ? rows_per_task(kernels, (group.*weight).format, together, usual) : usual;
         for (size_t token = 0; token < group.count; token += kTaskTokens) {
             const size_t tokens = std::min<size_t>(kTaskTokens, group.count - token);
             const int64_t width = (group.*weight).rows;
             for (int64_t column = 0; column < width; column += columns) {
-                tasks.push_back({&group, token, tokens, column, std::min(columns, width - column)});
+                tasks.push_back({&group, token, tokens, column, std::min(columns, width - column), columns});
             }
         }
     }
@@ -141,12 +147,12 @@ void CpuBackend::execute(const GatedMlp& op) {
                      [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
         });
 
-        // part of gate . x or up . x for the tokens of a task, to `to` [tokens][kInnerColumns].
+        // part of gate . x or up . x for the tokens of a task, to `to` [tokens][width].
         const auto project = [&](const Task& task, const WeightView& weight, const WeightView* next,
                                  float* to, Scratch& scratch) {
             const int32_t* rows = task.group->rows->rows.data() + task.token;
             auto* targets = scratch.take<float*>(task.tokens);
-            for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + t * kInnerColumns;
+            for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.width;
             const ActivationRows& source = inputs.find(layout_for(weight));
             const LinearInput input = source.pick(
                 task.tokens, [&](size_t t) { return rows[t]; }, scratch);
@@ -156,31 +162,33 @@ void CpuBackend::execute(const GatedMlp& op) {
             return Scratch::padded<float*>(tokens) + ActivationRows::pick_bytes(tokens);
         };
 
-        const std::vector<Task> first_pass = cut(groups, &Group::gate, kInnerColumns);
+        const std::vector<Task> first_pass = cut(kernels_, groups, &Group::gate, kInnerColumns, !exact_);
         for_tasks(first_pass.size(), [&](size_t index) {
             const Task& task = first_pass[index];
             const Group& group = *task.group;
             Scratch& scratch = thread_scratch();
-            scratch.reset(2 * Scratch::padded<float>(task.tokens * kInnerColumns) +
+            const size_t products = task.tokens * static_cast<size_t>(task.width);
+            scratch.reset(2 * Scratch::padded<float>(products) +
                           2 * pointer_bytes(task.tokens) +
                           multiply_rows_scratch(kernels_, group.gate, task.tokens) +
                           multiply_rows_scratch(kernels_, group.up, task.tokens));
-            auto* gate = scratch.take<float>(task.tokens * kInnerColumns);
-            auto* up = scratch.take<float>(task.tokens * kInnerColumns);
+            auto* gate = scratch.take<float>(products);
+            auto* up = scratch.take<float>(products);
             const WeightView own_up = task.rows(group.up);
             const std::optional<WeightView> next_gate = next_rows(first_pass, index, &Group::gate);
             project(task, group.gate, &own_up, gate, scratch);
             project(task, group.up, next_gate ? &*next_gate : nullptr, up, scratch);
             const ActivationRows& own_inner = inner.find(layout_for(group.down));
             for (size_t t = 0; t < task.tokens; ++t) {
-                float* product = gate + t * kInnerColumns;
-                kernels_.silu_multiply(product, up + t * kInnerColumns, task.columns, product);
+                const int64_t at = static_cast<int64_t>(t) * task.width;
+                float* product = gate + at;
+                kernels_.silu_multiply(product, up + at, task.columns, product);
                 const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
                 own_inner.set(kernels_, slot, task.column, task.columns, product);
             }
         });
 
-        const std::vector<Task> second_pass = cut(groups, &Group::down, kOutColumns);
+        const std::vector<Task> second_pass = cut(kernels_, groups, &Group::down, kOutColumns, !exact_);
         for_tasks(second_pass.size(), [&](size_t index) {
             const Task& task = second_pass[index];
             const Group& group = *task.group;

@@ -18,10 +18,11 @@ inline void pack_factors(const Factors& factors, int first, int rows, int64_t gr
     }
 }
 
-// 4-bit weights stay packed, so that a tile fits the first cache: unpacking them costs little beside the
-// products.
-template <int kBits>
-inline void affine_pack(const WeightView& w, AffineTile& tile) {
+// The scales and biases of a weight's rows to the tile, and its values to store_unit(v, unit, lines): a unit is
+// kVectorBytes of a row (unpacked, where bits are neither 4 nor 8), and lines[i] the dword i of each row of row
+// vector v.
+template <int kBits, typename StoreUnit>
+inline void turn_rows(const WeightView& w, AffineTile& tile, StoreUnit&& store_unit) {
     constexpr int kUnitBytes = AffineShape<kBits, 32>::kUnitBytes;  // the same for every group
     const int64_t stride = w.columns * kBits / 8;
     const int64_t groups = w.columns / w.format.group_size;
@@ -35,7 +36,6 @@ inline void affine_pack(const WeightView& w, AffineTile& tile) {
         const std::byte* pointers[kLanes];
         row_pointers(w.data + first * stride, stride, rows, pointers);
         alignas(64) std::byte copy[kLanes][kVectorBytes];
-        std::byte* out = tile.values + v * kVectorBytes;
         for (int64_t offset = 0; offset < stride; offset += kUnitBytes) {
             int64_t at = offset;
             if (offset + kUnitBytes > stride) {
@@ -53,9 +53,19 @@ inline void affine_pack(const WeightView& w, AffineTile& tile) {
                 for (int r = 0; r < kLanes; ++r) lines[r] = unpack<kBits>(pointers[r] + at);
                 transpose(lines);
             }
-            for (int i = 0; i < kLanes; ++i, out += kTileVectors * kVectorBytes) istore(out, lines[i]);
+            store_unit(v, offset / kUnitBytes, lines);
         }
     }
+}
+
+// 4-bit weights stay packed, so that a tile fits the first cache: unpacking them costs little beside the
+// products.
+template <int kBits>
+inline void affine_pack(const WeightView& w, AffineTile& tile) {
+    turn_rows<kBits>(w, tile, [&](int v, int64_t unit, const I(&lines)[kLanes]) {
+        std::byte* out = tile.values + (unit * kLanes * kTileVectors + v) * kVectorBytes;
+        for (int i = 0; i < kLanes; ++i) istore(out + i * kTileVectors * kVectorBytes, lines[i]);
+    });
 }
 
 // Which dwords of a row hold a group: `runs` runs of `run` dwords, kLanes apart. See AffineShape.
@@ -246,11 +256,15 @@ inline void affine_matrix(const AffineTile& tile, const QuantizedRow* x, int64_t
     }
 }
 
-inline void affine_pack_any(const WeightView& weight, AffineTile& tile) {
+inline void describe_tile(const WeightView& weight, AffineTile& tile) {
     tile.columns = weight.columns;
     tile.bits = weight.format.bits;
     tile.group = weight.format.group_size;
     tile.rows = static_cast<int>(weight.rows);
+}
+
+inline void affine_pack_any(const WeightView& weight, AffineTile& tile) {
+    describe_tile(weight, tile);
     with_bits(tile.bits, [&]<int kBits>() { affine_pack<kBits>(weight, tile); });
 }
 
