@@ -28,12 +28,15 @@ def report(layout, resident, streamed, drive):
 
 
 def footer(layout, streamed, expert):
-    missed = max(1, streamed["expert_misses"] + streamed["prefetch_reads"])
-    print(
+    text = (
         f"{layout}: {streamed['reader']}, direct I/O {streamed['direct_io']}; hit rate {100 * streamed['hit_rate']:.1f} %; "
-        f"{streamed['peak_rss_bytes'] / 1e6:.0f} MB resident at most; bytes read / experts missed x record: "
-        f"{streamed['expert_bytes_read'] / missed / expert:.3f}"
+        f"{streamed['peak_rss_bytes'] / 1e6:.0f} MB resident at most"
     )
+    # A miss that joins a read ahead would count twice.
+    if streamed["prefetch_reads"] == 0:
+        ratio = streamed["expert_bytes_read"] / max(1, streamed["expert_misses"]) / expert
+        text += f"; bytes read / experts missed x record: {ratio:.3f}"
+    print(text)
 
 
 def main():

@@ -157,7 +157,8 @@ using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
 
 class Engine {
   public:
-    // `model`: a checkpoint folder. Throws Error; nothing is left behind.
+    // `model`: a checkpoint folder. Throws Error; nothing is left behind. The process gets a handler of SIGBUS that turns
+    // a mapped file's cutting into an Error and passes on whatever else raises it.
     static std::unique_ptr<Engine> open(const std::filesystem::path& model, const EngineOptions& options);
     // What open() would do with the memory; of the weights little more than their headers is read. Throws as open() does,
     // but for too small a ceiling.

@@ -61,7 +61,8 @@ const char *sluice_version(void);
 const char *sluice_last_error(void);
 sluice_status sluice_last_status(void);
 
-/* `options` may be NULL. *model is NULL on failure. */
+/* `options` may be NULL. *model is NULL on failure. The process gets a handler of SIGBUS that turns a mapped file's cutting
+ * into SLUICE_ERROR_IO and passes on whatever else raises it. */
 sluice_status sluice_model_open(const char *folder, const sluice_options *options, sluice_model **model);
 /* All sessions must be freed before. NULL is allowed. */
 void sluice_model_close(sluice_model *model);
