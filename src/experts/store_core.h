@@ -76,6 +76,7 @@ class ExpertStoreCore {
     struct SlotRead {
         ExpertKey key;
         size_t parts_left = 0;
+        uint64_t transferred = 0;  // bytes, by the parts that are done
         bool cancelled = false;
         bool demanded = false;  // counted in demand_reads_
         bool ahead = false;     // a look-ahead read brings or brought it, and nobody has asked for it yet

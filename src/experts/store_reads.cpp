@@ -48,6 +48,7 @@ void ExpertStoreCore::submit_one(size_t pool_index, size_t slot, size_t pieces) 
         std::max(kLeastPieceBytes, round_up(pool.record_bytes / std::max<size_t>(pieces, 1), kPageBytes));
     const uint64_t tag = tag_of(pool_index, slot);
     std::vector<ReadRequest> requests;
+    read.transferred = 0;
     try {
         std::byte* const landing = pool.memory->landing(slot);
         for (const ExpertRead& part : catalogue_.reads(read.key.layer, read.key.expert)) {
@@ -74,7 +75,7 @@ void ExpertStoreCore::completed(const ReadResult& result) {
     ExpertKey key;
     {
         const std::scoped_lock lock(mutex_);
-        stats_.bytes_read += result.transferred;
+        read.transferred += result.transferred;
         read.cancelled = read.cancelled || result.cancelled;
         if (!read.failure && result.error) read.failure = failure_of(result.error);
         if (--read.parts_left > 0) return;
@@ -87,6 +88,7 @@ void ExpertStoreCore::completed(const ReadResult& result) {
     ReadList reads;
     {
         const std::scoped_lock lock(mutex_);
+        stats_.bytes_read += read.transferred;
         if (!read.cancelled || failure || read.waiters.empty()) end_read(pool_index, slot);
         if (failure) {
             ++stats_.failed_reads;
