@@ -70,6 +70,14 @@ double measure_read(size_t threads) {
     return static_cast<double>(kReadBytes) / seconds;
 }
 
+#if defined(__x86_64__)
+// `kernel` runs rounds of products that wait for nothing.
+double ops_per_second(bool measurable, double ops_per_round, void (*kernel)(size_t rounds)) {
+    constexpr size_t kRounds = 1'000'000;
+    return measurable ? kRounds * ops_per_round / best_seconds([&] { kernel(kRounds); }) : 0;
+}
+#endif
+
 }  // namespace
 
 double read_bytes_per_second(size_t threads) {
@@ -79,43 +87,28 @@ double read_bytes_per_second(size_t threads) {
     return place->second;
 }
 
-double int8_ops_per_second() {
 #if defined(__x86_64__)
-    constexpr size_t kRounds = 1'000'000;
+double int8_ops_per_second() {
     static const double measured =
-        processor_has(InstructionSet::kAvx512Vnni)
-            ? kRounds * kInt8OpsPerRound / best_seconds([] { int8_rounds(kRounds); })
-            : 0;
+        ops_per_second(processor_has(InstructionSet::kAvx512Vnni), kInt8OpsPerRound, int8_rounds);
     return measured;
-#else
-    return 0;
-#endif
 }
 
 double bf16_ops_per_second() {
-#if defined(__x86_64__)
-    constexpr size_t kRounds = 1'000'000;
     static const double measured =
-        select_kernels(InstructionSet::kAuto).bf16 != nullptr
-            ? kRounds * kBf16OpsPerRound / best_seconds([] { bf16_rounds(kRounds); })
-            : 0;
+        ops_per_second(select_kernels(InstructionSet::kAuto).bf16 != nullptr, kBf16OpsPerRound, bf16_rounds);
     return measured;
-#else
-    return 0;
-#endif
 }
 
 double float_ops_per_second() {
-#if defined(__x86_64__)
-    constexpr size_t kRounds = 1'000'000;
     static const double measured =
-        processor_has(InstructionSet::kAvx512Vnni)
-            ? kRounds * kFloatOpsPerRound / best_seconds([] { float_rounds(kRounds); })
-            : 0;
+        ops_per_second(processor_has(InstructionSet::kAvx512Vnni), kFloatOpsPerRound, float_rounds);
     return measured;
-#else
-    return 0;
-#endif
 }
+#else
+double int8_ops_per_second() { return 0; }
+double bf16_ops_per_second() { return 0; }
+double float_ops_per_second() { return 0; }
+#endif
 
 }  // namespace sluice::bench

@@ -11,6 +11,7 @@
 #include "backend/cpu/cpu_features.h"
 #include "backend/cpu/linear.h"
 #include "backend/kv_layout.h"
+#include "base/processors.h"
 #include "base/thread_pool.h"
 #include "bench/bounds.h"
 

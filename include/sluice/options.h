@@ -13,7 +13,8 @@ namespace sluice {
 
 struct EngineOptions {
     std::string device = "cpu";         // "cpu", "reference" (the scalar oracle), "cuda" or "cuda:N"
-    size_t threads = 0;                 // compute threads; 0: all cores this process may use
+    size_t threads = 0;                 // compute threads; 0: all physical cores this process may use
+    bool pin_threads = false;           // keep every compute thread but the caller's on a processor of its own
     std::string instruction_set;        // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon"
     bool exact = false;                 // float32 activations, KV and arithmetic on the weights as stored
     int64_t context = 0;                // tokens a session can hold; 0: the model's own maximum, at most 8192

@@ -124,6 +124,7 @@ enum class InstructionSet { kAuto, kScalar, kAvx2, kAvxVnni, kAvx512, kAvx512Vnn
 
 struct CpuBackendOptions {
     size_t threads = 0;             // 0: all available cores
+    bool pin_threads = false;       // each but the caller's on a processor of its own
     bool exact = false;             // F32 activations; otherwise int8 per group where weights are quantized
     InstructionSet instruction_set = InstructionSet::kAuto;     // kAuto: the best this processor has
 };

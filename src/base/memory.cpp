@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/processors.h"
 #include "base/size.h"
 
 namespace sluice {
@@ -109,12 +110,13 @@ ResidentMemory resident_memory() {
 
 }  // namespace
 
-PageMemory::PageMemory(size_t bytes) : size_(round_up(std::max<size_t>(bytes, 1), kPageBytes)) {
+PageMemory::PageMemory(size_t wanted) : size_(round_up(std::max<size_t>(wanted, 1), kPageBytes)) {
     void* data = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data == MAP_FAILED) {
-        fail(ErrorCode::kOutOfMemory, "the system refused {} of memory: {}", format_size(bytes), errno_text(errno));
+        fail(ErrorCode::kOutOfMemory, "the system refused {} of memory: {}", format_size(wanted), errno_text(errno));
     }
     data_ = static_cast<std::byte*>(data);
+    if (size_ >= kHugePagesFrom) spread_over_nodes(bytes());
 #ifdef MADV_HUGEPAGE
     // A direct read into small pages costs the kernel a lookup and a segment for each: it halves a fast drive's speed.
     if (size_ >= kHugePagesFrom) ::madvise(data_, size_, MADV_HUGEPAGE);

@@ -13,11 +13,12 @@ inline constexpr size_t kPageBytes = 4096;  // alignment of direct I/O, and of e
 
 constexpr uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Page-aligned memory straight from the system, zeroed, given back whole. Throws kOutOfMemory.
+// Page-aligned memory straight from the system, zeroed, given back whole; large ones in huge pages, spread over the memory
+// nodes. Throws kOutOfMemory.
 class PageMemory {
   public:
     PageMemory() = default;
-    explicit PageMemory(size_t bytes);
+    explicit PageMemory(size_t wanted);  // bytes
     PageMemory(PageMemory&& other) noexcept;
     PageMemory& operator=(PageMemory&& other) noexcept;
     ~PageMemory();

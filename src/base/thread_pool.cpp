@@ -1,16 +1,14 @@
 #include "base/thread_pool.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
-#include <fstream>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <vector>
+
+#include "base/processors.h"
 
 namespace sluice {
 
@@ -106,11 +104,15 @@ struct ThreadPool::State {
     }
 };
 
-ThreadPool::ThreadPool(size_t threads) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(size_t threads, bool pinned) : state_(std::make_unique<State>()) {
     const size_t team = threads == 0 ? available_cores() : threads;
     state_->shares = std::vector<Share>(team);
     for (size_t i = 1; i < team; ++i) {
-        state_->workers.emplace_back([state = state_.get(), i] { state->serve(i); });
+        state_->workers.emplace_back([state = state_.get(), i, pinned] {
+            const std::vector<Processor>& processors = usable_processors();
+            if (pinned) pin_this_thread(processors[i % processors.size()]);
+            state->serve(i);
+        });
     }
 }
 
@@ -149,21 +151,6 @@ void ThreadPool::run(size_t count, size_t grain, Piece piece, void* context) {
         relax();
     }
     if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
-}
-
-size_t available_cores() {
-    size_t cores = std::max(1u, std::thread::hardware_concurrency());
-#ifdef __linux__
-    cpu_set_t set;
-    if (::sched_getaffinity(0, sizeof set, &set) == 0) cores = static_cast<size_t>(CPU_COUNT(&set));
-    std::ifstream in("/sys/fs/cgroup/cpu.max");
-    std::string quota;
-    double period = 0;
-    if (in >> quota >> period && quota != "max" && period > 0) {
-        cores = std::min(cores, std::max<size_t>(1, static_cast<size_t>(std::stod(quota) / period)));
-    }
-#endif
-    return std::max<size_t>(cores, 1);
 }
 
 }  // namespace sluice

@@ -11,7 +11,8 @@ namespace sluice {
 // who is free, so what a task computes cannot depend on the number of threads. One run at a time per pool.
 class ThreadPool {
   public:
-    explicit ThreadPool(size_t threads);  // 0: one per available core
+    // 0 threads: one per available core. `pinned` keeps every thread but the caller's on a processor of its own.
+    explicit ThreadPool(size_t threads, bool pinned = false);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
@@ -39,8 +40,5 @@ class ThreadPool {
     struct State;
     std::unique_ptr<State> state_;
 };
-
-// Cores that this process may run on (affinity and cgroup quota respected), at least 1.
-size_t available_cores();
 
 }  // namespace sluice

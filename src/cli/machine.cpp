@@ -19,7 +19,7 @@
 #include "base/error.h"
 #include "base/machine_speed.h"
 #include "base/memory.h"
-#include "base/thread_pool.h"
+#include "base/processors.h"
 
 namespace sluice::cli {
 

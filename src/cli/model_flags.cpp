@@ -93,9 +93,10 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
         ->type_name("NAME")
         ->group(kModelGroup);
     app.add_option("--threads,-t", engine.threads,
-                   "Compute threads; default: every core this process may use")
+                   "Compute threads; default: one per physical core this process may use")
         ->check(at_least(1))
         ->group(kModelGroup);
+    app.add_flag("--pin-threads", engine.pin_threads, "Keep each of them on a core of its own")->group(kModelGroup);
     app.add_option("--instruction-set", engine.instruction_set,
                    "Force one; default: the best this processor has")
         ->check(CLI::IsMember({"scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon"}))

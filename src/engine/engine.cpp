@@ -37,6 +37,7 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
     if (options.device == "reference") return make_reference_backend();
     if (options.device == "cpu") {
         return make_cpu_backend({.threads = options.threads,
+                                 .pin_threads = options.pin_threads,
                                  .exact = options.exact,
                                  .instruction_set = parse_instruction_set(options.instruction_set)});
     }
@@ -59,18 +60,13 @@ ReaderKind parse_reader(const std::string& io) {
     fail(ErrorCode::kUsage, "--io {} is none of auto, pread, uring, mmap", io);
 }
 
-DirectIo parse_direct_io(const std::string& direct_io) {
-    if (direct_io == "auto") return DirectIo::kAuto;
-    if (direct_io == "on") return DirectIo::kOn;
-    if (direct_io == "off") return DirectIo::kOff;
-    fail(ErrorCode::kUsage, "--direct-io {} is none of auto, on, off", direct_io);
-}
-
-LookAhead parse_look_ahead(const std::string& look_ahead) {
-    if (look_ahead == "auto") return LookAhead::kAuto;
-    if (look_ahead == "on") return LookAhead::kOn;
-    if (look_ahead == "off") return LookAhead::kOff;
-    fail(ErrorCode::kUsage, "--look-ahead {} is none of auto, on, off", look_ahead);
+// DirectIo and LookAhead have the same three values.
+template <typename Switch>
+Switch parse_switch(const char* flag, const std::string& value) {
+    if (value == "auto") return Switch::kAuto;
+    if (value == "on") return Switch::kOn;
+    if (value == "off") return Switch::kOff;
+    fail(ErrorCode::kUsage, "{} {} is none of auto, on, off", flag, value);
 }
 
 std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
@@ -127,8 +123,8 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
                                            const MakeStore& make_store) {
     ExpertStoreOptions store_options;
     store_options.reader = parse_reader(options.io);
-    store_options.direct_io = parse_direct_io(options.direct_io);
-    store_options.look_ahead = parse_look_ahead(options.look_ahead);
+    store_options.direct_io = parse_switch<DirectIo>("--direct-io", options.direct_io);
+    store_options.look_ahead = parse_switch<LookAhead>("--look-ahead", options.look_ahead);
 
     auto impl = load(model, options);
     const Checkpoint& checkpoint = *impl->checkpoint;

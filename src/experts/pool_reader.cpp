@@ -159,7 +159,7 @@ class PoolReader final : public Reader {
 }  // namespace
 
 std::unique_ptr<Reader> make_pread_reader(ReaderFiles files, size_t threads, Reader::Completed completed) {
-    return std::make_unique<PoolReader>(std::move(files), threads, "pread", pread_request,
+    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "pread", pread_request,
                                         std::move(completed));
 }
 
@@ -178,8 +178,8 @@ std::unique_ptr<Reader> make_mmap_reader(ReaderFiles files, size_t threads, Read
         }
         return request.bytes;
     };
-    return std::make_unique<PoolReader>(std::move(files), threads, "mmap", std::move(transfer),
-                                        std::move(completed));
+    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "mmap",
+                                        std::move(transfer), std::move(completed));
 }
 
 }  // namespace sluice

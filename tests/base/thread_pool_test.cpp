@@ -1,8 +1,11 @@
+#include "base/processors.h"
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -82,6 +85,29 @@ TEST(ThreadPool, ManyComeAndGo) {
         ThreadPool pool(4);
         if (round % 2 == 0) pool.parallel_for(8, 1, [](size_t, size_t) {});
     }
+}
+
+TEST(ThreadPool, PinnedWorkersStayWhereTheyArePut) {
+    ThreadPool pool(usable_processors().size(), true);
+    const std::thread::id caller = std::this_thread::get_id();
+    std::mutex mutex;
+    std::set<int> pinned_to;
+    const auto note = [&](size_t, size_t) {
+        cpu_set_t set;
+        ASSERT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
+        const std::lock_guard lock(mutex);
+        if (std::this_thread::get_id() == caller) {
+            EXPECT_EQ(CPU_COUNT(&set), static_cast<int>(usable_processors().size()));
+            return;
+        }
+        EXPECT_EQ(CPU_COUNT(&set), 1);
+        for (const Processor& processor : usable_processors()) {
+            if (CPU_ISSET(processor.id, &set)) pinned_to.insert(processor.id);
+        }
+    };
+    for (int round = 0; round < 100; ++round) pool.parallel_for(64, 1, note);
+    EXPECT_LT(pinned_to.size(), pool.threads());
+    EXPECT_EQ(pinned_to.count(usable_processors().front().id), 0u) << "that one is the caller's";
 }
 
 TEST(ThreadPool, TakesTheCoresThereAreByDefault) {
