@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/cpu_features.h"
 #include "backend/cpu/linear.h"
+#include "backend/host_buffer.h"
 #include "backend/kv_layout.h"
 #include "base/processors.h"
 #include "base/thread_pool.h"
@@ -131,6 +132,24 @@ void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, i
     }
     cpu->wait();
     report_reads(state, static_cast<double>(bytes));
+}
+
+// A kernel for one token alone, on one thread, its weights in the second cache: what arithmetic leaves of the bandwidth.
+void cached_vector(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
+    const auto cpu = backend();
+    const KernelTable& kernels = select_kernels(InstructionSet::kAuto);
+    const Weight weight = random_weight(*cpu, format, rows, columns);
+    const WeightView part = view(weight);
+    const std::vector<int8_t> values(static_cast<size_t>(kernels.quantized_bytes(columns, format.bits)), 3);
+    const std::vector<float> factors(static_cast<size_t>(columns / format.group_size), 0.5F);
+    const QuantizedRow x{values.data(), factors.data(), factors.data()};
+    std::vector<float> out(static_cast<size_t>(rows));
+    for (auto _ : state) {
+        kernels.affine_vector(part, x, out.data(), false, nullptr);
+        benchmark::DoNotOptimize(out.data());
+    }
+    state.counters["GB/s"] = benchmark::Counter(static_cast<double>(weight_bytes(weight)) / 1e9,
+                                                benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void linear_prefill(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns,
@@ -288,6 +307,10 @@ void register_all() {
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
         add(fmt::format("linear/{}/1 token", affine(bits).describe()), linear_decode, affine(bits), 2048,
             2048);
+    }
+    for (const int64_t columns : {512, 768, 1408, 2048, 4096}) {
+        add(fmt::format("cached vector/{}/64 x {}", affine(4).describe(), columns), cached_vector, affine(4), 64,
+            columns);
     }
     for (const int group : {32, 128}) {
         add(fmt::format("linear/{}/1 token", affine(4, group).describe()), linear_decode, affine(4, group),

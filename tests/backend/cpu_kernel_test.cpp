@@ -93,28 +93,33 @@ TEST_P(CpuKernels, QuantizationOfZerosAndFaults) {
 
 // Against the same products of decoded weights and rounded activations: only float rounding may differ.
 TEST_P(CpuKernels, AffineProductsAreThoseOfTheRoundedActivations) {
-    for (const int bits : {2, 3, 4, 5, 6, 8}) {
-        for (const int group : {32, 64, 128}) {
-            const int64_t columns = 3 * group, rows = 37;
-            const AffineWeight weight(bits, group, rows, columns,
-                                      normals(static_cast<size_t>(rows * columns)));
-            const std::vector<float> x = normals(static_cast<size_t>(columns));
-            std::vector<int8_t> values(static_cast<size_t>(kernels_->quantized_bytes(columns, bits)), 0);
-            std::vector<float> scales(3), sums(3), out(static_cast<size_t>(rows)),
-                row(static_cast<size_t>(columns));
-            kernels_->quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(), sums.data());
-            kernels_->affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(),
-                                    false, nullptr);
-            for (int64_t r = 0; r < rows; ++r) {
-                decode_row(weight.view, r, row.data());
-                double sum = 0;
-                for (size_t i = 0; i < row.size(); ++i) {
-                    const float scale = scales[i / static_cast<size_t>(group)];
-                    sum += static_cast<double>(row[i]) * std::nearbyint(x[i] / scale) *
-                           static_cast<double>(scale);
+    // Fewer groups than a vector has lanes, as many, and some beyond that.
+    for (const size_t groups : {1, 3, 8, 12, 16, 21, 38}) {
+        for (const int bits : {2, 3, 4, 5, 6, 8}) {
+            for (const int group : {32, 64, 128}) {
+                const int64_t columns = static_cast<int64_t>(groups) * group, rows = 37;
+                const AffineWeight weight(bits, group, rows, columns,
+                                          normals(static_cast<size_t>(rows * columns)));
+                const std::vector<float> x = normals(static_cast<size_t>(columns));
+                std::vector<int8_t> values(static_cast<size_t>(kernels_->quantized_bytes(columns, bits)), 0);
+                std::vector<float> scales(groups), sums(groups), out(static_cast<size_t>(rows)),
+                    row(static_cast<size_t>(columns));
+                kernels_->quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(), sums.data());
+                kernels_->affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(),
+                                        false, nullptr);
+                for (int64_t r = 0; r < rows; ++r) {
+                    decode_row(weight.view, r, row.data());
+                    double sum = 0, magnitude = 0;
+                    for (size_t i = 0; i < row.size(); ++i) {
+                        const float scale = scales[i / static_cast<size_t>(group)];
+                        const double product = static_cast<double>(row[i]) * std::nearbyint(x[i] / scale) *
+                                               static_cast<double>(scale);
+                        sum += product;
+                        magnitude += std::abs(product);
+                    }
+                    EXPECT_NEAR(out[static_cast<size_t>(r)], sum, 1e-6 * magnitude)
+                        << groups << " groups, " << bits << " bits, group " << group << ", row " << r;
                 }
-                EXPECT_NEAR(out[static_cast<size_t>(r)], sum, 1e-3)
-                    << bits << " bits, group " << group << ", row " << r;
             }
         }
     }

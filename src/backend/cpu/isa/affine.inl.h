@@ -51,19 +51,18 @@ inline void load_factors(const Factors& factors, int64_t row, int rows, int64_t 
     row_pointers(factors.first + row * factors.stride, factors.stride, rows, pointers);
     alignas(64) std::byte copy[kLanes][kVectorBytes];
     for (int done = 0; done < count; done += per_vector) {
-        int64_t offset = (group + done) * factors.width;
+        const int64_t offset = (group + done) * factors.width;
+        const int some = smaller(per_vector, count - done);
         // What is read beyond the last group is another row's and not used, but it must be there.
-        if (count - done < per_vector && factors.end - pointers[kLanes - 1] - offset < kVectorBytes) {
-            for (int r = 0; r < kLanes; ++r) {
-                __builtin_memcpy(copy[r], pointers[r] + offset,
-                                 static_cast<size_t>((count - done) * factors.width));
-                pointers[r] = copy[r];
-            }
-            offset = 0;
+        for (int r = kLanes - 1; r >= 0 && some < per_vector; --r) {
+            if (factors.end - pointers[r] - offset >= kVectorBytes) break;
+            __builtin_memcpy(copy[r], pointers[r] + offset, static_cast<size_t>(some * factors.width));
+            pointers[r] = copy[r] - offset;
         }
         I v[kLanes];
         load_transposed(pointers, offset, v);
-        for (int i = 0; i < kLanes; ++i) {
+        const int words = (some * factors.width + 3) / 4;
+        for (int i = 0; i < words; ++i) {
             switch (factors.dtype) {
                 case DType::kBF16:
                     store(out[done + 2 * i], low_bf16(v[i]));
@@ -156,44 +155,48 @@ struct GroupSums {
     }
 };
 
-// The sums of `count` groups of a row, at p, to `out`, kLanes at a time in the order of GroupSums; meanwhile
-// as much at `ahead` is brought to the cache.
+// The sums of `count` groups of a row, a multiple of kLanes, at p, to `out` in the order of GroupSums; meanwhile as
+// much at `ahead` is brought to the cache.
 template <int kBits, int kGroup>
-inline void row_sums(const std::byte* p, int64_t bytes, const std::byte* ahead, const int8_t* x, int count,
-                     int32_t* out) {
+inline void row_sums(const std::byte* p, const std::byte* ahead, const int8_t* x, int count, int32_t* out) {
     using Shape = AffineShape<kBits, kGroup>;
     using Sums = GroupSums<Shape::kGroups>;
     for (int done = 0; done < count; done += kLanes, out += kLanes) {
         I steps[Sums::kSteps];
-        if (count - done >= kLanes) {
 #pragma GCC unroll 16
-            for (int s = 0; s < Sums::kSteps; ++s) {
-                for (int line = 0; line < Shape::kStepBytes; line += kLineBytes)
-                    prefetch(ahead + s * Shape::kStepBytes + line);
-                steps[s] = step_products<kBits, kGroup>(p + s * Shape::kStepBytes, x + s * Shape::kStep);
-            }
-        } else {
-            alignas(64) std::byte copy[Shape::kStepBytes];
-            for (int s = 0; s < Sums::kSteps; ++s) {
-                const int64_t left = bytes - s * Shape::kStepBytes;
-                for (int line = 0; line < smaller<int64_t>(left, Shape::kStepBytes); line += kLineBytes)
-                    prefetch(ahead + s * Shape::kStepBytes + line);
-                if (left >= Shape::kStepBytes) {
-                    steps[s] = step_products<kBits, kGroup>(p + s * Shape::kStepBytes, x + s * Shape::kStep);
-                } else if (left > 0) {
-                    __builtin_memset(copy, 0, sizeof copy);
-                    __builtin_memcpy(copy, p + s * Shape::kStepBytes, static_cast<size_t>(left));
-                    steps[s] = step_products<kBits, kGroup>(copy, x + s * Shape::kStep);
-                } else {
-                    steps[s] = izero();
-                }
-            }
+        for (int s = 0; s < Sums::kSteps; ++s) {
+            for (int line = 0; line < Shape::kStepBytes; line += kLineBytes)
+                prefetch(ahead + s * Shape::kStepBytes + line);
+            steps[s] = step_products<kBits, kGroup>(p + s * Shape::kStepBytes, x + s * Shape::kStep);
         }
         istore(out, Sums::of(steps));
         p += Sums::kSteps * Shape::kStepBytes;
         ahead += Sums::kSteps * Shape::kStepBytes;
-        bytes -= Sums::kSteps * Shape::kStepBytes;
         x += Sums::kSteps * Shape::kStep;
+    }
+}
+
+// The sums of a step's groups of kLanes rows, row r in lane r. Of the last step of a row, `bytes` are there.
+template <int kBits, int kGroup>
+inline void step_sums(const std::byte* const (&rows)[kLanes], int64_t offset, int64_t bytes, const int8_t* x,
+                      I (&out)[AffineShape<kBits, kGroup>::kGroups]) {
+    using Shape = AffineShape<kBits, kGroup>;
+    constexpr int kParts = kLanes / 4, kPartsPerGroup = kParts / Shape::kGroups;
+    I quads[kParts];
+    const auto products = [&](int row) {
+        if (bytes >= Shape::kStepBytes) return step_products<kBits, kGroup>(rows[row] + offset, x);
+        alignas(64) std::byte copy[Shape::kStepBytes] = {};
+        __builtin_memcpy(copy, rows[row] + offset, static_cast<size_t>(bytes));
+        return step_products<kBits, kGroup>(copy, x);
+    };
+#pragma GCC unroll 4
+    for (int q = 0; q < kParts; ++q)
+        quads[q] = reduce4(products(4 * q), products(4 * q + 1), products(4 * q + 2), products(4 * q + 3));
+    transpose_parts(quads);
+#pragma GCC unroll 4
+    for (int g = 0; g < Shape::kGroups; ++g) {
+        out[g] = quads[g * kPartsPerGroup];
+        for (int part = 1; part < kPartsPerGroup; ++part) out[g] = iadd(out[g], quads[g * kPartsPerGroup + part]);
     }
 }
 
@@ -238,36 +241,50 @@ inline void prefetch_factors(const Block& block, int64_t stride, int64_t offset)
 template <int kBits, int kGroup>
 inline F block_dot(const WeightView& w, int64_t first_row, int rows, const QuantizedRow& x,
                    const Block& ahead) {
-    using Sums = GroupSums<AffineShape<kBits, kGroup>::kGroups>;
+    using Shape = AffineShape<kBits, kGroup>;
+    using Sums = GroupSums<Shape::kGroups>;
     const int64_t stride = w.columns * kBits / 8;
     const int64_t groups = w.columns / kGroup;
     const Factors scale_factors(w, w.scales), bias_factors(w, w.biases);
     const std::byte* data = w.data + first_row * stride;
     alignas(64) float scales[kFactorGroups][kLanes], biases[kFactorGroups][kLanes];
     alignas(64) int32_t sums[kLanes][kFactorGroups];
-    const std::byte* lines[kLanes];
+    const std::byte *lines[kLanes], *row_data[kLanes];
     for (int r = 0; r < kLanes; ++r)
         lines[r] = reinterpret_cast<const std::byte*>(sums[smaller(r, rows - 1)]);
+    row_pointers(data, stride, rows, row_data);
     F acc = zero();
     for (int64_t base = 0; base < groups; base += kFactorGroups) {
         const int count = static_cast<int>(smaller<int64_t>(kFactorGroups, groups - base));
+        const int by_rows = count / kLanes * kLanes;
         const int64_t column = base * kGroup, offset = column * kBits / 8;
-        for (int r = 0; r < rows; ++r) {
-            const int64_t at = r * stride + offset;
-            row_sums<kBits, kGroup>(data + at, stride - offset, ahead.data + at, x.values + column, count,
-                                    sums[r]);
+        if (by_rows > 0) {
+            for (int r = 0; r < rows; ++r) {
+                const int64_t at = r * stride + offset;
+                row_sums<kBits, kGroup>(data + at, ahead.data + at, x.values + column, by_rows, sums[r]);
+            }
         }
         load_factors(scale_factors, first_row, rows, base, count, scales);
         load_factors(bias_factors, first_row, rows, base, count, biases);
         prefetch_factors(ahead, scale_factors.stride, base * scale_factors.width);
-        for (int done = 0; done < count; done += kLanes) {
+        const auto add_sums = [&](int group, I turned) {
+            acc = add_group(acc, load(scales[group]), load(biases[group]), turned, x.scales[base + group],
+                            x.sums[base + group]);
+        };
+        for (int done = 0; done < by_rows; done += kLanes) {
             I turned[kLanes];
             load_transposed(lines, done * static_cast<int64_t>(sizeof(int32_t)), turned);
-            const int most = smaller(kLanes, count - done);
-            for (int g = 0; g < most; ++g) {
-                acc = add_group(acc, load(scales[done + g]), load(biases[done + g]), turned[Sums::lane(g)],
-                                x.scales[base + done + g], x.sums[base + done + g]);
+            for (int g = 0; g < kLanes; ++g) add_sums(done + g, turned[Sums::lane(g)]);
+        }
+        // Too few groups for a vector of a row's sums: the same step of all rows together.
+        for (int done = by_rows; done < count; done += Shape::kGroups) {
+            const int64_t at = (base + done) * kGroup * kBits / 8;
+            for (int r = 0; r < rows; ++r) {
+                for (int line = 0; line < Shape::kStepBytes; line += kLineBytes) prefetch(ahead.data + r * stride + at + line);
             }
+            I turned[Shape::kGroups];
+            step_sums<kBits, kGroup>(row_data, at, stride - at, x.values + (base + done) * kGroup, turned);
+            for (int g = 0; g < smaller(Shape::kGroups, count - done); ++g) add_sums(done + g, turned[g]);
         }
     }
     return acc;

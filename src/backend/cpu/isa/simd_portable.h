@@ -221,6 +221,9 @@ inline I reduce4(I a, I b, I c, I d) {
     return I{(a[0] + a[1]) + (a[2] + a[3]), (b[0] + b[1]) + (b[2] + b[3]), (c[0] + c[1]) + (c[2] + c[3]),
              (d[0] + d[1]) + (d[2] + d[3])};
 }
+// A vector is one part.
+inline void transpose_parts(I (&)[kLanes / 4]) {}
+
 inline void transpose(I (&v)[kLanes]) {
     const I a = v[0], b = v[1], c = v[2], d = v[3];
     for (int i = 0; i < kLanes; ++i) v[i] = I{a[i], b[i], c[i], d[i]};
