@@ -42,7 +42,7 @@ double best_seconds(Function&& function) {
 
 uint64_t sum_words(const std::byte* data, size_t bytes) {
 #if defined(__x86_64__)
-    if (processor_has(InstructionSet::kAvx512Vnni)) return read_all(data, bytes);
+    if (processor_has(InstructionSet::kAvx512VnniNoVbmi)) return read_all(data, bytes);
 #endif
     uint64_t sums[8] = {};
     for (size_t i = 0; i + 64 <= bytes; i += 64) {
@@ -83,7 +83,7 @@ double int8_ops_per_second() {
 #if defined(__x86_64__)
     constexpr size_t kRounds = 1'000'000;
     static const double measured =
-        processor_has(InstructionSet::kAvx512Vnni)
+        processor_has(InstructionSet::kAvx512VnniNoVbmi)
             ? kRounds * kInt8OpsPerRound / best_seconds([] { int8_rounds(kRounds); })
             : 0;
     return measured;
@@ -109,7 +109,7 @@ double float_ops_per_second() {
 #if defined(__x86_64__)
     constexpr size_t kRounds = 1'000'000;
     static const double measured =
-        processor_has(InstructionSet::kAvx512Vnni)
+        processor_has(InstructionSet::kAvx512VnniNoVbmi)
             ? kRounds * kFloatOpsPerRound / best_seconds([] { float_rounds(kRounds); })
             : 0;
     return measured;
