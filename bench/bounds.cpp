@@ -42,7 +42,7 @@ double best_seconds(Function&& function) {
 
 uint64_t sum_words(const std::byte* data, size_t bytes) {
 #if defined(__x86_64__)
-    if (processor_has(InstructionSet::kAvx512Vnni)) return read_all(data, bytes);
+    if (processor_has(InstructionSet::kAvx512VnniNoVbmi)) return read_all(data, bytes);
 #endif
     uint64_t sums[8] = {};
     for (size_t i = 0; i + 64 <= bytes; i += 64) {
@@ -90,7 +90,7 @@ double read_bytes_per_second(size_t threads) {
 #if defined(__x86_64__)
 double int8_ops_per_second() {
     static const double measured =
-        ops_per_second(processor_has(InstructionSet::kAvx512Vnni), kInt8OpsPerRound, int8_rounds);
+        ops_per_second(processor_has(InstructionSet::kAvx512VnniNoVbmi), kInt8OpsPerRound, int8_rounds);
     return measured;
 }
 
@@ -102,7 +102,7 @@ double bf16_ops_per_second() {
 
 double float_ops_per_second() {
     static const double measured =
-        ops_per_second(processor_has(InstructionSet::kAvx512Vnni), kFloatOpsPerRound, float_rounds);
+        ops_per_second(processor_has(InstructionSet::kAvx512VnniNoVbmi), kFloatOpsPerRound, float_rounds);
     return measured;
 }
 #else

@@ -15,7 +15,8 @@ struct EngineOptions {
     std::string device = "cpu";         // "cpu", "reference" (the scalar oracle), "cuda" or "cuda:N"
     size_t threads = 0;                 // compute threads; 0: all physical cores this process may use
     bool pin_threads = false;           // keep every compute thread but the caller's on a processor of its own
-    std::string instruction_set;        // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon"
+    std::string instruction_set;        // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni-no-vbmi",
+                                        // "avx512vnni" (with VBMI), "amx", "neon"
     bool exact = false;                 // float32 activations, KV and arithmetic on the weights as stored
     int64_t context = 0;                // tokens a session can hold; 0: the model's own maximum, at most 8192
     std::string context_flag = "--context"; // what asked for so many, for the message when it is too many

@@ -120,7 +120,17 @@ class Backend {
 // The scalar float32 oracle: one thread, plain loops, nothing quantized on the way.
 std::unique_ptr<Backend> make_reference_backend();
 
-enum class InstructionSet { kAuto, kScalar, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAmx, kNeon };
+enum class InstructionSet {
+    kAuto,
+    kScalar,
+    kAvx2,
+    kAvxVnni,
+    kAvx512,
+    kAvx512VnniNoVbmi,
+    kAvx512Vnni,  // with VBMI
+    kAmx,
+    kNeon,
+};
 
 struct CpuBackendOptions {
     size_t threads = 0;             // 0: all available cores

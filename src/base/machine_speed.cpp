@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/amx_configuration.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -70,19 +71,11 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) uint64_t int8_avx512vnni(
     return first_word(sums);
 }
 
-// What LDTILECFG takes: eight registers of sixteen rows of 64 bytes.
-struct alignas(64) AmxConfiguration {
-    uint8_t palette = 1;
-    uint8_t rest[15] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
 constexpr double kAmxOperations = 4 * 2.0 * 16 * 16 * 64;  // of a round
 
 __attribute__((target("amx-tile,amx-int8"))) uint64_t int8_amx(uint64_t rounds) {
-    const AmxConfiguration configuration;
     alignas(64) uint8_t bytes[16][64] = {{1, 2, 3}};
-    _tile_loadconfig(&configuration);
+    _tile_loadconfig(&kAmxConfiguration);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);

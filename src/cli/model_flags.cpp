@@ -99,7 +99,8 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
     app.add_flag("--pin-threads", engine.pin_threads, "Keep each of them on a core of its own")->group(kModelGroup);
     app.add_option("--instruction-set", engine.instruction_set,
                    "Force one; default: the best this processor has")
-        ->check(CLI::IsMember({"scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon"}))
+        ->check(CLI::IsMember(
+            {"scalar", "avx2", "avxvnni", "avx512", "avx512vnni-no-vbmi", "avx512vnni", "amx", "neon"}))
         ->type_name("NAME")
         ->group(kModelGroup);
     app.add_option("--context,-c", engine.context,

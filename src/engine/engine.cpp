@@ -20,17 +20,22 @@ InstructionSet parse_instruction_set(const std::string& name) {
         const char* name;
         InstructionSet set;
     };
-    constexpr Named kNames[] = {
-        {"", InstructionSet::kAuto},         {"scalar", InstructionSet::kScalar},
-        {"avx2", InstructionSet::kAvx2},     {"avxvnni", InstructionSet::kAvxVnni},
-        {"avx512", InstructionSet::kAvx512}, {"avx512vnni", InstructionSet::kAvx512Vnni},
-        {"amx", InstructionSet::kAmx},
-        {"neon", InstructionSet::kNeon}};
+    constexpr Named kNames[] = {{"", InstructionSet::kAuto},
+                                {"scalar", InstructionSet::kScalar},
+                                {"avx2", InstructionSet::kAvx2},
+                                {"avxvnni", InstructionSet::kAvxVnni},
+                                {"avx512", InstructionSet::kAvx512},
+                                {"avx512vnni-no-vbmi", InstructionSet::kAvx512VnniNoVbmi},
+                                {"avx512vnni", InstructionSet::kAvx512Vnni},
+                                {"amx", InstructionSet::kAmx},
+                                {"neon", InstructionSet::kNeon}};
     for (const Named& named : kNames) {
         if (name == named.name) return named.set;
     }
     fail(ErrorCode::kUsage,
-         "instruction set \"{}\" is none of scalar, avx2, avxvnni, avx512, avx512vnni, amx, neon", name);
+         "instruction set \"{}\" is none of scalar, avx2, avxvnni, avx512, avx512vnni-no-vbmi, avx512vnni, "
+         "amx, neon",
+         name);
 }
 
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {

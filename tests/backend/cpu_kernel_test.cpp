@@ -16,9 +16,13 @@
 namespace sluice {
 namespace {
 
-constexpr InstructionSet kSets[] = {InstructionSet::kScalar,     InstructionSet::kAvx2,
-                                    InstructionSet::kAvxVnni,    InstructionSet::kAvx512,
-                                    InstructionSet::kAvx512Vnni, InstructionSet::kAmx,
+constexpr InstructionSet kSets[] = {InstructionSet::kScalar,
+                                    InstructionSet::kAvx2,
+                                    InstructionSet::kAvxVnni,
+                                    InstructionSet::kAvx512,
+                                    InstructionSet::kAvx512VnniNoVbmi,
+                                    InstructionSet::kAvx512Vnni,
+                                    InstructionSet::kAmx,
                                     InstructionSet::kNeon};
 
 class CpuKernels : public ::testing::TestWithParam<InstructionSet> {
@@ -161,6 +165,31 @@ TEST_P(CpuKernels, VectorAndMatrixFormsAgreeInEveryBit) {
             }
             kernels_->affine_matrix(tile, x.data(), kTokens, out.data(), 0, true, &weight.view);
             EXPECT_EQ(one, many) << bits << " bits, group " << group;
+        }
+    }
+}
+
+// But for scalar, which rounds between product and sum.
+TEST_P(CpuKernels, AffineProductsAreTheSameInEveryInstructionSet) {
+    if (GetParam() == InstructionSet::kScalar || !processor_has(InstructionSet::kAvx2))
+        GTEST_SKIP() << "compares with AVX2";
+    const KernelTable& avx2 = select_kernels(InstructionSet::kAvx2);
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        for (const int group : {32, 64, 128}) {
+            const int64_t columns = 5 * group, rows = 37;
+            const AffineWeight weight(bits, group, rows, columns,
+                                      normals(static_cast<size_t>(rows * columns)));
+            const std::vector<float> x = normals(static_cast<size_t>(columns));
+            const auto products = [&](const KernelTable& kernels) {
+                std::vector<int8_t> values(static_cast<size_t>(kernels.quantized_bytes(columns, bits)), 0);
+                std::vector<float> scales(5), sums(5), out(static_cast<size_t>(rows));
+                kernels.quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(),
+                                 sums.data());
+                kernels.affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(),
+                                      false, nullptr);
+                return out;
+            };
+            EXPECT_EQ(products(*kernels_), products(avx2)) << bits << " bits, group " << group;
         }
     }
 }

@@ -176,6 +176,8 @@ std::string instruction_set_name(const ::testing::TestParamInfo<InstructionSet>&
             return "AvxVnni";
         case InstructionSet::kAvx512:
             return "Avx512";
+        case InstructionSet::kAvx512VnniNoVbmi:
+            return "Avx512VnniNoVbmi";
         case InstructionSet::kAvx512Vnni:
             return "Avx512Vnni";
         case InstructionSet::kAmx:
@@ -189,8 +191,8 @@ std::string instruction_set_name(const ::testing::TestParamInfo<InstructionSet>&
 INSTANTIATE_TEST_SUITE_P(On, CpuOperations,
                          ::testing::Values(InstructionSet::kScalar, InstructionSet::kAvx2,
                                            InstructionSet::kAvxVnni, InstructionSet::kAvx512,
-                                           InstructionSet::kAvx512Vnni, InstructionSet::kAmx,
-                                           InstructionSet::kNeon),
+                                           InstructionSet::kAvx512VnniNoVbmi, InstructionSet::kAvx512Vnni,
+                                           InstructionSet::kAmx, InstructionSet::kNeon),
                          instruction_set_name);
 
 }  // namespace

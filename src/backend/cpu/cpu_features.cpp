@@ -21,7 +21,16 @@ struct Candidate {
 };
 
 #if defined(__x86_64__)
-// AVX-512 BF16 came after VNNI and is not everywhere where VNNI is.
+// AVX-512 BF16 came after VNNI and is not everywhere where VNNI is. BF16 products of weights need VBMI.
+const KernelTable& avx512vnni_no_vbmi_or_bf16_kernels() {
+    static const KernelTable table = [] {
+        KernelTable kernels = avx512vnni_no_vbmi_kernels();
+        if (__builtin_cpu_supports("avx512bf16")) kernels.rounded_attention = avx512bf16_attention();
+        return kernels;
+    }();
+    return table;
+}
+
 const KernelTable& avx512vnni_or_bf16_kernels() {
     static const KernelTable table = [] {
         KernelTable kernels = avx512vnni_kernels();
@@ -49,7 +58,8 @@ const KernelTable& avx512vnni_and_amx_kernels() {
 constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
     {InstructionSet::kAmx, "AMX", avx512vnni_and_amx_kernels},
-    {InstructionSet::kAvx512Vnni, "AVX-512 VNNI", avx512vnni_or_bf16_kernels},
+    {InstructionSet::kAvx512Vnni, "AVX-512 VNNI with VBMI", avx512vnni_or_bf16_kernels},
+    {InstructionSet::kAvx512VnniNoVbmi, "AVX-512 VNNI", avx512vnni_no_vbmi_or_bf16_kernels},
     {InstructionSet::kAvx512, "AVX-512", avx512_kernels},
     {InstructionSet::kAvxVnni, "AVX-VNNI", avxvnni_kernels},
     {InstructionSet::kAvx2, "AVX2", avx2_kernels},
@@ -69,8 +79,8 @@ bool processor_has(InstructionSet set) {
                       __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    const bool avx512vnni =
-        avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+    const bool avx512vnni_no_vbmi = avx512 && __builtin_cpu_supports("avx512vnni");
+    const bool avx512vnni = avx512vnni_no_vbmi && __builtin_cpu_supports("avx512vbmi");
     switch (set) {
         case InstructionSet::kAvx2:
             return avx2;
@@ -78,6 +88,8 @@ bool processor_has(InstructionSet set) {
             return processor_has_avx_vnni() && avx2;
         case InstructionSet::kAvx512:
             return avx512;
+        case InstructionSet::kAvx512VnniNoVbmi:
+            return avx512vnni_no_vbmi;
         case InstructionSet::kAvx512Vnni:
             return avx512vnni;
         case InstructionSet::kAmx:

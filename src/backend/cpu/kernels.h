@@ -206,6 +206,7 @@ const KernelTable& scalar_kernels();
 const KernelTable& avx2_kernels();
 const KernelTable& avxvnni_kernels();
 const KernelTable& avx512_kernels();
+const KernelTable& avx512vnni_no_vbmi_kernels();
 const KernelTable& avx512vnni_kernels();
 AttentionKernel avx512bf16_attention();
 const Bf16Kernels& avx512bf16_linear();

@@ -72,32 +72,42 @@ void for_tiles(const KernelTable& kernels, const WeightView& weight, const Weigh
     }
 }
 
+ActivationLayout int8_layout(const WeightFormat& format) {
+    return {ActivationForm::kInt8, format.bits, format.group_size};
+}
+
 // AMX computes whole blocks, so most of their rows must be wanted; it is up to twice as fast.
-bool amx_pays(const KernelTable& kernels, const WeightFormat& format, int64_t tokens) {
-    const bool takes = kernels.amx != nullptr && (format.bits == 4 || format.bits == 8) &&
-                       (format.group_size == kAmxColumns || format.group_size == 2 * kAmxColumns);
+bool amx_pays(const KernelTable& kernels, ActivationLayout layout, int64_t tokens) {
+    const bool takes = kernels.amx != nullptr && layout.form == ActivationForm::kInt8 &&
+                       (layout.bits == 4 || layout.bits == 8) &&
+                       (layout.group == kAmxColumns || layout.group == 2 * kAmxColumns);
     const int64_t computed = (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
     return takes && 4 * tokens >= 3 * computed;
 }
 
-// Scratch bytes of gather_activations.
-size_t gathered_bytes(const WeightView& weight, int64_t tokens) {
-    const int64_t rows = (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
-    const auto factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
-    return Scratch::padded<int8_t>(static_cast<size_t>(rows * weight.columns)) +
-           2 * Scratch::padded<float>(factors);
-}
+// Of activations in whole blocks.
+struct GatheredSizes {
+    size_t values, factors;
+
+    GatheredSizes(const WeightView& weight, int64_t tokens) {
+        const int64_t rows = (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
+        values = static_cast<size_t>(rows * weight.columns);
+        factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
+    }
+    size_t scratch_bytes() const {
+        return Scratch::padded<int8_t>(values) + 2 * Scratch::padded<float>(factors);
+    }
+};
 
 AmxActivations gather_activations(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
                                   Scratch& scratch) {
     AmxActivations gathered{};
     gathered.tokens = static_cast<int64_t>(x.tokens());
     gathered.columns = weight.columns;
-    const int64_t rows = gathered.blocks() * kAmxTokens;
-    const auto factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
-    gathered.values = scratch.take<int8_t>(static_cast<size_t>(rows * weight.columns));
-    gathered.scales = scratch.take<float>(factors);
-    gathered.sums = scratch.take<float>(factors);
+    const GatheredSizes sizes(weight, gathered.tokens);
+    gathered.values = scratch.take<int8_t>(sizes.values);
+    gathered.scales = scratch.take<float>(sizes.factors);
+    gathered.sums = scratch.take<float>(sizes.factors);
     kernels.amx->gather(x.quantized.data(), weight.format.bits, weight.format.group_size, gathered);
     return gathered;
 }
@@ -114,12 +124,13 @@ void multiply_quantized(const KernelTable& kernels, const WeightView& weight, co
         return;
     }
     AffineTile tile = take_tile(kernels, weight, scratch);
-    if (amx_pays(kernels, weight.format, tokens)) {
+    if (amx_pays(kernels, int8_layout(weight.format), tokens)) {
         const AmxActivations gathered = gather_activations(kernels, weight, x, scratch);
-        for_tiles(kernels, weight, next, [&](const WeightView& part, int64_t row, const WeightView* following) {
-            kernels.amx->pack(part, tile);
-            kernels.amx->matrix(tile, gathered, out, first + row, accumulate, following);
-        });
+        for_tiles(kernels, weight, next,
+                  [&](const WeightView& part, int64_t row, const WeightView* following) {
+                      kernels.amx->pack(part, tile);
+                      kernels.amx->matrix(tile, gathered, out, first + row, accumulate, following);
+                  });
         return;
     }
     for_tiles(kernels, weight, next, [&](const WeightView& part, int64_t row, const WeightView* following) {
@@ -194,7 +205,7 @@ void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const
 }  // namespace
 
 ActivationLayout fastest_layout(const KernelTable& kernels, const WeightFormat& format) {
-    if (format.kind == WeightKind::kAffine) return {ActivationForm::kInt8, format.bits, format.group_size};
+    if (format.kind == WeightKind::kAffine) return int8_layout(format);
     if (kernels.bf16 == nullptr || !exact_in_bf16(format)) return {};
     if (format.kind == WeightKind::kFp8Block) return {ActivationForm::kScaledBf16};
     return {ActivationForm::kBf16};
@@ -268,8 +279,9 @@ size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weigh
     if (weight.format.kind == WeightKind::kAffine && tokens > 1) {
         tile = std::max(tile, Scratch::padded<std::byte>(tile_value_bytes(kernels, weight)) +
                                   2 * Scratch::padded<float>(tile_scales(kernels, weight)));
-        if (amx_pays(kernels, weight.format, static_cast<int64_t>(tokens)))
-            tile += gathered_bytes(weight, static_cast<int64_t>(tokens));
+        const auto count = static_cast<int64_t>(tokens);
+        if (amx_pays(kernels, int8_layout(weight.format), count))
+            tile += GatheredSizes(weight, count).scratch_bytes();
     }
     return bytes + tile;
 }
@@ -289,11 +301,9 @@ void multiply_rows(const KernelTable& kernels, const WeightView& weight, const L
     }
 }
 
-int64_t rows_per_task(const KernelTable& kernels, const WeightFormat& format, size_t tokens, int64_t usual) {
+int64_t rows_per_task(const KernelTable& kernels, ActivationLayout layout, size_t tokens, int64_t usual) {
     constexpr int64_t kAmxTaskRows = 256;
-    const bool gathers =
-        format.kind == WeightKind::kAffine && amx_pays(kernels, format, static_cast<int64_t>(tokens));
-    return gathers ? std::max(usual, kAmxTaskRows) : usual;
+    return amx_pays(kernels, layout, static_cast<int64_t>(tokens)) ? std::max(usual, kAmxTaskRows) : usual;
 }
 
 size_t piece_size(const ThreadPool& pool, int64_t count, int64_t smallest) {

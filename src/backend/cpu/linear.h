@@ -113,7 +113,7 @@ void multiply_rows(const KernelTable& kernels, const WeightView& weight, const L
                    const WeightView* next = nullptr);
 
 // Rows of a weight for one task, `usual` or more: with AMX every task gathers its activations anew.
-int64_t rows_per_task(const KernelTable& kernels, const WeightFormat& format, size_t tokens, int64_t usual);
+int64_t rows_per_task(const KernelTable& kernels, ActivationLayout layout, size_t tokens, int64_t usual);
 
 // The size of a piece of `count` equal tasks: a few per thread, each at least `smallest`.
 size_t piece_size(const ThreadPool& pool, int64_t count, int64_t smallest = 1);

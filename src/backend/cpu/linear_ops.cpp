@@ -51,11 +51,8 @@ void CpuBackend::execute(const Linear& op) {
         }
         const LinearInput input = rows.pick(tokens, std::identity{}, scratch_);
         const bool whole_blocks = layout.form == ActivationForm::kScaledBf16 && tokens > 1;
-        const bool gathers = layout.form == ActivationForm::kInt8;
-        const int64_t task_rows =
-            whole_blocks ? kBlockTaskRows
-            : gathers    ? rows_per_task(kernels_, weight.format, std::min<size_t>(tokens, kTaskTokens), kTaskRows)
-                         : kTaskRows;
+        const int64_t task_rows = rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
+                                                whole_blocks ? kBlockTaskRows : kTaskRows);
         const int64_t row_tasks = pieces(weight.rows, task_rows);
         for_tasks(static_cast<size_t>(row_tasks * pieces(op.x.rows, kTaskTokens)), [&](size_t task) {
             const size_t first = task / static_cast<size_t>(row_tasks) * kTaskTokens;

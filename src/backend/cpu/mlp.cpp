@@ -19,8 +19,14 @@ static_assert(kInnerColumns % kBf16Unit == 0);
 constexpr int64_t kOutColumns = 128;
 constexpr int64_t kTaskTokens = 256;
 
+// A weight, and the layout in which activations meet it.
+struct Projection {
+    WeightView weight;
+    ActivationLayout layout;
+};
+
 struct Group {
-    WeightView gate, up, down;
+    Projection gate, up, down;
     const MlpGroup* rows;
     size_t first_slot;  // place of its first row among the rows of all groups
     size_t count;
@@ -31,9 +37,8 @@ struct Task {
     const Group* group;
     size_t token, tokens;
     int64_t column, columns;
-    int64_t width;  // of rows of the task's columns: the most that a task of the group takes
 
-    WeightView rows(const WeightView& weight) const { return weight.rows_at(column, columns); }
+    WeightView rows(const Projection& projection) const { return projection.weight.rows_at(column, columns); }
 };
 
 // Rows of activations in each layout that some weight of the operation asks for.
@@ -81,19 +86,18 @@ class InputSet {
     std::vector<ActivationRows> rows_;
 };
 
-// Tasks of `usual` columns, or more where that suits the kernels and activations may be int8.
-std::vector<Task> cut(const KernelTable& kernels, const std::vector<Group>& groups, WeightView Group::*weight,
-                      int64_t usual, bool quantized) {
+// Tasks of `usual` columns, or more where that suits the kernels.
+std::vector<Task> cut(const KernelTable& kernels, const std::vector<Group>& groups,
+                      Projection Group::*projection, int64_t usual) {
     std::vector<Task> tasks;
     for (const Group& group : groups) {
+        const auto& [weight, layout] = group.*projection;
         const size_t together = std::min<size_t>(group.count, kTaskTokens);
-        const int64_t columns =
-            quantized ? rows_per_task(kernels, (group.*weight).format, together, usual) : usual;
+        const int64_t columns = rows_per_task(kernels, layout, together, usual);
         for (size_t token = 0; token < group.count; token += kTaskTokens) {
             const size_t tokens = std::min<size_t>(kTaskTokens, group.count - token);
-            const int64_t width = (group.*weight).rows;
-            for (int64_t column = 0; column < width; column += columns) {
-                tasks.push_back({&group, token, tokens, column, std::min(columns, width - column), columns});
+            for (int64_t column = 0; column < weight.rows; column += columns) {
+                tasks.push_back({&group, token, tokens, column, std::min(columns, weight.rows - column)});
             }
         }
     }
@@ -101,18 +105,24 @@ std::vector<Task> cut(const KernelTable& kernels, const std::vector<Group>& grou
 }
 
 // What the thread of task `index` will probably read after it.
-std::optional<WeightView> next_rows(const std::vector<Task>& tasks, size_t index, WeightView Group::*weight) {
+std::optional<WeightView> next_rows(const std::vector<Task>& tasks, size_t index,
+                                    Projection Group::*projection) {
     if (index + 1 == tasks.size()) return std::nullopt;
     const Task& next = tasks[index + 1];
-    return next.rows(next.group->*weight);
+    return next.rows(next.group->*projection);
 }
 
-std::vector<Group> resolve(const GatedMlp& op) {
+template <typename LayoutFor>
+std::vector<Group> resolve(const GatedMlp& op, LayoutFor&& layout_for) {
+    const auto projection = [&](const Weight& weight) {
+        const WeightView seen = view(weight);
+        return Projection{seen, layout_for(seen)};
+    };
     std::vector<Group> groups;
     size_t slot = 0;
     for (const MlpGroup& group : op.groups) {
-        groups.push_back(
-            {view(group.gate), view(group.up), view(group.down), &group, slot, group.rows.size()});
+        groups.push_back({projection(group.gate), projection(group.up), projection(group.down), &group, slot,
+                          group.rows.size()});
         slot += group.rows.size();
     }
     return groups;
@@ -124,7 +134,8 @@ void CpuBackend::execute(const GatedMlp& op) {
     attempt([&] {
         const float* x = floats(op.x);
         float* out = writable_floats(op.out);
-        const std::vector<Group> groups = resolve(op);
+        const std::vector<Group> groups =
+            resolve(op, [&](const WeightView& weight) { return layout_for(weight); });
         if (groups.empty()) return;
 
         size_t slots = 0;
@@ -132,10 +143,10 @@ void CpuBackend::execute(const GatedMlp& op) {
         InputSet inputs(x, op.x.row_stride), inner;
         for (const Group& group : groups) {
             slots += group.count;
-            inner_width = std::max(inner_width, group.gate.rows);
-            inputs.require(layout_for(group.gate));
-            inputs.require(layout_for(group.up));
-            inner.require(layout_for(group.down));
+            inner_width = std::max(inner_width, group.gate.weight.rows);
+            inputs.require(group.gate.layout);
+            inputs.require(group.up.layout);
+            inner.require(group.down.layout);
         }
         const auto slot_rows = static_cast<int64_t>(slots);
         scratch_.reset(inputs.bytes(kernels_, op.x.rows, op.x.columns) +
@@ -147,40 +158,39 @@ void CpuBackend::execute(const GatedMlp& op) {
                      [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
         });
 
-        // part of gate . x or up . x for the tokens of a task, to `to` [tokens][width].
-        const auto project = [&](const Task& task, const WeightView& weight, const WeightView* next,
+        // part of gate . x or up . x for the tokens of a task, to `to` [tokens][columns].
+        const auto project = [&](const Task& task, const Projection& projection, const WeightView* next,
                                  float* to, Scratch& scratch) {
             const int32_t* rows = task.group->rows->rows.data() + task.token;
             auto* targets = scratch.take<float*>(task.tokens);
-            for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.width;
-            const ActivationRows& source = inputs.find(layout_for(weight));
+            for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.columns;
+            const ActivationRows& source = inputs.find(projection.layout);
             const LinearInput input = source.pick(
                 task.tokens, [&](size_t t) { return rows[t]; }, scratch);
-            multiply_rows(kernels_, task.rows(weight), input, targets, 0, false, scratch, next);
+            multiply_rows(kernels_, task.rows(projection), input, targets, 0, false, scratch, next);
         };
         const auto pointer_bytes = [](size_t tokens) {
             return Scratch::padded<float*>(tokens) + ActivationRows::pick_bytes(tokens);
         };
 
-        const std::vector<Task> first_pass = cut(kernels_, groups, &Group::gate, kInnerColumns, !exact_);
+        const std::vector<Task> first_pass = cut(kernels_, groups, &Group::gate, kInnerColumns);
         for_tasks(first_pass.size(), [&](size_t index) {
             const Task& task = first_pass[index];
             const Group& group = *task.group;
             Scratch& scratch = thread_scratch();
-            const size_t products = task.tokens * static_cast<size_t>(task.width);
-            scratch.reset(2 * Scratch::padded<float>(products) +
-                          2 * pointer_bytes(task.tokens) +
-                          multiply_rows_scratch(kernels_, group.gate, task.tokens) +
-                          multiply_rows_scratch(kernels_, group.up, task.tokens));
+            const size_t products = task.tokens * static_cast<size_t>(task.columns);
+            scratch.reset(2 * Scratch::padded<float>(products) + 2 * pointer_bytes(task.tokens) +
+                          multiply_rows_scratch(kernels_, group.gate.weight, task.tokens) +
+                          multiply_rows_scratch(kernels_, group.up.weight, task.tokens));
             auto* gate = scratch.take<float>(products);
             auto* up = scratch.take<float>(products);
             const WeightView own_up = task.rows(group.up);
             const std::optional<WeightView> next_gate = next_rows(first_pass, index, &Group::gate);
             project(task, group.gate, &own_up, gate, scratch);
             project(task, group.up, next_gate ? &*next_gate : nullptr, up, scratch);
-            const ActivationRows& own_inner = inner.find(layout_for(group.down));
+            const ActivationRows& own_inner = inner.find(group.down.layout);
             for (size_t t = 0; t < task.tokens; ++t) {
-                const int64_t at = static_cast<int64_t>(t) * task.width;
+                const int64_t at = static_cast<int64_t>(t) * task.columns;
                 float* product = gate + at;
                 kernels_.silu_multiply(product, up + at, task.columns, product);
                 const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
@@ -188,18 +198,18 @@ void CpuBackend::execute(const GatedMlp& op) {
             }
         });
 
-        const std::vector<Task> second_pass = cut(kernels_, groups, &Group::down, kOutColumns, !exact_);
+        const std::vector<Task> second_pass = cut(kernels_, groups, &Group::down, kOutColumns);
         for_tasks(second_pass.size(), [&](size_t index) {
             const Task& task = second_pass[index];
             const Group& group = *task.group;
             const int32_t* out_rows = group.rows->out_rows.data() + task.token;
             Scratch& scratch = thread_scratch();
             scratch.reset(pointer_bytes(task.tokens) +
-                          multiply_rows_scratch(kernels_, group.down, task.tokens));
+                          multiply_rows_scratch(kernels_, group.down.weight, task.tokens));
             auto* targets = scratch.take<float*>(task.tokens);
             for (size_t t = 0; t < task.tokens; ++t) targets[t] = out + out_rows[t] * op.out.row_stride;
             const size_t first_slot = group.first_slot + task.token;
-            const LinearInput input = inner.find(layout_for(group.down))
+            const LinearInput input = inner.find(group.down.layout)
                                           .pick(
                                               task.tokens, [&](size_t t) { return first_slot + t; }, scratch);
             const std::optional<WeightView> next_down = next_rows(second_pass, index, &Group::down);

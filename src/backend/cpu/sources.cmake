@@ -24,6 +24,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     cpu/isa/kernels_avx2.cpp
     cpu/isa/kernels_avxvnni.cpp
     cpu/isa/kernels_avx512.cpp
+    cpu/isa/kernels_avx512vnni_no_vbmi.cpp
     cpu/isa/kernels_avx512vnni.cpp
     cpu/isa/attention_avx512bf16.cpp
     cpu/isa/linear_avx512bf16.cpp
@@ -31,6 +32,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(cpu/isa/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX2}")
   set_source_files_properties(cpu/isa/kernels_avxvnni.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX2};-mavxvnni")
   set_source_files_properties(cpu/isa/kernels_avx512.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512}")
+  set_source_files_properties(cpu/isa/kernels_avx512vnni_no_vbmi.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512vnni")
   set_source_files_properties(cpu/isa/kernels_avx512vnni.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512vnni;-mavx512vbmi")
   set_source_files_properties(cpu/isa/attention_avx512bf16.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512bf16")
   set_source_files_properties(cpu/isa/linear_amx.cpp PROPERTIES COMPILE_OPTIONS

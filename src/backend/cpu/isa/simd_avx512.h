@@ -1,8 +1,8 @@
 #pragma once
 
-// Sixteen lanes of AVX-512 (F, BW, DQ, VL), with VNNI where the file is compiled for it. Included by one
-// translation unit per instruction set; everything has internal linkage so that no other unit can pick these
-// copies.
+// Sixteen lanes of AVX-512 (F, BW, DQ, VL), with VNNI and VBMI where the file is compiled for them. Included
+// by one translation unit per instruction set; everything has internal linkage so that no other unit can pick
+// these copies.
 
 #include <immintrin.h>
 
@@ -278,30 +278,25 @@ struct UnpackTable {
     }
 };
 #else
-// Where each of the values 2i (even) or 2i + 1 (odd) of a run of 16 starts, for one 128-bit part whose run
-// starts at its byte 0: the two bytes that hold it, and the shift that moves it to the lower or upper byte of
-// a 16-bit lane.
+// Two neighbours lie in one word, if it starts at the byte where the first of them does. Per 128-bit part,
+// which holds the run of sixteen values that starts in its first dword: the dwords of the run, the bytes of
+// each pair of neighbours, and how far to shift them down.
 template <int kBits>
 struct UnpackTable {
-    alignas(64) int8_t even[64], odd[64];
-    alignas(64) int16_t even_shift[32], odd_shift[32];
-    alignas(64) int16_t words[32];
+    alignas(64) int32_t dwords[16];
+    alignas(64) int8_t bytes[64];
+    alignas(64) int16_t shifts[32];
 
-    constexpr UnpackTable() : even{}, odd{}, even_shift{}, odd_shift{}, words{} {
-        for (int lane = 0; lane < 4; ++lane) {
-            for (int i = 0; i < 16; ++i) {
-                const int bit = i * kBits;
-                int8_t* bytes = (i % 2 == 0 ? even : odd) + 16 * lane + i / 2 * 2;
-                bytes[0] = static_cast<int8_t>(bit / 8);
-                bytes[1] = static_cast<int8_t>(bit / 8 + 1);
-                const int place = 8 * lane + i / 2;
-                if (i % 2 == 0) {
-                    even_shift[place] = static_cast<int16_t>(bit % 8);
-                } else {
-                    odd_shift[place] = static_cast<int16_t>(8 - bit % 8);
-                }
+    constexpr UnpackTable() : dwords{}, bytes{}, shifts{} {
+        for (int part = 0; part < 4; ++part) {
+            const int first = 2 * kBits * part;
+            for (int i = 0; i < 4; ++i) dwords[4 * part + i] = (first / 4 + i) % 16;
+            for (int pair = 0; pair < 8; ++pair) {
+                const int bit = first % 4 * 8 + 2 * pair * kBits;
+                bytes[16 * part + 2 * pair] = static_cast<int8_t>(bit / 8);
+                bytes[16 * part + 2 * pair + 1] = static_cast<int8_t>(bit / 8 + 1);
+                shifts[8 * part + pair] = static_cast<int16_t>(bit % 8);
             }
-            for (int i = 0; i < 8; ++i) words[8 * lane + i] = static_cast<int16_t>((kBits * lane + i) % 32);
         }
     }
 };
@@ -322,12 +317,12 @@ inline I unpack(const void* p) {
         const I values = _mm512_multishift_epi64_epi8(_mm512_load_si512(table.shifts), runs);
         return _mm512_and_si512(values, _mm512_set1_epi8((1 << kBits) - 1));
 #else
-        const I spread = _mm512_permutexvar_epi16(_mm512_load_si512(table.words), packed);
-        const I even = _mm512_srlv_epi16(_mm512_shuffle_epi8(spread, _mm512_load_si512(table.even)),
-                                         _mm512_load_si512(table.even_shift));
-        const I odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(spread, _mm512_load_si512(table.odd)),
-                                        _mm512_load_si512(table.odd_shift));
-        const I both = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, even, odd);
+        const I runs = _mm512_permutexvar_epi32(_mm512_load_si512(table.dwords), packed);
+        const I pairs = _mm512_srlv_epi16(_mm512_shuffle_epi8(runs, _mm512_load_si512(table.bytes)),
+                                          _mm512_load_si512(table.shifts));
+        const I upper = _mm512_slli_epi16(pairs, 8 - kBits);
+        // The lower bytes of pairs, the upper ones of upper.
+        const I both = _mm512_ternarylogic_epi32(_mm512_set1_epi16(0xff), pairs, upper, 0xca);
         return _mm512_and_si512(both, _mm512_set1_epi8((1 << kBits) - 1));
 #endif
     }
