@@ -190,7 +190,9 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() {
-    if (impl_->warm_start) impl_->warm_start->learn(impl_->store->used());
+    if (!impl_->warm_start) return;
+    impl_->store->warm_up({});  // beside its reads the list takes a second to reach the drive
+    impl_->warm_start->learn(impl_->store->used());
 }
 
 const EngineInfo& Engine::info() const {
