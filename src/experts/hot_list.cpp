@@ -43,15 +43,16 @@ class ListFile {
         if (header_bytes == 0 || header_bytes > left)
             fail(ErrorCode::kInvalidFile, "{}: no list of hot experts: it has no whole header", label_);
         const uint64_t data_offset = kSafetensorsLengthBytes + header_bytes;
-        header_ = parse_safetensors_header(std::string_view(text_).substr(kSafetensorsLengthBytes, header_bytes),
-                                           data_offset, text_.size() - data_offset, label_);
+        header_ =
+            parse_safetensors_header(std::string_view(text_).substr(kSafetensorsLengthBytes, header_bytes),
+                                     data_offset, text_.size() - data_offset, label_);
     }
 
     void expect(const char* key, const std::string& value) const {
         const auto found = header_.metadata.find(key);
         if (found != header_.metadata.end() && found->second == value) return;
-        fail(ErrorCode::kInvalidFile, "{}: no list of this model's hot experts: {} is {} instead of {}", label_,
-             key, found == header_.metadata.end() ? "missing" : one_line(found->second), value);
+        fail(ErrorCode::kInvalidFile, "{}: no list of this model's hot experts: {} is {} instead of {}",
+             label_, key, found == header_.metadata.end() ? "missing" : one_line(found->second), value);
     }
 
     template <typename T>
@@ -62,8 +63,8 @@ class ListFile {
             std::memcpy(values.data(), text_.data() + tensor.offset, tensor.bytes);
             return values;
         }
-        fail(ErrorCode::kInvalidFile, "{}: tensor {} is missing or not as this model's layers and experts need it",
-             label_, name);
+        fail(ErrorCode::kInvalidFile,
+             "{}: tensor {} is missing or not as this model's layers and experts need it", label_, name);
     }
 
   private:

@@ -18,17 +18,17 @@ class HotList {
 
     // A batch took these distinct experts of the layer.
     void note(int layer, std::span<const int> experts);
-    // Adds what earlier runs saw. A run counts for a part of what a list remembers at most, so that an odd one
-    // does not wipe what many have taught; and what is old fades.
+    // Adds what earlier runs saw. A run counts for a part of what a list remembers at most, so that an odd
+    // one does not wipe what many have taught; and what is old fades.
     void add_earlier(const HotList& earlier);
 
-    bool empty() const;               // no turn was seen
+    bool empty() const;                 // no turn was seen
     double share(ExpertKey key) const;  // of its layer's turns that took the expert
     // The experts that were used at all, the most used first.
     std::vector<ExpertKey> hottest() const;
 
-    // One safetensors file, bound to the model by its fingerprint. save() throws kIo; load() throws kInvalidFile
-    // for a list that is damaged or another model's.
+    // One safetensors file, bound to the model by its fingerprint. save() throws kIo; load() throws
+    // kInvalidFile for a list that is damaged or another model's.
     void save(const std::filesystem::path& path, const std::string& fingerprint) const;
     static HotList load(const std::filesystem::path& path, const std::string& fingerprint, int layers,
                         int experts);

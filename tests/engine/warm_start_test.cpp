@@ -1,4 +1,5 @@
-// What one engine's life teaches the next: the same logits with fewer reads waited for, in a file that hurts nobody.
+// What one engine's life teaches the next: the same logits with fewer reads waited for, in a file that hurts
+// nobody.
 
 #include "engine/warm_start.h"
 
@@ -161,7 +162,8 @@ TEST_F(WarmStartTest, OfAModelThatCannotBeWrittenIsInTheUsersCache) {
     fs::create_directories(cache.parent_path());
     fs::permissions(cache.parent_path(), fs::perms(0777));
     fs::permissions(model, fs::perms(0555));
-    HotList used(static_cast<int>(checkpoint->config().layers), static_cast<int>(checkpoint->config().experts));
+    HotList used(static_cast<int>(checkpoint->config().layers),
+                 static_cast<int>(checkpoint->config().experts));
     used.note(0, std::vector<int>{1, 3});
     {
         const OrdinaryUser user;

@@ -1,4 +1,5 @@
-// What runs have taught about which experts are used: counting, merging, and files that are damaged or not meant.
+// What runs have taught about which experts are used: counting, merging, and files that are damaged or not
+// meant.
 
 #include "experts/hot_list.h"
 

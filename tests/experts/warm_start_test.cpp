@@ -1,4 +1,5 @@
-// Reads of what earlier runs used: into free slots only, while nobody evaluates, counted apart, first to be thrown out.
+// Reads of what earlier runs used: into free slots only, while nobody evaluates, counted apart, first to be
+// thrown out.
 
 #include <gtest/gtest.h>
 
