@@ -76,6 +76,8 @@ struct EngineStatistics {
     uint64_t expert_hits = 0;
     uint64_t expert_misses = 0;
     uint64_t prefetch_reads = 0, prefetch_hits = 0; // look-ahead reads, and how many of them were needed
+    uint64_t warm_reads = 0, warm_hits = 0;         // the same of the warm start
+    uint64_t warm_bytes_read = 0;                   // of expert_bytes_read
     uint64_t expert_bytes_read = 0;
     double stall_seconds = 0;
     uint64_t peak_resident_bytes = 0;

@@ -28,6 +28,8 @@ struct EngineOptions {
     std::string io = "auto";            // "auto", "pread", "uring", "mmap"
     std::string direct_io = "auto";     // "auto", "on", "off"
     std::string look_ahead = "auto";    // in decoding, read the next layer's probable experts: "auto", "on", "off"
+    std::string warm_start = "off";     // "on": keep which experts were used, beside the model (in the user's cache folder where
+                                        // that cannot be written), and read those in idle time after the next open
     bool profile = false;               // time every operation, see Engine::profile()
     std::filesystem::path trace;        // where to save the routing; empty: nowhere
     std::filesystem::path prefix_cache; // folder of evaluated prompts, kept between runs; empty: none

@@ -43,6 +43,7 @@ typedef struct sluice_options {
     const char *io;             /* "auto", "pread", "uring", "mmap" */
     const char *direct_io;      /* "auto", "on", "off" */
     const char *look_ahead;     /* "auto", "on", "off" */
+    const char *warm_start;     /* "on", "off": a file beside the model keeps which experts were used */
 } sluice_options;
 
 /* Called during long evaluations with tokens done and in all; a return of 0 cancels (SLUICE_ERROR_CANCELLED). */
@@ -53,6 +54,7 @@ typedef struct sluice_statistics {
     double stall_seconds;
     uint64_t peak_resident_bytes, tokens_evaluated;
     uint64_t cache_bytes, ram_bytes, kv_bytes_per_token;
+    uint64_t warm_reads, warm_hits, warm_bytes_read;
 } sluice_statistics;
 
 /* The version of the library, "0.1.0". */

@@ -132,6 +132,12 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
         ->check(CLI::IsMember({"auto", "on", "off"}))
         ->type_name("WHEN")
         ->group(kModelGroup);
+    app.add_option("--warm-start", engine.warm_start,
+                   "on: learn which experts are used, in a file beside the model or in the user's cache folder, "
+                   "and read them while the drive is idle after the next start; default: off")
+        ->check(CLI::IsMember({"on", "off"}))
+        ->type_name("WHEN")
+        ->group(kModelGroup);
     app.add_flag("--exact", engine.exact, "float32 activations, KV and arithmetic on the weights as stored")
         ->group(kModelGroup);
     app.add_option_function<std::string>(

@@ -64,6 +64,8 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
     document["hit_rate"] = hit_rate(spent);
     document["prefetch_reads"] = spent.prefetch_reads;
     document["prefetch_hits"] = spent.prefetch_hits;
+    document["warm_reads"] = spent.warm_reads;
+    document["warm_hits"] = spent.warm_hits;
     document["expert_bytes_read"] = spent.expert_bytes_read;
     document["expert_bytes_per_token"] = bytes_per_token(spent);
     document["stall_s"] = spent.stall_seconds;

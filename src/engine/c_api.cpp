@@ -73,6 +73,7 @@ sluice::EngineOptions to_engine_options(const sluice_options* options) {
     set_text(result.io, options->io);
     set_text(result.direct_io, options->direct_io);
     set_text(result.look_ahead, options->look_ahead);
+    set_text(result.warm_start, options->warm_start);
     result.threads = options->threads;
     result.exact = options->exact != 0;
     result.context = options->context_tokens;
@@ -155,7 +156,10 @@ void sluice_model_statistics(const sluice_model* model, sluice_statistics* stati
                        .tokens_evaluated = s.tokens_evaluated,
                        .cache_bytes = s.cache_bytes,
                        .ram_bytes = info.ram_bytes,
-                       .kv_bytes_per_token = info.kv_bytes_per_token};
+                       .kv_bytes_per_token = info.kv_bytes_per_token,
+                       .warm_reads = s.warm_reads,
+                       .warm_hits = s.warm_hits,
+                       .warm_bytes_read = s.warm_bytes_read};
     });
 }
 

@@ -74,6 +74,12 @@ Switch parse_switch(const char* flag, const std::string& value) {
     fail(ErrorCode::kUsage, "{} {} is none of auto, on, off", flag, value);
 }
 
+bool parse_warm_start(const std::string& warm_start) {
+    if (warm_start == "on") return true;
+    if (warm_start == "off") return false;
+    fail(ErrorCode::kUsage, "--warm-start {} is none of on, off", warm_start);
+}
+
 std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
     if (!std::filesystem::exists(folder / "tokenizer.json")) return std::nullopt;
     return Tokenizer::open(folder);
@@ -130,6 +136,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     store_options.reader = parse_reader(options.io);
     store_options.direct_io = parse_switch<DirectIo>("--direct-io", options.direct_io);
     store_options.look_ahead = parse_switch<LookAhead>("--look-ahead", options.look_ahead);
+    const bool warm_start = parse_warm_start(options.warm_start);
 
     auto impl = load(model, options);
     const Checkpoint& checkpoint = *impl->checkpoint;
@@ -175,11 +182,19 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.fingerprint = checkpoint.fingerprint();
     info.prefix_memory_bytes = plan.prefix_bytes;
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
+    if (warm_start) {
+        impl->warm_start.emplace(checkpoint, WarmStart::user_cache_folder());
+        impl->store->warm_up(impl->warm_start->read().hottest());
+    }
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Engine::~Engine() = default;
+Engine::~Engine() {
+    if (!impl_->warm_start) return;
+    impl_->store->warm_up({});  // beside its reads the list takes a second to reach the drive
+    impl_->warm_start->learn(impl_->store->used());
+}
 
 const EngineInfo& Engine::info() const {
     return impl_->info;
@@ -211,6 +226,9 @@ EngineStatistics Engine::statistics() const {
             .expert_misses = store.misses,
             .prefetch_reads = store.prefetch_reads,
             .prefetch_hits = store.prefetch_hits,
+            .warm_reads = store.warm_reads,
+            .warm_hits = store.warm_hits,
+            .warm_bytes_read = store.warm_bytes,
             .expert_bytes_read = store.bytes_read,
             .stall_seconds = store.stall_seconds,
             .peak_resident_bytes = peak_resident_bytes(),

@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "engine/prefix_cache.h"
 #include "engine/session_impl.h"
+#include "engine/warm_start.h"
 #include "experts/expert_store.h"
 #include "experts/memory_budget.h"
 #include "experts/routing_trace.h"
@@ -27,6 +28,7 @@ struct Engine::Impl {
     std::unique_ptr<Backend> backend;
     TimeProfile profile;  // filled with EngineOptions::profile
     std::unique_ptr<ExpertStore> store;
+    std::optional<WarmStart> warm_start;  // with EngineOptions::warm_start
     std::optional<RoutingTrace> trace;
     std::unique_ptr<Model> model;
     std::optional<Tokenizer> tokenizer;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/engine_impl.h"
 #include "engine/generate.h"
 #include "engine/sampler.h"
 #include "engine/stop_matcher.h"
@@ -17,6 +18,9 @@ EngineStatistics difference(const EngineStatistics& after, const EngineStatistic
     d.expert_misses -= before.expert_misses;
     d.prefetch_reads -= before.prefetch_reads;
     d.prefetch_hits -= before.prefetch_hits;
+    d.warm_reads -= before.warm_reads;
+    d.warm_hits -= before.warm_hits;
+    d.warm_bytes_read -= before.warm_bytes_read;
     d.expert_bytes_read -= before.expert_bytes_read;
     d.stall_seconds -= before.stall_seconds;
     d.tokens_evaluated -= before.tokens_evaluated;
@@ -129,7 +133,9 @@ GenerationResult Engine::generate(Session& session, std::span<const TokenId> pro
     GenerationCallbacks callbacks;
     callbacks.on_token = on_token;
     callbacks.progress = progress;
-    return generate_from(*this, session, prompt, options, callbacks);
+    GenerationResult result = generate_from(*this, session, prompt, options, callbacks);
+    impl_->store->go_on_warming();
+    return result;
 }
 
 }  // namespace sluice

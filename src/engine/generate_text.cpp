@@ -56,6 +56,7 @@ GenerationResult Engine::generate_text(Session& session, const std::string& prom
     const std::vector<TokenId> answered(seen.begin() + static_cast<ptrdiff_t>(tokens.size()), seen.end());
     if (!answered.empty()) remember(session, prompt + tokenizer()->decode(answered));
     result.prompt_ids = tokens;
+    impl_->store->go_on_warming();
     return result;
 }
 

@@ -68,6 +68,7 @@ class ExpertCache {
     void restore(size_t slot);
 
     size_t slots() const { return slots_.size(); }
+    bool has_empty() const { return !empty_.empty(); }  // a slot that take() would fill without an eviction
     SlotState state(size_t slot) const { return slots_[slot].state; }
     uint32_t leases(size_t slot) const { return slots_[slot].leases; }
     ExpertKey key(size_t slot) const { return slots_[slot].key; }

@@ -60,6 +60,15 @@ void ExpertStore::look_ahead(std::span<const ExpertKey> experts) {
 bool ExpertStore::looks_ahead() {
     return core_->looks_ahead();
 }
+void ExpertStore::warm_up(std::span<const ExpertKey> experts) {
+    core_->warm_up(experts);
+}
+void ExpertStore::go_on_warming() {
+    core_->go_on_warming();
+}
+HotList ExpertStore::used() const {
+    return core_->used();
+}
 
 SlotMemory& ExpertStore::slots(size_t pool) {
     return core_->slots(pool);

@@ -12,6 +12,7 @@
 #include "checkpoint/checkpoint.h"
 #include "experts/eviction.h"
 #include "experts/expert_catalogue.h"
+#include "experts/hot_list.h"
 #include "experts/reader.h"
 #include "experts/slot_memory.h"
 
@@ -49,6 +50,9 @@ struct ExpertStoreStats {
     uint64_t joined = 0;      // misses that joined a read in flight
     uint64_t prefetch_reads = 0;  // look-ahead reads, in bytes_read but not in reads
     uint64_t prefetch_hits = 0;   // of them, how many were asked for, landed or still in flight
+    uint64_t warm_reads = 0;  // by warm_up(): records, not in reads,
+    uint64_t warm_bytes = 0;  // and what they transferred, in bytes_read
+    uint64_t warm_hits = 0;   // of them, how many were asked for, landed or still in flight
     uint64_t failed_reads = 0;
     double stall_seconds = 0;  // the caller waited in ExpertStream::next with nothing to compute
 };
@@ -129,6 +133,14 @@ class ExpertStore {
     // Whether the layer that runs now should name any: asked once a layer in decoding, and judged from what the
     // last layers did.
     bool looks_ahead();
+
+    // Names experts that earlier runs used, the most used first, in place of those named before. They are read
+    // into free slots alone, until those are used up or a read fails. The next stream that is opened puts off
+    // what has not started until go_on_warming(): nobody who evaluates waits for it.
+    void warm_up(std::span<const ExpertKey> experts);
+    void go_on_warming();
+    // What streams have asked for so far.
+    HotList used() const;
 
     SlotMemory& slots(size_t pool);
     size_t pools() const;

@@ -50,10 +50,7 @@ void ExpertStoreCore::issue_foreseen(ReadList& reads) {
 bool ExpertStoreCore::issue_foreseen(const ExpertKey& key, ReadList& reads) {
     const size_t pool_index = pool_of(key.layer);
     Pool& pool = *pools_[pool_index];
-    // What the next token's layer is promised must not wait for a guess.
-    const size_t kept =
-        pool.reserved + static_cast<size_t>(catalogue_.experts_per_token) + ahead_reads_.size();
-    if (pool.wanting > 0 || kept >= pool.in_service()) return false;
+    if (pool.wanting > 0 || !has_slot_to_spare(pool)) return false;
     if (pool.cache.find(key.layer, key.expert) != kNoSlot) return true;
     const Lease lease = pool.cache.take(key.layer, key.expert, true);
     if (lease.found == Found::kFull) return false;
@@ -61,8 +58,14 @@ bool ExpertStoreCore::issue_foreseen(const ExpertKey& key, ReadList& reads) {
     pool.reads[lease.slot].key = key;
     ++stats_.prefetch_reads;
     ahead_reads_.emplace_back(pool_index, lease.slot);
-    begin_read(pool_index, lease.slot, true, reads);
+    begin_read(pool_index, lease.slot, ReadFor::kLookAhead, reads);
     return true;
+}
+
+// What the next token's layer is promised must not wait for a guess.
+bool ExpertStoreCore::has_slot_to_spare(const Pool& pool) const {
+    const size_t unasked = ahead_reads_.size() + warm_reads_.size();
+    return pool.reserved + static_cast<size_t>(catalogue_.experts_per_token) + unasked < pool.in_service();
 }
 
 // A stream of `layer` has said what it wants.
@@ -70,13 +73,30 @@ void ExpertStoreCore::end_look_ahead(int layer, std::vector<uint64_t>& cancel) {
     std::erase_if(foreseen_, [layer](const ExpertKey& key) { return key.layer == layer; });
     for (const auto& [pool, slot] : ahead_reads_) {
         const SlotRead& read = pools_[pool]->reads[slot];
-        if (read.ahead && read.key.layer == layer) cancel.push_back(tag_of(pool, slot));
+        if (read.purpose == ReadFor::kLookAhead && read.key.layer == layer) cancel.push_back(tag_of(pool, slot));
     }
 }
 
-void ExpertStoreCore::begin_read(size_t pool, size_t slot, bool ahead, ReadList& reads) {
-    pools_[pool]->reads[slot].ahead = ahead;
+// Somebody asks for what a read has brought or is bringing.
+void ExpertStoreCore::count_wish_granted(SlotRead& read) {
+    switch (std::exchange(read.purpose, ReadFor::kDemand)) {
+        case ReadFor::kLookAhead:
+            ++stats_.prefetch_hits;
+            drive_use_.wasted -= std::min<uint64_t>(drive_use_.wasted, 1);
+            break;
+        case ReadFor::kWarmStart:
+            ++stats_.warm_hits;
+            break;
+        case ReadFor::kDemand:
+            break;
+    }
+}
+
+void ExpertStoreCore::begin_read(size_t pool, size_t slot, ReadFor purpose, ReadList& reads) {
+    pools_[pool]->reads[slot].purpose = purpose;
     reads.emplace_back(pool, slot);
+    if (purpose == ReadFor::kWarmStart) return;  // says nothing about whether look-ahead pays
+    const bool ahead = purpose == ReadFor::kLookAhead;
     if (drive_use_.in_flight++ == 0) drive_use_.busy.restart();
     ++drive_use_.reads;
     drive_use_.ahead += ahead;
@@ -84,9 +104,10 @@ void ExpertStoreCore::begin_read(size_t pool, size_t slot, bool ahead, ReadList&
 }
 
 // A read is over, whatever came of it.
-void ExpertStoreCore::end_read(size_t pool, size_t slot) {
+void ExpertStoreCore::end_read(size_t pool, size_t slot, bool failed) {
     SlotRead& read = pools_[pool]->reads[slot];
     if (std::exchange(read.demanded, false)) --demand_reads_;
+    if (end_warm(pool, slot, failed)) return;
     std::erase(ahead_reads_, std::pair(pool, slot));
     if (--drive_use_.in_flight == 0) drive_use_.busy_seconds += drive_use_.busy.seconds();
 }

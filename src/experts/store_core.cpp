@@ -13,7 +13,9 @@ namespace sluice {
 ExpertStoreCore::ExpertStoreCore(ExpertCatalogue catalogue, const ExpertStoreOptions& options,
                                  const ExpertStore::MakeSlots& make_slots,
                                  const ExpertStore::MakeReader& make_reader)
-    : catalogue_(std::move(catalogue)), options_(options) {
+    : catalogue_(std::move(catalogue)),
+      options_(options),
+      used_(static_cast<int>(catalogue_.record_bytes.size()), catalogue_.experts) {
     make_pools(make_slots);
     verified_.resize(catalogue_.record_bytes.size() * static_cast<size_t>(catalogue_.experts));
     order_by_drive();
@@ -35,6 +37,7 @@ ExpertStoreCore::~ExpertStoreCore() {
     {
         std::unique_lock lock(mutex_);
         foreseen_.clear();  // nothing is issued any more, and what was is with the reader before that goes
+        stop_warm();
         submitted_.wait(lock, [this] { return submitting_ == 0; });
     }
     reader_.reset();
@@ -153,6 +156,11 @@ ExpertStoreStats ExpertStoreCore::stats() const {
     return stats_;
 }
 
+HotList ExpertStoreCore::used() const {
+    const std::scoped_lock lock(mutex_);
+    return used_;
+}
+
 std::vector<int> ExpertStoreCore::check_ids(int layer, std::span<const int> ids) const {
     std::vector<uint8_t> seen(static_cast<size_t>(catalogue_.experts));
     for (const int expert : ids) {
@@ -189,10 +197,12 @@ std::unique_ptr<ExpertStoreCore::Stream> ExpertStoreCore::open(int layer, std::s
     {
         const std::scoped_lock lock(mutex_);
         if (scan) restart_drive_use();  // a prompt says nothing about decoding
+        used_.note(layer, stream->plan.waiting);
         pool.streams.push_back(stream.get());
         ++pool.wanting;
         pump(stream->pool, reads);
         end_look_ahead(layer, cancel);
+        pause_warm(cancel);
     }
     for (const uint64_t tag : cancel) reader_->cancel(tag);
     submit(reads);
@@ -249,10 +259,7 @@ void ExpertStoreCore::take_waiting(Stream& stream, size_t limit, ReadList& reads
 void ExpertStoreCore::take_lease(Stream& stream, const Lease& lease, ReadList& reads) {
     ++stream.leases;
     SlotRead& read = pools_[stream.pool]->reads[lease.slot];
-    if (lease.found != Found::kMiss && std::exchange(read.ahead, false)) {
-        ++stats_.prefetch_hits;
-        drive_use_.wasted -= std::min<uint64_t>(drive_use_.wasted, 1);
-    }
+    if (lease.found != Found::kMiss) count_wish_granted(read);
     if (lease.found == Found::kHit) {
         ++stats_.hits;
         stream.ready.push_back({lease.expert, stream.pool, lease.slot, nullptr});
@@ -266,7 +273,7 @@ void ExpertStoreCore::take_lease(Stream& stream, const Lease& lease, ReadList& r
     } else {
         ++stats_.reads;
         read.key = {stream.layer, lease.expert};
-        begin_read(stream.pool, lease.slot, false, reads);
+        begin_read(stream.pool, lease.slot, ReadFor::kDemand, reads);
     }
     if (!std::exchange(read.demanded, true)) ++demand_reads_;
     read.waiters.push_back(&stream);

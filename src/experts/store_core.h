@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "experts/expert_cache.h"
 #include "experts/expert_store.h"
+#include "experts/hot_list.h"
 
 namespace sluice {
 
@@ -56,6 +57,9 @@ class ExpertStoreCore {
     void close(Stream& stream);
     void look_ahead(std::span<const ExpertKey> experts);
     bool looks_ahead();
+    void warm_up(std::span<const ExpertKey> experts);
+    void go_on_warming();
+    HotList used() const;
 
     SlotMemory& slots(size_t pool) { return *pools_[pool]->memory; }
     size_t pools() const { return pools_.size(); }
@@ -72,6 +76,10 @@ class ExpertStoreCore {
         ErrorCode code = ErrorCode::kIo;
         std::string text;
     };
+    // The warm start: paused since a stream was opened, over when a read of it has failed or the store ends.
+    enum class Warm : uint8_t { kOver, kPaused, kGoesOn };
+    // Whose wish a read is.
+    enum class ReadFor : uint8_t { kDemand, kLookAhead, kWarmStart };
     // The read that fills a slot.
     struct SlotRead {
         ExpertKey key;
@@ -79,7 +87,7 @@ class ExpertStoreCore {
         uint64_t transferred = 0;  // bytes, by the parts that are done
         bool cancelled = false;
         bool demanded = false;  // counted in demand_reads_
-        bool ahead = false;     // a look-ahead read brings or brought it, and nobody has asked for it yet
+        ReadFor purpose = ReadFor::kDemand;  // until somebody has asked for what it brings or brought
         std::optional<Failure> failure;
         std::vector<Stream*> waiters;
     };
@@ -140,8 +148,14 @@ class ExpertStoreCore {
     void issue_foreseen(ReadList& reads);
     bool issue_foreseen(const ExpertKey& key, ReadList& reads);
     void end_look_ahead(int layer, std::vector<uint64_t>& cancel);
-    void begin_read(size_t pool, size_t slot, bool ahead, ReadList& reads);
-    void end_read(size_t pool, size_t slot);
+    bool has_slot_to_spare(const Pool& pool) const;
+    void issue_warm(ReadList& reads);
+    void pause_warm(std::vector<uint64_t>& cancel);
+    bool end_warm(size_t pool, size_t slot, bool failed);
+    void stop_warm();
+    void count_wish_granted(SlotRead& read);
+    void begin_read(size_t pool, size_t slot, ReadFor purpose, ReadList& reads);
+    void end_read(size_t pool, size_t slot, bool failed);
     void judge_look_ahead();
     void restart_drive_use();
 
@@ -172,6 +186,10 @@ class ExpertStoreCore {
     size_t demand_reads_ = 0;                             // in flight, asked for by a stream
     std::vector<ExpertKey> foreseen_;                     // look-ahead reads to issue, the next one last
     std::vector<std::pair<size_t, size_t>> ahead_reads_;  // look-ahead reads in flight: pool, slot
+    Warm warm_ = Warm::kOver;
+    std::vector<ExpertKey> warm_left_;                    // the warm start's reads to issue, the next one last
+    std::vector<std::pair<size_t, size_t>> warm_reads_;   // those in flight: pool, slot
+    HotList used_;
     size_t submitting_ = 0;  // of the reader's threads, those that hand it another read
     std::condition_variable submitted_;
     std::unique_ptr<Reader> reader_;

@@ -89,7 +89,7 @@ void ExpertStoreCore::completed(const ReadResult& result) {
     {
         const std::scoped_lock lock(mutex_);
         stats_.bytes_read += read.transferred;
-        if (!read.cancelled || failure || read.waiters.empty()) end_read(pool_index, slot);
+        if (!read.cancelled || failure || read.waiters.empty()) end_read(pool_index, slot, failure.has_value());
         if (failure) {
             ++stats_.failed_reads;
             pool.cache.failed(slot);
@@ -106,6 +106,7 @@ void ExpertStoreCore::completed(const ReadResult& result) {
         }
         pump(pool_index, reads);
         issue_foreseen(reads);
+        issue_warm(reads);
         if (reads.empty()) return;
         ++submitting_;
     }

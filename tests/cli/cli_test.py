@@ -110,7 +110,7 @@ class Usage(ProgramTest):
         for flags in (["--temperature", "nan"], ["--temperature", "warm"], ["--temperature", "-1"], ["--top-p", "1.5"],
                       ["--top-k", "-1"], ["--max-tokens", "0"], ["--max-tokens", "many"], ["--threads", "-2"],
                       ["--ram", "12Q"], ["--ram", "0"], ["--device", "gpu"], ["--device", "cuda:x"], ["--io", "fast"],
-                      ["--direct-io", "maybe"], ["--look-ahead", "far"], ["--seed", "-1"], ["--context", "0"], ["--repetition-penalty", "0"]):
+                      ["--direct-io", "maybe"], ["--look-ahead", "far"], ["--warm-start", "hot"], ["--seed", "-1"], ["--context", "0"], ["--repetition-penalty", "0"]):
             self.refused(2, [flags[0]], "generate", "--prompt", "x", *flags)
         self.refused(2, ["--colour"], "generate", "--colour")
         self.refused(2, ["--chunk"], "perplexity", PLAIN, "--tokens", self.tokens_file([1, 2]), "--chunk", "0")

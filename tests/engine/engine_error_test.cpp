@@ -74,6 +74,7 @@ TEST(EngineErrors, OptionsThatCannotBe) {
     expect_error(ErrorCode::kUsage, "--io", opened([](auto& o) { o.io = "tape"; }));
     expect_error(ErrorCode::kUsage, "--direct-io", opened([](auto& o) { o.direct_io = "maybe"; }));
     expect_error(ErrorCode::kUsage, "--look-ahead", opened([](auto& o) { o.look_ahead = "far"; }));
+    expect_error(ErrorCode::kUsage, "--warm-start", opened([](auto& o) { o.warm_start = "hot"; }));
     expect_error(ErrorCode::kUsage, "KV format", opened([](auto& o) { o.kv_format = "f8"; }));
     expect_error(ErrorCode::kUnsupported, "--device", opened([](auto& o) { o.device = "abacus"; }));
     expect_error(ErrorCode::kUsage, "instruction set", opened([](auto& o) { o.instruction_set = "mmx"; }));

@@ -1,5 +1,5 @@
 // Whatever only moves bytes changes no bit: every reader, queue depth, way of reading, eviction policy,
-// look-ahead, cache size and number of threads gives the logits of a model that is held in memory whole.
+// look-ahead, warm start, cache size and number of threads gives the logits of a model that is held in memory whole.
 
 #include <gtest/gtest.h>
 
@@ -44,10 +44,11 @@ class SameBits : public ::testing::TestWithParam<Case> {
 
     // Logits of a prompt and of tokens decoded one by one.
     std::vector<float> run(Backend& backend, Model& model, const ExpertStoreOptions& options,
-                           ExpertStoreStats* stats = nullptr) const {
+                           ExpertStoreStats* stats = nullptr, std::span<const ExpertKey> warm = {}) const {
         ExpertStore store(checkpoint_, options,
                           [&](size_t slots, size_t bytes) { return backend.make_slots(slots, bytes); });
         model.use_experts(store, nullptr);
+        store.warm_up(warm);
         std::vector<int32_t> ids;
         for (size_t i = 0; i < kPrompt + kDecoded; ++i)
             ids.push_back(static_cast<int32_t>((i * 37 + 11) % 512));
@@ -59,6 +60,7 @@ class SameBits : public ::testing::TestWithParam<Case> {
                                      .ids = std::span(ids).subspan(begin, count),
                                      .logit_rows = {static_cast<int32_t>(count) - 1}};
             const std::vector<ForwardOutput> outputs = model.forward(std::span(&input, 1));
+            store.go_on_warming();
             if (outputs[0].error) std::rethrow_exception(outputs[0].error);
             logits.insert(logits.end(), outputs[0].logits.begin(), outputs[0].logits.end());
         }
@@ -104,6 +106,33 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                             }
     }
     EXPECT_GT(looked_ahead, 0u) << "the matrix must cover look-ahead reads";
+}
+
+TEST_P(SameBits, WithAWarmStart) {
+    const auto backend = make_cpu_backend({.threads = 2});
+    Model model(checkpoint_, *backend, KvFormat::kBF16);
+    const uint64_t full = ExpertStore::full_bytes(*checkpoint_);
+    const std::vector<float> expected = run(*backend, model, {.cache_bytes = full});
+    const ModelConfig& config = checkpoint_->config();
+    std::vector<ExpertKey> all;
+    for (int layer = 0; layer < static_cast<int>(config.layers); ++layer) {
+        if (config.feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
+        for (int expert = 0; expert < static_cast<int>(config.experts); ++expert) all.push_back({layer, expert});
+    }
+    uint64_t warm_reads = 0;
+    for (const uint64_t cache_bytes :
+         {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
+        for (const EvictionPolicy policy : kAllPolicies)
+            for (const LookAhead look_ahead : {LookAhead::kOff, LookAhead::kOn}) {
+                const ExpertStoreOptions options{
+                    .cache_bytes = cache_bytes, .policy = policy, .look_ahead = look_ahead};
+                ExpertStoreStats stats;
+                ASSERT_TRUE(run(*backend, model, options, &stats, all) == expected)
+                    << "cache " << cache_bytes << ", " << eviction_policy_name(policy) << ", look-ahead "
+                    << static_cast<int>(look_ahead);
+                warm_reads += stats.warm_reads;
+            }
+    EXPECT_GT(warm_reads, 0u) << "the matrix must cover warm reads";
 }
 
 // Within a chunk an expert is read at most once, however small the cache is.

@@ -1,0 +1,84 @@
+#include "engine/warm_start.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace sluice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// No *.safetensors, which pass for shards of the model.
+constexpr const char* kFileName = "hot-experts.sluice";
+
+bool can_write(const fs::path& folder) {
+    return ::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
+}
+
+std::string name_in_cache(const std::string& fingerprint) {
+    return fmt::format("{:016x}-{}", XXH3_64bits(fingerprint.data(), fingerprint.size()), kFileName);
+}
+
+}  // namespace
+
+fs::path WarmStart::user_cache_folder() {
+    // A relative path there is to be ignored, says the specification of these folders.
+    if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
+        return fs::path(cache) / "sluice";
+    if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/')
+        return fs::path(home) / ".cache" / "sluice";
+    return {};
+}
+
+WarmStart::WarmStart(const Checkpoint& checkpoint, const fs::path& cache_folder)
+    : fingerprint_(checkpoint.fingerprint()),
+      layers_(static_cast<int>(checkpoint.config().feed_forwards.size())),
+      experts_(static_cast<int>(checkpoint.config().experts)),
+      beside_(checkpoint.folder() / kFileName) {
+    if (can_write(checkpoint.folder())) {
+        path_ = beside_;
+    } else if (!cache_folder.empty()) {
+        path_ = cache_folder / name_in_cache(fingerprint_);
+    }
+}
+
+HotList WarmStart::read() const {
+    HotList list(layers_, experts_);
+    // Whoever published a model that only they can write may have left a list there.
+    if (path_.empty() || !read_from(path_, list)) {
+        if (path_ != beside_) read_from(beside_, list);
+    }
+    return list;
+}
+
+bool WarmStart::read_from(const fs::path& path, HotList& list) const {
+    try {
+        list = HotList::load(path, fingerprint_, layers_, experts_);
+        return true;
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::kNotFound) spdlog::warn("warm start without a list: {}", error.what());
+    } catch (const std::exception& error) {
+        spdlog::warn("warm start without a list: {}: {}", path.string(), error.what());
+    }
+    return false;
+}
+
+void WarmStart::learn(HotList used) const {
+    if (path_.empty() || used.empty()) return;
+    try {
+        used.add_earlier(read());
+        fs::create_directories(path_.parent_path());
+        used.save(path_, fingerprint_);
+    } catch (const std::exception& error) {
+        spdlog::debug("warm start: {}; nothing is learned from this run", error.what());
+    }
+}
+
+}  // namespace sluice
