@@ -134,6 +134,21 @@ void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, i
     report_reads(state, static_cast<double>(bytes));
 }
 
+// A router's projection in float, whatever the mode; its weight comes from memory.
+void router(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
+    const auto cpu = backend();
+    std::vector<Weight> weights;
+    do weights.push_back(random_weight(*cpu, format, rows, columns));
+    while (weights.size() * weight_bytes(weights[0]) < kStreamBytes);
+    const Tensor x = random_tensor(*cpu, 1, columns), out = random_tensor(*cpu, 1, rows);
+    size_t next = 0;
+    for (auto _ : state) {
+        cpu->run(Linear{.x = x, .weight = weights[next], .out = out, .full_precision = true});
+        next = (next + 1) % weights.size();
+    }
+    report_reads(state, static_cast<double>(weight_bytes(weights[0])));
+}
+
 // A kernel for one token alone, on one thread, its weights in the second cache: what arithmetic leaves of the bandwidth.
 void cached_vector(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
     const auto cpu = backend();
@@ -308,6 +323,7 @@ void register_all() {
         add(fmt::format("linear/{}/1 token", affine(bits).describe()), linear_decode, affine(bits), 2048,
             2048);
     }
+    add(fmt::format("router/{}, 128 x 2048/1 token", affine(8).describe()), router, affine(8), 128, 2048);
     for (const int64_t columns : {512, 768, 1408, 2048, 4096}) {
         add(fmt::format("cached vector/{}/64 x {}", affine(4).describe(), columns), cached_vector, affine(4), 64,
             columns);

@@ -64,17 +64,21 @@ inline void decode_scaled(const std::byte* data, int bits, int64_t count, float 
     });
 }
 
+// `count` numbers of a floating type.
+inline void decode_values(DType dtype, const std::byte* data, int64_t count, float* out) {
+    switch (dtype) {
+        case DType::kBF16:
+            return decode_scaled(data, 16, count, 1.0f, out, [](const void* p) { return load_bf16(p); });
+        case DType::kF16:
+            return decode_scaled(data, 16, count, 1.0f, out, [](const void* p) { return load_f16(p); });
+        default:
+            return decode_scaled(data, 32, count, 1.0f, out, [](const void* p) { return load_f32(p); });
+    }
+}
+
 inline void decode_float(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
     const int bits = w.format.dtype == DType::kF32 ? 32 : 16;
-    const std::byte* data = w.data + (row * w.columns + first) * bits / 8;
-    switch (w.format.dtype) {
-        case DType::kBF16:
-            return decode_scaled(data, bits, count, 1.0f, out, [](const void* p) { return load_bf16(p); });
-        case DType::kF16:
-            return decode_scaled(data, bits, count, 1.0f, out, [](const void* p) { return load_f16(p); });
-        default:
-            return decode_scaled(data, bits, count, 1.0f, out, [](const void* p) { return load_f32(p); });
-    }
+    decode_values(w.format.dtype, w.data + (row * w.columns + first) * bits / 8, count, out);
 }
 
 inline void decode_fp8_block(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {

@@ -147,6 +147,57 @@ inline bool add_codes_if_whole(const WeightView& w, int64_t row, const float* x,
     return true;
 }
 
+// Factors of groups [first, first + count) of a row, scales or biases.
+inline void load_group_factors(const WeightView& w, const std::byte* factors, int64_t row, int64_t first,
+                               int64_t count, float* out) {
+    const int bits = w.format.dtype == DType::kF32 ? 32 : 16;
+    const std::byte* p = factors + (row * (w.columns / w.format.group_size) + first) * bits / 8;
+    decode_values(w.format.dtype, p, count, out);
+}
+
+template <int kBits>
+inline void add_affine(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
+    const int64_t groups = w.columns / w.format.group_size, row_bytes = w.columns * kBits / 8;
+    const std::byte* rows[kDotRows];
+    for (int r = 0; r < kDotRows; ++r) rows[r] = w.data + smaller(row + r, w.rows - 1) * row_bytes;
+    alignas(64) float scales[kDotRows][kFactorRuns], biases[kDotRows][kFactorRuns];
+    alignas(64) uint8_t values[kDotRows][kVectorBytes];
+    static_assert(kDotRows == 4);
+    F sum0 = acc[0][0], sum1 = acc[1][0], sum2 = acc[2][0], sum3 = acc[3][0];
+    for (int64_t first = 0; first < groups; first += kFactorRuns) {
+        const int64_t count = smaller(kFactorRuns, groups - first);
+        for (int r = 0; r < kDotRows; ++r) {
+            load_group_factors(w, w.scales, smaller(row + r, w.rows - 1), first, count, scales[r]);
+            load_group_factors(w, w.biases, smaller(row + r, w.rows - 1), first, count, biases[r]);
+        }
+        const int64_t begin = first * w.format.group_size, end = begin + count * w.format.group_size;
+        for (int64_t column = begin; column < end; column += kVectorBytes) {
+            const int64_t group = column / w.format.group_size - first, offset = column * kBits / 8;
+#pragma GCC unroll 4
+            for (int r = 0; r < kDotRows; ++r) {
+                prefetch_rows(rows[r] + offset + kDotRows * row_bytes);
+                istore(values[r], unpack<kBits>(rows[r] + offset));
+            }
+#pragma GCC unroll 4
+            for (int i = 0; i < kVectorBytes; i += kLanes) {
+                const F v = load(x + column + i);
+                const auto added = [&](int r, F sum) {
+                    const F scaled = mul(load_u8(values[r] + i), set1(scales[r][group]));
+                    return fma(add(scaled, set1(biases[r][group])), v, sum);
+                };
+                sum0 = added(0, sum0);
+                sum1 = added(1, sum1);
+                sum2 = added(2, sum2);
+                sum3 = added(3, sum3);
+            }
+        }
+    }
+    acc[0][0] = sum0;
+    acc[1][0] = sum1;
+    acc[2][0] = sum2;
+    acc[3][0] = sum3;
+}
+
 inline bool add_direct(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
     switch (w.format.kind) {
         case WeightKind::kFp8Block:
@@ -160,7 +211,9 @@ inline bool add_direct(const WeightView& w, int64_t row, const float* x, F (&acc
         case WeightKind::kFloat:
             break;
         case WeightKind::kAffine:
-            return false;
+            if (w.format.group_size % kVectorBytes != 0) return false;
+            with_bits(w.format.bits, [&]<int kBits>() { add_affine<kBits>(w, row, x, acc); });
+            return true;
     }
     if (w.columns % kLanes != 0) return false;
     if (w.format.dtype == DType::kBF16) {
