@@ -72,10 +72,12 @@ struct ThreadPool::State {
     }
 
     // Neighbouring pieces stay with one thread, which reads memory in order; who is done early helps the
-    // others from their far end.
+    // others from their far end. With a piece each there is nothing to help with but a thread that has not been
+    // scheduled: the caller alone looks for that, since looking costs a cache line per thread.
     void work(size_t member) {
         uint64_t index = 0;
         while (shares[member].take(false, index)) run_piece(index);
+        if (member != 0 && count <= grain * shares.size()) return;
         for (size_t i = 1; i < shares.size(); ++i) {
             Share& other = shares[(member + i) % shares.size()];
             while (other.take(true, index)) run_piece(index);

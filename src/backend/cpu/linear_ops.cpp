@@ -18,6 +18,15 @@ constexpr int64_t kBlockTaskRows = 128;
 // Tokens per task: their int8 rows stay in the second cache while the tiles of the weight pass by.
 constexpr int64_t kTaskTokens = 256;
 
+// For one token there is nothing to reuse: a small weight goes to all threads.
+int64_t usual_task_rows(int64_t weight_rows, size_t tokens, bool whole_blocks, size_t threads) {
+    constexpr int64_t kLeast = 16;  // what a vector kernel takes at once
+    if (whole_blocks) return kBlockTaskRows;
+    if (tokens > 1) return kTaskRows;
+    const int64_t even = weight_rows / static_cast<int64_t>(threads) / kLeast * kLeast;
+    return std::clamp(even, kLeast, kTaskRows);
+}
+
 int64_t pieces(int64_t count, int64_t size) {
     return (count + size - 1) / size;
 }
@@ -51,8 +60,9 @@ void CpuBackend::execute(const Linear& op) {
         }
         const LinearInput input = rows.pick(tokens, std::identity{}, scratch_);
         const bool whole_blocks = layout.form == ActivationForm::kScaledBf16 && tokens > 1;
-        const int64_t task_rows = rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
-                                                whole_blocks ? kBlockTaskRows : kTaskRows);
+        const int64_t task_rows =
+            rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
+                          usual_task_rows(weight.rows, tokens, whole_blocks, pool_.threads()));
         const int64_t row_tasks = pieces(weight.rows, task_rows);
         for_tasks(static_cast<size_t>(row_tasks * pieces(op.x.rows, kTaskTokens)), [&](size_t task) {
             const size_t first = task / static_cast<size_t>(row_tasks) * kTaskTokens;
