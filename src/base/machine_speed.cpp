@@ -226,6 +226,16 @@ bool processor_has_amx() {
 #endif
 }
 
+bool processor_has_amx_bf16() {
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kAmxBf16Bit = 1u << 22;  // leaf 7, EDX
+    return processor_has_amx() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16Bit) != 0;
+#else
+    return false;
+#endif
+}
+
 bool processor_has_avx_vnni() {
 #if defined(__x86_64__)
     unsigned a = 0, b = 0, c = 0, d = 0;

@@ -23,9 +23,10 @@ struct ArithmeticPeak {
 ArithmeticPeak measure_int8_peak(ThreadPool& pool);
 ArithmeticPeak measure_float_peak(ThreadPool& pool);
 
-// Asked of the processor itself, because not every compiler knows the names. AMX (int8) counts where the system lets this
-// process use it.
+// Asked of the processor itself, because not every compiler knows the names. AMX (int8, and BF16 besides it) counts where
+// the system lets this process use it.
 bool processor_has_avx_vnni();
 bool processor_has_amx();
+bool processor_has_amx_bf16();
 
 }  // namespace sluice

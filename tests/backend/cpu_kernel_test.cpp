@@ -5,11 +5,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
 
 #include "backend/cpu/cpu_features.h"
+#include "backend/cpu/linear.h"
 #include "base/error.h"
 #include "tensor/float_types.h"
 
@@ -243,6 +246,124 @@ TEST_P(CpuKernels, WeightsInBf16AreThoseOfTheCodec) {
                 }
             }
             for (int64_t i = kColumns; i < tile.columns; ++i) EXPECT_EQ(got[static_cast<size_t>(i)], 0);
+        }
+    }
+}
+
+// A weight that BF16 holds, at an odd address; its last byte is the last of its memory.
+struct Bf16Weight {
+    std::vector<std::byte> data, scales;
+    WeightView view;
+
+    Bf16Weight(const WeightFormat& format, int64_t rows, int64_t columns, std::mt19937& random)
+        : data(format.data_bytes(rows, columns) + 1), scales(format.scale_bytes(rows, columns) + 1) {
+        view = {.format = format, .rows = rows, .columns = columns, .data = data.data() + 1};
+        view.scales = scales.data() + 1;
+        if (format.kind == WeightKind::kFloat) {
+            std::normal_distribution<float> normal;
+            for (int64_t i = 0; i < rows * columns; ++i) set(i, normal(random));
+        } else {
+            const bool nibbles = format.kind == WeightKind::kMxfp4 || format.kind == WeightKind::kNvfp4;
+            const uint32_t mask = nibbles ? 0xff : 0xfe;  // without E4M3's NaN
+            for (std::byte& code : data) code = static_cast<std::byte>(random() & mask);
+        }
+        // Powers of two about one, as BF16, E8M0 and E4M3 have them.
+        if (format.kind == WeightKind::kFp8Block) {
+            for (size_t i = 1; i < scales.size(); i += sizeof(float))
+                store_unaligned(&scales[i], std::ldexp(1.0f, static_cast<int>(random() % 5) - 2));
+        } else {
+            const uint32_t one = format.kind == WeightKind::kNvfp4 ? 56 : 127;
+            const uint32_t step = format.kind == WeightKind::kNvfp4 ? 8 : 1;
+            for (std::byte& scale : scales) scale = static_cast<std::byte>(one + step * (random() % 3));
+        }
+    }
+    void set(int64_t i, float value) {
+        store_unaligned(&data[static_cast<size_t>(1 + 2 * i)], float_to_bf16(value));
+    }
+};
+
+// Rows [first, first + count) of x, each times the weight.
+std::vector<std::vector<float>> fast_products(const KernelTable& kernels, const WeightView& weight,
+                                              const std::vector<std::vector<float>>& x, size_t first,
+                                              size_t count) {
+    const ActivationLayout layout = fastest_layout(kernels, weight.format);
+    const auto tokens = static_cast<int64_t>(count);
+    Scratch scratch;
+    scratch.reset(ActivationRows::bytes(kernels, layout, tokens, weight.columns) +
+                  ActivationRows::pick_bytes(count) + multiply_rows_scratch(kernels, weight, count));
+    const ActivationRows rows(kernels, layout, tokens, weight.columns, scratch);
+    std::vector<std::vector<float>> out(count, std::vector<float>(static_cast<size_t>(weight.rows), 0.5f));
+    std::vector<float*> targets;
+    for (size_t t = 0; t < count; ++t) {
+        rows.set(kernels, static_cast<int64_t>(t), 0, weight.columns, x[first + t].data());
+        targets.push_back(out[t].data());
+    }
+    const LinearInput input = rows.pick(count, std::identity{}, scratch);
+    multiply_rows(kernels, weight, input, targets.data(), 0, true, scratch);
+    return out;
+}
+
+// Activations that rounding does not change: only the order of float sums may differ from a plain loop.
+TEST_P(CpuKernels, Bf16ProductsAreTheSameInAnyCompany) {
+    if (kernels_->bf16 == nullptr) GTEST_SKIP() << "no BF16 products";
+    constexpr size_t kTokens = 33;
+    for (const WeightFormat& format : {WeightFormat::floating(DType::kBF16), WeightFormat::fp8_block(64, 64),
+                                       WeightFormat::mxfp8(), WeightFormat::mxfp4(), WeightFormat::nvfp4()}) {
+        const bool any_width = format.kind == WeightKind::kFloat || format.kind == WeightKind::kFp8Block;
+        for (const int64_t width : {33, 64, 288, 320, 769, 1024}) {
+            const int64_t columns = any_width ? width : (width + 31) / 32 * 32;
+            for (const int64_t rows : {1, 37, 96}) {
+                SCOPED_TRACE(testing::Message() << format.describe() << ", " << rows << " x " << columns);
+                const Bf16Weight weight(format, rows, columns, random_);
+                std::vector<std::vector<float>> x;
+                for (size_t t = 0; t < kTokens; ++t) {
+                    x.push_back(normals(static_cast<size_t>(columns)));
+                    for (float& value : x.back()) value = bf16_to_float(float_to_bf16(value));
+                }
+                std::vector<std::vector<float>> alone;
+                for (size_t t = 0; t < kTokens; ++t)
+                    alone.push_back(fast_products(*kernels_, weight.view, x, t, 1)[0]);
+                for (const size_t count : {size_t{2}, size_t{17}, kTokens}) {
+                    const auto together = fast_products(*kernels_, weight.view, x, 0, count);
+                    EXPECT_TRUE(std::equal(together.begin(), together.end(), alone.begin())) << count;
+                }
+                std::vector<float> row(static_cast<size_t>(columns));
+                for (int64_t r = 0; r < rows; ++r) {
+                    decode_row(weight.view, r, row.data());
+                    for (const size_t t : {size_t{0}, kTokens - 1}) {
+                        double sum = 0.5, magnitude = 0.5;
+                        for (size_t i = 0; i < row.size(); ++i) {
+                            const double product = static_cast<double>(row[i]) * static_cast<double>(x[t][i]);
+                            sum += product;
+                            magnitude += std::abs(product);
+                        }
+                        EXPECT_NEAR(alone[t][static_cast<size_t>(r)], sum, 1e-6 * magnitude)
+                            << r << ", " << t;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// What pads a row is zero on both sides: an infinity in the next one must not meet it.
+TEST_P(CpuKernels, Bf16ProductsEndWithTheRow) {
+    if (kernels_->bf16 == nullptr) GTEST_SKIP() << "no BF16 products";
+    constexpr int64_t kColumns = 33, kRows = 33;
+    Bf16Weight weight(WeightFormat::floating(DType::kBF16), kRows, kColumns, random_);
+    for (int64_t i = kColumns; i < 2 * kColumns; ++i) weight.set(i, INFINITY);
+    std::vector<std::vector<float>> x(17, std::vector<float>(kColumns, 1.0f));
+    x[3][32] = NAN;
+    for (const size_t count : {1, 2, 17}) {
+        const auto out = fast_products(*kernels_, weight.view, x, 0, count);
+        for (size_t t = 0; t < count; ++t) {
+            for (size_t r = 0; r < kRows; ++r) {
+                if (t == 3) {
+                    EXPECT_TRUE(std::isnan(out[t][r])) << t << ", " << r;
+                } else {
+                    EXPECT_EQ(std::isfinite(out[t][r]), r != 1) << t << ", " << r;
+                }
+            }
         }
     }
 }

@@ -48,6 +48,7 @@ const KernelTable& avx512vnni_and_amx_kernels() {
         KernelTable kernels = avx512vnni_or_bf16_kernels();
         kernels.name = "AVX-512 VNNI, AMX";
         kernels.amx = &amx_linear();
+        if (kernels.bf16 != nullptr && processor_has_amx_bf16()) kernels.bf16 = &amxbf16_linear();
         return kernels;
     }();
     return table;

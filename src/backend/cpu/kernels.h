@@ -88,22 +88,41 @@ struct DeltaRows {
     float* turned;  // scratch: key_dim * 2 * KernelTable::lanes
 };
 
+// Rows of activations, and columns of a weight in int8, that one AMX instruction takes.
+inline constexpr int64_t kAmxTokens = 16, kAmxColumns = 64;
+
+// So many tokens in blocks of kAmxTokens.
+constexpr int64_t amx_blocks(int64_t tokens) {
+    return (tokens + kAmxTokens - 1) / kAmxTokens;
+}
+
 // Rows of activations in BF16 are padded with zeros to whole units.
 inline constexpr int64_t kBf16Unit = 64;
+constexpr int64_t whole_bf16_units(int64_t columns) {
+    return (columns + kBf16Unit - 1) / kBf16Unit * kBf16Unit;
+}
 // Values from one row to the next: not a multiple of 4 KB, or the same lines of all rows would meet in one
 // set of the first cache.
 constexpr int64_t bf16_row_values(int64_t columns) {
-    const int64_t whole = (columns + kBf16Unit - 1) / kBf16Unit * kBf16Unit;
+    const int64_t whole = whole_bf16_units(columns);
     return whole % 1024 == 0 ? whole + kBf16Unit / 2 : whole;
 }
-// A tile holds as many rows as this divides.
-inline constexpr int64_t kBf16TileRows = 4;
+// What a tile has room for; they stay in the second cache.
+inline constexpr int64_t kBf16TileRows = 32;
 
 // Rows of a weight in BF16, padded with zeros like rows of activations: row r at r * stride; `columns` are
 // whole units.
 struct Bf16Tile {
     uint16_t* values;
     int64_t columns, stride, rows;
+};
+
+// Rows of activations in BF16, where they lie and, for kernels that gather them, in blocks of kAmxTokens, the
+// last row again where a block lacks any: [blocks, whole units of columns / 2, kAmxTokens] pairs of columns.
+struct Bf16Activations {
+    const uint16_t* const* rows;
+    int64_t tokens;
+    uint16_t* blocks = nullptr;
 };
 
 // Weights that are exact in BF16, but for the factors of FP8 blocks, with which the activations are
@@ -115,13 +134,12 @@ struct Bf16Kernels {
     void (*round_scaled)(const WeightView& weight, int64_t row, const float* x, uint16_t* out);
     void (*vector)(const WeightView& weight, const uint16_t* x, float* out, bool accumulate);
     void (*pack)(const WeightView& weight, Bf16Tile& tile);
+    // Fills the blocks that `matrix` reads; null where it reads the rows.
+    void (*gather)(const Bf16Activations& x, int64_t columns);
     // Row r of the tile goes to out[t][first + r].
-    void (*matrix)(const Bf16Tile& tile, const uint16_t* const* x, int64_t tokens, float* const* out,
-                   int64_t first, bool accumulate);
+    void (*matrix)(const Bf16Tile& tile, const Bf16Activations& x, float* const* out, int64_t first,
+                   bool accumulate);
 };
-
-// Rows of activations, and columns of a weight, that one AMX instruction takes.
-inline constexpr int64_t kAmxTokens = 16, kAmxColumns = 64;
 
 // Rows of int8 activations in blocks of kAmxTokens, the last row again where a block lacks any: values
 // [blocks, columns / kAmxColumns, kAmxTokens, kAmxColumns], scales and sums [blocks, groups, kAmxTokens].
@@ -130,7 +148,7 @@ struct AmxActivations {
     float *scales, *sums;
     int64_t columns, groups, tokens;
 
-    int64_t blocks() const { return (tokens + kAmxTokens - 1) / kAmxTokens; }
+    int64_t blocks() const { return amx_blocks(tokens); }
 };
 
 // Weights of 4 and 8 bits in groups of one or two times kAmxColumns, times many rows; affine_matrix gives the
@@ -210,6 +228,7 @@ const KernelTable& avx512vnni_no_vbmi_kernels();
 const KernelTable& avx512vnni_kernels();
 AttentionKernel avx512bf16_attention();
 const Bf16Kernels& avx512bf16_linear();
+const Bf16Kernels& amxbf16_linear();
 const AmxKernels& amx_linear();
 #endif
 #if defined(__aarch64__)

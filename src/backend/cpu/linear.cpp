@@ -14,7 +14,6 @@ constexpr size_t kDecodedTokens = 2;  // to floats, from so many on
 constexpr size_t kPackedTokens = 3;   // to BF16
 // Rows of activations that meet the factors of blocks at a time: they stay in the second cache.
 constexpr size_t kScaledTokens = 128;
-static_assert(kDecodedRows % kBf16TileRows == 0);
 
 // Enough for values of a byte each, as AMX takes them.
 size_t tile_value_bytes(const KernelTable& kernels, const WeightView& weight) {
@@ -28,7 +27,7 @@ size_t tile_scales(const KernelTable& kernels, const WeightView& weight) {
 }
 
 size_t bf16_tile_values(const WeightView& weight) {
-    return static_cast<size_t>(kDecodedRows * bf16_row_values(weight.columns));
+    return static_cast<size_t>(kBf16TileRows * bf16_row_values(weight.columns));
 }
 
 // Whether kernels for BF16 take the format: its values, but for the factors of FP8 blocks, are the same in
@@ -81,7 +80,7 @@ bool amx_pays(const KernelTable& kernels, ActivationLayout layout, int64_t token
     const bool takes = kernels.amx != nullptr && layout.form == ActivationForm::kInt8 &&
                        (layout.bits == 4 || layout.bits == 8) &&
                        (layout.group == kAmxColumns || layout.group == 2 * kAmxColumns);
-    const int64_t computed = (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
+    const int64_t computed = amx_blocks(tokens) * kAmxTokens;
     return takes && 4 * tokens >= 3 * computed;
 }
 
@@ -90,7 +89,7 @@ struct GatheredSizes {
     size_t values, factors;
 
     GatheredSizes(const WeightView& weight, int64_t tokens) {
-        const int64_t rows = (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
+        const int64_t rows = amx_blocks(tokens) * kAmxTokens;
         values = static_cast<size_t>(rows * weight.columns);
         factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
     }
@@ -158,20 +157,46 @@ void multiply_floats(const KernelTable& kernels, const WeightView& weight, const
     }
 }
 
+// Where weights and activations become what the kernels for many rows of BF16 take.
+struct PackedBf16 {
+    uint16_t* tile;
+    uint16_t* blocks = nullptr;
+
+    PackedBf16(const KernelTable& kernels, const WeightView& weight, size_t tokens, Scratch& scratch)
+        : tile(scratch.take<uint16_t>(bf16_tile_values(weight))) {
+        const size_t values = gathered_values(kernels, weight, tokens);
+        if (values > 0) blocks = scratch.take<uint16_t>(values);
+    }
+    static size_t scratch_bytes(const KernelTable& kernels, const WeightView& weight, size_t tokens) {
+        return Scratch::padded<uint16_t>(bf16_tile_values(weight)) +
+               Scratch::padded<uint16_t>(gathered_values(kernels, weight, tokens));
+    }
+
+  private:
+    static size_t gathered_values(const KernelTable& kernels, const WeightView& weight, size_t tokens) {
+        const bool gathers = kernels.bf16 != nullptr && kernels.bf16->gather != nullptr;
+        if (!gathers || !exact_in_bf16(weight.format) || tokens < kPackedTokens) return 0;
+        const int64_t rows = amx_blocks(static_cast<int64_t>(tokens)) * kAmxTokens;
+        return static_cast<size_t>(rows * whole_bf16_units(weight.columns));
+    }
+};
+
 void multiply_rounded(const KernelTable& kernels, const WeightView& weight,
                       std::span<const uint16_t* const> x, float* const* out, int64_t first, bool accumulate,
-                      uint16_t* tile_values) {
+                      const PackedBf16& packed) {
     if (x.size() < kPackedTokens) {
         for (size_t t = 0; t < x.size(); ++t) {
             kernels.bf16->vector(weight, x[t], out[t] + first, accumulate);
         }
         return;
     }
+    const Bf16Activations activations{x.data(), static_cast<int64_t>(x.size()), packed.blocks};
+    if (kernels.bf16->gather != nullptr) kernels.bf16->gather(activations, weight.columns);
     Bf16Tile tile{};
-    tile.values = tile_values;
-    for (int64_t row = 0; row < weight.rows; row += kDecodedRows) {
-        kernels.bf16->pack(weight.rows_at(row, std::min(kDecodedRows, weight.rows - row)), tile);
-        kernels.bf16->matrix(tile, x.data(), static_cast<int64_t>(x.size()), out, first + row, accumulate);
+    tile.values = packed.tile;
+    for (int64_t row = 0; row < weight.rows; row += kBf16TileRows) {
+        kernels.bf16->pack(weight.rows_at(row, std::min(kBf16TileRows, weight.rows - row)), tile);
+        kernels.bf16->matrix(tile, activations, out, first + row, accumulate);
     }
 }
 
@@ -183,7 +208,7 @@ void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const
     const int64_t stride = bf16_row_values(weight.columns);
     auto* rounded = scratch.take<uint16_t>(most * static_cast<size_t>(stride));
     auto* rows = scratch.take<const uint16_t*>(most);
-    auto* tile_values = scratch.take<uint16_t>(bf16_tile_values(weight));
+    const PackedBf16 packed(kernels, weight, most, scratch);
     for (size_t t = 0; t < most; ++t) rows[t] = rounded + static_cast<int64_t>(t) * stride;
     int64_t count = 0;
     for (int64_t row = 0; row < weight.rows; row += count) {
@@ -197,7 +222,7 @@ void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const
                                            rounded + static_cast<int64_t>(t) * stride);
             }
             multiply_rounded(kernels, weight.rows_at(row, count), {rows, tokens}, out + token, first + row,
-                             accumulate, tile_values);
+                             accumulate, packed);
         }
     }
 }
@@ -266,13 +291,13 @@ void ActivationRows::set(const KernelTable& kernels, int64_t r, int64_t first, i
 }
 
 size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weight, size_t tokens) {
-    size_t bytes = 0;
+    size_t bytes = 0, together = tokens;
     if (weight.format.kind == WeightKind::kFp8Block && kernels.bf16 != nullptr) {
-        const size_t most = std::min(tokens, kScaledTokens);
-        bytes += Scratch::padded<uint16_t>(most * static_cast<size_t>(bf16_row_values(weight.columns))) +
-                 Scratch::padded<const uint16_t*>(most);
+        together = std::min(tokens, kScaledTokens);
+        bytes += Scratch::padded<uint16_t>(together * static_cast<size_t>(bf16_row_values(weight.columns))) +
+                 Scratch::padded<const uint16_t*>(together);
     }
-    size_t tile = Scratch::padded<uint16_t>(bf16_tile_values(weight));
+    size_t tile = PackedBf16::scratch_bytes(kernels, weight, together);
     if (tokens >= kDecodedTokens) {
         tile = std::max(tile, Scratch::padded<float>(static_cast<size_t>(kDecodedRows * weight.columns)));
     }
@@ -293,7 +318,7 @@ void multiply_rows(const KernelTable& kernels, const WeightView& weight, const L
         multiply_quantized(kernels, weight, x, out, first, accumulate, scratch, next);
     } else if (!x.rounded.empty()) {
         multiply_rounded(kernels, weight, x.rounded, out, first, accumulate,
-                         scratch.take<uint16_t>(bf16_tile_values(weight)));
+                         PackedBf16(kernels, weight, x.tokens(), scratch));
     } else if (x.scales_floats) {
         multiply_scaled(kernels, weight, x, out, first, accumulate, scratch);
     } else {
@@ -303,7 +328,10 @@ void multiply_rows(const KernelTable& kernels, const WeightView& weight, const L
 
 int64_t rows_per_task(const KernelTable& kernels, ActivationLayout layout, size_t tokens, int64_t usual) {
     constexpr int64_t kAmxTaskRows = 256;
-    return amx_pays(kernels, layout, static_cast<int64_t>(tokens)) ? std::max(usual, kAmxTaskRows) : usual;
+    const auto count = static_cast<int64_t>(tokens);
+    const bool gathers_bf16 = layout.form == ActivationForm::kBf16 && kernels.bf16->gather != nullptr;
+    const bool gathers = (gathers_bf16 && count >= kAmxTokens) || amx_pays(kernels, layout, count);
+    return gathers ? std::max(usual, kAmxTaskRows) : usual;
 }
 
 size_t piece_size(const ThreadPool& pool, int64_t count, int64_t smallest) {

@@ -28,6 +28,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     cpu/isa/kernels_avx512vnni.cpp
     cpu/isa/attention_avx512bf16.cpp
     cpu/isa/linear_avx512bf16.cpp
+    cpu/isa/linear_amxbf16.cpp
     cpu/isa/linear_amx.cpp)
   set_source_files_properties(cpu/isa/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX2}")
   set_source_files_properties(cpu/isa/kernels_avxvnni.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX2};-mavxvnni")
@@ -38,6 +39,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(cpu/isa/linear_amx.cpp PROPERTIES COMPILE_OPTIONS
     "${CPU_AVX512};-mavx512vnni;-mavx512vbmi;-mamx-tile;-mamx-int8")
   set_source_files_properties(cpu/isa/linear_avx512bf16.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512vbmi;-mavx512bf16")
+  set_source_files_properties(cpu/isa/linear_amxbf16.cpp PROPERTIES COMPILE_OPTIONS
+    "${CPU_AVX512};-mavx512vbmi;-mavx512bf16;-mamx-tile;-mamx-bf16")
 endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   list(APPEND CPU_SOURCES cpu/isa/kernels_neon.cpp)

@@ -14,10 +14,6 @@ namespace {
 constexpr int64_t kPairUnit = kBf16Unit;
 static_assert(kPairUnit == 4 * kLanes);
 
-constexpr int64_t whole_units(int64_t columns) {
-    return (columns + kPairUnit - 1) / kPairUnit * kPairUnit;
-}
-
 struct Bf16Codec {
     static constexpr int kBits = 16, kFactorBytes = 0;
 
