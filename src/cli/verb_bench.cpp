@@ -60,14 +60,14 @@ struct Bench {
     uint64_t peak_resident = 0;  // before the bounds were measured
     Bounds bounds;
 
-    // The repetition with the middle decode speed stands for all.
+    // The repetition that took a middle time in all stands for all: never one with a cold cache, if there is another.
     const Run& median() const {
+        const auto seconds = [](const Run* run) { return run->result.prefill_s + run->result.decode_s; };
         std::vector<const Run*> order;
         for (const Run& run : runs) order.push_back(&run);
-        std::sort(order.begin(), order.end(), [](const Run* a, const Run* b) {
-            return figures_of(a->result).decode_tokens_per_s < figures_of(b->result).decode_tokens_per_s;
-        });
-        return *order[order.size() / 2];
+        std::sort(order.begin(), order.end(),
+                  [&](const Run* a, const Run* b) { return seconds(a) < seconds(b); });
+        return *order[(order.size() - 1) / 2];
     }
 };
 
