@@ -34,7 +34,8 @@ typedef struct sluice_session sluice_session;
 /* Zero or NULL in a field means its default. */
 typedef struct sluice_options {
     const char *device;         /* "cpu", "reference" */
-    size_t threads;             /* 0: all cores */
+    size_t threads;             /* 0: one per physical core */
+    int pin_threads;            /* keep each but the caller's on a processor of its own */
     int exact;                  /* float32 throughout */
     int64_t context_tokens;     /* a session's capacity */
     int64_t chunk_tokens;       /* tokens of a prompt evaluated at once */

@@ -75,6 +75,7 @@ sluice::EngineOptions to_engine_options(const sluice_options* options) {
     set_text(result.look_ahead, options->look_ahead);
     set_text(result.warm_start, options->warm_start);
     result.threads = options->threads;
+    result.pin_threads = options->pin_threads != 0;
     result.exact = options->exact != 0;
     result.context = options->context_tokens;
     result.chunk = options->chunk_tokens;
