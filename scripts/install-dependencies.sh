@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that Sluice is built with, if any is missing. --with-clang: also those of the fuzz targets;
-# --with-arm: also those that build and run the kernels' tests for 64-bit ARM.
+# --with-arm: also those that build and run the kernels' tests for 64-bit ARM. --with-clock: also what runs a test on another day.
 set -eu
 # shellcheck disable=SC2086  # the lists of packages are meant to fall apart into words
 
@@ -9,8 +9,9 @@ libpcre2-dev libutf8proc-dev libxxhash-dev liburing-dev libgtest-dev libgmock-de
 for argument in "$@"; do
     case "$argument" in
         --with-clang) packages="$packages clang libclang-rt-dev" ;;
+        --with-clock) packages="$packages faketime" ;;
         --with-arm) packages="$packages g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user googletest" ;;
-        *) echo "install-dependencies.sh: unknown argument $argument; there are --with-clang and --with-arm" >&2; exit 2 ;;
+        *) echo "install-dependencies.sh: unknown argument $argument; there are --with-clang, --with-arm and --with-clock" >&2; exit 2 ;;
     esac
 done
 
