@@ -106,9 +106,15 @@ double float_ops_per_second() {
     return measured;
 }
 #else
-double int8_ops_per_second() { return 0; }
-double bf16_ops_per_second() { return 0; }
-double float_ops_per_second() { return 0; }
+double int8_ops_per_second() {
+    return 0;
+}
+double bf16_ops_per_second() {
+    return 0;
+}
+double float_ops_per_second() {
+    return 0;
+}
 #endif
 
 }  // namespace sluice::bench

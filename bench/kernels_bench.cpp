@@ -149,7 +149,8 @@ void router(benchmark::State& state, WeightFormat format, int64_t rows, int64_t 
     report_reads(state, static_cast<double>(weight_bytes(weights[0])));
 }
 
-// A kernel for one token alone, on one thread, its weights in the second cache: what arithmetic leaves of the bandwidth.
+// A kernel for one token alone, on one thread, its weights in the second cache: what arithmetic leaves of the
+// bandwidth.
 void cached_vector(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
     const auto cpu = backend();
     const KernelTable& kernels = select_kernels(InstructionSet::kAuto);
@@ -325,8 +326,8 @@ void register_all() {
     }
     add(fmt::format("router/{}, 128 x 2048/1 token", affine(8).describe()), router, affine(8), 128, 2048);
     for (const int64_t columns : {512, 768, 1408, 2048, 4096}) {
-        add(fmt::format("cached vector/{}/64 x {}", affine(4).describe(), columns), cached_vector, affine(4), 64,
-            columns);
+        add(fmt::format("cached vector/{}/64 x {}", affine(4).describe(), columns), cached_vector, affine(4),
+            64, columns);
     }
     for (const int group : {32, 128}) {
         add(fmt::format("linear/{}/1 token", affine(4, group).describe()), linear_decode, affine(4, group),

@@ -60,7 +60,8 @@ struct Bench {
     uint64_t peak_resident = 0;  // before the bounds were measured
     Bounds bounds;
 
-    // The repetition that took a middle time in all stands for all: never one with a cold cache, if there is another.
+    // The repetition that took a middle time in all stands for all: never one with a cold cache, if there is
+    // another.
     const Run& median() const {
         const auto seconds = [](const Run* run) { return run->result.prefill_s + run->result.decode_s; };
         std::vector<const Run*> order;

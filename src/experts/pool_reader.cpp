@@ -159,8 +159,8 @@ class PoolReader final : public Reader {
 }  // namespace
 
 std::unique_ptr<Reader> make_pread_reader(ReaderFiles files, size_t threads, Reader::Completed completed) {
-    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "pread", pread_request,
-                                        std::move(completed));
+    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "pread",
+                                        pread_request, std::move(completed));
 }
 
 std::unique_ptr<Reader> make_mmap_reader(ReaderFiles files, size_t threads, Reader::Completed completed) {

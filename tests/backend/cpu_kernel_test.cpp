@@ -111,7 +111,8 @@ TEST_P(CpuKernels, AffineProductsAreThoseOfTheRoundedActivations) {
                 std::vector<int8_t> values(static_cast<size_t>(kernels_->quantized_bytes(columns, bits)), 0);
                 std::vector<float> scales(groups), sums(groups), out(static_cast<size_t>(rows)),
                     row(static_cast<size_t>(columns));
-                kernels_->quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(), sums.data());
+                kernels_->quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(),
+                                   sums.data());
                 kernels_->affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(),
                                         false, nullptr);
                 for (int64_t r = 0; r < rows; ++r) {

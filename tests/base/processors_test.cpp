@@ -28,7 +28,9 @@ class Machine {
         std::filesystem::create_directories(processor / ("node" + std::to_string(node)));
         return *this;
     }
-    std::vector<Processor> order(std::vector<int> allowed) const { return team_order(allowed, folder_.path()); }
+    std::vector<Processor> order(std::vector<int> allowed) const {
+        return team_order(allowed, folder_.path());
+    }
 
   private:
     testing::TemporaryFolder folder_;

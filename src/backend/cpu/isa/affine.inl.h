@@ -155,8 +155,8 @@ struct GroupSums {
     }
 };
 
-// The sums of `count` groups of a row, a multiple of kLanes, at p, to `out` in the order of GroupSums; meanwhile as
-// much at `ahead` is brought to the cache.
+// The sums of `count` groups of a row, a multiple of kLanes, at p, to `out` in the order of GroupSums;
+// meanwhile as much at `ahead` is brought to the cache.
 template <int kBits, int kGroup>
 inline void row_sums(const std::byte* p, const std::byte* ahead, const int8_t* x, int count, int32_t* out) {
     using Shape = AffineShape<kBits, kGroup>;
@@ -196,7 +196,8 @@ inline void step_sums(const std::byte* const (&rows)[kLanes], int64_t offset, in
 #pragma GCC unroll 4
     for (int g = 0; g < Shape::kGroups; ++g) {
         out[g] = quads[g * kPartsPerGroup];
-        for (int part = 1; part < kPartsPerGroup; ++part) out[g] = iadd(out[g], quads[g * kPartsPerGroup + part]);
+        for (int part = 1; part < kPartsPerGroup; ++part)
+            out[g] = iadd(out[g], quads[g * kPartsPerGroup + part]);
     }
 }
 
@@ -280,7 +281,8 @@ inline F block_dot(const WeightView& w, int64_t first_row, int rows, const Quant
         for (int done = by_rows; done < count; done += Shape::kGroups) {
             const int64_t at = (base + done) * kGroup * kBits / 8;
             for (int r = 0; r < rows; ++r) {
-                for (int line = 0; line < Shape::kStepBytes; line += kLineBytes) prefetch(ahead.data + r * stride + at + line);
+                for (int line = 0; line < Shape::kStepBytes; line += kLineBytes)
+                    prefetch(ahead.data + r * stride + at + line);
             }
             I turned[Shape::kGroups];
             step_sums<kBits, kGroup>(row_data, at, stride - at, x.values + (base + done) * kGroup, turned);

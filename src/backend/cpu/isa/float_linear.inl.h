@@ -89,8 +89,7 @@ inline void add_floats(const WeightView& w, int64_t row, int bits, const float* 
 
 // The same for codes with one factor per kRun columns, or per `run` columns, whole units, where kRun is 0.
 template <typename Unit, int kRun>
-inline void add_codes(const WeightView& w, int64_t row, int64_t run, const float* x,
-                      F (&acc)[kDotRows][1]) {
+inline void add_codes(const WeightView& w, int64_t row, int64_t run, const float* x, F (&acc)[kDotRows][1]) {
     constexpr int64_t kUnit = Unit::kVectors * kLanes;
     const int64_t width = kRun == 0 ? run : kRun;
     const int64_t runs = (w.columns + width - 1) / width;
