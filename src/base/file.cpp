@@ -120,9 +120,8 @@ void* map_file(const File& file, void* place) {
 
 }  // namespace
 
-std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
-    File file = File::open(path);
-    if (file.size() == 0) fail(ErrorCode::kInvalidFile, "{}: the file is empty", path.string());
+std::shared_ptr<const MappedFile> MappedFile::of(File file) {
+    if (file.size() == 0) fail(ErrorCode::kInvalidFile, "{}: the file is empty", file.label());
     auto* data = static_cast<std::byte*>(map_file(file, nullptr));
     return std::shared_ptr<const MappedFile>(new MappedFile(std::move(file), data));
 }

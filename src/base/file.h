@@ -49,7 +49,8 @@ class File {
 // meanwhile reads as zeros from there on.
 class MappedFile {
   public:
-    static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+    static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path) { return of(File::open(path)); }
+    static std::shared_ptr<const MappedFile> of(File file);
     ~MappedFile();
     MappedFile(const MappedFile&) = delete;
     MappedFile& operator=(const MappedFile&) = delete;

@@ -20,8 +20,10 @@ std::vector<int64_t> widen(std::span<const std::byte> bytes) {
 
 SafetensorsReader SafetensorsReader::open(const std::filesystem::path& path) {
     SafetensorsReader reader;
-    reader.header_ = read_safetensors_header(File::open(path));
-    reader.file_ = MappedFile::open(path);
+    // Opened once: header and data are of one file, however often another one takes its name.
+    File file = File::open(path);
+    reader.header_ = read_safetensors_header(file);
+    reader.file_ = MappedFile::of(std::move(file));
     for (size_t i = 0; i < reader.header_.tensors.size(); ++i)
         reader.index_[reader.header_.tensors[i].name] = i;
     return reader;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/error.h"
@@ -31,48 +30,21 @@ std::string checksum(std::span<const std::byte> turns, std::span<const std::byte
                                       XXH3_64bits_withSeed(turns.data(), turns.size(), shares.size()));
 }
 
-// The file as it is at one moment, however often it is replaced meanwhile: header and data of one reading.
-class ListFile {
-  public:
-    explicit ListFile(const std::filesystem::path& path)
-        : label_(path.string()), text_(read_text_file(path, kMostBytes)) {
-        uint64_t header_bytes = 0;
-        if (text_.size() >= kSafetensorsLengthBytes)
-            std::memcpy(&header_bytes, text_.data(), kSafetensorsLengthBytes);
-        const uint64_t left = text_.size() - std::min<uint64_t>(text_.size(), kSafetensorsLengthBytes);
-        if (header_bytes == 0 || header_bytes > left)
-            fail(ErrorCode::kInvalidFile, "{}: no list of hot experts: it has no whole header", label_);
-        const uint64_t data_offset = kSafetensorsLengthBytes + header_bytes;
-        header_ =
-            parse_safetensors_header(std::string_view(text_).substr(kSafetensorsLengthBytes, header_bytes),
-                                     data_offset, text_.size() - data_offset, label_);
-    }
+void expect(const SafetensorsReader& file, const std::filesystem::path& path, const char* key,
+            const std::string& value) {
+    const auto& metadata = file.header().metadata;
+    const auto found = metadata.find(key);
+    if (found != metadata.end() && found->second == value) return;
+    fail(ErrorCode::kInvalidFile, "{}: no list of this model's hot experts: {} is {} instead of {}",
+         path.string(), key, found == metadata.end() ? "missing" : one_line(found->second), value);
+}
 
-    void expect(const char* key, const std::string& value) const {
-        const auto found = header_.metadata.find(key);
-        if (found != header_.metadata.end() && found->second == value) return;
-        fail(ErrorCode::kInvalidFile, "{}: no list of this model's hot experts: {} is {} instead of {}",
-             label_, key, found == header_.metadata.end() ? "missing" : one_line(found->second), value);
-    }
-
-    template <typename T>
-    std::vector<T> values(const char* name, DType dtype, const std::vector<int64_t>& shape) const {
-        for (const SafetensorsEntry& tensor : header_.tensors) {
-            if (tensor.name != name || tensor.dtype != dtype || tensor.shape != shape) continue;
-            std::vector<T> values(tensor.bytes / sizeof(T));
-            std::memcpy(values.data(), text_.data() + tensor.offset, tensor.bytes);
-            return values;
-        }
-        fail(ErrorCode::kInvalidFile,
-             "{}: tensor {} is missing or not as this model's layers and experts need it", label_, name);
-    }
-
-  private:
-    static constexpr uint64_t kMostBytes = 64 << 20;
-
-    std::string label_, text_;
-    SafetensorsHeader header_;
-};
+void expect(const SafetensorsReader& file, const std::filesystem::path& path, const char* tensor, DType dtype,
+            const std::vector<int64_t>& shape) {
+    if (file.has(tensor) && file.entry(tensor).dtype == dtype && file.entry(tensor).shape == shape) return;
+    fail(ErrorCode::kInvalidFile,
+         "{}: tensor {} is missing or not as this model's layers and experts need it", path.string(), tensor);
+}
 
 }  // namespace
 
@@ -144,14 +116,15 @@ void HotList::save(const std::filesystem::path& path, const std::string& fingerp
 
 HotList HotList::load(const std::filesystem::path& path, const std::string& fingerprint, int layers,
                       int experts) {
-    const ListFile file(path);
-    file.expect(kFormatKey, kFormat);
-    file.expect(kFingerprintKey, fingerprint);
+    const SafetensorsReader file = SafetensorsReader::open(path);
+    expect(file, path, kFormatKey, kFormat);
+    expect(file, path, kFingerprintKey, fingerprint);
+    expect(file, path, "turns", DType::kF32, {layers});
+    expect(file, path, "shares", DType::kU16, {layers, experts});
+    expect(file, path, kChecksumKey, checksum(file.bytes("turns"), file.bytes("shares")));
     HotList list(layers, experts);
-    list.turns_ = file.values<float>("turns", DType::kF32, {layers});
-    const auto shares = file.values<uint16_t>("shares", DType::kU16, {layers, experts});
-    file.expect(kChecksumKey,
-                checksum(std::as_bytes(std::span(list.turns_)), std::as_bytes(std::span(shares))));
+    list.turns_ = file.floats("turns");
+    const std::vector<int64_t> shares = file.integers("shares");
     for (size_t i = 0; i < shares.size(); ++i) {
         const float turns = list.turns_[i / list.experts_];
         if (!(turns >= 0 && turns <= kTurnsOfList))
