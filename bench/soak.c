@@ -1,6 +1,7 @@
 /* An hour of mixed requests on one open engine, over the C interface: soak MODEL HOURS [RAM_BYTES].
  * One line of JSON per request on stdout. Ends with status 1 when a request fails. */
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/yardstick.h"
 #include "sluice/sluice.h"
 
 enum { kContext = 4096, kLongestPrompt = 1536 };
@@ -61,6 +63,18 @@ static int report_failure(const char *what) {
     return 1;
 }
 
+/* A weights file of the model into `path`: the model itself, or one of its folder. */
+static void find_weights(const char *model, char *path, size_t bytes) {
+    snprintf(path, bytes, "%s", model);
+    DIR *folder = opendir(model);
+    if (folder == NULL) return;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (dot != NULL && strcmp(dot, ".safetensors") == 0) snprintf(path, bytes, "%s/%s", model, entry->d_name);
+    }
+    closedir(folder);
+}
+
 /* Evaluates the prompt and generates; *prefill_ends is the time in between. */
 static int run_request(sluice_session *session, Request request, int64_t vocabulary, Random *random, double *prefill_ends,
                        double *prefill_cpu_ends) {
@@ -76,7 +90,7 @@ static int run_request(sluice_session *session, Request request, int64_t vocabul
     return 0;
 }
 
-static int soak(sluice_model *model, double seconds) {
+static int soak(sluice_model *model, const char *weights, double seconds) {
     const int64_t vocabulary = sluice_model_vocabulary(model);
     const double start = seconds_of(CLOCK_MONOTONIC);
     Random random = {1};
@@ -84,6 +98,8 @@ static int soak(sluice_model *model, double seconds) {
         const Request request = draw_request(&random);
         sluice_session *session = NULL;
         sluice_statistics before, after;
+        Yardstick machine;
+        if (measure_yardstick(weights, &machine) != 0) return report_failure("measuring the machine");
         double prefill_ends = 0, prefill_cpu_ends = 0;
         if (sluice_session_create(model, &session) != SLUICE_OK) return report_failure("a session");
         sluice_model_statistics(model, &before);
@@ -96,11 +112,12 @@ static int soak(sluice_model *model, double seconds) {
         printf("{\"at_s\": %.1f, \"prompt_tokens\": %zu, \"generated_tokens\": %zu, \"prefill_s\": %.3f, "
                "\"decode_s\": %.3f, \"prefill_cpu_s\": %.3f, \"decode_cpu_s\": %.3f, \"hits\": %" PRIu64
                ", \"misses\": %" PRIu64 ", \"bytes_read\": %" PRIu64 ", \"stall_s\": %.3f, \"cache_bytes\": %" PRIu64
-               ", \"resident_bytes\": %" PRIu64 "}\n",
+               ", \"resident_bytes\": %" PRIu64 ", \"memory_gb_s\": %.2f, \"drive_gb_s\": %.2f, \"mega_rounds_s\": %.1f}\n",
                end - start, request.prompt_tokens, request.generate_tokens, prefill_ends - begin, end - prefill_ends,
                prefill_cpu_ends - cpu_begin, cpu_end - prefill_cpu_ends, after.expert_hits - before.expert_hits,
                after.expert_misses - before.expert_misses, after.expert_bytes_read - before.expert_bytes_read,
-               after.stall_seconds - before.stall_seconds, after.cache_bytes, resident_bytes());
+               after.stall_seconds - before.stall_seconds, after.cache_bytes, resident_bytes(),
+               machine.memory_bytes_per_second / 1e9, machine.drive_bytes_per_second / 1e9, machine.rounds_per_second / 1e6);
         fflush(stdout);
     }
     return 0;
@@ -115,9 +132,13 @@ int main(int argc, char **argv) {
     memset(&options, 0, sizeof(options));
     options.context_tokens = kContext;
     if (argc == 4) options.ram_bytes = strtoull(argv[3], NULL, 10);
+    char weights[4096];
+    find_weights(argv[1], weights, sizeof weights);
     sluice_model *model = NULL;
+    Yardstick machine; /* takes its memory before the model measures what is free */
+    if (measure_yardstick(weights, &machine) != 0) return report_failure("measuring the machine");
     if (sluice_model_open(argv[1], &options, &model) != SLUICE_OK) return report_failure("opening the model");
-    const int status = soak(model, 3600 * atof(argv[2]));
+    const int status = soak(model, weights, 3600 * atof(argv[2]));
     sluice_model_close(model);
     return status;
 }
