@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder_lock.h"
 #include "base/memory.h"
 #include "base/size.h"
 #include "checkpoint/checkpoint.h"
@@ -32,10 +33,9 @@ constexpr std::string_view kTemporaryMark = ".safetensors.tmp-";
 // What an interrupted run may have left: whole shards, and one temporary file.
 class Target {
   public:
-    Target(const path& folder, const PackSource& source) : folder_(folder), source_(source) {
+    Target(const path& folder, const PackSource& source)
+        : folder_(folder), source_(source), lock_(created(folder)) {
         std::error_code error;
-        std::filesystem::create_directories(folder, error);
-        if (error) fail(ErrorCode::kIo, "{}: {}", folder.string(), error.message());
         bool any_shard = false;
         for (const auto& entry : std::filesystem::directory_iterator(folder)) {
             const std::string name = entry.path().filename().string();
@@ -67,6 +67,13 @@ class Target {
     }
 
   private:
+    static const path& created(const path& folder) {
+        std::error_code error;
+        std::filesystem::create_directories(folder, error);
+        if (error) fail(ErrorCode::kIo, "{}: {}", folder.string(), error.message());
+        return folder;
+    }
+
     void require_ours(const path& file) const {
         const SafetensorsHeader header = read_safetensors_header(File::open(file));
         const PackSource found = read_pack_source(header.metadata);
@@ -83,6 +90,7 @@ class Target {
 
     path folder_;
     const PackSource& source_;
+    FolderLock lock_;  // against another packer, which would take this one's temporary file for a leftover
 };
 
 class Packer {

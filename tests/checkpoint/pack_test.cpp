@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/folder_lock.h"
 #include "base/memory.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/expert_layout.h"
@@ -273,6 +274,22 @@ TEST(Pack, RefusesOptionsAndFoldersThatMakeNoSense) {
     expect_error(ErrorCode::kUsage, {"other"}, [&] { pack(source, other, {}); });
     EXPECT_EQ(read_text_file(other / "config.json"), before);
     EXPECT_EQ(Checkpoint::open(other)->config().layers, 2);
+}
+
+TEST(Pack, LeavesAFolderAloneThatAnotherProgramPacksInto) {
+    const TemporaryFolder folder;
+    const auto source = synthesized(folder, "qwen3-30b-a3b", SynthEncoding::kAffine4);
+    std::filesystem::create_directory(folder / "packed");
+    const std::filesystem::path written = folder / "packed" / "model.safetensors.tmp-1";
+    write_text_file(written, "by somebody else");
+    {
+        const FolderLock held(folder / "packed");
+        expect_error(ErrorCode::kUsage, {"packed", "another program"},
+                     [&] { pack(source, folder / "packed", {}); });
+        EXPECT_TRUE(std::filesystem::exists(written));
+    }
+    pack(source, folder / "packed", {});
+    EXPECT_FALSE(std::filesystem::exists(written));
 }
 
 TEST(Pack, NamesAWeightThatIsNotANumber) {
