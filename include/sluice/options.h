@@ -27,7 +27,8 @@ struct EngineOptions {
     uint64_t vram_bytes = 0;            // the same for the device's memory
     std::string io = "auto";            // "auto", "pread", "uring", "mmap"
     std::string direct_io = "auto";     // "auto", "on", "off"
-    std::string look_ahead = "auto";    // in decoding, read the next layer's probable experts: "auto", "on", "off"
+    std::string look_ahead = "auto";    // read the next layer's probable experts in idle drive time: "auto" (of prompts, and in
+                                        // decoding while it pays), "on", "off"
     std::string warm_start = "off";     // "on": keep which experts were used, beside the model (in the user's cache folder where
                                         // that cannot be written), and read those in idle time after the next open
     bool profile = false;               // time every operation, see Engine::profile()

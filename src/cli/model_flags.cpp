@@ -127,8 +127,8 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
         ->type_name("WHEN")
         ->group(kModelGroup);
     app.add_option("--look-ahead", engine.look_ahead,
-                   "In decoding, read the next layer's probable experts while the drive is idle: auto (while it "
-                   "pays), on or off")
+                   "Read the next layer's probable experts while the drive is idle: auto (of prompts, and in "
+                   "decoding while it pays), on or off")
         ->check(CLI::IsMember({"auto", "on", "off"}))
         ->type_name("WHEN")
         ->group(kModelGroup);

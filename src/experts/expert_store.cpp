@@ -28,6 +28,14 @@ std::vector<ReadyExpert> ExpertStream::next() {
     return impl_->core->next(*impl_);
 }
 
+bool ExpertStream::reading() const {
+    return impl_->core->reading(*impl_);
+}
+
+bool ExpertStream::admitted() const {
+    return impl_->core->admitted(*impl_);
+}
+
 void ExpertStream::release(const ReadyExpert& ready, std::shared_ptr<Completion> use) {
     impl_->core->release(*impl_, ready, std::move(use));
 }
@@ -59,6 +67,12 @@ void ExpertStore::look_ahead(std::span<const ExpertKey> experts) {
 }
 bool ExpertStore::looks_ahead() {
     return core_->looks_ahead();
+}
+ExpertStream ExpertStore::read_ahead(int layer, std::span<const int> experts) {
+    return ExpertStream(core_->open_ahead(layer, experts));
+}
+bool ExpertStore::reads_ahead() const {
+    return core_->reads_ahead();
 }
 void ExpertStore::warm_up(std::span<const ExpertKey> experts) {
     core_->warm_up(experts);

@@ -48,7 +48,7 @@ struct ExpertStoreStats {
     uint64_t bytes_read = 0;  // demand and prefetch, as transferred
     uint64_t reads = 0;       // records asked of the drive by demand
     uint64_t joined = 0;      // misses that joined a read in flight
-    uint64_t prefetch_reads = 0;  // look-ahead reads, in bytes_read but not in reads
+    uint64_t prefetch_reads = 0;  // by look_ahead() and read_ahead(), in bytes_read but not in reads
     uint64_t prefetch_hits = 0;   // of them, how many were asked for, landed or still in flight
     uint64_t warm_reads = 0;  // by warm_up(): records, not in reads,
     uint64_t warm_bytes = 0;  // and what they transferred, in bytes_read
@@ -86,6 +86,10 @@ class ExpertStream {
     // What is ready and was not returned yet; blocks until there is something; empty when all have been
     // returned.
     std::vector<ReadyExpert> next();
+    // Whether the drive still has something to bring. When it has not, it stands idle unless somebody reads ahead.
+    bool reading() const;
+    // Whether it has been promised its slots, so that it gets through whatever others hold.
+    bool admitted() const;
     // The caller has handed over all operations that read this expert; they are finished when `use` is done
     // (null: now). The slot is not reused before. The expert stays cached.
     void release(const ReadyExpert& ready, std::shared_ptr<Completion> use);
@@ -133,6 +137,13 @@ class ExpertStore {
     // Whether the layer that runs now should name any: asked once a layer in decoding, and judged from what the
     // last layers did.
     bool looks_ahead();
+
+    // Reads experts of `layer` that a long prompt will probably ask for, the likeliest first: those that are not
+    // here yet, as many as a scan may hold at once, none while others wait for slots. The stream that comes back is
+    // only for keeping, until the layer's own is done: a scan evicts its own layer first. Whoever has to wait until
+    // a stream is admitted drops it before, or two may wait for each other.
+    ExpertStream read_ahead(int layer, std::span<const int> experts);
+    bool reads_ahead() const;  // whether the options allow it
 
     // Names experts that earlier runs used, the most used first, in place of those named before. They are read
     // into free slots alone, until those are used up or a read fails. The next stream that is opened puts off

@@ -11,8 +11,8 @@ namespace {
 // Look-ahead reads in flight at once. One that has started delays the demand read that comes after it, so
 // they are fewer than a drive can take.
 constexpr size_t kReadsAhead = 4;
-// Above this share of the time in which the drive reads what is needed, and below this one that is waited or was
-// saved by reading ahead, look-ahead loses (docs/experiments.md).
+// Above this share of the time in which the drive reads what is needed, and below this one that is waited or
+// was saved by reading ahead, look-ahead loses (docs/experiments.md).
 constexpr double kBusyShare = 0.65;
 constexpr double kWaitShare = 0.06;
 // Layers between judgements: some tokens.
@@ -36,6 +36,43 @@ void ExpertStoreCore::look_ahead(std::span<const ExpertKey> experts) {
         issue_foreseen(reads);
     }
     submit(reads);
+}
+
+std::unique_ptr<ExpertStoreCore::Stream> ExpertStoreCore::open_ahead(int layer, std::span<const int> ids) {
+    auto stream = std::make_unique<Stream>();
+    stream->core = this;
+    stream->layer = layer;
+    stream->pool = pool_of(layer);
+    stream->scan = true;
+    stream->ahead = true;
+    Pool& pool = *pools_[stream->pool];
+    stream->window = scan_window(pool.cache.slots(), catalogue_.experts_per_token);
+    check_ids(layer, ids);
+    ReadList reads;
+    {
+        const std::scoped_lock lock(mutex_);
+        std::vector<int>& missing = stream->plan.waiting;
+        for (const int expert : ids) {
+            if (missing.size() < stream->window && pool.cache.find(layer, expert) == kNoSlot)
+                missing.push_back(expert);
+        }
+        const size_t kept_free = pool.reserved + static_cast<size_t>(catalogue_.experts_per_token);
+        if (missing.empty() || !reads_ahead() || pool.wanting > 0 || pool.in_service() <= kept_free)
+            return stream;
+        std::sort(missing.begin(), missing.end());
+        stream->admitted = true;
+        stream->promised = std::min(missing.size(), static_cast<size_t>(catalogue_.experts_per_token));
+        pool.streams.push_back(stream.get());
+        ++pool.wanting;
+        // Not planned as a batch: in the order of eviction the present layer stays the one that is over.
+        take_waiting(*stream, std::min(stream->window, pool.in_service() - kept_free), reads);
+        if (stream->waiting()) {
+            missing.resize(stream->next_waiting);
+            settle(*stream, true);
+        }
+    }
+    submit(reads);
+    return stream;
 }
 
 void ExpertStoreCore::issue_foreseen(ReadList& reads) {
@@ -73,7 +110,8 @@ void ExpertStoreCore::end_look_ahead(int layer, std::vector<uint64_t>& cancel) {
     std::erase_if(foreseen_, [layer](const ExpertKey& key) { return key.layer == layer; });
     for (const auto& [pool, slot] : ahead_reads_) {
         const SlotRead& read = pools_[pool]->reads[slot];
-        if (read.purpose == ReadFor::kLookAhead && read.key.layer == layer) cancel.push_back(tag_of(pool, slot));
+        if (read.purpose == ReadFor::kLookAhead && read.key.layer == layer)
+            cancel.push_back(tag_of(pool, slot));
     }
 }
 
@@ -112,8 +150,8 @@ void ExpertStoreCore::end_read(size_t pool, size_t slot, bool failed) {
     if (--drive_use_.in_flight == 0) drive_use_.busy_seconds += drive_use_.busy.seconds();
 }
 
-// Wrong guesses cost time of the drive, and guessing costs time of the processor: they are worth it only while
-// what is needed leaves the drive time to spare, and the waits that they save would be felt.
+// Wrong guesses cost time of the drive, and guessing costs time of the processor: they are worth it only
+// while what is needed leaves the drive time to spare, and the waits that they save would be felt.
 void ExpertStoreCore::judge_look_ahead() {
     if (++drive_use_.layers < kJudgedLayers) return;
     const double wall = drive_use_.wall.seconds();

@@ -259,24 +259,28 @@ void ExpertStoreCore::take_waiting(Stream& stream, size_t limit, ReadList& reads
 void ExpertStoreCore::take_lease(Stream& stream, const Lease& lease, ReadList& reads) {
     ++stream.leases;
     SlotRead& read = pools_[stream.pool]->reads[lease.slot];
-    if (lease.found != Found::kMiss) count_wish_granted(read);
+    if (!stream.ahead) count_demand(read, lease.found);
     if (lease.found == Found::kHit) {
-        ++stats_.hits;
         stream.ready.push_back({lease.expert, stream.pool, lease.slot, nullptr});
         stream.changed.notify_all();
         return;
     }
-    ++stats_.misses;
     stream.in_flight.push_back(lease.slot);
-    if (lease.found == Found::kJoined) {
-        ++stats_.joined;
-    } else {
-        ++stats_.reads;
+    if (lease.found == Found::kMiss) {
+        stats_.prefetch_reads += stream.ahead;
         read.key = {stream.layer, lease.expert};
-        begin_read(stream.pool, lease.slot, ReadFor::kDemand, reads);
+        begin_read(stream.pool, lease.slot, stream.ahead ? ReadFor::kLookAhead : ReadFor::kDemand, reads);
     }
     if (!std::exchange(read.demanded, true)) ++demand_reads_;
     read.waiters.push_back(&stream);
+}
+
+void ExpertStoreCore::count_demand(SlotRead& read, Found found) {
+    if (found != Found::kMiss) count_wish_granted(read);
+    stats_.hits += found == Found::kHit;
+    stats_.misses += found != Found::kHit;
+    stats_.joined += found == Found::kJoined;
+    stats_.reads += found == Found::kMiss;
 }
 
 // After a change of leases or of what waits: keeps the pool's sums.
@@ -294,6 +298,16 @@ void ExpertStoreCore::sweep_uses(Pool& pool) {
         pool.cache.release(pending.slot);
         return true;
     });
+}
+
+bool ExpertStoreCore::reading(const Stream& stream) const {
+    const std::scoped_lock lock(mutex_);
+    return stream.waiting() || !stream.in_flight.empty();
+}
+
+bool ExpertStoreCore::admitted(const Stream& stream) const {
+    const std::scoped_lock lock(mutex_);
+    return stream.admitted;
 }
 
 std::vector<ReadyExpert> ExpertStoreCore::next(Stream& stream) {

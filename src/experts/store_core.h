@@ -25,6 +25,7 @@ struct ExpertStream::Impl {
     int layer = 0;
     size_t pool = 0;
     bool scan = false;
+    bool ahead = false;     // nobody has asked for its experts yet, and nobody calls next()
     bool admitted = false;  // its promised slots are reserved
     size_t promised = 0;    // slots it may always have while experts wait
     size_t window = 0;      // slots it may have at most
@@ -52,6 +53,10 @@ class ExpertStoreCore {
     ExpertStoreCore& operator=(const ExpertStoreCore&) = delete;
 
     std::unique_ptr<Stream> open(int layer, std::span<const int> ids, ExpertUse use);
+    std::unique_ptr<Stream> open_ahead(int layer, std::span<const int> ids);
+    bool reads_ahead() const { return options_.look_ahead != LookAhead::kOff; }
+    bool reading(const Stream& stream) const;
+    bool admitted(const Stream& stream) const;
     std::vector<ReadyExpert> next(Stream& stream);
     void release(Stream& stream, const ReadyExpert& ready, std::shared_ptr<Completion> use);
     void close(Stream& stream);
@@ -153,6 +158,7 @@ class ExpertStoreCore {
     void pause_warm(std::vector<uint64_t>& cancel);
     bool end_warm(size_t pool, size_t slot, bool failed);
     void stop_warm();
+    void count_demand(SlotRead& read, Found found);
     void count_wish_granted(SlotRead& read);
     void begin_read(size_t pool, size_t slot, ReadFor purpose, ReadList& reads);
     void end_read(size_t pool, size_t slot, bool failed);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
@@ -32,9 +33,12 @@ struct Batch {
         errors;  // one per sequence; set when an expert it needed could not be read
 
     ExpertStore* experts = nullptr;
-    RoutingTrace* trace = nullptr;  // null: not recorded
-    NextFeedForward next;           // seen from the layer that is running
+    RoutingTrace* trace = nullptr;      // null: not recorded
+    NextFeedForward next;               // seen from the layer that is running
+    std::optional<ExpertStream> ahead;  // reads of the next layer's experts that nobody has asked for yet
 
+    // Whether a sequence brings more than the one token of a step of decoding.
+    bool is_prompt() const { return rows > static_cast<int64_t>(sequences.size()); }
     std::vector<KvSegment> kv_segments(int layer) const;
 };
 

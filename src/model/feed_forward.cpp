@@ -1,12 +1,18 @@
 #include "model/feed_forward.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <optional>
 
 namespace sluice {
 
 namespace {
+
+// Rows of a prompt that are asked what the next layer will need, and how many of them must name an expert. A
+// guess is wrong now and then; two of 128 rows hardly ever for all the others (docs/experiments.md, S18).
+constexpr int64_t kAskedRows = 128;
+constexpr size_t kNamedByRows = 2;
 
 std::vector<int32_t> all_rows(int64_t rows) {
     std::vector<int32_t> indices(static_cast<size_t>(rows));
@@ -46,7 +52,7 @@ class DenseMlp : public FeedForward {
         backend.run(AddGated{.x = out, .gate = {}, .out = residual});
     }
 
-    std::vector<ExpertKey> guess(Backend&, const Tensor&, Workspace&) const override { return {}; }
+    std::vector<ExpertKey> guess(Backend&, const Tensor&, size_t, Workspace&) const override { return {}; }
 
   private:
     int64_t hidden_;
@@ -68,7 +74,12 @@ class MixtureOfExperts : public FeedForward {
         if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer, Role::kSharedExpertGate);
     }
 
-    void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
+    void take_scratch(int64_t rows, Workspace& workspace) const override {
+        (void)take(rows, workspace);
+        const int64_t guessing = std::min(rows, kAskedRows);
+        (void)workspace.take(guessing, config_.hidden_size);
+        (void)take_choice(guessing, workspace);
+    }
 
     void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
              Workspace& workspace) const override {
@@ -78,17 +89,30 @@ class MixtureOfExperts : public FeedForward {
         const RowsOfExpert rows_of = group_rows(ids);
         // The reads of all misses are on their way before anything else is computed.
         ExpertStream stream = batch.experts->stream(layer_, rows_of.experts);
-        if (batch.next.block != nullptr) look_ahead(backend, batch, residual, workspace);
+        // What was read ahead for this layer stays until the layer is done, unless its slots are waited for.
+        std::optional<ExpertStream> read_before = std::move(batch.ahead);
+        batch.ahead.reset();
+        if (!stream.admitted()) read_before.reset();
+        const std::vector<ExpertKey> guessed = guess_next(backend, batch, residual, stream, workspace);
+        if (!guessed.empty() && !batch.is_prompt()) batch.experts->look_ahead(guessed);
         if (shared_) run_shared(backend, x, s);
-        run_experts(backend, batch, x, s, rows_of, stream);
+        run_experts(backend, batch, x, s, rows_of, stream, guessed);
         backend.run(CombineExperts{.parts = s.parts, .weights = s.choice.weights, .out = residual});
         if (shared_) backend.run(AddGated{.x = s.shared, .gate = s.shared_gate, .out = residual});
     }
 
-    std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, Workspace& workspace) const override {
+    std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, size_t least_rows,
+                                 Workspace& workspace) const override {
         const std::vector<int32_t> ids = route(backend, x, take_choice(x.rows, workspace));
+        const RowsOfExpert rows_of = group_rows(ids);
+        std::vector<size_t> order(rows_of.experts.size());
+        std::iota(order.begin(), order.end(), 0);
+        std::ranges::stable_sort(order, std::greater<>(),
+                                 [&](size_t i) { return rows_of.entries[i].size(); });
         std::vector<ExpertKey> experts;
-        for (const int expert : group_rows(ids).experts) experts.push_back({layer_, expert});
+        for (const size_t i : order) {
+            if (rows_of.entries[i].size() >= least_rows) experts.push_back({layer_, rows_of.experts[i]});
+        }
         return experts;
     }
 
@@ -123,12 +147,24 @@ class MixtureOfExperts : public FeedForward {
                 .weights = workspace.take(rows, config_.experts_per_token)};
     }
 
-    // What the next layer would choose if this one's experts added nothing.
-    static void look_ahead(Backend& backend, Batch& batch, const Tensor& residual, Workspace& workspace) {
+    // What the next layer would choose if this one's experts added nothing. Of a prompt some rows are asked,
+    // and none when everything was here: then it probably will be in the next layer, too.
+    static std::vector<ExpertKey> guess_next(Backend& backend, const Batch& batch, const Tensor& residual,
+                                             const ExpertStream& stream, Workspace& workspace) {
         const NextFeedForward& next = batch.next;
-        const Tensor normed = workspace.take(batch.rows, residual.columns);
-        backend.run(RmsNorm{.x = residual, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
-        batch.experts->look_ahead(next.block->guess(backend, normed, workspace));
+        if (next.block == nullptr || (batch.is_prompt() && !stream.reading())) return {};
+        Tensor sample = residual;
+        sample.rows = std::min(batch.rows, kAskedRows);
+        sample.row_stride *= batch.rows / sample.rows;
+        const Tensor normed = workspace.take(sample.rows, sample.columns);
+        backend.run(RmsNorm{.x = sample, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
+        return next.block->guess(backend, normed, batch.is_prompt() ? kNamedByRows : 1, workspace);
+    }
+
+    static void read_ahead(Batch& batch, const std::vector<ExpertKey>& guessed) {
+        std::vector<int> experts;
+        for (const ExpertKey& key : guessed) experts.push_back(key.expert);
+        batch.ahead.emplace(batch.experts->read_ahead(guessed.front().layer, experts));
     }
 
     // The experts of each row, top_k a row.
@@ -178,8 +214,14 @@ class MixtureOfExperts : public FeedForward {
     }
 
     void run_experts(Backend& backend, Batch& batch, const Tensor& x, const Scratch& s,
-                     const RowsOfExpert& rows_of, ExpertStream& stream) const {
+                     const RowsOfExpert& rows_of, ExpertStream& stream,
+                     const std::vector<ExpertKey>& guessed) const {
+        bool reads_ahead = batch.is_prompt() && !guessed.empty();
         for (std::vector<ReadyExpert> ready = stream.next(); !ready.empty(); ready = stream.next()) {
+            if (reads_ahead && !stream.reading()) {
+                read_ahead(batch, guessed);
+                reads_ahead = false;
+            }
             GatedMlp operation{.x = x, .groups = {}, .out = s.parts};
             for (const ReadyExpert& expert : ready) {
                 const auto at =

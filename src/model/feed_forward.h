@@ -15,9 +15,10 @@ class FeedForward {
     // residual += mlp(x); x [rows, hidden] is normed already. A failed read is noted in the batch's errors.
     virtual void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
                      Workspace& workspace) const = 0;
-    // The experts that this layer will probably need: its router on x, an earlier layer's state normed for
-    // this one.
-    virtual std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, Workspace& workspace) const = 0;
+    // The experts that this layer will probably need, those that most rows choose first, none that fewer than
+    // `least_rows` choose: its router on x, an earlier layer's state normed for this one.
+    virtual std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, size_t least_rows,
+                                         Workspace& workspace) const = 0;
     // Takes what run() takes, for sizing.
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
 };

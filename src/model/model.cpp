@@ -12,6 +12,8 @@ namespace {
 constexpr int64_t kHeadBytes = 16 << 20;
 // More sequences than this miss so often that the drive has no idle time, and their guesses crowd the cache.
 constexpr int64_t kLookAheadRows = 4;
+// Tokens of a prompt from which on most experts that a part of them names are needed.
+constexpr int64_t kReadAheadRows = 64;
 
 std::unique_ptr<Mixer> make_mixer(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
     switch (config.mixers[static_cast<size_t>(layer)]) {
@@ -123,11 +125,12 @@ void Model::tap_hidden(const Batch& batch, const Tensor& rows, std::span<const F
     }
 }
 
-// None for a prompt: it reads so much that the drive has no time to spare.
+// In decoding where it pays; of a prompt that needs nearly all experts anyway.
 NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const {
-    const bool decoding = batch.rows == static_cast<int64_t>(batch.sequences.size());
-    if (!decoding || batch.rows > kLookAheadRows || layer + 1 == layers_.size() || !experts_->looks_ahead())
-        return {};
+    if (layer + 1 == layers_.size()) return {};
+    const bool asked = batch.is_prompt() ? batch.rows >= kReadAheadRows && experts_->reads_ahead()
+                                         : batch.rows <= kLookAheadRows && experts_->looks_ahead();
+    if (!asked) return {};
     const Layer& next = layers_[layer + 1];
     return {.block = next.feed_forward.get(),
             .norm = next.feed_forward_norm,

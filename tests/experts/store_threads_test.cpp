@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <optional>
 
 #include "tests/experts/support.h"
 
@@ -85,6 +86,39 @@ TEST(ExpertStore, ResizesWhileItWorks) {
     for (size_t slots = 3; working > 0; slots = slots % 30 + 3) paused.store->resize(model.bytes_of(slots));
     for (auto& thread : threads) thread.join();
     EXPECT_EQ(wrong, 0u);
+}
+
+// As prompts do it: each thread goes from layer to layer and keeps what it read ahead until the layer is
+// done.
+TEST(ExpertStore, ReadsAheadInManyThreadsWhileItIsResized) {
+    const FileModel model({.top_k = 3});
+    PausableStore paused(model, 30);
+    std::atomic<uint64_t> wrong{0};
+    std::atomic<int> working{4};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+        threads.emplace_back([&, t] {
+            std::mt19937 random(static_cast<unsigned>(t));
+            std::optional<ExpertStream> ahead;
+            for (int step = 0; step < 300; ++step) {
+                ExpertStream stream = paused.store->stream(
+                    step % 3, range(static_cast<int>(random() % 8), 16), ExpertUse::kScan);
+                std::optional<ExpertStream> read_before = std::move(ahead);
+                ahead.reset();
+                if (!stream.admitted()) read_before.reset();
+                drain(stream, [&](const ReadyExpert& ready) {
+                    wrong += ready.error || !model.matches(*paused.store, step % 3, ready);
+                });
+                ahead.emplace(
+                    paused.store->read_ahead((step + 1) % 3, range(static_cast<int>(random() % 12), 16)));
+            }
+            --working;
+        });
+    }
+    for (size_t slots = 3; working > 0; slots = slots % 30 + 3) paused.store->resize(model.bytes_of(slots));
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0u);
+    EXPECT_GT(paused.store->stats().prefetch_hits, 0u);
 }
 
 }  // namespace

@@ -61,6 +61,14 @@ class GenerationFaults : public ::testing::TestWithParam<Case> {
         return [this](size_t slots, size_t bytes) { return backend_->make_slots(slots, bytes); };
     }
 
+    static FaultyReader::Source source_of_files(const ExpertCatalogue& catalogue) {
+        auto files = std::make_shared<std::vector<File>>();
+        for (const auto& path : catalogue.files) files->push_back(File::open(path));
+        return [files](const ReadRequest& request) {
+            (*files)[request.file].read_at(request.offset, {request.destination, request.bytes});
+        };
+    }
+
     void record_expected(std::vector<Sequence>& sequences) {
         ExpertStore store(checkpoint_, {.cache_bytes = ExpertStore::full_bytes(*checkpoint_)}, make_slots());
         model_->use_experts(store, nullptr);
@@ -114,11 +122,7 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
     record_expected(sequences);
 
     ExpertCatalogue catalogue = ExpertCatalogue::of(checkpoint_);
-    auto files = std::make_shared<std::vector<File>>();
-    for (const auto& path : catalogue.files) files->push_back(File::open(path));
-    const auto source = [files](const ReadRequest& request) {
-        (*files)[request.file].read_at(request.offset, {request.destination, request.bytes});
-    };
+    const FaultyReader::Source source = source_of_files(catalogue);
     const Faults faults{.error = 0.06,
                         .interrupted = 0.06,
                         .short_read = 0.06,
@@ -163,6 +167,53 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
         }
     }
     EXPECT_EQ(held, static_cast<size_t>(2 * per_token)) << "every slot of the cache at once";
+}
+
+// A prompt reads its next layer's experts ahead: what fails there is read again, and nothing else goes wrong.
+TEST_P(GenerationFaults, NeverGiveAPromptAWrongToken) {
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < 96; ++i) ids.push_back(i * 37 % 512);
+    const auto evaluate = [&] {
+        const auto state = model_->new_state();
+        const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {95}};
+        return model_->forward(std::span(&input, 1))[0];
+    };
+    std::vector<float> expected;
+    {
+        ExpertStore store(checkpoint_, {.cache_bytes = ExpertStore::full_bytes(*checkpoint_)}, make_slots());
+        model_->use_experts(store, nullptr);
+        expected = evaluate().logits;
+    }
+    ExpertCatalogue catalogue = ExpertCatalogue::of(checkpoint_);
+    const FaultyReader::Source source = source_of_files(catalogue);
+    ExpertStoreOptions options;
+    options.cache_bytes = ExpertStore::full_bytes(*checkpoint_) / 2;
+    options.verify_every_read = true;
+    options.look_ahead = LookAhead::kAuto;
+    FaultyReader* reader = nullptr;
+    ExpertStore store(std::move(catalogue), options, make_slots(), [&](Reader::Completed completed) {
+        auto made = std::make_unique<FaultyReader>(
+            source, Faults{.error = 0.004, .short_read = 0.004, .delay = 0.01}, 3, std::move(completed));
+        reader = made.get();
+        return made;
+    });
+    model_->use_experts(store, nullptr);
+    size_t right = 0, failed = 0;
+    while (reader->faults() < GetParam().faults / 20 && !HasFailure()) {
+        const ForwardOutput output = evaluate();
+        if (output.error) {
+            ++failed;
+            check_message(output.error);
+        } else {
+            ++right;
+            EXPECT_TRUE(output.logits == expected) << "a wrong token";
+        }
+    }
+    EXPECT_GT(failed, 0u);
+    EXPECT_GT(right, 0u);
+    EXPECT_GT(store.stats().prefetch_hits, 0u);
+    reader->heal();
+    EXPECT_FALSE(evaluate().error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GenerationFaults,

@@ -1,5 +1,6 @@
 // Whatever only moves bytes changes no bit: every reader, queue depth, way of reading, eviction policy,
-// look-ahead, warm start, cache size and number of threads gives the logits of a model that is held in memory whole.
+// look-ahead, warm start, cache size and number of threads gives the logits of a model that is held in memory
+// whole.
 
 #include <gtest/gtest.h>
 
@@ -117,7 +118,8 @@ TEST_P(SameBits, WithAWarmStart) {
     std::vector<ExpertKey> all;
     for (int layer = 0; layer < static_cast<int>(config.layers); ++layer) {
         if (config.feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
-        for (int expert = 0; expert < static_cast<int>(config.experts); ++expert) all.push_back({layer, expert});
+        for (int expert = 0; expert < static_cast<int>(config.experts); ++expert)
+            all.push_back({layer, expert});
     }
     uint64_t warm_reads = 0;
     for (const uint64_t cache_bytes :
@@ -162,6 +164,48 @@ TEST_P(SameBits, APromptReadsEachExpertOnce) {
         EXPECT_EQ(store.stats().prefetch_reads, 0u);
         EXPECT_LE(store.stats().bytes_read, touched.size() * (record_bytes() + 9 * 2 * kPageBytes));
     }
+}
+
+// As above with the next layer's experts read ahead, some of which nobody wants; and the bits are the same.
+TEST_P(SameBits, APromptThatReadsAhead) {
+    const auto backend = make_cpu_backend({.threads = 2});
+    Model model(checkpoint_, *backend, KvFormat::kBF16);
+    const ModelConfig& config = checkpoint_->config();
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < 150; ++i) ids.push_back(i * 37 % 512);
+    const auto evaluate = [&](const ExpertStoreOptions& options, RoutingTrace* trace) {
+        ExpertStore store(checkpoint_, options,
+                          [&](size_t slots, size_t bytes) { return backend->make_slots(slots, bytes); });
+        model.use_experts(store, trace);
+        const auto state = model.new_state();
+        const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {149}};
+        const std::vector<ForwardOutput> outputs = model.forward(std::span(&input, 1));
+        if (outputs[0].error) std::rethrow_exception(outputs[0].error);
+        return std::pair(outputs[0].logits, store.stats());
+    };
+    RoutingTrace trace(config.layers, config.experts, config.experts_per_token);
+    const uint64_t full = ExpertStore::full_bytes(*checkpoint_);
+    const std::vector<float> expected = evaluate({.cache_bytes = full}, &trace).first;
+    std::set<std::pair<int64_t, int>> touched;
+    for (int64_t step = 0; step < trace.steps(); ++step)
+        for (const auto expert : trace.chosen(step)) touched.emplace(trace.layer(step), expert);
+    uint64_t read_ahead = 0;
+    for (const uint64_t cache_bytes :
+         {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
+        for (const ReaderKind reader : {ReaderKind::kPread, ReaderKind::kUring})
+            for (const EvictionPolicy policy : kAllPolicies)
+                for (const LookAhead look_ahead : {LookAhead::kAuto, LookAhead::kOn}) {
+                    const auto [logits, stats] = evaluate({.cache_bytes = cache_bytes,
+                                                           .reader = reader,
+                                                           .policy = policy,
+                                                           .look_ahead = look_ahead},
+                                                          nullptr);
+                    ASSERT_TRUE(logits == expected)
+                        << "cache " << cache_bytes << ", " << eviction_policy_name(policy);
+                    EXPECT_LE(stats.reads + stats.prefetch_hits, touched.size());
+                    read_ahead += stats.prefetch_hits;
+                }
+    EXPECT_GT(read_ahead, 0u) << "something must have been read ahead";
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SameBits,

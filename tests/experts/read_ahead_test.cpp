@@ -1,0 +1,124 @@
+// Reads of a prompt's next layer: kept until its stream is open, counted apart, in nobody's way.
+
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "tests/experts/support.h"
+
+namespace sluice::testing {
+namespace {
+
+// Three layers of 16 experts, 4 a token, 24 slots, of which a scan holds 6 at once.
+struct ReadAheadTest : ::testing::Test {
+    ExpertStoreStats stats() const { return store.stats(); }
+    void wait_for(uint64_t bytes) const {
+        while (store.stats().bytes_read < bytes) std::this_thread::yield();
+    }
+
+    const FileModel model{{}};
+    PausableStore pausable{model, 24};
+    ExpertStore& store = *pausable.store;
+    FaultyReader& reader = *pausable.reader;
+};
+
+TEST_F(ReadAheadTest, TheLikeliestAreHereWhenTheirLayerComes) {
+    std::optional<ExpertStream> ahead = store.read_ahead(1, std::vector<int>{3, 15, 5, 9, 11, 13, 7, 1});
+    wait_for(6 * 8192);
+    EXPECT_EQ(stats().prefetch_reads, 6u);
+    EXPECT_EQ(stats().hits + stats().misses, 0u);
+    ExpertStream stream = store.stream(1, std::vector<int>{3, 5, 7, 9, 11, 13, 15}, ExpertUse::kScan);
+    drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 1, ready)); });
+    ahead.reset();
+    EXPECT_EQ(stats().hits, 6u);
+    EXPECT_EQ(stats().reads, 1u) << "expert 7 was the seventh";
+    EXPECT_EQ(stats().prefetch_hits, 6u);
+    EXPECT_EQ(stats().bytes_read, 7 * 8192u);
+}
+
+TEST_F(ReadAheadTest, WhatIsHereIsLeftOut) {
+    ExpertStream before = store.stream(1, range(0, 4));
+    drain(before);
+    const ExpertStream ahead = store.read_ahead(1, range(0, 5));
+    wait_for(5 * 8192);
+    EXPECT_EQ(stats().prefetch_reads, 1u);
+}
+
+TEST_F(ReadAheadTest, ALongScanDoesNotEvictWhatWasReadForIt) {
+    const ExpertStream ahead = store.read_ahead(1, range(10, 16));
+    wait_for(6 * 8192);
+    ExpertStream stream = store.stream(1, range(0, 16), ExpertUse::kScan);
+    EXPECT_EQ(drain(stream).size(), 16u);
+    EXPECT_EQ(stats().reads, 10u);
+    EXPECT_EQ(stats().prefetch_hits, 6u);
+}
+
+TEST_F(ReadAheadTest, WaitsForNoSlotThatAStreamWaitsFor) {
+    reader.pause();
+    ExpertStream stream = store.stream(0, range(0, 16), ExpertUse::kScan);
+    EXPECT_TRUE(stream.reading());
+    const ExpertStream ahead = store.read_ahead(1, range(0, 4));
+    EXPECT_EQ(stats().prefetch_reads, 0u);
+    reader.resume();
+    EXPECT_EQ(drain(stream).size(), 16u);
+    EXPECT_FALSE(stream.reading());
+}
+
+TEST_F(ReadAheadTest, GivesItsSlotsToStreamsOnceItIsDropped) {
+    std::optional<ExpertStream> ahead = store.read_ahead(2, range(0, 6));
+    std::vector<ExpertStream> held;
+    for (int i = 0; i < 4; ++i) {
+        held.push_back(store.stream(i / 2, range(4 * i, 4 * i + 4)));
+        size_t taken = 0;
+        while (taken < 4) taken += held.back().next().size();
+    }
+    ExpertStream waits = store.stream(2, range(8, 12));
+    ahead.reset();
+    EXPECT_EQ(drain(waits).size(), 4u);
+}
+
+TEST_F(ReadAheadTest, DroppedBeforeItBeganItReadsNothing) {
+    reader.pause();
+    { const ExpertStream ahead = store.read_ahead(1, range(0, 4)); }
+    reader.resume();
+    ExpertStream stream = store.stream(0, std::vector<int>{2});
+    drain(stream);
+    EXPECT_EQ(stats().bytes_read, 8192u);
+}
+
+TEST_F(ReadAheadTest, AFailureIsReadAgainByWhoWantsIt) {
+    const FileModel own{{}};
+    PausableStore broken(own, 24, {.error = 1});
+    const ExpertStream ahead = broken.store->read_ahead(1, std::vector<int>{3});
+    while (broken.store->stats().failed_reads == 0) std::this_thread::yield();
+    broken.reader->heal();
+    ExpertStream stream = broken.store->stream(1, std::vector<int>{3}, ExpertUse::kScan);
+    drain(stream, [&](const ReadyExpert& ready) {
+        EXPECT_FALSE(ready.error);
+        EXPECT_TRUE(own.matches(*broken.store, 1, ready));
+    });
+    EXPECT_EQ(broken.store->stats().misses, 1u);
+}
+
+TEST(ReadAheadSmall, LeavesRoomForAToken) {
+    const FileModel model{{}};
+    for (const size_t slots : {4, 7}) {
+        PausableStore small(model, slots);
+        const ExpertStream ahead = small.store->read_ahead(1, range(0, 8));
+        EXPECT_EQ(small.store->stats().prefetch_reads, slots - 4);
+        ExpertStream stream = small.store->stream(0, range(0, 16));
+        EXPECT_TRUE(stream.admitted());
+        EXPECT_EQ(drain(stream).size(), 16u);
+    }
+}
+
+TEST(ReadAheadOff, ReadsNothing) {
+    const FileModel model{{}};
+    PausableStore off(model, 24, {}, 60, LookAhead::kOff);
+    EXPECT_FALSE(off.store->reads_ahead());
+    const ExpertStream ahead = off.store->read_ahead(1, range(0, 4));
+    EXPECT_EQ(off.store->stats().prefetch_reads, 0u);
+}
+
+}  // namespace
+}  // namespace sluice::testing
