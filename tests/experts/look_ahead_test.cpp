@@ -7,22 +7,12 @@
 namespace sluice::testing {
 namespace {
 
-// Three layers of 16 experts, 4 a token, 24 slots.
-struct LookAheadTest : ::testing::Test {
+struct LookAheadTest : PausedStoreTest {
     void name(int layer, const std::vector<int>& experts) {
         std::vector<ExpertKey> keys;
         for (const int expert : experts) keys.push_back({layer, expert});
         store.look_ahead(keys);
     }
-    ExpertStoreStats stats() const { return store.stats(); }
-    void wait_for(uint64_t bytes) const {
-        while (store.stats().bytes_read < bytes) std::this_thread::yield();
-    }
-
-    const FileModel model{{}};
-    PausableStore pausable{model, 24};
-    ExpertStore& store = *pausable.store;
-    FaultyReader& reader = *pausable.reader;
 };
 
 TEST_F(LookAheadTest, WhatWasReadAheadIsAHitAndCountedApart) {
@@ -120,8 +110,8 @@ TEST(LookAheadOff, IsNotAskedFor) {
     }
 }
 
-// Layers of decoding, with `experts` of each and one guess for the next, which is right; `other_work` is what a layer takes
-// beside them. Returns how many of the last 350 were asked for a guess.
+// Layers of decoding, with `experts` of each and one guess for the next, which is right; `other_work` is what
+// a layer takes beside them. Returns how many of the last 350 were asked for a guess.
 size_t layers_that_look_ahead(ExpertStore& store, int experts, std::chrono::microseconds other_work) {
     size_t asked = 0;
     for (int round = 0; round < 900; ++round) {

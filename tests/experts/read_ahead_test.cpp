@@ -9,18 +9,8 @@
 namespace sluice::testing {
 namespace {
 
-// Three layers of 16 experts, 4 a token, 24 slots, of which a scan holds 6 at once.
-struct ReadAheadTest : ::testing::Test {
-    ExpertStoreStats stats() const { return store.stats(); }
-    void wait_for(uint64_t bytes) const {
-        while (store.stats().bytes_read < bytes) std::this_thread::yield();
-    }
-
-    const FileModel model{{}};
-    PausableStore pausable{model, 24};
-    ExpertStore& store = *pausable.store;
-    FaultyReader& reader = *pausable.reader;
-};
+// Of the 24 slots a scan holds 6 at once.
+using ReadAheadTest = PausedStoreTest;
 
 TEST_F(ReadAheadTest, TheLikeliestAreHereWhenTheirLayerComes) {
     std::optional<ExpertStream> ahead = store.read_ahead(1, std::vector<int>{3, 15, 5, 9, 11, 13, 7, 1});

@@ -2,6 +2,8 @@
 
 // Models, memory and readers that the tests of the expert store share.
 
+#include <gtest/gtest.h>
+
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
@@ -143,6 +145,19 @@ struct PausableStore {
     }
     FaultyReader* reader = nullptr;
     std::unique_ptr<ExpertStore> store;
+};
+
+// Three layers of 16 experts, 4 a token, 24 slots.
+struct PausedStoreTest : ::testing::Test {
+    ExpertStoreStats stats() const { return store.stats(); }
+    void wait_for(uint64_t bytes) const {
+        while (store.stats().bytes_read < bytes) std::this_thread::yield();
+    }
+
+    const FileModel model{{}};
+    PausableStore pausable{model, 24};
+    ExpertStore& store = *pausable.store;
+    FaultyReader& reader = *pausable.reader;
 };
 
 // The ids as a list, for literals.

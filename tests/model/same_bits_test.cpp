@@ -21,6 +21,13 @@ struct Case {
     uint64_t cached_records;  // of the middle cache size: between the floor and all
 };
 
+size_t experts_touched(const RoutingTrace& trace) {
+    std::set<std::pair<int64_t, int>> touched;
+    for (int64_t step = 0; step < trace.steps(); ++step)
+        for (const auto expert : trace.chosen(step)) touched.emplace(trace.layer(step), expert);
+    return touched.size();
+}
+
 class SameBits : public ::testing::TestWithParam<Case> {
   protected:
     static constexpr size_t kPrompt = 8, kDecoded = 4;
@@ -156,13 +163,11 @@ TEST_P(SameBits, APromptReadsEachExpertOnce) {
         const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {95}};
         const std::vector<ForwardOutput> outputs = model.forward(std::span(&input, 1));
         ASSERT_FALSE(outputs[0].error);
-        std::set<std::pair<int64_t, int>> touched;
-        for (int64_t step = 0; step < trace.steps(); ++step)
-            for (const auto expert : trace.chosen(step)) touched.emplace(trace.layer(step), expert);
-        EXPECT_GT(touched.size(), 16u);
-        EXPECT_LE(store.stats().reads, touched.size());
+        const size_t touched = experts_touched(trace);
+        EXPECT_GT(touched, 16u);
+        EXPECT_LE(store.stats().reads, touched);
         EXPECT_EQ(store.stats().prefetch_reads, 0u);
-        EXPECT_LE(store.stats().bytes_read, touched.size() * (record_bytes() + 9 * 2 * kPageBytes));
+        EXPECT_LE(store.stats().bytes_read, touched * (record_bytes() + 9 * 2 * kPageBytes));
     }
 }
 
@@ -186,9 +191,7 @@ TEST_P(SameBits, APromptThatReadsAhead) {
     RoutingTrace trace(config.layers, config.experts, config.experts_per_token);
     const uint64_t full = ExpertStore::full_bytes(*checkpoint_);
     const std::vector<float> expected = evaluate({.cache_bytes = full}, &trace).first;
-    std::set<std::pair<int64_t, int>> touched;
-    for (int64_t step = 0; step < trace.steps(); ++step)
-        for (const auto expert : trace.chosen(step)) touched.emplace(trace.layer(step), expert);
+    const size_t touched = experts_touched(trace);
     uint64_t read_ahead = 0;
     for (const uint64_t cache_bytes :
          {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
@@ -202,7 +205,7 @@ TEST_P(SameBits, APromptThatReadsAhead) {
                                                           nullptr);
                     ASSERT_TRUE(logits == expected)
                         << "cache " << cache_bytes << ", " << eviction_policy_name(policy);
-                    EXPECT_LE(stats.reads + stats.prefetch_hits, touched.size());
+                    EXPECT_LE(stats.reads + stats.prefetch_hits, touched);
                     read_ahead += stats.prefetch_hits;
                 }
     EXPECT_GT(read_ahead, 0u) << "something must have been read ahead";
