@@ -1,5 +1,5 @@
-// Every kernel of the CPU backend on random numbers, with the fraction of a bound measured in the same run:
-// memory reads for one token, arithmetic for many.
+// Every kernel of the CPU backend on random numbers, with the fraction of a bound measured in the same run: memory
+// reads for one token, arithmetic for many.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -47,8 +47,7 @@ Tensor random_tensor(Backend& target, int64_t rows, int64_t columns) {
     std::normal_distribution<float> normal;
     std::vector<float> values(static_cast<size_t>(rows * columns));
     for (float& value : values) value = normal(random);
-    const Tensor tensor =
-        make_tensor(target.allocate(values.size() * sizeof(float)), DType::kF32, rows, columns);
+    const Tensor tensor = make_tensor(target.allocate(values.size() * sizeof(float)), DType::kF32, rows, columns);
     target.upload(tensor.buffer, 0, std::as_bytes(std::span(values)));
     return tensor;
 }
@@ -63,9 +62,8 @@ BufferPtr small_bf16(Backend& target, uint64_t count) {
 Weight random_weight(Backend& target, const WeightFormat& format, int64_t rows, int64_t columns) {
     Weight weight{format, rows, columns, {}, {}, {}};
     if (format.kind == WeightKind::kFloat) {
-        weight.data.buffer = format.dtype == DType::kF32
-                                 ? random_tensor(target, rows, columns).buffer
-                                 : small_bf16(target, static_cast<uint64_t>(rows * columns));
+        weight.data.buffer = format.dtype == DType::kF32 ? random_tensor(target, rows, columns).buffer
+                                                         : small_bf16(target, static_cast<uint64_t>(rows * columns));
         return weight;
     }
     weight.data.buffer = random_bytes(target, format.data_bytes(rows, columns));
@@ -91,16 +89,16 @@ uint64_t weight_bytes(const Weight& w) {
 void report_reads(benchmark::State& state, double bytes) {
     const size_t threads = available_cores();
     state.counters["GB/s"] = benchmark::Counter(bytes / 1e9, benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["of bound"] = benchmark::Counter(bytes / read_bytes_per_second(threads),
-                                                    benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["of bound"] =
+        benchmark::Counter(bytes / read_bytes_per_second(threads), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void report_ops(benchmark::State& state, double ops, double bound_per_thread) {
     const auto threads = static_cast<double>(available_cores());
     state.counters["GOP/s"] = benchmark::Counter(ops / 1e9, benchmark::Counter::kIsIterationInvariantRate);
     if (bound_per_thread > 0) {
-        state.counters["of bound"] = benchmark::Counter(ops / (threads * bound_per_thread),
-                                                        benchmark::Counter::kIsIterationInvariantRate);
+        state.counters["of bound"] =
+            benchmark::Counter(ops / (threads * bound_per_thread), benchmark::Counter::kIsIterationInvariantRate);
     }
 }
 
@@ -122,8 +120,7 @@ void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, i
     Weight weight = random_weight(*cpu, format, rows, columns);
     const uint64_t bytes = weight_bytes(weight);
     std::vector<Weight> weights = {weight};
-    while (weights.size() * bytes < kStreamBytes)
-        weights.push_back(random_weight(*cpu, format, rows, columns));
+    while (weights.size() * bytes < kStreamBytes) weights.push_back(random_weight(*cpu, format, rows, columns));
     const Tensor x = random_tensor(*cpu, 1, columns), out = random_tensor(*cpu, 1, rows);
     size_t next = 0;
     for (auto _ : state) {
@@ -168,8 +165,7 @@ void cached_vector(benchmark::State& state, WeightFormat format, int64_t rows, i
                                                 benchmark::Counter::kIsIterationInvariantRate);
 }
 
-void linear_prefill(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns,
-                    int64_t tokens) {
+void linear_prefill(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns, int64_t tokens) {
     const auto cpu = backend();
     const Weight weight = random_weight(*cpu, format, rows, columns);
     const Tensor x = random_tensor(*cpu, tokens, columns), out = random_tensor(*cpu, tokens, rows);
@@ -218,8 +214,7 @@ void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
     if (tokens == 1) {
         report_reads(state, kTopK * expert_bytes);
     } else {
-        report_ops(state, 2.0 * static_cast<double>(tokens * kTopK * 3 * kHidden * kInner),
-                   ops_per_second(format));
+        report_ops(state, 2.0 * static_cast<double>(tokens * kTopK * 3 * kHidden * kInner), ops_per_second(format));
     }
 }
 
@@ -228,8 +223,7 @@ void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t
     const auto cpu = backend();
     KvPages cache{.format = format, .page_tokens = 256, .pages = {}};
     const GroupedKvLayout layout(format, cache.page_tokens, kv_heads, head_dim);
-    for (int64_t t = 0; t < cached; t += cache.page_tokens)
-        cache.pages.push_back(cpu->allocate(layout.page_bytes()));
+    for (int64_t t = 0; t < cached; t += cache.page_tokens) cache.pages.push_back(cpu->allocate(layout.page_bytes()));
     const SequenceRows all{0, cached, 0}, rows{0, tokens, cached - tokens};
     cpu->run(AppendKeyValue{.keys = random_tensor(*cpu, cached, kv_heads * head_dim),
                             .values = random_tensor(*cpu, cached, kv_heads * head_dim),
@@ -242,8 +236,7 @@ void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t
     }
     cpu->wait();
     if (tokens == 1) {
-        report_reads(state,
-                     static_cast<double>(2 * cached * kv_heads) * static_cast<double>(layout.row_bytes));
+        report_reads(state, static_cast<double>(2 * cached * kv_heads) * static_cast<double>(layout.row_bytes));
     } else {
         const double pairs = static_cast<double>(tokens * (cached - tokens)) +
                              static_cast<double>(tokens) * static_cast<double>(tokens + 1) / 2;
@@ -272,8 +265,7 @@ void convolution(benchmark::State& state, int64_t tokens) {
     const auto cpu = backend();
     const int64_t channels = 8192, kernel = 4;
     const Tensor x = random_tensor(*cpu, tokens, channels), out = random_tensor(*cpu, tokens, channels);
-    const Tensor weight = random_tensor(*cpu, channels, kernel),
-                 memory = random_tensor(*cpu, kernel - 1, channels);
+    const Tensor weight = random_tensor(*cpu, channels, kernel), memory = random_tensor(*cpu, kernel - 1, channels);
     for (auto _ : state) {
         cpu->run(CausalConvolution{x, weight, {{{0, tokens, 0}, memory}}, out});
     }
@@ -292,8 +284,7 @@ void rms_norm(benchmark::State& state, int64_t tokens) {
 void route(benchmark::State& state, int64_t tokens) {
     const auto cpu = backend();
     const Tensor logits = random_tensor(*cpu, tokens, 256), weights = random_tensor(*cpu, tokens, 8);
-    const Tensor ids =
-        make_tensor(cpu->allocate(static_cast<uint64_t>(tokens) * 8 * 4), DType::kI32, tokens, 8);
+    const Tensor ids = make_tensor(cpu->allocate(static_cast<uint64_t>(tokens) * 8 * 4), DType::kI32, tokens, 8);
     for (auto _ : state) cpu->run(RouteSoftmax{logits, true, ids, weights});
     cpu->wait();
 }
@@ -310,9 +301,7 @@ void register_all() {
     const auto add = [](const std::string& name, auto&&... rest) {
         RegisterBenchmark(name.c_str(), rest...)->UseRealTime()->Unit(benchmark::kMicrosecond);
     };
-    const auto affine = [](int bits, int group = 64) {
-        return WeightFormat::affine(bits, group, DType::kBF16);
-    };
+    const auto affine = [](int bits, int group = 64) { return WeightFormat::affine(bits, group, DType::kBF16); };
     for (const int bits : {4, 8}) add(fmt::format("experts/{}-bit/1 token", bits), experts, affine(bits), 1);
     for (const int64_t tokens : {16, 64, 512, 2048})
         add(fmt::format("experts/4-bit/{} tokens", tokens), experts, affine(4), tokens);
@@ -321,35 +310,32 @@ void register_all() {
             add(fmt::format("experts/{}/{} tokens", format.describe(), tokens), experts, format, tokens);
     }
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
-        add(fmt::format("linear/{}/1 token", affine(bits).describe()), linear_decode, affine(bits), 2048,
-            2048);
+        add(fmt::format("linear/{}/1 token", affine(bits).describe()), linear_decode, affine(bits), 2048, 2048);
     }
     add(fmt::format("router/{}, 128 x 2048/1 token", affine(8).describe()), router, affine(8), 128, 2048);
     for (const int64_t columns : {512, 768, 1408, 2048, 4096}) {
-        add(fmt::format("cached vector/{}/64 x {}", affine(4).describe(), columns), cached_vector, affine(4),
-            64, columns);
+        add(fmt::format("cached vector/{}/64 x {}", affine(4).describe(), columns), cached_vector, affine(4), 64,
+            columns);
     }
     for (const int group : {32, 128}) {
-        add(fmt::format("linear/{}/1 token", affine(4, group).describe()), linear_decode, affine(4, group),
-            2048, 2048);
+        add(fmt::format("linear/{}/1 token", affine(4, group).describe()), linear_decode, affine(4, group), 2048, 2048);
     }
-    for (const WeightFormat& format : {WeightFormat::floating(DType::kBF16),
-                                       WeightFormat::floating(DType::kF32), WeightFormat::fp8_block(128, 128),
-                                       WeightFormat::mxfp4(), WeightFormat::mxfp8(), WeightFormat::nvfp4()}) {
+    for (const WeightFormat& format :
+         {WeightFormat::floating(DType::kBF16), WeightFormat::floating(DType::kF32), WeightFormat::fp8_block(128, 128),
+          WeightFormat::mxfp4(), WeightFormat::mxfp8(), WeightFormat::nvfp4()}) {
         add(fmt::format("linear/{}/1 token", format.describe()), linear_decode, format, 2048, 2048);
         add(fmt::format("linear/{}/512 tokens", format.describe()), linear_prefill, format, 2048, 2048, 512);
     }
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
-        add(fmt::format("linear/{}/512 tokens", affine(bits).describe()), linear_prefill, affine(bits), 2048,
-            2048, 512);
+        add(fmt::format("linear/{}/512 tokens", affine(bits).describe()), linear_prefill, affine(bits), 2048, 2048,
+            512);
     }
     for (const int64_t tokens : {2, 3, 4, 6, 8, 12, 16, 32}) {
-        add(fmt::format("linear/{}/{} tokens", affine(4).describe(), tokens), linear_prefill, affine(4), 2048,
-            2048, tokens);
+        add(fmt::format("linear/{}/{} tokens", affine(4).describe(), tokens), linear_prefill, affine(4), 2048, 2048,
+            tokens);
     }
     for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
-        add(fmt::format("attention/{}/1 of 8192", kv_format_name(format)), attention, format, 1, 8192, 16, 2,
-            256);
+        add(fmt::format("attention/{}/1 of 8192", kv_format_name(format)), attention, format, 1, 8192, 16, 2, 256);
     }
     add("attention/bf16/1536 of 1536", attention, KvFormat::kBF16, 1536, 1536, 16, 2, 256);
     add("attention/bf16/1024 of 8192", attention, KvFormat::kBF16, 1024, 8192, 16, 2, 256);
@@ -375,8 +361,7 @@ int main(int argc, char** argv) {
         "bounds: {:.1f} GB/s reads with 1 thread, {:.1f} with {}; per thread {:.0f} int8 GOP/s, {:.0f} BF16 "
         "GOP/s, {:.0f} F32 GOP/s\n",
         bench::read_bytes_per_second(1) / 1e9, bench::read_bytes_per_second(threads) / 1e9, threads,
-        bench::int8_ops_per_second() / 1e9, bench::bf16_ops_per_second() / 1e9,
-        bench::float_ops_per_second() / 1e9);
+        bench::int8_ops_per_second() / 1e9, bench::bf16_ops_per_second() / 1e9, bench::float_ops_per_second() / 1e9);
     bench::register_all();
     benchmark::RunSpecifiedBenchmarks();
 }

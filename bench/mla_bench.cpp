@@ -1,6 +1,5 @@
-// The two forms of MLA for prefill at DeepSeek-V3's shape: when does expanding keys and values pay? Arguments
-// of a run are new tokens and cached tokens before them. Weights are random affine 4-bit, the cache random
-// BF16.
+// The two forms of MLA for prefill at DeepSeek-V3's shape: when does expanding keys and values pay? Arguments of a run
+// are new tokens and cached tokens before them. Weights are random affine 4-bit, the cache random BF16.
 
 #include <benchmark/benchmark.h>
 
@@ -40,10 +39,8 @@ class Bench {
         for (int64_t first = 0; first < position + rows; first += kPageTokens) {
             std::vector<std::byte> page(layout.page_bytes());
             for (int64_t t = 0; t < kPageTokens; ++t) {
-                encode_kv_row(KvFormat::kBF16, normals(kRank, 1).data(), kRank,
-                              page.data() + layout.latent(t));
-                encode_kv_row(KvFormat::kBF16, normals(kRope, 1).data(), kRope,
-                              page.data() + layout.rotary_key(t));
+                encode_kv_row(KvFormat::kBF16, normals(kRank, 1).data(), kRank, page.data() + layout.latent(t));
+                encode_kv_row(KvFormat::kBF16, normals(kRope, 1).data(), kRope, page.data() + layout.rotary_key(t));
             }
             segment_.cache.pages.push_back(put(page));
         }

@@ -22,13 +22,13 @@ typedef struct Random {
     uint64_t state;
 } Random;
 
-static uint32_t draw(Random *random, uint32_t below) {
+static uint32_t draw(Random* random, uint32_t below) {
     random->state = random->state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(random->state >> 33) % below;
 }
 
 /* Mostly short questions, now and then a long document. */
-static Request draw_request(Random *random) {
+static Request draw_request(Random* random) {
     static const size_t prompts[] = {12, 40, 40, 120, 120, 300, 512, kLongestPrompt};
     static const size_t answers[] = {8, 32, 32, 64, 128};
     const Request request = {prompts[draw(random, 8)], answers[draw(random, 5)]};
@@ -43,14 +43,14 @@ static double seconds_of(clockid_t clock) {
 
 static uint64_t resident_bytes(void) {
     unsigned long long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
+    FILE* file = fopen("/proc/self/statm", "r");
     if (file == NULL) return 0;
     if (fscanf(file, "%*u %llu", &pages) != 1) pages = 0;
     fclose(file);
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static int32_t likeliest(const float *logits, int64_t count) {
+static int32_t likeliest(const float* logits, int64_t count) {
     int64_t best = 0;
     for (int64_t i = 1; i < count; ++i) {
         if (logits[i] > logits[best]) best = i;
@@ -58,26 +58,26 @@ static int32_t likeliest(const float *logits, int64_t count) {
     return (int32_t)best;
 }
 
-static int report_failure(const char *what) {
+static int report_failure(const char* what) {
     fprintf(stderr, "soak: %s: %s\n", what, sluice_last_error());
     return 1;
 }
 
 /* A weights file of the model into `path`: the model itself, or one of its folder. */
-static void find_weights(const char *model, char *path, size_t bytes) {
+static void find_weights(const char* model, char* path, size_t bytes) {
     snprintf(path, bytes, "%s", model);
-    DIR *folder = opendir(model);
+    DIR* folder = opendir(model);
     if (folder == NULL) return;
-    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        const char *dot = strrchr(entry->d_name, '.');
+    for (struct dirent* entry; (entry = readdir(folder)) != NULL;) {
+        const char* dot = strrchr(entry->d_name, '.');
         if (dot != NULL && strcmp(dot, ".safetensors") == 0) snprintf(path, bytes, "%s/%s", model, entry->d_name);
     }
     closedir(folder);
 }
 
 /* Evaluates the prompt and generates; *prefill_ends is the time in between. */
-static int run_request(sluice_session *session, Request request, int64_t vocabulary, Random *random, double *prefill_ends,
-                       double *prefill_cpu_ends) {
+static int run_request(sluice_session* session, Request request, int64_t vocabulary, Random* random,
+                       double* prefill_ends, double* prefill_cpu_ends) {
     int32_t ids[kLongestPrompt];
     for (size_t i = 0; i < request.prompt_tokens; ++i) ids[i] = (int32_t)draw(random, (uint32_t)vocabulary);
     if (sluice_session_evaluate(session, ids, request.prompt_tokens, 0) != SLUICE_OK) return report_failure("a prompt");
@@ -90,13 +90,13 @@ static int run_request(sluice_session *session, Request request, int64_t vocabul
     return 0;
 }
 
-static int soak(sluice_model *model, const char *weights, double seconds) {
+static int soak(sluice_model* model, const char* weights, double seconds) {
     const int64_t vocabulary = sluice_model_vocabulary(model);
     const double start = seconds_of(CLOCK_MONOTONIC);
     Random random = {1};
     while (seconds_of(CLOCK_MONOTONIC) - start < seconds) {
         const Request request = draw_request(&random);
-        sluice_session *session = NULL;
+        sluice_session* session = NULL;
         sluice_statistics before, after;
         Yardstick machine;
         if (measure_yardstick(weights, &machine) != 0) return report_failure("measuring the machine");
@@ -109,21 +109,24 @@ static int soak(sluice_model *model, const char *weights, double seconds) {
         sluice_model_statistics(model, &after);
         sluice_session_free(session);
         if (failed) return 1;
-        printf("{\"at_s\": %.1f, \"prompt_tokens\": %zu, \"generated_tokens\": %zu, \"prefill_s\": %.3f, "
-               "\"decode_s\": %.3f, \"prefill_cpu_s\": %.3f, \"decode_cpu_s\": %.3f, \"hits\": %" PRIu64
-               ", \"misses\": %" PRIu64 ", \"bytes_read\": %" PRIu64 ", \"stall_s\": %.3f, \"cache_bytes\": %" PRIu64
-               ", \"resident_bytes\": %" PRIu64 ", \"memory_gb_s\": %.2f, \"drive_gb_s\": %.2f, \"mega_rounds_s\": %.1f}\n",
-               end - start, request.prompt_tokens, request.generate_tokens, prefill_ends - begin, end - prefill_ends,
-               prefill_cpu_ends - cpu_begin, cpu_end - prefill_cpu_ends, after.expert_hits - before.expert_hits,
-               after.expert_misses - before.expert_misses, after.expert_bytes_read - before.expert_bytes_read,
-               after.stall_seconds - before.stall_seconds, after.cache_bytes, resident_bytes(),
-               machine.memory_bytes_per_second / 1e9, machine.drive_bytes_per_second / 1e9, machine.rounds_per_second / 1e6);
+        printf(
+            "{\"at_s\": %.1f, \"prompt_tokens\": %zu, \"generated_tokens\": %zu, \"prefill_s\": %.3f, "
+            "\"decode_s\": %.3f, \"prefill_cpu_s\": %.3f, \"decode_cpu_s\": %.3f, \"hits\": %" PRIu64
+            ", \"misses\": %" PRIu64 ", \"bytes_read\": %" PRIu64 ", \"stall_s\": %.3f, \"cache_bytes\": %" PRIu64
+            ", \"resident_bytes\": %" PRIu64
+            ", \"memory_gb_s\": %.2f, \"drive_gb_s\": %.2f, \"mega_rounds_s\": %.1f}\n",
+            end - start, request.prompt_tokens, request.generate_tokens, prefill_ends - begin, end - prefill_ends,
+            prefill_cpu_ends - cpu_begin, cpu_end - prefill_cpu_ends, after.expert_hits - before.expert_hits,
+            after.expert_misses - before.expert_misses, after.expert_bytes_read - before.expert_bytes_read,
+            after.stall_seconds - before.stall_seconds, after.cache_bytes, resident_bytes(),
+            machine.memory_bytes_per_second / 1e9, machine.drive_bytes_per_second / 1e9,
+            machine.rounds_per_second / 1e6);
         fflush(stdout);
     }
     return 0;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     if (argc < 3 || argc > 4 || atof(argv[2]) <= 0) {
         fprintf(stderr, "usage: soak MODEL HOURS [RAM_BYTES]\n");
         return 2;
@@ -134,7 +137,7 @@ int main(int argc, char **argv) {
     if (argc == 4) options.ram_bytes = strtoull(argv[3], NULL, 10);
     char weights[4096];
     find_weights(argv[1], weights, sizeof weights);
-    sluice_model *model = NULL;
+    sluice_model* model = NULL;
     Yardstick machine; /* takes its memory before the model measures what is free */
     if (measure_yardstick(weights, &machine) != 0) return report_failure("measuring the machine");
     if (sluice_model_open(argv[1], &options, &model) != SLUICE_OK) return report_failure("opening the model");

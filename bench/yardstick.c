@@ -14,10 +14,10 @@
 enum { kMemoryThreads = 2, kDriveThreads = 4, kMostThreads = 4, kDriveReads = 8, kRounds = 10000000, kTries = 3 };
 static const size_t kMemoryBytes = (size_t)64 << 20; /* of each thread */
 static const size_t kDriveBytes = (size_t)2 << 20;   /* of each read */
-static const size_t kAlignment = (size_t)2 << 20; /* of huge pages */
+static const size_t kAlignment = (size_t)2 << 20;    /* of huge pages */
 
 typedef struct Part {
-    unsigned char *buffer;
+    unsigned char* buffer;
     int file;
     uint64_t file_bytes;
     uint64_t random;
@@ -25,15 +25,15 @@ typedef struct Part {
     int failed;
 } Part;
 
-static uint64_t next_random(uint64_t *state) {
+static uint64_t next_random(uint64_t* state) {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;
     return *state;
 }
 
-static void *read_memory(void *argument) {
-    Part *part = argument;
+static void* read_memory(void* argument) {
+    Part* part = argument;
     uint64_t sums[8] = {0};
     for (size_t i = 0; i < kMemoryBytes; i += 64) {
         uint64_t line[8];
@@ -44,17 +44,18 @@ static void *read_memory(void *argument) {
     return NULL;
 }
 
-static void *read_drive(void *argument) {
-    Part *part = argument;
+static void* read_drive(void* argument) {
+    Part* part = argument;
     for (int i = 0; i < kDriveReads && !part->failed; ++i) {
         const uint64_t place = next_random(&part->random) % (part->file_bytes / kDriveBytes);
-        part->failed = pread(part->file, part->buffer, kDriveBytes, (off_t)(place * kDriveBytes)) != (ssize_t)kDriveBytes;
+        part->failed =
+            pread(part->file, part->buffer, kDriveBytes, (off_t)(place * kDriveBytes)) != (ssize_t)kDriveBytes;
     }
     return NULL;
 }
 
-static void *count_rounds(void *argument) {
-    Part *part = argument;
+static void* count_rounds(void* argument) {
+    Part* part = argument;
     for (int i = 0; i < kRounds; ++i) part->result += next_random(&part->random);
     return NULL;
 }
@@ -66,7 +67,7 @@ static double now_seconds(void) {
 }
 
 /* Seconds that `threads` threads take together; negative where one could not be started. */
-static double run(void *(*work)(void *), Part *parts, int threads) {
+static double run(void* (*work)(void*), Part* parts, int threads) {
     pthread_t handles[kMostThreads];
     int started = 0;
     const double begin = now_seconds();
@@ -75,7 +76,7 @@ static double run(void *(*work)(void *), Part *parts, int threads) {
     return started == threads ? now_seconds() - begin : -1;
 }
 
-static double best_run(void *(*work)(void *), Part *parts, int threads) {
+static double best_run(void* (*work)(void*), Part* parts, int threads) {
     double best = run(work, parts, threads);
     for (int i = 1; i < kTries; ++i) {
         const double seconds = run(work, parts, threads);
@@ -84,7 +85,7 @@ static double best_run(void *(*work)(void *), Part *parts, int threads) {
     return best;
 }
 
-static int measure(const char *path, Part *parts, Yardstick *result) {
+static int measure(const char* path, Part* parts, Yardstick* result) {
     struct stat status;
     const int file = open(path, O_RDONLY | O_DIRECT);
     result->drive_bytes_per_second = 0;
@@ -107,8 +108,8 @@ static int measure(const char *path, Part *parts, Yardstick *result) {
     return 0;
 }
 
-int measure_yardstick(const char *file, Yardstick *result) {
-    static unsigned char *buffers[kMostThreads]; /* stay, so that every measurement reads the same pages */
+int measure_yardstick(const char* file, Yardstick* result) {
+    static unsigned char* buffers[kMostThreads]; /* stay, so that every measurement reads the same pages */
     static uint64_t seed = 88172645463325252u;
     Part parts[kMostThreads];
     memset(parts, 0, sizeof parts);

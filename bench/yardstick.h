@@ -9,6 +9,6 @@ typedef struct Yardstick {
 } Yardstick;
 
 /* `file`: any of 64 MB or more. Returns 0, or -1 where memory, threads or the file failed. */
-int measure_yardstick(const char *file, Yardstick *result);
+int measure_yardstick(const char* file, Yardstick* result);
 
 #endif

@@ -1,5 +1,5 @@
-// A chat template and the variables it is rendered with: text up to a zero byte is the template, the rest, if
-// any, is JSON. Anything may come out but a crash, a hang or a leak.
+// A chat template and the variables it is rendered with: text up to a zero byte is the template, the rest, if any, is
+// JSON. Anything may come out but a crash, a hang or a leak.
 
 #include <algorithm>
 #include <cstddef>

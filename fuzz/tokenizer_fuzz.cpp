@@ -19,8 +19,8 @@ using sluice::TokenId;
 using sluice::Tokenizer;
 
 constexpr std::string_view kTexts[] = {"", "Hello world, 123!\n\n  x",
-                                       "caf\xC3\xA9 \xE4\xB8\xAD\xE6\x96\x87 \xF0\x9F\x99\x82",
-                                       "\xFF\xC3(\xE2\x82", "<s>hi</s> </s>"};
+                                       "caf\xC3\xA9 \xE4\xB8\xAD\xE6\x96\x87 \xF0\x9F\x99\x82", "\xFF\xC3(\xE2\x82",
+                                       "<s>hi</s> </s>"};
 
 void require(bool holds) {
     if (!holds) std::abort();
@@ -80,8 +80,7 @@ Tokenizer sound_tokenizer() {
         vocabulary[character] = byte;
     }
     nlohmann::json merges = nlohmann::json::array();
-    for (const auto& [left, right] :
-         {std::pair("a", "b"), {"ab", "ab"}, {"b", "a"}, {"l", "l"}, {"e", "ll"}}) {
+    for (const auto& [left, right] : {std::pair("a", "b"), {"ab", "ab"}, {"b", "a"}, {"l", "l"}, {"e", "ll"}}) {
         vocabulary[std::string(left) + right] = vocabulary.size();
         merges.push_back({left, right});
     }

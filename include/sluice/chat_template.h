@@ -12,9 +12,10 @@ namespace sluice {
 // A parsed template. Immutable: render may be called from many threads.
 class ChatTemplate {
   public:
-    // Of a checkpoint folder: chat_template.jinja, else chat_template.json, else `chat_template` of tokenizer_config.json
-    // (a string, or a list of {name, template}: "tool_use" when tools are given, else "default"). bos_token, eos_token and
-    // other special tokens of tokenizer_config.json become variables. Throws kNotFound where there is none.
+    // Of a checkpoint folder: chat_template.jinja, else chat_template.json, else `chat_template` of
+    // tokenizer_config.json (a string, or a list of {name, template}: "tool_use" when tools are given, else "default").
+    // bos_token, eos_token and other special tokens of tokenizer_config.json become variables. Throws kNotFound where
+    // there is none.
     static ChatTemplate open(const std::filesystem::path& folder);
     // `source` is Jinja; `label` names it in messages. Throws kInvalidFile "label:line: what is wrong".
     static ChatTemplate parse(std::string_view source, const std::string& label);
@@ -23,9 +24,9 @@ class ChatTemplate {
     ChatTemplate& operator=(ChatTemplate&&) noexcept;
     ~ChatTemplate();
 
-    // `variables_json`: an object {"messages": [...], "tools": [...] | null, ...template variables}; add_generation_prompt
-    // is true unless the object says otherwise. Throws kUsage with the template's own words on raise_exception, and
-    // "label:line: ..." for anything else that goes wrong while rendering.
+    // `variables_json`: an object {"messages": [...], "tools": [...] | null, ...template variables};
+    // add_generation_prompt is true unless the object says otherwise. Throws kUsage with the template's own words on
+    // raise_exception, and "label:line: ..." for anything else that goes wrong while rendering.
     std::string render(std::string_view variables_json) const;
 
   private:

@@ -20,8 +20,8 @@ struct SkippedReport {
 };
 
 struct ModelReport {
-    std::string architecture;           // model_type
-    std::string layout;                 // "Hugging Face", "MLX", "packed"
+    std::string architecture;  // model_type
+    std::string layout;        // "Hugging Face", "MLX", "packed"
     std::string expert_quantization, trunk_quantization;
     int64_t layers = 0, full_attention_layers = 0, linear_attention_layers = 0, latent_attention_layers = 0;
     int64_t moe_layers = 0, dense_layers = 0;
@@ -29,11 +29,11 @@ struct ModelReport {
     int64_t heads = 0, kv_heads = 0, head_dim = 0;
     int64_t experts = 0, experts_per_token = 0, expert_intermediate = 0, shared_intermediate = 0;
     uint64_t trunk_bytes = 0, expert_bytes = 0, bytes_per_expert = 0;
-    uint64_t expert_bytes_per_token = 0;        // read per token when nothing is cached
-    uint64_t trunk_bytes_per_token = 0;         // read from memory per token: the trunk without embedding rows not looked up
-    uint64_t weights_per_token = 0;             // matrix elements a token is multiplied with, trunk and experts
-    uint64_t kv_bytes_per_token = 0;            // in BF16
-    uint64_t state_bytes_per_sequence = 0;      // recurrent state
+    uint64_t expert_bytes_per_token = 0;  // read per token when nothing is cached
+    uint64_t trunk_bytes_per_token = 0;   // read from memory per token: the trunk without embedding rows not looked up
+    uint64_t weights_per_token = 0;       // matrix elements a token is multiplied with, trunk and experts
+    uint64_t kv_bytes_per_token = 0;      // in BF16
+    uint64_t state_bytes_per_sequence = 0;  // recurrent state
     uint64_t files = 0, file_bytes = 0;
     bool has_tokenizer = false, has_chat_template = false;
     std::string fingerprint;
@@ -51,7 +51,7 @@ ModelReport inspect_config(const std::filesystem::path& config_json);
 using BytesCallback = std::function<bool(uint64_t done, uint64_t total)>;
 
 struct PackOptions {
-    std::string quantize = "none";      // "none", "affine4", "affine8": of BF16, F16, F32 and FP8 matrices
+    std::string quantize = "none";  // "none", "affine4", "affine8": of BF16, F16, F32 and FP8 matrices
     int64_t group_size = 64;
 };
 
@@ -60,18 +60,20 @@ struct PackReport {
     std::string quantization;
 };
 
-// Writes `source` in the packed layout to `target` (made if missing). Interrupted, it goes on where it stopped when called
-// again with the same source and options; another source or option in the way is refused. Throws Error.
+// Writes `source` in the packed layout to `target` (made if missing). Interrupted, it goes on where it stopped when
+// called again with the same source and options; another source or option in the way is refused. Throws Error.
 PackReport pack(const std::filesystem::path& source, const std::filesystem::path& target, const PackOptions& options,
                 const BytesCallback& progress = {});
-// Reads every record of a packed checkpoint and holds it against its checksum. Throws kInvalidFile naming layer and expert.
+// Reads every record of a packed checkpoint and holds it against its checksum. Throws kInvalidFile naming layer and
+// expert.
 PackReport verify_packed(const std::filesystem::path& model, const BytesCallback& progress = {});
 
 struct SynthOptions {
-    std::string preset;                 // one of synth_presets()
-    int64_t layers = 0;                 // 0: all of the preset
+    std::string preset;  // one of synth_presets()
+    int64_t layers = 0;  // 0: all of the preset
     uint64_t seed = 1;
-    std::string quantize = "affine4";   // of the experts and the trunk: "affine4", "affine8", "bf16", "fp8" where the preset allows
+    std::string quantize =
+        "affine4";  // of the experts and the trunk: "affine4", "affine8", "bf16", "fp8" where the preset allows
 };
 
 struct SynthPreset {

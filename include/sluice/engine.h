@@ -28,11 +28,12 @@ class Session {
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
-    const std::vector<TokenId>& tokens() const;     // evaluated so far
-    int64_t position() const;                       // = tokens().size()
+    const std::vector<TokenId>& tokens() const;  // evaluated so far
+    int64_t position() const;                    // = tokens().size()
 
-    // Goes back to `position` <= position(), else kUsage. Exact: attention layers forget what came after; recurrent layers
-    // go back to the nearest checkpoint before it, or the start, and the next evaluation evaluates the tokens in between.
+    // Goes back to `position` <= position(), else kUsage. Exact: attention layers forget what came after; recurrent
+    // layers go back to the nearest checkpoint before it, or the start, and the next evaluation evaluates the tokens in
+    // between.
     void truncate(int64_t position);
     // Remembers this position; sharing cache pages, copying recurrent state. Returns a handle for restore().
     int64_t checkpoint();
@@ -40,7 +41,7 @@ class Session {
     void restore(int64_t checkpoint);
     void drop_checkpoint(int64_t checkpoint);
 
-    uint64_t state_bytes() const;                   // held by caches, states and checkpoints; what they share once
+    uint64_t state_bytes() const;  // held by caches, states and checkpoints; what they share once
     // One safetensors file: token ids, fingerprint, versions, checksum, state. Throws kIo.
     void save(const std::filesystem::path& path) const;
     // Replaces this session's state; everything is checked before anything changes. Throws kInvalidFile with the reason
@@ -62,68 +63,68 @@ struct SequenceInput {
     Session* session = nullptr;
     std::span<const TokenId> tokens;
     LogitsWanted logits = LogitsWanted::kLast;
-    bool hidden = false;                            // also the residual stream after every layer
+    bool hidden = false;  // also the residual stream after every layer
 };
 
 struct SequenceOutput {
-    std::vector<float> logits;                      // [1 or tokens, vocabulary]
-    std::vector<std::vector<float>> hidden;         // [layers + 1] of [tokens, hidden]: 0 the embeddings, the last normed
-    std::exception_ptr error;                       // this sequence failed (a read, a full context); the others did not
+    std::vector<float> logits;               // [1 or tokens, vocabulary]
+    std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden]: 0 the embeddings, the last normed
+    std::exception_ptr error;                // this sequence failed (a read, a full context); the others did not
 };
 
 // Totals since open, and where they came from. For footers, `--json` and the C API.
 struct EngineStatistics {
     uint64_t expert_hits = 0;
     uint64_t expert_misses = 0;
-    uint64_t prefetch_reads = 0, prefetch_hits = 0; // look-ahead reads, and how many of them were needed
-    uint64_t warm_reads = 0, warm_hits = 0;         // the same of the warm start
-    uint64_t warm_bytes_read = 0;                   // of expert_bytes_read
+    uint64_t prefetch_reads = 0, prefetch_hits = 0;  // look-ahead reads, and how many of them were needed
+    uint64_t warm_reads = 0, warm_hits = 0;          // the same of the warm start
+    uint64_t warm_bytes_read = 0;                    // of expert_bytes_read
     uint64_t expert_bytes_read = 0;
     double stall_seconds = 0;
     uint64_t peak_resident_bytes = 0;
     uint64_t tokens_evaluated = 0;
-    uint64_t cache_bytes = 0;                       // of expert slots now: the governor gives back what others need
-    uint64_t prefix_memory_bytes = 0;               // held now by evaluated prompts kept in memory
+    uint64_t cache_bytes = 0;          // of expert slots now: the governor gives back what others need
+    uint64_t prefix_memory_bytes = 0;  // held now by evaluated prompts kept in memory
 };
 
 // Calls of an operation of the forward pass and the seconds they took, all threads waited for.
 struct OperationTime {
-    std::string name;                               // "Linear 4096 x 2048": rows of the weight x columns
+    std::string name;  // "Linear 4096 x 2048": rows of the weight x columns
     uint64_t calls = 0;
     double seconds = 0;
 };
 
 // What a run is made of; fixed once the engine is open.
 struct EngineInfo {
-    std::string model_name;             // folder name
-    std::string architecture;           // model_type as published
-    std::string device;                 // "cpu (AVX-512 VNNI)"
+    std::string model_name;    // folder name
+    std::string architecture;  // model_type as published
+    std::string device;        // "cpu (AVX-512 VNNI)"
     size_t threads = 0;
-    std::string reader;                 // "pread x8"
+    std::string reader;  // "pread x8"
     bool direct_io = false;
-    std::string quantization;           // of the experts
+    std::string quantization;  // of the experts
     std::string kv_format;
-    bool lossless = true;               // false only with an opt-in lossy option
+    bool lossless = true;  // false only with an opt-in lossy option
     bool exact = false;
     int64_t layers = 0, experts = 0, experts_per_token = 0, hidden_size = 0, vocabulary = 0;
     int64_t context = 0, chunk = 0;
-    int64_t largest_context = 0;                    // that the model takes
-    uint64_t trunk_bytes = 0, expert_bytes = 0;     // of the model
-    uint64_t cache_bytes = 0;                       // expert slots
-    uint64_t ram_bytes = 0;                         // the ceiling in force
-    uint64_t prefix_memory_bytes = 0;               // of it, for evaluated prompts kept in memory
+    int64_t largest_context = 0;                 // that the model takes
+    uint64_t trunk_bytes = 0, expert_bytes = 0;  // of the model
+    uint64_t cache_bytes = 0;                    // expert slots
+    uint64_t ram_bytes = 0;                      // the ceiling in force
+    uint64_t prefix_memory_bytes = 0;            // of it, for evaluated prompts kept in memory
     uint64_t kv_bytes_per_token = 0;
     std::string fingerprint;
 };
 
 // What a memory ceiling would make of a model, from Engine::foresee_memory.
 struct MemoryOutlook {
-    bool runs = false;                  // the ceiling is enough
-    uint64_t ram_bytes = 0;             // the ceiling: EngineOptions::ram_bytes, or what is free
-    uint64_t least_bytes = 0;           // the least ceiling that is enough, in whole megabytes
-    uint64_t full_bytes = 0;            // the ceiling that holds every expert
-    uint64_t cache_bytes = 0;           // of the ceiling, for experts; 0 where it is too small
-    int64_t context = 0, chunk = 0;     // under the ceiling, or under the least one where it is too small
+    bool runs = false;               // the ceiling is enough
+    uint64_t ram_bytes = 0;          // the ceiling: EngineOptions::ram_bytes, or what is free
+    uint64_t least_bytes = 0;        // the least ceiling that is enough, in whole megabytes
+    uint64_t full_bytes = 0;         // the ceiling that holds every expert
+    uint64_t cache_bytes = 0;        // of the ceiling, for experts; 0 where it is too small
+    int64_t context = 0, chunk = 0;  // under the ceiling, or under the least one where it is too small
 };
 
 // Defaults that the checkpoint's generation_config.json and tokenizer give.
@@ -134,22 +135,22 @@ struct GenerationDefaults {
 
 // Where the evaluation of a prompt begins.
 struct PromptStart {
-    int64_t tokens = 0;                             // in the session already
-    std::vector<int64_t> remember_at;               // positions on the way where remember() spares later prompts work,
-                                                    // ascending; the last one for this prompt itself
+    int64_t tokens = 0;                // in the session already
+    std::vector<int64_t> remember_at;  // positions on the way where remember() spares later prompts work,
+                                       // ascending; the last one for this prompt itself
 };
 
 enum class FinishReason { kStop, kLength, kContext, kCancelled };
 
 struct GenerationResult {
-    std::vector<TokenId> prompt_ids, token_ids;     // token_ids without the end token
-    std::string text;                               // empty where there is no tokenizer
+    std::vector<TokenId> prompt_ids, token_ids;  // token_ids without the end token
+    std::string text;                            // empty where there is no tokenizer
     FinishReason finish = FinishReason::kStop;
     double time_to_first_token_s = 0;
     double prefill_s = 0, decode_s = 0;
-    double sampling_s = 0;                          // of both
-    uint64_t prefilled_tokens = 0;                  // evaluated, i.e. without what a cache supplied
-    EngineStatistics spent;                         // the difference over this call
+    double sampling_s = 0;          // of both
+    uint64_t prefilled_tokens = 0;  // evaluated, i.e. without what a cache supplied
+    EngineStatistics spent;         // the difference over this call
 };
 
 // Called after each token with its id and the text that became certain (may be empty); false stops.
@@ -159,11 +160,11 @@ using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
 
 class Engine {
   public:
-    // `model`: a checkpoint folder. Throws Error; nothing is left behind. The process gets a handler of SIGBUS that turns
-    // a mapped file's cutting into an Error and passes on whatever else raises it.
+    // `model`: a checkpoint folder. Throws Error; nothing is left behind. The process gets a handler of SIGBUS that
+    // turns a mapped file's cutting into an Error and passes on whatever else raises it.
     static std::unique_ptr<Engine> open(const std::filesystem::path& model, const EngineOptions& options);
-    // What open() would do with the memory; of the weights little more than their headers is read. Throws as open() does,
-    // but for too small a ceiling.
+    // What open() would do with the memory; of the weights little more than their headers is read. Throws as open()
+    // does, but for too small a ceiling.
     static MemoryOutlook foresee_memory(const std::filesystem::path& model, const EngineOptions& options);
     ~Engine();
     Engine(const Engine&) = delete;
@@ -171,35 +172,36 @@ class Engine {
 
     const EngineInfo& info() const;
     EngineStatistics statistics() const;
-    std::vector<OperationTime> profile() const;     // since open, by name; empty without EngineOptions::profile
+    std::vector<OperationTime> profile() const;  // since open, by name; empty without EngineOptions::profile
     const GenerationDefaults& defaults() const;
-    const Tokenizer* tokenizer() const;             // null where the checkpoint has none
-    const ChatTemplate* chat_template() const;      // null where the checkpoint has none
+    const Tokenizer* tokenizer() const;         // null where the checkpoint has none
+    const ChatTemplate* chat_template() const;  // null where the checkpoint has none
 
     std::unique_ptr<Session> new_session();
 
-    // The one forward pass: any number of sequences, any number of new tokens each; appends them to their sessions.
-    // A failed sequence has its error in its output and its session where it was before (or at a position it can restore).
-    // Throws kUsage for ids outside the vocabulary or no tokens, before anything is evaluated. Thread-safe.
+    // The one forward pass: any number of sequences, any number of new tokens each; appends them to their sessions. A
+    // failed sequence has its error in its output and its session where it was before (or at a position it can
+    // restore). Throws kUsage for ids outside the vocabulary or no tokens, before anything is evaluated. Thread-safe.
     std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress = {});
     // One sequence; throws its error.
-    SequenceOutput evaluate(Session& session, std::span<const TokenId> tokens, LogitsWanted logits = LogitsWanted::kLast,
-                            const ProgressCallback& progress = {});
+    SequenceOutput evaluate(Session& session, std::span<const TokenId> tokens,
+                            LogitsWanted logits = LogitsWanted::kLast, const ProgressCallback& progress = {});
 
     // Continues `session` with `prompt` (must not be empty) and generates. Throws Error.
     GenerationResult generate(Session& session, std::span<const TokenId> prompt, const GenerationOptions& options,
                               const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
 
     // The same for a prompt's text (a rendered conversation): a prompt that begins with what the session holds goes on
-    // from there, one that begins with a remembered one from the end of that; anything else starts over. The states after
-    // the prompt and after the answer are remembered. Needs a tokenizer.
+    // from there, one that begins with a remembered one from the end of that; anything else starts over. The states
+    // after the prompt and after the answer are remembered. Needs a tokenizer.
     GenerationResult generate_text(Session& session, const std::string& prompt, const GenerationOptions& options,
                                    const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
 
     // The prefix cache, for callers that evaluate by themselves (generate_text does both). resume() makes the session a
     // beginning of the prompt, the longest that the session itself, another in this process or the folder
-    // EngineOptions::prefix_cache has evaluated and that leaves a token to evaluate: at worst empty. remember() keeps the
-    // session's state, in memory and under a text that it is a beginning of in the folder (no text: in memory alone).
+    // EngineOptions::prefix_cache has evaluated and that leaves a token to evaluate: at worst empty. remember() keeps
+    // the session's state, in memory and under a text that it is a beginning of in the folder (no text: in memory
+    // alone).
     PromptStart resume(Session& session, const std::string& text, std::span<const TokenId> tokens);
     void remember(const Session& session, const std::string& text);
 

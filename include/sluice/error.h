@@ -7,14 +7,14 @@ namespace sluice {
 
 // What went wrong, for a caller that must decide; the text is for the person. The numbers are those of sluice.h.
 enum class ErrorCode {
-    kUsage = 1,       // the caller's arguments contradict each other or the model
-    kNotFound,        // a file, tensor or verb that does not exist
-    kInvalidFile,     // a file that is not what it claims to be
-    kUnsupported,     // well formed, but not something Sluice runs
-    kOutOfMemory,     // does not fit the memory that was allowed
-    kIo,              // the operating system refused a read or a write
-    kCancelled,       // the caller asked to stop
-    kContextFull,     // more tokens than the context holds
+    kUsage = 1,    // the caller's arguments contradict each other or the model
+    kNotFound,     // a file, tensor or verb that does not exist
+    kInvalidFile,  // a file that is not what it claims to be
+    kUnsupported,  // well formed, but not something Sluice runs
+    kOutOfMemory,  // does not fit the memory that was allowed
+    kIo,           // the operating system refused a read or a write
+    kCancelled,    // the caller asked to stop
+    kContextFull,  // more tokens than the context holds
 };
 
 // The one exception type. The message is one line that names the file, tensor, field or flag, and what would work.

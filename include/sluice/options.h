@@ -12,47 +12,48 @@
 namespace sluice {
 
 struct EngineOptions {
-    std::string device = "cpu";         // "cpu", "reference" (the scalar oracle), "cuda" or "cuda:N"
-    size_t threads = 0;                 // compute threads; 0: all physical cores this process may use
-    bool pin_threads = false;           // keep every compute thread but the caller's on a processor of its own
-    std::string instruction_set;        // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni-no-vbmi",
-                                        // "avx512vnni" (with VBMI), "amx", "neon"
-    bool exact = false;                 // float32 activations, KV and arithmetic on the weights as stored
-    int64_t context = 0;                // tokens a session can hold; 0: the model's own maximum, at most 8192
-    std::string context_flag = "--context"; // what asked for so many, for the message when it is too many
-    int64_t chunk = 0;                  // tokens of a prompt evaluated at once; 0: chosen from the memory
-    std::string kv_format;              // "" bf16, or f32 with `exact`; "f32", "bf16", "int8"
-    uint64_t ram_bytes = 0;             // ceiling for all the process holds; 0: from the memory that is free
-    bool lock_trunk = false;            // keep the trunk in memory whatever others need (mlock)
-    uint64_t vram_bytes = 0;            // the same for the device's memory
-    std::string io = "auto";            // "auto", "pread", "uring", "mmap"
-    std::string direct_io = "auto";     // "auto", "on", "off"
-    std::string look_ahead = "auto";    // read the next layer's probable experts in idle drive time: "auto" (of prompts, and in
-                                        // decoding while it pays), "on", "off"
-    std::string warm_start = "off";     // "on": keep which experts were used, beside the model (in the user's cache folder where
-                                        // that cannot be written), and read those in idle time after the next open
-    bool profile = false;               // time every operation, see Engine::profile()
-    std::filesystem::path trace;        // where to save the routing; empty: nowhere
-    std::filesystem::path prefix_cache; // folder of evaluated prompts, kept between runs; empty: none
-    uint64_t prefix_cache_bytes = 4ull << 30;   // limit of that folder; least recently used first out
-    std::optional<uint64_t> prefix_memory_bytes;    // the same in memory, of `ram_bytes`; left out: from what experts leave
+    std::string device = "cpu";   // "cpu", "reference" (the scalar oracle), "cuda" or "cuda:N"
+    size_t threads = 0;           // compute threads; 0: all physical cores this process may use
+    bool pin_threads = false;     // keep every compute thread but the caller's on a processor of its own
+    std::string instruction_set;  // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni-no-vbmi",
+                                  // "avx512vnni" (with VBMI), "amx", "neon"
+    bool exact = false;           // float32 activations, KV and arithmetic on the weights as stored
+    int64_t context = 0;          // tokens a session can hold; 0: the model's own maximum, at most 8192
+    std::string context_flag = "--context";  // what asked for so many, for the message when it is too many
+    int64_t chunk = 0;                       // tokens of a prompt evaluated at once; 0: chosen from the memory
+    std::string kv_format;                   // "" bf16, or f32 with `exact`; "f32", "bf16", "int8"
+    uint64_t ram_bytes = 0;                  // ceiling for all the process holds; 0: from the memory that is free
+    bool lock_trunk = false;                 // keep the trunk in memory whatever others need (mlock)
+    uint64_t vram_bytes = 0;                 // the same for the device's memory
+    std::string io = "auto";                 // "auto", "pread", "uring", "mmap"
+    std::string direct_io = "auto";          // "auto", "on", "off"
+    std::string look_ahead = "auto";  // read the next layer's probable experts in idle drive time: "auto" (of prompts,
+                                      // and in decoding while it pays), "on", "off"
+    std::string warm_start = "off";  // "on": keep which experts were used, beside the model (in the user's cache folder
+                                     // where that cannot be written), and read those in idle time after the next open
+    bool profile = false;            // time every operation, see Engine::profile()
+    std::filesystem::path trace;     // where to save the routing; empty: nowhere
+    std::filesystem::path prefix_cache;        // folder of evaluated prompts, kept between runs; empty: none
+    uint64_t prefix_cache_bytes = 4ull << 30;  // limit of that folder; least recently used first out
+    std::optional<uint64_t>
+        prefix_memory_bytes;  // the same in memory, of `ram_bytes`; left out: from what experts leave
 };
 
 // How the next token is drawn from the logits. Negative or zero where said: off.
 struct SamplingOptions {
-    double temperature = 1.0;           // 0: greedy
-    int64_t top_k = 0;                  // 0: off
+    double temperature = 1.0;  // 0: greedy
+    int64_t top_k = 0;         // 0: off
     double top_p = 1.0;
     double min_p = 0.0;
-    double repetition_penalty = 1.0;    // 1: off; over all tokens of the sequence
-    uint64_t seed = 0;                  // the same seed gives the same text on the same build
+    double repetition_penalty = 1.0;  // 1: off; over all tokens of the sequence
+    uint64_t seed = 0;                // the same seed gives the same text on the same build
 };
 
 struct GenerationOptions {
     SamplingOptions sampling;
     int64_t max_tokens = 256;
     bool ignore_eos = false;
-    std::vector<std::string> stop;      // text at which to stop; it is not part of the result
+    std::vector<std::string> stop;  // text at which to stop; it is not part of the result
 };
 
 }  // namespace sluice

@@ -14,12 +14,12 @@ namespace sluice {
 
 using TokenId = int32_t;
 
-// A byte-level BPE tokenizer exactly as tokenizer.json describes it: added tokens, normalizer, pre-tokenizer
-// patterns, merges, decoder. Immutable after open: every const method may be called from many threads.
+// A byte-level BPE tokenizer exactly as tokenizer.json describes it: added tokens, normalizer, pre-tokenizer patterns,
+// merges, decoder. Immutable after open: every const method may be called from many threads.
 class Tokenizer {
   public:
-    // `path`: a checkpoint folder or a tokenizer.json. Throws sluice::Error (kNotFound, kInvalidFile,
-    // kUnsupported) with the file and the field at fault.
+    // `path`: a checkpoint folder or a tokenizer.json. Throws sluice::Error (kNotFound, kInvalidFile, kUnsupported)
+    // with the file and the field at fault.
     static Tokenizer open(const std::filesystem::path& path);
     // Of a tokenizer.json already in memory; `label` is used in messages.
     static Tokenizer parse(std::string_view json, const std::string& label);
@@ -28,14 +28,13 @@ class Tokenizer {
     Tokenizer& operator=(Tokenizer&&) noexcept;
     ~Tokenizer();
 
-    // Invalid UTF-8 is read as U+FFFD. Added tokens in the text become their ids; no BOS or EOS is added
-    // unless `add_special_tokens` and the file's post-processor asks for them. Throws kUsage for a text over
-    // 1 GiB, and kUnsupported where one of the file's patterns exceeds its limits on this text.
+    // Invalid UTF-8 is read as U+FFFD. Added tokens in the text become their ids; no BOS or EOS is added unless
+    // `add_special_tokens` and the file's post-processor asks for them. Throws kUsage for a text over 1 GiB, and
+    // kUnsupported where one of the file's patterns exceeds its limits on this text.
     std::vector<TokenId> encode(std::string_view text, bool add_special_tokens = false) const;
 
-    // The text of ids; invalid UTF-8 in the result becomes U+FFFD as the publishers' decoders print it.
-    // Throws kUsage for an id outside the vocabulary, naming it and the size. `skip_special_tokens` leaves
-    // special added tokens out.
+    // The text of ids; invalid UTF-8 in the result becomes U+FFFD as the publishers' decoders print it. Throws kUsage
+    // for an id outside the vocabulary, naming it and the size. `skip_special_tokens` leaves special added tokens out.
     std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens = false) const;
 
     // The raw bytes of one token (may be part of a UTF-8 character).
@@ -52,9 +51,8 @@ class Tokenizer {
     std::unique_ptr<Impl> impl_;
 };
 
-// Turns a stream of tokens into text that never holds half a UTF-8 character. What push returns, one after
-// the other, and finish at last are together what decode returns for the same ids. The tokenizer must outlive
-// it. One thread.
+// Turns a stream of tokens into text that never holds half a UTF-8 character. What push returns, one after the other,
+// and finish at last are together what decode returns for the same ids. The tokenizer must outlive it. One thread.
 class StreamDecoder {
   public:
     explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);

@@ -18,17 +18,18 @@ namespace sluice {
 // The memory of expert slots, seen by operations.
 class BackendSlots : public SlotMemory {
   public:
-    virtual BufferPtr buffer(size_t slot) const = 0;    // one record; valid as long as this object
+    virtual BufferPtr buffer(size_t slot) const = 0;  // one record; valid as long as this object
 };
 
-// Runs operations, in the order given, perhaps later. Transfers and wait() are the only ways in and out: no host pointer
-// into a backend's memory exists outside it. Buffers named by an operation are kept alive until it ran. One thread hands
-// over operations; landed() of slots may come from any thread. An operation that cannot run throws at the next wait().
+// Runs operations, in the order given, perhaps later. Transfers and wait() are the only ways in and out: no host
+// pointer into a backend's memory exists outside it. Buffers named by an operation are kept alive until it ran. One
+// thread hands over operations; landed() of slots may come from any thread. An operation that cannot run throws at the
+// next wait().
 class Backend {
   public:
     virtual ~Backend() = default;
-    virtual std::string name() const = 0;               // "cpu (AVX-512 VNNI)"
-    virtual size_t threads() const { return 1; }        // that compute
+    virtual std::string name() const = 0;         // "cpu (AVX-512 VNNI)"
+    virtual size_t threads() const { return 1; }  // that compute
 
     // Zeroed memory. Throws kOutOfMemory.
     virtual BufferPtr allocate(uint64_t bytes) = 0;
@@ -42,8 +43,8 @@ class Backend {
     virtual void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
                       uint64_t bytes) = 0;
 
-    virtual void wait() = 0;                            // until everything handed over is done
-    virtual std::shared_ptr<Completion> mark() = 0;     // done when everything handed over so far is; null: it is already
+    virtual void wait() = 0;                         // until everything handed over is done
+    virtual std::shared_ptr<Completion> mark() = 0;  // done when everything handed over so far is; null: it is already
 
     // Checks shapes (throws kUsage naming operation and field), then hands over.
     template <typename Op>
@@ -56,8 +57,8 @@ class Backend {
         profile_->add(operation_label(op), watch.seconds());
     }
 
-    // From now on every operation is waited for and its time is added to `profile`, which must live until another one, or
-    // null, is set.
+    // From now on every operation is waited for and its time is added to `profile`, which must live until another one,
+    // or null, is set.
     void set_profile(TimeProfile* profile) { profile_ = profile; }
 
   protected:
@@ -133,10 +134,10 @@ enum class InstructionSet {
 };
 
 struct CpuBackendOptions {
-    size_t threads = 0;             // 0: all available cores
-    bool pin_threads = false;       // each but the caller's on a processor of its own
-    bool exact = false;             // F32 activations; otherwise int8 per group where weights are quantized
-    InstructionSet instruction_set = InstructionSet::kAuto;     // kAuto: the best this processor has
+    size_t threads = 0;        // 0: all available cores
+    bool pin_threads = false;  // each but the caller's on a processor of its own
+    bool exact = false;        // F32 activations; otherwise int8 per group where weights are quantized
+    InstructionSet instruction_set = InstructionSet::kAuto;  // kAuto: the best this processor has
 };
 
 // Vector kernels and threads. A row's numbers do not depend on the other rows of the batch or on the number of threads.

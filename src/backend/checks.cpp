@@ -47,18 +47,16 @@ bool same_place(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-void OperationCheck::range(std::string_view field, const BufferPtr& buffer, uint64_t offset,
-                           uint64_t bytes) const {
+void OperationCheck::range(std::string_view field, const BufferPtr& buffer, uint64_t offset, uint64_t bytes) const {
     if (buffer == nullptr) refuse(field, "has no buffer: allocate one");
     if (offset > buffer->bytes() || bytes > buffer->bytes() - offset) {
-        refuse(field, "wants {} bytes at offset {} of a buffer of {} bytes: allocate a larger one", bytes,
-               offset, buffer->bytes());
+        refuse(field, "wants {} bytes at offset {} of a buffer of {} bytes: allocate a larger one", bytes, offset,
+               buffer->bytes());
     }
 }
 
 void OperationCheck::size(std::string_view field, int64_t value) const {
-    if (value < 1 || value > kLargestSize)
-        refuse(field, "is {}: it must be from 1 to {}", value, kLargestSize);
+    if (value < 1 || value > kLargestSize) refuse(field, "is {}: it must be from 1 to {}", value, kLargestSize);
 }
 
 void OperationCheck::multiple(std::string_view field, int64_t whole, int64_t part) const {
@@ -68,12 +66,12 @@ void OperationCheck::multiple(std::string_view field, int64_t whole, int64_t par
 void OperationCheck::tensor(std::string_view field, const Tensor& tensor, int64_t rows, int64_t columns,
                             DType dtype) const {
     if (tensor.dtype != dtype || !fits(tensor.rows, rows, 0) || !fits(tensor.columns, columns, 1)) {
-        refuse(field, "is {} [{}, {}]: it must be {} {}", dtype_name(tensor.dtype), tensor.rows,
-               tensor.columns, dtype_name(dtype), shape_text(rows, columns));
+        refuse(field, "is {} [{}, {}]: it must be {} {}", dtype_name(tensor.dtype), tensor.rows, tensor.columns,
+               dtype_name(dtype), shape_text(rows, columns));
     }
     if (tensor.row_stride < tensor.columns || tensor.row_stride > kMostRows) {
-        refuse(field, "has rows {} elements apart: they must be from {} to {} apart", tensor.row_stride,
-               tensor.columns, kMostRows);
+        refuse(field, "has rows {} elements apart: they must be from {} to {} apart", tensor.row_stride, tensor.columns,
+               kMostRows);
     }
     if (tensor.offset % dtype_bytes(dtype) != 0) {
         refuse(field, "starts at byte {}: it must be a multiple of {}", tensor.offset, dtype_bytes(dtype));
@@ -86,8 +84,7 @@ void OperationCheck::tensor(std::string_view field, const Tensor& tensor, int64_
     range(field, tensor.buffer, tensor.offset, static_cast<uint64_t>(elements) * dtype_bytes(dtype));
 }
 
-void OperationCheck::weight(std::string_view field, const Weight& weight, int64_t rows,
-                            int64_t columns) const {
+void OperationCheck::weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns) const {
     if (!fits(weight.rows, rows, 1) || !fits(weight.columns, columns, 1)) {
         refuse(field, "is [{}, {}]: it must be {}", weight.rows, weight.columns, shape_text(rows, columns));
     }
@@ -95,12 +92,11 @@ void OperationCheck::weight(std::string_view field, const Weight& weight, int64_
     weight_format(field, format);
     if (format.kind == WeightKind::kFp8Block) {
         if (weight.block_row_offset < 0 || weight.block_row_offset >= format.block_rows) {
-            refuse(field, "starts at row {} of a block of {}: it must start inside the block",
-                   weight.block_row_offset, format.block_rows);
+            refuse(field, "starts at row {} of a block of {}: it must start inside the block", weight.block_row_offset,
+                   format.block_rows);
         }
     } else if (format.has_scales() && weight.columns % format.group_size != 0) {
-        refuse(field, "has {} columns in groups of {}: the group must divide them", weight.columns,
-               format.group_size);
+        refuse(field, "has {} columns in groups of {}: the group must divide them", weight.columns, format.group_size);
     }
     range(field, weight.data.buffer, weight.data.offset, format.data_bytes(weight.rows, weight.columns));
     if (format.has_scales()) {
@@ -114,8 +110,7 @@ void OperationCheck::weight(std::string_view field, const Weight& weight, int64_
 }
 
 void OperationCheck::weight_format(std::string_view field, const WeightFormat& format) const {
-    const bool wide =
-        format.dtype == DType::kF32 || format.dtype == DType::kF16 || format.dtype == DType::kBF16;
+    const bool wide = format.dtype == DType::kF32 || format.dtype == DType::kF16 || format.dtype == DType::kBF16;
     const bool bits = (format.bits >= 2 && format.bits <= 6) || format.bits == 8;
     const bool group = format.group_size == 32 || format.group_size == 64 || format.group_size == 128;
     bool known = false;
@@ -141,11 +136,10 @@ void OperationCheck::weight_format(std::string_view field, const WeightFormat& f
             break;
     }
     if (!known) {
-        refuse(
-            field,
-            "is {} with {}, {} bits, groups of {}: make its format with the functions of WeightFormat (F32, "
-            "F16, BF16; affine with 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128)",
-            format.describe(), dtype_name(format.dtype), format.bits, format.group_size);
+        refuse(field,
+               "is {} with {}, {} bits, groups of {}: make its format with the functions of WeightFormat (F32, "
+               "F16, BF16; affine with 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128)",
+               format.describe(), dtype_name(format.dtype), format.bits, format.group_size);
     }
 }
 
@@ -164,10 +158,9 @@ void OperationCheck::rows(std::string_view field, const std::vector<int32_t>& ro
 
 int64_t OperationCheck::follows(const SequenceRows& rows, int64_t next_row) const {
     if (rows.first_row != next_row || rows.count < 1 || rows.position < 0 || rows.position > kMostRows) {
-        refuse(
-            "segments",
-            "hold {} rows from {} at position {}: rows must follow each other from {}, positions start at 0",
-            rows.count, rows.first_row, rows.position, next_row);
+        refuse("segments",
+               "hold {} rows from {} at position {}: rows must follow each other from {}, positions start at 0",
+               rows.count, rows.first_row, rows.position, next_row);
     }
     return next_row + std::min(rows.count, kMostRows);
 }
@@ -178,8 +171,8 @@ void OperationCheck::segments(const std::vector<KvSegment>& segments, int64_t ba
     if (next_row != batch_rows) refuse("segments", "hold {} rows: the batch has {}", next_row, batch_rows);
 }
 
-void OperationCheck::segments(const std::vector<StateSegment>& segments, int64_t batch_rows,
-                              int64_t state_rows, int64_t state_columns) const {
+void OperationCheck::segments(const std::vector<StateSegment>& segments, int64_t batch_rows, int64_t state_rows,
+                              int64_t state_columns) const {
     int64_t next_row = 0;
     for (const StateSegment& segment : segments) {
         next_row = follows(segment.rows, next_row);
@@ -192,8 +185,8 @@ void OperationCheck::pages(const KvSegment& segment, uint64_t page_bytes) const 
     const int64_t tokens = segment.rows.position + segment.rows.count;
     const int64_t wanted = (tokens + segment.cache.page_tokens - 1) / segment.cache.page_tokens;
     if (static_cast<int64_t>(segment.cache.pages.size()) < wanted) {
-        refuse("cache of segments", "has {} pages of {} tokens: {} tokens need {}",
-               segment.cache.pages.size(), segment.cache.page_tokens, tokens, wanted);
+        refuse("cache of segments", "has {} pages of {} tokens: {} tokens need {}", segment.cache.pages.size(),
+               segment.cache.page_tokens, tokens, wanted);
     }
     for (int64_t page = 0; page < wanted; ++page) {
         range("cache page of segments", segment.cache.pages[static_cast<size_t>(page)], 0, page_bytes);

@@ -20,10 +20,8 @@ class OperationCheck {
     explicit OperationCheck(std::string_view operation) : operation_(operation) {}
 
     template <typename... Args>
-    [[noreturn]] void refuse(std::string_view field, fmt::format_string<Args...> format,
-                             Args&&... args) const {
-        fail(ErrorCode::kUsage, "{}: {} {}", operation_, field,
-             fmt::format(format, std::forward<Args>(args)...));
+    [[noreturn]] void refuse(std::string_view field, fmt::format_string<Args...> format, Args&&... args) const {
+        fail(ErrorCode::kUsage, "{}: {} {}", operation_, field, fmt::format(format, std::forward<Args>(args)...));
     }
 
     // [offset, offset + bytes) lies inside the buffer.
@@ -37,8 +35,8 @@ class OperationCheck {
                 DType dtype = DType::kF32) const;
     void weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns) const;
     // The written tensor shares no element with `other`; with `in_place` it may be exactly `other`.
-    void apart(std::string_view field, const Tensor& tensor, std::string_view other_field,
-               const Tensor& other, bool in_place = false) const;
+    void apart(std::string_view field, const Tensor& tensor, std::string_view other_field, const Tensor& other,
+               bool in_place = false) const;
     // Row numbers of a tensor with `limit` rows.
     void rows(std::string_view field, const std::vector<int32_t>& rows, int64_t limit) const;
 

@@ -22,8 +22,7 @@ std::unique_ptr<BackendSlots> HostBackend::make_slots(size_t slots, size_t slot_
 void HostBackend::upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) {
     OperationCheck("upload").range("target", target, offset, source.size());
     attempt([&] {
-        if (!source.empty())
-            std::memcpy(writable_host_bytes(target).data() + offset, source.data(), source.size());
+        if (!source.empty()) std::memcpy(writable_host_bytes(target).data() + offset, source.data(), source.size());
     });
 }
 
@@ -34,14 +33,14 @@ void HostBackend::download(const BufferPtr& source, uint64_t offset, std::span<s
     });
 }
 
-void HostBackend::copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target,
-                       uint64_t target_offset, uint64_t bytes) {
+void HostBackend::copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
+                       uint64_t bytes) {
     OperationCheck("copy").range("source", source, source_offset, bytes);
     OperationCheck("copy").range("target", target, target_offset, bytes);
     attempt([&] {
         if (bytes == 0) return;
-        std::memmove(writable_host_bytes(target).data() + target_offset,
-                     host_bytes(source).data() + source_offset, static_cast<size_t>(bytes));
+        std::memmove(writable_host_bytes(target).data() + target_offset, host_bytes(source).data() + source_offset,
+                     static_cast<size_t>(bytes));
     });
 }
 

@@ -7,8 +7,7 @@
 
 namespace sluice {
 
-// What every backend that computes on the host at once has in common: memory, transfers, and errors kept for
-// wait().
+// What every backend that computes on the host at once has in common: memory, transfers, and errors kept for wait().
 class HostBackend : public Backend {
   public:
     BufferPtr allocate(uint64_t bytes) override;
@@ -16,8 +15,8 @@ class HostBackend : public Backend {
     std::unique_ptr<BackendSlots> make_slots(size_t slots, size_t slot_bytes) override;
     void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) override;
     void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) override;
-    void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target,
-              uint64_t target_offset, uint64_t bytes) override;
+    void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
+              uint64_t bytes) override;
     void wait() override;  // rethrows the first failure since the last wait()
     std::shared_ptr<Completion> mark() override { return nullptr; }
 

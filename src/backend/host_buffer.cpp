@@ -53,14 +53,13 @@ BufferPtr HostBuffer::allocate(uint64_t bytes) {
 
 BufferPtr HostBuffer::adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
     // Never written through: writable_buffer() refuses it.
-    return std::make_shared<HostBuffer>(const_cast<std::byte*>(bytes.data()), bytes.size(), false,
-                                        std::move(owner));
+    return std::make_shared<HostBuffer>(const_cast<std::byte*>(bytes.data()), bytes.size(), false, std::move(owner));
 }
 
 HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) {
     if (slot_bytes == 0 || slot_bytes % kPageBytes != 0) {
-        fail(ErrorCode::kUsage, "expert slots of {} bytes: the size must be a positive multiple of {}",
-             slot_bytes, kPageBytes);
+        fail(ErrorCode::kUsage, "expert slots of {} bytes: the size must be a positive multiple of {}", slot_bytes,
+             kPageBytes);
     }
     if (slots > std::numeric_limits<int64_t>::max() / slot_bytes) {
         fail(ErrorCode::kOutOfMemory, "{} expert slots of {} fit no memory: ask for fewer", slots,

@@ -53,13 +53,12 @@ class HostSlots final : public BackendSlots {
     std::vector<BufferPtr> buffers_;
 };
 
-// The bytes of a host buffer. Throw kUsage for a buffer of another backend, and for adopted memory where it
-// is written.
+// The bytes of a host buffer. Throw kUsage for a buffer of another backend, and for adopted memory where it is written.
 std::span<const std::byte> host_bytes(const BufferPtr& buffer);
 std::span<std::byte> writable_host_bytes(const BufferPtr& buffer);
 
-// First element of a tensor in host memory. Its shape was checked by Backend::run; row r starts r *
-// row_stride later. Throw kUsage like host_bytes, and when adopted memory is not aligned to the element.
+// First element of a tensor in host memory. Its shape was checked by Backend::run; row r starts r * row_stride later.
+// Throw kUsage like host_bytes, and when adopted memory is not aligned to the element.
 const float* floats(const Tensor& tensor);
 const int32_t* ints(const Tensor& tensor);
 float* writable_floats(const Tensor& tensor);

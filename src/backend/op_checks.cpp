@@ -58,8 +58,8 @@ void Backend::check(const Rotary& op) {
     check.tensor("positions", op.positions, op.x.rows, 1, DType::kI32);
     check.tensor("frequencies", op.frequencies, 1, kAny);
     if (op.first < 0 || op.first > op.head_dim - 2 * op.frequencies.columns) {
-        check.refuse("first", "is {}: {} rotated dims must fit a head of {}", op.first,
-                     2 * op.frequencies.columns, op.head_dim);
+        check.refuse("first", "is {}: {} rotated dims must fit a head of {}", op.first, 2 * op.frequencies.columns,
+                     op.head_dim);
     }
 }
 
@@ -135,8 +135,7 @@ void Backend::check(const RouteGrouped& op) {
     check.size("groups", op.groups);
     check.multiple("logits.columns", experts, op.groups);
     if (op.groups_kept < 1 || op.groups_kept > op.groups) {
-        check.refuse("groups_kept", "is {}: it must be from 1 to the number of groups, {}", op.groups_kept,
-                     op.groups);
+        check.refuse("groups_kept", "is {}: it must be from 1 to the number of groups, {}", op.groups_kept, op.groups);
     }
     check_routes(check, op.logits, op.ids, op.weights, op.groups_kept * (experts / op.groups));
 }
@@ -159,8 +158,7 @@ void Backend::check(const GatedMlp& op) {
                          group.rows.size());
         }
         for (const int32_t row : group.out_rows) {
-            if (written[static_cast<size_t>(row)])
-                check.refuse("out_rows of groups", "name row {} twice", row);
+            if (written[static_cast<size_t>(row)]) check.refuse("out_rows of groups", "name row {} twice", row);
             written[static_cast<size_t>(row)] = true;
         }
     }

@@ -10,8 +10,8 @@ namespace {
 
 constexpr int64_t kAny = OperationCheck::kAny;
 
-void check_grouped_cache(const OperationCheck& check, const std::vector<KvSegment>& segments,
-                         int64_t batch_rows, int64_t kv_heads, int64_t head_dim) {
+void check_grouped_cache(const OperationCheck& check, const std::vector<KvSegment>& segments, int64_t batch_rows,
+                         int64_t kv_heads, int64_t head_dim) {
     check.segments(segments, batch_rows);
     for (const KvSegment& segment : segments) {
         check.size("page_tokens of segments", segment.cache.page_tokens);
@@ -20,8 +20,8 @@ void check_grouped_cache(const OperationCheck& check, const std::vector<KvSegmen
     }
 }
 
-void check_latent_cache(const OperationCheck& check, const std::vector<KvSegment>& segments,
-                        int64_t batch_rows, int64_t kv_lora, int64_t rope) {
+void check_latent_cache(const OperationCheck& check, const std::vector<KvSegment>& segments, int64_t batch_rows,
+                        int64_t kv_lora, int64_t rope) {
     check.segments(segments, batch_rows);
     for (const KvSegment& segment : segments) {
         check.size("page_tokens of segments", segment.cache.page_tokens);
@@ -166,8 +166,7 @@ void Backend::check(const ProjectValue& op) {
     if (op.nope != 0) check.size("nope", op.nope);
     check.tensor("latent", op.latent, kAny, kAny);
     check.multiple("latent.columns", op.latent.columns, op.heads);
-    check.weight("value_weight", op.value_weight, op.heads * (op.nope + op.value),
-                 op.latent.columns / op.heads);
+    check.weight("value_weight", op.value_weight, op.heads * (op.nope + op.value), op.latent.columns / op.heads);
     check.tensor("out", op.out, op.latent.rows, op.heads * op.value);
     check.apart("out", op.out, "latent", op.latent);
 }

@@ -10,8 +10,8 @@ namespace {
 
 void check_part(const char* what, int64_t first, int64_t count, int64_t size) {
     if (first < 0 || count < 0 || first > size - count) {
-        fail(ErrorCode::kUsage, "{} {} from {} on: there are {}, choose a part that lies inside", count, what,
-             first, size);
+        fail(ErrorCode::kUsage, "{} {} from {} on: there are {}, choose a part that lies inside", count, what, first,
+             size);
     }
 }
 
@@ -49,15 +49,12 @@ Weight Weight::rows_at(int64_t first, int64_t count) const {
     part.data.offset += static_cast<uint64_t>(first) * format.data_row_bytes(columns);
     if (format.kind == WeightKind::kFp8Block) {
         const int64_t row = block_row_offset + first;
-        part.scales.offset +=
-            static_cast<uint64_t>(row / format.block_rows) * format.scale_row_bytes(columns);
+        part.scales.offset += static_cast<uint64_t>(row / format.block_rows) * format.scale_row_bytes(columns);
         part.block_row_offset = row % format.block_rows;
         return part;
     }
-    if (format.has_scales())
-        part.scales.offset += static_cast<uint64_t>(first) * format.scale_row_bytes(columns);
-    if (format.has_biases())
-        part.biases.offset += static_cast<uint64_t>(first) * format.bias_row_bytes(columns);
+    if (format.has_scales()) part.scales.offset += static_cast<uint64_t>(first) * format.scale_row_bytes(columns);
+    if (format.has_biases()) part.biases.offset += static_cast<uint64_t>(first) * format.bias_row_bytes(columns);
     return part;
 }
 

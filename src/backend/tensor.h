@@ -19,11 +19,11 @@ using BufferPtr = std::shared_ptr<Buffer>;
 // A matrix of F32 or I32 in a backend's memory: [rows, columns], rows `row_stride` elements apart. Copies share memory.
 struct Tensor {
     BufferPtr buffer;
-    uint64_t offset = 0;        // bytes
+    uint64_t offset = 0;  // bytes
     DType dtype = DType::kF32;
     int64_t rows = 0;
     int64_t columns = 0;
-    int64_t row_stride = 0;     // elements
+    int64_t row_stride = 0;  // elements
 
     Tensor rows_at(int64_t first, int64_t count) const;
     Tensor columns_at(int64_t first, int64_t count) const;
@@ -35,7 +35,7 @@ Tensor make_tensor(BufferPtr buffer, DType dtype, int64_t rows, int64_t columns,
 // Part of a weight in a backend's memory.
 struct WeightPart {
     BufferPtr buffer;
-    uint64_t offset = 0;        // bytes
+    uint64_t offset = 0;  // bytes
 };
 
 // A weight matrix [rows, columns] as stored, in a backend's memory. See WeightView for the format.

@@ -7,7 +7,7 @@ class Completion {
   public:
     virtual ~Completion() = default;
     virtual bool done() const = 0;
-    virtual void wait() = 0;    // returns when done
+    virtual void wait() = 0;  // returns when done
 };
 
 }  // namespace sluice

@@ -19,12 +19,12 @@ namespace {
     fail(code, "{}: {}", path.string(), errno_text(error_number));
 }
 
-// pread until `out` is full or the position `end` is reached; returns the bytes read, fewer only at the end of the file.
+// pread until `out` is full or the position `end` is reached; returns the bytes read, fewer only at the end of the
+// file.
 size_t read_fully(int descriptor, uint64_t offset, uint64_t end, std::span<std::byte> out, const std::string& label) {
     size_t done = 0;
     while (done < out.size() && offset + done < end) {
-        const ssize_t n =
-            ::pread(descriptor, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+        const ssize_t n = ::pread(descriptor, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) fail(ErrorCode::kIo, "{}: read at offset {}: {}", label, offset + done, errno_text(errno));
         if (n == 0) break;
@@ -36,8 +36,8 @@ size_t read_fully(int descriptor, uint64_t offset, uint64_t end, std::span<std::
 void write_fully(int descriptor, uint64_t offset, std::span<const std::byte> bytes, const std::string& label) {
     size_t done = 0;
     while (done < bytes.size()) {
-        const ssize_t n = ::pwrite(descriptor, bytes.data() + done, bytes.size() - done,
-                                   static_cast<off_t>(offset + done));
+        const ssize_t n =
+            ::pwrite(descriptor, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) fail(ErrorCode::kIo, "{}: write at offset {}: {}", label, offset + done, errno_text(errno));
         done += static_cast<size_t>(n);
@@ -84,8 +84,8 @@ File::~File() {
 void File::read_at(uint64_t offset, std::span<std::byte> out) const {
     const size_t done = read_fully(descriptor_, offset, UINT64_MAX, out, label_);
     if (done < out.size()) {
-        fail(ErrorCode::kIo, "{}: ends at byte {}, but {} bytes at offset {} were expected", label_,
-             offset + done, out.size(), offset);
+        fail(ErrorCode::kIo, "{}: ends at byte {}, but {} bytes at offset {} were expected", label_, offset + done,
+             out.size(), offset);
     }
 }
 
@@ -126,10 +126,11 @@ std::shared_ptr<const MappedFile> MappedFile::of(File file) {
     return std::shared_ptr<const MappedFile>(new MappedFile(std::move(file), data));
 }
 
-MappedFile::MappedFile(File file, std::byte* data)
-    : file_(std::move(file)), data_(data), guard_(data_, file_.size()) {}
+MappedFile::MappedFile(File file, std::byte* data) : file_(std::move(file)), data_(data), guard_(data_, file_.size()) {}
 
-MappedFile::~MappedFile() { ::munmap(data_, file_.size()); }
+MappedFile::~MappedFile() {
+    ::munmap(data_, file_.size());
+}
 
 void MappedFile::check_intact() const {
     // The rest of the last page of a file that was cut is zeros without a signal, so its size counts, too.

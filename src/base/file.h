@@ -77,10 +77,10 @@ class AtomicFile {
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
 
-    void append(std::span<const std::byte> bytes);           // throws kIo
+    void append(std::span<const std::byte> bytes);                     // throws kIo
     void write_at(uint64_t offset, std::span<const std::byte> bytes);  // throws kIo
-    uint64_t position() const { return position_; }          // bytes appended so far
-    void commit();                                           // fsync, rename, fsync of the folder
+    uint64_t position() const { return position_; }                    // bytes appended so far
+    void commit();                                                     // fsync, rename, fsync of the folder
 
   private:
     std::filesystem::path path_;

@@ -15,8 +15,7 @@ FolderLock::FolderLock(const std::filesystem::path& folder)
     if (descriptor_ < 0) fail(ErrorCode::kIo, "{}: {}", folder.string(), errno_text(errno));
     if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
     ::close(descriptor_);
-    fail(ErrorCode::kUsage,
-         "{}: another program is writing there; wait until it is done, or give another folder",
+    fail(ErrorCode::kUsage, "{}: another program is writing there; wait until it is done, or give another folder",
          folder.string());
 }
 

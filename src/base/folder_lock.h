@@ -4,8 +4,8 @@
 
 namespace sluice {
 
-// The right to change a folder, held by one program at a time and given up when it ends, however it ends;
-// leaves no file behind. Where a file system knows no locks everybody has it.
+// The right to change a folder, held by one program at a time and given up when it ends, however it ends; leaves no
+// file behind. Where a file system knows no locks everybody has it.
 class FolderLock {
   public:
     // Throws kUsage when another program holds it, kIo when the folder cannot be opened.

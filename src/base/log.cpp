@@ -15,9 +15,15 @@ void set_log_level(LogLevel level) {
         spdlog::set_default_logger(logger);
     });
     switch (level) {
-        case LogLevel::kQuiet: spdlog::set_level(spdlog::level::err); break;
-        case LogLevel::kNormal: spdlog::set_level(spdlog::level::info); break;
-        case LogLevel::kVerbose: spdlog::set_level(spdlog::level::debug); break;
+        case LogLevel::kQuiet:
+            spdlog::set_level(spdlog::level::err);
+            break;
+        case LogLevel::kNormal:
+            spdlog::set_level(spdlog::level::info);
+            break;
+        case LogLevel::kVerbose:
+            spdlog::set_level(spdlog::level::debug);
+            break;
     }
 }
 

@@ -240,8 +240,7 @@ bool processor_has_avx_vnni() {
 #if defined(__x86_64__)
     unsigned a = 0, b = 0, c = 0, d = 0;
     constexpr unsigned kAvxVnniBit = 1u << 4;  // leaf 7, subleaf 1, EAX
-    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 &&
-           (a & kAvxVnniBit) != 0;
+    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvxVnniBit) != 0;
 #else
     return false;
 #endif
@@ -257,9 +256,8 @@ double measure_memory_bandwidth(ThreadPool& pool) {
     double best = 0;
     for (int pass = 0; pass < kPasses; ++pass) {
         const Stopwatch watch;
-        pool.parallel_for(bytes, piece, [&](size_t begin, size_t end) {
-            sink += read_words(buffer.data() + begin, end - begin);
-        });
+        pool.parallel_for(bytes, piece,
+                          [&](size_t begin, size_t end) { sink += read_words(buffer.data() + begin, end - begin); });
         best = std::max(best, static_cast<double>(bytes) / watch.seconds());
     }
     return best;

@@ -7,11 +7,10 @@
 
 namespace sluice {
 
-// What this machine reaches at best, measured, for holding a run against. Each takes well under a second or
-// two.
+// What this machine reaches at best, measured, for holding a run against. Each takes well under a second or two.
 
-// Bytes per second that all threads of the pool read together, sequentially, from a buffer larger than the
-// caches. The buffer (up to 512 MB, less where less is free) is given back before returning.
+// Bytes per second that all threads of the pool read together, sequentially, from a buffer larger than the caches. The
+// buffer (up to 512 MB, less where less is free) is given back before returning.
 double measure_memory_bandwidth(ThreadPool& pool);
 
 struct ArithmeticPeak {
@@ -23,8 +22,8 @@ struct ArithmeticPeak {
 ArithmeticPeak measure_int8_peak(ThreadPool& pool);
 ArithmeticPeak measure_float_peak(ThreadPool& pool);
 
-// Asked of the processor itself, because not every compiler knows the names. AMX (int8, and BF16 besides it) counts where
-// the system lets this process use it.
+// Asked of the processor itself, because not every compiler knows the names. AMX (int8, and BF16 besides it) counts
+// where the system lets this process use it.
 bool processor_has_avx_vnni();
 bool processor_has_amx();
 bool processor_has_amx_bf16();

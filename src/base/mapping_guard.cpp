@@ -11,8 +11,8 @@
 
 namespace sluice {
 
-// A guarded range of addresses. The signal handler walks all of them at any time, so none is ever freed: one that is
-// no longer used is empty, and the next guard takes it.
+// A guarded range of addresses. The signal handler walks all of them at any time, so none is ever freed: one that is no
+// longer used is empty, and the next guard takes it.
 struct MappingGuard::Area {
     std::atomic<uintptr_t> begin{0}, end{0};
     std::atomic<bool> torn{false};

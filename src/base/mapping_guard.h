@@ -5,8 +5,8 @@
 namespace sluice {
 
 // Watches a read-only mapping of a file while it lives. A page that cannot be had, because the file was cut or its
-// drive failed, would end the process with SIGBUS: it and what follows it read as zeros instead, and the mapping
-// counts as torn. The handler of SIGBUS is set by the first guard and passes on what concerns no guard.
+// drive failed, would end the process with SIGBUS: it and what follows it read as zeros instead, and the mapping counts
+// as torn. The handler of SIGBUS is set by the first guard and passes on what concerns no guard.
 class MappingGuard {
   public:
     MappingGuard(const std::byte* data, size_t bytes);

@@ -136,7 +136,9 @@ PageMemory::~PageMemory() {
     if (data_ != nullptr) ::munmap(data_, size_);
 }
 
-void PageMemory::release(size_t offset, size_t bytes) const { ::madvise(data_ + offset, bytes, MADV_DONTNEED); }
+void PageMemory::release(size_t offset, size_t bytes) const {
+    ::madvise(data_ + offset, bytes, MADV_DONTNEED);
+}
 
 uint64_t peak_resident_bytes() {
     struct rusage usage {};
@@ -148,7 +150,9 @@ uint64_t peak_resident_bytes() {
 #endif
 }
 
-uint64_t resident_bytes() { return resident_memory().all; }
+uint64_t resident_bytes() {
+    return resident_memory().all;
+}
 
 uint64_t private_resident_bytes() {
     // Exact, while the counters behind statm lag by up to some megabytes on a machine of many cores.
@@ -174,7 +178,8 @@ uint64_t available_memory_bytes() {
         }
     }
     if (available == 0) {
-        available = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) / 2;
+        available =
+            static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) / 2;
     }
     for_each_cgroup_limit([&](const CgroupMemory& group) {
         available = std::min(available, group.limit - std::min(group.limit, group.used));

@@ -11,10 +11,12 @@ namespace sluice {
 
 inline constexpr size_t kPageBytes = 4096;  // alignment of direct I/O, and of every expert record
 
-constexpr uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
 
-// Page-aligned memory straight from the system, zeroed, given back whole; large ones in huge pages, spread over the memory
-// nodes. Throws kOutOfMemory.
+// Page-aligned memory straight from the system, zeroed, given back whole; large ones in huge pages, spread over the
+// memory nodes. Throws kOutOfMemory.
 class PageMemory {
   public:
     PageMemory() = default;
@@ -41,12 +43,12 @@ uint64_t resident_bytes();
 uint64_t private_resident_bytes();
 
 // What this process may still take without pushing the machine into swap or the cgroup into its limit: the smaller of
-// MemAvailable and the headroom of every enclosing cgroup (v1 and v2; reclaimable page cache counts as free, but not the
-// mapped files that this process works with).
+// MemAvailable and the headroom of every enclosing cgroup (v1 and v2; reclaimable page cache counts as free, but not
+// the mapped files that this process works with).
 uint64_t available_memory_bytes();
 
-// Seconds, since the machine or the cgroup was started, in which a task waited for memory: the larger of the system's and
-// the cgroup's pressure stall information. Nothing where the kernel keeps none.
+// Seconds, since the machine or the cgroup was started, in which a task waited for memory: the larger of the system's
+// and the cgroup's pressure stall information. Nothing where the kernel keeps none.
 std::optional<double> memory_stall_seconds();
 
 // Keeps the pages of these bytes in memory. Returns why not; empty when it did.

@@ -34,8 +34,7 @@ int node_of(const std::filesystem::path& processor_folder) {
         const std::string name = entry.path().filename().string();
         int node = 0;
         if (name.rfind("node", 0) == 0 &&
-            std::from_chars(name.data() + 4, name.data() + name.size(), node).ptr ==
-                name.data() + name.size())
+            std::from_chars(name.data() + 4, name.data() + name.size(), node).ptr == name.data() + name.size())
             return node;
     }
     return 0;
@@ -80,8 +79,7 @@ std::vector<Processor> team_order(std::span<const int> allowed, const std::files
     std::map<std::pair<int, int>, int> per_node;
     for (const int id : allowed) {
         const std::filesystem::path folder = system / "cpu" / ("cpu" + std::to_string(id));
-        const Processor processor{id, first_number(folder / "topology" / "thread_siblings_list", id),
-                                  node_of(folder)};
+        const Processor processor{id, first_number(folder / "topology" / "thread_siblings_list", id), node_of(folder)};
         const int of_core = per_core[processor.core]++;
         candidates.push_back({of_core, per_node[{of_core, processor.node}]++, processor});
     }

@@ -16,8 +16,8 @@ struct Processor {
 };
 
 // The `allowed` processors in the order in which a team of threads takes them: one of every physical core before second
-// ones, memory nodes in turn. `system` is laid out as the kernel's folder of that name; what it does not say counts as a
-// core of its own on node 0.
+// ones, memory nodes in turn. `system` is laid out as the kernel's folder of that name; what it does not say counts as
+// a core of its own on node 0.
 std::vector<Processor> team_order(std::span<const int> allowed,
                                   const std::filesystem::path& system = "/sys/devices/system");
 

@@ -16,7 +16,9 @@ constexpr size_t kBarCells = 28;
 }  // namespace
 
 Progress::Progress(std::string label, uint64_t total, bool enabled)
-    : label_(std::move(label)), total_(std::max<uint64_t>(total, 1)), enabled_(enabled && ::isatty(STDERR_FILENO) == 1) {}
+    : label_(std::move(label)),
+      total_(std::max<uint64_t>(total, 1)),
+      enabled_(enabled && ::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
     if (drawn_) std::fputs("\r\033[K", stderr);

@@ -6,8 +6,8 @@
 
 namespace sluice {
 
-// "1500M", "6G", "512K", "1.5G", or bytes; K, M, G, T are powers of 1024, an ending "B" or "iB" is allowed.
-// Throws kUsage: `what` is the flag or field to name.
+// "1500M", "6G", "512K", "1.5G", or bytes; K, M, G, T are powers of 1024, an ending "B" or "iB" is allowed. Throws
+// kUsage: `what` is the flag or field to name.
 uint64_t parse_size(std::string_view text, std::string_view what);
 
 // "1.5 GB", in powers of 1024 as parse_size reads them, for people.

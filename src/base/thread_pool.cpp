@@ -13,8 +13,8 @@
 namespace sluice {
 
 namespace {
-// A worker looks for the next loop this many times before it sleeps: between two operations of a token it is
-// cheaper to look than to be woken.
+// A worker looks for the next loop this many times before it sleeps: between two operations of a token it is cheaper to
+// look than to be woken.
 constexpr int kSpins = 4000;
 
 void relax() {
@@ -24,8 +24,8 @@ void relax() {
 }
 }  // namespace
 
-// Pieces [first, last) that one thread of the team has still to do: first in the upper half, so that one
-// exchange takes a piece from either end. Each on its own cache line.
+// Pieces [first, last) that one thread of the team has still to do: first in the upper half, so that one exchange takes
+// a piece from either end. Each on its own cache line.
 struct alignas(64) Share {
     std::atomic<uint64_t> span{0};
 
@@ -71,9 +71,9 @@ struct ThreadPool::State {
         }
     }
 
-    // Neighbouring pieces stay with one thread, which reads memory in order; who is done early helps the
-    // others from their far end. With a piece each there is nothing to help with but a thread that has not been
-    // scheduled: the caller alone looks for that, since looking costs a cache line per thread.
+    // Neighbouring pieces stay with one thread, which reads memory in order; who is done early helps the others from
+    // their far end. With a piece each there is nothing to help with but a thread that has not been scheduled: the
+    // caller alone looks for that, since looking costs a cache line per thread.
     void work(size_t member) {
         uint64_t index = 0;
         while (shares[member].take(false, index)) run_piece(index);

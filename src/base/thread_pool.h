@@ -28,9 +28,12 @@ class ThreadPool {
             body(size_t{0}, count);
             return;
         }
-        run(count, grain, [](void* context, size_t begin, size_t end) {
-            (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
-        }, const_cast<void*>(static_cast<const void*>(&body)));
+        run(
+            count, grain,
+            [](void* context, size_t begin, size_t end) {
+                (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
+            },
+            const_cast<void*>(static_cast<const void*>(&body)));
     }
 
   private:

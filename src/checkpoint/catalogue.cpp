@@ -22,8 +22,7 @@ size_t slot_of(int layer, Role role) {
 
 class CatalogueBuilder {
   public:
-    CatalogueBuilder(const std::filesystem::path& folder, std::string_view config_text,
-                     const std::string& label)
+    CatalogueBuilder(const std::filesystem::path& folder, std::string_view config_text, const std::string& label)
         : config_label_(label),
           quantization_(QuantizationConfig::parse(config_text, label)),
           table_(read_tensor_table(folder)),
@@ -36,8 +35,8 @@ class CatalogueBuilder {
         result_.slots.assign(trunk_.size(), -1);
         expert_tensors_.resize(layers);
         result_.experts.resize(layers);
-        result_.fingerprint = fmt::format("{:016x}{}", XXH3_64bits(config_text.data(), config_text.size()),
-                                          table_.header_digest);
+        result_.fingerprint =
+            fmt::format("{:016x}{}", XXH3_64bits(config_text.data(), config_text.size()), table_.header_digest);
     }
 
     Catalogue build() {
@@ -61,14 +60,12 @@ class CatalogueBuilder {
         for (size_t i = 0; i < table_.tensors.size(); ++i) {
             const std::string& text = table_.tensors[i].entry.name;
             TensorName name = parse_tensor_name(text);
-            if (name.kind == NameKind::kTrunk && name.role == Role::kEmbedding)
-                prefix_ = text.substr(0, name.prefix);
+            if (name.kind == NameKind::kTrunk && name.role == Role::kEmbedding) prefix_ = text.substr(0, name.prefix);
             if (name.layer >= config().layers) {
                 note_extra_layer(name, text);
                 name.kind = NameKind::kMultiToken;
             } else if (name.plain_bias) {
-                fail(ErrorCode::kUnsupported, "{}: biases of this kind are not supported",
-                     table_.describe(i));
+                fail(ErrorCode::kUnsupported, "{}: biases of this kind are not supported", table_.describe(i));
             } else {
                 place(name, static_cast<int64_t>(i));
             }
@@ -120,8 +117,8 @@ class CatalogueBuilder {
         if (name.multi_token_marker) marked_layers_.insert(name.layer);
     }
 
-    // A layer of multi-token prediction is stored behind the last one; any other layer there means that
-    // config.json and the files are not of the same model.
+    // A layer of multi-token prediction is stored behind the last one; any other layer there means that config.json and
+    // the files are not of the same model.
     void check_extra_layers() const {
         for (const auto& [layer, example] : extra_layers_) {
             if (marked_layers_.contains(layer)) continue;
@@ -140,16 +137,13 @@ class CatalogueBuilder {
         const bool stored = trunk_[slot_of(kNoLayer, Role::kHead)][TensorPart::kWeight] != kNoTensor;
         if (!stored) result_.config.tied_embeddings = true;
         if (config().tied_embeddings) {
-            result_.slots[slot_of(kNoLayer, Role::kHead)] =
-                result_.slots[slot_of(kNoLayer, Role::kEmbedding)];
+            result_.slots[slot_of(kNoLayer, Role::kHead)] = result_.slots[slot_of(kNoLayer, Role::kEmbedding)];
         } else {
             resolve(kNoLayer, Role::kHead);
         }
     }
 
-    bool stored(int layer, Role role) const {
-        return trunk_[slot_of(layer, role)][TensorPart::kWeight] != kNoTensor;
-    }
+    bool stored(int layer, Role role) const { return trunk_[slot_of(layer, role)][TensorPart::kWeight] != kNoTensor; }
 
     void resolve_layer(int layer) {
         const auto index = static_cast<size_t>(layer);
@@ -158,8 +152,7 @@ class CatalogueBuilder {
         for (const Role role : mixer_roles(config(), config().mixers[index], fused_linear, split_latent)) {
             resolve(layer, role);
         }
-        for (const Role role : feed_forward_roles(config(), config().feed_forwards[index]))
-            resolve(layer, role);
+        for (const Role role : feed_forward_roles(config(), config().feed_forwards[index])) resolve(layer, role);
         if (config().feed_forwards[index] != FeedForwardKind::kMoe) return;
         result_.experts[index] =
             resolve_experts(resolver_, expert_tensors_[index], config(), layer, layer_path(prefix_, layer));
@@ -193,18 +186,16 @@ class CatalogueBuilder {
         return source;
     }
 
-    // [channels, 1, kernel] as published, [channels, kernel, 1] from MLX: the same bytes, and the sign of
-    // which of the two conventions the norms follow.
-    WeightSource resolve_convolution(const std::string& name, const ModuleTensors& tensors,
-                                     const RoleShape& shape) {
+    // [channels, 1, kernel] as published, [channels, kernel, 1] from MLX: the same bytes, and the sign of which of the
+    // two conventions the norms follow.
+    WeightSource resolve_convolution(const std::string& name, const ModuleTensors& tensors, const RoleShape& shape) {
         const int64_t channels = shape.leading.front();
         const std::vector<int64_t> published = {channels, 1, shape.columns};
         const std::vector<int64_t> converted = {channels, shape.columns, 1};
         WeightSource source = resolver_.vector(name, tensors, {published, converted});
         const bool is_converted = resolver_.entry(tensors[TensorPart::kWeight]).shape == converted;
         if (conv_is_converted_ && *conv_is_converted_ != is_converted) {
-            fail(ErrorCode::kInvalidFile,
-                 "{}: tensor {}: other layers store the convolution the other way around",
+            fail(ErrorCode::kInvalidFile, "{}: tensor {}: other layers store the convolution the other way around",
                  table_.files[source.data.file].path.string(), name);
         }
         conv_is_converted_ = is_converted;
@@ -220,13 +211,12 @@ class CatalogueBuilder {
             const auto format = metadata.find("format");
             return format != metadata.end() && format->second == "mlx";
         });
-        const bool offsets_published = config().architecture == Architecture::kQwen3Next ||
-                                       config().architecture == Architecture::kQwen35Moe;
+        const bool offsets_published =
+            config().architecture == Architecture::kQwen3Next || config().architecture == Architecture::kQwen35Moe;
         result_.norms_are_offsets = offsets_published && !conv_is_converted_.value_or(from_mlx);
         const bool packed = std::ranges::any_of(result_.experts, &ExpertSources::packed);
-        const bool stacked = std::ranges::any_of(result_.experts, [](const ExpertSources& experts) {
-            return experts.module.ends_with("switch_mlp");
-        });
+        const bool stacked = std::ranges::any_of(
+            result_.experts, [](const ExpertSources& experts) { return experts.module.ends_with("switch_mlp"); });
         result_.layout_name = packed                                          ? "packed"
                               : stacked || conv_is_converted_.value_or(false) ? "MLX"
                                                                               : "Hugging Face";
@@ -258,8 +248,7 @@ class CatalogueBuilder {
         };
         for (const ExpertSources& experts : result_.experts) {
             if (experts.ranges.empty()) continue;
-            for (const Projection projection : kProjections)
-                add(projection_of(experts.layout, projection).format);
+            for (const Projection projection : kProjections) add(projection_of(experts.layout, projection).format);
         }
         if (formats.empty()) add(result_.find(kNoLayer, Role::kHead)->format);
         for (const std::string& text : formats) {
@@ -295,8 +284,8 @@ Catalogue build_catalogue(const std::filesystem::path& folder) {
              folder.string());
     }
     if (!std::filesystem::exists(folder / "config.json")) {
-        fail(ErrorCode::kNotFound, "{}: no config.json in it; a checkpoint is a folder with config.json and *.safetensors",
-             folder.string());
+        fail(ErrorCode::kNotFound,
+             "{}: no config.json in it; a checkpoint is a folder with config.json and *.safetensors", folder.string());
     }
     return CatalogueBuilder(folder, read_config_text(folder), (folder / "config.json").string()).build();
 }

@@ -28,8 +28,7 @@ struct Checkpoint::Impl {
     const ExpertSources& experts_of(int layer, int expert) const {
         const ExpertSources& sources = experts_of(layer);
         if (expert < 0 || expert >= catalogue.config.experts) {
-            fail(ErrorCode::kNotFound, "{}: layer {} has no expert {}", catalogue.folder.string(), layer,
-                 expert);
+            fail(ErrorCode::kNotFound, "{}: layer {} has no expert {}", catalogue.folder.string(), layer, expert);
         }
         return sources;
     }
@@ -117,8 +116,8 @@ std::vector<float> Checkpoint::vector(int layer, Role role) const {
         decode_row(stored, row, &values[static_cast<size_t>(row * source.columns)]);
     for (size_t i = 0; i < values.size(); ++i) {
         if (!std::isfinite(values[i])) {
-            fail(ErrorCode::kInvalidFile, "{}: tensor {}: {} at element {}",
-                 files()[source.data.file].path.string(), source.name, values[i], i);
+            fail(ErrorCode::kInvalidFile, "{}: tensor {}: {} at element {}", files()[source.data.file].path.string(),
+                 source.name, values[i], i);
         }
         values[i] += offset;
     }
@@ -145,8 +144,8 @@ std::shared_ptr<const MappedFile> Checkpoint::mapping(uint32_t file) const {
     if (mapping == nullptr) {
         std::shared_ptr<const MappedFile> opened = MappedFile::open(known.path);
         if (opened->bytes().size() != known.bytes) {
-            fail(ErrorCode::kInvalidFile, "{}: {} bytes, but {} when the checkpoint was opened",
-                 known.path.string(), opened->bytes().size(), known.bytes);
+            fail(ErrorCode::kInvalidFile, "{}: {} bytes, but {} when the checkpoint was opened", known.path.string(),
+                 opened->bytes().size(), known.bytes);
         }
         mapping = std::move(opened);
     }

@@ -17,31 +17,58 @@ namespace sluice {
 
 // What a trunk tensor does, whatever its publisher calls it. `kGlobal` roles belong to no layer.
 enum class Role : uint8_t {
-    kEmbedding, kFinalNorm, kHead,                                  // layer = kNoLayer
-    kMixerNorm, kFeedForwardNorm,                                   // input_ and post_attention_layernorm
-    kQuery, kKey, kValue, kOutput, kQueryNorm, kKeyNorm,            // grouped attention (kQuery also MLA without q_lora)
-    kLinearQkv, kLinearZ, kLinearB, kLinearA,                       // gated DeltaNet, separate projections
-    kLinearQkvz, kLinearBa,                                         // the same fused and interleaved by key head
-    kLinearConv, kLinearALog, kLinearDtBias, kLinearNorm, kLinearOutput,
-    kQueryLatent, kQueryLatentNorm, kQueryFromLatent,               // MLA: q_a_proj, q_a_layernorm, q_b_proj
-    kKeyValueLatent, kKeyValueLatentNorm, kKeyValueFromLatent,      // kv_a_proj_with_mqa, kv_a_layernorm, kv_b_proj
-    kKeyFold, kValueUnfold,                                         // split kv_b_proj: embed_q [heads * kv_lora, nope], unembed_out [heads * v, kv_lora]
-    kRouter, kRouterBias,                                           // mlp.gate, e_score_correction_bias
-    kDenseGate, kDenseUp, kDenseDown,
-    kSharedGate, kSharedUp, kSharedDown, kSharedExpertGate,
+    kEmbedding,
+    kFinalNorm,
+    kHead,  // layer = kNoLayer
+    kMixerNorm,
+    kFeedForwardNorm,  // input_ and post_attention_layernorm
+    kQuery,
+    kKey,
+    kValue,
+    kOutput,
+    kQueryNorm,
+    kKeyNorm,  // grouped attention (kQuery also MLA without q_lora)
+    kLinearQkv,
+    kLinearZ,
+    kLinearB,
+    kLinearA,  // gated DeltaNet, separate projections
+    kLinearQkvz,
+    kLinearBa,  // the same fused and interleaved by key head
+    kLinearConv,
+    kLinearALog,
+    kLinearDtBias,
+    kLinearNorm,
+    kLinearOutput,
+    kQueryLatent,
+    kQueryLatentNorm,
+    kQueryFromLatent,  // MLA: q_a_proj, q_a_layernorm, q_b_proj
+    kKeyValueLatent,
+    kKeyValueLatentNorm,
+    kKeyValueFromLatent,  // kv_a_proj_with_mqa, kv_a_layernorm, kv_b_proj
+    kKeyFold,
+    kValueUnfold,  // split kv_b_proj: embed_q [heads * kv_lora, nope], unembed_out [heads * v, kv_lora]
+    kRouter,
+    kRouterBias,  // mlp.gate, e_score_correction_bias
+    kDenseGate,
+    kDenseUp,
+    kDenseDown,
+    kSharedGate,
+    kSharedUp,
+    kSharedDown,
+    kSharedExpertGate,
 };
 inline constexpr int kNoLayer = -1;
 
 // Bytes in one of the checkpoint's files; `bytes` = 0 where there is no such part.
 struct ByteRange {
-    uint32_t file = 0;      // index into Checkpoint::files()
-    uint64_t offset = 0;    // from the start of the file
+    uint32_t file = 0;    // index into Checkpoint::files()
+    uint64_t offset = 0;  // from the start of the file
     uint64_t bytes = 0;
 };
 
 // A weight matrix as it lies on disk.
 struct WeightSource {
-    std::string name;       // of the tensor, for messages
+    std::string name;  // of the tensor, for messages
     WeightFormat format;
     int64_t rows = 0;
     int64_t columns = 0;
@@ -58,9 +85,9 @@ struct ProjectionLayout {
 
 // How every expert of a layer lies in memory (and in a packed file, where a record is exactly this).
 struct ExpertLayout {
-    ProjectionLayout gate, up, down;    // gate, up: [expert_intermediate, hidden]; down: [hidden, expert_intermediate]
-    uint64_t gate_up_bytes = 0;         // the record's first bytes that hold all of gate and up
-    uint64_t record_bytes = 0;          // a multiple of 4096
+    ProjectionLayout gate, up, down;  // gate, up: [expert_intermediate, hidden]; down: [hidden, expert_intermediate]
+    uint64_t gate_up_bytes = 0;       // the record's first bytes that hold all of gate and up
+    uint64_t record_bytes = 0;        // a multiple of 4096
 };
 
 // One contiguous read of an expert: file bytes that go to the slot at `slot_offset`.
@@ -77,7 +104,7 @@ struct CheckpointFile {
 
 // Tensors that Sluice does not use, by reason, for `inspect`.
 struct SkippedTensors {
-    std::string reason;     // "vision tower", "multi-token prediction", "not used by this architecture"
+    std::string reason;  // "vision tower", "multi-token prediction", "not used by this architecture"
     uint64_t count = 0;
     uint64_t bytes = 0;
     std::string example;
@@ -97,16 +124,16 @@ class Checkpoint {
     const ModelConfig& config() const;
     const std::vector<CheckpointFile>& files() const;
     const std::vector<SkippedTensors>& skipped() const;
-    bool packed() const;            // the packed layout: one aligned, checksummed record per expert
-    std::string layout_name() const;            // "Hugging Face", "MLX", "packed"
-    std::string quantization_name() const;      // of the experts: "affine 4-bit, group 64", "BF16", ...
-    uint64_t trunk_bytes() const;   // bytes of all trunk tensors in use
-    uint64_t expert_bytes() const;  // bytes of all experts
-    std::string fingerprint() const;            // of config and tensor headers: tells models and quantizations apart
+    bool packed() const;                    // the packed layout: one aligned, checksummed record per expert
+    std::string layout_name() const;        // "Hugging Face", "MLX", "packed"
+    std::string quantization_name() const;  // of the experts: "affine 4-bit, group 64", "BF16", ...
+    uint64_t trunk_bytes() const;           // bytes of all trunk tensors in use
+    uint64_t expert_bytes() const;          // bytes of all experts
+    std::string fingerprint() const;        // of config and tensor headers: tells models and quantizations apart
 
     bool has(int layer, Role role) const;
-    // A matrix of the trunk. kHead is the embedding where they are tied. Throws kNotFound naming the role and layer when it is not there (open checks all that the
-    // architecture needs, so this is for optional roles).
+    // A matrix of the trunk. kHead is the embedding where they are tied. Throws kNotFound naming the role and layer
+    // when it is not there (open checks all that the architecture needs, so this is for optional roles).
     const WeightSource& weight(int layer, Role role) const;
     // A small tensor as float32: norms (the offset of (1+w) norms already added), biases, A_log; the conv kernel as
     // [channels, kernel], whichever way it is stored. Throws kInvalidFile on a value that is not finite.

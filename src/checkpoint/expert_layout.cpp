@@ -47,9 +47,7 @@ ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up
 }
 
 ProjectionLayout& projection_of(ExpertLayout& layout, Projection projection) {
-    return projection == Projection::kGate ? layout.gate
-           : projection == Projection::kUp ? layout.up
-                                           : layout.down;
+    return projection == Projection::kGate ? layout.gate : projection == Projection::kUp ? layout.up : layout.down;
 }
 
 const ProjectionLayout& projection_of(const ExpertLayout& layout, Projection projection) {

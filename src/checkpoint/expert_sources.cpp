@@ -25,8 +25,8 @@ MatrixSize size_of(Projection projection, const ModelConfig& config) {
     return {config.expert_intermediate, config.hidden_size};
 }
 
-std::string stacked_name(const WeightResolver& resolver, const ModuleTensors& tensors,
-                         const std::string& path, std::string_view projection) {
+std::string stacked_name(const WeightResolver& resolver, const ModuleTensors& tensors, const std::string& path,
+                         std::string_view projection) {
     const int64_t weight = tensors[TensorPart::kWeight];
     if (weight != kNoTensor) return resolver.entry(weight).name;
     return fmt::format("{}mlp.switch_mlp.{}.weight", path, projection);
@@ -46,8 +46,8 @@ void store_slices(const WeightSource& source, uint64_t index, uint64_t count, By
 
 class ExpertResolver {
   public:
-    ExpertResolver(WeightResolver& resolver, const ExpertTensors& tensors, const ModelConfig& config,
-                   int layer, std::string path)
+    ExpertResolver(WeightResolver& resolver, const ExpertTensors& tensors, const ModelConfig& config, int layer,
+                   std::string path)
         : resolver_(resolver), tensors_(tensors), config_(config), layer_(layer), path_(std::move(path)) {}
 
     ExpertSources resolve() {
@@ -56,8 +56,7 @@ class ExpertResolver {
         const bool fused = tensors_.gate_up[TensorPart::kWeight] != kNoTensor;
         const bool each = !tensors_.each.empty();
         const bool packed = tensors_.packed != kNoTensor;
-        const int forms =
-            static_cast<int>(stacked || fused) + static_cast<int>(each) + static_cast<int>(packed);
+        const int forms = static_cast<int>(stacked || fused) + static_cast<int>(each) + static_cast<int>(packed);
         if (forms != 1) fail_forms(forms);
         if (packed) return resolve_packed();
         sources_.module = path_ + (fused || each ? "mlp.experts" : "mlp.switch_mlp");
@@ -67,8 +66,8 @@ class ExpertResolver {
         } else {
             resolve_stacks(fused);
         }
-        sources_.layout = make_expert_layout(formats_[0], formats_[1], formats_[2], config_.hidden_size,
-                                             config_.expert_intermediate);
+        sources_.layout =
+            make_expert_layout(formats_[0], formats_[1], formats_[2], config_.hidden_size, config_.expert_intermediate);
         return std::move(sources_);
     }
 
@@ -82,8 +81,7 @@ class ExpertResolver {
                  "nor {}mlp.switch_mlp.gate_proj.weight nor {}",
                  folder, layer_, path_, path_, path_, packed_experts_name(layer_));
         }
-        fail(ErrorCode::kInvalidFile, "{}: the experts of layer {} are stored in {} forms", folder, layer_,
-             forms);
+        fail(ErrorCode::kInvalidFile, "{}: the experts of layer {} are stored in {} forms", folder, layer_, forms);
     }
 
     ByteRange* parts_of(int64_t expert, Projection projection) {
@@ -98,13 +96,13 @@ class ExpertResolver {
                 const MatrixSize size = size_of(projection, config_);
                 const std::string name =
                     fmt::format("{}mlp.experts.{}.{}.weight", path_, expert, projection_name(projection));
-                const WeightSource source = resolver_.matrix(
-                    name, tensors_.each[static_cast<size_t>(expert)][p], {size.rows}, size.columns);
+                const WeightSource source =
+                    resolver_.matrix(name, tensors_.each[static_cast<size_t>(expert)][p], {size.rows}, size.columns);
                 if (expert == 0) formats_[p] = source.format;
                 if (source.format != formats_[p]) {
                     fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but that of expert 0 is {}",
-                         resolver_.table().files[source.data.file].path.string(), name,
-                         source.format.describe(), formats_[p].describe());
+                         resolver_.table().files[source.data.file].path.string(), name, source.format.describe(),
+                         formats_[p].describe());
                 }
                 store_slices(source, 0, 1, parts_of(expert, projection));
             }
@@ -168,8 +166,8 @@ class ExpertResolver {
         const std::string where = resolver_.table().describe(static_cast<size_t>(tensors_.packed));
         const std::string version_key(kPackedVersionKey);
         if (packed_metadata(version_key) != kPackedVersion) {
-            fail(ErrorCode::kUnsupported, "{} is \"{}\", but only \"{}\" is supported",
-                 packed_where(version_key), one_line(packed_metadata(version_key)), kPackedVersion);
+            fail(ErrorCode::kUnsupported, "{} is \"{}\", but only \"{}\" is supported", packed_where(version_key),
+                 one_line(packed_metadata(version_key)), kPackedVersion);
         }
         const std::string format_key = packed_format_key(layer_);
         sources_.packed = true;
@@ -182,17 +180,15 @@ class ExpertResolver {
                  config_.experts, record, config_.experts, record);
         }
         if (entry.offset % kPageBytes != 0) {
-            fail(ErrorCode::kInvalidFile, "{}: begins at byte {} of the file, which is not a multiple of {}",
-                 where, entry.offset, kPageBytes);
+            fail(ErrorCode::kInvalidFile, "{}: begins at byte {} of the file, which is not a multiple of {}", where,
+                 entry.offset, kPageBytes);
         }
         const std::string checksums_key = packed_checksums_key(layer_);
-        sources_.checksums =
-            read_packed_checksums(packed_metadata(checksums_key), static_cast<size_t>(config_.experts),
-                                  packed_where(checksums_key));
+        sources_.checksums = read_packed_checksums(packed_metadata(checksums_key), static_cast<size_t>(config_.experts),
+                                                   packed_where(checksums_key));
         const ByteRange all = resolver_.use(tensors_.packed);
         const auto experts = static_cast<uint64_t>(config_.experts);
-        for (uint64_t expert = 0; expert < experts; ++expert)
-            sources_.ranges.push_back(slice(all, expert, experts));
+        for (uint64_t expert = 0; expert < experts; ++expert) sources_.ranges.push_back(slice(all, expert, experts));
         return std::move(sources_);
     }
 
@@ -207,8 +203,8 @@ class ExpertResolver {
 
 }  // namespace
 
-ExpertSources resolve_experts(WeightResolver& resolver, const ExpertTensors& tensors,
-                              const ModelConfig& config, int layer, const std::string& path) {
+ExpertSources resolve_experts(WeightResolver& resolver, const ExpertTensors& tensors, const ModelConfig& config,
+                              int layer, const std::string& path) {
     return ExpertResolver(resolver, tensors, config, layer, path).resolve();
 }
 
@@ -224,8 +220,8 @@ std::vector<ExpertRead> expert_reads_of(const ExpertSources& sources, int expert
             if (ranges->bytes != 0) reads.push_back({.source = *ranges, .slot_offset = offsets[part]});
         }
     }
-    std::ranges::sort(
-        reads, {}, [](const ExpertRead& read) { return std::tuple(read.source.file, read.source.offset); });
+    std::ranges::sort(reads, {},
+                      [](const ExpertRead& read) { return std::tuple(read.source.file, read.source.offset); });
     size_t last = 0;
     for (size_t i = 1; i < reads.size(); ++i) {
         ExpertRead& before = reads[last];

@@ -31,10 +31,10 @@ struct ExpertSources {
     size_t ranges_per_expert() const { return packed ? 1 : 9; }
 };
 
-// Resolves the experts of `layer`; `path` is its module path ("model.layers.3."). Throws as WeightResolver
-// does, and for a layer that has experts in none of the forms or in more than one.
-ExpertSources resolve_experts(WeightResolver& resolver, const ExpertTensors& tensors,
-                              const ModelConfig& config, int layer, const std::string& path);
+// Resolves the experts of `layer`; `path` is its module path ("model.layers.3."). Throws as WeightResolver does, and
+// for a layer that has experts in none of the forms or in more than one.
+ExpertSources resolve_experts(WeightResolver& resolver, const ExpertTensors& tensors, const ModelConfig& config,
+                              int layer, const std::string& path);
 
 // One contiguous read per run of parts that follow each other both in the file and in the slot.
 std::vector<ExpertRead> expert_reads_of(const ExpertSources& sources, int expert);

@@ -24,8 +24,8 @@ std::string trunk_quantization(const Checkpoint& checkpoint) {
             bytes[source.format.describe()] += source.data.bytes;
         }
     }
-    const auto largest = std::max_element(bytes.begin(), bytes.end(),
-                                          [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto largest =
+        std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
     return largest == bytes.end() ? "" : largest->first;
 }
 
@@ -44,8 +44,7 @@ void describe_experts(const Checkpoint& checkpoint, ModelReport& report) {
 void describe_work_per_token(const Checkpoint& checkpoint, ModelReport& report) {
     const auto add = [&](const WeightSource& source, int64_t rows) {
         const uint64_t bytes = source.data.bytes + source.scales.bytes + source.biases.bytes;
-        report.trunk_bytes_per_token +=
-            bytes * static_cast<uint64_t>(rows) / static_cast<uint64_t>(source.rows);
+        report.trunk_bytes_per_token += bytes * static_cast<uint64_t>(rows) / static_cast<uint64_t>(source.rows);
     };
     for (int layer = kNoLayer; layer < checkpoint.config().layers; ++layer) {
         for (size_t i = 0; i < kRoleCount; ++i) {

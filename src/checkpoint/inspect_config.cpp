@@ -28,8 +28,8 @@ void describe_caches(const ModelConfig& config, ModelReport& report) {
     const auto latents = static_cast<uint64_t>(config.kv_lora_rank + config.qk_rope_head_dim);
     report.kv_bytes_per_token = kBf16Bytes * (full * keys_values + latent * latents);
     const int64_t state = config.linear_value_heads * config.linear_value_dim * config.linear_key_dim;
-    const int64_t channels = 2 * config.linear_key_heads * config.linear_key_dim +
-                             config.linear_value_heads * config.linear_value_dim;
+    const int64_t channels =
+        2 * config.linear_key_heads * config.linear_key_dim + config.linear_value_heads * config.linear_value_dim;
     const int64_t window = channels * std::max<int64_t>(config.linear_conv_kernel - 1, 0);
     report.state_bytes_per_sequence = kF32Bytes * linear * static_cast<uint64_t>(state + window);
 }
@@ -84,9 +84,8 @@ class ExpectedWeights {
         const auto format = [&](const char* projection) {
             return quantization_.expected_format(std::string("mlp.switch_mlp.") + projection);
         };
-        const ExpertLayout layout =
-            make_expert_layout(format("gate_proj"), format("up_proj"), format("down_proj"),
-                               config_.hidden_size, config_.expert_intermediate);
+        const ExpertLayout layout = make_expert_layout(format("gate_proj"), format("up_proj"), format("down_proj"),
+                                                       config_.hidden_size, config_.expert_intermediate);
         const auto per_token = static_cast<uint64_t>(config_.experts_per_token);
         report_.bytes_per_expert = layout.record_bytes;
         report_.expert_bytes += static_cast<uint64_t>(config_.experts) * layout.record_bytes;
@@ -95,14 +94,11 @@ class ExpectedWeights {
             per_token * static_cast<uint64_t>(3 * config_.hidden_size * config_.expert_intermediate);
     }
 
-    std::string module_of(Role role) const {
-        return std::string(module_name(role, config_.architecture).module);
-    }
+    std::string module_of(Role role) const { return std::string(module_name(role, config_.architecture).module); }
 
     uint64_t bytes_of(int64_t rows, int64_t columns, const std::string& module) const {
         const WeightFormat format = quantization_.expected_format(module);
-        return format.data_bytes(rows, columns) + format.scale_bytes(rows, columns) +
-               format.bias_bytes(rows, columns);
+        return format.data_bytes(rows, columns) + format.scale_bytes(rows, columns) + format.bias_bytes(rows, columns);
     }
 
     const ModelConfig& config_;

@@ -15,8 +15,7 @@ using nlohmann::json;
 constexpr uint64_t kLargestConfigFile = uint64_t{64} << 20;
 
 std::optional<int64_t> as_integer(const json& value) {
-    if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
-        return std::nullopt;
+    if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
     if (!value.is_number_integer()) return std::nullopt;
     return value.get<int64_t>();
 }
@@ -25,8 +24,7 @@ std::optional<int64_t> as_integer(const json& value) {
 std::optional<std::string> as_line(const json& value) {
     if (!value.is_string()) return std::nullopt;
     auto text = value.get<std::string>();
-    const bool plain =
-        std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x20; });
+    const bool plain = std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x20; });
     return plain ? std::optional(std::move(text)) : std::nullopt;
 }
 
@@ -45,8 +43,7 @@ std::string one_line(std::string text) {
 JsonFields::JsonFields(const json& object, std::string label, std::string path)
     : object_(&object), label_(std::move(label)), path_(std::move(path)) {
     if (object.is_object()) return;
-    const std::string where =
-        path_.empty() ? label_ : label_ + ": " + one_line(path_.substr(0, path_.size() - 1));
+    const std::string where = path_.empty() ? label_ : label_ + ": " + one_line(path_.substr(0, path_.size() - 1));
     fail(ErrorCode::kInvalidFile, "{}: {} where an object belongs", where, object.type_name());
 }
 

@@ -18,8 +18,8 @@ std::string read_config_text(const std::filesystem::path& folder);
 // The text with control characters replaced, so that a message stays one line.
 std::string one_line(std::string text);
 
-// Typed access to the fields of one JSON object. A field that is null counts as absent. Errors are
-// kInvalidFile and name the file and the field by its full path. The object must outlive this view.
+// Typed access to the fields of one JSON object. A field that is null counts as absent. Errors are kInvalidFile and
+// name the file and the field by its full path. The object must outlive this view.
 class JsonFields {
   public:
     // `path` is that of the object within the file: "" or "text_config.".
@@ -45,8 +45,7 @@ class JsonFields {
     template <typename... Args>
     [[noreturn]] void reject(ErrorCode code, std::string_view name, fmt::format_string<Args...> format,
                              Args&&... args) const {
-        fail(code, "{}: {}: {}", label_, one_line(path_of(name)),
-             fmt::format(format, std::forward<Args>(args)...));
+        fail(code, "{}: {}: {}", label_, one_line(path_of(name)), fmt::format(format, std::forward<Args>(args)...));
     }
 
   private:

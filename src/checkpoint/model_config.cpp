@@ -31,12 +31,10 @@ bool is_hybrid(Architecture architecture) {
 
 // Settings that change the arithmetic and that no supported architecture here implements.
 void refuse_unsupported(const JsonFields& fields) {
-    const auto require_string = [&](std::string_view name,
-                                    std::initializer_list<std::string_view> supported) {
+    const auto require_string = [&](std::string_view name, std::initializer_list<std::string_view> supported) {
         const std::string value = fields.string_or(name, *supported.begin());
         if (std::find(supported.begin(), supported.end(), value) != supported.end()) return;
-        fields.reject(ErrorCode::kUnsupported, name, "\"{}\" is not supported, only \"{}\"", value,
-                      *supported.begin());
+        fields.reject(ErrorCode::kUnsupported, name, "\"{}\" is not supported, only \"{}\"", value, *supported.begin());
     };
     const auto refuse_true = [&](std::string_view name) {
         if (!fields.boolean_or(name, false)) return;
@@ -56,8 +54,8 @@ void refuse_unsupported(const JsonFields& fields) {
 std::vector<MixerKind> read_layer_types(const JsonFields& fields, const std::vector<std::string>& types,
                                         const ModelConfig& config) {
     if (types.size() != static_cast<size_t>(config.layers)) {
-        fields.reject(ErrorCode::kInvalidFile, "layer_types", "{} entries, but num_hidden_layers is {}",
-                      types.size(), config.layers);
+        fields.reject(ErrorCode::kInvalidFile, "layer_types", "{} entries, but num_hidden_layers is {}", types.size(),
+                      config.layers);
     }
     std::vector<MixerKind> mixers;
     for (const std::string& type : types) {
@@ -109,18 +107,17 @@ void read_grouped_attention(const JsonFields& fields, ModelConfig& config) {
     config.heads = fields.integer("num_attention_heads", 1, kLargestSize);
     config.kv_heads = fields.integer_or("num_key_value_heads", config.heads, 1, kLargestSize);
     if (config.heads % config.kv_heads != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "num_key_value_heads",
-                      "{} does not divide num_attention_heads {}", config.kv_heads, config.heads);
+        fields.reject(ErrorCode::kInvalidFile, "num_key_value_heads", "{} does not divide num_attention_heads {}",
+                      config.kv_heads, config.heads);
     }
     if (!fields.has("head_dim") && config.hidden_size % config.heads != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "head_dim",
-                      "missing, and num_attention_heads {} does not divide {}", config.heads,
-                      config.hidden_size);
+        fields.reject(ErrorCode::kInvalidFile, "head_dim", "missing, and num_attention_heads {} does not divide {}",
+                      config.heads, config.hidden_size);
     }
     config.head_dim = fields.integer_or("head_dim", config.hidden_size / config.heads, 1, kLargestSize);
     config.gated_attention = is_hybrid(config.architecture) && fields.boolean_or("attn_output_gate", true);
-    config.rotary = read_partial_rotary(fields, config.head_dim, is_hybrid(config.architecture) ? 0.25 : 1.0,
-                                        config.max_positions);
+    config.rotary =
+        read_partial_rotary(fields, config.head_dim, is_hybrid(config.architecture) ? 0.25 : 1.0, config.max_positions);
 }
 
 void read_gated_delta_net(const JsonFields& fields, ModelConfig& config) {
@@ -130,9 +127,8 @@ void read_gated_delta_net(const JsonFields& fields, ModelConfig& config) {
     config.linear_value_dim = fields.integer("linear_value_head_dim", 1, kLargestSize);
     config.linear_conv_kernel = fields.integer("linear_conv_kernel_dim", 2, 64);
     if (config.linear_value_heads % config.linear_key_heads != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "linear_num_key_heads",
-                      "{} does not divide linear_num_value_heads {}", config.linear_key_heads,
-                      config.linear_value_heads);
+        fields.reject(ErrorCode::kInvalidFile, "linear_num_key_heads", "{} does not divide linear_num_value_heads {}",
+                      config.linear_key_heads, config.linear_value_heads);
     }
 }
 
@@ -173,18 +169,17 @@ void read_group_routing(const JsonFields& fields, ModelConfig& config) {
     config.expert_groups_kept = fields.integer("topk_group", 1, config.expert_groups);
     config.routed_scaling_factor = fields.number("routed_scaling_factor");
     if (config.experts % config.expert_groups != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "n_group", "{} does not divide the {} experts",
-                      config.expert_groups, config.experts);
+        fields.reject(ErrorCode::kInvalidFile, "n_group", "{} does not divide the {} experts", config.expert_groups,
+                      config.experts);
     }
     const int64_t in_group = config.experts / config.expert_groups;
     if (config.expert_groups > 1 && in_group < 2) {
-        fields.reject(ErrorCode::kInvalidFile, "n_group",
-                      "{} groups of one expert: a group's score needs two", config.expert_groups);
+        fields.reject(ErrorCode::kInvalidFile, "n_group", "{} groups of one expert: a group's score needs two",
+                      config.expert_groups);
     }
     if (config.experts_per_token > in_group * config.expert_groups_kept) {
-        fields.reject(ErrorCode::kInvalidFile, "topk_group",
-                      "{} groups of {} experts hold fewer than {} per token", config.expert_groups_kept,
-                      in_group, config.experts_per_token);
+        fields.reject(ErrorCode::kInvalidFile, "topk_group", "{} groups of {} experts hold fewer than {} per token",
+                      config.expert_groups_kept, in_group, config.experts_per_token);
     }
 }
 
@@ -192,8 +187,7 @@ void read_experts(const JsonFields& fields, ModelConfig& config) {
     config.experts = read_expert_count(fields);
     config.experts_per_token = fields.integer("num_experts_per_tok", 1, config.experts);
     config.expert_intermediate = fields.integer("moe_intermediate_size", 1, kLargestSize);
-    config.normalize_top_k =
-        fields.boolean_or("norm_topk_prob", config.architecture != Architecture::kQwen3Moe);
+    config.normalize_top_k = fields.boolean_or("norm_topk_prob", config.architecture != Architecture::kQwen3Moe);
     if (is_hybrid(config.architecture)) {
         config.shared_intermediate = fields.integer_or("shared_expert_intermediate_size", 0, 0, kLargestSize);
         config.shared_expert_gated = config.shared_intermediate > 0;
@@ -213,8 +207,7 @@ void read_text_model(const JsonFields& fields, ModelConfig& config) {
     config.max_positions = fields.integer("max_position_embeddings", 1, kLargestPosition);
     config.rms_norm_epsilon = fields.number_or("rms_norm_eps", 1e-6);
     if (config.rms_norm_epsilon <= 0.0 || config.rms_norm_epsilon >= 1.0) {
-        fields.reject(ErrorCode::kInvalidFile, "rms_norm_eps", "{} is not between 0 and 1",
-                      config.rms_norm_epsilon);
+        fields.reject(ErrorCode::kInvalidFile, "rms_norm_eps", "{} is not between 0 and 1", config.rms_norm_epsilon);
     }
     config.mixers = read_mixers(fields, config);
     config.feed_forwards = read_feed_forwards(fields, config);
@@ -259,8 +252,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& label) 
     if (config.model_type.empty()) config.model_type = inner;
     config.architecture = known->second;
     read_text_model(fields, config);
-    config.tied_embeddings =
-        fields.boolean_or("tie_word_embeddings", top.boolean_or("tie_word_embeddings", false));
+    config.tied_embeddings = fields.boolean_or("tie_word_embeddings", top.boolean_or("tie_word_embeddings", false));
     return config;
 }
 

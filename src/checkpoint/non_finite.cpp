@@ -23,8 +23,7 @@ std::optional<std::string> first_non_finite(const WeightView& view, const std::s
     return std::nullopt;
 }
 
-std::optional<std::string> search_experts(const Checkpoint& checkpoint, const ExpertSources& experts,
-                                          int layer) {
+std::optional<std::string> search_experts(const Checkpoint& checkpoint, const ExpertSources& experts, int layer) {
     std::vector<std::byte> slot(experts.layout.record_bytes);
     for (int expert = 0; expert < checkpoint.config().experts; ++expert) {
         for (const ExpertRead& read : checkpoint.expert_reads(layer, expert)) {

@@ -7,8 +7,7 @@
 
 namespace sluice {
 
-// The first weight that holds a NaN or an infinity, as a sentence; nothing when all are finite. Reads
-// everything.
+// The first weight that holds a NaN or an infinity, as a sentence; nothing when all are finite. Reads everything.
 std::optional<std::string> find_non_finite_weight(const Checkpoint& checkpoint, const Catalogue& catalogue);
 
 }  // namespace sluice

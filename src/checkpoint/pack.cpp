@@ -1,5 +1,5 @@
-// Packing: the plan is made, then each shard is written whole, and config.json, which makes the folder a
-// checkpoint, last.
+// Packing: the plan is made, then each shard is written whole, and config.json, which makes the folder a checkpoint,
+// last.
 
 #include <xxhash.h>
 
@@ -33,8 +33,7 @@ constexpr std::string_view kTemporaryMark = ".safetensors.tmp-";
 // What an interrupted run may have left: whole shards, and one temporary file.
 class Target {
   public:
-    Target(const path& folder, const PackSource& source)
-        : folder_(folder), source_(source), lock_(created(folder)) {
+    Target(const path& folder, const PackSource& source) : folder_(folder), source_(source), lock_(created(folder)) {
         std::error_code error;
         bool any_shard = false;
         for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -47,8 +46,7 @@ class Target {
             }
         }
         if (!any_shard && std::filesystem::exists(folder / "config.json")) {
-            fail(ErrorCode::kUsage,
-                 "{}: holds another model; give an empty folder, or one that does not exist",
+            fail(ErrorCode::kUsage, "{}: holds another model; give an empty folder, or one that does not exist",
                  folder.string());
         }
     }
@@ -58,8 +56,7 @@ class Target {
         const path file = folder_ / shard.file;
         if (!std::filesystem::exists(file)) return false;
         const SafetensorsHeader header = read_safetensors_header(File::open(file));
-        const auto same = [](const SafetensorsEntry& entry,
-                             const SafetensorsWriter::Declaration& declaration) {
+        const auto same = [](const SafetensorsEntry& entry, const SafetensorsWriter::Declaration& declaration) {
             return entry.name == declaration.name && entry.dtype == declaration.dtype &&
                    entry.shape == declaration.shape;
         };
@@ -78,12 +75,11 @@ class Target {
         const SafetensorsHeader header = read_safetensors_header(File::open(file));
         const PackSource found = read_pack_source(header.metadata);
         if (found.fingerprint != source_.fingerprint) {
-            fail(ErrorCode::kUsage, "{}: is not of {}; give an empty folder, or delete this one",
-                 file.string(), source_.folder);
+            fail(ErrorCode::kUsage, "{}: is not of {}; give an empty folder, or delete this one", file.string(),
+                 source_.folder);
         }
         if (found.options != source_.options) {
-            fail(ErrorCode::kUsage,
-                 "{}: was packed with {}, not with {}; use the same options, or another folder",
+            fail(ErrorCode::kUsage, "{}: was packed with {}, not with {}; use the same options, or another folder",
                  file.string(), found.options, source_.options);
         }
     }
@@ -135,8 +131,7 @@ class Packer {
     void advance(uint64_t bytes) {
         done_ += bytes;
         if (progress_ && !progress_(done_, plan_.bytes)) {
-            fail(ErrorCode::kCancelled, "{}: packing was cancelled; the same command goes on",
-                 target_.string());
+            fail(ErrorCode::kCancelled, "{}: packing was cancelled; the same command goes on", target_.string());
         }
     }
 
@@ -157,12 +152,12 @@ class Packer {
         for (const PackLayer& layer : shard.layers) write_layer(writer, layer);
         TrunkChecksums checksums;
         for (const PackTrunk& unit : shard.trunk) {
-            encoder_.encode_trunk(
-                unit, [&](const std::string& name, std::span<const std::byte> bytes, uint64_t offset) {
-                    writer.write(name, bytes, offset);
-                    checksums.update(name, bytes);
-                    advance(bytes.size());
-                });
+            encoder_.encode_trunk(unit,
+                                  [&](const std::string& name, std::span<const std::byte> bytes, uint64_t offset) {
+                                      writer.write(name, bytes, offset);
+                                      checksums.update(name, bytes);
+                                      advance(bytes.size());
+                                  });
         }
         if (!shard.trunk.empty()) writer.set_metadata(std::string(kTrunkChecksumsKey), checksums.text());
         writer.commit();
@@ -171,12 +166,11 @@ class Packer {
     void write_layer(SafetensorsWriter& writer, const PackLayer& layer) {
         const std::string name = packed_experts_name(layer.layer);
         std::vector<uint64_t> checksums;
-        encoder_.encode_layer(layer,
-                              [&](int64_t expert, std::span<const std::byte> record, uint64_t checksum) {
-                                  writer.write(name, record, static_cast<uint64_t>(expert) * record.size());
-                                  checksums.push_back(checksum);
-                                  advance(record.size());
-                              });
+        encoder_.encode_layer(layer, [&](int64_t expert, std::span<const std::byte> record, uint64_t checksum) {
+            writer.write(name, record, static_cast<uint64_t>(expert) * record.size());
+            checksums.push_back(checksum);
+            advance(record.size());
+        });
         writer.set_metadata(packed_checksums_key(layer.layer), packed_checksums_text(checksums));
     }
 
@@ -210,21 +204,19 @@ class Packer {
 
 }  // namespace
 
-PackReport pack_in_shards(const path& source, const path& target, const PackOptions& options,
-                          uint64_t shard_bytes, const BytesCallback& progress) {
+PackReport pack_in_shards(const path& source, const path& target, const PackOptions& options, uint64_t shard_bytes,
+                          const BytesCallback& progress) {
     const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(source);
     const PackPlan plan = make_pack_plan(*checkpoint, options, shard_bytes);
     std::error_code error;
     if (std::filesystem::equivalent(source, target, error)) {
-        fail(ErrorCode::kUsage, "{}: a checkpoint cannot be packed onto itself; give another folder",
-             target.string());
+        fail(ErrorCode::kUsage, "{}: a checkpoint cannot be packed onto itself; give another folder", target.string());
     }
     const PackSource identity = make_pack_source(*checkpoint, options);
     return Packer(*checkpoint, plan, identity, target, progress).run();
 }
 
-PackReport pack(const path& source, const path& target, const PackOptions& options,
-                const BytesCallback& progress) {
+PackReport pack(const path& source, const path& target, const PackOptions& options, const BytesCallback& progress) {
     return pack_in_shards(source, target, options, kPackShardBytes, progress);
 }
 

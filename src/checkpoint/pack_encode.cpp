@@ -23,8 +23,8 @@ struct EncodedRows {
     std::byte* biases;
 };
 
-// Rows [first, first + count) of `source` in the affine `format`. `name` goes into errors, with the row's
-// number counted from `row_base`.
+// Rows [first, first + count) of `source` in the affine `format`. `name` goes into errors, with the row's number
+// counted from `row_base`.
 void encode_rows(const WeightView& source, const WeightFormat& format, int64_t first, int64_t count,
                  const EncodedRows& out, const std::string& name, int64_t row_base = 0) {
     const WeightView rows = source.rows_at(first, count);
@@ -43,8 +43,7 @@ void encode_rows(const WeightView& source, const WeightFormat& format, int64_t f
     }
 }
 
-// Rows [first, first + count) of a matrix whose bytes of these rows are at `data`, and all of its scales at
-// `scales`.
+// Rows [first, first + count) of a matrix whose bytes of these rows are at `data`, and all of its scales at `scales`.
 WeightView rows_of(const WeightSource& source, int64_t first, int64_t count, const std::byte* data,
                    const std::byte* scales) {
     WeightView rows{.format = source.format, .rows = count, .columns = source.columns, .data = data};
@@ -78,8 +77,7 @@ void PackEncoder::encode_record(const PackLayer& layer, int64_t expert, std::spa
     std::ranges::fill(record, std::byte{0});
     const std::span<std::byte> destination = layer.encode ? slot : record;
     for (const ExpertRead& read : checkpoint_.expert_reads(layer.layer, static_cast<int>(expert))) {
-        files_[read.source.file].read_at(read.source.offset,
-                                         destination.subspan(read.slot_offset, read.source.bytes));
+        files_[read.source.file].read_at(read.source.offset, destination.subspan(read.slot_offset, read.source.bytes));
     }
     if (!layer.encode) return;
     for (const Projection projection : kProjections) {
@@ -91,8 +89,8 @@ void PackEncoder::encode_record(const PackLayer& layer, int64_t expert, std::spa
         }
         const EncodedRows out{record.data() + to.data, record.data() + to.scales, record.data() + to.biases};
         encode_rows(view_in_slot(from, slot.data()), to.format, 0, from.rows, out,
-                    fmt::format("{}: layer {}, expert {}, {}", checkpoint_.folder().string(), layer.layer,
-                                expert, projection_name(projection)));
+                    fmt::format("{}: layer {}, expert {}, {}", checkpoint_.folder().string(), layer.layer, expert,
+                                projection_name(projection)));
     }
 }
 
@@ -100,9 +98,8 @@ void PackEncoder::encode_layer(const PackLayer& layer, const RecordSink& sink) {
     const uint64_t slot_bytes = layer.encode ? layer.source.record_bytes : 0;
     const uint64_t each = slot_bytes + layer.target.record_bytes;
     const int64_t experts = checkpoint_.config().experts;
-    const auto batch =
-        std::clamp<int64_t>(static_cast<int64_t>(kBatchBytes / each), 1,
-                            std::min<int64_t>(experts, 4 * static_cast<int64_t>(pool_.threads())));
+    const auto batch = std::clamp<int64_t>(static_cast<int64_t>(kBatchBytes / each), 1,
+                                           std::min<int64_t>(experts, 4 * static_cast<int64_t>(pool_.threads())));
     PageMemory memory(static_cast<uint64_t>(batch) * each);
     std::vector<uint64_t> checksums(static_cast<size_t>(batch));
     const auto record_of = [&](size_t i) {
@@ -112,8 +109,8 @@ void PackEncoder::encode_layer(const PackLayer& layer, const RecordSink& sink) {
         const auto count = static_cast<size_t>(std::min(batch, experts - first));
         pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
             for (size_t i = begin; i < end; ++i) {
-                encode_record(layer, first + static_cast<int64_t>(i),
-                              memory.bytes().subspan(i * each, slot_bytes), record_of(i));
+                encode_record(layer, first + static_cast<int64_t>(i), memory.bytes().subspan(i * each, slot_bytes),
+                              record_of(i));
                 checksums[i] = record_checksum(record_of(i));
             }
         });
@@ -144,8 +141,7 @@ void PackEncoder::encode_matrix(const PackTrunk& unit, const TensorSink& sink) {
     const uint64_t data_bytes = format.data_row_bytes(source.columns);
     const uint64_t scale_bytes = format.scale_row_bytes(source.columns);
     const uint64_t bias_bytes = format.bias_row_bytes(source.columns);
-    const auto at_once =
-        std::clamp<int64_t>(static_cast<int64_t>(kFloatsPerPiece) / source.columns, 1, source.rows);
+    const auto at_once = std::clamp<int64_t>(static_cast<int64_t>(kFloatsPerPiece) / source.columns, 1, source.rows);
     const auto piece = static_cast<uint64_t>(at_once);
     // Read, not mapped: the pages of a mapping would count as this process's memory to the end.
     std::vector<std::byte> stored(piece * source_bytes), factors(source.scales.bytes);
@@ -161,8 +157,7 @@ void PackEncoder::encode_matrix(const PackTrunk& unit, const TensorSink& sink) {
         pool_.parallel_for(static_cast<size_t>(count), kRowsPerTask, [&](size_t begin, size_t end) {
             const EncodedRows out{data.data() + begin * data_bytes, scales.data() + begin * scale_bytes,
                                   biases.data() + begin * bias_bytes};
-            encode_rows(rows, format, static_cast<int64_t>(begin), static_cast<int64_t>(end - begin), out,
-                        name, first);
+            encode_rows(rows, format, static_cast<int64_t>(begin), static_cast<int64_t>(end - begin), out, name, first);
         });
         sink(unit.declarations[0].name, std::span(data).first(n * data_bytes), start * data_bytes);
         sink(unit.declarations[1].name, std::span(scales).first(n * scale_bytes), start * scale_bytes);

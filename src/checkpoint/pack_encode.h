@@ -13,18 +13,15 @@
 namespace sluice {
 
 // Receives bytes of a declared tensor, in order.
-using TensorSink =
-    std::function<void(const std::string& name, std::span<const std::byte> bytes, uint64_t offset)>;
+using TensorSink = std::function<void(const std::string& name, std::span<const std::byte> bytes, uint64_t offset)>;
 
-// Reads a checkpoint and turns it into what a packed one holds, in pieces: what is in memory at once is
-// bounded.
+// Reads a checkpoint and turns it into what a packed one holds, in pieces: what is in memory at once is bounded.
 class PackEncoder {
   public:
     explicit PackEncoder(const Checkpoint& checkpoint);
 
     // All records of a layer, in order, with the checksum of each.
-    using RecordSink =
-        std::function<void(int64_t expert, std::span<const std::byte> record, uint64_t checksum)>;
+    using RecordSink = std::function<void(int64_t expert, std::span<const std::byte> record, uint64_t checksum)>;
     void encode_layer(const PackLayer& layer, const RecordSink& sink);
     void encode_trunk(const PackTrunk& unit, const TensorSink& sink);
 

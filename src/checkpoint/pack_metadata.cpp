@@ -45,11 +45,10 @@ PackSource read_pack_source(const std::map<std::string, std::string>& metadata) 
 
 std::map<std::string, std::string> declared_metadata(const PackShard& shard, const PackSource& source,
                                                      const std::string& format, int64_t experts) {
-    std::map<std::string, std::string> metadata = {
-        {"format", format},
-        {std::string(kPackedVersionKey), std::string(kPackedVersion)},
-        {kSourceKey, source.fingerprint},
-        {kOptionsKey, source.options}};
+    std::map<std::string, std::string> metadata = {{"format", format},
+                                                   {std::string(kPackedVersionKey), std::string(kPackedVersion)},
+                                                   {kSourceKey, source.fingerprint},
+                                                   {kOptionsKey, source.options}};
     const std::vector<uint64_t> zeros(static_cast<size_t>(experts));
     for (const PackLayer& layer : shard.layers) {
         metadata[packed_format_key(layer.layer)] = packed_format_text(layer.target);
@@ -89,13 +88,11 @@ std::string TrunkChecksums::text() const {
 
 std::map<std::string, uint64_t> TrunkChecksums::parse(std::string_view text, const std::string& where) {
     const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object())
-        fail(ErrorCode::kInvalidFile, "{}: {} is not a JSON object", where, kTrunkChecksumsKey);
+    if (!json.is_object()) fail(ErrorCode::kInvalidFile, "{}: {} is not a JSON object", where, kTrunkChecksumsKey);
     std::map<std::string, uint64_t> checksums;
     for (const auto& [name, value] : json.items()) {
         const std::string digits = value.is_string() ? value.get<std::string>() : "";
-        const auto [end, error] =
-            std::from_chars(digits.data(), digits.data() + digits.size(), checksums[name], 16);
+        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), checksums[name], 16);
         if (error != std::errc() || digits.size() != 16 || end != digits.data() + digits.size()) {
             fail(ErrorCode::kInvalidFile, "{}: {}: {} has no checksum", where, kTrunkChecksumsKey, name);
         }

@@ -1,7 +1,6 @@
 #pragma once
 
-// What a packed file's metadata says beyond packed_layout.h: what it was made from, and the checksums of
-// trunk tensors.
+// What a packed file's metadata says beyond packed_layout.h: what it was made from, and the checksums of trunk tensors.
 
 #include <map>
 #include <memory>

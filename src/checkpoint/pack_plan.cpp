@@ -41,13 +41,11 @@ bool can_be_encoded(const WeightFormat& format) {
 }
 
 // The format with the asked or the next smaller group that divides the columns; nothing when none does.
-std::optional<WeightFormat> affine_for(const WeightFormat& source, const Quantization& wanted,
-                                       int64_t columns) {
+std::optional<WeightFormat> affine_for(const WeightFormat& source, const Quantization& wanted, int64_t columns) {
     // Scales as fine as the weights they stand for.
     const DType scales = source.kind == WeightKind::kFloat ? source.dtype : DType::kBF16;
     for (const int group : kGroups) {
-        if (group <= wanted.group && columns % group == 0)
-            return WeightFormat::affine(wanted.bits, group, scales);
+        if (group <= wanted.group && columns % group == 0) return WeightFormat::affine(wanted.bits, group, scales);
     }
     return std::nullopt;
 }
@@ -68,9 +66,9 @@ class PlanMaker {
         }
         collect_trunk();
         for (size_t i = 0; i < plan_.shards.size(); ++i) {
-            plan_.shards[i].file = plan_.shards.size() == 1 ? "model.safetensors"
-                                                            : fmt::format("model-{:05}-of-{:05}.safetensors",
-                                                                          i + 1, plan_.shards.size());
+            plan_.shards[i].file = plan_.shards.size() == 1
+                                       ? "model.safetensors"
+                                       : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, plan_.shards.size());
         }
         summarize();
         return std::move(plan_);
@@ -88,10 +86,9 @@ class PlanMaker {
     }
 
     [[noreturn]] void refuse_quantized(const WeightFormat& format) const {
-        fail(
-            ErrorCode::kUnsupported,
-            "{}: is {} already; pack it with --quantize none, or quantize a BF16, F16, F32 or FP8 checkpoint",
-            checkpoint_.folder().string(), format.describe());
+        fail(ErrorCode::kUnsupported,
+             "{}: is {} already; pack it with --quantize none, or quantize a BF16, F16, F32 or FP8 checkpoint",
+             checkpoint_.folder().string(), format.describe());
     }
 
     // ---- experts
@@ -110,12 +107,12 @@ class PlanMaker {
 
     void add_layer(int layer) {
         PackLayer unit{.layer = layer, .source = checkpoint_.expert_layout(layer), .target = {}};
-        unit.target = make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
-                                         expert_target(unit.source.down), config_.hidden_size,
-                                         config_.expert_intermediate);
+        unit.target =
+            make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
+                               expert_target(unit.source.down), config_.hidden_size, config_.expert_intermediate);
         for (const Projection projection : kProjections) {
-            unit.encode |= projection_of(unit.source, projection).format !=
-                           projection_of(unit.target, projection).format;
+            unit.encode |=
+                projection_of(unit.source, projection).format != projection_of(unit.target, projection).format;
         }
         const auto experts = static_cast<uint64_t>(config_.experts);
         plan_.records += experts;
@@ -126,8 +123,7 @@ class PlanMaker {
 
     void collect_trunk() {
         const TensorTable table = read_tensor_table(checkpoint_.folder());
-        for (const StoredTensor& tensor : table.tensors)
-            stored_[{tensor.file, tensor.entry.offset}] = &tensor.entry;
+        for (const StoredTensor& tensor : table.tensors) stored_[{tensor.file, tensor.entry.offset}] = &tensor.entry;
         for (const StoredTensor& tensor : table.tensors) {
             const TensorName name = parse_tensor_name(tensor.entry.name);
             const bool is_weight = name.kind == NameKind::kTrunk && name.part == TensorPart::kWeight &&
@@ -139,16 +135,15 @@ class PlanMaker {
         }
     }
 
-    std::optional<WeightFormat> trunk_target(const std::string& module, Role role,
-                                             const WeightSource& source) {
+    std::optional<WeightFormat> trunk_target(const std::string& module, Role role, const WeightSource& source) {
         if (!wanted_ || is_vector_role(role)) return std::nullopt;
         if (!can_be_encoded(source.format)) refuse_quantized(source.format);
-        // MLX leaves DeepSeek's router alone and keeps the gates of Qwen at 8 bits. The decay and the update
-        // strength of linear attention are as small, and their error lives on in the state.
+        // MLX leaves DeepSeek's router alone and keeps the gates of Qwen at 8 bits. The decay and the update strength
+        // of linear attention are as small, and their error lives on in the state.
         if (role == Role::kRouter && config_.noaux_tc) return std::nullopt;
         Quantization wanted = *wanted_;
-        const bool small = role == Role::kRouter || role == Role::kSharedExpertGate ||
-                           role == Role::kLinearA || role == Role::kLinearB || role == Role::kLinearBa;
+        const bool small = role == Role::kRouter || role == Role::kSharedExpertGate || role == Role::kLinearA ||
+                           role == Role::kLinearB || role == Role::kLinearBa;
         if (small) wanted.bits = 8;
         const std::optional<WeightFormat> target = affine_for(source.format, wanted, source.columns);
         if (!target) {
@@ -164,8 +159,7 @@ class PlanMaker {
 
     void add_trunk(const SafetensorsEntry& entry, const TensorName& name, const WeightSource& source) {
         PackTrunk unit{.module = entry.name, .source = source, .target = {}, .declarations = {}, .moved = {}};
-        if (unit.module.ends_with(".weight"))
-            unit.module.resize(unit.module.size() - std::string(".weight").size());
+        if (unit.module.ends_with(".weight")) unit.module.resize(unit.module.size() - std::string(".weight").size());
         unit.target = trunk_target(unit.module, name.role, source);
         if (unit.target) {
             declare_encoded(unit, entry.shape);
@@ -225,8 +219,7 @@ class PlanMaker {
     std::optional<Quantization> wanted_;
     uint64_t shard_bytes_;
     PackPlan plan_;
-    std::map<std::pair<uint32_t, uint64_t>, const SafetensorsEntry*>
-        stored_;  // by file and offset, while planning
+    std::map<std::pair<uint32_t, uint64_t>, const SafetensorsEntry*> stored_;  // by file and offset, while planning
     int gates_ = 0;
     std::set<std::string> smaller_, left_;
 };
@@ -236,12 +229,10 @@ class PlanMaker {
 std::vector<SafetensorsWriter::Declaration> PackShard::declarations(int64_t experts) const {
     std::vector<SafetensorsWriter::Declaration> all;
     for (const PackLayer& layer : layers) {
-        all.push_back({packed_experts_name(layer.layer),
-                       DType::kU8,
-                       {experts, static_cast<int64_t>(layer.target.record_bytes)}});
+        all.push_back(
+            {packed_experts_name(layer.layer), DType::kU8, {experts, static_cast<int64_t>(layer.target.record_bytes)}});
     }
-    for (const PackTrunk& unit : trunk)
-        all.insert(all.end(), unit.declarations.begin(), unit.declarations.end());
+    for (const PackTrunk& unit : trunk) all.insert(all.end(), unit.declarations.begin(), unit.declarations.end());
     return all;
 }
 

@@ -46,7 +46,7 @@ struct PackPlan {
     uint64_t records = 0;
     std::optional<WeightFormat> quantized;                         // nothing: as published
     std::map<std::string, std::optional<WeightFormat>> overrides;  // of modules; nothing: left as it is
-    std::string summary;  // "affine 4-bit, group 64 (96 gates at 8 bits)"
+    std::string summary;                                           // "affine 4-bit, group 64 (96 gates at 8 bits)"
 };
 
 // A file's tensors together, unless the records of one layer are more.

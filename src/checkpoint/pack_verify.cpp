@@ -25,8 +25,7 @@ class Verifier {
     PackReport run() {
         const ModelConfig& config = checkpoint_.config();
         for (int layer = 0; layer < config.layers; ++layer) {
-            if (config.feed_forwards[static_cast<size_t>(layer)] == FeedForwardKind::kMoe)
-                verify_layer(layer);
+            if (config.feed_forwards[static_cast<size_t>(layer)] == FeedForwardKind::kMoe) verify_layer(layer);
         }
         for (const File& file : files_) verify_trunk(file);
         report_.files = files_.size();
@@ -52,8 +51,7 @@ class Verifier {
             const size_t count = std::min(batch, experts - first);
             pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
                 for (size_t i = begin; i < end; ++i) {
-                    verify_record(layer, static_cast<int>(first + i),
-                                  std::span(buffer_).subspan(i * bytes, bytes));
+                    verify_record(layer, static_cast<int>(first + i), std::span(buffer_).subspan(i * bytes, bytes));
                 }
             });
             report_.records += count;
@@ -66,8 +64,7 @@ class Verifier {
         const ByteRange range = checkpoint_.expert_reads(layer, expert).front().source;
         files_[range.file].read_at(range.offset, record);
         if (checksum && record_checksum(record) == *checksum) return;
-        fail(ErrorCode::kInvalidFile,
-             "{}: layer {}, expert {}: the record does not have its checksum; pack it again",
+        fail(ErrorCode::kInvalidFile, "{}: layer {}, expert {}: the record does not have its checksum; pack it again",
              files_[range.file].label(), layer, expert);
     }
 
@@ -88,8 +85,8 @@ class Verifier {
                 advance(piece.size());
             }
             if (entry.bytes > 0 && found.values().at(entry.name) != checksum->second) {
-                fail(ErrorCode::kInvalidFile, "{}: tensor {} does not have its checksum; pack it again",
-                     file.label(), entry.name);
+                fail(ErrorCode::kInvalidFile, "{}: tensor {} does not have its checksum; pack it again", file.label(),
+                     entry.name);
             }
         }
     }
@@ -107,8 +104,7 @@ class Verifier {
 PackReport verify_packed(const std::filesystem::path& model, const BytesCallback& progress) {
     const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(model);
     if (!checkpoint->packed()) {
-        fail(ErrorCode::kUsage, "{}: is not packed, so there are no checksums; pack it first",
-             model.string());
+        fail(ErrorCode::kUsage, "{}: is not packed, so there are no checksums; pack it first", model.string());
     }
     return Verifier(*checkpoint, progress).run();
 }

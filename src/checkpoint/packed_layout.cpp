@@ -48,9 +48,9 @@ WeightFormat format_from_json(const JsonFields& fields, int64_t columns) {
     if (kind == weight_kind_name(WeightKind::kFloat)) {
         format = WeightFormat::floating(read_float_dtype(fields));
     } else if (kind == weight_kind_name(WeightKind::kAffine)) {
-        format = WeightFormat::affine(static_cast<int>(fields.integer("bits", 1, 8)),
-                                      static_cast<int>(fields.integer("group_size", 1, 1024)),
-                                      read_float_dtype(fields));
+        format =
+            WeightFormat::affine(static_cast<int>(fields.integer("bits", 1, 8)),
+                                 static_cast<int>(fields.integer("group_size", 1, 1024)), read_float_dtype(fields));
     } else if (kind == weight_kind_name(WeightKind::kFp8Block)) {
         format = WeightFormat::fp8_block(static_cast<int>(fields.integer("block_rows", 1, kLargestBlock)),
                                          static_cast<int>(fields.integer("block_columns", 1, kLargestBlock)),
@@ -68,8 +68,8 @@ WeightFormat format_from_json(const JsonFields& fields, int64_t columns) {
         fields.reject(ErrorCode::kUnsupported, "kind", "{} is not supported", format.describe());
     }
     if (format.kind != WeightKind::kFp8Block && format.has_scales() && columns % format.group_size != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "group_size", "{} does not divide {} columns",
-                      format.group_size, columns);
+        fields.reject(ErrorCode::kInvalidFile, "group_size", "{} does not divide {} columns", format.group_size,
+                      columns);
     }
     return format;
 }
@@ -95,8 +95,7 @@ std::string packed_format_text(const ExpertLayout& layout) {
     return json.dump();
 }
 
-ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate,
-                                const std::string& where) {
+ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate, const std::string& where) {
     const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
     if (json.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not valid JSON", where);
     const JsonFields fields(json, where);
@@ -113,8 +112,7 @@ ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t i
 
 std::string packed_checksums_text(std::span<const uint64_t> checksums) {
     std::string text;
-    for (const uint64_t checksum : checksums)
-        text += fmt::format("{}{:016x}", text.empty() ? "" : " ", checksum);
+    for (const uint64_t checksum : checksums) text += fmt::format("{}{:016x}", text.empty() ? "" : " ", checksum);
     return text;
 }
 
@@ -126,8 +124,7 @@ std::vector<uint64_t> read_packed_checksums(std::string_view text, size_t count,
         const auto [stop, error] = std::from_chars(text.data() + start, end, checksum, 16);
         const bool separated = start + kHexDigits == text.size() || *end == ' ';
         if (error != std::errc() || stop != end || !separated) {
-            fail(ErrorCode::kInvalidFile, "{}: character {} is not part of a list of checksums", where,
-                 start);
+            fail(ErrorCode::kInvalidFile, "{}: character {} is not part of a list of checksums", where, start);
         }
         checksums.push_back(checksum);
     }

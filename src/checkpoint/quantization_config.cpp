@@ -19,13 +19,12 @@ WeightFormat read_mlx_format(const JsonFields& fields) {
     const std::string mode = fields.string_or("mode", "affine");
     WeightFormat format;
     if (mode == "affine") {
-        format = WeightFormat::affine(
-            static_cast<int>(fields.integer_or("bits", kDefaultBits, 1, 32)),
-            static_cast<int>(fields.integer_or("group_size", kDefaultGroup, 1, 1 << 20)), DType::kBF16);
+        format = WeightFormat::affine(static_cast<int>(fields.integer_or("bits", kDefaultBits, 1, 32)),
+                                      static_cast<int>(fields.integer_or("group_size", kDefaultGroup, 1, 1 << 20)),
+                                      DType::kBF16);
         if (!format.supported()) {
             fields.reject(ErrorCode::kUnsupported, "bits",
-                          "{} is not supported: 2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or 128",
-                          format.describe());
+                          "{} is not supported: 2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or 128", format.describe());
         }
         return format;
     }
@@ -36,8 +35,8 @@ WeightFormat read_mlx_format(const JsonFields& fields) {
     } else if (mode == "nvfp4") {
         format = WeightFormat::nvfp4();
     } else {
-        fields.reject(ErrorCode::kUnsupported, "mode",
-                      "\"{}\" is not supported, only affine, mxfp4, mxfp8 and nvfp4", mode);
+        fields.reject(ErrorCode::kUnsupported, "mode", "\"{}\" is not supported, only affine, mxfp4, mxfp8 and nvfp4",
+                      mode);
     }
     if (fields.integer_or("bits", format.bits, 1, 32) != format.bits) {
         fields.reject(ErrorCode::kInvalidFile, "bits", "{} has {}", mode, format.bits);
@@ -56,8 +55,7 @@ WeightFormat read_fp8_format(const JsonFields& fields) {
     constexpr int64_t kLargestBlock = 1 << 16;
     const auto possible = [](int64_t size) { return size >= 1 && size <= kLargestBlock; };
     if (block.size() != 2 || !std::all_of(block.begin(), block.end(), possible)) {
-        fields.reject(ErrorCode::kUnsupported, "weight_block_size",
-                      "FP8 is supported in blocks, such as [128, 128]");
+        fields.reject(ErrorCode::kUnsupported, "weight_block_size", "FP8 is supported in blocks, such as [128, 128]");
     }
     return WeightFormat::fp8_block(static_cast<int>(block[0]), static_cast<int>(block[1]));
 }
@@ -65,8 +63,7 @@ WeightFormat read_fp8_format(const JsonFields& fields) {
 }  // namespace
 
 std::string_view weight_kind_name(WeightKind kind) {
-    constexpr std::array<std::string_view, 6> kNames = {"float", "affine", "fp8_block",
-                                                        "mxfp4", "mxfp8",  "nvfp4"};
+    constexpr std::array<std::string_view, 6> kNames = {"float", "affine", "fp8_block", "mxfp4", "mxfp8", "nvfp4"};
     return kNames[static_cast<size_t>(kind)];
 }
 
@@ -116,8 +113,7 @@ WeightFormat QuantizationConfig::module_format(const std::string& path, DType sc
 
 WeightFormat QuantizationConfig::expected_format(const std::string& module) const {
     const auto is_module = [&](const std::string& path) {
-        return path.ends_with(module) &&
-               (path.size() == module.size() || path[path.size() - module.size() - 1] == '.');
+        return path.ends_with(module) && (path.size() == module.size() || path[path.size() - module.size() - 1] == '.');
     };
     std::optional<WeightFormat> format = default_ ? default_ : fp8_;
     for (const auto& [path, stated] : overrides_) {
@@ -135,8 +131,7 @@ WeightFormat QuantizationConfig::expected_format(const std::string& module) cons
 WeightFormat QuantizationConfig::fp8_format(const std::string& tensor) const {
     if (!fp8_) {
         fail(ErrorCode::kInvalidFile,
-             "{}: tensor {} is F8_E4M3, but there is no quantization_config with quant_method fp8", label_,
-             tensor);
+             "{}: tensor {} is F8_E4M3, but there is no quantization_config with quant_method fp8", label_, tensor);
     }
     return *fp8_;
 }

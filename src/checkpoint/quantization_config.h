@@ -10,18 +10,17 @@
 
 namespace sluice {
 
-std::string_view weight_kind_name(
-    WeightKind kind);  // "float", "affine", "fp8_block", "mxfp4", "mxfp8", "nvfp4"
+std::string_view weight_kind_name(WeightKind kind);  // "float", "affine", "fp8_block", "mxfp4", "mxfp8", "nvfp4"
 
-// How config.json says that weights are quantized: MLX's `quantization` (or its mirror `quantization_config`)
-// and the publishers' FP8 `quantization_config`.
+// How config.json says that weights are quantized: MLX's `quantization` (or its mirror `quantization_config`) and the
+// publishers' FP8 `quantization_config`.
 class QuantizationConfig {
   public:
     // Throws kInvalidFile or kUnsupported, naming `label` and the field.
     static QuantizationConfig parse(std::string_view config_text, const std::string& label);
 
-    // The format of a module that has `.scales`: what the dict says of this path, or its default.
-    // `scale_dtype` is that of the scales tensor. Throws kInvalidFile when the dict says nothing or `false`.
+    // The format of a module that has `.scales`: what the dict says of this path, or its default. `scale_dtype` is that
+    // of the scales tensor. Throws kInvalidFile when the dict says nothing or `false`.
     WeightFormat module_format(const std::string& path, DType scale_dtype) const;
 
     // The format that a module is stored in, by the dict alone: `module` is the end of its path. Without any

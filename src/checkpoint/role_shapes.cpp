@@ -110,8 +110,7 @@ bool is_offset_norm_role(Role role) {
     }
 }
 
-std::vector<Role> mixer_roles(const ModelConfig& config, MixerKind kind, bool fused_linear,
-                              bool split_latent) {
+std::vector<Role> mixer_roles(const ModelConfig& config, MixerKind kind, bool fused_linear, bool split_latent) {
     std::vector<Role> roles = {Role::kMixerNorm};
     const auto add = [&roles](std::initializer_list<Role> more) {
         for (const Role role : more) roles.push_back(role);
@@ -121,8 +120,7 @@ std::vector<Role> mixer_roles(const ModelConfig& config, MixerKind kind, bool fu
             add({Role::kQuery, Role::kKey, Role::kValue, Role::kOutput, Role::kQueryNorm, Role::kKeyNorm});
             break;
         case MixerKind::kGatedDeltaNet:
-            add({Role::kLinearConv, Role::kLinearALog, Role::kLinearDtBias, Role::kLinearNorm,
-                 Role::kLinearOutput});
+            add({Role::kLinearConv, Role::kLinearALog, Role::kLinearDtBias, Role::kLinearNorm, Role::kLinearOutput});
             if (fused_linear) {
                 add({Role::kLinearQkvz, Role::kLinearBa});
             } else {

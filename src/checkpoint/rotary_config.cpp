@@ -18,12 +18,10 @@ void read_yarn(const JsonFields& settings, int64_t max_positions, RotaryConfig& 
     const auto require = [&](bool sensible, std::string_view name, double value, std::string_view what) {
         if (!sensible) settings.reject(ErrorCode::kInvalidFile, name, "{} makes no sense: {}", value, what);
     };
-    require(rotary.factor >= 1.0 && rotary.factor <= 1e6, "factor", rotary.factor,
-            "it must be from 1 to 1000000");
+    require(rotary.factor >= 1.0 && rotary.factor <= 1e6, "factor", rotary.factor, "it must be from 1 to 1000000");
     require(rotary.beta_slow > 0.0, "beta_slow", rotary.beta_slow, "it must be above 0");
     // Kimi-K2 publishes both as 1.
-    require(rotary.beta_fast >= rotary.beta_slow, "beta_fast", rotary.beta_fast,
-            "it must not be below beta_slow");
+    require(rotary.beta_fast >= rotary.beta_slow, "beta_fast", rotary.beta_fast, "it must not be below beta_slow");
     require(rotary.mscale >= 0.0, "mscale", rotary.mscale, "it must not be negative");
     require(rotary.mscale_all_dim >= 0.0, "mscale_all_dim", rotary.mscale_all_dim, "it must not be negative");
     for (const std::string_view name : {"attention_factor", "truncate"}) {
@@ -61,8 +59,7 @@ RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_pos
     if (type == "yarn") {
         read_yarn(settings, max_positions, rotary);
     } else if (type != "default") {
-        settings.reject(ErrorCode::kUnsupported, type_field, "\"{}\" is not supported, only default and yarn",
-                        type);
+        settings.reject(ErrorCode::kUnsupported, type_field, "\"{}\" is not supported, only default and yarn", type);
     }
     return rotary;
 }
@@ -77,8 +74,8 @@ RotaryConfig read_partial_rotary(const JsonFields& fields, int64_t head_dim, dou
     const bool possible = factor > 0.0 && factor <= 1.0;
     const int64_t dims = possible ? static_cast<int64_t>(rotated) : 0;
     if (dims < 2 || dims % 2 != 0) {
-        holder.reject(ErrorCode::kInvalidFile, kName, "{} of head_dim {} is not an even number of dims",
-                      factor, head_dim);
+        holder.reject(ErrorCode::kInvalidFile, kName, "{} of head_dim {} is not an even number of dims", factor,
+                      head_dim);
     }
     return read_rotary(fields, dims, max_positions);
 }

@@ -5,9 +5,8 @@
 
 namespace sluice {
 
-// The rotary settings of a config, from `rope_parameters` or from the older `rope_theta` and `rope_scaling`.
-// Throws kUnsupported for a rope type other than default and yarn, kInvalidFile for settings that make no
-// sense.
+// The rotary settings of a config, from `rope_parameters` or from the older `rope_theta` and `rope_scaling`. Throws
+// kUnsupported for a rope type other than default and yarn, kInvalidFile for settings that make no sense.
 RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_positions);
 
 // The same where `partial_rotary_factor` says how much of a head is rotated.

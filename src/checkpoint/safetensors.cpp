@@ -20,8 +20,8 @@ constexpr uint64_t kLargestHeader = 100'000'000;  // the limit of the format's o
 constexpr size_t kLargestRank = 16;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
-// Reads the header as a stream of events: a hundred thousand tensors need no tree, and a tree would hide
-// names that occur twice.
+// Reads the header as a stream of events: a hundred thousand tensors need no tree, and a tree would hide names that
+// occur twice.
 class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   public:
     HeaderHandler(SafetensorsHeader& header, uint64_t data_offset, const std::string& label)
@@ -95,8 +95,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     }
     bool unexpected(std::string_view what) {
         if (depth_ < 2 && entry_.name.empty()) {
-            fail(ErrorCode::kInvalidFile, "{}: the header holds {} where an object of tensors belongs",
-                 label_, what);
+            fail(ErrorCode::kInvalidFile, "{}: the header holds {} where an object of tensors belongs", label_, what);
         }
         fail_entry("{} where it does not belong", what);
     }
@@ -131,8 +130,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
             fail_entry("shape [{}] of {} needs {} bytes, but data_offsets hold {}", fmt::join(shape_, ", "),
                        dtype_name(entry_.dtype), bytes, end - begin);
         }
-        if (__builtin_add_overflow(begin, data_offset_, &entry_.offset))
-            fail_entry("offset {} overflows", begin);
+        if (__builtin_add_overflow(begin, data_offset_, &entry_.offset)) fail_entry("offset {} overflows", begin);
         entry_.bytes = bytes;
         header_.tensors.push_back(std::move(entry_));
         entry_ = {};
@@ -168,14 +166,13 @@ void check_tiling(const SafetensorsHeader& header, uint64_t data_bytes, const st
     const uint64_t end = header.data_offset + data_bytes;
     for (const SafetensorsEntry& entry : header.tensors) {
         if (entry.offset < position) {
-            fail(ErrorCode::kInvalidFile,
-                 "{}: tensor {} begins at byte {} of the data, inside the tensor before it", label,
-                 entry.name, entry.offset - header.data_offset);
+            fail(ErrorCode::kInvalidFile, "{}: tensor {} begins at byte {} of the data, inside the tensor before it",
+                 label, entry.name, entry.offset - header.data_offset);
         }
         if (entry.bytes > end || entry.offset > end - entry.bytes) {
             fail(ErrorCode::kInvalidFile,
-                 "{}: tensor {} ends at byte {} of the data, but the file has only {}: it is truncated",
-                 label, entry.name, entry.offset + entry.bytes - header.data_offset, data_bytes);
+                 "{}: tensor {} ends at byte {} of the data, but the file has only {}: it is truncated", label,
+                 entry.name, entry.offset + entry.bytes - header.data_offset, data_bytes);
         }
         if (entry.offset > position) {
             fail(ErrorCode::kInvalidFile, "{}: {} bytes before tensor {} belong to no tensor", label,
@@ -184,8 +181,7 @@ void check_tiling(const SafetensorsHeader& header, uint64_t data_bytes, const st
         position = entry.offset + entry.bytes;
     }
     if (position != end) {
-        fail(ErrorCode::kInvalidFile, "{}: {} bytes after the last tensor belong to no tensor", label,
-             end - position);
+        fail(ErrorCode::kInvalidFile, "{}: {} bytes after the last tensor belong to no tensor", label, end - position);
     }
 }
 
@@ -211,23 +207,20 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_
 
 std::string read_safetensors_header_text(const File& file) {
     if (file.size() < kSafetensorsLengthBytes) {
-        fail(ErrorCode::kInvalidFile, "{}: {} bytes are too few for a safetensors file", file.label(),
-             file.size());
+        fail(ErrorCode::kInvalidFile, "{}: {} bytes are too few for a safetensors file", file.label(), file.size());
     }
     std::array<std::byte, kSafetensorsLengthBytes> prefix{};
     file.read_at(0, prefix);
     uint64_t length = 0;
-    for (size_t i = 0; i < kSafetensorsLengthBytes; ++i)
-        length |= static_cast<uint64_t>(prefix[i]) << (8 * i);
-    if (std::string_view(reinterpret_cast<const char*>(prefix.data()), kSafetensorsLengthBytes) ==
-        "version ") {
-        fail(ErrorCode::kInvalidFile,
-             "{}: a Git LFS pointer, not the weights: fetch the file with git lfs pull", file.label());
+    for (size_t i = 0; i < kSafetensorsLengthBytes; ++i) length |= static_cast<uint64_t>(prefix[i]) << (8 * i);
+    if (std::string_view(reinterpret_cast<const char*>(prefix.data()), kSafetensorsLengthBytes) == "version ") {
+        fail(ErrorCode::kInvalidFile, "{}: a Git LFS pointer, not the weights: fetch the file with git lfs pull",
+             file.label());
     }
     if (length > kLargestHeader || length > file.size() - kSafetensorsLengthBytes) {
         fail(ErrorCode::kInvalidFile,
-             "{}: says that its header has {} bytes, but the file has {} and headers at most {}",
-             file.label(), length, file.size(), kLargestHeader);
+             "{}: says that its header has {} bytes, but the file has {} and headers at most {}", file.label(), length,
+             file.size(), kLargestHeader);
     }
     std::string text(length, '\0');
     file.read_at(kSafetensorsLengthBytes, std::as_writable_bytes(std::span(text)));

@@ -17,24 +17,25 @@
 
 namespace sluice {
 
-inline constexpr uint64_t kSafetensorsLengthBytes = 8;   // in front of the header
+inline constexpr uint64_t kSafetensorsLengthBytes = 8;  // in front of the header
 
 struct SafetensorsEntry {
     std::string name;
     DType dtype{};
     std::vector<int64_t> shape;
-    uint64_t offset = 0;    // from the start of the file
+    uint64_t offset = 0;  // from the start of the file
     uint64_t bytes = 0;
 };
 
 struct SafetensorsHeader {
-    std::vector<SafetensorsEntry> tensors;          // in file order
+    std::vector<SafetensorsEntry> tensors;  // in file order
     std::map<std::string, std::string> metadata;
-    uint64_t data_offset = 0;                       // from the start of the file
+    uint64_t data_offset = 0;  // from the start of the file
 };
 
-// Parses the header text; `data_bytes` is what follows it. Throws kInvalidFile naming `label` and the tensor: lengths that
-// lie, ranges that overlap, leave holes or pass the end, shapes that contradict the range, dtypes that are not known.
+// Parses the header text; `data_bytes` is what follows it. Throws kInvalidFile naming `label` and the tensor: lengths
+// that lie, ranges that overlap, leave holes or pass the end, shapes that contradict the range, dtypes that are not
+// known.
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_offset, uint64_t data_bytes,
                                            const std::string& label);
 SafetensorsHeader read_safetensors_header(const File& file);
@@ -46,11 +47,11 @@ class SafetensorsReader {
   public:
     static SafetensorsReader open(const std::filesystem::path& path);
     const SafetensorsHeader& header() const { return header_; }
-    const SafetensorsEntry& entry(const std::string& name) const;   // throws kNotFound
+    const SafetensorsEntry& entry(const std::string& name) const;  // throws kNotFound
     bool has(const std::string& name) const;
     std::span<const std::byte> bytes(const std::string& name) const;
-    std::vector<float> floats(const std::string& name) const;       // F32, BF16, F16
-    std::vector<int64_t> integers(const std::string& name) const;   // I64, I32, U8 ...
+    std::vector<float> floats(const std::string& name) const;      // F32, BF16, F16
+    std::vector<int64_t> integers(const std::string& name) const;  // I64, I32, U8 ...
 
   private:
     std::shared_ptr<const MappedFile> file_;
@@ -71,8 +72,8 @@ class SafetensorsWriter {
                       const std::map<std::string, std::string>& metadata = {}, uint64_t data_alignment = 8);
     // Throws kUsage for a tensor that was not declared or bytes that do not fit into it. Each byte is written once.
     void write(const std::string& name, std::span<const std::byte> bytes, uint64_t offset_in_tensor = 0);
-    // Replaces the value of a metadata key that was given at construction by one of the same length: for what is known only
-    // when the data is, such as checksums. Throws kUsage for another key or length.
+    // Replaces the value of a metadata key that was given at construction by one of the same length: for what is known
+    // only when the data is, such as checksums. Throws kUsage for another key or length.
     void set_metadata(const std::string& key, const std::string& value);
     void commit();  // throws kUsage while bytes are missing
 

@@ -24,8 +24,7 @@ SafetensorsReader SafetensorsReader::open(const std::filesystem::path& path) {
     File file = File::open(path);
     reader.header_ = read_safetensors_header(file);
     reader.file_ = MappedFile::of(std::move(file));
-    for (size_t i = 0; i < reader.header_.tensors.size(); ++i)
-        reader.index_[reader.header_.tensors[i].name] = i;
+    for (size_t i = 0; i < reader.header_.tensors.size(); ++i) reader.index_[reader.header_.tensors[i].name] = i;
     return reader;
 }
 
@@ -50,8 +49,8 @@ std::span<const std::byte> SafetensorsReader::bytes(const std::string& name) con
 std::vector<float> SafetensorsReader::floats(const std::string& name) const {
     const SafetensorsEntry& tensor = entry(name);
     if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kBF16 && tensor.dtype != DType::kF16) {
-        fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but F32, BF16 or F16 belongs here",
-             file_->label(), name, dtype_name(tensor.dtype));
+        fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but F32, BF16 or F16 belongs here", file_->label(), name,
+             dtype_name(tensor.dtype));
     }
     const uint64_t count = tensor.bytes / dtype_bytes(tensor.dtype);
     std::vector<float> values(count);
@@ -89,9 +88,8 @@ std::vector<int64_t> SafetensorsReader::integers(const std::string& name) const 
         case DType::kBool:
             return read(uint8_t{});
         default:
-            fail(ErrorCode::kUnsupported,
-                 "{}: tensor {} is {}, but integers of up to 64 signed bits belong here", file_->label(),
-                 name, dtype_name(tensor.dtype));
+            fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but integers of up to 64 signed bits belong here",
+                 file_->label(), name, dtype_name(tensor.dtype));
     }
 }
 

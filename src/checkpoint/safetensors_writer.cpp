@@ -43,9 +43,8 @@ std::string header_text(const std::vector<SafetensorsWriter::Declaration>& tenso
     for (const SafetensorsWriter::Declaration& tensor : tensors) {
         const uint64_t end = offset + declared_bytes(tensor);
         separate();
-        text +=
-            fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}", quoted(tensor.name),
-                        dtype_name(tensor.dtype), nlohmann::json(tensor.shape).dump(), offset, end);
+        text += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}", quoted(tensor.name),
+                            dtype_name(tensor.dtype), nlohmann::json(tensor.shape).dump(), offset, end);
         offset = end;
     }
     return text + '}';
@@ -53,37 +52,32 @@ std::string header_text(const std::vector<SafetensorsWriter::Declaration>& tenso
 
 }  // namespace
 
-SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
-                                     const std::vector<Declaration>& tensors,
-                                     const std::map<std::string, std::string>& metadata,
-                                     uint64_t data_alignment)
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const std::vector<Declaration>& tensors,
+                                     const std::map<std::string, std::string>& metadata, uint64_t data_alignment)
     : file_(path), tensors_(tensors), metadata_(metadata) {
     std::string text = header_text(tensors, metadata);
     layout_.data_offset = round_up(kSafetensorsLengthBytes + text.size(), data_alignment);
     text.resize(layout_.data_offset - kSafetensorsLengthBytes, ' ');
     std::array<std::byte, kSafetensorsLengthBytes> length{};
-    for (size_t i = 0; i < kSafetensorsLengthBytes; ++i)
-        length[i] = static_cast<std::byte>(text.size() >> (8 * i));
+    for (size_t i = 0; i < kSafetensorsLengthBytes; ++i) length[i] = static_cast<std::byte>(text.size() >> (8 * i));
     file_.append(length);
     file_.append(std::as_bytes(std::span(text)));
 
     uint64_t bytes = 0;
     for (const Declaration& tensor : tensors) bytes += declared_bytes(tensor);
-    // What has just been laid out is read back, so that a file is refused here exactly when a reader would
-    // refuse it.
+    // What has just been laid out is read back, so that a file is refused here exactly when a reader would refuse it.
     layout_ = parse_safetensors_header(text, layout_.data_offset, bytes, path.string());
     for (size_t i = 0; i < layout_.tensors.size(); ++i) index_[layout_.tensors[i].name] = i;
     missing_bytes_ = bytes;
 }
 
-void SafetensorsWriter::write(const std::string& name, std::span<const std::byte> bytes,
-                              uint64_t offset_in_tensor) {
+void SafetensorsWriter::write(const std::string& name, std::span<const std::byte> bytes, uint64_t offset_in_tensor) {
     const auto found = index_.find(name);
     if (found == index_.end()) fail(ErrorCode::kUsage, "tensor {} was not declared", name);
     const SafetensorsEntry& tensor = layout_.tensors[found->second];
     if (offset_in_tensor > tensor.bytes || bytes.size() > tensor.bytes - offset_in_tensor) {
-        fail(ErrorCode::kUsage, "tensor {} has {} bytes: {} at offset {} do not fit", name, tensor.bytes,
-             bytes.size(), offset_in_tensor);
+        fail(ErrorCode::kUsage, "tensor {} has {} bytes: {} at offset {} do not fit", name, tensor.bytes, bytes.size(),
+             offset_in_tensor);
     }
     file_.write_at(tensor.offset + offset_in_tensor, bytes);
     missing_bytes_ -= std::min<uint64_t>(missing_bytes_, bytes.size());

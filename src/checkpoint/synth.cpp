@@ -36,8 +36,7 @@ class NewFolder {
         target_ = name;
         if (target_.has_parent_path()) std::filesystem::create_directories(target_.parent_path(), error);
         name += ".partial-XXXXXX";
-        if (::mkdtemp(name.data()) == nullptr)
-            fail(ErrorCode::kIo, "{}: {}", target.string(), errno_text(errno));
+        if (::mkdtemp(name.data()) == nullptr) fail(ErrorCode::kIo, "{}: {}", target.string(), errno_text(errno));
         path_ = name;
         std::filesystem::permissions(path_, std::filesystem::perms(0755), error);
     }
@@ -85,9 +84,8 @@ std::vector<Shard> make_shards(const std::vector<SynthTensor>& tensors, SynthEnc
         }
     }
     for (size_t i = 0; i < shards.size(); ++i) {
-        shards[i].file = shards.size() == 1
-                             ? "model.safetensors"
-                             : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+        shards[i].file = shards.size() == 1 ? "model.safetensors"
+                                            : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
     }
     return shards;
 }
@@ -166,12 +164,11 @@ void write_index(const std::filesystem::path& folder, const std::vector<Shard>& 
 void require_space(const std::filesystem::path& target, uint64_t bytes) {
     std::error_code error;
     std::filesystem::path folder = std::filesystem::absolute(target, error);
-    while (folder.has_relative_path() && !std::filesystem::exists(folder, error))
-        folder = folder.parent_path();
+    while (folder.has_relative_path() && !std::filesystem::exists(folder, error)) folder = folder.parent_path();
     const std::filesystem::space_info space = std::filesystem::space(folder, error);
     if (!error && space.available < bytes) {
-        fail(ErrorCode::kIo, "{}: {} are needed and {} are free; fewer --layers make it smaller",
-             target.string(), format_size(bytes), format_size(space.available));
+        fail(ErrorCode::kIo, "{}: {} are needed and {} are free; fewer --layers make it smaller", target.string(),
+             format_size(bytes), format_size(space.available));
     }
 }
 
@@ -197,8 +194,7 @@ const SynthShape& find_shape(const std::string& name) {
 uint64_t shape_bytes(const SynthShape& shape) {
     uint64_t bytes = 0;
     for (const SynthTensor& tensor : synth_tensors(shape, SynthEncoding::kAffine4, 0)) {
-        for (const SynthStored& stored : stored_tensors(tensor, SynthEncoding::kAffine4))
-            bytes += stored_bytes(stored);
+        for (const SynthStored& stored : stored_tensors(tensor, SynthEncoding::kAffine4)) bytes += stored_bytes(stored);
     }
     return bytes;
 }
@@ -219,8 +215,7 @@ void synthesize_shape(const std::filesystem::path& target, const SynthShape& sha
     for (const Shard& shard : shards) generator.write_shard(shard);
     if (shards.size() > 1) write_index(folder.path(), shards, total);
     // No end-of-text token: random text ends when it was told to.
-    write_text_file(folder.path() / "generation_config.json",
-                    "{\n  \"do_sample\": true,\n  \"temperature\": 1.0\n}\n");
+    write_text_file(folder.path() / "generation_config.json", "{\n  \"do_sample\": true,\n  \"temperature\": 1.0\n}\n");
     write_text_file(folder.path() / "config.json", synth_config_json(shape, encoding));
     folder.commit();
 }
@@ -236,8 +231,7 @@ std::vector<SynthPreset> synth_presets() {
     return presets;
 }
 
-void synthesize(const std::filesystem::path& target, const SynthOptions& options,
-                const BytesCallback& progress) {
+void synthesize(const std::filesystem::path& target, const SynthOptions& options, const BytesCallback& progress) {
     const SynthShape& shape = find_shape(options.preset);
     const SynthEncoding encoding = parse_encoding(options.quantize, shape);
     const SynthShape cut = options.layers == 0 ? shape : cut_layers(shape, options.layers);

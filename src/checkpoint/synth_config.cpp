@@ -96,8 +96,7 @@ Json qwen3_5_settings(const SynthShape& shape) {
 
 Json deepseek_settings(const ModelConfig& config) {
     Json json = shared_settings(config);
-    const auto dense =
-        std::count(config.feed_forwards.begin(), config.feed_forwards.end(), FeedForwardKind::kDense);
+    const auto dense = std::count(config.feed_forwards.begin(), config.feed_forwards.end(), FeedForwardKind::kDense);
     json["first_k_dense_replace"] = dense;
     json["intermediate_size"] = config.dense_intermediate;
     json["kv_lora_rank"] = config.kv_lora_rank;
@@ -172,8 +171,7 @@ Json affine_table(const ModelConfig& config, int bits) {
 }  // namespace
 
 std::string synth_config_json(const SynthShape& shape, SynthEncoding encoding) {
-    Json json = {{"architectures", {class_name(shape.config.architecture)}},
-                 {"model_type", shape.config.model_type}};
+    Json json = {{"architectures", {class_name(shape.config.architecture)}}, {"model_type", shape.config.model_type}};
     json.update(settings(shape));
     if (encoding == SynthEncoding::kAffine4 || encoding == SynthEncoding::kAffine8) {
         json["quantization"] = affine_table(shape.config, encoding == SynthEncoding::kAffine4 ? 4 : 8);

@@ -93,10 +93,9 @@ void fill_values(const SynthStored& stored, std::byte* out) {
     }
 }
 
-// Scales or biases of affine rows. Both draw the same factors: scale = +-deviation of the group, bias = minus
-// the middle level times it. In lead columns that are not random the scale is 0 and the bias is the value.
-void fill_affine_grid(const SynthStored& stored, Random& random, int64_t first, int64_t count,
-                      std::byte* out) {
+// Scales or biases of affine rows. Both draw the same factors: scale = +-deviation of the group, bias = minus the
+// middle level times it. In lead columns that are not random the scale is 0 and the bias is the value.
+void fill_affine_grid(const SynthStored& stored, Random& random, int64_t first, int64_t count, std::byte* out) {
     const SynthTensor& tensor = *stored.tensor;
     const int bits = stored.format.bits;
     const float base = level_scale(tensor, bits);
@@ -137,8 +136,7 @@ void fill_elements(const SynthStored& stored, Random& random, int64_t first, int
         int64_t column = 0;
         if (!tensor.lead.random) {
             const Element lead = encode(tensor.lead.value(row));
-            for (; column < std::min(kLeadColumns, columns); ++column, out += sizeof lead)
-                store_unaligned(out, lead);
+            for (; column < std::min(kLeadColumns, columns); ++column, out += sizeof lead) store_unaligned(out, lead);
         }
         for (; column < columns; ++column, out += sizeof(Element)) {
             store_unaligned(out, table[static_cast<size_t>(draws[static_cast<size_t>(column)])]);
@@ -146,8 +144,7 @@ void fill_elements(const SynthStored& stored, Random& random, int64_t first, int
     }
 }
 
-void fill_data(const SynthStored& stored, Random& random, int64_t first, int64_t count,
-               std::span<std::byte> out) {
+void fill_data(const SynthStored& stored, Random& random, int64_t first, int64_t count, std::span<std::byte> out) {
     if (stored.format.kind == WeightKind::kAffine) return random.bytes(out);
     if (stored.format.kind == WeightKind::kFp8Block) {
         const float scale = kFp8Spread / stored.tensor->deviation;
@@ -211,8 +208,7 @@ void fill(const SynthStored& stored, uint64_t seed, int64_t first, int64_t count
     const std::string key = stored.tensor->name + (stored.part == SynthPart::kData ? ".weight" : ".scales");
     Random random(XXH3_64bits_withSeed(key.data(), key.size(), seed) + static_cast<uint64_t>(first));
     if (stored.part == SynthPart::kData) return fill_data(stored, random, first, count, out);
-    if (stored.format.kind == WeightKind::kAffine)
-        return fill_affine_grid(stored, random, first, count, out.data());
+    if (stored.format.kind == WeightKind::kAffine) return fill_affine_grid(stored, random, first, count, out.data());
     const float scale = stored.tensor->deviation / kFp8Spread;
     for (size_t i = 0; i < out.size(); i += sizeof scale) store_unaligned(out.data() + i, scale);
 }

@@ -29,8 +29,7 @@ std::vector<SynthStored> stored_tensors(const SynthTensor& tensor, SynthEncoding
 
 // Rows that are filled at once: part of what decides the random values, so the same on every machine.
 int64_t fill_rows(const SynthStored& stored);
-// Writes rows [first, first + count) to `out`; `first` is a multiple of fill_rows. The same seed gives the
-// same bytes.
+// Writes rows [first, first + count) to `out`; `first` is a multiple of fill_rows. The same seed gives the same bytes.
 void fill(const SynthStored& stored, uint64_t seed, int64_t first, int64_t count, std::span<std::byte> out);
 
 }  // namespace sluice

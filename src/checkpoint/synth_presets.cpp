@@ -10,10 +10,8 @@ namespace sluice {
 
 namespace {
 
-// A mixer and a feed-forward block for each layer; every `interval`th layer is full attention, 0: all of one
-// kind.
-void set_layers(ModelConfig& config, int64_t layers, MixerKind mixer, int64_t interval,
-                int64_t dense_layers) {
+// A mixer and a feed-forward block for each layer; every `interval`th layer is full attention, 0: all of one kind.
+void set_layers(ModelConfig& config, int64_t layers, MixerKind mixer, int64_t interval, int64_t dense_layers) {
     config.layers = layers;
     config.mixers.assign(static_cast<size_t>(layers), mixer);
     config.feed_forwards.assign(static_cast<size_t>(layers), FeedForwardKind::kMoe);
@@ -126,8 +124,7 @@ std::vector<SynthShape> make_shapes() {
     constexpr Architecture kQwen35 = Architecture::kQwen35Moe;
     return {
         {"qwen3-30b-a3b", "Qwen3-30B-A3B: 48 layers, 128 experts, 8 per token", qwen3_moe(kQwen3_30b, 6144)},
-        {"qwen3-235b-a22b", "Qwen3-235B-A22B: 94 layers, 128 experts, 8 per token",
-         qwen3_moe(kQwen3_235b, 12288)},
+        {"qwen3-235b-a22b", "Qwen3-235B-A22B: 94 layers, 128 experts, 8 per token", qwen3_moe(kQwen3_235b, 12288)},
         {"qwen3-next-80b-a3b", "Qwen3-Next-80B-A3B: 48 layers, 512 experts, 10 per token",
          qwen_hybrid(kNext, kQwen3Next80b, 32)},
         {"qwen3.6-35b-a3b", "Qwen3.6-35B-A3B: 40 layers, 256 experts, 8 per token",
@@ -149,8 +146,7 @@ const std::vector<SynthShape>& synth_shapes() {
 
 SynthShape cut_layers(const SynthShape& shape, int64_t layers) {
     if (layers < 1 || layers > shape.config.layers) {
-        fail(ErrorCode::kUsage, "--layers {}: {} has 1 to {} layers", layers, shape.name,
-             shape.config.layers);
+        fail(ErrorCode::kUsage, "--layers {}: {} has 1 to {} layers", layers, shape.name, shape.config.layers);
     }
     SynthShape cut = shape;
     ModelConfig& config = cut.config;

@@ -10,8 +10,8 @@
 
 namespace sluice {
 
-// In what the weights of a synthetic checkpoint are stored, which decides whose layout and names it has:
-// MLX's for the affine ones, Hugging Face's for the others.
+// In what the weights of a synthetic checkpoint are stored, which decides whose layout and names it has: MLX's for the
+// affine ones, Hugging Face's for the others.
 enum class SynthEncoding { kAffine4, kAffine8, kBf16, kFp8 };
 
 struct SynthShape {
@@ -24,8 +24,8 @@ struct SynthShape {
 
 const std::vector<SynthShape>& synth_shapes();
 
-// The first `layers` layers of the shape; leading dense layers give way so that one MoE layer is left. Throws
-// kUsage when the shape has fewer.
+// The first `layers` layers of the shape; leading dense layers give way so that one MoE layer is left. Throws kUsage
+// when the shape has fewer.
 SynthShape cut_layers(const SynthShape& shape, int64_t layers);
 
 // config.json as the publisher of that layout writes it, without any end-of-text token.

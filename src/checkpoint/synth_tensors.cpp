@@ -55,15 +55,12 @@ class Planner {
     double energy(int64_t layer, int after_mixer) const {
         const double drift = layer + after_mixer > 0 ? kDriftEnergy : 0;
         return 1 + drift +
-               kGrowth * static_cast<double>(2 * layer + after_mixer) /
-                   static_cast<double>(2 * config_.layers);
+               kGrowth * static_cast<double>(2 * layer + after_mixer) / static_cast<double>(2 * config_.layers);
     }
     // What one block adds, as a deviation.
     double step() const { return std::sqrt(kGrowth / static_cast<double>(2 * config_.layers)); }
 
-    double jitter(double spread) {
-        return 1 + spread * std::uniform_real_distribution<double>(-1, 1)(random_);
-    }
+    double jitter(double spread) { return 1 + spread * std::uniform_real_distribution<double>(-1, 1)(random_); }
 
     SynthTensor& matrix(const std::string& name, int64_t rows, int64_t columns, double deviation,
                         LeadColumns lead = {}) {
@@ -76,8 +73,7 @@ class Planner {
 
     void vector(const std::string& name, std::vector<int64_t> shape, std::vector<float> values,
                 DType dtype = DType::kBF16) {
-        SynthTensor tensor{
-            .name = name, .shape = std::move(shape), .dtype = dtype, .values = std::move(values)};
+        SynthTensor tensor{.name = name, .shape = std::move(shape), .dtype = dtype, .values = std::move(values)};
         tensors_.push_back(std::move(tensor));
     }
 
@@ -89,16 +85,16 @@ class Planner {
         vector(name, {count}, std::move(weights));
     }
     double offset() const {
-        const bool centred = config_.architecture == Architecture::kQwen3Next ||
-                             config_.architecture == Architecture::kQwen35Moe;
+        const bool centred =
+            config_.architecture == Architecture::kQwen3Next || config_.architecture == Architecture::kQwen35Moe;
         return centred && !mlx_ ? 1 : 0;
     }
 
     // A norm of the stream that gives the free channels unit energy and the constant `share` of the whole.
     void stream_norm(const std::string& name, double free_energy, double share) {
         const double lead_energy = kLeadColumns * kLeadValue * kLeadValue;
-        const double root = std::sqrt((free_columns() * free_energy + lead_energy) /
-                                      static_cast<double>(config_.hidden_size));
+        const double root =
+            std::sqrt((free_columns() * free_energy + lead_energy) / static_cast<double>(config_.hidden_size));
         const double lead = std::sqrt(share / (1 - share) * free_columns() / kLeadColumns);
         std::vector<float> weights(static_cast<size_t>(config_.hidden_size));
         for (size_t i = 0; i < weights.size(); ++i) {
@@ -109,11 +105,9 @@ class Planner {
         vector(name, {config_.hidden_size}, std::move(weights));
     }
 
-    // The value in lead columns that makes a row's constant output `ratio` times its random one; for a norm
-    // with a share of 1/2.
-    float lead_for(double ratio) const {
-        return static_cast<float>(ratio * unit() / std::sqrt(kLeadColumns));
-    }
+    // The value in lead columns that makes a row's constant output `ratio` times its random one; for a norm with a
+    // share of 1/2.
+    float lead_for(double ratio) const { return static_cast<float>(ratio * unit() / std::sqrt(kLeadColumns)); }
 
     // Rotary pairs that turn by more than a quarter radian per token: those would tell even neighbours apart.
     int64_t quick_pairs() const {
@@ -163,20 +157,16 @@ void Planner::plan_attention(const std::string& path, double output) {
     const int64_t rotary = config_.rotary.dims;
     // Half of a head's energy is the constant, all of it in the slowly rotating pairs (i, i + rotary / 2).
     const int64_t quick = quick_pairs();
-    const float lead =
-        lead_for(std::sqrt(static_cast<double>(dim) / static_cast<double>(rotary - 2 * quick)));
-    const std::vector<LeadColumns::Band> slow = {{quick, rotary / 2, lead},
-                                                 {rotary / 2 + quick, rotary, lead}};
+    const float lead = lead_for(std::sqrt(static_cast<double>(dim) / static_cast<double>(rotary - 2 * quick)));
+    const std::vector<LeadColumns::Band> slow = {{quick, rotary / 2, lead}, {rotary / 2 + quick, rotary, lead}};
     const int64_t query_period = config_.gated_attention ? 2 * dim : dim;
     const int64_t hidden = config_.hidden_size;
-    matrix(path + "q_proj", config_.heads * query_period, hidden, unit(),
-           LeadColumns::banded(query_period, slow));
+    matrix(path + "q_proj", config_.heads * query_period, hidden, unit(), LeadColumns::banded(query_period, slow));
     matrix(path + "k_proj", config_.kv_heads * dim, hidden, unit(), LeadColumns::banded(dim, slow));
     matrix(path + "v_proj", config_.kv_heads * dim, hidden, unit(), LeadColumns::zeros());
     const double width = static_cast<double>(config_.heads * dim);
     const double gate = config_.gated_attention ? 0.54 : 1.0;
-    matrix(path + "o_proj", hidden, config_.heads * dim,
-           output / (std::sqrt(width) * gate * kAttentionAmplitude));
+    matrix(path + "o_proj", hidden, config_.heads * dim, output / (std::sqrt(width) * gate * kAttentionAmplitude));
     const double weight = std::sqrt(kNearness / (0.5 * std::sqrt(static_cast<double>(dim))));
     norm(path + "q_norm.weight", dim, weight);
     norm(path + "k_norm.weight", dim, weight);
@@ -205,8 +195,7 @@ void Planner::plan_latent_attention(const std::string& path, double output) {
     norm(path + "kv_a_layernorm.weight", latent, 1);
     plan_latent_values(path);
     const int64_t width = config_.heads * config_.v_head_dim;
-    matrix(path + "o_proj", hidden, width,
-           output / (std::sqrt(static_cast<double>(width)) * kAttentionAmplitude));
+    matrix(path + "o_proj", hidden, width, output / (std::sqrt(static_cast<double>(width)) * kAttentionAmplitude));
 }
 
 void Planner::plan_latent_values(const std::string& path) {
@@ -217,12 +206,11 @@ void Planner::plan_latent_values(const std::string& path) {
         return;
     }
     matrix(path + "embed_q", config_.heads * latent, nope, deviation).shape = {config_.heads, latent, nope};
-    matrix(path + "unembed_out", config_.heads * value, latent, deviation).shape = {config_.heads, value,
-                                                                                    latent};
+    matrix(path + "unembed_out", config_.heads * value, latent, deviation).shape = {config_.heads, value, latent};
 }
 
-// Queries and keys are mostly the constant, so every token writes to and reads from the same place; with a
-// small beta that place holds a running average of the values.
+// Queries and keys are mostly the constant, so every token writes to and reads from the same place; with a small beta
+// that place holds a running average of the values.
 void Planner::plan_delta_net(const std::string& path, double output) {
     plan_delta_projections(path);
     const int64_t keys = config_.linear_key_heads * config_.linear_key_dim;
@@ -305,13 +293,11 @@ void Planner::plan_moe(const std::string& path) {
         return;
     }
     plan_mlp(path + "shared_expert.", config_.shared_intermediate, 2 * step() * std::sqrt(0.3));
-    matrix(path + "shared_expert_gate", 1, config_.hidden_size, unit(), LeadColumns::zeros()).eight_bits =
-        true;
+    matrix(path + "shared_expert_gate", 1, config_.hidden_size, unit(), LeadColumns::zeros()).eight_bits = true;
 }
 
 void Planner::plan_experts(const std::string& path, double output) {
-    const int64_t experts = config_.experts, inner = config_.expert_intermediate,
-                  hidden = config_.hidden_size;
+    const int64_t experts = config_.experts, inner = config_.expert_intermediate, hidden = config_.hidden_size;
     if (mlx_) {
         const size_t first = tensors_.size();
         plan_mlp(path + "switch_mlp.", inner, output);
@@ -326,8 +312,7 @@ void Planner::plan_experts(const std::string& path, double output) {
         }
         return;
     }
-    SynthTensor& gate_up =
-        matrix(path + "experts.gate_up_proj", 2 * inner, hidden, unit(), LeadColumns::zeros());
+    SynthTensor& gate_up = matrix(path + "experts.gate_up_proj", 2 * inner, hidden, unit(), LeadColumns::zeros());
     gate_up.full_name = true;
     gate_up.shape = {experts, 2 * inner, hidden};
     SynthTensor& down = matrix(path + "experts.down_proj", hidden, inner,

@@ -2,15 +2,15 @@
 
 // The tensors of a synthetic checkpoint: names, shapes, and the distribution of their values.
 //
-// Random weights alone would route uniformly and no cache could be judged by them. Here the first
-// kLeadColumns channels of the residual stream carry a constant, the same for every token, that nothing but
-// queries, keys and routers reads. It
+// Random weights alone would route uniformly and no cache could be judged by them. Here the first kLeadColumns channels
+// of the residual stream carry a constant, the same for every token, that nothing but queries, keys and routers reads.
+// It
 //   - favours some experts of each layer over others, since a router's rows are random (a skewed load);
 //   - makes attention look at recent tokens (queries and keys share a component that only the distance
 //   rotates) and
 //     DeltaNet average recent values, so that the stream holds a part that drifts over some ten tokens.
-// A router's logits at neighbouring tokens are then as similar as those of published models: about a third of
-// the experts recur. The sizes of both parts are kConstantShare and kDriftEnergy in synth_tensors.cpp.
+// A router's logits at neighbouring tokens are then as similar as those of published models: about a third of the
+// experts recur. The sizes of both parts are kConstantShare and kDriftEnergy in synth_tensors.cpp.
 
 #include <cstdint>
 #include <optional>

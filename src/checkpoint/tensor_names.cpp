@@ -66,8 +66,7 @@ constexpr RoleName kLayerNames[] = {
 };
 
 constexpr std::string_view kHeadModule = "lm_head";
-constexpr std::array<std::string_view, 3> kModelPrefixes = {"model.language_model.", "language_model.model.",
-                                                            "model."};
+constexpr std::array<std::string_view, 3> kModelPrefixes = {"model.language_model.", "language_model.model.", "model."};
 constexpr std::array<std::string_view, 3> kOuterPrefixes = {"model.", "language_model.", ""};
 constexpr std::array<std::string_view, 5> kVisionModules = {"visual.", "vision_tower.", "vision_model.",
                                                             "mm_projector.", "multi_modal_projector."};
@@ -99,8 +98,7 @@ std::optional<int> consume_number(std::string_view& text) {
     int number = 0;
     const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     const auto digits = static_cast<size_t>(stop - text.data());
-    if (error != std::errc() || number < 0 || digits == text.size() || text[digits] != '.')
-        return std::nullopt;
+    if (error != std::errc() || number < 0 || digits == text.size() || text[digits] != '.') return std::nullopt;
     text.remove_prefix(digits + 1);
     return number;
 }
@@ -157,8 +155,7 @@ bool consume_projection(std::string_view& rest, Projection& projection) {
 // Below "mlp.experts." or "mlp.switch_mlp.".
 bool parse_expert(std::string_view rest, bool switch_mlp, TensorName& parsed) {
     parsed.kind = NameKind::kExpertStack;
-    if (switch_mlp)
-        return consume_projection(rest, parsed.projection) && find_part(kPartSuffixes, rest, parsed.part);
+    if (switch_mlp) return consume_projection(rest, parsed.projection) && find_part(kPartSuffixes, rest, parsed.part);
     if (const std::optional<int> expert = consume_number(rest)) {
         parsed.kind = NameKind::kExpert;
         parsed.expert = *expert;
@@ -179,8 +176,7 @@ TensorName parse_in_layer(std::string_view rest, TensorName parsed) {
     TensorName expert = parsed;
     std::string_view below = rest;
     const bool switch_mlp = consume(below, "mlp.switch_mlp.");
-    if ((switch_mlp || consume(below, "mlp.experts.")) && parse_expert(below, switch_mlp, expert))
-        return expert;
+    if ((switch_mlp || consume(below, "mlp.experts.")) && parse_expert(below, switch_mlp, expert)) return expert;
     return parsed;
 }
 
@@ -248,8 +244,7 @@ ModuleName module_name(Role role, Architecture architecture) {
     }
     ModuleName chosen;
     for (const RoleName& name : kLayerNames) {
-        const bool suits =
-            chosen.module.empty() || (architecture == Architecture::kDeepseekV3 && name.deepseek);
+        const bool suits = chosen.module.empty() || (architecture == Architecture::kDeepseekV3 && name.deepseek);
         if (name.role == role && suits) chosen = {name.module, name.bare};
     }
     return chosen;

@@ -40,8 +40,8 @@ TensorName parse_tensor_name(std::string_view name);
 // "model.layers.3." or "language_model.model.layers.3."; for kNoLayer the prefix alone.
 std::string layer_path(std::string_view prefix, int layer);
 
-// The module of a role within its layer ("self_attn.q_proj"), as the architecture's publisher calls it, and
-// whether its tensor carries that name without `.weight`.
+// The module of a role within its layer ("self_attn.q_proj"), as the architecture's publisher calls it, and whether its
+// tensor carries that name without `.weight`.
 struct ModuleName {
     std::string_view module;
     bool bare = false;

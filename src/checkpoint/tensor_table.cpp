@@ -37,8 +37,7 @@ WeightMap read_index(const path& index_path) {
     for (const auto& [tensor, file] : map->raw().items()) {
         const std::string name = map->string_or(tensor, "");
         if (!is_plain_file_name(name)) {
-            map->reject(ErrorCode::kInvalidFile, tensor, "\"{}\" is not the name of a file in the folder",
-                        name);
+            map->reject(ErrorCode::kInvalidFile, tensor, "\"{}\" is not the name of a file in the folder", name);
         }
         weight_map.emplace(tensor, name);
     }
@@ -63,8 +62,8 @@ std::set<std::string> find_files(const path& folder) {
         if (name.ends_with(kExtension) && name.starts_with("model")) names.insert(name);
     }
     if (names.empty()) {
-        fail(ErrorCode::kNotFound, "{}: neither {} nor {} nor shards of them: not a checkpoint",
-             folder.string(), kSingleName, kIndexName);
+        fail(ErrorCode::kNotFound, "{}: neither {} nor {} nor shards of them: not a checkpoint", folder.string(),
+             kSingleName, kIndexName);
     }
     const size_t expected = shard_count(*names.begin());
     if (expected != 0 && expected != names.size()) {
@@ -121,8 +120,7 @@ class HeaderDigest {
 }  // namespace
 
 std::string TensorTable::describe(size_t tensor) const {
-    return fmt::format("{}: tensor {}", files[tensors[tensor].file].path.string(),
-                       tensors[tensor].entry.name);
+    return fmt::format("{}: tensor {}", files[tensors[tensor].file].path.string(), tensors[tensor].entry.name);
 }
 
 TensorTable read_tensor_table(const path& folder) {
@@ -141,15 +139,13 @@ TensorTable read_tensor_table(const path& folder) {
     HeaderDigest digest;
     for (const std::string& name : names) {
         if (indexed && !std::filesystem::exists(folder / name)) {
-            fail(ErrorCode::kNotFound, "{}: no such file, but {} names it", (folder / name).string(),
-                 kIndexName);
+            fail(ErrorCode::kNotFound, "{}: no such file, but {} names it", (folder / name).string(), kIndexName);
         }
         const File file = File::open(folder / name);
         const std::string text = read_safetensors_header_text(file);
         digest.add(text);
         const uint64_t data_offset = kSafetensorsLengthBytes + text.size();
-        SafetensorsHeader header =
-            parse_safetensors_header(text, data_offset, file.size() - data_offset, file.label());
+        SafetensorsHeader header = parse_safetensors_header(text, data_offset, file.size() - data_offset, file.label());
         const auto number = static_cast<uint32_t>(table.files.size());
         table.files.push_back({folder / name, file.size()});
         table.metadata.push_back(std::move(header.metadata));

@@ -27,9 +27,9 @@ struct TensorTable {
     std::string describe(size_t tensor) const;
 };
 
-// Reads the headers of model.safetensors.index.json's files, or of model.safetensors, or of all shards in the
-// folder; no tensor data. Throws kNotFound for a missing file and kInvalidFile for files that contradict each
-// other or the index.
+// Reads the headers of model.safetensors.index.json's files, or of model.safetensors, or of all shards in the folder;
+// no tensor data. Throws kNotFound for a missing file and kInvalidFile for files that contradict each other or the
+// index.
 TensorTable read_tensor_table(const std::filesystem::path& folder);
 
 }  // namespace sluice

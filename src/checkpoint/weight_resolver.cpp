@@ -64,8 +64,7 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
     const WeightFormat format = quantization_.module_format(module, entry(scales).dtype);
     const std::string stated = "config.json's " + format.describe();
     if (entry(weight).dtype != DType::kU32) refuse_dtype(weight, "U32, since it has .scales");
-    if (format.has_biases() && !is_plain_float(entry(scales).dtype))
-        refuse_dtype(scales, "F32, F16 and BF16");
+    if (format.has_biases() && !is_plain_float(entry(scales).dtype)) refuse_dtype(scales, "F32, F16 and BF16");
     if (!format.has_biases() && entry(scales).dtype != DType::kU8) refuse_dtype(scales, "U8");
     if (columns % format.group_size != 0 || columns * format.bits % kWordBits != 0) {
         fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
@@ -87,24 +86,22 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
     return make_source(tensors, format, leading, columns);
 }
 
-WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
-                                 int64_t columns) {
+WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {
     const int64_t weight = tensors[TensorPart::kWeight];
     const int64_t scales = tensors[TensorPart::kScaleInverse];
     const std::string& name = entry(weight).name;
     WeightFormat format = quantization_.fp8_format(name);
     require_shape(weight, leading, columns, kFromConfig);
     if (scales == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: F8_E4M3 without {}_scale_inv",
-             table_.describe(static_cast<size_t>(weight)), name);
+        fail(ErrorCode::kNotFound, "{}: F8_E4M3 without {}_scale_inv", table_.describe(static_cast<size_t>(weight)),
+             name);
     }
     format.dtype = entry(scales).dtype;
     if (!format.supported()) refuse_dtype(scales, "F32 and BF16");
     const auto blocks = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
     std::vector<int64_t> scale_leading = leading;
     scale_leading.back() = blocks(leading.back(), format.block_rows);
-    require_shape(scales, scale_leading, blocks(columns, format.block_columns),
-                  "config.json's " + format.describe());
+    require_shape(scales, scale_leading, blocks(columns, format.block_columns), "config.json's " + format.describe());
     return make_source(tensors, format, leading, columns);
 }
 
@@ -152,13 +149,12 @@ void WeightResolver::require_shape(int64_t tensor, std::vector<int64_t> leading,
     leading.push_back(columns);
     if (entry(tensor).shape == leading) return;
     fail(ErrorCode::kInvalidFile, "{}: its shape is {}, but {} asks for {}",
-         table_.describe(static_cast<size_t>(tensor)), shape_text(entry(tensor).shape), why,
-         shape_text(leading));
+         table_.describe(static_cast<size_t>(tensor)), shape_text(entry(tensor).shape), why, shape_text(leading));
 }
 
 void WeightResolver::refuse_dtype(int64_t tensor, const std::string& supported) const {
-    fail(ErrorCode::kUnsupported, "{}: {} is not supported here, only {}",
-         table_.describe(static_cast<size_t>(tensor)), dtype_name(entry(tensor).dtype), supported);
+    fail(ErrorCode::kUnsupported, "{}: {} is not supported here, only {}", table_.describe(static_cast<size_t>(tensor)),
+         dtype_name(entry(tensor).dtype), supported);
 }
 
 }  // namespace sluice

@@ -18,24 +18,21 @@ struct ModuleTensors {
     int64_t operator[](TensorPart part) const { return parts[static_cast<size_t>(part)]; }
 };
 
-// Turns tensors into weight sources, checked against the sizes that config.json asks for. Remembers which it
-// used.
+// Turns tensors into weight sources, checked against the sizes that config.json asks for. Remembers which it used.
 class WeightResolver {
   public:
     WeightResolver(const TensorTable& table, const QuantizationConfig& quantization);
 
-    // A matrix [product of leading, columns] stored as [leading..., columns]; `name` is that of its weight
-    // tensor. Throws kNotFound, kInvalidFile or kUnsupported, naming file and tensor.
-    WeightSource matrix(const std::string& name, const ModuleTensors& tensors,
-                        const std::vector<int64_t>& leading, int64_t columns);
+    // A matrix [product of leading, columns] stored as [leading..., columns]; `name` is that of its weight tensor.
+    // Throws kNotFound, kInvalidFile or kUnsupported, naming file and tensor.
+    WeightSource matrix(const std::string& name, const ModuleTensors& tensors, const std::vector<int64_t>& leading,
+                        int64_t columns);
     // A plain float tensor whose shape is one of `shapes`, as one row; `name` is the tensor's.
     WeightSource vector(const std::string& name, const ModuleTensors& tensors,
                         const std::vector<std::vector<int64_t>>& shapes);
 
     const TensorTable& table() const { return table_; }
-    const SafetensorsEntry& entry(int64_t tensor) const {
-        return table_.tensors[static_cast<size_t>(tensor)].entry;
-    }
+    const SafetensorsEntry& entry(int64_t tensor) const { return table_.tensors[static_cast<size_t>(tensor)].entry; }
     ByteRange use(int64_t tensor);
     bool used(size_t tensor) const { return used_[tensor]; }
 
@@ -45,8 +42,7 @@ class WeightResolver {
     WeightSource fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     WeightSource make_source(const ModuleTensors& tensors, const WeightFormat& format,
                              const std::vector<int64_t>& leading, int64_t columns);
-    void require_shape(int64_t tensor, std::vector<int64_t> leading, int64_t columns,
-                       const std::string& why) const;
+    void require_shape(int64_t tensor, std::vector<int64_t> leading, int64_t columns, const std::string& why) const;
     [[noreturn]] void refuse_dtype(int64_t tensor, const std::string& supported) const;
 
     const TensorTable& table_;

@@ -21,8 +21,7 @@ std::string Conversation::rendered() const {
     variables["messages"] = nlohmann::ordered_json::array();
     if (!system_.empty()) variables["messages"].push_back({{"role", "system"}, {"content", system_}});
     for (const auto& message : messages_) variables["messages"].push_back(message);
-    return engine_.chat_template()->render(
-        variables.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    return engine_.chat_template()->render(variables.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 GenerationResult Conversation::reply(const std::string& said, const GenerationOptions& options,

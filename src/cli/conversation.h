@@ -18,10 +18,9 @@ class Conversation {
     void set_system(const std::string& text);  // an empty text: none; starts over
     void reset();                              // forgets every message but the system's
 
-    // Adds what the user said, generates the answer and adds it too. On an error the messages are as they
-    // were before.
-    GenerationResult reply(const std::string& said, const GenerationOptions& options,
-                           const TokenCallback& on_token, const ProgressCallback& progress);
+    // Adds what the user said, generates the answer and adds it too. On an error the messages are as they were before.
+    GenerationResult reply(const std::string& said, const GenerationOptions& options, const TokenCallback& on_token,
+                           const ProgressCallback& progress);
 
   private:
     std::string rendered() const;

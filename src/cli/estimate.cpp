@@ -13,14 +13,11 @@ struct Point {
     double fraction, hit_rate;
 };
 
-// Published hit rates against the share of experts that is cached, by experts per layer (and experts per
-// token).
+// Published hit rates against the share of experts that is cached, by experts per layer (and experts per token).
 constexpr std::array kHitRates64 = {Point{0, 0}, Point{0.125, 0.30}, Point{0.375, 0.68}, Point{1, 1}};
-constexpr std::array kHitRates256 = {Point{0, 0},       Point{0.03, 0.13}, Point{0.06, 0.40},
-                                     Point{0.12, 0.62}, Point{0.24, 0.85}, Point{0.48, 0.94},
-                                     Point{1, 1}};
-constexpr std::array kHitRates512 = {Point{0, 0}, Point{0.18, 0.44}, Point{0.36, 0.62}, Point{0.54, 0.72},
-                                     Point{1, 1}};
+constexpr std::array kHitRates256 = {Point{0, 0},       Point{0.03, 0.13}, Point{0.06, 0.40}, Point{0.12, 0.62},
+                                     Point{0.24, 0.85}, Point{0.48, 0.94}, Point{1, 1}};
+constexpr std::array kHitRates512 = {Point{0, 0}, Point{0.18, 0.44}, Point{0.36, 0.62}, Point{0.54, 0.72}, Point{1, 1}};
 
 std::span<const Point> hit_rates_for(int64_t experts) {
     // The borders are the geometric means of 64, 256 and 512.
@@ -29,8 +26,8 @@ std::span<const Point> hit_rates_for(int64_t experts) {
     return kHitRates512;
 }
 
-// What a run reaches of its bounds: kernels read memory at about 60 % of the sequential speed, reads keep a
-// drive about 85 % busy.
+// What a run reaches of its bounds: kernels read memory at about 60 % of the sequential speed, reads keep a drive about
+// 85 % busy.
 constexpr double kMemoryEfficiency = 0.6;
 constexpr double kDiskEfficiency = 0.85;
 
@@ -42,8 +39,7 @@ constexpr uint64_t kLargestLogitsBytes = uint64_t{16} << 20;
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kSmallestContext = 1024;
 
-// The scratch of the smallest chunk that the engine goes down to: logits, and some two dozen rows of the
-// hidden size.
+// The scratch of the smallest chunk that the engine goes down to: logits, and some two dozen rows of the hidden size.
 uint64_t scratch_bytes(const ModelReport& model) {
     constexpr uint64_t kChunk = 32;
     constexpr uint64_t kRowsOfHidden = 24;
@@ -60,8 +56,7 @@ double expected_hit_rate(int64_t experts, double cached_fraction) {
         const Point& low = points[i - 1];
         const Point& high = points[i];
         if (cached_fraction <= high.fraction) {
-            const double share =
-                std::max(0.0, cached_fraction - low.fraction) / (high.fraction - low.fraction);
+            const double share = std::max(0.0, cached_fraction - low.fraction) / (high.fraction - low.fraction);
             return low.hit_rate + share * (high.hit_rate - low.hit_rate);
         }
     }
@@ -108,8 +103,7 @@ MemoryOutlook guess_memory(const ModelReport& model, const PlanRequest& request)
     outlook.runs = request.ram_bytes >= outlook.least_bytes;
     while (outlook.context > least && fixed(outlook.context) + one_token > request.ram_bytes)
         outlook.context = std::max(least, outlook.context / 2);
-    if (outlook.runs)
-        outlook.cache_bytes = std::min(request.ram_bytes - fixed(outlook.context), model.expert_bytes);
+    if (outlook.runs) outlook.cache_bytes = std::min(request.ram_bytes - fixed(outlook.context), model.expert_bytes);
     return outlook;
 }
 

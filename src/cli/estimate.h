@@ -16,15 +16,15 @@ struct MachineSpeed {
     double disk_bytes_per_s = 0;
 };
 
-// The share of expert requests that a cache of `cached_fraction` of all experts answers, interpolated from
-// published measurements of models with about as many experts per layer. An estimate: text and model decide.
+// The share of expert requests that a cache of `cached_fraction` of all experts answers, interpolated from published
+// measurements of models with about as many experts per layer. An estimate: text and model decide.
 double expected_hit_rate(int64_t experts, double cached_fraction);
 
 // The fastest measured row, of direct or of cached reads; 0 where none ran.
 double best_disk_speed(const std::vector<DiskMeasurement>& rows, bool direct_io);
 
-// Seconds that one token takes at least: what must pass through memory, and what must come from the drive.
-// They overlap.
+// Seconds that one token takes at least: what must pass through memory, and what must come from the drive. They
+// overlap.
 struct TokenBound {
     double memory_s = 0, disk_s = 0;
     double tokens_per_s() const;

@@ -16,8 +16,7 @@ inline CLI::Validator number_in(double low, double high) {
     return CLI::Validator(
         [low, high](std::string& text) {
             double value = 0;
-            if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) && value >= low &&
-                value <= high) {
+            if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) && value >= low && value <= high) {
                 return std::string();
             }
             return fmt::format("{} is not a number from {} to {}", text, low, high);

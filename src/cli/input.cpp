@@ -19,14 +19,12 @@ std::string read_text(const std::string& path) {
 std::vector<TokenId> read_token_file(const std::string& path) {
     const nlohmann::json document = nlohmann::json::parse(read_text(path), nullptr, false);
     if (document.is_discarded()) {
-        fail(ErrorCode::kInvalidFile, "{}: not JSON; an array of token ids is expected, as in [1, 2, 3]",
-             path);
+        fail(ErrorCode::kInvalidFile, "{}: not JSON; an array of token ids is expected, as in [1, 2, 3]", path);
     }
     const nlohmann::json* list = &document;
     if (document.is_object() && document.contains("ids")) list = &document["ids"];
     if (!list->is_array()) {
-        fail(ErrorCode::kInvalidFile,
-             "{}: an array of token ids is expected, or an object with \"ids\", not {}", path,
+        fail(ErrorCode::kInvalidFile, "{}: an array of token ids is expected, or an object with \"ids\", not {}", path,
              document.type_name());
     }
     std::vector<TokenId> ids;
@@ -35,8 +33,7 @@ std::vector<TokenId> read_token_file(const std::string& path) {
         const nlohmann::json& entry = (*list)[i];
         const int64_t id = entry.is_number_integer() ? entry.get<int64_t>() : -1;
         if (id < 0 || id > std::numeric_limits<TokenId>::max()) {
-            fail(ErrorCode::kInvalidFile, "{}: entry {} is {}, not a token id", path, i,
-                 entry.dump().substr(0, 40));
+            fail(ErrorCode::kInvalidFile, "{}: entry {} is {}, not a token id", path, i, entry.dump().substr(0, 40));
         }
         ids.push_back(static_cast<TokenId>(id));
     }

@@ -85,8 +85,7 @@ Mount mount_of(const std::filesystem::path& path) {
     while (std::getline(in, line)) {
         const auto mount = parse_mount(line);
         if (!mount || mount->point.size() < best.point.size()) continue;
-        const bool holds =
-            mount->point == "/" || place == mount->point || place.rfind(mount->point + "/", 0) == 0;
+        const bool holds = mount->point == "/" || place == mount->point || place.rfind(mount->point + "/", 0) == 0;
         if (holds) best = *mount;
     }
     return best;
@@ -96,8 +95,7 @@ Mount mount_of(const std::filesystem::path& path) {
 std::optional<bool> rotational(const std::filesystem::path& path) {
     struct stat status {};
     if (::stat(path.c_str(), &status) != 0) return std::nullopt;
-    const std::string device =
-        fmt::format("/sys/dev/block/{}:{}", major(status.st_dev), minor(status.st_dev));
+    const std::string device = fmt::format("/sys/dev/block/{}:{}", major(status.st_dev), minor(status.st_dev));
     for (const char* place : {"/queue/rotational", "/../queue/rotational"}) {
         std::ifstream in(device + place);
         int value = 0;

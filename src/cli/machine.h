@@ -8,8 +8,7 @@
 
 namespace sluice::cli {
 
-// What the operating system says of itself. Every part that cannot be found out is empty or zero; nothing
-// here throws.
+// What the operating system says of itself. Every part that cannot be found out is empty or zero; nothing here throws.
 
 struct ProcessorFacts {
     std::string name;
@@ -31,9 +30,9 @@ struct DriveFacts {
     std::string mount_point, filesystem, device;
     std::optional<bool> rotational;
     uint64_t free_bytes = 0;
-    bool direct_io = false;         // one real read past the page cache worked
+    bool direct_io = false;          // one real read past the page cache worked
     bool direct_io_untried = false;  // there is no file to try it on
-    std::string direct_io_refusal;  // why not
+    std::string direct_io_refusal;   // why not
 };
 // Of the drive that holds `path`, which must exist.
 DriveFacts drive_facts(const std::filesystem::path& path);

@@ -70,9 +70,8 @@ int parse_and_run(int argc, char** argv) {
     const std::string_view word = argv[1];
     if (word.substr(0, 1) != "-" && !is_verb(word)) {
         const std::string near = nearest_verb(word);
-        return complain(near.empty()
-                            ? fmt::format("there is no verb \"{}\"; `sluice --help` lists them", word)
-                            : fmt::format("there is no verb \"{}\"; did you mean \"{}\"?", word, near),
+        return complain(near.empty() ? fmt::format("there is no verb \"{}\"; `sluice --help` lists them", word)
+                                     : fmt::format("there is no verb \"{}\"; did you mean \"{}\"?", word, near),
                         kExitUsage);
     }
     try {
@@ -86,8 +85,7 @@ int parse_and_run(int argc, char** argv) {
         return kExitDone;
     } catch (const CLI::ParseError& error) {
         const std::string where = is_verb(word) ? std::string(word) + " " : std::string();
-        return complain(fmt::format("{} (`sluice {}--help` shows what it takes)", error.what(), where),
-                        kExitUsage);
+        return complain(fmt::format("{} (`sluice {}--help` shows what it takes)", error.what(), where), kExitUsage);
     }
     chosen();
     return kExitDone;

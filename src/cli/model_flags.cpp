@@ -40,8 +40,7 @@ uint64_t drawn_seed() {
 }  // namespace
 
 void add_model_argument(CLI::App& app, std::string& model) {
-    app.add_option("MODEL", model, "A checkpoint directory; left out: the model that comes with Sluice")
-        ->type_name("");
+    app.add_option("MODEL", model, "A checkpoint directory; left out: the model that comes with Sluice")->type_name("");
 }
 
 namespace {
@@ -87,8 +86,7 @@ void add_log_flags(CLI::App& app, bool& quiet) {
 void add_engine_flags(CLI::App& app, ModelFlags& flags) {
     EngineOptions& engine = flags.engine;
     engine.prefix_memory_bytes = 0;  // one prompt a run: no second one could begin as it does
-    app.add_option("--device", engine.device,
-                   "cpu, cuda, cuda:N, or reference (scalar, slow, for comparison)")
+    app.add_option("--device", engine.device, "cpu, cuda, cuda:N, or reference (scalar, slow, for comparison)")
         ->check(CLI::Validator([](std::string& text) { return device_problem(text); }, ""))
         ->type_name("NAME")
         ->group(kModelGroup);
@@ -97,10 +95,9 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
         ->check(at_least(1))
         ->group(kModelGroup);
     app.add_flag("--pin-threads", engine.pin_threads, "Keep each of them on a core of its own")->group(kModelGroup);
-    app.add_option("--instruction-set", engine.instruction_set,
-                   "Force one; default: the best this processor has")
-        ->check(CLI::IsMember(
-            {"scalar", "avx2", "avxvnni", "avx512", "avx512vnni-no-vbmi", "avx512vnni", "amx", "neon"}))
+    app.add_option("--instruction-set", engine.instruction_set, "Force one; default: the best this processor has")
+        ->check(
+            CLI::IsMember({"scalar", "avx2", "avxvnni", "avx512", "avx512vnni-no-vbmi", "avx512vnni", "amx", "neon"}))
         ->type_name("NAME")
         ->group(kModelGroup);
     app.add_option("--context,-c", engine.context,
@@ -149,9 +146,7 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
     app.get_option("--prefix-cache-size")->group(kModelGroup);
     app.add_option_function<std::string>(
            "--prefix-memory",
-           [&engine](const std::string& text) {
-               engine.prefix_memory_bytes = size_argument(text, "--prefix-memory");
-           },
+           [&engine](const std::string& text) { engine.prefix_memory_bytes = size_argument(text, "--prefix-memory"); },
            "Memory, of --ram, for evaluated prompts of this run; default: chat takes some of what experts "
            "leave, other verbs none")
         ->type_name("SIZE")
@@ -166,13 +161,11 @@ void add_engine_flags(CLI::App& app, ModelFlags& flags) {
 
 std::filesystem::path model_folder(const std::string& model) {
     if (!model.empty()) return model;
-    for (const std::filesystem::path& candidate :
-         {beside_program(), std::filesystem::path(SLUICE_BUNDLED_SOURCE)}) {
+    for (const std::filesystem::path& candidate : {beside_program(), std::filesystem::path(SLUICE_BUNDLED_SOURCE)}) {
         std::error_code error;
         if (!candidate.empty() && std::filesystem::exists(candidate / "config.json", error)) return candidate;
     }
-    fail(ErrorCode::kNotFound,
-         "no MODEL was given and the bundled one is not at {}; name a checkpoint directory",
+    fail(ErrorCode::kNotFound, "no MODEL was given and the bundled one is not at {}; name a checkpoint directory",
          beside_program().string());
 }
 
@@ -193,12 +186,10 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
     app.add_option("--top-p", flags.top_p, "Only the likeliest tokens that make up this share; 1: all")
         ->check(number_in(0, 1))
         ->group(kSamplingGroup);
-    app.add_option("--min-p", flags.min_p,
-                   "Only tokens at least this share as likely as the likeliest; 0: all")
+    app.add_option("--min-p", flags.min_p, "Only tokens at least this share as likely as the likeliest; 0: all")
         ->check(number_in(0, 1))
         ->group(kSamplingGroup);
-    app.add_option("--repetition-penalty", flags.repetition_penalty,
-                   "Above 1 makes tokens seen before less likely")
+    app.add_option("--repetition-penalty", flags.repetition_penalty, "Above 1 makes tokens seen before less likely")
         ->check(number_in(0.01, 100))
         ->group(kSamplingGroup);
     app.add_option("--seed", flags.seed, "The same seed gives the same text; default: a new one every time")
@@ -208,12 +199,10 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
         ->take_all()
         ->allow_extra_args(false)
         ->group(kSamplingGroup);
-    app.add_flag("--ignore-eos", flags.ignore_eos, "Go on after the model's end token")
-        ->group(kSamplingGroup);
+    app.add_flag("--ignore-eos", flags.ignore_eos, "Go on after the model's end token")->group(kSamplingGroup);
 }
 
-GenerationOptions generation_options(const SamplingFlags& flags, const SamplingOptions& defaults,
-                                     int64_t max_tokens) {
+GenerationOptions generation_options(const SamplingFlags& flags, const SamplingOptions& defaults, int64_t max_tokens) {
     GenerationOptions options;
     options.sampling = defaults;
     SamplingOptions& sampling = options.sampling;

@@ -31,9 +31,8 @@ void add_chunk_flag(CLI::App& app, int64_t& chunk, const std::string& descriptio
 // A SIZE flag: bytes, or a number with K, M, G or T.
 void add_size_flag(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
 
-// The folder that MODEL names; for an empty one the bundled model's:
-// <prefix>/share/sluice/models/stories-hybrid beside the installed program, or models/stories-hybrid of the
-// source tree. Throws kNotFound where there is none.
+// The folder that MODEL names; for an empty one the bundled model's: <prefix>/share/sluice/models/stories-hybrid beside
+// the installed program, or models/stories-hybrid of the source tree. Throws kNotFound where there is none.
 std::filesystem::path model_folder(const std::string& model);
 
 std::unique_ptr<Engine> open_engine(const ModelFlags& flags);
@@ -50,9 +49,8 @@ struct SamplingFlags {
 
 void add_sampling_flags(CLI::App& app, SamplingFlags& flags);
 
-// The checkpoint's defaults with the flags laid over them. Without --seed a new seed is drawn; it is in the
-// result, so that a run can be repeated.
-GenerationOptions generation_options(const SamplingFlags& flags, const SamplingOptions& defaults,
-                                     int64_t max_tokens);
+// The checkpoint's defaults with the flags laid over them. Without --seed a new seed is drawn; it is in the result, so
+// that a run can be repeated.
+GenerationOptions generation_options(const SamplingFlags& flags, const SamplingOptions& defaults, int64_t max_tokens);
 
 }  // namespace sluice::cli

@@ -34,8 +34,7 @@ PhaseProfile phase_profile(const ProfileMoment& begin, const ProfileMoment& end,
         part.seconds -= before[part.name].seconds;
     }
     std::erase_if(profile.parts, [](const OperationTime& part) { return part.calls == 0; });
-    profile.parts.push_back(
-        {.name = "waiting for experts", .calls = 0, .seconds = end.stall_s - begin.stall_s});
+    profile.parts.push_back({.name = "waiting for experts", .calls = 0, .seconds = end.stall_s - begin.stall_s});
     profile.parts.push_back({.name = "sampling", .calls = 0, .seconds = end.sampling_s - begin.sampling_s});
     std::ranges::sort(profile.parts, std::ranges::greater(), &OperationTime::seconds);
     return profile;

@@ -8,8 +8,7 @@
 
 namespace sluice::cli {
 
-// Where the time of a prefill or of a decode went: operations of the forward pass, waiting for experts,
-// sampling.
+// Where the time of a prefill or of a decode went: operations of the forward pass, waiting for experts, sampling.
 struct PhaseProfile {
     std::vector<OperationTime> parts;  // the longest first
     double total_s = 0;                // measured around all of it

@@ -20,10 +20,8 @@ void add_prompt_flags(CLI::App& app, PromptFlags& flags) {
 }
 
 Prompt read_prompt(const PromptFlags& flags, const std::optional<std::string>& otherwise) {
-    const int given =
-        (flags.text ? 1 : 0) + (flags.text_file.empty() ? 0 : 1) + (flags.token_file.empty() ? 0 : 1);
-    if (given > 1)
-        throw UsageError("--prompt, --prompt-file and --tokens exclude each other; give one of them");
+    const int given = (flags.text ? 1 : 0) + (flags.text_file.empty() ? 0 : 1) + (flags.token_file.empty() ? 0 : 1);
+    if (given > 1) throw UsageError("--prompt, --prompt-file and --tokens exclude each other; give one of them");
     if (given == 0 && !otherwise) throw UsageError("no prompt; give --prompt, --prompt-file or --tokens");
     Prompt prompt;
     if (!flags.token_file.empty()) {
@@ -38,8 +36,7 @@ Prompt read_prompt(const PromptFlags& flags, const std::optional<std::string>& o
 
 const Tokenizer& tokenizer_of(const Engine& engine) {
     if (engine.tokenizer() == nullptr) {
-        fail(ErrorCode::kUnsupported,
-             "{} has no tokenizer.json, so text means nothing to it; give ids with --tokens",
+        fail(ErrorCode::kUnsupported, "{} has no tokenizer.json, so text means nothing to it; give ids with --tokens",
              engine.info().model_name);
     }
     return *engine.tokenizer();
@@ -50,9 +47,8 @@ std::vector<TokenId> prompt_ids(const Prompt& prompt, const Engine& engine) {
     if (ids.empty()) fail(ErrorCode::kUsage, "the prompt is empty; give at least one token of text");
     const auto length = static_cast<int64_t>(ids.size());
     if (length > engine.info().largest_context) {
-        fail(ErrorCode::kContextFull,
-             "the prompt has {} tokens and this model takes at most {}; give a shorter prompt", length,
-             engine.info().largest_context);
+        fail(ErrorCode::kContextFull, "the prompt has {} tokens and this model takes at most {}; give a shorter prompt",
+             length, engine.info().largest_context);
     }
     if (length > engine.info().context) {
         fail(ErrorCode::kContextFull,

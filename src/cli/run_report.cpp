@@ -73,9 +73,8 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
 }
 
 std::string describe_engine(const EngineInfo& info) {
-    return fmt::format("{}, {} experts per token | {} {} direct I/O | {}{}", info.quantization,
-                       info.experts_per_token, info.reader, info.direct_io ? "with" : "without", info.device,
-                       info.lossless ? "" : " | LOSSY");
+    return fmt::format("{}, {} experts per token | {} {} direct I/O | {}{}", info.quantization, info.experts_per_token,
+                       info.reader, info.direct_io ? "with" : "without", info.device, info.lossless ? "" : " | LOSSY");
 }
 
 std::string footer(const EngineInfo& info, const GenerationResult& result, const SamplingOptions& sampling) {
@@ -84,11 +83,10 @@ std::string footer(const EngineInfo& info, const GenerationResult& result, const
         fmt::format("{:.1f} tok/s ({} tokens) | first token {:.2f} s | prefill {:.1f} tok/s ({} tokens)\n",
                     figures.decode_tokens_per_s, result.token_ids.size(), result.time_to_first_token_s,
                     figures.prefill_tokens_per_s, result.prefilled_tokens);
-    text += fmt::format(
-        "hit rate {:.1f} % | {} read per token | stalled {:.2f} s | memory {} at most, of {} allowed\n",
-        100 * figures.hit_rate, format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
-        result.spent.stall_seconds, format_size(result.spent.peak_resident_bytes),
-        format_size(info.ram_bytes));
+    text += fmt::format("hit rate {:.1f} % | {} read per token | stalled {:.2f} s | memory {} at most, of {} allowed\n",
+                        100 * figures.hit_rate, format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
+                        result.spent.stall_seconds, format_size(result.spent.peak_resident_bytes),
+                        format_size(info.ram_bytes));
     text += describe_engine(info);
     text += sampling.temperature > 0 ? fmt::format(" | seed {}\n", sampling.seed) : "\n";
     return text;

@@ -30,8 +30,7 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
 // "affine 4-bit, 8 experts per token | pread x8 with direct I/O | cpu (AVX2), 8 threads"
 std::string describe_engine(const EngineInfo& info);
 
-// The lines that close a run on stderr: speed, time to first token, hit rate, bytes per token, stall, reader,
-// memory.
+// The lines that close a run on stderr: speed, time to first token, hit rate, bytes per token, stall, reader, memory.
 std::string footer(const EngineInfo& info, const GenerationResult& result, const SamplingOptions& sampling);
 
 std::string_view finish_name(FinishReason reason);

@@ -16,8 +16,7 @@ std::string Table::text() const {
     for (const auto& row : rows_) {
         std::string line;
         for (size_t i = 0; i < row.size(); ++i) {
-            line += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
-                           : fmt::format("  {:>{}}", row[i], widths[i]);
+            line += i == 0 ? fmt::format("{:<{}}", row[i], widths[i]) : fmt::format("  {:>{}}", row[i], widths[i]);
         }
         line.erase(line.find_last_not_of(' ') + 1);
         text += line + "\n";

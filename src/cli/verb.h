@@ -17,8 +17,8 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 
-// Arguments that make no sense whatever the model is: exit 2. What depends on files or on the machine is an
-// Error: exit 1.
+// Arguments that make no sense whatever the model is: exit 2. What depends on files or on the machine is an Error: exit
+// 1.
 class UsageError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
@@ -26,8 +26,7 @@ class UsageError : public std::runtime_error {
 
 using RunVerb = std::function<void()>;
 
-// One word after `sluice`. `declare` adds the flags to the subcommand and returns what runs once they are
-// parsed.
+// One word after `sluice`. `declare` adds the flags to the subcommand and returns what runs once they are parsed.
 struct Verb {
     std::string_view name;
     std::string_view summary;

@@ -60,14 +60,12 @@ struct Bench {
     uint64_t peak_resident = 0;  // before the bounds were measured
     Bounds bounds;
 
-    // The repetition that took a middle time in all stands for all: never one with a cold cache, if there is
-    // another.
+    // The repetition that took a middle time in all stands for all: never one with a cold cache, if there is another.
     const Run& median() const {
         const auto seconds = [](const Run* run) { return run->result.prefill_s + run->result.decode_s; };
         std::vector<const Run*> order;
         for (const Run& run : runs) order.push_back(&run);
-        std::sort(order.begin(), order.end(),
-                  [&](const Run* a, const Run* b) { return seconds(a) < seconds(b); });
+        std::sort(order.begin(), order.end(), [&](const Run* a, const Run* b) { return seconds(a) < seconds(b); });
         return *order[(order.size() - 1) / 2];
     }
 };
@@ -76,8 +74,8 @@ ProfileMoment profile_moment(const Engine& engine) {
     return {.operations = engine.profile(), .stall_s = engine.statistics().stall_seconds};
 }
 
-Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const GenerationOptions& options,
-             Progress& progress, uint64_t already_done) {
+Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const GenerationOptions& options, Progress& progress,
+             uint64_t already_done) {
     const std::unique_ptr<Session> session = engine.new_session();
     const uint64_t bytes_before = engine.statistics().expert_bytes_read;
     uint64_t bytes_at_first = bytes_before;
@@ -131,9 +129,8 @@ Bounds measure_bounds(const Flags& flags, const EngineInfo& info, const Run& run
     const auto head = static_cast<double>(model.vocabulary * model.hidden_size);
     const double products = (static_cast<double>(model.weights_per_token) - head) * prompt + head;
     const double arithmetic_s = 2 * products / bounds.peak.operations_per_second;
-    const double disk_s = bounds.speed.disk_bytes_per_s > 0
-                              ? static_cast<double>(run.prefill_bytes) / bounds.speed.disk_bytes_per_s
-                              : 0;
+    const double disk_s =
+        bounds.speed.disk_bytes_per_s > 0 ? static_cast<double>(run.prefill_bytes) / bounds.speed.disk_bytes_per_s : 0;
     bounds.prefill_tokens_per_s = per_second(prompt, std::max(arithmetic_s, disk_s));
     return bounds;
 }
@@ -150,8 +147,7 @@ Bench measure(Flags flags) {
     }
     std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> prompt = prompt_ids(
-        {.text = {},
-         .ids = given.empty() ? bench_prompt(*engine, static_cast<size_t>(flags.prompt_tokens)) : given},
+        {.text = {}, .ids = given.empty() ? bench_prompt(*engine, static_cast<size_t>(flags.prompt_tokens)) : given},
         *engine);
     Bench bench;
     bench.info = engine->info();
@@ -164,11 +160,10 @@ Bench measure(Flags flags) {
     bench.options.ignore_eos = true;
     const uint64_t tokens_per_run = prompt.size() + static_cast<uint64_t>(flags.generate_tokens);
     {
-        Progress progress("measuring", tokens_per_run * static_cast<uint64_t>(flags.repeat),
-                          !flags.model.quiet);
+        Progress progress("measuring", tokens_per_run * static_cast<uint64_t>(flags.repeat), !flags.model.quiet);
         for (int64_t i = 0; i < flags.repeat; ++i) {
-            bench.runs.push_back(run_once(*engine, prompt, bench.options, progress,
-                                          tokens_per_run * static_cast<uint64_t>(i)));
+            bench.runs.push_back(
+                run_once(*engine, prompt, bench.options, progress, tokens_per_run * static_cast<uint64_t>(i)));
         }
     }
     engine->save_trace();
@@ -191,8 +186,7 @@ nlohmann::ordered_json bench_json(const Bench& bench) {
         {"decode_tokens_per_s", figures.decode_tokens_per_s},
         {"prefill_bound_tokens_per_s", bench.bounds.prefill_tokens_per_s},
         {"decode_bound_tokens_per_s", bench.bounds.decode_tokens_per_s},
-        {"prefill_ratio_to_bound",
-         per_second(figures.prefill_tokens_per_s, bench.bounds.prefill_tokens_per_s)},
+        {"prefill_ratio_to_bound", per_second(figures.prefill_tokens_per_s, bench.bounds.prefill_tokens_per_s)},
         {"decode_ratio_to_bound", per_second(figures.decode_tokens_per_s, bench.bounds.decode_tokens_per_s)},
         {"memory_bandwidth_bytes_per_s", bench.bounds.speed.memory_bytes_per_s},
         {"disk_bandwidth_bytes_per_s", bench.bounds.speed.disk_bytes_per_s},
@@ -227,15 +221,13 @@ std::string percent_of(double value, double bound) {
 }
 
 std::string bench_text(const Bench& bench) {
-    Table table(
-        {"run", "prefill tok/s", "decode tok/s", "first token s", "hit rate", "read per token", "stall s"});
+    Table table({"run", "prefill tok/s", "decode tok/s", "first token s", "hit rate", "read per token", "stall s"});
     for (size_t i = 0; i < bench.runs.size(); ++i) {
         const GenerationResult& result = bench.runs[i].result;
         const RunFigures figures = figures_of(result);
         table.add({std::to_string(i + 1), fmt::format("{:.1f}", figures.prefill_tokens_per_s),
                    fmt::format("{:.1f}", figures.decode_tokens_per_s),
-                   fmt::format("{:.2f}", result.time_to_first_token_s),
-                   fmt::format("{:.1f} %", 100 * figures.hit_rate),
+                   fmt::format("{:.2f}", result.time_to_first_token_s), fmt::format("{:.1f} %", 100 * figures.hit_rate),
                    format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
                    fmt::format("{:.2f}", result.spent.stall_seconds)});
     }
@@ -255,9 +247,9 @@ std::string bench_text(const Bench& bench) {
                "bounds: memory {:.1f} GB/s, drive {:.2f} GB/s ({}), arithmetic {:.0f} GOP/s ({})\n{}\n"
                "memory {} at most, of {} allowed\n",
                bounds.speed.memory_bytes_per_s / 1e9, bounds.speed.disk_bytes_per_s / 1e9,
-               bench.info.direct_io ? "direct" : "through the page cache",
-               bounds.peak.operations_per_second / 1e9, bounds.peak.instructions, describe_engine(bench.info),
-               format_size(bench.peak_resident), format_size(bench.info.ram_bytes)) +
+               bench.info.direct_io ? "direct" : "through the page cache", bounds.peak.operations_per_second / 1e9,
+               bounds.peak.instructions, describe_engine(bench.info), format_size(bench.peak_resident),
+               format_size(bench.info.ram_bytes)) +
            profile;
 }
 

@@ -60,16 +60,14 @@ nlohmann::ordered_json rows_json(const std::vector<DiskMeasurement>& rows) {
 
 void measure(const Flags& flags) {
     if (flags.path.empty()) throw UsageError("PATH is empty; name a checkpoint, a file or a folder");
-    const std::vector<DiskMeasurement> rows =
-        with_byte_progress("reading", flags.quiet, [&](const auto& progress) {
-            return measure_disk(flags.path, flags.read_bytes, flags.seconds, progress);
-        });
+    const std::vector<DiskMeasurement> rows = with_byte_progress("reading", flags.quiet, [&](const auto& progress) {
+        return measure_disk(flags.path, flags.read_bytes, flags.seconds, progress);
+    });
     Output output;
     if (flags.json) return write_json(output, {{"path", flags.path}, {"rows", rows_json(rows)}});
     output.write(rows_text(rows));
-    const auto fastest = std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-        return a.bytes_per_second < b.bytes_per_second;
-    });
+    const auto fastest = std::max_element(
+        rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.bytes_per_second < b.bytes_per_second; });
     if (!flags.quiet && fastest != rows.end() && fastest->bytes_per_second > 0) {
         fmt::print(stderr, "fastest: {} {} direct I/O at depth {}, {:.2f} GB/s\n", fastest->reader,
                    fastest->direct_io ? "with" : "without", fastest->depth, fastest->bytes_per_second / 1e9);

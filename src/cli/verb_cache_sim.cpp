@@ -48,8 +48,7 @@ std::string rows_text(const std::vector<CacheSimulation>& rows) {
 RunVerb declare_cache_sim(CLI::App& app) {
     auto flags = std::make_shared<Flags>();
     app.add_option("TRACE", flags->trace, "A routing trace, as --trace saves it")->required()->type_name("");
-    app.add_option("--fractions", flags->fractions,
-                   "Cache sizes as shares of all experts, separated by commas")
+    app.add_option("--fractions", flags->fractions, "Cache sizes as shares of all experts, separated by commas")
         ->delimiter(',')
         ->take_all()
         ->allow_extra_args(false)

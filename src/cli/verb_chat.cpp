@@ -75,8 +75,7 @@ class Chat {
         if (word == "/reset") {
             conversation_.reset();
         } else if (word == "/system") {
-            conversation_.set_system(turn.size() > word.size() ? turn.substr(word.size() + 1)
-                                                               : std::string());
+            conversation_.set_system(turn.size() > word.size() ? turn.substr(word.size() + 1) : std::string());
         } else {
             fmt::print(stderr, "sluice: {} is no command; {}\n", word, kCommands);
         }
@@ -84,8 +83,7 @@ class Chat {
     }
 
     void answer(const std::string& said) {
-        const GenerationOptions options =
-            generation_options(flags_.sampling, engine_.defaults().sampling, 1024);
+        const GenerationOptions options = generation_options(flags_.sampling, engine_.defaults().sampling, 1024);
         std::unique_ptr<Progress> progress;
         const GenerationResult result = conversation_.reply(
             said, options,
@@ -95,8 +93,7 @@ class Chat {
             },
             [&](int64_t done, int64_t total) {
                 if (!progress) {
-                    progress = std::make_unique<Progress>("reading", static_cast<uint64_t>(total),
-                                                          !flags_.model.quiet);
+                    progress = std::make_unique<Progress>("reading", static_cast<uint64_t>(total), !flags_.model.quiet);
                 }
                 progress->advance_to(static_cast<uint64_t>(done));
                 return !interrupted();
@@ -108,9 +105,8 @@ class Chat {
         fmt::print(stderr, "[{:.1f} tok/s, {} tokens evaluated, first token {:.2f} s, hit rate {:.1f} %{}]\n",
                    figures.decode_tokens_per_s, result.prefilled_tokens, result.time_to_first_token_s,
                    100 * figures.hit_rate,
-                   result.finish == FinishReason::kStop
-                       ? std::string()
-                       : fmt::format(", ended by {}", finish_name(result.finish)));
+                   result.finish == FinishReason::kStop ? std::string()
+                                                        : fmt::format(", ended by {}", finish_name(result.finish)));
     }
 
     Engine& engine_;
@@ -132,8 +128,7 @@ RunVerb declare_chat(CLI::App& app) {
         const std::unique_ptr<Engine> engine = open_engine(flags->model);
         tokenizer_of(*engine);
         if (engine->chat_template() == nullptr) {
-            fail(ErrorCode::kUnsupported,
-                 "{} has no chat template, so it cannot hold a conversation; use generate",
+            fail(ErrorCode::kUnsupported, "{} has no chat template, so it cannot hold a conversation; use generate",
                  engine->info().model_name);
         }
         Chat(*engine, *flags).run();

@@ -33,15 +33,15 @@ void examine_processor(Findings& findings) {
     const ProcessorFacts facts = processor_facts();
     const std::string name = facts.name.empty() ? "this processor" : facts.name;
     if (facts.features.empty()) {
-        findings.slow(fmt::format(
-            "{} has neither AVX2 nor NEON: the portable kernels run, several times slower", name));
+        findings.slow(
+            fmt::format("{} has neither AVX2 nor NEON: the portable kernels run, several times slower", name));
     } else {
-        findings.good(fmt::format("{} has {}; the fastest kernels it can run are chosen", name,
-                                  fmt::join(facts.features, ", ")));
+        findings.good(
+            fmt::format("{} has {}; the fastest kernels it can run are chosen", name, fmt::join(facts.features, ", ")));
     }
     if (facts.cores_allowed < facts.cores_online) {
-        findings.note(fmt::format("{} of {} cores may be used (affinity or a cgroup quota)",
-                                  facts.cores_allowed, facts.cores_online));
+        findings.note(fmt::format("{} of {} cores may be used (affinity or a cgroup quota)", facts.cores_allowed,
+                                  facts.cores_online));
     } else {
         findings.note(fmt::format("{} core{}", facts.cores_online, facts.cores_online == 1 ? "" : "s"));
     }
@@ -49,22 +49,20 @@ void examine_processor(Findings& findings) {
 
 void examine_memory(Findings& findings) {
     const MemoryFacts facts = memory_facts();
-    findings.note(fmt::format("{} of memory, {} free for a model; the page cache holds {}",
-                              format_size(facts.total), format_size(facts.available),
-                              format_size(facts.page_cache)));
+    findings.note(fmt::format("{} of memory, {} free for a model; the page cache holds {}", format_size(facts.total),
+                              format_size(facts.available), format_size(facts.page_cache)));
     if (facts.cgroup_limit) {
-        findings.note(fmt::format("a cgroup allows {}; --ram stays under it by itself",
-                                  format_size(*facts.cgroup_limit)));
+        findings.note(
+            fmt::format("a cgroup allows {}; --ram stays under it by itself", format_size(*facts.cgroup_limit)));
     }
     if (facts.swap_total == 0) {
         findings.good("no swap: a model that is too large is refused instead of slowing everything down");
     } else if (facts.swap_used > facts.swap_total / 10) {
-        findings.slow(
-            fmt::format("{} of swap is in use: something else needs memory; give a smaller --ram or close it",
-                        format_size(facts.swap_used)));
+        findings.slow(fmt::format("{} of swap is in use: something else needs memory; give a smaller --ram or close it",
+                                  format_size(facts.swap_used)));
     } else {
-        findings.note(fmt::format("{} of swap, hardly used; keep --ram below what is free",
-                                  format_size(facts.swap_total)));
+        findings.note(
+            fmt::format("{} of swap, hardly used; keep --ram below what is free", format_size(facts.swap_total)));
     }
     if (facts.huge_pages == "never") {
         findings.slow(
@@ -78,8 +76,8 @@ void examine_memory(Findings& findings) {
 
 void examine_drive(const std::filesystem::path& path, Findings& findings) {
     const DriveFacts facts = drive_facts(path);
-    findings.note(fmt::format("{} is on {} ({}, {}), {} free", path.string(), facts.mount_point,
-                              facts.filesystem, facts.device, format_size(facts.free_bytes)));
+    findings.note(fmt::format("{} is on {} ({}, {}), {} free", path.string(), facts.mount_point, facts.filesystem,
+                              facts.device, format_size(facts.free_bytes)));
     if (facts.rotational == true) {
         findings.slow(
             "the drive says that it turns (virtual machines say so of any drive; `sluice bench-disk` "
@@ -112,8 +110,7 @@ void examine_drive(const std::filesystem::path& path, Findings& findings) {
 std::filesystem::path place(const std::string& named) {
     if (!named.empty()) {
         std::error_code error;
-        if (!std::filesystem::exists(named, error))
-            fail(ErrorCode::kNotFound, "{}: no such file or folder", named);
+        if (!std::filesystem::exists(named, error)) fail(ErrorCode::kNotFound, "{}: no such file or folder", named);
         return named;
     }
     try {
@@ -131,8 +128,7 @@ RunVerb declare_doctor(CLI::App& app) {
         bool quiet = false;
     };
     auto flags = std::make_shared<Flags>();
-    app.add_option("PATH", flags->path,
-                   "A checkpoint or a folder on the drive to look at; default: the bundled model")
+    app.add_option("PATH", flags->path, "A checkpoint or a folder on the drive to look at; default: the bundled model")
         ->type_name("");
     add_log_flags(app, flags->quiet);
     return [flags] {
@@ -141,9 +137,9 @@ RunVerb declare_doctor(CLI::App& app) {
         examine_processor(processor);
         examine_memory(memory);
         examine_drive(path, drive);
-        Output().write(fmt::format(
-            "Processor\n{}Memory\n{}Drive\n{}Graphics card\n  note  this build runs on the CPU alone\n",
-            processor.text(), memory.text(), drive.text()));
+        Output().write(
+            fmt::format("Processor\n{}Memory\n{}Drive\n{}Graphics card\n  note  this build runs on the CPU alone\n",
+                        processor.text(), memory.text(), drive.text()));
     };
 }
 

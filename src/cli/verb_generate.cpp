@@ -96,9 +96,9 @@ void generate(const Flags& flags) {
         return !interrupted();
     };
     // Only a text finds its beginning in a prefix cache.
-    const GenerationResult result =
-        prompt.text ? engine->generate_text(*session, *prompt.text, options, on_token, on_progress)
-                    : engine->generate(*session, ids, options, on_token, on_progress);
+    const GenerationResult result = prompt.text
+                                        ? engine->generate_text(*session, *prompt.text, options, on_token, on_progress)
+                                        : engine->generate(*session, ids, options, on_token, on_progress);
     progress.reset();
     stream.close();
     if (flags.json) write_json(output, result_json(*engine, result, options));
@@ -116,8 +116,7 @@ RunVerb declare_generate(CLI::App& app) {
     add_prompt_flags(app, flags->prompt);
     add_sampling_flags(app, flags->sampling);
     add_engine_flags(app, flags->model);
-    app.add_flag("--json", flags->json,
-                 "One JSON object with the text, the ids and all figures instead of the stream");
+    app.add_flag("--json", flags->json, "One JSON object with the text, the ids and all figures instead of the stream");
     return [flags] { generate(*flags); };
 }
 

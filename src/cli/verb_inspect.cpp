@@ -82,34 +82,32 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
     line("architecture", fmt::format("{}, {} layout", report.architecture, report.layout));
     line("layers", fmt::format("{} ({}); {} with experts, {} dense", report.layers, attention_kinds(report),
                                report.moe_layers, report.dense_layers));
-    line("width", fmt::format("{} hidden, {} heads ({} for keys and values) of {}", report.hidden_size,
-                              report.heads, report.kv_heads, report.head_dim));
-    line("vocabulary",
-         fmt::format("{}{}", report.vocabulary, report.has_tokenizer ? "" : ", no tokenizer.json"));
+    line("width", fmt::format("{} hidden, {} heads ({} for keys and values) of {}", report.hidden_size, report.heads,
+                              report.kv_heads, report.head_dim));
+    line("vocabulary", fmt::format("{}{}", report.vocabulary, report.has_tokenizer ? "" : ", no tokenizer.json"));
     line("context", fmt::format("{} tokens at most", report.max_positions));
-    line("experts", fmt::format("{} per layer, {} per token, {} each, intermediate {}{}", report.experts,
-                                report.experts_per_token, format_size(report.bytes_per_expert),
-                                report.expert_intermediate,
-                                report.shared_intermediate > 0
-                                    ? fmt::format(", and a shared one of {}", report.shared_intermediate)
-                                    : std::string()));
-    line("quantization",
-         fmt::format("experts {}, trunk {}", report.expert_quantization, report.trunk_quantization));
+    line(
+        "experts",
+        fmt::format("{} per layer, {} per token, {} each, intermediate {}{}", report.experts, report.experts_per_token,
+                    format_size(report.bytes_per_expert), report.expert_intermediate,
+                    report.shared_intermediate > 0 ? fmt::format(", and a shared one of {}", report.shared_intermediate)
+                                                   : std::string()));
+    line("quantization", fmt::format("experts {}, trunk {}", report.expert_quantization, report.trunk_quantization));
     line("trunk", fmt::format("{}, stays in memory", format_size(report.trunk_bytes)));
     line("all experts", fmt::format("{}, read as they are needed", format_size(report.expert_bytes)));
     line("read per token",
          fmt::format("{} of experts when nothing is cached", format_size(report.expert_bytes_per_token)));
-    line("KV cache", fmt::format("{} per token in bf16{}", format_size(report.kv_bytes_per_token),
-                                 report.state_bytes_per_sequence > 0
-                                     ? fmt::format(", and {} of state per conversation",
-                                                   format_size(report.state_bytes_per_sequence))
-                                     : std::string()));
+    line("KV cache",
+         fmt::format("{} per token in bf16{}", format_size(report.kv_bytes_per_token),
+                     report.state_bytes_per_sequence > 0 ? fmt::format(", and {} of state per conversation",
+                                                                       format_size(report.state_bytes_per_sequence))
+                                                         : std::string()));
     line("chat template", report.has_chat_template ? "yes" : "none");
     line("files", fmt::format("{} of weights, {}", report.files, format_size(report.file_bytes)));
     line("fingerprint", report.fingerprint);
     for (const SkippedReport& skipped : report.skipped) {
-        line("not used", fmt::format("{} tensors, {}: {} (such as {})", skipped.tensors,
-                                     format_size(skipped.bytes), skipped.reason, skipped.example));
+        line("not used", fmt::format("{} tensors, {}: {} (such as {})", skipped.tensors, format_size(skipped.bytes),
+                                     skipped.reason, skipped.example));
     }
     return text;
 }

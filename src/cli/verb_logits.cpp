@@ -40,8 +40,7 @@ std::vector<NamedTensor> empty_tensors(const EngineInfo& info, int64_t positions
 void reserve(std::vector<NamedTensor>& tensors) {
     uint64_t bytes = 0;
     for (const NamedTensor& tensor : tensors) {
-        bytes +=
-            static_cast<uint64_t>(tensor.shape[0]) * static_cast<uint64_t>(tensor.shape[1]) * sizeof(float);
+        bytes += static_cast<uint64_t>(tensor.shape[0]) * static_cast<uint64_t>(tensor.shape[1]) * sizeof(float);
     }
     const uint64_t available = available_memory_bytes();
     if (bytes > available) {
@@ -60,8 +59,7 @@ void append(std::vector<NamedTensor>& tensors, const SequenceOutput& output) {
         tensor.values.insert(tensor.values.end(), values.begin(), values.end());
     };
     add(tensors[0], output.logits);
-    for (size_t layer = 0; layer + 1 < tensors.size(); ++layer)
-        add(tensors[layer + 1], output.hidden.at(layer));
+    for (size_t layer = 0; layer + 1 < tensors.size(); ++layer) add(tensors[layer + 1], output.hidden.at(layer));
 }
 
 void write_logits(Flags flags) {
@@ -100,8 +98,7 @@ RunVerb declare_logits(CLI::App& app) {
     auto flags = std::make_shared<Flags>();
     add_model_argument(app, flags->model.model);
     app.add_option("--tokens", flags->tokens, "A JSON array of token ids")->required()->type_name("F.json");
-    app.add_option("--output,-o", flags->output,
-                   "The file to write: tensor `logits`, F32 [tokens, vocabulary]")
+    app.add_option("--output,-o", flags->output, "The file to write: tensor `logits`, F32 [tokens, vocabulary]")
         ->required()
         ->type_name("F.safetensors");
     app.add_flag("--hidden", flags->hidden,

@@ -24,22 +24,20 @@ void say(const Flags& flags, const std::string& text) {
 }
 
 void verify(const Flags& flags, const std::string& folder) {
-    const PackReport report =
-        with_byte_progress("verifying", flags.quiet,
-                           [&](const BytesCallback& progress) { return verify_packed(folder, progress); });
-    say(flags, fmt::format("verified {} records, {}: every checksum holds", report.records,
-                           format_size(report.bytes)));
+    const PackReport report = with_byte_progress(
+        "verifying", flags.quiet, [&](const BytesCallback& progress) { return verify_packed(folder, progress); });
+    say(flags, fmt::format("verified {} records, {}: every checksum holds", report.records, format_size(report.bytes)));
 }
 
 void pack_checkpoint(const Flags& flags) {
     const PackReport report = with_byte_progress("packing", flags.quiet, [&](const BytesCallback& progress) {
         return pack(flags.source, flags.target, flags.options, progress);
     });
-    say(flags, fmt::format("packed {} expert records into {} files, {}, {}{}", report.records, report.files,
-                           format_size(report.bytes), report.quantization,
-                           report.records_reused > 0
-                               ? fmt::format(" ({} records were already there)", report.records_reused)
-                               : std::string()));
+    say(flags,
+        fmt::format("packed {} expert records into {} files, {}, {}{}", report.records, report.files,
+                    format_size(report.bytes), report.quantization,
+                    report.records_reused > 0 ? fmt::format(" ({} records were already there)", report.records_reused)
+                                              : std::string()));
     if (flags.verify) verify(flags, flags.target);
 }
 

@@ -23,8 +23,7 @@ namespace sluice::cli {
 
 namespace {
 
-// Logits kept at once: a chunk of a large vocabulary is evaluated in pieces of at most this many bytes of
-// logits.
+// Logits kept at once: a chunk of a large vocabulary is evaluated in pieces of at most this many bytes of logits.
 constexpr size_t kLogitsBytes = size_t{256} << 20;
 
 struct Flags {
@@ -46,9 +45,7 @@ double negative_log_likelihood(std::span<const float> row, TokenId target) {
 class ChunkScorer {
   public:
     explicit ChunkScorer(Engine& engine)
-        : engine_(engine),
-          pool_(engine.info().threads),
-          vocabulary_(static_cast<size_t>(engine.info().vocabulary)) {}
+        : engine_(engine), pool_(engine.info().threads), vocabulary_(static_cast<size_t>(engine.info().vocabulary)) {}
 
     // Appends one value for each position but the first; calls `advance` with the tokens done.
     template <typename Advance>
@@ -68,14 +65,13 @@ class ChunkScorer {
     }
 
   private:
-    void score_rows(const std::vector<float>& logits, std::span<const TokenId> targets,
-                    std::vector<double>& values) {
+    void score_rows(const std::vector<float>& logits, std::span<const TokenId> targets, std::vector<double>& values) {
         const size_t first = values.size();
         values.resize(first + targets.size());
         pool_.parallel_for(targets.size(), 1, [&](size_t begin, size_t end) {
             for (size_t i = begin; i < end; ++i) {
-                values[first + i] = negative_log_likelihood(
-                    std::span(logits).subspan(i * vocabulary_, vocabulary_), targets[i]);
+                values[first + i] =
+                    negative_log_likelihood(std::span(logits).subspan(i * vocabulary_, vocabulary_), targets[i]);
             }
         });
     }
@@ -91,8 +87,7 @@ std::vector<double> score_all(Engine& engine, const std::vector<TokenId>& ids, s
     ChunkScorer scorer(engine);
     Progress progress("perplexity", ids.size(), !quiet);
     for (size_t begin = 0; begin < ids.size(); begin += chunk) {
-        const std::span<const TokenId> piece =
-            std::span(ids).subspan(begin, std::min(chunk, ids.size() - begin));
+        const std::span<const TokenId> piece = std::span(ids).subspan(begin, std::min(chunk, ids.size() - begin));
         if (piece.size() < 2) break;  // a last token alone predicts nothing
         scorer.score(piece, values, [&](size_t done) { progress.advance_to(begin + done); });
     }
@@ -110,42 +105,37 @@ void perplexity(Flags flags) {
     }
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> ids = source.text ? tokenizer_of(*engine).encode(*source.text) : source.ids;
-    if (ids.size() < 2)
-        fail(ErrorCode::kUsage, "perplexity needs at least two tokens; there are {}", ids.size());
+    if (ids.size() < 2) fail(ErrorCode::kUsage, "perplexity needs at least two tokens; there are {}", ids.size());
 
     const Stopwatch watch;
-    const std::vector<double> values =
-        score_all(*engine, ids, static_cast<size_t>(flags.chunk), flags.model.quiet);
+    const std::vector<double> values = score_all(*engine, ids, static_cast<size_t>(flags.chunk), flags.model.quiet);
     const double seconds = watch.seconds();
-    const double mean =
-        std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+    const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
     if (!std::isfinite(mean)) {
         fail(ErrorCode::kInvalidFile,
              "{}: the logits are not finite numbers, so there is no perplexity; the weights may "
              "be damaged",
              engine->info().model_name);
     }
-    const size_t chunks =
-        (ids.size() + static_cast<size_t>(flags.chunk) - 1) / static_cast<size_t>(flags.chunk);
+    const size_t chunks = (ids.size() + static_cast<size_t>(flags.chunk) - 1) / static_cast<size_t>(flags.chunk);
     Output output;
     if (flags.json) {
-        nlohmann::ordered_json document = {
-            {"perplexity", std::exp(mean)},
-            {"mean_nll", mean},
-            {"predicted_positions", values.size()},
-            {"tokens", ids.size()},
-            {"chunk", flags.chunk},
-            {"chunks", chunks},
-            {"seconds", seconds},
-            {"tokens_per_s", per_second(static_cast<double>(ids.size()), seconds)}};
+        nlohmann::ordered_json document = {{"perplexity", std::exp(mean)},
+                                           {"mean_nll", mean},
+                                           {"predicted_positions", values.size()},
+                                           {"tokens", ids.size()},
+                                           {"chunk", flags.chunk},
+                                           {"chunks", chunks},
+                                           {"seconds", seconds},
+                                           {"tokens_per_s", per_second(static_cast<double>(ids.size()), seconds)}};
         add_expert_keys(document, engine->statistics());
         add_engine_keys(document, engine->info());
         write_json(output, document);
     } else {
         output.write(fmt::format("{:.4f}\n", std::exp(mean)));
         if (!flags.model.quiet) {
-            fmt::print(stderr, "perplexity over {} positions in {} chunks; {:.1f} s, {:.1f} tok/s\n{}\n",
-                       values.size(), chunks, seconds, per_second(static_cast<double>(ids.size()), seconds),
+            fmt::print(stderr, "perplexity over {} positions in {} chunks; {:.1f} s, {:.1f} tok/s\n{}\n", values.size(),
+                       chunks, seconds, per_second(static_cast<double>(ids.size()), seconds),
                        describe_engine(engine->info()));
         }
     }
@@ -162,8 +152,7 @@ RunVerb declare_perplexity(CLI::App& app) {
     app.add_option("--tokens", flags->source.token_file, "A JSON array of ids, or an object with `ids`")
         ->type_name("F.json")
         ->excludes(file);
-    add_chunk_flag(app, flags->chunk,
-                   "Tokens per chunk; chunks do not overlap and each starts fresh (default 512)");
+    add_chunk_flag(app, flags->chunk, "Tokens per chunk; chunks do not overlap and each starts fresh (default 512)");
     app.add_flag("--json", flags->json, "One JSON object instead of the number");
     add_engine_flags(app, flags->model);
     return [flags] { perplexity(*flags); };

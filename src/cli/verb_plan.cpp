@@ -76,8 +76,8 @@ MemoryOutlook foresee(const Plan& plan, const Flags& flags) {
              flags.context, plan.model.max_positions);
     }
     const uint64_t free = plan.available - plan.available / 8;
-    return guess_memory(plan.model, {.ram_bytes = flags.ram_bytes > 0 ? flags.ram_bytes : free,
-                                     .context = flags.context});
+    return guess_memory(plan.model,
+                        {.ram_bytes = flags.ram_bytes > 0 ? flags.ram_bytes : free, .context = flags.context});
 }
 
 // A plan is of use without the drive's speed, where nothing can be read or written.
@@ -135,8 +135,8 @@ std::vector<std::string> advice(const Plan& plan) {
                                         : std::string()));
     }
     if (memory.ram_bytes > plan.available) {
-        lines.push_back(fmt::format("only {} are free now: a --ram above that ends in swapping",
-                                    format_size(plan.available)));
+        lines.push_back(
+            fmt::format("only {} are free now: a --ram above that ends in swapping", format_size(plan.available)));
     } else if (memory.runs && estimate.cached_fraction < 1 && plan.available > memory.ram_bytes * 5 / 4) {
         lines.push_back(fmt::format("{} are free: a larger --ram keeps more experts; {} would hold them all",
                                     format_size(plan.available), format_size(memory.full_bytes)));
@@ -149,12 +149,11 @@ std::vector<std::string> advice(const Plan& plan) {
     if (plan.weights_missing && plan.model.trunk_bytes + plan.model.expert_bytes > plan.drive.free_bytes)
         lines.emplace_back("the weights do not fit on this drive: free some of it, or take another");
     if (estimate.cached_fraction < 1 && plan.model.layout != "packed") {
-        const bool wide = plan.model.expert_quantization == "BF16" ||
-                          plan.model.expert_quantization == "F16" || plan.model.expert_quantization == "F32";
-        lines.push_back(
-            wide ? "`sluice pack --quantize affine4` makes experts about four times smaller, so that "
-                   "more fit and less is read"
-                 : "`sluice pack` lays each expert out as one aligned read");
+        const bool wide = plan.model.expert_quantization == "BF16" || plan.model.expert_quantization == "F16" ||
+                          plan.model.expert_quantization == "F32";
+        lines.push_back(wide ? "`sluice pack --quantize affine4` makes experts about four times smaller, so that "
+                               "more fit and less is read"
+                             : "`sluice pack` lays each expert out as one aligned read");
     }
     // Virtual drives often claim to turn, so the measurement has the last word.
     const bool slow = plan.drive_unmeasured.empty() && plan.speed.disk_bytes_per_s < kSlowDriveBytesPerSecond;
@@ -162,8 +161,7 @@ std::vector<std::string> advice(const Plan& plan) {
         lines.emplace_back("the drive turns; a solid-state drive is many times faster");
     }
     if (!plan.direct_io && plan.drive_unmeasured.empty())
-        lines.emplace_back(
-            "direct I/O does not work on this drive, so the drive's speed is a guess from cached reads");
+        lines.emplace_back("direct I/O does not work on this drive, so the drive's speed is a guess from cached reads");
     if (lines.empty()) lines.emplace_back("nothing");
     return lines;
 }
@@ -206,29 +204,25 @@ std::string plan_text(const Plan& plan) {
                                      format_size(plan.model.trunk_bytes + plan.model.expert_bytes),
                                      format_size(plan.drive.free_bytes)));
     }
-    line("memory", fmt::format("{} allowed, {} free now", format_size(memory.ram_bytes),
-                               format_size(plan.available)));
+    line("memory", fmt::format("{} allowed, {} free now", format_size(memory.ram_bytes), format_size(plan.available)));
     const uint64_t per_token = plan.model.kv_bytes_per_token;
-    line("context",
-         fmt::format("{} tokens take {}: {} each in bf16, and {} of recurrent state", memory.context,
-                     format_size(static_cast<uint64_t>(memory.context) * per_token +
-                                 plan.model.state_bytes_per_sequence),
-                     format_size(per_token), format_size(plan.model.state_bytes_per_sequence)));
+    line("context", fmt::format("{} tokens take {}: {} each in bf16, and {} of recurrent state", memory.context,
+                                format_size(static_cast<uint64_t>(memory.context) * per_token +
+                                            plan.model.state_bytes_per_sequence),
+                                format_size(per_token), format_size(plan.model.state_bytes_per_sequence)));
     const char* const about = plan.weights_missing ? "about " : "";
-    line("needs", fmt::format("{}--ram {} at least; {}--ram {} holds every expert", about,
-                              ram_flag(memory.least_bytes), about, ram_flag(memory.full_bytes)));
-    line("drive",
-         plan.drive_unmeasured.empty()
-             ? fmt::format("{:.2f} GB/s in reads of {}{}", plan.speed.disk_bytes_per_s / 1e9,
-                           format_size(plan.model.bytes_per_expert), plan.direct_io ? ", direct" : ", cached")
-             : fmt::format("not measured: {}", plan.drive_unmeasured));
+    line("needs", fmt::format("{}--ram {} at least; {}--ram {} holds every expert", about, ram_flag(memory.least_bytes),
+                              about, ram_flag(memory.full_bytes)));
+    line("drive", plan.drive_unmeasured.empty()
+                      ? fmt::format("{:.2f} GB/s in reads of {}{}", plan.speed.disk_bytes_per_s / 1e9,
+                                    format_size(plan.model.bytes_per_expert), plan.direct_io ? ", direct" : ", cached")
+                      : fmt::format("not measured: {}", plan.drive_unmeasured));
     line("bandwidth", fmt::format("{:.1f} GB/s of memory", plan.speed.memory_bytes_per_s / 1e9));
     if (memory.runs) {
         line("cache", fmt::format("{}, {:.0f} % of all experts", format_size(memory.cache_bytes),
                                   100 * estimate.cached_fraction));
-        line("hit rate",
-             fmt::format("about {:.0f} % (an estimate, from published measurements of similar models)",
-                         100 * estimate.hit_rate));
+        line("hit rate", fmt::format("about {:.0f} % (an estimate, from published measurements of similar models)",
+                                     100 * estimate.hit_rate));
         const bool reads = estimate.cached_fraction < 1;
         line("speed", reads && !plan.drive_unmeasured.empty()
                           ? "unknown, since the drive's is"
@@ -245,8 +239,7 @@ std::string plan_text(const Plan& plan) {
 RunVerb declare_plan(CLI::App& app) {
     auto flags = std::make_shared<Flags>();
     add_model_argument(app, flags->model);
-    add_size_flag(app, "--ram", flags->ram_bytes,
-                  "Plan for this much; default: most of the memory that is free");
+    add_size_flag(app, "--ram", flags->ram_bytes, "Plan for this much; default: most of the memory that is free");
     add_size_flag(app, "--vram", flags->vram_bytes, "Memory of a graphics card; this build does not use one");
     app.add_option("--context,-c", flags->context,
                    "Tokens a conversation can hold; default: the model's own, at most 8192")

@@ -39,15 +39,13 @@ RunVerb declare_render(CLI::App& app) {
                    "{\"messages\": [...], \"tools\": [...], ...template variables}; - is standard input")
         ->required()
         ->type_name("F.json");
-    app.add_option("--template", flags->template_file, "A Jinja file; MODEL is then not needed")
-        ->type_name("F.jinja");
+    app.add_option("--template", flags->template_file, "A Jinja file; MODEL is then not needed")->type_name("F.jinja");
     add_log_flags(app, flags->quiet);
     return [flags] {
         const std::string variables = read_variables(flags->messages);
-        const ChatTemplate chat =
-            flags->template_file.empty()
-                ? ChatTemplate::open(model_folder(flags->model))
-                : ChatTemplate::parse(read_text(flags->template_file), flags->template_file);
+        const ChatTemplate chat = flags->template_file.empty()
+                                      ? ChatTemplate::open(model_folder(flags->model))
+                                      : ChatTemplate::parse(read_text(flags->template_file), flags->template_file);
         Output output;
         const std::string text = chat.render(variables);
         output.write(text);

@@ -31,8 +31,7 @@ void tokenize_lines(const Tokenizer& tokenizer, const Flags& flags, Output& outp
     std::string line;
     for (size_t number = 1; output.open() && std::getline(std::cin, line); ++number) {
         const nlohmann::json text = nlohmann::json::parse(line, nullptr, false);
-        if (!text.is_string())
-            fail(ErrorCode::kInvalidFile, "standard input, line {}: not a JSON string", number);
+        if (!text.is_string()) fail(ErrorCode::kInvalidFile, "standard input, line {}: not a JSON string", number);
         output.write(ids_json(tokenizer.encode(text.get_ref<const std::string&>(), flags.add_special)));
     }
 }
@@ -40,13 +39,10 @@ void tokenize_lines(const Tokenizer& tokenizer, const Flags& flags, Output& outp
 void tokenize(const Flags& flags) {
     const int given = (flags.text ? 1 : 0) + (flags.file.empty() ? 0 : 1) + (flags.decode.empty() ? 0 : 1) +
                       (flags.json_lines ? 1 : 0);
-    if (given != 1)
-        throw UsageError("tokenize needs exactly one of --text, --file, --decode and --json-lines");
+    if (given != 1) throw UsageError("tokenize needs exactly one of --text, --file, --decode and --json-lines");
     std::vector<TokenId> ids;
     if (!flags.decode.empty()) ids = read_token_file(flags.decode);
-    const std::string text = flags.text           ? *flags.text
-                             : flags.file.empty() ? std::string()
-                                                  : read_text(flags.file);
+    const std::string text = flags.text ? *flags.text : flags.file.empty() ? std::string() : read_text(flags.file);
     const Tokenizer tokenizer = Tokenizer::open(model_folder(flags.model));
     Output output;
     if (flags.json_lines) {
@@ -69,8 +65,7 @@ RunVerb declare_tokenize(CLI::App& app) {
     app.add_option("--decode", flags->decode, "A JSON array of ids to turn into text")->type_name("F.json");
     app.add_flag("--json-lines", flags->json_lines,
                  "One JSON string per line of standard input, one JSON array of ids per line out");
-    app.add_flag("--add-special-tokens", flags->add_special,
-                 "Also the tokens that the tokenizer puts around a text");
+    app.add_flag("--add-special-tokens", flags->add_special, "Also the tokens that the tokenizer puts around a text");
     app.add_flag("--skip-special-tokens", flags->skip_special, "With --decode: leave them out of the text");
     add_log_flags(app, flags->quiet);
     return [flags] { tokenize(*flags); };

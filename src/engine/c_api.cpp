@@ -88,8 +88,7 @@ void evaluate(sluice_session* session, const int32_t* ids, size_t count, int64_t
     require(session, "session");
     require(ids, "ids");
     session->session->truncate(position);
-    session->logits =
-        session->engine->evaluate(*session->session, {ids, count}, wanted, session->progress).logits;
+    session->logits = session->engine->evaluate(*session->session, {ids, count}, wanted, session->progress).logits;
 }
 
 // Writes `source` to a caller's array whose capacity is *count; *count becomes the size needed.
@@ -106,8 +105,7 @@ void give(const Source& source, T* target, size_t* count) {
 const sluice::Tokenizer& tokenizer_of(const sluice_model* model) {
     require(model, "model");
     const sluice::Tokenizer* tokenizer = model->engine->tokenizer();
-    if (tokenizer == nullptr)
-        fail(ErrorCode::kNotFound, "{} has no tokenizer.json", model->engine->info().model_name);
+    if (tokenizer == nullptr) fail(ErrorCode::kNotFound, "{} has no tokenizer.json", model->engine->info().model_name);
     return *tokenizer;
 }
 
@@ -204,19 +202,15 @@ void sluice_session_set_progress(sluice_session* session, sluice_progress progre
     if (progress == nullptr) {
         session->progress = {};
     } else {
-        session->progress = [progress, user](int64_t done, int64_t total) {
-            return progress(done, total, user) != 0;
-        };
+        session->progress = [progress, user](int64_t done, int64_t total) { return progress(done, total, user) != 0; };
     }
 }
 
-sluice_status sluice_session_evaluate(sluice_session* session, const int32_t* ids, size_t count,
-                                      int64_t position) {
+sluice_status sluice_session_evaluate(sluice_session* session, const int32_t* ids, size_t count, int64_t position) {
     return guarded([&] { evaluate(session, ids, count, position, sluice::LogitsWanted::kLast); });
 }
 
-sluice_status sluice_session_evaluate_all(sluice_session* session, const int32_t* ids, size_t count,
-                                          int64_t position) {
+sluice_status sluice_session_evaluate_all(sluice_session* session, const int32_t* ids, size_t count, int64_t position) {
     return guarded([&] { evaluate(session, ids, count, position, sluice::LogitsWanted::kAll); });
 }
 

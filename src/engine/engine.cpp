@@ -104,10 +104,9 @@ std::string model_name(const std::filesystem::path& folder) {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const EngineOptions& options) {
-    return Impl::open(model, options,
-                      [](const auto& checkpoint, const auto& store_options, const auto& make_slots) {
-                          return std::make_unique<ExpertStore>(checkpoint, store_options, make_slots);
-                      });
+    return Impl::open(model, options, [](const auto& checkpoint, const auto& store_options, const auto& make_slots) {
+        return std::make_unique<ExpertStore>(checkpoint, store_options, make_slots);
+    });
 }
 
 MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const EngineOptions& options) {
@@ -115,8 +114,7 @@ MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const E
     return foresee_engine_memory(options, *impl->checkpoint, *impl->model);
 }
 
-std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& model,
-                                                 const EngineOptions& options) {
+std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& model, const EngineOptions& options) {
     auto impl = std::make_unique<Impl>();
     impl->options = options;
     const KvFormat kv_format = choose_kv_format(options);
@@ -143,18 +141,17 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     const ModelConfig& config = checkpoint.config();
     const MemoryPlan plan = plan_engine_memory(options, checkpoint, *impl->model);
     store_options.cache_bytes = plan.cache_bytes;
-    impl->store = make_store(impl->checkpoint, store_options, [&](size_t slots, size_t bytes) {
-        return impl->backend->make_slots(slots, bytes);
-    });
+    impl->store = make_store(impl->checkpoint, store_options,
+                             [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
     if (!options.trace.empty()) impl->trace.emplace(config.layers, config.experts, config.experts_per_token);
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
 
     if (options.lock_trunk) lock_trunk(checkpoint);
-    impl->governor.emplace(MemoryGovernor::Cache{
-        .bytes = [&store = *impl->store] { return store.cache_bytes(); },
-        .resize = [&store = *impl->store](uint64_t bytes) { store.resize(bytes); },
-        .full = impl->store->cache_bytes(),
-        .floor = ExpertStore::floor_bytes(checkpoint)});
+    impl->governor.emplace(
+        MemoryGovernor::Cache{.bytes = [&store = *impl->store] { return store.cache_bytes(); },
+                              .resize = [&store = *impl->store](uint64_t bytes) { store.resize(bytes); },
+                              .full = impl->store->cache_bytes(),
+                              .floor = ExpertStore::floor_bytes(checkpoint)});
 
     EngineInfo& info = impl->info;
     info.model_name = model_name(model);
@@ -177,8 +174,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.expert_bytes = checkpoint.expert_bytes();
     info.cache_bytes = impl->store->cache_bytes();
     info.ram_bytes = plan.ram_bytes;
-    for (const StateSpec& spec : impl->model->state_specs())
-        info.kv_bytes_per_token += spec.kv_bytes_per_token;
+    for (const StateSpec& spec : impl->model->state_specs()) info.kv_bytes_per_token += spec.kv_bytes_per_token;
     info.fingerprint = checkpoint.fingerprint();
     info.prefix_memory_bytes = plan.prefix_bytes;
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);

@@ -34,7 +34,7 @@ struct Engine::Impl {
     std::optional<Tokenizer> tokenizer;
     mutable std::mutex template_mutex;
     mutable std::optional<ChatTemplate> chat_template;
-    mutable std::mutex mutex;  // held by whoever uses the model or a session's state
+    mutable std::mutex mutex;                 // held by whoever uses the model or a session's state
     std::optional<PrefixCache> prefix_cache;  // never empty once open
     uint64_t tokens_evaluated = 0;
     std::optional<MemoryGovernor> governor;  // of the store's size; last, since it works on its own
@@ -49,8 +49,7 @@ struct Engine::Impl {
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
 
     // All below with the mutex held.
-    std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch,
-                                         const ProgressCallback& progress);
+    std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress);
     void catch_up(Session::Impl& session, const ProgressCallback& progress);
 
   private:

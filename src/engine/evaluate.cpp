@@ -34,8 +34,7 @@ void append_hidden(std::vector<std::vector<float>>& target, std::vector<std::vec
         target = std::move(part);
         return;
     }
-    for (size_t l = 0; l < target.size(); ++l)
-        target[l].insert(target[l].end(), part[l].begin(), part[l].end());
+    for (size_t l = 0; l < target.size(); ++l) target[l].insert(target[l].end(), part[l].begin(), part[l].end());
 }
 
 }  // namespace
@@ -45,8 +44,7 @@ void Engine::Impl::check(const SequenceInput& input) const {
     if (input.tokens.empty()) fail(ErrorCode::kUsage, "no tokens to evaluate: the prompt is empty");
     for (const TokenId id : input.tokens) {
         if (id < 0 || id >= info.vocabulary) {
-            fail(ErrorCode::kUsage, "token id {} is outside the model's vocabulary of {}", id,
-                 info.vocabulary);
+            fail(ErrorCode::kUsage, "token id {} is outside the model's vocabulary of {}", id, info.vocabulary);
         }
     }
 }
@@ -63,16 +61,14 @@ void Engine::Impl::step(std::vector<Pending>& pending, std::vector<SequenceOutpu
     std::vector<Pending*> taken;
     int64_t budget = info.chunk;
     for (Pending& p : pending) {
-        // A sequence is cut where it would be cut alone, so that company changes no bit; what does not fit
-        // waits.
+        // A sequence is cut where it would be cut alone, so that company changes no bit; what does not fit waits.
         const int64_t count = std::min(p.remaining(), info.chunk);
         if (count == 0 || (count > budget && !taken.empty())) continue;
         budget -= count;
-        inputs.push_back(
-            {.state = p.input->session->impl_->state.get(),
-             .ids = p.input->tokens.subspan(static_cast<size_t>(p.done), static_cast<size_t>(count)),
-             .logit_rows = rows_with_logits(p.input->logits, count, count == p.remaining()),
-             .hidden = p.input->hidden});
+        inputs.push_back({.state = p.input->session->impl_->state.get(),
+                          .ids = p.input->tokens.subspan(static_cast<size_t>(p.done), static_cast<size_t>(count)),
+                          .logit_rows = rows_with_logits(p.input->logits, count, count == p.remaining()),
+                          .hidden = p.input->hidden});
         taken.push_back(&p);
     }
     std::vector<ForwardOutput> results;
@@ -135,8 +131,7 @@ std::vector<SequenceOutput> Engine::Impl::evaluate(std::span<const SequenceInput
     int64_t total = 0;
     for (const SequenceInput& input : batch) {
         check(input);
-        if (!seen.insert(input.session).second)
-            fail(ErrorCode::kUsage, "a batch names the same session twice");
+        if (!seen.insert(input.session).second) fail(ErrorCode::kUsage, "a batch names the same session twice");
     }
     for (size_t i = 0; i < batch.size(); ++i) {
         Session::Impl& session = *batch[i].session->impl_;
@@ -162,14 +157,12 @@ std::vector<SequenceOutput> Engine::Impl::evaluate(std::span<const SequenceInput
     };
     while (left() > 0) {
         step(pending, outputs);
-        if (progress && !progress(total - left(), total))
-            fail(ErrorCode::kCancelled, "stopped by the caller");
+        if (progress && !progress(total - left(), total)) fail(ErrorCode::kCancelled, "stopped by the caller");
     }
     return outputs;
 }
 
-std::vector<SequenceOutput> Engine::evaluate(std::span<const SequenceInput> batch,
-                                             const ProgressCallback& progress) {
+std::vector<SequenceOutput> Engine::evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress) {
     const std::lock_guard lock(impl_->mutex);
     return impl_->evaluate(batch, progress);
 }

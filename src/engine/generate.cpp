@@ -54,8 +54,7 @@ std::vector<float> evaluate_prompt(Engine& engine, Session& session, std::span<c
         ProgressCallback progress;
         if (callbacks.progress) {
             progress = [&](int64_t part, int64_t) {
-                return callbacks.progress(static_cast<int64_t>(done) + part,
-                                          static_cast<int64_t>(prompt.size()));
+                return callbacks.progress(static_cast<int64_t>(done) + part, static_cast<int64_t>(prompt.size()));
             };
         }
         const LogitsWanted wanted = ends[i] == prompt.size() ? LogitsWanted::kLast : LogitsWanted::kNone;
@@ -83,9 +82,8 @@ GenerationResult generate_from(Engine& engine, Session& session, std::span<const
     result.prefilled_tokens = engine.statistics().tokens_evaluated - before.tokens_evaluated;
 
     // Embeddings are often padded past the tokenizer's last id; those rows are no tokens.
-    const size_t choices = engine.tokenizer() == nullptr
-                               ? logits.size()
-                               : std::min(logits.size(), engine.tokenizer()->vocabulary_size());
+    const size_t choices =
+        engine.tokenizer() == nullptr ? logits.size() : std::min(logits.size(), engine.tokenizer()->vocabulary_size());
     TextStream text(engine.tokenizer(), options.stop);
     const auto& eos = engine.defaults().eos_ids;
     watch.restart();
@@ -120,16 +118,14 @@ GenerationResult generate_from(Engine& engine, Session& session, std::span<const
     result.decode_s = watch.seconds();
     if (const std::string rest = text.finish(); !rest.empty()) {
         result.text += rest;
-        if (callbacks.on_token && !result.token_ids.empty())
-            callbacks.on_token(result.token_ids.back(), rest);
+        if (callbacks.on_token && !result.token_ids.empty()) callbacks.on_token(result.token_ids.back(), rest);
     }
     result.spent = difference(engine.statistics(), before);
     return result;
 }
 
-GenerationResult Engine::generate(Session& session, std::span<const TokenId> prompt,
-                                  const GenerationOptions& options, const TokenCallback& on_token,
-                                  const ProgressCallback& progress) {
+GenerationResult Engine::generate(Session& session, std::span<const TokenId> prompt, const GenerationOptions& options,
+                                  const TokenCallback& on_token, const ProgressCallback& progress) {
     GenerationCallbacks callbacks;
     callbacks.on_token = on_token;
     callbacks.progress = progress;

@@ -9,8 +9,7 @@ namespace sluice {
 PromptStart Engine::resume(Session& session, const std::string& text, std::span<const TokenId> tokens) {
     const std::lock_guard lock(impl_->mutex);
     Session::Impl& known = *session.impl_;
-    if (known.tokens.size() >= tokens.size() ||
-        !std::equal(known.tokens.begin(), known.tokens.end(), tokens.begin())) {
+    if (known.tokens.size() >= tokens.size() || !std::equal(known.tokens.begin(), known.tokens.end(), tokens.begin())) {
         known.state->truncate(0);
         known.tokens.clear();
     }
@@ -18,8 +17,7 @@ PromptStart Engine::resume(Session& session, const std::string& text, std::span<
     impl_->prefix_cache->resume(prompt, *known.state);
     // A state may be behind the session's tokens: then a cached one may be too.
     const auto cached = static_cast<size_t>(known.state->position());
-    if (cached > known.tokens.size())
-        known.tokens.assign(tokens.begin(), tokens.begin() + known.state->position());
+    if (cached > known.tokens.size()) known.tokens.assign(tokens.begin(), tokens.begin() + known.state->position());
     const auto start = static_cast<int64_t>(known.tokens.size());
     return {.tokens = start, .remember_at = impl_->prefix_cache->worth_keeping(prompt, *known.state, start)};
 }
@@ -31,12 +29,10 @@ void Engine::remember(const Session& session, const std::string& text) {
     impl_->prefix_cache->put(text, known.tokens, *known.state);
 }
 
-GenerationResult Engine::generate_text(Session& session, const std::string& prompt,
-                                       const GenerationOptions& options, const TokenCallback& on_token,
-                                       const ProgressCallback& progress) {
+GenerationResult Engine::generate_text(Session& session, const std::string& prompt, const GenerationOptions& options,
+                                       const TokenCallback& on_token, const ProgressCallback& progress) {
     if (tokenizer() == nullptr) {
-        fail(ErrorCode::kUsage, "{} has no tokenizer.json; give the prompt as token ids",
-             impl_->info.model_name);
+        fail(ErrorCode::kUsage, "{} has no tokenizer.json; give the prompt as token ids", impl_->info.model_name);
     }
     const std::vector<TokenId> tokens = tokenizer()->encode(prompt);
     const PromptStart start = resume(session, prompt, tokens);
@@ -49,8 +45,8 @@ GenerationResult Engine::generate_text(Session& session, const std::string& prom
     callbacks.at_stop = [&](size_t stop) {
         remember(session, stop == callbacks.stops.back() ? prompt : std::string());
     };
-    GenerationResult result = generate_from(
-        *this, session, std::span(tokens).subspan(static_cast<size_t>(start.tokens)), options, callbacks);
+    GenerationResult result =
+        generate_from(*this, session, std::span(tokens).subspan(static_cast<size_t>(start.tokens)), options, callbacks);
     // A later turn begins with this prompt and what was answered, as far as it was evaluated.
     const std::vector<TokenId>& seen = session.tokens();
     const std::vector<TokenId> answered(seen.begin() + static_cast<ptrdiff_t>(tokens.size()), seen.end());

@@ -36,17 +36,14 @@ void append_eos(const Json& json, const std::filesystem::path& path, std::vector
     const Json list = at->is_array() ? *at : Json::array({*at});
     for (const Json& id : list) {
         if (!id.is_number_integer()) {
-            fail(ErrorCode::kInvalidFile, "{}: eos_token_id is neither an id nor a list of ids",
-                 path.string());
+            fail(ErrorCode::kInvalidFile, "{}: eos_token_id is neither an id nor a list of ids", path.string());
         }
-        if (std::find(ids.begin(), ids.end(), id.get<TokenId>()) == ids.end())
-            ids.push_back(id.get<TokenId>());
+        if (std::find(ids.begin(), ids.end(), id.get<TokenId>()) == ids.end()) ids.push_back(id.get<TokenId>());
     }
 }
 
 // The tokenizer's end token: chat models end a turn with it even where config.json names another.
-void append_tokenizer_eos(const std::filesystem::path& folder, const Tokenizer* tokenizer,
-                          std::vector<TokenId>& ids) {
+void append_tokenizer_eos(const std::filesystem::path& folder, const Tokenizer* tokenizer, std::vector<TokenId>& ids) {
     if (tokenizer == nullptr) return;
     const Json json = read_object(folder / "tokenizer_config.json");
     const auto at = json.find("eos_token");

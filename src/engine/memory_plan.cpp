@@ -21,8 +21,8 @@ constexpr int64_t kSmallestContext = 1024;
 constexpr uint64_t kSlackBytes = 36ull << 20;
 // What the process holds by then differs a little from verb to verb; a forecast allows for it.
 constexpr uint64_t kProcessVaries = 256ull << 10;
-// Evaluated prompts get this part of what experts could use, or all that experts cannot use: experts are
-// wanted by every token, a prompt now and then. A few conversations are the most that one process needs.
+// Evaluated prompts get this part of what experts could use, or all that experts cannot use: experts are wanted by
+// every token, a prompt now and then. A few conversations are the most that one process needs.
 constexpr uint64_t kPrefixPart = 32;
 constexpr uint64_t kPrefixSessions = 4;
 
@@ -98,12 +98,9 @@ class Needs {
 
     // Unless they were asked for, chunk and context shrink before the cache does.
     void shrink(MemoryPlan& plan) const {
-        const auto beyond_fixed = [&] {
-            return plan.ram_bytes - std::min(plan.ram_bytes, of(plan).fixed());
-        };
+        const auto beyond_fixed = [&] { return plan.ram_bytes - std::min(plan.ram_bytes, of(plan).fixed()); };
         const uint64_t comfortable = std::min(experts_all_, experts_floor_ + plan.ram_bytes / 3);
-        while (options_.chunk == 0 && plan.chunk > kSmallestChunk && beyond_fixed() < comfortable)
-            plan.chunk /= 2;
+        while (options_.chunk == 0 && plan.chunk > kSmallestChunk && beyond_fixed() < comfortable) plan.chunk /= 2;
         while (options_.context == 0 && plan.context > kSmallestContext && beyond_fixed() < experts_floor_)
             plan.context /= 2;
     }
@@ -124,8 +121,7 @@ void divide(MemoryPlan& plan, const MemoryNeeds& needs, const EngineOptions& opt
 
 }  // namespace
 
-MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint,
-                              const Model& model) {
+MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint, const Model& model) {
     MemoryPlan plan = wanted_plan(options, checkpoint);
     const Needs needs(options, checkpoint, model);
     needs.shrink(plan);
@@ -133,8 +129,7 @@ MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& ch
     return plan;
 }
 
-MemoryOutlook foresee_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint,
-                                    const Model& model) {
+MemoryOutlook foresee_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint, const Model& model) {
     const Needs needs(options, checkpoint, model);
     const uint64_t prefixes = options.prefix_memory_bytes.value_or(0);
     const auto megabytes = [](uint64_t bytes) { return round_up(bytes, 1 << 20); };

@@ -23,7 +23,6 @@ struct MemoryPlan {
 MemoryPlan plan_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint, const Model& model);
 
 // The same as a forecast: what is too little does not throw.
-MemoryOutlook foresee_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint,
-                                    const Model& model);
+MemoryOutlook foresee_engine_memory(const EngineOptions& options, const Checkpoint& checkpoint, const Model& model);
 
 }  // namespace sluice

@@ -57,8 +57,7 @@ PrefixCache::Load PrefixCache::load_entry(const PrefixFolder::Entry& entry, std:
     }
 }
 
-std::vector<int64_t> PrefixCache::worth_keeping(const Prompt& prompt, const SequenceState& state,
-                                                int64_t start) const {
+std::vector<int64_t> PrefixCache::worth_keeping(const Prompt& prompt, const SequenceState& state, int64_t start) const {
     if (!folder_ && memory_.limit_bytes() == 0) return {};
     const auto end = static_cast<int64_t>(prompt.tokens.size());
     if (!state.recurrent()) return {end};

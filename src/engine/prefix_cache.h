@@ -9,9 +9,8 @@
 
 namespace sluice {
 
-// Evaluated prompts of one model, so that a prompt that begins as an earlier one did is not evaluated again:
-// in memory for the sessions of this process, in a folder for later ones and for others. With the engine's
-// mutex held.
+// Evaluated prompts of one model, so that a prompt that begins as an earlier one did is not evaluated again: in memory
+// for the sessions of this process, in a folder for later ones and for others. With the engine's mutex held.
 class PrefixCache {
   public:
     // No folder where `folder` is empty.
@@ -22,16 +21,15 @@ class PrefixCache {
         std::string_view text;  // as rendered
         std::span<const TokenId> tokens;
     };
-    // Brings `state` to the longest known beginning of the prompt that leaves at least one token to evaluate.
-    // Nothing changes where none is longer than what `state` holds already.
+    // Brings `state` to the longest known beginning of the prompt that leaves at least one token to evaluate. Nothing
+    // changes where none is longer than what `state` holds already.
     void resume(const Prompt& prompt, SequenceState& state);
-    // Positions beyond `start` at which a state is worth a put() while the prompt is evaluated, ascending:
-    // its end last, and before it where the prompt parts from an earlier one. States that can be truncated
-    // need the end alone; recurrent ones must stop a token before it, for the same prompt to find one to
-    // evaluate.
+    // Positions beyond `start` at which a state is worth a put() while the prompt is evaluated, ascending: its end
+    // last, and before it where the prompt parts from an earlier one. States that can be truncated need the end alone;
+    // recurrent ones must stop a token before it, for the same prompt to find one to evaluate.
     std::vector<int64_t> worth_keeping(const Prompt& prompt, const SequenceState& state, int64_t start) const;
-    // Keeps a state that has seen exactly `tokens`: in memory, and under a text that begins with them in the
-    // folder too. What cannot be kept costs the entry, not the request.
+    // Keeps a state that has seen exactly `tokens`: in memory, and under a text that begins with them in the folder
+    // too. What cannot be kept costs the entry, not the request.
     void put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state);
 
     uint64_t memory_bytes() const { return memory_.bytes(); }

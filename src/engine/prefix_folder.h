@@ -11,9 +11,9 @@
 
 namespace sluice {
 
-// Evaluated prompts kept on disk, keyed by their rendered text: snapshots in a folder, least recently used
-// first out. Several processes may share the folder: entries appear by rename and vanish by unlink, and a
-// vanished or damaged one is a miss. Thread-safe.
+// Evaluated prompts kept on disk, keyed by their rendered text: snapshots in a folder, least recently used first out.
+// Several processes may share the folder: entries appear by rename and vanish by unlink, and a vanished or damaged one
+// is a miss. Thread-safe.
 class PrefixFolder {
   public:
     // `limit_bytes` for all entries in `folder`, of any model. Throws kIo where the folder cannot be made.
@@ -29,8 +29,8 @@ class PrefixFolder {
     void touch(const Entry& entry) const;
     void remove(const Entry& entry) const;
 
-    // Keeps a snapshot of the state after `text`; then removes the least recently used beyond the limit, and
-    // what processes that died while writing left. Throws kIo, and then leaves nothing behind.
+    // Keeps a snapshot of the state after `text`; then removes the least recently used beyond the limit, and what
+    // processes that died while writing left. Throws kIo, and then leaves nothing behind.
     void put(std::string_view text, const EngineInfo& info, const std::vector<TokenId>& tokens,
              const SequenceState& state) const;
 

@@ -20,8 +20,8 @@ void require(bool ok, const char* option, double value, const char* range) {
 
 }  // namespace
 
-// The `count` largest, the largest first, the lower id first among equals: only what beats the worst of those
-// found so far is looked at again.
+// The `count` largest, the largest first, the lower id first among equals: only what beats the worst of those found so
+// far is looked at again.
 std::vector<Sampler::Candidate> Sampler::largest_logits(std::span<const float> logits, size_t count) {
     const auto better = [](const Candidate& a, const Candidate& b) {
         return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
@@ -49,8 +49,8 @@ TokenId argmax(std::span<const float> logits) {
 }
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) {
-    require(options.temperature >= 0 && std::isfinite(options.temperature), "temperature",
-            options.temperature, "0 (greedy) or more");
+    require(options.temperature >= 0 && std::isfinite(options.temperature), "temperature", options.temperature,
+            "0 (greedy) or more");
     require(options.top_k >= 0, "top-k", static_cast<double>(options.top_k), "0 (off) or more");
     require(options.top_p > 0 && options.top_p <= 1, "top-p", options.top_p, "above 0, at most 1 (off)");
     require(options.min_p >= 0 && options.min_p <= 1, "min-p", options.min_p, "0 (off) to 1");
@@ -92,8 +92,7 @@ std::vector<Sampler::Candidate> Sampler::above_min_p(size_t tokens) const {
 }
 
 // What top-k, top-p and min-p leave, the largest first.
-std::vector<Sampler::Candidate> Sampler::nucleus(std::span<const float> logits, float largest,
-                                                 float temperature) {
+std::vector<Sampler::Candidate> Sampler::nucleus(std::span<const float> logits, float largest, float temperature) {
     size_t count = options_.top_k > 0 ? static_cast<size_t>(options_.top_k) : kFirstSorted;
     double total = 0;
     if (options_.top_k == 0) {

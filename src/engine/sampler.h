@@ -11,8 +11,8 @@
 
 namespace sluice {
 
-// Draws the next token from logits. Filters apply in the order of llama.cpp and transformers: repetition
-// penalty, temperature, top-k, top-p, min-p. Deterministic for a seed. One thread.
+// Draws the next token from logits. Filters apply in the order of llama.cpp and transformers: repetition penalty,
+// temperature, top-k, top-p, min-p. Deterministic for a seed. One thread.
 class Sampler {
   public:
     // Throws kUsage naming the option that is out of range.

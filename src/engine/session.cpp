@@ -63,8 +63,7 @@ int64_t Session::checkpoint() {
 void Session::restore(int64_t checkpoint) {
     const std::lock_guard lock(impl_->engine->mutex);
     const auto at = impl_->checkpoints.find(checkpoint);
-    if (at == impl_->checkpoints.end())
-        fail(ErrorCode::kUsage, "checkpoint {} is not one of this session", checkpoint);
+    if (at == impl_->checkpoints.end()) fail(ErrorCode::kUsage, "checkpoint {} is not one of this session", checkpoint);
     *impl_->state = at->second.state.fork();
     impl_->tokens = at->second.tokens;
 }

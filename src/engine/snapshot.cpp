@@ -14,8 +14,7 @@ namespace {
 constexpr const char* kVersion = "1";
 
 std::string checksum(std::span<const TokenId> tokens, const std::vector<SequenceState::Block>& blocks) {
-    const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                                XXH3_freeState);
+    const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
     XXH3_64bits_reset(state.get());
     XXH3_64bits_update(state.get(), tokens.data(), tokens.size_bytes());
     for (const SequenceState::Block& block : blocks) {
@@ -24,13 +23,11 @@ std::string checksum(std::span<const TokenId> tokens, const std::vector<Sequence
     return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));
 }
 
-const std::string& field(const SafetensorsReader& file, const std::filesystem::path& path,
-                         const std::string& name) {
+const std::string& field(const SafetensorsReader& file, const std::filesystem::path& path, const std::string& name) {
     const auto& metadata = file.header().metadata;
     const auto at = metadata.find(name);
     if (at == metadata.end()) {
-        fail(ErrorCode::kInvalidFile, "{}: not a Sluice snapshot: the metadata has no {}", path.string(),
-             name);
+        fail(ErrorCode::kInvalidFile, "{}: not a Sluice snapshot: the metadata has no {}", path.string(), name);
     }
     return at->second;
 }
@@ -39,15 +36,15 @@ void expect(const SafetensorsReader& file, const std::filesystem::path& path, co
             const std::string& want, const char* what) {
     const std::string& got = field(file, path, name);
     if (got != want) {
-        fail(ErrorCode::kInvalidFile, "{}: a snapshot of another {}: {} is {}, this one needs {}",
-             path.string(), what, name, got, want);
+        fail(ErrorCode::kInvalidFile, "{}: a snapshot of another {}: {} is {}, this one needs {}", path.string(), what,
+             name, got, want);
     }
 }
 
 }  // namespace
 
-void write_snapshot(const std::filesystem::path& path, const EngineInfo& info,
-                    const std::vector<TokenId>& tokens, const SequenceState& state) {
+void write_snapshot(const std::filesystem::path& path, const EngineInfo& info, const std::vector<TokenId>& tokens,
+                    const SequenceState& state) {
     const std::vector<SequenceState::Block> blocks = state.save();
     std::vector<SafetensorsWriter::Declaration> declarations;
     declarations.push_back({"token_ids", DType::kI32, {static_cast<int64_t>(tokens.size())}});
@@ -72,8 +69,7 @@ int64_t snapshot_tokens(const std::filesystem::path& path) {
     return file.entry("token_ids").shape[0];
 }
 
-Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info,
-                       const SequenceState& state) {
+Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info, const SequenceState& state) {
     const SafetensorsReader file = SafetensorsReader::open(path);
     expect(file, path, "sluice.snapshot", kVersion, "format version");
     expect(file, path, "fingerprint", info.fingerprint, "model");
@@ -81,8 +77,8 @@ Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info
     Snapshot snapshot;
     for (const int64_t id : file.integers("token_ids")) {
         if (id < 0 || id >= info.vocabulary) {
-            fail(ErrorCode::kInvalidFile, "{}: token_ids holds {}, outside the vocabulary of {}",
-                 path.string(), id, info.vocabulary);
+            fail(ErrorCode::kInvalidFile, "{}: token_ids holds {}, outside the vocabulary of {}", path.string(), id,
+                 info.vocabulary);
         }
         snapshot.tokens.push_back(static_cast<TokenId>(id));
     }
@@ -93,8 +89,8 @@ Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info
     }
     for (const auto& [name, bytes] : state.block_sizes(position)) {
         if (!file.has(name) || file.bytes(name).size() != bytes) {
-            fail(ErrorCode::kInvalidFile, "{}: {} should hold {} bytes for {} tokens", path.string(), name,
-                 bytes, position);
+            fail(ErrorCode::kInvalidFile, "{}: {} should hold {} bytes for {} tokens", path.string(), name, bytes,
+                 position);
         }
         const auto data = file.bytes(name);
         snapshot.blocks.push_back({name, std::vector<std::byte>(data.begin(), data.end())});

@@ -111,8 +111,7 @@ float largest_of(std::span<const float> values) {
 bool all_finite(std::span<const float> values) {
     constexpr uint32_t kExponent = 0x7f800000;
     uint32_t faults = 0;
-    for (const float value : values)
-        faults |= (std::bit_cast<uint32_t>(value) & kExponent) == kExponent ? 1 : 0;
+    for (const float value : values) faults |= (std::bit_cast<uint32_t>(value) & kExponent) == kExponent ? 1 : 0;
     return faults == 0;
 }
 

@@ -5,8 +5,8 @@
 
 namespace sluice {
 
-// exp((logit - largest) / temperature) of every logit, not normalized, with sums of runs so that drawing need
-// not look at each. The relative error is that of rounding the exponent to float, and 1e-6. One thread.
+// exp((logit - largest) / temperature) of every logit, not normalized, with sums of runs so that drawing need not look
+// at each. The relative error is that of rounding the exponent to float, and 1e-6. One thread.
 class SoftmaxWeights {
   public:
     void compute(std::span<const float> logits, float largest, float temperature);

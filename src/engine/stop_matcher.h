@@ -5,8 +5,7 @@
 
 namespace sluice {
 
-// Passes streamed text through until one of the stop strings appears; text that could be the start of one is
-// held back.
+// Passes streamed text through until one of the stop strings appears; text that could be the start of one is held back.
 class StopMatcher {
   public:
     explicit StopMatcher(std::vector<std::string> stop);

@@ -8,9 +8,9 @@
 
 namespace sluice {
 
-// The list of a model's hot experts between runs: a file beside the model, or in the user's cache folder
-// where the model's cannot be written. It is an aid alone: whatever is wrong with it is said in the log and
-// nowhere else. Any number of processes may read and write it at once.
+// The list of a model's hot experts between runs: a file beside the model, or in the user's cache folder where the
+// model's cannot be written. It is an aid alone: whatever is wrong with it is said in the log and nowhere else. Any
+// number of processes may read and write it at once.
 class WarmStart {
   public:
     // `cache_folder`: for models whose own folder cannot be written; empty: nowhere.

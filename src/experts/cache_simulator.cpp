@@ -21,8 +21,7 @@ struct Batch {
 std::vector<Batch> batches_of(const RoutingTrace& trace) {
     std::vector<Batch> batches;
     for (int64_t step = 0; step < trace.steps(); ++step) {
-        if (step == 0 || trace.batch(step) != trace.batch(step - 1))
-            batches.push_back({trace.layer(step), {}});
+        if (step == 0 || trace.batch(step) != trace.batch(step - 1)) batches.push_back({trace.layer(step), {}});
         const auto chosen = trace.chosen(step);
         batches.back().experts.insert(batches.back().experts.end(), chosen.begin(), chosen.end());
     }
@@ -35,8 +34,7 @@ std::vector<Batch> batches_of(const RoutingTrace& trace) {
 
 void check_slots(const RoutingTrace& trace, uint64_t slots) {
     if (slots < static_cast<uint64_t>(trace.top_k())) {
-        fail(ErrorCode::kUsage, "a cache of {} experts cannot hold the {} of one token", slots,
-             trace.top_k());
+        fail(ErrorCode::kUsage, "a cache of {} experts cannot hold the {} of one token", slots, trace.top_k());
     }
 }
 
@@ -157,8 +155,7 @@ uint64_t experts_of(const RoutingTrace& trace) {
 std::vector<uint64_t> slots_of_fractions(const RoutingTrace& trace, std::span<const double> fractions) {
     const auto all = static_cast<double>(experts_of(trace));
     std::vector<uint64_t> slots;
-    for (const double fraction : fractions)
-        slots.push_back(static_cast<uint64_t>(std::llround(fraction * all)));
+    for (const double fraction : fractions) slots.push_back(static_cast<uint64_t>(std::llround(fraction * all)));
     return slots;
 }
 

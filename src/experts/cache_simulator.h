@@ -20,13 +20,12 @@ struct SimulatedCache {
     }
 };
 
-// Replays the trace on the bookkeeping of the live store (ExpertCache): the same hits and misses, expert by
-// expert, for one caller whose batches fit in the cache. Of wider batches the oldest slot is given back for
-// each further expert. `slots` at least the distinct experts of one row. Throws kUsage for fewer.
+// Replays the trace on the bookkeeping of the live store (ExpertCache): the same hits and misses, expert by expert, for
+// one caller whose batches fit in the cache. Of wider batches the oldest slot is given back for each further expert.
+// `slots` at least the distinct experts of one row. Throws kUsage for fewer.
 SimulatedCache simulate_cache(const RoutingTrace& trace, EvictionPolicy policy, uint64_t slots);
 
-// What no policy can beat: the expert that is needed again last goes first (Belady), known from the trace
-// itself.
+// What no policy can beat: the expert that is needed again last goes first (Belady), known from the trace itself.
 SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots);
 
 // Every policy and the optimum for each cache size, in that order; sizes too small for one row are skipped.

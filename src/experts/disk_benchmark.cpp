@@ -147,8 +147,7 @@ class ReadLoop {
 const DiskBenchmarkRow* DiskBenchmark::best() const {
     const DiskBenchmarkRow* found = nullptr;
     for (const DiskBenchmarkRow& row : rows) {
-        if (row.error.empty() && (found == nullptr || row.bytes_per_second > found->bytes_per_second))
-            found = &row;
+        if (row.error.empty() && (found == nullptr || row.bytes_per_second > found->bytes_per_second)) found = &row;
     }
     return found;
 }
@@ -162,8 +161,7 @@ DiskBenchmarkRow measure_reads(const std::filesystem::path& file, ReaderKind kin
     row.direct = direct;
     ReaderFiles files({file}, direct, !direct);
     if (files[0].size() < record_bytes) {
-        fail(ErrorCode::kInvalidFile, "{}: {} bytes, but one read is {}", file.string(), files[0].size(),
-             record_bytes);
+        fail(ErrorCode::kInvalidFile, "{}: {} bytes, but one read is {}", file.string(), files[0].size(), record_bytes);
     }
     files[0].drop_cached_pages(0, files[0].size());
     ReadLoop loop(files[0].size(), record_bytes, depth, seconds);
@@ -205,8 +203,8 @@ DiskBenchmark run_disk_benchmark(const std::filesystem::path& path, const DiskBe
     }
     for (const auto& [kind, direct] : ways) {
         for (const size_t depth : options.depths) {
-            result.rows.push_back(measure_reads(result.file, kind, depth, direct, result.record_bytes,
-                                                options.seconds_per_row));
+            result.rows.push_back(
+                measure_reads(result.file, kind, depth, direct, result.record_bytes, options.seconds_per_row));
             report(ways.size() * options.depths.size());
         }
     }
@@ -216,10 +214,9 @@ DiskBenchmark run_disk_benchmark(const std::filesystem::path& path, const DiskBe
 double measure_drive(const std::filesystem::path& file, uint64_t record_bytes, double seconds) {
     const bool direct = direct_io_works(file);
     const uint64_t size = File::open(file).size();
-    record_bytes = std::min<uint64_t>(round_up(std::max<uint64_t>(record_bytes, 1), kPageBytes),
-                                      size / kPageBytes * kPageBytes);
-    const size_t depth =
-        direct ? measure_read_depth(ReaderFiles({file}, true, false), record_bytes) : kBufferedDepth;
+    record_bytes =
+        std::min<uint64_t>(round_up(std::max<uint64_t>(record_bytes, 1), kPageBytes), size / kPageBytes * kPageBytes);
+    const size_t depth = direct ? measure_read_depth(ReaderFiles({file}, true, false), record_bytes) : kBufferedDepth;
     return measure_reads(file, ReaderKind::kPread, depth, direct, record_bytes, seconds).bytes_per_second;
 }
 

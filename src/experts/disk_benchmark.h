@@ -44,18 +44,16 @@ struct DiskBenchmark {
     const DiskBenchmarkRow* best() const;  // the fastest; null without any
 };
 
-// Reads expert-sized records at random page-aligned offsets of `path`, or of a file of random bytes made in
-// the folder `path` and removed afterwards. Cached pages are dropped before and behind buffered reads, so
-// that all rows measure the drive. Throws kNotFound, kIo, kCancelled, or kInvalidFile for a file smaller than
-// 16 records.
+// Reads expert-sized records at random page-aligned offsets of `path`, or of a file of random bytes made in the folder
+// `path` and removed afterwards. Cached pages are dropped before and behind buffered reads, so that all rows measure
+// the drive. Throws kNotFound, kIo, kCancelled, or kInvalidFile for a file smaller than 16 records.
 DiskBenchmark run_disk_benchmark(const std::filesystem::path& path, const DiskBenchmarkOptions& options = {});
 
 // One row. `file` must hold at least one record.
 DiskBenchmarkRow measure_reads(const std::filesystem::path& file, ReaderKind kind, size_t depth, bool direct,
                                uint64_t record_bytes, double seconds);
 
-// Bytes per second that the store's own choice of reader gets out of the drive under `file`: direct where
-// that works.
+// Bytes per second that the store's own choice of reader gets out of the drive under `file`: direct where that works.
 double measure_drive(const std::filesystem::path& file, uint64_t record_bytes, double seconds);
 
 }  // namespace sluice

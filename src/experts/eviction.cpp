@@ -19,8 +19,7 @@ class Lru final : public EvictionOrder {
     void begin(int, std::span<const int>, bool) override {}
     void insert(size_t slot, ExpertKey, bool scan) override {
         ++tick_;
-        // Below everything that decoding used; the newest goes first, so that a repeated scan keeps a part of
-        // itself.
+        // Below everything that decoding used; the newest goes first, so that a repeated scan keeps a part of itself.
         last_use_[slot] = scan ? -tick_ : tick_;
     }
     void use(size_t slot, bool scan) override {
@@ -43,11 +42,11 @@ class Lru final : public EvictionOrder {
     double tick_ = 0;
 };
 
-// Evicts the expert that is least likely to be used soon. Its chance at its layer's next turn is estimated
-// from two running means of its use over the turns of its layer, a fast one (what this passage of text needs)
-// and a slow one (what the layer mostly needs); both outlive eviction. Layers take turns in a circle, so an
-// expert whose layer was just done waits longest and is worth less. The constants are from the traces of the
-// trained models: docs/experiments.md.
+// Evicts the expert that is least likely to be used soon. Its chance at its layer's next turn is estimated from two
+// running means of its use over the turns of its layer, a fast one (what this passage of text needs) and a slow one
+// (what the layer mostly needs); both outlive eviction. Layers take turns in a circle, so an expert whose layer was
+// just done waits longest and is worth less. The constants are from the traces of the trained models:
+// docs/experiments.md.
 class FrequencyLru final : public EvictionOrder {
   public:
     FrequencyLru(size_t slots, int layers, int experts)
@@ -109,9 +108,7 @@ class FrequencyLru final : public EvictionOrder {
     static constexpr double kLeast = 1e-6;    // so that experts never used rank by their wait
 
     size_t layer_of(size_t slot) const { return static_cast<size_t>(key_[slot].layer); }
-    size_t index(size_t slot) const {
-        return layer_of(slot) * experts_ + static_cast<size_t>(key_[slot].expert);
-    }
+    size_t index(size_t slot) const { return layer_of(slot) * experts_ + static_cast<size_t>(key_[slot].expert); }
     double value(size_t slot) const {
         return kFastShare * fast_[index(slot)] + (1.0f - kFastShare) * slow_[index(slot)];
     }
@@ -124,8 +121,8 @@ class FrequencyLru final : public EvictionOrder {
     int current_ = 0;
 };
 
-// Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023): a small queue for newcomers, a
-// main queue for what was used again, and the names of those that the small queue let go.
+// Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023): a small queue for newcomers, a main queue
+// for what was used again, and the names of those that the small queue let go.
 class S3Fifo final : public EvictionOrder {
   public:
     S3Fifo(size_t slots, int layers, int experts)
@@ -222,7 +219,7 @@ class S3Fifo final : public EvictionOrder {
 
     size_t small_target_, ghost_limit_, experts_;
     std::deque<size_t> small_, main_;  // slots, oldest in front
-    std::vector<uint64_t> ghost_;  // [layers * experts]: when the small queue let it go, 0: not remembered
+    std::vector<uint64_t> ghost_;      // [layers * experts]: when the small queue let it go, 0: not remembered
     std::deque<std::pair<size_t, uint64_t>> ghost_queue_;
     uint64_t ghost_tick_ = 0;
     std::vector<size_t> key_;
@@ -245,8 +242,7 @@ std::string_view eviction_policy_name(EvictionPolicy policy) {
     return "unknown";
 }
 
-std::unique_ptr<EvictionOrder> make_eviction_order(EvictionPolicy policy, size_t slots, int layers,
-                                                   int experts) {
+std::unique_ptr<EvictionOrder> make_eviction_order(EvictionPolicy policy, size_t slots, int layers, int experts) {
     switch (policy) {
         case EvictionPolicy::kLru:
             return std::make_unique<Lru>(slots);

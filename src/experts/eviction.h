@@ -23,9 +23,9 @@ struct ExpertKey {
 
 inline constexpr size_t kNoSlot = static_cast<size_t>(-1);
 
-// Which of the slots that nobody uses loses its expert next. Pure bookkeeping, deterministic. One thread.
-// A use that is part of a scan (a long prompt that touches most experts of a layer) neither promotes an
-// expert nor puts it before those that decoding uses, so that the working set of decoding survives a prefill.
+// Which of the slots that nobody uses loses its expert next. Pure bookkeeping, deterministic. One thread. A use that is
+// part of a scan (a long prompt that touches most experts of a layer) neither promotes an expert nor puts it before
+// those that decoding uses, so that the working set of decoding survives a prefill.
 class EvictionOrder {
   public:
     virtual ~EvictionOrder() = default;
@@ -35,11 +35,10 @@ class EvictionOrder {
     virtual void use(size_t slot, bool scan) = 0;                    // asked for again while in the cache
     virtual void pin(size_t slot) = 0;                               // was evictable
     virtual void unpin(size_t slot) = 0;                             // evictable from now on
-    virtual void erase(size_t slot) = 0;  // a pinned slot lost its expert: the read failed
+    virtual void erase(size_t slot) = 0;                             // a pinned slot lost its expert: the read failed
     virtual size_t evict() = 0;  // forgets and returns an evictable slot; kNoSlot when all are pinned
 };
 
-std::unique_ptr<EvictionOrder> make_eviction_order(EvictionPolicy policy, size_t slots, int layers,
-                                                   int experts);
+std::unique_ptr<EvictionOrder> make_eviction_order(EvictionPolicy policy, size_t slots, int layers, int experts);
 
 }  // namespace sluice

@@ -36,8 +36,7 @@ void ExpertCache::plan(int layer, std::span<const int> ids, bool scan, size_t li
     order_->begin(layer, ids, scan);
     size_t present = 0;
     for (const int expert : ids) present += find(layer, expert) != kNoSlot;
-    const size_t misses =
-        std::min(ids.size() - present, std::max(limit - std::min(limit, present), limit / 2));
+    const size_t misses = std::min(ids.size() - present, std::max(limit - std::min(limit, present), limit / 2));
     const size_t hits = std::min(present, limit - misses);
 
     // Leased before anything is evicted, so that no miss takes the place of a hit.

@@ -38,21 +38,21 @@ struct BatchPlan {
     std::vector<int> waiting;  // experts, in the order in which to take them
 };
 
-// True for a batch that touches so many experts of a layer (a long prompt) that it says nothing about what
-// decoding needs.
+// True for a batch that touches so many experts of a layer (a long prompt) that it says nothing about what decoding
+// needs.
 bool is_scan(size_t batch_experts, int experts, int experts_per_token);
 // How many slots a scan may lease at once: enough to keep a drive busy, few enough to leave the others alone.
 size_t scan_window(size_t slots, int experts_per_token);
 
-// Which expert sits in which slot of one pool. Bookkeeping alone: no memory, no reads, no locks; the store
-// and the simulator both run on it. Slots move kEmpty -> kInFlight -> kReady -> (evicted) kInFlight, or
-// kInFlight -> kFailed -> kEmpty. One thread at a time.
+// Which expert sits in which slot of one pool. Bookkeeping alone: no memory, no reads, no locks; the store and the
+// simulator both run on it. Slots move kEmpty -> kInFlight -> kReady -> (evicted) kInFlight, or kInFlight -> kFailed ->
+// kEmpty. One thread at a time.
 class ExpertCache {
   public:
     ExpertCache(size_t slots, int layers, int experts, EvictionPolicy policy);
 
-    // Leases at most `limit` of the distinct experts `ids` of `layer`; those that are present come first, but
-    // when not all fit, misses get half of the limit so that reads run while present experts are used.
+    // Leases at most `limit` of the distinct experts `ids` of `layer`; those that are present come first, but when not
+    // all fit, misses get half of the limit so that reads run while present experts are used.
     void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan);
     // Leases one more expert of the same batch.
     Lease take(int layer, int expert, bool scan);
@@ -62,8 +62,7 @@ class ExpertCache {
     void failed(size_t slot);
     void release(size_t slot);
 
-    // Takes an empty slot, or an unused expert's, out of service; kNoSlot when all are leased. restore()
-    // undoes it.
+    // Takes an empty slot, or an unused expert's, out of service; kNoSlot when all are leased. restore() undoes it.
     size_t retire();
     void restore(size_t slot);
 

@@ -19,15 +19,12 @@ ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint
         catalogue.record_bytes.push_back(round_up(bytes, kPageBytes));
     }
     catalogue.reads = [checkpoint](int layer, int expert) { return checkpoint->expert_reads(layer, expert); };
-    catalogue.checksum = [checkpoint](int layer, int expert) {
-        return checkpoint->expert_checksum(layer, expert);
-    };
+    catalogue.checksum = [checkpoint](int layer, int expert) { return checkpoint->expert_checksum(layer, expert); };
     return catalogue;
 }
 
 uint64_t ExpertCatalogue::all_bytes() const {
-    return std::accumulate(record_bytes.begin(), record_bytes.end(), uint64_t{0}) *
-           static_cast<uint64_t>(experts);
+    return std::accumulate(record_bytes.begin(), record_bytes.end(), uint64_t{0}) * static_cast<uint64_t>(experts);
 }
 
 uint64_t ExpertCatalogue::floor_bytes() const {

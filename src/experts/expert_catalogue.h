@@ -11,8 +11,8 @@
 
 namespace sluice {
 
-// All that the expert store needs to know of a model: where its experts lie. A value; its functions may be
-// called from many threads.
+// All that the expert store needs to know of a model: where its experts lie. A value; its functions may be called from
+// many threads.
 struct ExpertCatalogue {
     std::vector<std::filesystem::path> files;
     std::vector<uint64_t> record_bytes;  // [layers]; a multiple of 4096, 0 for a layer without experts

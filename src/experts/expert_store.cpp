@@ -44,8 +44,8 @@ ExpertStore::ExpertStore(std::shared_ptr<const Checkpoint> checkpoint, const Exp
                          const MakeSlots& make_slots)
     : ExpertStore(ExpertCatalogue::of(std::move(checkpoint)), options, make_slots) {}
 
-ExpertStore::ExpertStore(ExpertCatalogue catalogue, const ExpertStoreOptions& options,
-                         const MakeSlots& make_slots, const MakeReader& make_reader)
+ExpertStore::ExpertStore(ExpertCatalogue catalogue, const ExpertStoreOptions& options, const MakeSlots& make_slots,
+                         const MakeReader& make_reader)
     : core_(std::make_unique<ExpertStoreCore>(std::move(catalogue), options, make_slots, make_reader)) {}
 
 ExpertStore::~ExpertStore() = default;

@@ -18,8 +18,8 @@
 
 namespace sluice {
 
-// Whether what look_ahead() names is read: never, while it pays (waits are noticeable and the drive has time to
-// spare), or always.
+// Whether what look_ahead() names is read: never, while it pays (waits are noticeable and the drive has time to spare),
+// or always.
 enum class LookAhead { kOff, kAuto, kOn };
 
 struct ExpertStoreOptions {
@@ -27,9 +27,9 @@ struct ExpertStoreOptions {
     ReaderKind reader = ReaderKind::kAuto;
     DirectIo direct_io = DirectIo::kAuto;
     EvictionPolicy policy = EvictionPolicy::kSimilarTokens;
-    size_t read_threads = 0;            // or the depth of the queue; 0: chosen by the reader
-    bool verify_checksums = true;       // of packed records, when they are first read
-    bool verify_every_read = false;     // of packed records, whenever they are read
+    size_t read_threads = 0;         // or the depth of the queue; 0: chosen by the reader
+    bool verify_checksums = true;    // of packed records, when they are first read
+    bool verify_every_read = false;  // of packed records, whenever they are read
     LookAhead look_ahead = LookAhead::kOff;
     double stall_seconds_allowed = 60;  // a read that lands later is an error for those who wait for it
 };
@@ -44,15 +44,15 @@ enum class ExpertUse {
 // Counters since construction; all monotonic. hits + misses = experts asked for by demand.
 struct ExpertStoreStats {
     uint64_t hits = 0;
-    uint64_t misses = 0;      // needed a read, or joined one in flight
-    uint64_t bytes_read = 0;  // demand and prefetch, as transferred
-    uint64_t reads = 0;       // records asked of the drive by demand
-    uint64_t joined = 0;      // misses that joined a read in flight
+    uint64_t misses = 0;          // needed a read, or joined one in flight
+    uint64_t bytes_read = 0;      // demand and prefetch, as transferred
+    uint64_t reads = 0;           // records asked of the drive by demand
+    uint64_t joined = 0;          // misses that joined a read in flight
     uint64_t prefetch_reads = 0;  // by look_ahead() and read_ahead(), in bytes_read but not in reads
     uint64_t prefetch_hits = 0;   // of them, how many were asked for, landed or still in flight
-    uint64_t warm_reads = 0;  // by warm_up(): records, not in reads,
-    uint64_t warm_bytes = 0;  // and what they transferred, in bytes_read
-    uint64_t warm_hits = 0;   // of them, how many were asked for, landed or still in flight
+    uint64_t warm_reads = 0;      // by warm_up(): records, not in reads,
+    uint64_t warm_bytes = 0;      // and what they transferred, in bytes_read
+    uint64_t warm_hits = 0;       // of them, how many were asked for, landed or still in flight
     uint64_t failed_reads = 0;
     double stall_seconds = 0;  // the caller waited in ExpertStream::next with nothing to compute
 };
@@ -69,29 +69,27 @@ struct ReadyExpert {
 class ExpertStore;
 class ExpertStoreCore;
 
-// The experts that one batch needs of one layer, delivered as they become available: hits first, then misses
-// as their reads land. All misses that slots allow are issued at once (of a scan: scan_window() at a time);
-// the rest as slots are released. One thread. Destroying the stream releases what it holds and cancels reads
-// that nobody else waits for.
+// The experts that one batch needs of one layer, delivered as they become available: hits first, then misses as their
+// reads land. All misses that slots allow are issued at once (of a scan: scan_window() at a time); the rest as slots
+// are released. One thread. Destroying the stream releases what it holds and cancels reads that nobody else waits for.
 //
-// While it waits in next(), a caller may hold at most min(distinct ids, experts_per_token) experts of each
-// stream; what is beyond must be released first. Each stream is promised that many slots before it takes any,
-// and streams that cannot be promised theirs wait in the order they came. So any number of streams in any
-// number of threads get through a cache of floor_bytes(); a thread that holds experts of one stream while it
-// waits for another one needs room for both.
+// While it waits in next(), a caller may hold at most min(distinct ids, experts_per_token) experts of each stream; what
+// is beyond must be released first. Each stream is promised that many slots before it takes any, and streams that
+// cannot be promised theirs wait in the order they came. So any number of streams in any number of threads get through
+// a cache of floor_bytes(); a thread that holds experts of one stream while it waits for another one needs room for
+// both.
 class ExpertStream {
   public:
     ExpertStream(ExpertStream&&) noexcept;
     ~ExpertStream();
-    // What is ready and was not returned yet; blocks until there is something; empty when all have been
-    // returned.
+    // What is ready and was not returned yet; blocks until there is something; empty when all have been returned.
     std::vector<ReadyExpert> next();
     // Whether the drive still has something to bring. When it has not, it stands idle unless somebody reads ahead.
     bool reading() const;
     // Whether it has been promised its slots, so that it gets through whatever others hold.
     bool admitted() const;
-    // The caller has handed over all operations that read this expert; they are finished when `use` is done
-    // (null: now). The slot is not reused before. The expert stays cached.
+    // The caller has handed over all operations that read this expert; they are finished when `use` is done (null:
+    // now). The slot is not reused before. The expert stays cached.
     void release(const ReadyExpert& ready, std::shared_ptr<Completion> use);
 
   private:
@@ -125,29 +123,29 @@ class ExpertStore {
     // The cache that holds every expert: all records, rounded to pages.
     static uint64_t full_bytes(const Checkpoint& checkpoint);
 
-    // Takes the experts `ids` (distinct) of `layer`. A prefill of more experts than slots streams through the
-    // cache. Throws kUsage for a layer without experts, an id out of range or one that is there twice.
+    // Takes the experts `ids` (distinct) of `layer`. A prefill of more experts than slots streams through the cache.
+    // Throws kUsage for a layer without experts, an id out of range or one that is there twice.
     ExpertStream stream(int layer, std::span<const int> ids, ExpertUse use = ExpertUse::kAuto);
 
-    // Names experts that will probably be needed soon, the next ones first, in place of those named before.
-    // They are read only while the drive is idle (no stream waits for a read), into slots that no stream
-    // needs, and are evicted like any other. A stream of their layer ends their look-ahead: what it does not
-    // want and has not started is cancelled.
+    // Names experts that will probably be needed soon, the next ones first, in place of those named before. They are
+    // read only while the drive is idle (no stream waits for a read), into slots that no stream needs, and are evicted
+    // like any other. A stream of their layer ends their look-ahead: what it does not want and has not started is
+    // cancelled.
     void look_ahead(std::span<const ExpertKey> experts);
-    // Whether the layer that runs now should name any: asked once a layer in decoding, and judged from what the
-    // last layers did.
+    // Whether the layer that runs now should name any: asked once a layer in decoding, and judged from what the last
+    // layers did.
     bool looks_ahead();
 
-    // Reads experts of `layer` that a long prompt will probably ask for, the likeliest first: those that are not
-    // here yet, as many as a scan may hold at once, none while others wait for slots. The stream that comes back is
-    // only for keeping, until the layer's own is done: a scan evicts its own layer first. Whoever has to wait until
-    // a stream is admitted drops it before, or two may wait for each other.
+    // Reads experts of `layer` that a long prompt will probably ask for, the likeliest first: those that are not here
+    // yet, as many as a scan may hold at once, none while others wait for slots. The stream that comes back is only for
+    // keeping, until the layer's own is done: a scan evicts its own layer first. Whoever has to wait until a stream is
+    // admitted drops it before, or two may wait for each other.
     ExpertStream read_ahead(int layer, std::span<const int> experts);
     bool reads_ahead() const;  // whether the options allow it
 
-    // Names experts that earlier runs used, the most used first, in place of those named before. They are read
-    // into free slots alone, until those are used up or a read fails. The next stream that is opened puts off
-    // what has not started until go_on_warming(): nobody who evaluates waits for it.
+    // Names experts that earlier runs used, the most used first, in place of those named before. They are read into
+    // free slots alone, until those are used up or a read fails. The next stream that is opened puts off what has not
+    // started until go_on_warming(): nobody who evaluates waits for it.
     void warm_up(std::span<const ExpertKey> experts);
     void go_on_warming();
     // What streams have asked for so far.
@@ -160,9 +158,9 @@ class ExpertStore {
     std::string reader_name() const;  // "pread x8", "io_uring depth 32", "mmap"
     bool direct_io() const;           // what is in use, after the probe
     uint64_t cache_bytes() const;     // of all slots in service
-    // Gives the memory of unused slots back to the system until those in service take at most `bytes`, but
-    // never less than the floor and what streams hold (slots follow as they are released); or takes it again,
-    // up to the size at construction.
+    // Gives the memory of unused slots back to the system until those in service take at most `bytes`, but never less
+    // than the floor and what streams hold (slots follow as they are released); or takes it again, up to the size at
+    // construction.
     void resize(uint64_t bytes);
 
   private:

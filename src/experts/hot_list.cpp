@@ -35,15 +35,15 @@ void expect(const SafetensorsReader& file, const std::filesystem::path& path, co
     const auto& metadata = file.header().metadata;
     const auto found = metadata.find(key);
     if (found != metadata.end() && found->second == value) return;
-    fail(ErrorCode::kInvalidFile, "{}: no list of this model's hot experts: {} is {} instead of {}",
-         path.string(), key, found == metadata.end() ? "missing" : one_line(found->second), value);
+    fail(ErrorCode::kInvalidFile, "{}: no list of this model's hot experts: {} is {} instead of {}", path.string(), key,
+         found == metadata.end() ? "missing" : one_line(found->second), value);
 }
 
 void expect(const SafetensorsReader& file, const std::filesystem::path& path, const char* tensor, DType dtype,
             const std::vector<int64_t>& shape) {
     if (file.has(tensor) && file.entry(tensor).dtype == dtype && file.entry(tensor).shape == shape) return;
-    fail(ErrorCode::kInvalidFile,
-         "{}: tensor {} is missing or not as this model's layers and experts need it", path.string(), tensor);
+    fail(ErrorCode::kInvalidFile, "{}: tensor {} is missing or not as this model's layers and experts need it",
+         path.string(), tensor);
 }
 
 }  // namespace
@@ -104,18 +104,15 @@ void HotList::save(const std::filesystem::path& path, const std::string& fingerp
         shares.push_back(static_cast<uint16_t>(std::lround(of_turns * kWholeShare)));
     }
     const auto turn_bytes = std::as_bytes(std::span(turns_)), share_bytes = std::as_bytes(std::span(shares));
-    SafetensorsWriter writer(path,
-                             {{"turns", DType::kF32, {layers}}, {"shares", DType::kU16, {layers, experts}}},
-                             {{kFormatKey, kFormat},
-                              {kFingerprintKey, fingerprint},
-                              {kChecksumKey, checksum(turn_bytes, share_bytes)}});
+    SafetensorsWriter writer(
+        path, {{"turns", DType::kF32, {layers}}, {"shares", DType::kU16, {layers, experts}}},
+        {{kFormatKey, kFormat}, {kFingerprintKey, fingerprint}, {kChecksumKey, checksum(turn_bytes, share_bytes)}});
     writer.write("turns", turn_bytes);
     writer.write("shares", share_bytes);
     writer.commit();
 }
 
-HotList HotList::load(const std::filesystem::path& path, const std::string& fingerprint, int layers,
-                      int experts) {
+HotList HotList::load(const std::filesystem::path& path, const std::string& fingerprint, int layers, int experts) {
     const SafetensorsReader file = SafetensorsReader::open(path);
     expect(file, path, kFormatKey, kFormat);
     expect(file, path, kFingerprintKey, fingerprint);

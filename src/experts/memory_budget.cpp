@@ -13,8 +13,8 @@ namespace sluice {
 
 namespace {
 
-// What the rest of the system is left of `available` bytes. A tenth: others need memory too, and a full
-// cgroup stalls in reclaim before it kills.
+// What the rest of the system is left of `available` bytes. A tenth: others need memory too, and a full cgroup stalls
+// in reclaim before it kills.
 uint64_t left_to_system(uint64_t available) {
     constexpr uint64_t kLeast = 256ull << 20;
     constexpr uint64_t kMost = 4096ull << 20;
@@ -51,15 +51,13 @@ MemoryBudget plan_memory(const MemoryNeeds& needs, std::optional<uint64_t> ram) 
         fail(ErrorCode::kOutOfMemory,
              "{} of memory {}: the trunk takes {}, the context {}, scratch {}, the experts of one token {}; "
              "--ram {}M would do",
-             format_size(ceiling), ram ? "(--ram) is too little" : "is free, too little",
-             format_size(needs.trunk), format_size(needs.kv), format_size(needs.scratch),
-             format_size(needs.experts_floor), megabytes);
+             format_size(ceiling), ram ? "(--ram) is too little" : "is free, too little", format_size(needs.trunk),
+             format_size(needs.kv), format_size(needs.scratch), format_size(needs.experts_floor), megabytes);
     }
     return {ceiling, std::min(ceiling - needs.fixed(), std::max(needs.experts_all, needs.experts_floor))};
 }
 
-uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const MemoryState& state,
-                          uint64_t reserve) {
+uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const MemoryState& state, uint64_t reserve) {
     // Short waits are part of reclaiming page cache; at the upper share the machine feels slow.
     constexpr double kCalm = 0.01, kPressed = 0.1;
     const uint64_t step = full / 16;
@@ -68,8 +66,7 @@ uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const
         return std::max(floor, current - std::min(current, std::max(missing, step)));
     }
     // Twice the reserve, so that growing does not at once bring back what made it shrink.
-    if (state.available > 2 * reserve + step && state.stalled_share < kCalm)
-        return std::min(full, current + step);
+    if (state.available > 2 * reserve + step && state.stalled_share < kCalm) return std::min(full, current + step);
     return current;
 }
 

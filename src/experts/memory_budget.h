@@ -26,12 +26,12 @@ struct MemoryBudget {
     uint64_t cache_bytes = 0;  // of it, for experts
 };
 
-// The ceiling where nobody names one: what this process has and may still take (cgroup limits included), less
-// what the rest of the system is left for its own work.
+// The ceiling where nobody names one: what this process has and may still take (cgroup limits included), less what the
+// rest of the system is left for its own work.
 uint64_t default_memory_ceiling();
 
-// Divides `ram`, or default_memory_ceiling(). Throws kOutOfMemory, with the --ram that would do, when it is
-// below the floor.
+// Divides `ram`, or default_memory_ceiling(). Throws kOutOfMemory, with the --ram that would do, when it is below the
+// floor.
 MemoryBudget plan_memory(const MemoryNeeds& needs, std::optional<uint64_t> ram);
 
 // What the system says of its memory.
@@ -40,11 +40,10 @@ struct MemoryState {
     double stalled_share = 0;  // of the time since the last look, in which a task waited for memory
 };
 
-// The size that a cache should have next, of `full` bytes at most and `floor` at least: less by what is missing
-// where fewer than `reserve` are available, less by a part where tasks wait for memory, more by a part where
-// plenty is available and none waits.
-uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const MemoryState& state,
-                          uint64_t reserve);
+// The size that a cache should have next, of `full` bytes at most and `floor` at least: less by what is missing where
+// fewer than `reserve` are available, less by a part where tasks wait for memory, more by a part where plenty is
+// available and none waits.
+uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const MemoryState& state, uint64_t reserve);
 
 // Watches the memory that the machine and the cgroups have left, once a second, and resizes a cache by it.
 class MemoryGovernor {

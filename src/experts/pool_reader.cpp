@@ -19,8 +19,7 @@ namespace sluice {
 namespace {
 
 // Reads one request; returns the bytes transferred. `bounce` is the calling thread's own.
-using TransferFunction =
-    std::function<uint64_t(const ReaderFiles&, const ReadRequest&, std::span<std::byte> bounce)>;
+using TransferFunction = std::function<uint64_t(const ReaderFiles&, const ReadRequest&, std::span<std::byte> bounce)>;
 
 uint64_t read_buffered(const ReaderFiles& files, const ReadRequest& request) {
     files[request.file].read_at(request.offset, {request.destination, request.bytes});
@@ -38,8 +37,7 @@ uint64_t read_bounced(const File& file, const ReadRequest& request, std::span<st
         const Transfer transfer = make_transfer(offset, bytes, nullptr, true);
         const uint64_t got = file.read_up_to(transfer.offset, {bounce.data(), transfer.bytes});
         transferred += got;
-        if (got < transfer.skip + bytes)
-            std::rethrow_exception(short_read_error(file, transfer.offset + got, request));
+        if (got < transfer.skip + bytes) std::rethrow_exception(short_read_error(file, transfer.offset + got, request));
         std::memcpy(request.destination + done, bounce.data() + transfer.skip, bytes);
         done += bytes;
     }
@@ -55,8 +53,8 @@ uint64_t pread_request(const ReaderFiles& files, const ReadRequest& request, std
     return request.bytes;
 }
 
-// A copy out of the mapping made by the kernel, which stops where the file was cut or a page cannot be read
-// instead of raising SIGBUS. Returns the bytes copied.
+// A copy out of the mapping made by the kernel, which stops where the file was cut or a page cannot be read instead of
+// raising SIGBUS. Returns the bytes copied.
 uint64_t copy_mapped(const MappedFile& file, const ReadRequest& request) {
 #ifdef __linux__
     if (request.offset >= file.bytes().size()) return 0;
@@ -77,8 +75,7 @@ uint64_t copy_mapped(const MappedFile& file, const ReadRequest& request) {
 
 class PoolReader final : public Reader {
   public:
-    PoolReader(ReaderFiles files, size_t threads, std::string label, TransferFunction transfer,
-               Completed completed)
+    PoolReader(ReaderFiles files, size_t threads, std::string label, TransferFunction transfer, Completed completed)
         : files_(std::move(files)),
           label_(std::move(label)),
           transfer_(std::move(transfer)),
@@ -159,8 +156,8 @@ class PoolReader final : public Reader {
 }  // namespace
 
 std::unique_ptr<Reader> make_pread_reader(ReaderFiles files, size_t threads, Reader::Completed completed) {
-    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "pread",
-                                        pread_request, std::move(completed));
+    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "pread", pread_request,
+                                        std::move(completed));
 }
 
 std::unique_ptr<Reader> make_mmap_reader(ReaderFiles files, size_t threads, Reader::Completed completed) {
@@ -178,8 +175,8 @@ std::unique_ptr<Reader> make_mmap_reader(ReaderFiles files, size_t threads, Read
         }
         return request.bytes;
     };
-    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "mmap",
-                                        std::move(transfer), std::move(completed));
+    return std::make_unique<PoolReader>(std::move(files), std::max<size_t>(threads, 1), "mmap", std::move(transfer),
+                                        std::move(completed));
 }
 
 }  // namespace sluice

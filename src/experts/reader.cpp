@@ -27,21 +27,20 @@ Transfer make_transfer(uint64_t offset, uint64_t bytes, const std::byte* destina
     if (!direct) return {offset, bytes, 0, false};
     const uint64_t begin = offset / kPageBytes * kPageBytes;
     const uint64_t end = round_up(offset + bytes, kPageBytes);
-    const bool aligned = begin == offset && end == offset + bytes &&
-                         reinterpret_cast<uintptr_t>(destination) % kPageBytes == 0;
+    const bool aligned =
+        begin == offset && end == offset + bytes && reinterpret_cast<uintptr_t>(destination) % kPageBytes == 0;
     return {begin, end - begin, offset - begin, !aligned};
 }
 
 std::exception_ptr read_error(const File& file, uint64_t offset, int error_number) {
-    return std::make_exception_ptr(
-        Error(ErrorCode::kIo,
-              fmt::format("{}: read at offset {}: {}", file.label(), offset, errno_text(error_number))));
+    return std::make_exception_ptr(Error(
+        ErrorCode::kIo, fmt::format("{}: read at offset {}: {}", file.label(), offset, errno_text(error_number))));
 }
 
 std::exception_ptr short_read_error(const File& file, uint64_t ends_at, const ReadRequest& request) {
     return std::make_exception_ptr(
-        Error(ErrorCode::kIo, fmt::format("{}: ends at byte {}, but {} bytes at offset {} were expected",
-                                          file.label(), ends_at, request.bytes, request.offset)));
+        Error(ErrorCode::kIo, fmt::format("{}: ends at byte {}, but {} bytes at offset {} were expected", file.label(),
+                                          ends_at, request.bytes, request.offset)));
 }
 
 bool direct_io_works(const std::filesystem::path& path) {
@@ -54,8 +53,8 @@ bool direct_io_works(const std::filesystem::path& path) {
     }
 }
 
-std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& paths,
-                                    const ReaderOptions& options, Reader::Completed completed) {
+std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& paths, const ReaderOptions& options,
+                                    Reader::Completed completed) {
     const uint64_t available = available_memory_bytes();
     const bool fits = options.read_bytes + options.reserved_bytes <= available;
     bool direct = options.kind != ReaderKind::kMmap &&
@@ -72,8 +71,8 @@ std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& pa
     const size_t depth = options.depth != 0 ? options.depth
                          : direct           ? measure_read_depth(files, options.record_bytes)
                                             : kBufferedDepth;
-    // A ring won only for records below a megabyte, which real models do not have (docs/experiments.md): it
-    // must be asked for.
+    // A ring won only for records below a megabyte, which real models do not have (docs/experiments.md): it must be
+    // asked for.
     if (options.kind == ReaderKind::kUring) {
         std::string why;
         if (auto reader = make_uring_reader(files, depth, completed, why)) return reader;

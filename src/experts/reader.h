@@ -34,9 +34,8 @@ struct ReadResult {
     std::exception_ptr error = nullptr;  // an Error naming file, offset and errno
 };
 
-// Reads that run while the caller goes on. Every request is answered exactly once, in any order, through the
-// Completed given at construction, from a thread of the reader or of whoever calls cancel() or the
-// destructor. Thread-safe.
+// Reads that run while the caller goes on. Every request is answered exactly once, in any order, through the Completed
+// given at construction, from a thread of the reader or of whoever calls cancel() or the destructor. Thread-safe.
 class Reader {
   public:
     using Completed = std::function<void(const ReadResult&)>;
@@ -103,17 +102,17 @@ std::unique_ptr<Reader> make_uring_reader(ReaderFiles& files, size_t depth, Read
 struct ReaderOptions {
     ReaderKind kind = ReaderKind::kAuto;
     DirectIo direct = DirectIo::kAuto;
-    size_t depth = 0;  // threads, or entries in a queue; 0: measured, or a default where that says nothing
+    size_t depth = 0;             // threads, or entries in a queue; 0: measured, or a default where that says nothing
     uint64_t record_bytes = 0;    // of a typical read, for the measurement
     uint64_t read_bytes = 0;      // of all that may be read, against memory
     uint64_t reserved_bytes = 0;  // of memory that will be taken by others (the cache)
 };
 
-// Opens `paths` the way that suits the machine. Direct I/O (kAuto) is for what does not fit in memory and is
-// tried with one real transfer; where it is refused, and where io_uring is, the next best is taken and said
-// in the log. kAuto reads with a pool of threads. Throws what File::open throws.
-std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& paths,
-                                    const ReaderOptions& options, Reader::Completed completed);
+// Opens `paths` the way that suits the machine. Direct I/O (kAuto) is for what does not fit in memory and is tried with
+// one real transfer; where it is refused, and where io_uring is, the next best is taken and said in the log. kAuto
+// reads with a pool of threads. Throws what File::open throws.
+std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& paths, const ReaderOptions& options,
+                                    Reader::Completed completed);
 
 // True when a direct read of one page of `path` works.
 bool direct_io_works(const std::filesystem::path& path);

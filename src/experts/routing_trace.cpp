@@ -15,28 +15,25 @@ int64_t metadata_number(const SafetensorsHeader& header, const char* key, const 
     int64_t value = 0;
     if (found != header.metadata.end()) {
         const char* end = found->second.data() + found->second.size();
-        if (std::from_chars(found->second.data(), end, value).ptr == end && value > 0 && value <= 1 << 20)
-            return value;
+        if (std::from_chars(found->second.data(), end, value).ptr == end && value > 0 && value <= 1 << 20) return value;
     }
-    fail(ErrorCode::kInvalidFile, "{}: not a routing trace: metadata \"{}\" is not a number above 0", label,
-         key);
+    fail(ErrorCode::kInvalidFile, "{}: not a routing trace: metadata \"{}\" is not a number above 0", label, key);
 }
 
-std::vector<int32_t> load_column(const SafetensorsReader& file, const std::string& name, int64_t count,
-                                 int64_t limit, const std::string& label) {
-    if (!file.has(name))
-        fail(ErrorCode::kInvalidFile, "{}: not a routing trace: no tensor \"{}\"", label, name);
+std::vector<int32_t> load_column(const SafetensorsReader& file, const std::string& name, int64_t count, int64_t limit,
+                                 const std::string& label) {
+    if (!file.has(name)) fail(ErrorCode::kInvalidFile, "{}: not a routing trace: no tensor \"{}\"", label, name);
     const std::vector<int64_t> values = file.integers(name);
     if (static_cast<int64_t>(values.size()) != count) {
-        fail(ErrorCode::kInvalidFile, "{}: tensor \"{}\" has {} values instead of {}", label, name,
-             values.size(), count);
+        fail(ErrorCode::kInvalidFile, "{}: tensor \"{}\" has {} values instead of {}", label, name, values.size(),
+             count);
     }
     std::vector<int32_t> column;
     column.reserve(values.size());
     for (const int64_t value : values) {
         if (value < 0 || value >= limit) {
-            fail(ErrorCode::kInvalidFile, "{}: tensor \"{}\" holds {}, but 0 to {} is allowed", label, name,
-                 value, limit - 1);
+            fail(ErrorCode::kInvalidFile, "{}: tensor \"{}\" holds {}, but 0 to {} is allowed", label, name, value,
+                 limit - 1);
         }
         column.push_back(static_cast<int32_t>(value));
     }
@@ -54,9 +51,8 @@ RoutingTrace::RoutingTrace(int64_t layers, int64_t experts, int64_t top_k)
 
 void RoutingTrace::append(int layer, std::span<const int32_t> ids, std::span<const int32_t> positions) {
     if (layer < 0 || layer >= layers_ || ids.size() != positions.size() * static_cast<size_t>(top_k_)) {
-        fail(ErrorCode::kUsage,
-             "routing trace of {} layers, top {}: {} ids of {} rows of layer {} do not fit", layers_, top_k_,
-             ids.size(), positions.size(), layer);
+        fail(ErrorCode::kUsage, "routing trace of {} layers, top {}: {} ids of {} rows of layer {} do not fit", layers_,
+             top_k_, ids.size(), positions.size(), layer);
     }
     for (const int32_t id : ids) {
         if (id < 0 || id >= experts_)
@@ -70,8 +66,7 @@ void RoutingTrace::append(int layer, std::span<const int32_t> ids, std::span<con
 }
 
 std::span<const int32_t> RoutingTrace::chosen(int64_t step) const {
-    return std::span(experts_chosen_)
-        .subspan(static_cast<size_t>(step * top_k_), static_cast<size_t>(top_k_));
+    return std::span(experts_chosen_).subspan(static_cast<size_t>(step * top_k_), static_cast<size_t>(top_k_));
 }
 
 void RoutingTrace::save(const std::filesystem::path& path) const {
@@ -97,8 +92,7 @@ RoutingTrace RoutingTrace::load(const std::filesystem::path& path) {
     const int64_t layers = metadata_number(file.header(), "layers", label);
     const int64_t experts = metadata_number(file.header(), "experts", label);
     RoutingTrace trace(layers, experts, metadata_number(file.header(), "top_k", label));
-    if (!file.has("layer"))
-        fail(ErrorCode::kInvalidFile, "{}: not a routing trace: no tensor \"layer\"", label);
+    if (!file.has("layer")) fail(ErrorCode::kInvalidFile, "{}: not a routing trace: no tensor \"layer\"", label);
     const auto count = static_cast<int64_t>(file.integers("layer").size());
     constexpr int64_t kAny = std::numeric_limits<int32_t>::max();
     trace.layer_ = load_column(file, "layer", count, trace.layers_, label);

@@ -7,15 +7,14 @@
 
 namespace sluice {
 
-// Which experts each token of each MoE layer chose, in the order they were asked for; saved as safetensors:
-// `experts` I32 [steps, top_k], `layer` I32 [steps], `position` I32 [steps], `batch` I32 [steps] and metadata
-// {"layers", "experts", "top_k"}. A batch is what one append() brought: the rows of one layer in one forward
-// pass. Where `batch` is missing, steps of one layer in a row are a batch. One thread.
+// Which experts each token of each MoE layer chose, in the order they were asked for; saved as safetensors: `experts`
+// I32 [steps, top_k], `layer` I32 [steps], `position` I32 [steps], `batch` I32 [steps] and metadata {"layers",
+// "experts", "top_k"}. A batch is what one append() brought: the rows of one layer in one forward pass. Where `batch`
+// is missing, steps of one layer in a row are a batch. One thread.
 class RoutingTrace {
   public:
     RoutingTrace(int64_t layers, int64_t experts, int64_t top_k);
-    // ids: [rows, top_k] of one layer in one forward pass; positions: [rows]. Throws kUsage for what is out
-    // of range.
+    // ids: [rows, top_k] of one layer in one forward pass; positions: [rows]. Throws kUsage for what is out of range.
     void append(int layer, std::span<const int32_t> ids, std::span<const int32_t> positions);
     void save(const std::filesystem::path& path) const;
     // Throws kInvalidFile naming the tensor or the metadata that does not fit.

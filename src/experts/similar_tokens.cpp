@@ -10,8 +10,7 @@ namespace {
 constexpr size_t kTokens = 2048;    // remembered
 constexpr size_t kPicks = 16;       // remembered of a token and layer: more than any model takes
 constexpr size_t kNeighbours = 32;  // asked
-// Layers whose worth is brought up to date at an eviction: the nearest, since theirs is the choice that
-// counts.
+// Layers whose worth is brought up to date at an eviction: the nearest, since theirs is the choice that counts.
 constexpr size_t kLayersAhead = 12;
 
 constexpr float kFastDecay = 0.70710678f;  // half in 2 turns
@@ -29,8 +28,8 @@ constexpr double kHabitVotes = 2.0;  // of the means, beside the neighbours' wei
 constexpr double kHorizonCircles = 2.0;  // an expert that waits this long is worth 1/e
 constexpr double kLeastWorth = 1e-6;     // so that experts never used rank by their wait
 
-// The chance that an expert is needed before something else would take its slot, from its chances at its
-// layer's next turn, the one after, and every further one; `discount` is of one circle.
+// The chance that an expert is needed before something else would take its slot, from its chances at its layer's next
+// turn, the one after, and every further one; `discount` is of one circle.
 double worth(double next, double after, double further, double discount) {
     const double later = further / (1.0 - (1.0 - further) * discount);
     return next + (1.0 - next) * discount * (after + (1.0 - after) * discount * later);
@@ -136,8 +135,7 @@ void SimilarTokens::find_neighbours() {
     const float least = most + std::log(kLeastWeight) / kSharpness;
     for (size_t token = 0; token < known_; ++token) {
         if (token == token_ || likeness_[token] <= least) continue;
-        neighbours_.push_back(
-            {token, std::exp(kSharpness * (likeness_[token] - most)) * newness_[age(token)]});
+        neighbours_.push_back({token, std::exp(kSharpness * (likeness_[token] - most)) * newness_[age(token)]});
     }
     if (neighbours_.size() <= kNeighbours) return;
     std::nth_element(neighbours_.begin(), neighbours_.begin() + kNeighbours, neighbours_.end());
@@ -147,8 +145,7 @@ void SimilarTokens::find_neighbours() {
 
 void SimilarTokens::foresee() {
     find_neighbours();
-    for (size_t distance = 1; distance <= std::min(kLayersAhead, layers_); ++distance)
-        foresee_layer(distance);
+    for (size_t distance = 1; distance <= std::min(kLayersAhead, layers_); ++distance) foresee_layer(distance);
     if (layers_ > kLayersAhead) foresee_layer(layers_);
     foreseen_ = true;
 }
@@ -171,8 +168,7 @@ void SimilarTokens::foresee_layer(size_t distance) {
 }
 
 // What the neighbours took in the layer `tokens_on` tokens later.
-void SimilarTokens::add_votes(size_t layer, size_t tokens_on, std::vector<float>& votes,
-                              double& voters) const {
+void SimilarTokens::add_votes(size_t layer, size_t tokens_on, std::vector<float>& votes, double& voters) const {
     std::fill(votes.begin(), votes.end(), 0.0f);
     for (const Neighbour& neighbour : neighbours_) {
         if (age(neighbour.token) < tokens_on) continue;

@@ -9,12 +9,11 @@
 
 namespace sluice {
 
-// Evicts the expert that is expected to be needed last. What is needed is foreseen from the past: the tokens
-// most like this one (the same experts in the layers done so far, a like token before) tell which experts its
-// remaining layers take, and what came after them which experts the next two tokens take; two running means
-// of each expert's use stand in where they are silent. Layers take turns in a circle, so an expert is worth
-// less the longer its layer's turn is away. The constants are from traces of trained models:
-// docs/experiments.md.
+// Evicts the expert that is expected to be needed last. What is needed is foreseen from the past: the tokens most like
+// this one (the same experts in the layers done so far, a like token before) tell which experts its remaining layers
+// take, and what came after them which experts the next two tokens take; two running means of each expert's use stand
+// in where they are silent. Layers take turns in a circle, so an expert is worth less the longer its layer's turn is
+// away. The constants are from traces of trained models: docs/experiments.md.
 class SimilarTokens final : public EvictionOrder {
   public:
     SimilarTokens(size_t slots, int layers, int experts);

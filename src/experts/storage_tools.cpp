@@ -10,7 +10,8 @@ namespace sluice {
 
 namespace {
 
-// The largest file of a checkpoint folder, if it is big enough to read at random; else the folder, for a temporary file.
+// The largest file of a checkpoint folder, if it is big enough to read at random; else the folder, for a temporary
+// file.
 std::filesystem::path file_to_read(const std::filesystem::path& path, uint64_t read_bytes) {
     constexpr uint64_t kRecords = 64;
     if (!std::filesystem::is_directory(path)) return path;
@@ -37,19 +38,17 @@ std::string_view short_name(ReaderKind kind) {
 
 }  // namespace
 
-std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes,
-                                          double seconds,
+std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes, double seconds,
                                           const std::function<bool(uint64_t, uint64_t)>& progress) {
-    if (!std::filesystem::exists(path))
-        fail(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
+    if (!std::filesystem::exists(path)) fail(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
     DiskBenchmarkOptions options;
     options.record_bytes = read_bytes;
     options.seconds_per_row = seconds;
     options.progress = progress;
     // Small reads need no large file to be random; making one takes longer than they do.
     constexpr uint64_t kSmallest = 64ull << 20, kRecords = 512;
-    options.temporary_bytes = std::clamp(std::min(read_bytes, options.temporary_bytes) * kRecords, kSmallest,
-                                         options.temporary_bytes);
+    options.temporary_bytes =
+        std::clamp(std::min(read_bytes, options.temporary_bytes) * kRecords, kSmallest, options.temporary_bytes);
     std::vector<DiskMeasurement> measurements;
     for (const DiskBenchmarkRow& row : run_disk_benchmark(file_to_read(path, read_bytes), options).rows) {
         measurements.push_back({.reader = std::string(short_name(row.kind)),
@@ -64,8 +63,7 @@ std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uin
     return measurements;
 }
 
-std::vector<CacheSimulation> simulate_cache(const std::filesystem::path& trace,
-                                            const std::vector<double>& fractions) {
+std::vector<CacheSimulation> simulate_cache(const std::filesystem::path& trace, const std::vector<double>& fractions) {
     const RoutingTrace routing = RoutingTrace::load(trace);
     const auto all = static_cast<double>(experts_of(routing));
     std::vector<CacheSimulation> simulations;

@@ -8,11 +8,11 @@ namespace sluice {
 
 namespace {
 
-// Look-ahead reads in flight at once. One that has started delays the demand read that comes after it, so
-// they are fewer than a drive can take.
+// Look-ahead reads in flight at once. One that has started delays the demand read that comes after it, so they are
+// fewer than a drive can take.
 constexpr size_t kReadsAhead = 4;
-// Above this share of the time in which the drive reads what is needed, and below this one that is waited or
-// was saved by reading ahead, look-ahead loses (docs/experiments.md).
+// Above this share of the time in which the drive reads what is needed, and below this one that is waited or was saved
+// by reading ahead, look-ahead loses (docs/experiments.md).
 constexpr double kBusyShare = 0.65;
 constexpr double kWaitShare = 0.06;
 // Layers between judgements: some tokens.
@@ -53,12 +53,10 @@ std::unique_ptr<ExpertStoreCore::Stream> ExpertStoreCore::open_ahead(int layer, 
         const std::scoped_lock lock(mutex_);
         std::vector<int>& missing = stream->plan.waiting;
         for (const int expert : ids) {
-            if (missing.size() < stream->window && pool.cache.find(layer, expert) == kNoSlot)
-                missing.push_back(expert);
+            if (missing.size() < stream->window && pool.cache.find(layer, expert) == kNoSlot) missing.push_back(expert);
         }
         const size_t kept_free = pool.reserved + static_cast<size_t>(catalogue_.experts_per_token);
-        if (missing.empty() || !reads_ahead() || pool.wanting > 0 || pool.in_service() <= kept_free)
-            return stream;
+        if (missing.empty() || !reads_ahead() || pool.wanting > 0 || pool.in_service() <= kept_free) return stream;
         std::sort(missing.begin(), missing.end());
         stream->admitted = true;
         stream->promised = std::min(missing.size(), static_cast<size_t>(catalogue_.experts_per_token));
@@ -110,8 +108,7 @@ void ExpertStoreCore::end_look_ahead(int layer, std::vector<uint64_t>& cancel) {
     std::erase_if(foreseen_, [layer](const ExpertKey& key) { return key.layer == layer; });
     for (const auto& [pool, slot] : ahead_reads_) {
         const SlotRead& read = pools_[pool]->reads[slot];
-        if (read.purpose == ReadFor::kLookAhead && read.key.layer == layer)
-            cancel.push_back(tag_of(pool, slot));
+        if (read.purpose == ReadFor::kLookAhead && read.key.layer == layer) cancel.push_back(tag_of(pool, slot));
     }
 }
 
@@ -150,13 +147,12 @@ void ExpertStoreCore::end_read(size_t pool, size_t slot, bool failed) {
     if (--drive_use_.in_flight == 0) drive_use_.busy_seconds += drive_use_.busy.seconds();
 }
 
-// Wrong guesses cost time of the drive, and guessing costs time of the processor: they are worth it only
-// while what is needed leaves the drive time to spare, and the waits that they save would be felt.
+// Wrong guesses cost time of the drive, and guessing costs time of the processor: they are worth it only while what is
+// needed leaves the drive time to spare, and the waits that they save would be felt.
 void ExpertStoreCore::judge_look_ahead() {
     if (++drive_use_.layers < kJudgedLayers) return;
     const double wall = drive_use_.wall.seconds();
-    const double busy =
-        drive_use_.busy_seconds + (drive_use_.in_flight > 0 ? drive_use_.busy.seconds() : 0.0);
+    const double busy = drive_use_.busy_seconds + (drive_use_.in_flight > 0 ? drive_use_.busy.seconds() : 0.0);
     const double per_read = busy / static_cast<double>(std::max<uint64_t>(drive_use_.reads, 1));
     const double wasted = per_read * static_cast<double>(drive_use_.wasted);
     const double saved = per_read * static_cast<double>(drive_use_.ahead) - wasted;

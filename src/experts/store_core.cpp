@@ -11,8 +11,7 @@
 namespace sluice {
 
 ExpertStoreCore::ExpertStoreCore(ExpertCatalogue catalogue, const ExpertStoreOptions& options,
-                                 const ExpertStore::MakeSlots& make_slots,
-                                 const ExpertStore::MakeReader& make_reader)
+                                 const ExpertStore::MakeSlots& make_slots, const ExpertStore::MakeReader& make_reader)
     : catalogue_(std::move(catalogue)),
       options_(options),
       used_(static_cast<int>(catalogue_.record_bytes.size()), catalogue_.experts) {
@@ -25,8 +24,7 @@ ExpertStoreCore::ExpertStoreCore(ExpertCatalogue catalogue, const ExpertStoreOpt
         return;
     }
     const std::vector<uint64_t> sizes = catalogue_.record_sizes();
-    ReaderOptions reading{
-        .kind = options_.reader, .direct = options_.direct_io, .depth = options_.read_threads};
+    ReaderOptions reading{.kind = options_.reader, .direct = options_.direct_io, .depth = options_.read_threads};
     reading.record_bytes = sizes.empty() ? kPageBytes : sizes.back();
     reading.read_bytes = catalogue_.all_bytes();
     reading.reserved_bytes = full_bytes();
@@ -46,24 +44,22 @@ ExpertStoreCore::~ExpertStoreCore() {
 void ExpertStoreCore::make_pools(const ExpertStore::MakeSlots& make_slots) {
     const uint64_t floor = catalogue_.floor_bytes();
     if (options_.cache_bytes < floor) {
-        fail(ErrorCode::kOutOfMemory,
-             "the expert cache got {}, but the experts of one token need {} ({} bytes)",
+        fail(ErrorCode::kOutOfMemory, "the expert cache got {}, but the experts of one token need {} ({} bytes)",
              format_size(options_.cache_bytes), format_size(floor), floor);
     }
     const std::vector<uint64_t> sizes = catalogue_.record_sizes();
     const auto per_token = static_cast<uint64_t>(catalogue_.experts_per_token);
     // Beyond the floor, each pool gets the same share of what it lacks to hold all of its experts.
     const uint64_t all = catalogue_.all_bytes();
-    const double share = all <= floor ? 0.0
-                                      : std::min(1.0, static_cast<double>(options_.cache_bytes - floor) /
-                                                          static_cast<double>(all - floor));
+    const double share =
+        all <= floor
+            ? 0.0
+            : std::min(1.0, static_cast<double>(options_.cache_bytes - floor) / static_cast<double>(all - floor));
     const int layers = static_cast<int>(catalogue_.record_bytes.size());
     for (const uint64_t size : sizes) {
-        const auto layers_here =
-            std::count(catalogue_.record_bytes.begin(), catalogue_.record_bytes.end(), size);
+        const auto layers_here = std::count(catalogue_.record_bytes.begin(), catalogue_.record_bytes.end(), size);
         const uint64_t count = static_cast<uint64_t>(layers_here) * static_cast<uint64_t>(catalogue_.experts);
-        const uint64_t slots =
-            per_token + static_cast<uint64_t>(share * static_cast<double>(count - per_token));
+        const uint64_t slots = per_token + static_cast<uint64_t>(share * static_cast<double>(count - per_token));
         pools_.push_back(std::make_unique<Pool>(slots, size, layers, catalogue_.experts, options_.policy));
         pools_.back()->memory = make_slots(slots, size);
     }
@@ -86,14 +82,12 @@ void ExpertStoreCore::order_by_drive() {
         for (int expert = 0; expert < catalogue_.experts; ++expert) {
             const std::vector<ExpertRead> parts = catalogue_.reads(layer, expert);
             if (parts.empty()) continue;
-            places.push_back(
-                {parts.front().source.file, parts.front().source.offset, index({layer, expert})});
+            places.push_back({parts.front().source.file, parts.front().source.offset, index({layer, expert})});
         }
     }
     std::sort(places.begin(), places.end());
     drive_order_.resize(verified_.size());
-    for (size_t rank = 0; rank < places.size(); ++rank)
-        drive_order_[places[rank].index] = static_cast<uint32_t>(rank);
+    for (size_t rank = 0; rank < places.size(); ++rank) drive_order_[places[rank].index] = static_cast<uint32_t>(rank);
 }
 
 size_t ExpertStoreCore::pool_of(int layer) const {
@@ -120,19 +114,17 @@ uint64_t ExpertStoreCore::full_bytes() const {
 void ExpertStoreCore::resize(uint64_t bytes) {
     const uint64_t floor = catalogue_.floor_bytes();
     const uint64_t full = full_bytes();
-    const double share = full <= floor ? 1.0
-                                       : static_cast<double>(std::clamp(bytes, floor, full) - floor) /
-                                             static_cast<double>(full - floor);
+    const double share =
+        full <= floor ? 1.0
+                      : static_cast<double>(std::clamp(bytes, floor, full) - floor) / static_cast<double>(full - floor);
     const auto per_token = static_cast<size_t>(catalogue_.experts_per_token);
     for (size_t i = 0; i < pools_.size(); ++i) {
         Pool& pool = *pools_[i];
         ReadList reads;
         {
             const std::scoped_lock lock(mutex_);
-            pool.target =
-                per_token + static_cast<size_t>(share * static_cast<double>(pool.cache.slots() - per_token));
-            for (; pool.in_service() < pool.target; pool.retired.pop_back())
-                pool.cache.restore(pool.retired.back());
+            pool.target = per_token + static_cast<size_t>(share * static_cast<double>(pool.cache.slots() - per_token));
+            for (; pool.in_service() < pool.target; pool.retired.pop_back()) pool.cache.restore(pool.retired.back());
             retire_slots(pool);
             pump(i, reads);
         }
@@ -140,8 +132,8 @@ void ExpertStoreCore::resize(uint64_t bytes) {
     }
 }
 
-// Takes slots out of service that no stream uses or is promised. Their memory goes back under the lock, lest
-// a slot be restored and filled meanwhile.
+// Takes slots out of service that no stream uses or is promised. Their memory goes back under the lock, lest a slot be
+// restored and filled meanwhile.
 void ExpertStoreCore::retire_slots(Pool& pool) {
     while (pool.in_service() > std::max(pool.target, pool.reserved)) {
         const size_t slot = pool.cache.retire();
@@ -165,8 +157,7 @@ std::vector<int> ExpertStoreCore::check_ids(int layer, std::span<const int> ids)
     std::vector<uint8_t> seen(static_cast<size_t>(catalogue_.experts));
     for (const int expert : ids) {
         if (expert < 0 || expert >= catalogue_.experts) {
-            fail(ErrorCode::kUsage, "layer {} has experts 0 to {}, not {}", layer, catalogue_.experts - 1,
-                 expert);
+            fail(ErrorCode::kUsage, "layer {} has experts 0 to {}, not {}", layer, catalogue_.experts - 1, expert);
         }
         if (std::exchange(seen[static_cast<size_t>(expert)], uint8_t{1}) != 0) {
             fail(ErrorCode::kUsage, "expert {} of layer {} is asked for twice in one batch", expert, layer);
@@ -177,11 +168,9 @@ std::vector<int> ExpertStoreCore::check_ids(int layer, std::span<const int> ids)
     return sorted;
 }
 
-std::unique_ptr<ExpertStoreCore::Stream> ExpertStoreCore::open(int layer, std::span<const int> ids,
-                                                               ExpertUse use) {
-    const bool scan =
-        use == ExpertUse::kScan ||
-        (use == ExpertUse::kAuto && is_scan(ids.size(), catalogue_.experts, catalogue_.experts_per_token));
+std::unique_ptr<ExpertStoreCore::Stream> ExpertStoreCore::open(int layer, std::span<const int> ids, ExpertUse use) {
+    const bool scan = use == ExpertUse::kScan || (use == ExpertUse::kAuto && is_scan(ids.size(), catalogue_.experts,
+                                                                                     catalogue_.experts_per_token));
     auto stream = std::make_unique<Stream>();
     stream->core = this;
     stream->layer = layer;
@@ -209,8 +198,8 @@ std::unique_ptr<ExpertStoreCore::Stream> ExpertStoreCore::open(int layer, std::s
     return stream;
 }
 
-// Promised slots first, to whoever came first; what nobody was promised goes to streams that can use more,
-// unless somebody still waits to be promised anything.
+// Promised slots first, to whoever came first; what nobody was promised goes to streams that can use more, unless
+// somebody still waits to be promised anything.
 void ExpertStoreCore::pump(size_t pool_index, ReadList& reads) {
     Pool& pool = *pools_[pool_index];
     if (pool.wanting == 0) return;
@@ -247,8 +236,7 @@ void ExpertStoreCore::admit(Stream& stream, ReadList& reads) {
 void ExpertStoreCore::take_waiting(Stream& stream, size_t limit, ReadList& reads) {
     Pool& pool = *pools_[stream.pool];
     while (stream.waiting() && stream.leases < limit) {
-        const Lease lease =
-            pool.cache.take(stream.layer, stream.plan.waiting[stream.next_waiting], stream.scan);
+        const Lease lease = pool.cache.take(stream.layer, stream.plan.waiting[stream.next_waiting], stream.scan);
         if (lease.found == Found::kFull) break;
         ++stream.next_waiting;
         take_lease(stream, lease, reads);

@@ -1,7 +1,6 @@
 #pragma once
 
-// The inside of the expert store: scheduling of streams over slots and reads. Only expert_store.cpp includes
-// this.
+// The inside of the expert store: scheduling of streams over slots and reads. Only expert_store.cpp includes this.
 
 #include <condition_variable>
 #include <list>
@@ -75,8 +74,7 @@ class ExpertStoreCore {
     void resize(uint64_t bytes);
 
   private:
-    // Why a read failed: text, so that each request gets an exception of its own and none is shared between
-    // threads.
+    // Why a read failed: text, so that each request gets an exception of its own and none is shared between threads.
     struct Failure {
         ErrorCode code = ErrorCode::kIo;
         std::string text;
@@ -91,7 +89,7 @@ class ExpertStoreCore {
         size_t parts_left = 0;
         uint64_t transferred = 0;  // bytes, by the parts that are done
         bool cancelled = false;
-        bool demanded = false;  // counted in demand_reads_
+        bool demanded = false;               // counted in demand_reads_
         ReadFor purpose = ReadFor::kDemand;  // until somebody has asked for what it brings or brought
         std::optional<Failure> failure;
         std::vector<Stream*> waiters;
@@ -120,14 +118,14 @@ class ExpertStoreCore {
     // What happened since the last judgement of whether look-ahead pays.
     struct DriveUse {
         Stopwatch wall;
-        Stopwatch busy;           // since the first of the reads now in flight began
-        double busy_seconds = 0;  // with a read in flight
-        size_t in_flight = 0;     // records
-        uint64_t reads = 0;       // records that began
-        uint64_t ahead = 0;       // of them, those that nobody had asked for
-        uint64_t wasted = 0;      // of those, the ones that nobody has asked for so far
-        double stalls_before = 0; // stats_.stall_seconds when it began
-        int layers = 0;           // calls of looks_ahead()
+        Stopwatch busy;            // since the first of the reads now in flight began
+        double busy_seconds = 0;   // with a read in flight
+        size_t in_flight = 0;      // records
+        uint64_t reads = 0;        // records that began
+        uint64_t ahead = 0;        // of them, those that nobody had asked for
+        uint64_t wasted = 0;       // of those, the ones that nobody has asked for so far
+        double stalls_before = 0;  // stats_.stall_seconds when it began
+        int layers = 0;            // calls of looks_ahead()
     };
     // A slot that must be read, noted under the lock and submitted after it.
     using ReadList = std::vector<std::pair<size_t, size_t>>;  // pool, slot
@@ -193,8 +191,8 @@ class ExpertStoreCore {
     std::vector<ExpertKey> foreseen_;                     // look-ahead reads to issue, the next one last
     std::vector<std::pair<size_t, size_t>> ahead_reads_;  // look-ahead reads in flight: pool, slot
     Warm warm_ = Warm::kOver;
-    std::vector<ExpertKey> warm_left_;                    // the warm start's reads to issue, the next one last
-    std::vector<std::pair<size_t, size_t>> warm_reads_;   // those in flight: pool, slot
+    std::vector<ExpertKey> warm_left_;                   // the warm start's reads to issue, the next one last
+    std::vector<std::pair<size_t, size_t>> warm_reads_;  // those in flight: pool, slot
     HotList used_;
     size_t submitting_ = 0;  // of the reader's threads, those that hand it another read
     std::condition_variable submitted_;

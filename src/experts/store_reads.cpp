@@ -34,8 +34,7 @@ void ExpertStoreCore::submit(ReadList& reads) {
         return drive_order_[index(pools_[read.first]->reads[read.second].key)];
     };
     if (reads.size() > 1) {
-        std::sort(reads.begin(), reads.end(),
-                  [&](const auto& a, const auto& b) { return place(a) < place(b); });
+        std::sort(reads.begin(), reads.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
     }
     for (const auto& [pool, slot] : reads) submit_one(pool, slot, kPiecesAtOnce / reads.size());
 }
@@ -52,8 +51,8 @@ void ExpertStoreCore::submit_one(size_t pool_index, size_t slot, size_t pieces) 
     try {
         std::byte* const landing = pool.memory->landing(slot);
         for (const ExpertRead& part : catalogue_.reads(read.key.layer, read.key.expert)) {
-            cut({part.source.file, part.source.offset, part.source.bytes, landing + part.slot_offset, tag},
-                piece_bytes, requests);
+            cut({part.source.file, part.source.offset, part.source.bytes, landing + part.slot_offset, tag}, piece_bytes,
+                requests);
         }
         if (requests.empty()) fail(ErrorCode::kInvalidFile, "the checkpoint has no bytes for it");
         read.parts_left = requests.size();
@@ -147,8 +146,7 @@ void ExpertStoreCore::check_record(const Pool& pool, size_t slot, const ExpertKe
     if (wanted) {
         const uint64_t found = XXH3_64bits(pool.memory->landing(slot), pool.record_bytes);
         if (found != *wanted) {
-            fail(ErrorCode::kIo,
-                 "{}: checksum {:016x}, but {:016x} was read; pack the model again if it stays so",
+            fail(ErrorCode::kIo, "{}: checksum {:016x}, but {:016x} was read; pack the model again if it stays so",
                  where(key), *wanted, found);
         }
     }
@@ -171,8 +169,8 @@ void ExpertStoreCore::hand_out(size_t pool_index, size_t slot, const std::option
         if (!failure) {
             stream->ready.push_back({read.key.expert, pool_index, slot, nullptr});
         } else {
-            const Error error(failure->code, fmt::format("{} (expert {} of layer {})", failure->text,
-                                                         read.key.expert, read.key.layer));
+            const Error error(failure->code, fmt::format("{} (expert {} of layer {})", failure->text, read.key.expert,
+                                                         read.key.layer));
             stream->ready.push_back({read.key.expert, pool_index, kNoSlot, std::make_exception_ptr(error)});
             --stream->leases;
             pool.cache.release(slot);
@@ -183,8 +181,8 @@ void ExpertStoreCore::hand_out(size_t pool_index, size_t slot, const std::option
     read.waiters.clear();
 }
 
-// The drive did not answer in time: what the stream waits for becomes errors. Reads that have started keep
-// their slots until they end, since the system may still write there.
+// The drive did not answer in time: what the stream waits for becomes errors. Reads that have started keep their slots
+// until they end, since the system may still write there.
 void ExpertStoreCore::give_up(Stream& stream, std::vector<uint64_t>& cancel) {
     Pool& pool = *pools_[stream.pool];
     for (const size_t slot : stream.in_flight) {

@@ -45,8 +45,7 @@ void ExpertStoreCore::go_on_warming() {
 }
 
 void ExpertStoreCore::issue_warm(ReadList& reads) {
-    while (warm_ == Warm::kGoesOn && demand_reads_ == 0 && !warm_left_.empty() &&
-           warm_reads_.size() < kWarmReads) {
+    while (warm_ == Warm::kGoesOn && demand_reads_ == 0 && !warm_left_.empty() && warm_reads_.size() < kWarmReads) {
         const ExpertKey key = warm_left_.back();
         const size_t pool_index = pool_of(key.layer);
         Pool& pool = *pools_[pool_index];

@@ -18,12 +18,11 @@ namespace sluice {
 
 namespace {
 
-// One thread owns the ring: it fills the queue up to `depth` pieces, waits for any to finish, and answers.
-// Others hand requests over through `incoming_` and an eventfd that the ring itself reads.
+// One thread owns the ring: it fills the queue up to `depth` pieces, waits for any to finish, and answers. Others hand
+// requests over through `incoming_` and an eventfd that the ring itself reads.
 class UringReader final : public Reader {
   public:
-    UringReader(ReaderFiles files, io_uring ring, int wake, size_t depth, bool registered,
-                Completed completed)
+    UringReader(ReaderFiles files, io_uring ring, int wake, size_t depth, bool registered, Completed completed)
         : files_(std::move(files)),
           ring_(ring),
           wake_(wake),
@@ -59,8 +58,7 @@ class UringReader final : public Reader {
         size_t cancelled = 0;
         {
             const std::scoped_lock lock(mutex_);
-            cancelled =
-                std::erase_if(incoming_, [&](const ReadRequest& request) { return request.tag == tag; });
+            cancelled = std::erase_if(incoming_, [&](const ReadRequest& request) { return request.tag == tag; });
         }
         for (size_t i = 0; i < cancelled; ++i) completed_({.tag = tag, .cancelled = true});
     }
@@ -100,8 +98,7 @@ class UringReader final : public Reader {
         while (true) {
             if (!start_pieces()) return;
             const int error = ::io_uring_submit_and_wait(&ring_, 1);
-            if (error < 0 && error != -EINTR && error != -EAGAIN && error != -EBUSY)
-                std::this_thread::yield();
+            if (error < 0 && error != -EINTR && error != -EAGAIN && error != -EBUSY) std::this_thread::yield();
             io_uring_cqe* entry = nullptr;
             while (::io_uring_peek_cqe(&ring_, &entry) == 0) {
                 const uint64_t data = entry->user_data;
@@ -140,8 +137,7 @@ class UringReader final : public Reader {
                 stop_seen_ = true;
                 left.swap(incoming_);
             } else if (!incoming_.empty()) {
-                current_ =
-                    new Started{.request = incoming_.front(), .result = {.tag = incoming_.front().tag}};
+                current_ = new Started{.request = incoming_.front(), .result = {.tag = incoming_.front().tag}};
                 incoming_.pop_front();
                 return true;
             }
@@ -181,8 +177,7 @@ class UringReader final : public Reader {
         std::byte* to = piece.transfer.bounced ? bounce_.at(index).data() : request.destination + piece.begin;
         io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
         const int file = registered_ ? static_cast<int>(request.file) : files_[request.file].descriptor();
-        ::io_uring_prep_read(entry, file, to + piece.got,
-                             static_cast<unsigned>(piece.transfer.bytes - piece.got),
+        ::io_uring_prep_read(entry, file, to + piece.got, static_cast<unsigned>(piece.transfer.bytes - piece.got),
                              piece.transfer.offset + piece.got);
         if (registered_) entry->flags |= IOSQE_FIXED_FILE;
         entry->user_data = index;
@@ -195,8 +190,8 @@ class UringReader final : public Reader {
         const bool again = (result == -EAGAIN || result == -EINTR) && ++piece.retries <= kMostRetries;
         if (result > 0) piece.got += static_cast<uint64_t>(result);
         const bool wanted = piece.got >= transfer.skip + piece.bytes;
-        // A direct read may not go on from an end that is no multiple of a block; that only happens where the
-        // file ends.
+        // A direct read may not go on from an end that is no multiple of a block; that only happens where the file
+        // ends.
         const bool ended = result == 0 || (files_.direct() && piece.got % kPageBytes != 0);
         if (again || (result > 0 && !wanted && !ended)) {
             queue_read(index);
@@ -276,8 +271,7 @@ std::unique_ptr<Reader> make_uring_reader(ReaderFiles& files, size_t depth, Read
         ::io_uring_queue_exit(&ring);
         return nullptr;
     }
-    return std::make_unique<UringReader>(std::move(files), ring, wake, depth, registered,
-                                         std::move(completed));
+    return std::make_unique<UringReader>(std::move(files), ring, wake, depth, registered, std::move(completed));
 }
 
 }  // namespace sluice

@@ -28,9 +28,8 @@ struct Batch {
     Tensor positions;                     // I32 [rows, 1]
     std::vector<int32_t> host_positions;  // [rows]
     std::vector<SequenceRows> sequences;
-    std::vector<SequenceState*> states;  // one per sequence
-    std::vector<std::exception_ptr>
-        errors;  // one per sequence; set when an expert it needed could not be read
+    std::vector<SequenceState*> states;      // one per sequence
+    std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 
     ExpertStore* experts = nullptr;
     RoutingTrace* trace = nullptr;      // null: not recorded

@@ -9,8 +9,8 @@ namespace sluice {
 
 namespace {
 
-// Rows of a prompt that are asked what the next layer will need, and how many of them must name an expert. A
-// guess is wrong now and then; two of 128 rows hardly ever for all the others (docs/experiments.md, S18).
+// Rows of a prompt that are asked what the next layer will need, and how many of them must name an expert. A guess is
+// wrong now and then; two of 128 rows hardly ever for all the others (docs/experiments.md, S18).
 constexpr int64_t kAskedRows = 128;
 constexpr size_t kNamedByRows = 2;
 
@@ -25,13 +25,10 @@ struct SharedMlp {
     Weight gate, up, down;
 
     GatedMlp operation(const Tensor& x, const Tensor& out) const {
-        return {.x = x,
-                .groups = {{.gate = gate,
-                            .up = up,
-                            .down = down,
-                            .rows = all_rows(x.rows),
-                            .out_rows = all_rows(x.rows)}},
-                .out = out};
+        return {
+            .x = x,
+            .groups = {{.gate = gate, .up = up, .down = down, .rows = all_rows(x.rows), .out_rows = all_rows(x.rows)}},
+            .out = out};
     }
 };
 
@@ -107,8 +104,7 @@ class MixtureOfExperts : public FeedForward {
         const RowsOfExpert rows_of = group_rows(ids);
         std::vector<size_t> order(rows_of.experts.size());
         std::iota(order.begin(), order.end(), 0);
-        std::ranges::stable_sort(order, std::greater<>(),
-                                 [&](size_t i) { return rows_of.entries[i].size(); });
+        std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return rows_of.entries[i].size(); });
         std::vector<ExpertKey> experts;
         for (const size_t i : order) {
             if (rows_of.entries[i].size() >= least_rows) experts.push_back({layer_, rows_of.experts[i]});
@@ -125,8 +121,7 @@ class MixtureOfExperts : public FeedForward {
         Tensor parts, shared, shared_gate;
     };
 
-    // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that
-    // chose each.
+    // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that chose each.
     struct RowsOfExpert {
         std::vector<int> experts;
         std::vector<std::vector<int32_t>> entries;
@@ -147,8 +142,8 @@ class MixtureOfExperts : public FeedForward {
                 .weights = workspace.take(rows, config_.experts_per_token)};
     }
 
-    // What the next layer would choose if this one's experts added nothing. Of a prompt some rows are asked,
-    // and none when everything was here: then it probably will be in the next layer, too.
+    // What the next layer would choose if this one's experts added nothing. Of a prompt some rows are asked, and none
+    // when everything was here: then it probably will be in the next layer, too.
     static std::vector<ExpertKey> guess_next(Backend& backend, const Batch& batch, const Tensor& residual,
                                              const ExpertStream& stream, Workspace& workspace) {
         const NextFeedForward& next = batch.next;
@@ -180,10 +175,8 @@ class MixtureOfExperts : public FeedForward {
                                      .ids = s.ids,
                                      .weights = s.weights});
         } else {
-            backend.run(RouteSoftmax{.logits = s.logits,
-                                     .normalize = config_.normalize_top_k,
-                                     .ids = s.ids,
-                                     .weights = s.weights});
+            backend.run(RouteSoftmax{
+                .logits = s.logits, .normalize = config_.normalize_top_k, .ids = s.ids, .weights = s.weights});
         }
         std::vector<int32_t> ids(static_cast<size_t>(x.rows * config_.experts_per_token));
         backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));
@@ -208,14 +201,12 @@ class MixtureOfExperts : public FeedForward {
     void run_shared(Backend& backend, const Tensor& x, const Scratch& s) const {
         backend.run(shared_->operation(x, s.shared));
         if (shared_gate_) {
-            backend.run(
-                Linear{.x = x, .weight = *shared_gate_, .out = s.shared_gate, .full_precision = true});
+            backend.run(Linear{.x = x, .weight = *shared_gate_, .out = s.shared_gate, .full_precision = true});
         }
     }
 
-    void run_experts(Backend& backend, Batch& batch, const Tensor& x, const Scratch& s,
-                     const RowsOfExpert& rows_of, ExpertStream& stream,
-                     const std::vector<ExpertKey>& guessed) const {
+    void run_experts(Backend& backend, Batch& batch, const Tensor& x, const Scratch& s, const RowsOfExpert& rows_of,
+                     ExpertStream& stream, const std::vector<ExpertKey>& guessed) const {
         bool reads_ahead = batch.is_prompt() && !guessed.empty();
         for (std::vector<ReadyExpert> ready = stream.next(); !ready.empty(); ready = stream.next()) {
             if (reads_ahead && !stream.reading()) {
@@ -224,8 +215,7 @@ class MixtureOfExperts : public FeedForward {
             }
             GatedMlp operation{.x = x, .groups = {}, .out = s.parts};
             for (const ReadyExpert& expert : ready) {
-                const auto at =
-                    std::lower_bound(rows_of.experts.begin(), rows_of.experts.end(), expert.expert);
+                const auto at = std::lower_bound(rows_of.experts.begin(), rows_of.experts.end(), expert.expert);
                 const auto& entries = rows_of.entries[static_cast<size_t>(at - rows_of.experts.begin())];
                 if (expert.error) {
                     note_failure(batch, entries, expert.error);
@@ -261,8 +251,7 @@ class MixtureOfExperts : public FeedForward {
     }
 
     // Only the sequences that needed the expert are lost; the others' rows are complete.
-    void note_failure(Batch& batch, const std::vector<int32_t>& entries,
-                      const std::exception_ptr& error) const {
+    void note_failure(Batch& batch, const std::vector<int32_t>& entries, const std::exception_ptr& error) const {
         for (size_t i = 0; i < batch.sequences.size(); ++i) {
             const SequenceRows& rows = batch.sequences[i];
             const int64_t begin = rows.first_row * config_.experts_per_token;

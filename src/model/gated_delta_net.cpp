@@ -68,8 +68,7 @@ class GatedDeltaNet : public Mixer {
                                    .value_dim = value_dim_,
                                    .segments = std::move(delta),
                                    .out = s.mixed});
-        backend.run(
-            GatedRmsNorm{.x = s.mixed, .z = s.z, .weight = norm_, .epsilon = epsilon_, .out = s.mixed});
+        backend.run(GatedRmsNorm{.x = s.mixed, .z = s.z, .weight = norm_, .epsilon = epsilon_, .out = s.mixed});
         backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
     }
 
@@ -96,8 +95,7 @@ class GatedDeltaNet : public Mixer {
         return s;
     }
 
-    // Decay and learning rate steer the state for thousands of tokens, so their projections are never
-    // quantized.
+    // Decay and learning rate steer the state for thousands of tokens, so their projections are never quantized.
     void project(Backend& backend, const Tensor& x, const Scratch& s) const {
         if (fused_) {
             backend.run(Linear{.x = x, .weight = *qkvz_, .out = s.qkvz});

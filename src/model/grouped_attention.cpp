@@ -43,8 +43,7 @@ class GroupedAttention : public Mixer {
         const Scratch s = take(batch.rows, workspace);
         if (gated_) {
             backend.run(Linear{.x = x, .weight = query_, .out = s.fused});
-            backend.run(
-                SplitQueryGate{.fused = s.fused, .head_dim = head_dim_, .query = s.query, .gate = s.gate});
+            backend.run(SplitQueryGate{.fused = s.fused, .head_dim = head_dim_, .query = s.query, .gate = s.gate});
         } else {
             backend.run(Linear{.x = x, .weight = query_, .out = s.query});
         }
@@ -61,8 +60,7 @@ class GroupedAttention : public Mixer {
                                .magnitude = magnitude_});
         }
         const std::vector<KvSegment> segments = batch.kv_segments(layer_);
-        backend.run(
-            AppendKeyValue{.keys = s.key, .values = s.value, .kv_heads = kv_heads_, .segments = segments});
+        backend.run(AppendKeyValue{.keys = s.key, .values = s.value, .kv_heads = kv_heads_, .segments = segments});
         backend.run(Attention{.query = s.query,
                               .heads = heads_,
                               .kv_heads = kv_heads_,
@@ -105,8 +103,7 @@ class GroupedAttention : public Mixer {
 
 }  // namespace
 
-std::unique_ptr<Mixer> make_grouped_attention(const ModelConfig& config, int layer, KvFormat kv_format,
-                                              Trunk& trunk) {
+std::unique_ptr<Mixer> make_grouped_attention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
     return std::make_unique<GroupedAttention>(config, layer, kv_format, trunk);
 }
 

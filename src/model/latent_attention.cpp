@@ -13,8 +13,7 @@ constexpr float kLatentNormEpsilon = 1e-6f;
 
 // Fewer new tokens than this are always folded: see docs/experiments.md for the measurement.
 constexpr int64_t kExpandFromTokens = 64;
-// A multiplication of the expansion takes about as long as this many of attention: weights are decoded for
-// it.
+// A multiplication of the expansion takes about as long as this many of attention: weights are decoded for it.
 constexpr int64_t kExpansionCost = 2;
 
 // Cached tokens whose scores the folded form holds at once; longer caches go in tiles.
@@ -66,8 +65,7 @@ class LatentMixer : public Mixer {
         project(backend, x, s);
         const SplitLatentProjection parts{.fused = s.key_value, .kv_lora = rank_};
         const Tensor latent = parts.latent(), rotary_key = parts.rotary_key();
-        backend.run(
-            RmsNorm{.x = latent, .weight = key_value_norm_, .epsilon = kLatentNormEpsilon, .out = latent});
+        backend.run(RmsNorm{.x = latent, .weight = key_value_norm_, .epsilon = kLatentNormEpsilon, .out = latent});
         rotate(backend, batch, s.query, nope_ + rope_, nope_);
         rotate(backend, batch, rotary_key, rope_, 0);
 
@@ -105,10 +103,8 @@ class LatentMixer : public Mixer {
         Tensor source = x;
         if (query_rank_ > 0) {
             backend.run(Linear{.x = x, .weight = *query_down_, .out = s.query_latent});
-            backend.run(RmsNorm{.x = s.query_latent,
-                                .weight = query_norm_,
-                                .epsilon = kLatentNormEpsilon,
-                                .out = s.query_latent});
+            backend.run(RmsNorm{
+                .x = s.query_latent, .weight = query_norm_, .epsilon = kLatentNormEpsilon, .out = s.query_latent});
             source = s.query_latent;
         }
         backend.run(Linear{.x = source, .weight = *query_up_, .out = s.query});
@@ -122,13 +118,12 @@ class LatentMixer : public Mixer {
         std::vector<KvSegment> segments;
     };
 
-    // Expanding costs a pass over every cached token and then less per query and token; folding costs per
-    // query. Only the segment's own shape decides, so company changes no bit.
+    // Expanding costs a pass over every cached token and then less per query and token; folding costs per query. Only
+    // the segment's own shape decides, so company changes no bit.
     bool expands(const SequenceRows& rows) const {
         if (rows.count < kExpandFromTokens) return false;
         const int64_t visible = rows.count * rows.position + rows.count * (rows.count + 1) / 2;
-        return kExpansionCost * rows.position * (nope_ + value_) * rank_ <
-               visible * (2 * rank_ - nope_ - value_);
+        return kExpansionCost * rows.position * (nope_ + value_) * rank_ < visible * (2 * rank_ - nope_ - value_);
     }
 
     std::vector<Run> runs(const std::vector<KvSegment>& segments) const {
@@ -136,8 +131,7 @@ class LatentMixer : public Mixer {
         for (KvSegment segment : segments) {
             const bool expanded = expands(segment.rows);
             if (runs.empty() || runs.back().expanded != expanded) {
-                runs.push_back(
-                    {.expanded = expanded, .first_row = segment.rows.first_row, .rows = 0, .segments = {}});
+                runs.push_back({.expanded = expanded, .first_row = segment.rows.first_row, .rows = 0, .segments = {}});
             }
             runs.back().rows += segment.rows.count;
             segment.rows.first_row -= runs.back().first_row;
@@ -195,8 +189,7 @@ class LatentMixer : public Mixer {
                                              .total = part(s.total),
                                              .sum = part(s.attended)});
         }
-        backend.run(
-            FinalizeLatentTiles{.sum = part(s.attended), .total = part(s.total), .out = part(s.attended)});
+        backend.run(FinalizeLatentTiles{.sum = part(s.attended), .total = part(s.total), .out = part(s.attended)});
     }
 
     void attend_expanded(Backend& backend, const Scratch& s, const Run& run) const {
@@ -213,8 +206,7 @@ class LatentMixer : public Mixer {
                                             .out = s.mixed.rows_at(run.first_row, run.rows)});
     }
 
-    void rotate(Backend& backend, const Batch& batch, const Tensor& x, int64_t head_dim,
-                int64_t first) const {
+    void rotate(Backend& backend, const Batch& batch, const Tensor& x, int64_t head_dim, int64_t first) const {
         backend.run(Rotary{.x = x,
                            .positions = batch.positions,
                            .frequencies = frequencies_,
@@ -238,8 +230,7 @@ class LatentMixer : public Mixer {
 
 }  // namespace
 
-std::unique_ptr<Mixer> make_latent_attention(const ModelConfig& config, int layer, KvFormat kv_format,
-                                             Trunk& trunk) {
+std::unique_ptr<Mixer> make_latent_attention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
     return std::make_unique<LatentMixer>(config, layer, kv_format, trunk);
 }
 

@@ -99,8 +99,7 @@ Batch Model::make_batch(std::span<const ForwardInput> inputs) {
         batch.states.push_back(input.state);
         input.state->prepare_append(count);
         ids.insert(ids.end(), input.ids.begin(), input.ids.end());
-        for (int64_t i = 0; i < count; ++i)
-            batch.host_positions.push_back(static_cast<int32_t>(position + i));
+        for (int64_t i = 0; i < count; ++i) batch.host_positions.push_back(static_cast<int32_t>(position + i));
         batch.rows += count;
     }
     batch.errors.resize(inputs.size());
@@ -137,8 +136,8 @@ NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const
             .norm_epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon)};
 }
 
-void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& normed,
-                       std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
+void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& normed, std::span<const ForwardInput> inputs,
+                       std::vector<ForwardOutput>& outputs) {
     const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
     backend_.run(Embed{.ids = batch.ids, .table = embedding_, .out = residual});
     tap_hidden(batch, residual, inputs, outputs);
@@ -147,8 +146,7 @@ void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& norme
         backend_.run(RmsNorm{.x = residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = normed});
         workspace_.reset();
         layer.mixer->run(backend_, batch, normed, residual, workspace_);
-        backend_.run(
-            RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
+        backend_.run(RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
         workspace_.reset();
         batch.next = next_feed_forward(l, batch);
         layer.feed_forward->run(backend_, batch, normed, residual, workspace_);
@@ -178,8 +176,7 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
     for (size_t begin = 0; begin < wanted.size(); begin += at_once) {
         const size_t count = std::min(at_once, wanted.size() - begin);
         workspace_.reset();
-        GatherRows gather{
-            .x = normed, .rows = {}, .out = workspace_.take(static_cast<int64_t>(count), normed.columns)};
+        GatherRows gather{.x = normed, .rows = {}, .out = workspace_.take(static_cast<int64_t>(count), normed.columns)};
         for (size_t i = 0; i < count; ++i) gather.rows.push_back(wanted[begin + i].row);
         const Tensor logits = workspace_.take(static_cast<int64_t>(count), head_.rows);
         backend_.run(gather);

@@ -27,11 +27,11 @@ struct ForwardInput {
 struct ForwardOutput {
     std::vector<float> logits;               // [logit_rows, vocabulary]
     std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden_size]
-    std::exception_ptr error;  // the state has not advanced; recurrent state is no longer usable
+    std::exception_ptr error;                // the state has not advanced; recurrent state is no longer usable
 };
 
-// The one forward pass, put together from a checkpoint's config. Holds weights in the backend's memory; all
-// state is in the SequenceStates. Not thread-safe.
+// The one forward pass, put together from a checkpoint's config. Holds weights in the backend's memory; all state is in
+// the SequenceStates. Not thread-safe.
 class Model {
   public:
     Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format);
@@ -39,9 +39,9 @@ class Model {
     // Where experts come from, before the first forward(); `trace` records the routing and may be null.
     void use_experts(ExpertStore& experts, RoutingTrace* trace);
 
-    // Evaluates a batch and advances the states of all sequences that did not fail. Sequences must be
-    // distinct. Throws what concerns all of them (a file of the trunk that was cut): then no state has
-    // advanced, and recurrent ones are no longer usable.
+    // Evaluates a batch and advances the states of all sequences that did not fail. Sequences must be distinct. Throws
+    // what concerns all of them (a file of the trunk that was cut): then no state has advanced, and recurrent ones are
+    // no longer usable.
     std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs);
 
     std::unique_ptr<SequenceState> new_state() const;
@@ -57,8 +57,8 @@ class Model {
     };
 
     Batch make_batch(std::span<const ForwardInput> inputs);
-    void run_layers(Batch& batch, const Tensor& residual, const Tensor& normed,
-                    std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
+    void run_layers(Batch& batch, const Tensor& residual, const Tensor& normed, std::span<const ForwardInput> inputs,
+                    std::vector<ForwardOutput>& outputs);
     NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;
     void tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
                     std::vector<ForwardOutput>& outputs);

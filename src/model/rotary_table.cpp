@@ -27,16 +27,14 @@ RotaryTable make_rotary_table(const RotaryConfig& config) {
     double low = 0, high = 0;
     if (config.yarn) {
         low = std::max(std::floor(correction_index(config, config.beta_fast)), 0.0);
-        high = std::min(std::ceil(correction_index(config, config.beta_slow)),
-                        static_cast<double>(config.dims - 1));
+        high = std::min(std::ceil(correction_index(config, config.beta_slow)), static_cast<double>(config.dims - 1));
         if (low == high) high += 0.001;
         const double all_dims = yarn_magnitude(config.factor, config.mscale_all_dim);
         table.magnitude = static_cast<float>(yarn_magnitude(config.factor, config.mscale) / all_dims);
         table.softmax_factor = static_cast<float>(all_dims * all_dims);
     }
     for (size_t i = 0; i < pairs; ++i) {
-        double frequency =
-            std::pow(config.theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.dims));
+        double frequency = std::pow(config.theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.dims));
         if (config.yarn) {
             const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
             frequency *= (1 - ramp) + ramp / config.factor;

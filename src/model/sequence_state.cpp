@@ -9,8 +9,7 @@ namespace sluice {
 namespace {
 
 uint64_t tensor_bytes(const Tensor& tensor) {
-    return static_cast<uint64_t>(tensor.rows) * static_cast<uint64_t>(tensor.columns) *
-           dtype_bytes(tensor.dtype);
+    return static_cast<uint64_t>(tensor.rows) * static_cast<uint64_t>(tensor.columns) * dtype_bytes(tensor.dtype);
 }
 
 int64_t page_count(int64_t tokens) {
@@ -26,8 +25,7 @@ Tensor copy_tensor(Backend& backend, const Tensor& source) {
 }  // namespace
 
 uint64_t StateSpec::recurrent_bytes() const {
-    return static_cast<uint64_t>(convolution_rows * convolution_columns + delta_rows * delta_columns) *
-           sizeof(float);
+    return static_cast<uint64_t>(convolution_rows * convolution_columns + delta_rows * delta_columns) * sizeof(float);
 }
 
 SequenceState::SequenceState(Backend& backend, std::shared_ptr<const std::vector<StateSpec>> specs)
@@ -41,8 +39,8 @@ void SequenceState::clear() {
         layers_[l].pages.clear();
         if (!spec.recurrent()) continue;
         const auto zeros = [&](int64_t rows, int64_t columns) {
-            return make_tensor(backend_->allocate(static_cast<uint64_t>(rows * columns) * sizeof(float)),
-                               DType::kF32, rows, columns);
+            return make_tensor(backend_->allocate(static_cast<uint64_t>(rows * columns) * sizeof(float)), DType::kF32,
+                               rows, columns);
         };
         layers_[l].convolution = zeros(spec.convolution_rows, spec.convolution_columns);
         layers_[l].delta = zeros(spec.delta_rows, spec.delta_columns);
@@ -51,8 +49,7 @@ void SequenceState::clear() {
 }
 
 bool SequenceState::recurrent() const {
-    return std::any_of(specs_->begin(), specs_->end(),
-                       [](const StateSpec& spec) { return spec.recurrent(); });
+    return std::any_of(specs_->begin(), specs_->end(), [](const StateSpec& spec) { return spec.recurrent(); });
 }
 
 uint64_t SequenceState::bytes() const {
@@ -102,8 +99,7 @@ void SequenceState::truncate(int64_t position) {
 }
 
 KvPages SequenceState::pages(int layer) const {
-    KvPages pages{
-        .format = (*specs_)[static_cast<size_t>(layer)].kv_format, .page_tokens = kKvPageTokens, .pages = {}};
+    KvPages pages{.format = (*specs_)[static_cast<size_t>(layer)].kv_format, .page_tokens = kKvPageTokens, .pages = {}};
     for (const auto& page : layers_[static_cast<size_t>(layer)].pages) pages.pages.push_back(page->buffer);
     return pages;
 }
@@ -126,8 +122,7 @@ std::vector<std::pair<std::string, uint64_t>> SequenceState::block_sizes(int64_t
 
 std::vector<SequenceState::Block> SequenceState::save() const {
     std::vector<Block> blocks;
-    for (const auto& [name, bytes] : block_sizes(position_))
-        blocks.push_back({name, std::vector<std::byte>(bytes)});
+    for (const auto& [name, bytes] : block_sizes(position_)) blocks.push_back({name, std::vector<std::byte>(bytes)});
     size_t next = 0;
     for (size_t l = 0; l < layers_.size(); ++l) {
         const StateSpec& spec = (*specs_)[l];
@@ -156,8 +151,7 @@ void SequenceState::load(int64_t position, const std::vector<Block>& blocks) {
         if (spec.kv_bytes_per_token > 0) {
             const std::span<const std::byte> in = blocks[next++].bytes;
             for (size_t p = 0; p * spec.page_bytes() < in.size(); ++p) {
-                backend_->upload(layers_[l].pages[p]->buffer, 0,
-                                 in.subspan(p * spec.page_bytes(), spec.page_bytes()));
+                backend_->upload(layers_[l].pages[p]->buffer, 0, in.subspan(p * spec.page_bytes(), spec.page_bytes()));
             }
         }
         if (!spec.recurrent()) continue;

@@ -11,8 +11,7 @@ namespace sluice {
 
 inline constexpr int64_t kKvPageTokens = 256;  // tokens of one layer's KV page
 
-// What one layer keeps per sequence: a growing cache, or recurrent state of a fixed size, or nothing of
-// either.
+// What one layer keeps per sequence: a growing cache, or recurrent state of a fixed size, or nothing of either.
 struct StateSpec {
     KvFormat kv_format = KvFormat::kF32;
     uint64_t kv_bytes_per_token = 0;  // 0: no cache
@@ -24,8 +23,8 @@ struct StateSpec {
     uint64_t recurrent_bytes() const;
 };
 
-// A page of one layer's cache. Sequences and their checkpoints share pages; a page with more than one owner
-// is copied before it is written.
+// A page of one layer's cache. Sequences and their checkpoints share pages; a page with more than one owner is copied
+// before it is written.
 struct KvPage {
     BufferPtr buffer;
 };
@@ -36,8 +35,8 @@ struct LayerState {
     Tensor delta;        // the delta rule's matrix
 };
 
-// Everything a sequence keeps between steps, at `position` tokens. Copy with fork(): pages are shared,
-// recurrent state is copied. One thread.
+// Everything a sequence keeps between steps, at `position` tokens. Copy with fork(): pages are shared, recurrent state
+// is copied. One thread.
 class SequenceState {
   public:
     SequenceState(Backend& backend, std::shared_ptr<const std::vector<StateSpec>> specs);

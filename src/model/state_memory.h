@@ -7,8 +7,8 @@
 
 namespace sluice {
 
-// The memory of states that share cache pages: a page counts once, however many of them hold it. States must
-// not change between add() and remove().
+// The memory of states that share cache pages: a page counts once, however many of them hold it. States must not change
+// between add() and remove().
 class StateMemory {
   public:
     void add(const SequenceState& state);

@@ -21,8 +21,7 @@ Tensor Trunk::upload(const std::vector<float>& values, int64_t columns) {
     const auto bytes = std::as_bytes(std::span(values));
     BufferPtr buffer = backend_.allocate(bytes.size());
     backend_.upload(buffer, 0, bytes);
-    return make_tensor(std::move(buffer), DType::kF32, static_cast<int64_t>(values.size()) / columns,
-                       columns);
+    return make_tensor(std::move(buffer), DType::kF32, static_cast<int64_t>(values.size()) / columns, columns);
 }
 
 Tensor Trunk::vector(int layer, Role role) {

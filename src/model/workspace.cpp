@@ -11,8 +11,8 @@ constexpr uint64_t kAlignment = 64;  // of every tensor: a cache line, and the w
 }
 
 Tensor Workspace::take(int64_t rows, int64_t columns, DType dtype) {
-    const uint64_t bytes = round_up(
-        static_cast<uint64_t>(rows) * static_cast<uint64_t>(columns) * dtype_bytes(dtype), kAlignment);
+    const uint64_t bytes =
+        round_up(static_cast<uint64_t>(rows) * static_cast<uint64_t>(columns) * dtype_bytes(dtype), kAlignment);
     const uint64_t offset = used_;
     used_ += bytes;
     peak_ = std::max(peak_, used_);
@@ -26,8 +26,7 @@ Tensor Workspace::take(int64_t rows, int64_t columns, DType dtype) {
 
 void Workspace::reserve(uint64_t bytes) {
     peak_ = std::max(peak_, bytes);
-    if (backend_ != nullptr && (buffer_ == nullptr || buffer_->bytes() < bytes))
-        buffer_ = backend_->allocate(bytes);
+    if (backend_ != nullptr && (buffer_ == nullptr || buffer_->bytes() < bytes)) buffer_ = backend_->allocate(bytes);
 }
 
 }  // namespace sluice

@@ -6,9 +6,8 @@
 
 namespace sluice {
 
-// Scratch memory of one forward pass: tensors are taken one after the other and all given back by reset().
-// Operations run in order, so the next block may reuse the memory at once. Without a backend it only counts,
-// to size the real one.
+// Scratch memory of one forward pass: tensors are taken one after the other and all given back by reset(). Operations
+// run in order, so the next block may reuse the memory at once. Without a backend it only counts, to size the real one.
 class Workspace {
   public:
     Workspace() = default;

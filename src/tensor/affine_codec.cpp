@@ -1,5 +1,5 @@
-// MLX affine: value = q * scale + bias, q unsigned of 2, 3, 4, 5, 6 or 8 bits in a little-endian bit stream
-// per row, element 0 lowest; scale and bias per group along the row.
+// MLX affine: value = q * scale + bias, q unsigned of 2, 3, 4, 5, 6 or 8 bits in a little-endian bit stream per row,
+// element 0 lowest; scale and bias per group along the row.
 
 #include <algorithm>
 #include <cmath>
@@ -32,8 +32,7 @@ struct Grid {
     float bias;
 };
 
-// As MLX fits it: the edge of larger magnitude gets a whole multiple of the scale, so that zero and it are
-// exact.
+// As MLX fits it: the edge of larger magnitude gets a whole multiple of the scale, so that zero and it are exact.
 Grid fit_grid(const float* values, int64_t count, int bits) {
     const auto [low, high] = std::minmax_element(values, values + count);
     const bool from_low = std::abs(*low) > std::abs(*high);
@@ -54,8 +53,7 @@ void pack_group(const float* values, int64_t count, const Grid& grid, int bits, 
     for (int64_t i = 0; i < count; ++i) {
         const float level = std::nearbyint((values[i] - grid.bias) / grid.scale);
         buffer |= static_cast<uint32_t>(std::clamp(level, 0.0f, largest)) << filled;
-        for (filled += bits; filled >= 8; filled -= 8, buffer >>= 8)
-            *bytes++ = static_cast<std::byte>(buffer);
+        for (filled += bits; filled >= 8; filled -= 8, buffer >>= 8) *bytes++ = static_cast<std::byte>(buffer);
     }
 }
 
@@ -94,8 +92,8 @@ void decode_affine_row(const WeightView& weight, int64_t row, float* out) {
     }
 }
 
-void encode_affine(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
-                   std::byte* data, std::byte* scales, std::byte* biases) {
+void encode_affine(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
+                   std::byte* scales, std::byte* biases) {
     if (format.kind != WeightKind::kAffine || !format.supported()) {
         fail(ErrorCode::kUnsupported,
              "no encoder for {} with {} scales: affine has 2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or 128, "

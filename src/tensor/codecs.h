@@ -1,10 +1,9 @@
 #pragma once
 
-// The quantized formats, one source file each: decode of one row, which defines the format's values in
-// float32, and the encoder. Rows are whole; encoders take row-major floats [rows, columns] and fill
-// data_bytes, scale_bytes and bias_bytes of the format. Encoders throw kUnsupported for columns that the
-// group does not divide (fp8 blocks may be ragged) and kInvalidFile for a value that is not finite.
-// Thread-safe.
+// The quantized formats, one source file each: decode of one row, which defines the format's values in float32, and the
+// encoder. Rows are whole; encoders take row-major floats [rows, columns] and fill data_bytes, scale_bytes and
+// bias_bytes of the format. Encoders throw kUnsupported for columns that the group does not divide (fp8 blocks may be
+// ragged) and kInvalidFile for a value that is not finite. Thread-safe.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,8 +18,8 @@ void decode_mxfp4_row(const WeightView& weight, int64_t row, float* out);
 void decode_mxfp8_row(const WeightView& weight, int64_t row, float* out);
 void decode_nvfp4_row(const WeightView& weight, int64_t row, float* out);
 
-void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
-                      std::byte* data, std::byte* scales);
+void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
+                      std::byte* scales);
 void encode_mxfp4(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales);
 void encode_mxfp8(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales);
 void encode_nvfp4(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales);

@@ -7,8 +7,7 @@
 
 namespace sluice {
 
-// E2M1 nibbles, low nibble first, that share one factor: what mxfp4 and nvfp4 have in common. `count` is
-// even.
+// E2M1 nibbles, low nibble first, that share one factor: what mxfp4 and nvfp4 have in common. `count` is even.
 inline void decode_e2m1_group(const std::byte* data, int64_t count, float scale, float* out) {
     for (int64_t i = 0; i < count; i += 2) {
         const auto pair = static_cast<uint8_t>(data[i / 2]);

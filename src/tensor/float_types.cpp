@@ -11,8 +11,7 @@ namespace {
 constexpr uint32_t kMagnitudeMask = 0x7fffffff;
 constexpr uint32_t kInfinityBits = 0x7f800000;
 
-// A sign, `exponent_bits` and `mantissa_bits`, subnormals included; what infinity and NaN are is up to the
-// caller.
+// A sign, `exponent_bits` and `mantissa_bits`, subnormals included; what infinity and NaN are is up to the caller.
 constexpr float decode_small(uint32_t bits, int exponent_bits, int mantissa_bits) {
     const uint32_t mantissa = bits & ((1u << mantissa_bits) - 1);
     const uint32_t exponent = (bits >> mantissa_bits) & ((1u << exponent_bits) - 1);
@@ -100,8 +99,7 @@ uint8_t float_to_e4m3(float value) {
     } else if (magnitude >= std::bit_cast<uint32_t>(448.0f)) {
         code = 0x7e;
     } else if (magnitude < std::bit_cast<uint32_t>(0x1p-6f)) {  // the addition rounds to a multiple of 2^-9
-        code = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0x1p14f) -
-               std::bit_cast<uint32_t>(0x1p14f);
+        code = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0x1p14f) - std::bit_cast<uint32_t>(0x1p14f);
     } else {
         code = (magnitude + 0x7ffff + ((magnitude >> 20) & 1) - (120u << 23)) >> 20;
     }
@@ -111,8 +109,7 @@ uint8_t float_to_e4m3(float value) {
 uint8_t float_to_e2m1(float value) {
     const float magnitude = std::abs(value);
     const uint8_t sign = std::signbit(value) ? 8 : 0;
-    // Halfway points go to the even code: upward (>=) into codes 2, 4 and 6, downward (>) before 1, 3, 5
-    // and 7.
+    // Halfway points go to the even code: upward (>=) into codes 2, 4 and 6, downward (>) before 1, 3, 5 and 7.
     const int code = (magnitude > 0.25f) + (magnitude >= 0.75f) + (magnitude > 1.25f) + (magnitude >= 1.75f) +
                      (magnitude > 2.5f) + (magnitude >= 3.5f) + (magnitude > 5.0f);
     return static_cast<uint8_t>(std::isnan(value) ? 0 : sign | code);

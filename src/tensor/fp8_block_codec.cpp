@@ -1,5 +1,5 @@
-// DeepSeek-V3's FP8: E4M3 bytes times one F32 or BF16 factor per block; blocks start at multiples of their
-// size, the last of a row or column is ragged.
+// DeepSeek-V3's FP8: E4M3 bytes times one F32 or BF16 factor per block; blocks start at multiples of their size, the
+// last of a row or column is ragged.
 
 #include <algorithm>
 #include <cmath>
@@ -22,8 +22,7 @@ float block_factor(const float* values, int64_t first_row, int64_t rows, int64_t
 }
 
 float load_factor(DType dtype, const std::byte* scale) {
-    return dtype == DType::kF32 ? load_unaligned<float>(scale)
-                                : bf16_to_float(load_unaligned<uint16_t>(scale));
+    return dtype == DType::kF32 ? load_unaligned<float>(scale) : bf16_to_float(load_unaligned<uint16_t>(scale));
 }
 
 // The factor as it will be read again.
@@ -51,16 +50,15 @@ void decode_fp8_block_row(const WeightView& weight, int64_t row, float* out) {
     }
 }
 
-void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
-                      std::byte* data, std::byte* scales) {
+void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
+                      std::byte* scales) {
     const size_t scale_bytes = dtype_bytes(format.dtype);
     for (int64_t top = 0; top < rows; top += format.block_rows) {
         const int64_t height = std::min<int64_t>(format.block_rows, rows - top);
         for (int64_t left = 0; left < columns; left += format.block_columns, scales += scale_bytes) {
             const int64_t width = std::min<int64_t>(format.block_columns, columns - left);
             const float factor = store_factor(
-                format.dtype, block_factor(values + top * columns + left, top, height, width, columns),
-                scales);
+                format.dtype, block_factor(values + top * columns + left, top, height, width, columns), scales);
             for (int64_t row = top; row < top + height; ++row) {
                 for (int64_t i = row * columns + left; i < row * columns + left + width; ++i) {
                     data[i] = static_cast<std::byte>(float_to_e4m3(values[i] / factor));

@@ -29,8 +29,7 @@ void encode_int8_row(const float* values, int64_t columns, std::byte* row) {
     std::byte* bytes = row + sizeof(float);
     for (int64_t i = 0; i < columns; ++i) {
         const float level = representable ? std::nearbyint(values[i] * inverse) : 0.0f;
-        bytes[i] =
-            static_cast<std::byte>(static_cast<int8_t>(std::clamp(level, -kLargestByte, kLargestByte)));
+        bytes[i] = static_cast<std::byte>(static_cast<int8_t>(std::clamp(level, -kLargestByte, kLargestByte)));
     }
     const auto used = static_cast<size_t>(columns);
     std::memset(bytes + used, 0, round_up(used, 4) - used);

@@ -13,7 +13,7 @@ enum class KvFormat : uint8_t {
     kInt8,  // one F32 scale, then `columns` signed bytes, padded to 4: value = byte * scale, scale = max|x| / 127
 };
 
-std::string_view kv_format_name(KvFormat format);             // "f32", "bf16", "int8"
+std::string_view kv_format_name(KvFormat format);  // "f32", "bf16", "int8"
 size_t kv_row_bytes(KvFormat format, int64_t columns);
 void encode_kv_row(KvFormat format, const float* values, int64_t columns, std::byte* row);
 void decode_kv_row(KvFormat format, const std::byte* row, int64_t columns, float* values);

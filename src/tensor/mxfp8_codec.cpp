@@ -26,8 +26,7 @@ void encode_mxfp8(const float* values, int64_t rows, int64_t columns, std::byte*
     const WeightFormat format = WeightFormat::mxfp8();
     require_whole_groups(format, columns);
     for (int64_t group = 0; group < rows * columns / format.group_size; ++group) {
-        const float largest =
-            largest_magnitude(values, format.group_size, group * format.group_size / columns);
+        const float largest = largest_magnitude(values, format.group_size, group * format.group_size / columns);
         const uint8_t scale_bits = largest > 0.0f ? float_to_e8m0(largest / kLargestPower) : uint8_t{0};
         const float scale = e8m0_to_float(scale_bits);
         *scales++ = static_cast<std::byte>(scale_bits);

@@ -19,12 +19,12 @@ enum class WeightKind : uint8_t {
 
 struct WeightFormat {
     WeightKind kind = WeightKind::kFloat;
-    DType dtype = DType::kF32;        // kFloat: element type. kAffine: type of scales and biases (BF16, F16 or F32).
-                                      // kFp8Block: of the scales (F32 or BF16); else of the scales, as the kind decides
-    int bits = 32;                    // bits per element of the data
-    int group_size = 0;               // elements per scale along a row (kFp8Block: block_columns); 0 where there are none
-    int block_rows = 0;               // kFp8Block only
-    int block_columns = 0;            // kFp8Block only
+    DType dtype = DType::kF32;  // kFloat: element type. kAffine: type of scales and biases (BF16, F16 or F32).
+                                // kFp8Block: of the scales (F32 or BF16); else of the scales, as the kind decides
+    int bits = 32;              // bits per element of the data
+    int group_size = 0;         // elements per scale along a row (kFp8Block: block_columns); 0 where there are none
+    int block_rows = 0;         // kFp8Block only
+    int block_columns = 0;      // kFp8Block only
 
     bool operator==(const WeightFormat&) const = default;
 

@@ -19,12 +19,10 @@ void decode_float_row(const WeightView& weight, int64_t row, float* out) {
             std::memcpy(out, data, static_cast<size_t>(weight.columns) * width);
             return;
         case DType::kBF16:
-            for (int64_t i = 0; i < weight.columns; ++i)
-                out[i] = bf16_to_float(load_unaligned<uint16_t>(data + 2 * i));
+            for (int64_t i = 0; i < weight.columns; ++i) out[i] = bf16_to_float(load_unaligned<uint16_t>(data + 2 * i));
             return;
         case DType::kF16:
-            for (int64_t i = 0; i < weight.columns; ++i)
-                out[i] = f16_to_float(load_unaligned<uint16_t>(data + 2 * i));
+            for (int64_t i = 0; i < weight.columns; ++i) out[i] = f16_to_float(load_unaligned<uint16_t>(data + 2 * i));
             return;
         default:
             fail(ErrorCode::kUnsupported, "weights of type {}: only F32, F16 and BF16 hold plain numbers",
@@ -68,8 +66,8 @@ void decode_row(const WeightView& weight, int64_t row, float* out) {
 
 void require_whole_groups(const WeightFormat& format, int64_t columns) {
     if (columns % format.group_size == 0) return;
-    fail(ErrorCode::kUnsupported, "{}: {} columns are not a multiple of the group of {}", format.describe(),
-         columns, format.group_size);
+    fail(ErrorCode::kUnsupported, "{}: {} columns are not a multiple of the group of {}", format.describe(), columns,
+         format.group_size);
 }
 
 float largest_magnitude(const float* values, int64_t count, int64_t row) {

@@ -7,7 +7,8 @@
 
 namespace sluice {
 
-// A weight matrix in host memory, as stored; nothing is aligned. `scales` and `biases` are null where the format has none.
+// A weight matrix in host memory, as stored; nothing is aligned. `scales` and `biases` are null where the format has
+// none.
 struct WeightView {
     WeightFormat format;
     int64_t rows = 0;
@@ -24,9 +25,9 @@ struct WeightView {
 // Decodes one row to `columns` floats: the scalar definition of every format, in float32, rounded nowhere on the way.
 void decode_row(const WeightView& weight, int64_t row, float* out);
 
-// Encodes row-major floats [rows, columns] as MLX affine does: per group the edge of larger magnitude is exact.
-// Throws kUnsupported when columns is not a multiple of the group, or for a format that has no encoder.
-// data, scales, biases: at least data_bytes, scale_bytes, bias_bytes of the format.
+// Encodes row-major floats [rows, columns] as MLX affine does: per group the edge of larger magnitude is exact. Throws
+// kUnsupported when columns is not a multiple of the group, or for a format that has no encoder. data, scales, biases:
+// at least data_bytes, scale_bytes, bias_bytes of the format.
 void encode_affine(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
                    std::byte* scales, std::byte* biases);
 

@@ -59,25 +59,22 @@ AddedToken AddedTokens::parse_one(const TokenizerField& field) {
 }
 
 // False for a token that is left out: without content, or given before.
-bool AddedTokens::insert(const TokenizerField& field, AddedToken token,
-                         const TokenizerVocabulary& vocabulary) {
+bool AddedTokens::insert(const TokenizerField& field, AddedToken token, const TokenizerVocabulary& vocabulary) {
     if (token.content.empty()) return false;
     if (const AddedToken* same = find(token.content)) {
         if (same->id == token.id) return false;
-        field.at("id").invalid(fmt::format("is {}, but {} is there before with id {}", token.id,
-                                           in_quotes(token.content), same->id));
+        field.at("id").invalid(
+            fmt::format("is {}, but {} is there before with id {}", token.id, in_quotes(token.content), same->id));
     }
     if (const AddedToken* other = find(token.id)) {
-        field.at("id").invalid(
-            fmt::format("is {}, which {} has already", token.id, in_quotes(other->content)));
+        field.at("id").invalid(fmt::format("is {}, which {} has already", token.id, in_quotes(other->content)));
     }
     if (const auto id = vocabulary.find(token.content); id && *id != token.id) {
-        field.at("id").invalid(fmt::format("is {}, but model.vocab gives {} the id {}", token.id,
-                                           in_quotes(token.content), *id));
+        field.at("id").invalid(
+            fmt::format("is {}, but model.vocab gives {} the id {}", token.id, in_quotes(token.content), *id));
     }
     if (const auto content = vocabulary.content(token.id); content && *content != token.content) {
-        field.at("id").invalid(
-            fmt::format("is {}, which {} of model.vocab has", token.id, in_quotes(*content)));
+        field.at("id").invalid(fmt::format("is {}, which {} of model.vocab has", token.id, in_quotes(*content)));
     }
     id_limit_ = std::max(id_limit_, token.id + 1);
     by_id_.emplace(token.id, tokens_.size());
@@ -108,8 +105,7 @@ std::vector<AddedTokens::Cut> AddedTokens::cuts(std::string_view text, const Tri
     size_t covered = 0;
     size_t at = 0;
     while (at < text.size()) {
-        const auto [index, length] =
-            trie.may_begin(text[at]) ? trie.longest(text, at) : std::pair<size_t, size_t>();
+        const auto [index, length] = trie.may_begin(text[at]) ? trie.longest(text, at) : std::pair<size_t, size_t>();
         if (length == 0) {
             ++at;
             continue;
@@ -117,8 +113,8 @@ std::vector<AddedTokens::Cut> AddedTokens::cuts(std::string_view text, const Tri
         const AddedToken& token = tokens_[index];
         size_t begin = at;
         size_t end = at + length;
-        // The search goes on behind the content: also of a match that single_word refuses, and in the white
-        // space that rstrip takes.
+        // The search goes on behind the content: also of a match that single_word refuses, and in the white space that
+        // rstrip takes.
         at = end;
         if (token.single_word) {
             size_t before = begin;

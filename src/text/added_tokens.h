@@ -24,8 +24,8 @@ struct AddedToken {
     bool rstrip = false;       // and after it
 };
 
-// `added_tokens` of tokenizer.json: tokens that are cut out of the text before anything else sees it.
-// Immutable; many threads may use one, each with scratch of its own.
+// `added_tokens` of tokenizer.json: tokens that are cut out of the text before anything else sees it. Immutable; many
+// threads may use one, each with scratch of its own.
 class AddedTokens {
   public:
     AddedTokens() = default;
@@ -33,10 +33,9 @@ class AddedTokens {
     static AddedTokens parse(const TokenizerField& field, const TokenizerVocabulary& vocabulary,
                              const Normalizer& normalizer);
 
-    // Cuts valid UTF-8 `text` at the tokens that are matched as they stand, normalizes what lies between, and
-    // cuts that at the normalized ones. What remains are words of `words`.
-    void split(std::string_view text, const Normalizer& normalizer, PatternScratch& scratch,
-               WordList& words) const;
+    // Cuts valid UTF-8 `text` at the tokens that are matched as they stand, normalizes what lies between, and cuts that
+    // at the normalized ones. What remains are words of `words`.
+    void split(std::string_view text, const Normalizer& normalizer, PatternScratch& scratch, WordList& words) const;
 
     const AddedToken* find(TokenId id) const;
     const AddedToken* find(std::string_view content) const;

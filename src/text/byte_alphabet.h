@@ -1,8 +1,7 @@
 #pragma once
 
-// The alphabet of byte-level BPE: each byte has a printable character of its own, so that a vocabulary of
-// strings can hold any bytes. Printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards
-// (GPT-2's table).
+// The alphabet of byte-level BPE: each byte has a printable character of its own, so that a vocabulary of strings can
+// hold any bytes. Printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards (GPT-2's table).
 
 #include <cstdint>
 #include <optional>

@@ -36,8 +36,7 @@ void BytePairEncoding::MergeTable::reserve(size_t merges) {
 size_t BytePairEncoding::MergeTable::slot_of(uint64_t pair) const {
     constexpr uint64_t kGolden = 0x9E3779B97F4A7C15;  // 2^64 / golden ratio: spreads runs of ids
     auto slot = static_cast<size_t>((pair * kGolden) >> shift_);
-    while (slots_[slot].pair != pair && slots_[slot].pair != UINT64_MAX)
-        slot = (slot + 1) & (slots_.size() - 1);
+    while (slots_[slot].pair != pair && slots_[slot].pair != UINT64_MAX) slot = (slot + 1) & (slots_.size() - 1);
     return slot;
 }
 
@@ -46,15 +45,13 @@ void BytePairEncoding::MergeTable::set(TokenId left, TokenId right, Merge merge)
     slots_[slot_of(pair)] = {pair, merge};
 }
 
-const BytePairEncoding::MergeTable::Merge* BytePairEncoding::MergeTable::find(TokenId left,
-                                                                              TokenId right) const {
+const BytePairEncoding::MergeTable::Merge* BytePairEncoding::MergeTable::find(TokenId left, TokenId right) const {
     const uint64_t pair = pair_key(left, right);
     const Slot& slot = slots_[slot_of(pair)];
     return slot.pair == pair ? &slot.merge : nullptr;
 }
 
-BytePairEncoding::BytePairEncoding(TokenizerFile& file)
-    : label_(file.label), vocabulary_(std::move(file.vocabulary)) {
+BytePairEncoding::BytePairEncoding(TokenizerFile& file) : label_(file.label), vocabulary_(std::move(file.vocabulary)) {
     const TokenizerField document(file.rest, label_ + ": ");
     const TokenizerField model = document.at("model");
     if (model.has("dropout") && model.at("dropout").number() != 0) {
@@ -86,8 +83,8 @@ BytePairEncoding::BytePairEncoding(TokenizerFile& file)
     }
 }
 
-// A vocabulary of single characters needs no merges; any other was cut off from them, and would encode text
-// as characters without a word of complaint.
+// A vocabulary of single characters needs no merges; any other was cut off from them, and would encode text as
+// characters without a word of complaint.
 void BytePairEncoding::refuse_stripped_merges(const TokenizerField& document) const {
     if (ignore_merges_ || !prefix_.empty() || !suffix_.empty()) return;
     std::unordered_set<std::string> added;
@@ -100,8 +97,7 @@ void BytePairEncoding::refuse_stripped_merges(const TokenizerField& document) co
         if (!content || content->empty() || utf8::decode(*content, 0).length == content->size()) continue;
         if (content == unknown_ || (content->size() == 6 && content->starts_with("<0x"))) continue;
         if (added.contains(std::string(*content))) continue;
-        fail(ErrorCode::kInvalidFile,
-             "{}: model.merges is empty, so that {} of model.vocab can never be made", label_,
+        fail(ErrorCode::kInvalidFile, "{}: model.merges is empty, so that {} of model.vocab can never be made", label_,
              in_quotes(*content));
     }
 }
@@ -130,8 +126,7 @@ bool BytePairEncoding::add_bytes(std::string_view character, bool first, bool la
                                  std::vector<Scratch::Symbol>& symbols) const {
     const std::string whole = fmt::format("{}{}{}", first ? "" : prefix_, character, last ? suffix_ : "");
     const auto token_of = [this](char byte) { return byte_tokens_[static_cast<uint8_t>(byte)]; };
-    if (std::any_of(whole.begin(), whole.end(), [&](char byte) { return token_of(byte) == kNone; }))
-        return false;
+    if (std::any_of(whole.begin(), whole.end(), [&](char byte) { return token_of(byte) == kNone; })) return false;
     for (const char byte : whole) symbols.push_back({token_of(byte), kNowhere, kNowhere});
     return true;
 }

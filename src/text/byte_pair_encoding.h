@@ -15,9 +15,9 @@ namespace sluice {
 
 class TokenizerField;
 
-// The `model` of tokenizer.json: a word, in the characters of the vocabulary, to ids. Starts from one token a
-// character and joins the neighbours of the strongest merge, leftmost first, until none applies. n characters
-// take O(n log n). Immutable; many threads may use one, each with scratch of its own.
+// The `model` of tokenizer.json: a word, in the characters of the vocabulary, to ids. Starts from one token a character
+// and joins the neighbours of the strongest merge, leftmost first, until none applies. n characters take O(n log n).
+// Immutable; many threads may use one, each with scratch of its own.
 class BytePairEncoding {
   public:
     // Working memory of encode().
@@ -39,8 +39,8 @@ class BytePairEncoding {
     // Takes the vocabulary and the merges out of `file`. Throws kInvalidFile or kUnsupported.
     explicit BytePairEncoding(TokenizerFile& file);
 
-    // Appends the ids of `word`, valid UTF-8. A character that is not in the vocabulary becomes its bytes or
-    // the unknown token where the file provides for it, and nothing where it does not.
+    // Appends the ids of `word`, valid UTF-8. A character that is not in the vocabulary becomes its bytes or the
+    // unknown token where the file provides for it, and nothing where it does not.
     void encode(std::string_view word, Scratch& scratch, std::vector<TokenId>& ids) const;
 
     const TokenizerVocabulary& vocabulary() const { return vocabulary_; }
@@ -74,8 +74,7 @@ class BytePairEncoding {
     TokenId character_id(std::string_view character, bool first, bool last) const;
     TokenId unknown_id() const;
     void split_characters(std::string_view word, std::vector<Scratch::Symbol>& symbols) const;
-    bool add_bytes(std::string_view character, bool first, bool last,
-                   std::vector<Scratch::Symbol>& symbols) const;
+    bool add_bytes(std::string_view character, bool first, bool last, std::vector<Scratch::Symbol>& symbols) const;
     void merge_all(Scratch& scratch) const;
     void consider(Scratch& scratch, uint32_t position) const;
 

@@ -82,9 +82,7 @@ void add_special_tokens(const Json& config, jinja::Defaults& defaults) {
 }
 
 jinja::Defaults standard_variables() {
-    return {{"tools", Value::none()},
-            {"documents", Value::none()},
-            {"add_generation_prompt", Value::boolean(true)}};
+    return {{"tools", Value::none()}, {"documents", Value::none()}, {"add_generation_prompt", Value::boolean(true)}};
 }
 
 bool gives_tools(std::string_view variables) {
@@ -133,8 +131,7 @@ ChatTemplate ChatTemplate::open(const fs::path& folder) {
     const fs::path own = folder / "chat_template.jinja";
     const fs::path in_json = folder / "chat_template.json";
     if (fs::exists(own)) {
-        impl->templates.push_back(
-            {"default", jinja::parse(read_text_file(own, kMaxFileBytes), own.string())});
+        impl->templates.push_back({"default", jinja::parse(read_text_file(own, kMaxFileBytes), own.string())});
     } else if (const std::optional<Json> json = read_json(in_json)) {
         impl->templates = templates_of(*json, in_json);
     }

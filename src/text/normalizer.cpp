@@ -31,9 +31,8 @@ void Normalizer::add(const TokenizerField& field) {
     } else if (type == "Sequence") {
         for (const TokenizerField& item : field.at("normalizers").items()) add(item);
     } else if (type == "Strip") {
-        steps_.push_back({.kind = Kind::kStrip,
-                          .left = field.at("strip_left").flag(),
-                          .right = field.at("strip_right").flag()});
+        steps_.push_back(
+            {.kind = Kind::kStrip, .left = field.at("strip_left").flag(), .right = field.at("strip_right").flag()});
     } else if (type == "Prepend") {
         steps_.push_back({.kind = Kind::kPrepend, .content = field.at("prepend").text()});
     } else if (type == "Replace") {
@@ -44,8 +43,7 @@ void Normalizer::add(const TokenizerField& field) {
         }
         steps_.push_back(std::move(step));
     } else {
-        field.at("type").unsupported(
-            fmt::format("is {}, a normalizer that is not supported", in_quotes(type)));
+        field.at("type").unsupported(fmt::format("is {}, a normalizer that is not supported", in_quotes(type)));
     }
 }
 

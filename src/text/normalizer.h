@@ -11,8 +11,8 @@ namespace sluice {
 
 class TokenizerField;
 
-// `normalizer` of tokenizer.json: rewrites text before it is split. Immutable; many threads may use one, each
-// with scratch of its own.
+// `normalizer` of tokenizer.json: rewrites text before it is split. Immutable; many threads may use one, each with
+// scratch of its own.
 class Normalizer {
   public:
     Normalizer() = default;  // changes nothing

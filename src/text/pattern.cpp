@@ -90,8 +90,8 @@ Pattern Pattern::compile(std::string_view source, unsigned options, const std::s
 
 Pattern Pattern::regex(std::string_view source, const std::string& place) {
     // Oniguruma's ^ and $ are of lines, and its . stops at \n alone.
-    return compile("(*LF)" + translate_oniguruma(source, place),
-                   PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, place);
+    return compile("(*LF)" + translate_oniguruma(source, place), PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
+                   place);
 }
 
 Pattern Pattern::literal(std::string_view text, const std::string& place) {

@@ -31,8 +31,8 @@ class PatternScratch {
     std::unique_ptr<State> state_;
 };
 
-// A compiled pattern of tokenizer.json. Immutable, cheap to copy: many threads may use one, each with scratch
-// of its own.
+// A compiled pattern of tokenizer.json. Immutable, cheap to copy: many threads may use one, each with scratch of its
+// own.
 class Pattern {
   public:
     // Oniguruma syntax. Throws kUnsupported, beginning with `place`, for what cannot be compiled.
@@ -41,12 +41,11 @@ class Pattern {
     // {"Regex": "..."} or {"String": "..."}.
     static Pattern parse(const TokenizerField& field);
 
-    // Appends spans that cover valid UTF-8 `text` in order. Empty matches count, but for one right after a
-    // match. Throws kUnsupported when the text exceeds what the pattern can match within its limits.
+    // Appends spans that cover valid UTF-8 `text` in order. Empty matches count, but for one right after a match.
+    // Throws kUnsupported when the text exceeds what the pattern can match within its limits.
     void find(std::string_view text, PatternScratch& scratch, std::vector<TextSpan>& spans) const;
     // Appends `text` to `out` with each match replaced.
-    void replace(std::string_view text, std::string_view replacement, PatternScratch& scratch,
-                 std::string& out) const;
+    void replace(std::string_view text, std::string_view replacement, PatternScratch& scratch, std::string& out) const;
 
   private:
     struct Code;

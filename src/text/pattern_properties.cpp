@@ -80,8 +80,7 @@ std::optional<std::string> pcre2_property_name(std::string_view name) {
         }
     }
     if (key.empty()) return std::nullopt;
-    if (const auto known = known_names().find(key); known != known_names().end())
-        return std::string(known->second);
+    if (const auto known = known_names().find(key); known != known_names().end()) return std::string(known->second);
     if (key.size() <= 2) {  // a general category: L, Lu
         key[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(key[0])));
         return key;

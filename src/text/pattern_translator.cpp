@@ -17,13 +17,11 @@ namespace {
 
 constexpr int kDeepestClass = 32;
 constexpr std::string_view kAnyCharacter = "(?s:.)";
-// Word characters in a class are Unicode's. Outside, and for \b, Oniguruma adds the superscripts and
-// fractions of Latin-1.
+// Word characters in a class are Unicode's. Outside, and for \b, Oniguruma adds the superscripts and fractions of
+// Latin-1.
 constexpr std::string_view kWordItems = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
-constexpr std::string_view kWord =
-    "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]";
-constexpr std::string_view kNoWord =
-    "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]";
+constexpr std::string_view kWord = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]";
+constexpr std::string_view kNoWord = "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]";
 constexpr std::string_view kHexItems = "0-9a-fA-F";
 
 // What a class, or one side of && in it, has gathered.
@@ -149,8 +147,7 @@ class Translator {
         options();
     }
 
-    // (?im-x: and (?im-x): Oniguruma's m is PCRE2's s, and a bare setting reaches to the end of its group,
-    // over |.
+    // (?im-x: and (?im-x): Oniguruma's m is PCRE2's s, and a bare setting reaches to the end of its group, over |.
     void options() {
         std::string flags;
         char flag = next();
@@ -176,8 +173,7 @@ class Translator {
 
     void begin_quantifier() {
         if (!item_) unsupported("repeats nothing");
-        if (quantified_)
-            wrap_item();  // PCRE2 takes one quantifier an item, or reads the second as possessive
+        if (quantified_) wrap_item();  // PCRE2 takes one quantifier an item, or reads the second as possessive
         quantified_ = true;
     }
     void wrap_item() {
@@ -254,8 +250,7 @@ class Translator {
 
     std::string back_reference(char first) {
         std::string reference = {'\\', first};
-        while (at_ < in_.size() && std::isdigit(static_cast<unsigned char>(in_[at_])))
-            reference += in_[at_++];
+        while (at_ < in_.size() && std::isdigit(static_cast<unsigned char>(in_[at_]))) reference += in_[at_++];
         return reference;
     }
 
@@ -305,9 +300,8 @@ class Translator {
             at_ += number.size();
             if (number.size() < digits) unsupported("ends inside an escape");
         }
-        const bool good =
-            !number.empty() && number.size() <= 6 &&
-            std::all_of(number.begin(), number.end(), [](unsigned char c) { return std::isxdigit(c); });
+        const bool good = !number.empty() && number.size() <= 6 &&
+                          std::all_of(number.begin(), number.end(), [](unsigned char c) { return std::isxdigit(c); });
         if (!good) unsupported("has a malformed hexadecimal escape");
         // Two digits above 7f are a raw byte there and a character here.
         if (digits == 2 && number[0] > '7') unsupported("spells UTF-8 in single bytes");

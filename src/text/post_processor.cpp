@@ -8,8 +8,7 @@ namespace {
 
 TokenId token_id(const TokenizerField& field, TokenId id_limit) {
     const int64_t id = field.integer();
-    if (id < 0 || id >= id_limit)
-        field.invalid(fmt::format("is {}, but the vocabulary has {} ids", id, id_limit));
+    if (id < 0 || id >= id_limit) field.invalid(fmt::format("is {}, but the vocabulary has {} ids", id, id_limit));
     return static_cast<TokenId>(id);
 }
 
@@ -40,8 +39,7 @@ void PostProcessor::add(const TokenizerField& field, TokenId id_limit) {
         };
         pieces_ = {id_of("cls"), std::nullopt, id_of("sep")};
     } else {
-        field.at("type").unsupported(
-            fmt::format("is {}, a post-processor that is not supported", in_quotes(type)));
+        field.at("type").unsupported(fmt::format("is {}, a post-processor that is not supported", in_quotes(type)));
     }
 }
 

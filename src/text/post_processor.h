@@ -14,8 +14,7 @@ class TokenizerField;
 class PostProcessor {
   public:
     PostProcessor() = default;  // adds nothing
-    // `id_limit`: the largest id + 1. Throws kInvalidFile; kUnsupported, naming it, for a type that is not
-    // known.
+    // `id_limit`: the largest id + 1. Throws kInvalidFile; kUnsupported, naming it, for a type that is not known.
     static PostProcessor parse(const TokenizerField& field, TokenId id_limit);
 
     std::vector<TokenId> apply(std::vector<TokenId> ids) const;

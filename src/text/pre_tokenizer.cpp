@@ -64,8 +64,7 @@ PreTokenizer::Behavior PreTokenizer::behavior(const TokenizerField& field) {
     };
     const auto found = kBehaviors.find(field.text());
     if (found == kBehaviors.end()) {
-        field.unsupported(
-            fmt::format("is {}, a split behavior that is not supported", in_quotes(field.text())));
+        field.unsupported(fmt::format("is {}, a split behavior that is not supported", in_quotes(field.text())));
     }
     return found->second;
 }
@@ -78,8 +77,7 @@ PreTokenizer::Step PreTokenizer::split_step(const TokenizerField& field) {
 
 PreTokenizer::Step PreTokenizer::byte_level_step(const TokenizerField& field) {
     Step step{.prefix_space = field.at("add_prefix_space").flag(), .to_bytes = true};
-    if (field.flag_or("use_regex", true))
-        step.pattern.emplace(Pattern::regex(kByteLevelPattern, field.place()));
+    if (field.flag_or("use_regex", true)) step.pattern.emplace(Pattern::regex(kByteLevelPattern, field.place()));
     return step;
 }
 
@@ -96,9 +94,8 @@ void PreTokenizer::add(const TokenizerField& field) {
         steps_.push_back(
             {.character = utf8::is_number, .behavior = each ? Behavior::kIsolated : Behavior::kContiguous});
     } else if (type == "Punctuation") {
-        steps_.push_back(
-            {.character = utf8::is_punctuation,
-             .behavior = field.has("behavior") ? behavior(field.at("behavior")) : Behavior::kIsolated});
+        steps_.push_back({.character = utf8::is_punctuation,
+                          .behavior = field.has("behavior") ? behavior(field.at("behavior")) : Behavior::kIsolated});
     } else if (type == "WhitespaceSplit") {
         steps_.push_back({.character = utf8::is_white_space, .behavior = Behavior::kRemoved});
     } else if (type == "Whitespace") {
@@ -110,8 +107,7 @@ void PreTokenizer::add(const TokenizerField& field) {
         step.pattern.emplace(Pattern::literal(field.at("delimiter").text(), field.place()));
         steps_.push_back(std::move(step));
     } else {
-        field.at("type").unsupported(
-            fmt::format("is {}, a pre-tokenizer that is not supported", in_quotes(type)));
+        field.at("type").unsupported(fmt::format("is {}, a pre-tokenizer that is not supported", in_quotes(type)));
     }
 }
 
@@ -157,8 +153,7 @@ void PreTokenizer::apply_step(const Step& step, const WordList& in, PatternScrat
     }
 }
 
-void PreTokenizer::cut(const Step& step, std::string_view word, PatternScratch& scratch,
-                       std::vector<TextSpan>& spans) {
+void PreTokenizer::cut(const Step& step, std::string_view word, PatternScratch& scratch, std::vector<TextSpan>& spans) {
     if (step.pattern) {
         step.pattern->find(word, scratch, spans);
     } else if (step.character != nullptr) {

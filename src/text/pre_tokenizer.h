@@ -12,8 +12,7 @@ namespace sluice {
 
 class TokenizerField;
 
-// A text cut into words, in order, with added tokens found between them. The words lie end to end in one
-// string.
+// A text cut into words, in order, with added tokens found between them. The words lie end to end in one string.
 struct WordList {
     static constexpr TokenId kWord = -1;
     struct Item {
@@ -28,8 +27,8 @@ struct WordList {
     void clear();
 };
 
-// `pre_tokenizer` of tokenizer.json: cuts text into the words that BPE sees. Immutable; many threads may use
-// one, each with scratch of its own.
+// `pre_tokenizer` of tokenizer.json: cuts text into the words that BPE sees. Immutable; many threads may use one, each
+// with scratch of its own.
 class PreTokenizer {
   public:
     PreTokenizer() = default;  // leaves words whole
@@ -54,8 +53,7 @@ class PreTokenizer {
     static Step byte_level_step(const TokenizerField& field);
     static Behavior behavior(const TokenizerField& field);
     static void apply_step(const Step& step, const WordList& in, PatternScratch& scratch, WordList& out);
-    static void cut(const Step& step, std::string_view word, PatternScratch& scratch,
-                    std::vector<TextSpan>& spans);
+    static void cut(const Step& step, std::string_view word, PatternScratch& scratch, std::vector<TextSpan>& spans);
 
     std::vector<Step> steps_;
 };

@@ -10,8 +10,7 @@ struct StreamDecoder::State {
 };
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
-    : state_(new State{*tokenizer.impl_, skip_special_tokens, TokenDecoderStream(tokenizer.impl_->decoder)}) {
-}
+    : state_(new State{*tokenizer.impl_, skip_special_tokens, TokenDecoderStream(tokenizer.impl_->decoder)}) {}
 StreamDecoder::StreamDecoder(StreamDecoder&&) noexcept = default;
 StreamDecoder& StreamDecoder::operator=(StreamDecoder&&) noexcept = default;
 StreamDecoder::~StreamDecoder() = default;

@@ -66,8 +66,8 @@ void TokenDecoder::add(const TokenizerField& field) {
     }
 }
 
-// After ByteLevel or Fuse there is one text instead of tokens. Dropping characters at its start can be done
-// as it grows; any other step has to see the whole of it.
+// After ByteLevel or Fuse there is one text instead of tokens. Dropping characters at its start can be done as it
+// grows; any other step has to see the whole of it.
 void TokenDecoder::settle() {
     bool whole = false;
     for (Step& step : steps_) {
@@ -173,8 +173,7 @@ std::string TokenDecoderStream::strip(size_t at, std::string_view text) {
         ++state.stripped;
     }
     if (!text.empty()) state.begun = true;
-    for (size_t i = 0; i < step.right && text.ends_with(step.content); ++i)
-        text.remove_suffix(step.content.size());
+    for (size_t i = 0; i < step.right && text.ends_with(step.content); ++i) text.remove_suffix(step.content.size());
     return std::string(text);
 }
 

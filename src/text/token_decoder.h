@@ -11,12 +11,11 @@ namespace sluice {
 
 class TokenizerField;
 
-// `decoder` of tokenizer.json: the contents of tokens back to text. Immutable: many streams may use one, in
-// threads of their own.
+// `decoder` of tokenizer.json: the contents of tokens back to text. Immutable: many streams may use one, in threads of
+// their own.
 class TokenDecoder {
   public:
-    TokenDecoder() =
-        default;  // joins tokens with spaces, as the reference does where the file has no decoder
+    TokenDecoder() = default;  // joins tokens with spaces, as the reference does where the file has no decoder
     // Throws kUnsupported, naming it, for a type that is not known.
     static TokenDecoder parse(const TokenizerField& field);
 
@@ -42,8 +41,8 @@ class TokenDecoder {
     std::vector<Step> steps_ = {{.kind = Kind::kJoin}};
 };
 
-// One text in the making: what goes in as tokens comes out as soon as no later token can change it. `decoder`
-// must outlive it. One thread.
+// One text in the making: what goes in as tokens comes out as soon as no later token can change it. `decoder` must
+// outlive it. One thread.
 class TokenDecoderStream {
   public:
     explicit TokenDecoderStream(const TokenDecoder& decoder);

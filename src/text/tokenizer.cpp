@@ -108,8 +108,7 @@ Tokenizer Tokenizer::parse(std::string_view json, const std::string& label) {
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
     if (text.size() > kLargestText) {
-        fail(ErrorCode::kUsage, "a text of {} bytes is too long to encode; the limit is {}", text.size(),
-             kLargestText);
+        fail(ErrorCode::kUsage, "a text of {} bytes is too long to encode; the limit is {}", text.size(), kLargestText);
     }
     std::string repaired;
     if (!utf8::is_valid(text)) {

@@ -10,12 +10,11 @@
 
 namespace sluice {
 
-// A value of tokenizer.json together with its place ("FILE: pre_tokenizer.pretokenizers[1].pattern"), so that
-// whatever is wrong with it can be said in one line. Points into the document.
+// A value of tokenizer.json together with its place ("FILE: pre_tokenizer.pretokenizers[1].pattern"), so that whatever
+// is wrong with it can be said in one line. Points into the document.
 class TokenizerField {
   public:
-    TokenizerField(const nlohmann::json& value, std::string place)
-        : value_(&value), place_(std::move(place)) {}
+    TokenizerField(const nlohmann::json& value, std::string place) : value_(&value), place_(std::move(place)) {}
 
     bool is_null() const;
     bool is_object() const;

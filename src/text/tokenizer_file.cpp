@@ -119,8 +119,7 @@ class Reader {
         if (!file_.rest.is_object()) invalid("must hold a JSON object");
         check_model_type();
         if (!read_vocabulary_) {
-            invalid("{}", saw_vocabulary_ ? "model.vocab must be an object of token: id"
-                                          : "model.vocab is missing");
+            invalid("{}", saw_vocabulary_ ? "model.vocab must be an object of token: id" : "model.vocab is missing");
         }
         if (!read_merges_) {
             invalid("{}", saw_merges_ ? "model.merges must be an array" : "model.merges is missing");
@@ -133,8 +132,7 @@ class Reader {
 
     template <typename... Args>
     [[noreturn]] void invalid(fmt::format_string<Args...> format, Args&&... args) const {
-        fail(ErrorCode::kInvalidFile, "{}: {}", file_.label,
-             fmt::format(format, std::forward<Args>(args)...));
+        fail(ErrorCode::kInvalidFile, "{}: {}", file_.label, fmt::format(format, std::forward<Args>(args)...));
     }
     [[noreturn]] void bad_merge() const {
         const size_t index = merges_.pairs.size() - (place_ == Place::kMergePair ? 1 : 0);
@@ -205,10 +203,9 @@ class Reader {
     void add_joined_merge(std::string_view text) {
         if (text.starts_with("#version")) return;  // the header of a merges.txt that was pasted in
         const size_t space = text.find(' ');
-        if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos)
-            bad_merge();
-        merges_.pairs.push_back({merges_.contents.size(), static_cast<uint32_t>(space),
-                                 static_cast<uint32_t>(text.size() - space - 1)});
+        if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) bad_merge();
+        merges_.pairs.push_back(
+            {merges_.contents.size(), static_cast<uint32_t>(space), static_cast<uint32_t>(text.size() - space - 1)});
         merges_.contents += text.substr(0, space);
         merges_.contents += text.substr(space + 1);
     }

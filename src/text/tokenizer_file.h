@@ -9,8 +9,7 @@
 
 namespace sluice {
 
-// tokenizer.json taken apart. The vocabulary and the merges, nearly all of the file, never become JSON
-// values.
+// tokenizer.json taken apart. The vocabulary and the merges, nearly all of the file, never become JSON values.
 struct TokenizerFile {
     struct Merge {
         TokenId left = 0;

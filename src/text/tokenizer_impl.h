@@ -24,8 +24,7 @@ struct Tokenizer::Impl {
     explicit Impl(TokenizerFile file);
 
     TokenId id_limit() const;
-    // What the file calls the token; empty for an id that no token has. Throws kUsage for one past the
-    // vocabulary.
+    // What the file calls the token; empty for an id that no token has. Throws kUsage for one past the vocabulary.
     std::string_view content(TokenId id) const;
 };
 

@@ -10,13 +10,11 @@
 
 namespace sluice {
 
-// Ids a vocabulary may use; bounds what a hostile file can make us allocate. The largest published ones are
-// near 2^18.
+// Ids a vocabulary may use; bounds what a hostile file can make us allocate. The largest published ones are near 2^18.
 inline constexpr TokenId kMaxTokenId = (1 << 22) - 1;
 
-// Tokens by content and by id. All contents lie in one string: a vocabulary of 150,000 makes three
-// allocations, not as many as it has tokens. Immutable once filled: const methods may be called from many
-// threads.
+// Tokens by content and by id. All contents lie in one string: a vocabulary of 150,000 makes three allocations, not as
+// many as it has tokens. Immutable once filled: const methods may be called from many threads.
 class TokenizerVocabulary {
   public:
     enum class Added { kNew, kDuplicateContent, kDuplicateId };

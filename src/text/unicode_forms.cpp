@@ -31,16 +31,14 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text, bool compatible) 
         const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(next.value), parts, kLongest,
                                                    static_cast<utf8proc_option_t>(options), &boundary);
         if (count < 0 || static_cast<size_t>(count) > kLongest) {
-            fail(ErrorCode::kUsage, "cannot normalize the character U+{:04X}",
-                 static_cast<uint32_t>(next.value));
+            fail(ErrorCode::kUsage, "cannot normalize the character U+{:04X}", static_cast<uint32_t>(next.value));
         }
         characters.insert(characters.end(), parts, parts + count);
     }
     return characters;
 }
 
-// Marks after a base are put in the order of their combining classes. utf8proc's own loop is quadratic in a
-// run.
+// Marks after a base are put in the order of their combining classes. utf8proc's own loop is quadratic in a run.
 void order_marks(std::vector<utf8proc_int32_t>& characters) {
     const auto combining_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
     const auto is_base = [&](utf8proc_int32_t c) { return combining_class(c) == 0; };
@@ -66,8 +64,7 @@ bool below(std::string_view text, char32_t limit) {
 std::string to_unicode_form(std::string_view text, UnicodeForm form) {
     const bool compose = form == UnicodeForm::kNfc || form == UnicodeForm::kNfkc;
     const bool compatible = form == UnicodeForm::kNfkc || form == UnicodeForm::kNfkd;
-    if (is_ascii(text) || (form == UnicodeForm::kNfc && below(text, kFirstComposing)))
-        return std::string(text);
+    if (is_ascii(text) || (form == UnicodeForm::kNfc && below(text, kFirstComposing))) return std::string(text);
 
     std::vector<utf8proc_int32_t> characters = decompose(text, compatible);
     order_marks(characters);

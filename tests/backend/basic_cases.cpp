@@ -44,12 +44,10 @@ void rotary(CaseContext& context) {
     const int64_t heads = context.pick(1, 5);
     const Tensor x = context.random(rows, heads * head_dim);
     std::vector<int32_t> positions(static_cast<size_t>(rows));
-    for (int32_t& position : positions)
-        position = static_cast<int32_t>(context.pick(0, context.flip() ? 20 : 100000));
+    for (int32_t& position : positions) position = static_cast<int32_t>(context.pick(0, context.flip() ? 20 : 100000));
     std::vector<float> frequencies(static_cast<size_t>(half));
     for (size_t i = 0; i < frequencies.size(); ++i) {
-        frequencies[i] =
-            static_cast<float>(std::pow(1e4, -static_cast<double>(i) / static_cast<double>(half)));
+        frequencies[i] = static_cast<float>(std::pow(1e4, -static_cast<double>(i) / static_cast<double>(half)));
     }
     context.backend().run(Rotary{.x = x,
                                  .positions = context.integers(positions),
@@ -67,10 +65,8 @@ void split_query_gate(CaseContext& context) {
     const int64_t heads = context.pick(1, 5);
     const Tensor query = context.output(rows, heads * head_dim);
     const Tensor gate = context.output(rows, heads * head_dim);
-    context.backend().run(SplitQueryGate{.fused = context.random(rows, 2 * heads * head_dim),
-                                         .head_dim = head_dim,
-                                         .query = query,
-                                         .gate = gate});
+    context.backend().run(SplitQueryGate{
+        .fused = context.random(rows, 2 * heads * head_dim), .head_dim = head_dim, .query = query, .gate = gate});
     context.result(query);
     context.result(gate);
 }
@@ -79,8 +75,7 @@ void sigmoid_gate(CaseContext& context) {
     const int64_t rows = pick_rows(context);
     const int64_t columns = context.pick_of({1, 31, 64, 300});
     const Tensor x = context.random(rows, columns);
-    context.backend().run(
-        SigmoidGate{.x = x, .gate = context.random(rows, columns, context.flip() ? 2 : 60.0f)});
+    context.backend().run(SigmoidGate{.x = x, .gate = context.random(rows, columns, context.flip() ? 2 : 60.0f)});
     context.result(x);
 }
 
@@ -88,9 +83,8 @@ void add(CaseContext& context, bool gated) {
     const int64_t rows = pick_rows(context);
     const int64_t columns = context.pick_of({1, 31, 64, 300});
     const Tensor out = context.random(rows, columns);
-    context.backend().run(AddGated{.x = context.random(rows, columns),
-                                   .gate = gated ? context.random(rows, 1, 3) : Tensor{},
-                                   .out = out});
+    context.backend().run(AddGated{
+        .x = context.random(rows, columns), .gate = gated ? context.random(rows, 1, 3) : Tensor{}, .out = out});
     context.result(out);
 }
 

@@ -26,9 +26,7 @@ class CheckTest : public ::testing::Test {
         if (format.has_biases()) result.biases = part(format.bias_bytes(rows, columns));
         return result;
     }
-    Weight floats(int64_t rows, int64_t columns) {
-        return weight(WeightFormat::floating(DType::kF32), rows, columns);
-    }
+    Weight floats(int64_t rows, int64_t columns) { return weight(WeightFormat::floating(DType::kF32), rows, columns); }
 
     // `op` runs; after `change` it is refused with words of the message.
     template <typename Op>
@@ -46,8 +44,7 @@ class CheckTest : public ::testing::Test {
 TEST_F(CheckTest, TensorsOfTheWrongShape) {
     const RmsNorm op{.x = matrix(3, 8), .weight = matrix(1, 4), .epsilon = 0, .out = matrix(3, 8)};
     refuses<RmsNorm>(op, [&](RmsNorm& o) { o.out = matrix(2, 8); }, {"RmsNorm: out", "[2, 8]", "[3, 8]"});
-    refuses<RmsNorm>(op, [&](RmsNorm& o) { o.weight = matrix(1, 3); },
-                     {"RmsNorm: x.columns", "8", "multiple of 3"});
+    refuses<RmsNorm>(op, [&](RmsNorm& o) { o.weight = matrix(1, 3); }, {"RmsNorm: x.columns", "8", "multiple of 3"});
     refuses<RmsNorm>(op, [&](RmsNorm& o) { o.weight = matrix(2, 4); }, {"RmsNorm: weight", "[1, *]"});
     refuses<RmsNorm>(op, [&](RmsNorm& o) { o.x.rows = -1; }, {"RmsNorm: x", "[-1, 8]"});
     refuses<RmsNorm>(op, [&](RmsNorm& o) { o.x.columns = 0; }, {"RmsNorm: x", "[3, 0]"});
@@ -55,17 +52,12 @@ TEST_F(CheckTest, TensorsOfTheWrongShape) {
 
 TEST_F(CheckTest, TensorsThatDoNotFitTheirBuffer) {
     const SigmoidGate op{.x = matrix(3, 8), .gate = matrix(3, 8)};
-    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.buffer = nullptr; },
-                         {"SigmoidGate: gate", "no buffer"});
-    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.offset = 4; },
-                         {"SigmoidGate: gate", "96 bytes at offset 4"});
-    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.row_stride = 9; },
-                         {"SigmoidGate: gate", "104 bytes"});
-    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.row_stride = 7; },
-                         {"SigmoidGate: gate", "7 elements apart"});
+    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.buffer = nullptr; }, {"SigmoidGate: gate", "no buffer"});
+    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.offset = 4; }, {"SigmoidGate: gate", "96 bytes at offset 4"});
+    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.row_stride = 9; }, {"SigmoidGate: gate", "104 bytes"});
+    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.row_stride = 7; }, {"SigmoidGate: gate", "7 elements apart"});
     refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.offset = 2; }, {"SigmoidGate: gate", "byte 2"});
-    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.offset = ~uint64_t{3}; },
-                         {"SigmoidGate: gate", "offset"});
+    refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.offset = ~uint64_t{3}; }, {"SigmoidGate: gate", "offset"});
     refuses<SigmoidGate>(op, [](SigmoidGate& o) { o.gate.row_stride = std::numeric_limits<int64_t>::max(); },
                          {"SigmoidGate: gate"});
 }
@@ -108,8 +100,7 @@ TEST_F(CheckTest, BlocksStartInsideOfABlockAndHaveAllScales) {
         .x = matrix(1, 40), .weight = weight(WeightFormat::fp8_block(16, 32), 20, 40), .out = matrix(1, 20)};
     refuses<Linear>(op, [](Linear& o) { o.weight.block_row_offset = 16; }, {"Linear: weight", "row 16"});
     refuses<Linear>(op, [](Linear& o) { o.weight.block_row_offset = -1; }, {"Linear: weight", "row -1"});
-    refuses<Linear>(op, [](Linear& o) { o.weight.block_row_offset = 13; },
-                    {"Linear: scales of weight", "24 bytes"});
+    refuses<Linear>(op, [](Linear& o) { o.weight.block_row_offset = 13; }, {"Linear: scales of weight", "24 bytes"});
 }
 
 TEST_F(CheckTest, SharedMemory) {
@@ -119,11 +110,9 @@ TEST_F(CheckTest, SharedMemory) {
     // Side by side in one matrix is apart; one column too far is not.
     const Tensor wide = matrix(3, 9);
     const SigmoidGate gate{.x = wide.columns_at(0, 4), .gate = wide.columns_at(4, 4)};
-    refuses<SigmoidGate>(gate, [&](SigmoidGate& o) { o.gate = wide.columns_at(3, 4); },
-                         {"SigmoidGate: x", "shares"});
+    refuses<SigmoidGate>(gate, [&](SigmoidGate& o) { o.gate = wide.columns_at(3, 4); }, {"SigmoidGate: x", "shares"});
     refuses<SigmoidGate>({wide.columns_at(5, 4), wide.columns_at(1, 4)},
-                         [&](SigmoidGate& o) { o.gate = wide.columns_at(2, 4); },
-                         {"SigmoidGate: x", "shares"});
+                         [&](SigmoidGate& o) { o.gate = wide.columns_at(2, 4); }, {"SigmoidGate: x", "shares"});
 
     // In place means the very same tensor.
     const Tensor x = wide.columns_at(0, 4);
@@ -144,12 +133,9 @@ TEST_F(CheckTest, Rotary) {
 }
 
 TEST_F(CheckTest, Routers) {
-    const RouteSoftmax softmax{.logits = matrix(2, 4),
-                               .normalize = true,
-                               .ids = zeros(*backend_, 2, 3, DType::kI32),
-                               .weights = matrix(2, 3)};
-    refuses<RouteSoftmax>(softmax, [&](RouteSoftmax& o) { o.weights = matrix(2, 2); },
-                          {"RouteSoftmax: weights"});
+    const RouteSoftmax softmax{
+        .logits = matrix(2, 4), .normalize = true, .ids = zeros(*backend_, 2, 3, DType::kI32), .weights = matrix(2, 3)};
+    refuses<RouteSoftmax>(softmax, [&](RouteSoftmax& o) { o.weights = matrix(2, 2); }, {"RouteSoftmax: weights"});
     refuses<RouteSoftmax>(softmax,
                           [&](RouteSoftmax& o) {
                               o.ids = zeros(*backend_, 2, 5, DType::kI32);
@@ -164,8 +150,7 @@ TEST_F(CheckTest, Routers) {
                                .ids = zeros(*backend_, 2, 4, DType::kI32),
                                .weights = matrix(2, 4)};
     using Grouped = RouteGrouped;
-    refuses<Grouped>(grouped, [](Grouped& o) { o.groups = 3; },
-                     {"RouteGrouped: logits.columns", "multiple of 3"});
+    refuses<Grouped>(grouped, [](Grouped& o) { o.groups = 3; }, {"RouteGrouped: logits.columns", "multiple of 3"});
     refuses<Grouped>(grouped, [](Grouped& o) { o.groups = 0; }, {"RouteGrouped: groups", "is 0"});
     refuses<Grouped>(grouped, [](Grouped& o) { o.groups_kept = 5; }, {"RouteGrouped: groups_kept", "is 5"});
     refuses<Grouped>(grouped, [](Grouped& o) { o.groups_kept = 1; }, {"RouteGrouped: ids", "at most 2"});
@@ -175,13 +160,8 @@ TEST_F(CheckTest, Routers) {
 TEST_F(CheckTest, MlpGroups) {
     const GatedMlp op{
         .x = matrix(3, 4),
-        .groups =
-            {{.gate = floats(5, 4),
-              .up = floats(5, 4),
-              .down = floats(4, 5),
-              .rows = {0, 2},
-              .out_rows = {1, 0}},
-             {.gate = floats(6, 4), .up = floats(6, 4), .down = floats(4, 6), .rows = {1}, .out_rows = {2}}},
+        .groups = {{.gate = floats(5, 4), .up = floats(5, 4), .down = floats(4, 5), .rows = {0, 2}, .out_rows = {1, 0}},
+                   {.gate = floats(6, 4), .up = floats(6, 4), .down = floats(4, 6), .rows = {1}, .out_rows = {2}}},
         .out = matrix(3, 4)};
     const auto with = [&](const std::function<void(MlpGroup&)>& change, std::vector<std::string> words) {
         refuses<GatedMlp>(
@@ -196,16 +176,14 @@ TEST_F(CheckTest, MlpGroups) {
 }
 
 TEST_F(CheckTest, RowsAndParts) {
-    refuses<GatherRows>({.x = matrix(2, 4), .rows = {1}, .out = matrix(1, 4)},
-                        [](GatherRows& o) { o.rows[0] = 2; }, {"GatherRows: rows", "row 2", "there are 2"});
+    refuses<GatherRows>({.x = matrix(2, 4), .rows = {1}, .out = matrix(1, 4)}, [](GatherRows& o) { o.rows[0] = 2; },
+                        {"GatherRows: rows", "row 2", "there are 2"});
     refuses<CombineExperts>({.parts = matrix(4, 3), .weights = matrix(2, 2), .out = matrix(2, 3)},
-                            [&](CombineExperts& o) { o.parts = matrix(3, 3); },
-                            {"CombineExperts: parts", "[4, 3]"});
+                            [&](CombineExperts& o) { o.parts = matrix(3, 3); }, {"CombineExperts: parts", "[4, 3]"});
     refuses<AddGated>({.x = matrix(2, 4), .gate = matrix(2, 1), .out = matrix(2, 4)},
                       [&](AddGated& o) { o.gate = matrix(1, 1); }, {"AddGated: gate", "[2, 1]"});
-    refuses<SplitQueryGate>(
-        {.fused = matrix(2, 8), .head_dim = 2, .query = matrix(2, 4), .gate = matrix(2, 4)},
-        [&](SplitQueryGate& o) { o.gate = o.query; }, {"SplitQueryGate: gate", "query"});
+    refuses<SplitQueryGate>({.fused = matrix(2, 8), .head_dim = 2, .query = matrix(2, 4), .gate = matrix(2, 4)},
+                            [&](SplitQueryGate& o) { o.gate = o.query; }, {"SplitQueryGate: gate", "query"});
 }
 
 TEST_F(CheckTest, Caches) {
@@ -227,15 +205,12 @@ TEST_F(CheckTest, Caches) {
     with([](KvSegment& s) { s.rows.count = 0; }, {"Attention: segments", "0 rows"});
     with([](KvSegment& s) { s.rows.count = 1; }, {"Attention: segments", "2 rows", "batch has 3"});
     with([](KvSegment& s) { s.rows.position = -1; }, {"Attention: segments", "position -1"});
-    with([](KvSegment& s) { s.rows.position = 3; },
-         {"Attention: cache of segments", "2 pages", "5 tokens need 3"});
+    with([](KvSegment& s) { s.rows.position = 3; }, {"Attention: cache of segments", "2 pages", "5 tokens need 3"});
     with([](KvSegment& s) { s.cache.page_tokens = 0; }, {"Attention: page_tokens of segments"});
-    with([](KvSegment& s) { s.cache.pages[0] = nullptr; },
-         {"Attention: cache page of segments", "no buffer"});
+    with([](KvSegment& s) { s.cache.pages[0] = nullptr; }, {"Attention: cache page of segments", "no buffer"});
     with([&](KvSegment& s) { s.cache.pages[0] = backend_->allocate(layout.page_bytes() - 1); },
          {"Attention: cache page of segments", "64 bytes"});
-    with([](KvSegment& s) { s.cache.format = KvFormat::kF32; },
-         {"Attention: cache page of segments", "128 bytes"});
+    with([](KvSegment& s) { s.cache.format = KvFormat::kF32; }, {"Attention: cache page of segments", "128 bytes"});
     refuses<Attention>(op, [](Attention& o) { o.kv_heads = 3; }, {"Attention: heads", "multiple of 3"});
 }
 
@@ -261,8 +236,7 @@ TEST_F(CheckTest, States) {
                               .out = matrix(2, 8)};
     using Rule = GatedDeltaRule;
     refuses<Rule>(rule, [](Rule& o) { o.key_heads = 2; }, {"GatedDeltaRule: qkv", "[*, 20]"});
-    refuses<Rule>(rule, [&](Rule& o) { o.segments[0].state = matrix(8, 4); },
-                  {"GatedDeltaRule: state of segments"});
+    refuses<Rule>(rule, [&](Rule& o) { o.segments[0].state = matrix(8, 4); }, {"GatedDeltaRule: state of segments"});
     refuses<Rule>(rule, [](Rule& o) { o.segments.clear(); }, {"GatedDeltaRule: segments", "0 rows"});
 }
 
@@ -285,8 +259,7 @@ TEST_F(CheckTest, LatentAttentionAndItsProjections) {
                                .nope = 4,
                                .value = 5,
                                .out = matrix(2, 15)};
-    refuses<ProjectValue>(project, [](ProjectValue& o) { o.nope = 0; },
-                          {"ProjectValue: value_weight", "[15, 5]"});
+    refuses<ProjectValue>(project, [](ProjectValue& o) { o.nope = 0; }, {"ProjectValue: value_weight", "[15, 5]"});
 
     const LatentKvLayout layout(KvFormat::kInt8, 4, 5, 2);
     const LatentAttention attention{.folded = matrix(2, 15),
@@ -301,8 +274,7 @@ TEST_F(CheckTest, LatentAttentionAndItsProjections) {
                                                    .pages = {backend_->allocate(layout.page_bytes())}}}},
                                     .out = matrix(2, 15)};
     using Op = LatentAttention;
-    refuses<Op>(attention, [](Op& o) { o.segments[0].rows.position = 3; },
-                {"LatentAttention: cache of segments"});
+    refuses<Op>(attention, [](Op& o) { o.segments[0].rows.position = 3; }, {"LatentAttention: cache of segments"});
     refuses<Op>(attention, [](Op& o) { o.heads = 4; }, {"LatentAttention: folded.columns"});
     const AccumulateLatentTile tile{.folded = attention.folded,
                                     .query = attention.query,
@@ -324,21 +296,17 @@ TEST_F(CheckTest, LatentAttentionAndItsProjections) {
     refuses<Tile>(tile, [](Tile& o) { o.sum = o.folded; }, {"AccumulateLatentTile: sum"});
     using Finalize = FinalizeLatentTiles;
     const Finalize finalize{.sum = matrix(2, 15), .total = matrix(2, 3), .out = matrix(2, 15)};
-    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = matrix(2, 4); },
-                      {"FinalizeLatentTiles: sum.columns"});
-    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = o.out.columns_at(0, 3); },
-                      {"FinalizeLatentTiles: out"});
-    refuses<AppendLatent>(
-        {.latent = matrix(2, 5), .rotary_key = matrix(2, 2), .segments = attention.segments},
-        [&](AppendLatent& o) { o.rotary_key = matrix(1, 2); }, {"AppendLatent: rotary_key"});
+    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = matrix(2, 4); }, {"FinalizeLatentTiles: sum.columns"});
+    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = o.out.columns_at(0, 3); }, {"FinalizeLatentTiles: out"});
+    refuses<AppendLatent>({.latent = matrix(2, 5), .rotary_key = matrix(2, 2), .segments = attention.segments},
+                          [&](AppendLatent& o) { o.rotary_key = matrix(1, 2); }, {"AppendLatent: rotary_key"});
 }
 
 TEST_F(CheckTest, Transfers) {
     const BufferPtr buffer = backend_->allocate(8);
     std::vector<std::byte> bytes(9);
     expect_usage_error([&] { backend_->upload(buffer, 0, bytes); }, {"upload: target", "9 bytes", "8 bytes"});
-    expect_usage_error([&] { backend_->download(buffer, 1, std::span(bytes).first(8)); },
-                       {"download: source"});
+    expect_usage_error([&] { backend_->download(buffer, 1, std::span(bytes).first(8)); }, {"download: source"});
     expect_usage_error([&] { backend_->copy(buffer, 0, buffer, 4, 5); }, {"copy: target"});
     expect_usage_error([&] { backend_->copy(nullptr, 0, buffer, 0, 1); }, {"copy: source", "no buffer"});
 }

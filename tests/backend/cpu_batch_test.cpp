@@ -34,25 +34,23 @@ class CpuBatch : public ::testing::TestWithParam<bool> {
         return make_tensor(bytes(std::as_bytes(std::span(content))), DType::kF32, rows, columns);
     }
     Tensor empty(int64_t rows, int64_t columns) {
-        return make_tensor(backend_->allocate(static_cast<uint64_t>(rows * columns) * sizeof(float)),
-                           DType::kF32, rows, columns);
+        return make_tensor(backend_->allocate(static_cast<uint64_t>(rows * columns) * sizeof(float)), DType::kF32, rows,
+                           columns);
     }
     Weight affine(int bits, int group, int64_t rows, int64_t columns) {
         const WeightFormat format = WeightFormat::affine(bits, group, DType::kBF16);
-        std::vector<std::byte> data(format.data_bytes(rows, columns)),
-            scales(format.scale_bytes(rows, columns));
+        std::vector<std::byte> data(format.data_bytes(rows, columns)), scales(format.scale_bytes(rows, columns));
         std::vector<std::byte> biases(format.bias_bytes(rows, columns));
-        encode_affine(format, normals(rows * columns).data(), rows, columns, data.data(), scales.data(),
-                      biases.data());
+        encode_affine(format, normals(rows * columns).data(), rows, columns, data.data(), scales.data(), biases.data());
         return {format, rows, columns, {bytes(data)}, {bytes(scales)}, {bytes(biases)}};
     }
     std::vector<float> values(const Tensor& tensor) {
         std::vector<float> out(static_cast<size_t>(tensor.rows * tensor.columns));
         for (int64_t r = 0; r < tensor.rows; ++r) {
-            backend_->download(
-                tensor.buffer, tensor.offset + static_cast<uint64_t>(r * tensor.row_stride) * sizeof(float),
-                std::as_writable_bytes(std::span(out).subspan(static_cast<size_t>(r * tensor.columns),
-                                                              static_cast<size_t>(tensor.columns))));
+            backend_->download(tensor.buffer,
+                               tensor.offset + static_cast<uint64_t>(r * tensor.row_stride) * sizeof(float),
+                               std::as_writable_bytes(std::span(out).subspan(static_cast<size_t>(r * tensor.columns),
+                                                                             static_cast<size_t>(tensor.columns))));
         }
         backend_->wait();
         return out;
@@ -76,16 +74,12 @@ TEST_P(CpuBatch, LinearRowsAreTheSameAlone) {
 
 TEST_P(CpuBatch, ExpertRowsAreTheSameAlone) {
     const int64_t hidden = 192, inner = 160, rows = 40;
-    const Tensor x = random(rows, hidden), together = empty(3 * rows, hidden),
-                 alone = empty(3 * rows, hidden);
+    const Tensor x = random(rows, hidden), together = empty(3 * rows, hidden), alone = empty(3 * rows, hidden);
     GatedMlp op{.x = x, .groups = {}, .out = together};
     for (int32_t expert = 0; expert < 3; ++expert) {
         const int bits = expert == 1 ? 8 : 4;
-        MlpGroup group{affine(bits, 64, inner, hidden),
-                       affine(4, 64, inner, hidden),
-                       affine(4, 32, hidden, inner),
-                       {},
-                       {}};
+        MlpGroup group{
+            affine(bits, 64, inner, hidden), affine(4, 64, inner, hidden), affine(4, 32, hidden, inner), {}, {}};
         for (int32_t row = expert; row < rows; row += expert + 1) {
             group.rows.push_back(row);
             group.out_rows.push_back(3 * row + expert);

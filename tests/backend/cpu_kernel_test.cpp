@@ -19,14 +19,9 @@
 namespace sluice {
 namespace {
 
-constexpr InstructionSet kSets[] = {InstructionSet::kScalar,
-                                    InstructionSet::kAvx2,
-                                    InstructionSet::kAvxVnni,
-                                    InstructionSet::kAvx512,
-                                    InstructionSet::kAvx512VnniNoVbmi,
-                                    InstructionSet::kAvx512Vnni,
-                                    InstructionSet::kAmx,
-                                    InstructionSet::kNeon};
+constexpr InstructionSet kSets[] = {
+    InstructionSet::kScalar,           InstructionSet::kAvx2,       InstructionSet::kAvxVnni, InstructionSet::kAvx512,
+    InstructionSet::kAvx512VnniNoVbmi, InstructionSet::kAvx512Vnni, InstructionSet::kAmx,     InstructionSet::kNeon};
 
 class CpuKernels : public ::testing::TestWithParam<InstructionSet> {
   protected:
@@ -57,8 +52,7 @@ struct AffineWeight {
         data.resize(view.format.data_bytes(rows, columns) + 1);
         scales.resize(view.format.scale_bytes(rows, columns) + 1);
         biases.resize(view.format.bias_bytes(rows, columns) + 1);
-        encode_affine(view.format, values.data(), rows, columns, data.data() + 1, scales.data() + 1,
-                      biases.data() + 1);
+        encode_affine(view.format, values.data(), rows, columns, data.data() + 1, scales.data() + 1, biases.data() + 1);
         view.data = data.data() + 1;
         view.scales = scales.data() + 1;
         view.biases = biases.data() + 1;
@@ -77,8 +71,7 @@ TEST_P(CpuKernels, QuantizationKeepsEveryGroupSum) {
             float largest = 0, sum = 0;
             for (size_t i = 64 * g; i < 64 * g + 64; ++i) largest = std::max(largest, std::abs(x[i]));
             EXPECT_FLOAT_EQ(scales[g], largest / 127);
-            for (size_t i = 64 * g; i < 64 * g + 64; ++i)
-                sum += std::nearbyint(x[i] * (127 / largest)) * scales[g];
+            for (size_t i = 64 * g; i < 64 * g + 64; ++i) sum += std::nearbyint(x[i] * (127 / largest)) * scales[g];
             EXPECT_NEAR(sums[g], sum, 1e-4);
         }
     }
@@ -105,23 +98,21 @@ TEST_P(CpuKernels, AffineProductsAreThoseOfTheRoundedActivations) {
         for (const int bits : {2, 3, 4, 5, 6, 8}) {
             for (const int group : {32, 64, 128}) {
                 const int64_t columns = static_cast<int64_t>(groups) * group, rows = 37;
-                const AffineWeight weight(bits, group, rows, columns,
-                                          normals(static_cast<size_t>(rows * columns)));
+                const AffineWeight weight(bits, group, rows, columns, normals(static_cast<size_t>(rows * columns)));
                 const std::vector<float> x = normals(static_cast<size_t>(columns));
                 std::vector<int8_t> values(static_cast<size_t>(kernels_->quantized_bytes(columns, bits)), 0);
                 std::vector<float> scales(groups), sums(groups), out(static_cast<size_t>(rows)),
                     row(static_cast<size_t>(columns));
-                kernels_->quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(),
-                                   sums.data());
-                kernels_->affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(),
-                                        false, nullptr);
+                kernels_->quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(), sums.data());
+                kernels_->affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(), false,
+                                        nullptr);
                 for (int64_t r = 0; r < rows; ++r) {
                     decode_row(weight.view, r, row.data());
                     double sum = 0, magnitude = 0;
                     for (size_t i = 0; i < row.size(); ++i) {
                         const float scale = scales[i / static_cast<size_t>(group)];
-                        const double product = static_cast<double>(row[i]) * std::nearbyint(x[i] / scale) *
-                                               static_cast<double>(scale);
+                        const double product =
+                            static_cast<double>(row[i]) * std::nearbyint(x[i] / scale) * static_cast<double>(scale);
                         sum += product;
                         magnitude += std::abs(product);
                     }
@@ -140,18 +131,15 @@ TEST_P(CpuKernels, VectorAndMatrixFormsAgreeInEveryBit) {
             const int64_t columns = 5 * group;
             const auto groups = static_cast<size_t>(columns / group);
             const int64_t rows = kernels_->tile_rows - 3;
-            const AffineWeight weight(bits, group, rows, columns,
-                                      normals(static_cast<size_t>(rows * columns)));
+            const AffineWeight weight(bits, group, rows, columns, normals(static_cast<size_t>(rows * columns)));
             const auto stride = static_cast<size_t>(kernels_->quantized_bytes(columns, bits));
             std::vector<int8_t> values(kTokens * stride, 0);
             std::vector<float> scales(kTokens * groups), sums(kTokens * groups);
             std::vector<QuantizedRow> x;
             for (size_t t = 0; t < kTokens; ++t) {
-                x.push_back(
-                    {values.data() + t * stride, scales.data() + t * groups, sums.data() + t * groups});
+                x.push_back({values.data() + t * stride, scales.data() + t * groups, sums.data() + t * groups});
                 kernels_->quantize(normals(static_cast<size_t>(columns)).data(), 0, columns, bits, group,
-                                   values.data() + t * stride, scales.data() + t * groups,
-                                   sums.data() + t * groups);
+                                   values.data() + t * stride, scales.data() + t * groups, sums.data() + t * groups);
             }
             std::vector<std::byte> tile_values(stride * static_cast<size_t>(kernels_->tile_rows) + 64);
             std::vector<float> tile_scales(groups * static_cast<size_t>(kernels_->tile_rows));
@@ -181,16 +169,14 @@ TEST_P(CpuKernels, AffineProductsAreTheSameInEveryInstructionSet) {
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
         for (const int group : {32, 64, 128}) {
             const int64_t columns = 5 * group, rows = 37;
-            const AffineWeight weight(bits, group, rows, columns,
-                                      normals(static_cast<size_t>(rows * columns)));
+            const AffineWeight weight(bits, group, rows, columns, normals(static_cast<size_t>(rows * columns)));
             const std::vector<float> x = normals(static_cast<size_t>(columns));
             const auto products = [&](const KernelTable& kernels) {
                 std::vector<int8_t> values(static_cast<size_t>(kernels.quantized_bytes(columns, bits)), 0);
                 std::vector<float> scales(5), sums(5), out(static_cast<size_t>(rows));
-                kernels.quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(),
-                                 sums.data());
-                kernels.affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(),
-                                      false, nullptr);
+                kernels.quantize(x.data(), 0, columns, bits, group, values.data(), scales.data(), sums.data());
+                kernels.affine_vector(weight.view, {values.data(), scales.data(), sums.data()}, out.data(), false,
+                                      nullptr);
                 return out;
             };
             EXPECT_EQ(products(*kernels_), products(avx2)) << bits << " bits, group " << group;
@@ -219,8 +205,8 @@ TEST_P(CpuKernels, WeightsInBf16AreThoseOfTheCodec) {
     constexpr int64_t kColumns = 288;  // all codes of a byte, and a part of a unit
     std::vector<float> wanted(kColumns);
     std::vector<uint16_t> got(static_cast<size_t>(kBf16TileRows * bf16_row_values(kColumns)));
-    for (const WeightFormat& format : {WeightFormat::mxfp8(), WeightFormat::mxfp4(), WeightFormat::nvfp4(),
-                                       WeightFormat::fp8_block(64, 64)}) {
+    for (const WeightFormat& format :
+         {WeightFormat::mxfp8(), WeightFormat::mxfp4(), WeightFormat::nvfp4(), WeightFormat::fp8_block(64, 64)}) {
         std::vector<std::byte> data(format.data_bytes(1, kColumns) + 1);
         for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i - 1);
         WeightView weight{.format = format, .rows = 1, .columns = kColumns, .data = data.data() + 1};
@@ -228,8 +214,7 @@ TEST_P(CpuKernels, WeightsInBf16AreThoseOfTheCodec) {
             std::vector<std::byte> scales(format.scale_bytes(1, kColumns), static_cast<std::byte>(factor));
             if (format.kind == WeightKind::kFp8Block) {
                 // Left to the activations.
-                for (size_t i = 0; i < scales.size(); i += sizeof(float))
-                    store_unaligned(scales.data() + i, 1.0f);
+                for (size_t i = 0; i < scales.size(); i += sizeof(float)) store_unaligned(scales.data() + i, 1.0f);
             }
             weight.scales = scales.data();
             decode_row(weight, 0, wanted.data());
@@ -278,20 +263,17 @@ struct Bf16Weight {
             for (std::byte& scale : scales) scale = static_cast<std::byte>(one + step * (random() % 3));
         }
     }
-    void set(int64_t i, float value) {
-        store_unaligned(&data[static_cast<size_t>(1 + 2 * i)], float_to_bf16(value));
-    }
+    void set(int64_t i, float value) { store_unaligned(&data[static_cast<size_t>(1 + 2 * i)], float_to_bf16(value)); }
 };
 
 // Rows [first, first + count) of x, each times the weight.
 std::vector<std::vector<float>> fast_products(const KernelTable& kernels, const WeightView& weight,
-                                              const std::vector<std::vector<float>>& x, size_t first,
-                                              size_t count) {
+                                              const std::vector<std::vector<float>>& x, size_t first, size_t count) {
     const ActivationLayout layout = fastest_layout(kernels, weight.format);
     const auto tokens = static_cast<int64_t>(count);
     Scratch scratch;
-    scratch.reset(ActivationRows::bytes(kernels, layout, tokens, weight.columns) +
-                  ActivationRows::pick_bytes(count) + multiply_rows_scratch(kernels, weight, count));
+    scratch.reset(ActivationRows::bytes(kernels, layout, tokens, weight.columns) + ActivationRows::pick_bytes(count) +
+                  multiply_rows_scratch(kernels, weight, count));
     const ActivationRows rows(kernels, layout, tokens, weight.columns, scratch);
     std::vector<std::vector<float>> out(count, std::vector<float>(static_cast<size_t>(weight.rows), 0.5f));
     std::vector<float*> targets;
@@ -322,8 +304,7 @@ TEST_P(CpuKernels, Bf16ProductsAreTheSameInAnyCompany) {
                     for (float& value : x.back()) value = bf16_to_float(float_to_bf16(value));
                 }
                 std::vector<std::vector<float>> alone;
-                for (size_t t = 0; t < kTokens; ++t)
-                    alone.push_back(fast_products(*kernels_, weight.view, x, t, 1)[0]);
+                for (size_t t = 0; t < kTokens; ++t) alone.push_back(fast_products(*kernels_, weight.view, x, t, 1)[0]);
                 for (const size_t count : {size_t{2}, size_t{17}, kTokens}) {
                     const auto together = fast_products(*kernels_, weight.view, x, 0, count);
                     EXPECT_TRUE(std::equal(together.begin(), together.end(), alone.begin())) << count;
@@ -338,8 +319,7 @@ TEST_P(CpuKernels, Bf16ProductsAreTheSameInAnyCompany) {
                             sum += product;
                             magnitude += std::abs(product);
                         }
-                        EXPECT_NEAR(alone[t][static_cast<size_t>(r)], sum, 1e-6 * magnitude)
-                            << r << ", " << t;
+                        EXPECT_NEAR(alone[t][static_cast<size_t>(r)], sum, 1e-6 * magnitude) << r << ", " << t;
                     }
                 }
             }

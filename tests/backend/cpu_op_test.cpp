@@ -1,5 +1,4 @@
-// Every operation of the cpu backend against the reference, with each instruction set that this processor
-// has.
+// Every operation of the cpu backend against the reference, with each instruction set that this processor has.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -17,8 +16,8 @@ namespace {
 constexpr uint64_t kSeeds = 3;
 constexpr double kRounding = 2e-6;  // of float32 sums in another order; 6e-7 is the largest seen
 
-// Errors of every operation, and of Linear with every format of weights: printed so that the tables of
-// docs/kernels.md can be made from a run.
+// Errors of every operation, and of Linear with every format of weights: printed so that the tables of docs/kernels.md
+// can be made from a run.
 class ErrorTable {
   public:
     void add(const std::string& name, const ErrorStats& stats) {
@@ -26,8 +25,7 @@ class ErrorTable {
         rows_[by_format ? name : name.substr(0, name.find(','))].add(stats);
     }
     void print(const std::string& title) const {
-        fmt::print("{}, relative to the root mean square of the reference, worst of all seeds and shapes:\n",
-                   title);
+        fmt::print("{}, relative to the root mean square of the reference, worst of all seeds and shapes:\n", title);
         for (const auto& [name, stats] : rows_) {
             if (stats.max_abs == 0) continue;  // moves numbers, computes none
             fmt::print("  {:44} mean {:.1e}  max {:.1e}  rms {:.1e}  bias {:+.1e}\n", name, stats.mean_abs,
@@ -70,9 +68,9 @@ TEST_P(CpuOperations, ExactEqualsTheReferenceToRounding) {
     table.print(backend_->name());
 }
 
-// Root mean square errors. BF16 moves a value by at most 2^-9 of it, and no operation rounds more than four
-// operands: query, key, probability and value. Int8 moves it by at most 1/254 of the largest of its group:
-// about half a percent of the result per product.
+// Root mean square errors. BF16 moves a value by at most 2^-9 of it, and no operation rounds more than four operands:
+// query, key, probability and value. Int8 moves it by at most 1/254 of the largest of its group: about half a percent
+// of the result per product.
 double expected_error(Rounding rounding) {
     switch (rounding) {
         case Rounding::kBf16:
@@ -105,11 +103,9 @@ TEST_P(CpuOperations, ThreadsChangeNoBit) {
     make_backend(1, false);
     if (backend_ == nullptr) return;
     for (const size_t threads : {2, 5}) {
-        const auto other =
-            make_cpu_backend({.threads = threads, .exact = false, .instruction_set = GetParam()});
+        const auto other = make_cpu_backend({.threads = threads, .exact = false, .instruction_set = GetParam()});
         for (const OpCase& op_case : all_op_cases()) {
-            EXPECT_EQ(run_case(op_case, *other, *backend_, 11).max_abs, 0)
-                << op_case.name << ", threads " << threads;
+            EXPECT_EQ(run_case(op_case, *other, *backend_, 11).max_abs, 0) << op_case.name << ", threads " << threads;
         }
     }
 }
@@ -127,8 +123,7 @@ TEST_P(CpuOperations, LinearRowsAreTheSameInAnyCompany) {
         backend_->run(Linear{.x = x, .weight = weight, .out = together});
         for (int64_t first = 0, count = 1; first < kTokens; first += count, count = first % 23 + 1) {
             count = std::min(count, kTokens - first);
-            backend_->run(
-                Linear{.x = x.rows_at(first, count), .weight = weight, .out = apart.rows_at(first, count)});
+            backend_->run(Linear{.x = x.rows_at(first, count), .weight = weight, .out = apart.rows_at(first, count)});
         }
         context.result(together);
         context.result(apart);
@@ -189,10 +184,9 @@ std::string instruction_set_name(const ::testing::TestParamInfo<InstructionSet>&
 }
 
 INSTANTIATE_TEST_SUITE_P(On, CpuOperations,
-                         ::testing::Values(InstructionSet::kScalar, InstructionSet::kAvx2,
-                                           InstructionSet::kAvxVnni, InstructionSet::kAvx512,
-                                           InstructionSet::kAvx512VnniNoVbmi, InstructionSet::kAvx512Vnni,
-                                           InstructionSet::kAmx, InstructionSet::kNeon),
+                         ::testing::Values(InstructionSet::kScalar, InstructionSet::kAvx2, InstructionSet::kAvxVnni,
+                                           InstructionSet::kAvx512, InstructionSet::kAvx512VnniNoVbmi,
+                                           InstructionSet::kAvx512Vnni, InstructionSet::kAmx, InstructionSet::kNeon),
                          instruction_set_name);
 
 }  // namespace

@@ -17,8 +17,7 @@ TEST(HostBuffer, AllocationIsAlignedAndZeroed) {
         EXPECT_EQ(buffer->bytes(), bytes);
         const auto content = host_bytes(buffer);
         EXPECT_EQ(reinterpret_cast<uintptr_t>(content.data()) % kPageBytes, 0u);
-        EXPECT_TRUE(
-            std::all_of(content.begin(), content.end(), [](std::byte b) { return b == std::byte{0}; }));
+        EXPECT_TRUE(std::all_of(content.begin(), content.end(), [](std::byte b) { return b == std::byte{0}; }));
     }
 }
 

@@ -31,8 +31,7 @@ void gated_delta_rule(CaseContext& context, float decays, bool long_batch) {
     const int64_t value_dim = context.pick_of({3, 16, 40, 64, 130});
     const int64_t values = value_heads * value_dim;
     const int64_t rows = total_rows(sequences);
-    const auto inputs =
-        context.columns_of_one(rows, {2 * key_heads * key_dim + values, value_heads, value_heads});
+    const auto inputs = context.columns_of_one(rows, {2 * key_heads * key_dim + values, value_heads, value_heads});
     GatedDeltaRule op{.qkv = inputs[0],
                       .b = inputs[1],
                       .a = inputs[2],
@@ -56,8 +55,7 @@ void gated_delta_rule(CaseContext& context, float decays, bool long_batch) {
 
 std::vector<OpCase> linear_attention_cases() {
     return {{"CausalConvolution", Rounding::kNone, causal_convolution},
-            {"GatedDeltaRule", Rounding::kNone,
-             [](CaseContext& context) { gated_delta_rule(context, 1, false); }},
+            {"GatedDeltaRule", Rounding::kNone, [](CaseContext& context) { gated_delta_rule(context, 1, false); }},
             {"GatedDeltaRule, many rows", Rounding::kNone,
              [](CaseContext& context) { gated_delta_rule(context, 1, true); }},
             {"GatedDeltaRule, extreme decay", Rounding::kNone,

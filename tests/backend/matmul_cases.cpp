@@ -31,8 +31,8 @@ void linear(CaseContext& context, const WeightFormat& format) {
     const bool accumulate = context.flip();
     const Tensor out = accumulate ? context.random(rows, outputs) : context.output(rows, outputs);
     const Tensor x = context.random(rows, columns);
-    context.backend().run(Linear{
-        .x = x, .weight = context.weight(format, outputs, columns), .out = out, .accumulate = accumulate});
+    context.backend().run(
+        Linear{.x = x, .weight = context.weight(format, outputs, columns), .out = out, .accumulate = accumulate});
     context.result(out);
 }
 
@@ -42,8 +42,8 @@ void full_precision_linear(CaseContext& context, const WeightFormat& format) {
     const int64_t outputs = context.pick_of({1, 8, 60, 128});
     const Tensor out = context.output(rows, outputs);
     const Tensor x = context.random(rows, columns);
-    context.backend().run(Linear{
-        .x = x, .weight = context.weight(format, outputs, columns), .out = out, .full_precision = true});
+    context.backend().run(
+        Linear{.x = x, .weight = context.weight(format, outputs, columns), .out = out, .full_precision = true});
     context.result(out);
 }
 
@@ -132,8 +132,7 @@ std::vector<OpCase> matmul_cases() {
         const Rounding rounding = rounding_of(format);
         cases.push_back(
             {"Embed, " + name, Rounding::kNone, [format](CaseContext& context) { embed(context, format); }});
-        cases.push_back(
-            {"Linear, " + name, rounding, [format](CaseContext& context) { linear(context, format); }});
+        cases.push_back({"Linear, " + name, rounding, [format](CaseContext& context) { linear(context, format); }});
         cases.push_back({"Linear in full precision, " + name, Rounding::kNone,
                          [format](CaseContext& context) { full_precision_linear(context, format); }});
         cases.push_back(

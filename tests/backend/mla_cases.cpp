@@ -7,8 +7,8 @@ namespace sluice {
 
 namespace {
 
-KvSegment random_cache(CaseContext& context, const SequenceRows& rows, KvFormat format, int64_t kv_lora,
-                       int64_t rope, bool through_rows) {
+KvSegment random_cache(CaseContext& context, const SequenceRows& rows, KvFormat format, int64_t kv_lora, int64_t rope,
+                       bool through_rows) {
     KvSegment segment{.rows = rows,
                       .cache = {.format = format, .page_tokens = context.pick_of({1, 16, 64}), .pages = {}}};
     const int64_t page_tokens = segment.cache.page_tokens;
@@ -18,8 +18,7 @@ KvSegment random_cache(CaseContext& context, const SequenceRows& rows, KvFormat 
     for (int64_t first = 0; first < tokens; first += page_tokens) {
         std::vector<std::byte> page(layout.page_bytes(), std::byte{0xff});
         for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
-            encode_kv_row(format, context.normals(kv_lora).data(), kv_lora,
-                          page.data() + layout.latent(token));
+            encode_kv_row(format, context.normals(kv_lora).data(), kv_lora, page.data() + layout.latent(token));
             encode_kv_row(format, context.normals(rope).data(), rope, page.data() + layout.rotary_key(token));
         }
         segment.cache.pages.push_back(context.bytes(page));
@@ -42,8 +41,7 @@ void append_latent(CaseContext& context, KvFormat format) {
         std::vector<float> latents, rotary_keys;
         for (int64_t p = 0; p < segment.rows.position + segment.rows.count; ++p) {
             const int64_t token = p % segment.cache.page_tokens;
-            const auto page =
-                context.download(segment.cache.pages[static_cast<size_t>(p / segment.cache.page_tokens)]);
+            const auto page = context.download(segment.cache.pages[static_cast<size_t>(p / segment.cache.page_tokens)]);
             std::vector<float> latent(static_cast<size_t>(kv_lora)), rotary_key(static_cast<size_t>(rope));
             decode_kv_row(format, page.data() + layout.latent(token), kv_lora, latent.data());
             decode_kv_row(format, page.data() + layout.rotary_key(token), rope, rotary_key.data());
@@ -84,8 +82,8 @@ void split_projection(CaseContext& context) {
     const SplitLatentProjection split{.fused = context.random(rows, kv_lora + rope), .kv_lora = kv_lora};
     std::vector<int32_t> positions;
     for (int64_t row = 0; row < rows; ++row) positions.push_back(static_cast<int32_t>(3 * row));
-    context.backend().run(RmsNorm{
-        .x = split.latent(), .weight = context.random(1, kv_lora), .epsilon = 1e-6f, .out = split.latent()});
+    context.backend().run(
+        RmsNorm{.x = split.latent(), .weight = context.random(1, kv_lora), .epsilon = 1e-6f, .out = split.latent()});
     context.backend().run(Rotary{.x = split.rotary_key(),
                                  .positions = context.integers(positions),
                                  .frequencies = context.random(1, rope / 2),
@@ -129,8 +127,7 @@ void finalize_tiles(CaseContext& context) {
     for (float& total : totals) total = 1 + std::abs(total);
     const Tensor sum = context.random(rows, heads * kv_lora);
     const Tensor out = context.flip() ? sum : context.output(rows, heads * kv_lora);
-    context.backend().run(
-        FinalizeLatentTiles{.sum = sum, .total = context.filled(totals, rows, heads), .out = out});
+    context.backend().run(FinalizeLatentTiles{.sum = sum, .total = context.filled(totals, rows, heads), .out = out});
     context.result(out);
 }
 
@@ -144,9 +141,8 @@ void fold_query(CaseContext& context, const WeightFormat& format, bool transpose
     const Tensor query = context.random(rows, heads * (nope + rope));
     const Tensor out = context.output(rows, heads * kv_lora);
     context.backend().run(FoldQuery{.query = query,
-                                    .key = transposed
-                                               ? context.weight(format, heads * (nope + value), kv_lora)
-                                               : context.weight(format, heads * kv_lora, nope),
+                                    .key = transposed ? context.weight(format, heads * (nope + value), kv_lora)
+                                                      : context.weight(format, heads * kv_lora, nope),
                                     .transposed = transposed,
                                     .heads = heads,
                                     .nope = nope,
@@ -164,18 +160,16 @@ void project_value(CaseContext& context, const WeightFormat& format) {
     const int64_t kv_lora = columns_for(format, context.pick(1, 3));
     const Tensor latent = context.random(rows, heads * kv_lora);
     const Tensor out = context.output(rows, heads * value);
-    context.backend().run(
-        ProjectValue{.latent = latent,
-                     .value_weight = context.weight(format, heads * (nope + value), kv_lora),
-                     .heads = heads,
-                     .nope = nope,
-                     .value = value,
-                     .out = out});
+    context.backend().run(ProjectValue{.latent = latent,
+                                       .value_weight = context.weight(format, heads * (nope + value), kv_lora),
+                                       .heads = heads,
+                                       .nope = nope,
+                                       .value = value,
+                                       .out = out});
     context.result(out);
 }
 
-void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format,
-                        bool transposed) {
+void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
     const auto sequences = context.sequences(300);
     const int64_t heads = context.pick_of({1, 3, 5});
     const int64_t nope = transposed ? context.pick_of({1, 7, 16}) : columns_for(format, 1);
@@ -184,18 +178,17 @@ void expanded_attention(CaseContext& context, const WeightFormat& format, KvForm
     const int64_t kv_lora = columns_for(format, context.pick(1, 2));
     const int64_t rows = total_rows(sequences);
     const Weight whole = context.weight(format, heads * (nope + value), kv_lora);
-    ExpandedLatentAttention op{
-        .query = context.random(rows, heads * (nope + rope)),
-        .key = transposed ? whole : context.weight(format, heads * kv_lora, nope),
-        .value_weight = transposed ? whole : context.weight(format, heads * value, kv_lora),
-        .transposed = transposed,
-        .heads = heads,
-        .nope = nope,
-        .rope = rope,
-        .value = value,
-        .scale = 1 / std::sqrt(static_cast<float>(nope + rope)),
-        .segments = {},
-        .out = context.output(rows, heads * value)};
+    ExpandedLatentAttention op{.query = context.random(rows, heads * (nope + rope)),
+                               .key = transposed ? whole : context.weight(format, heads * kv_lora, nope),
+                               .value_weight = transposed ? whole : context.weight(format, heads * value, kv_lora),
+                               .transposed = transposed,
+                               .heads = heads,
+                               .nope = nope,
+                               .rope = rope,
+                               .value = value,
+                               .scale = 1 / std::sqrt(static_cast<float>(nope + rope)),
+                               .segments = {},
+                               .out = context.output(rows, heads * value)};
     for (const SequenceRows& part : sequences) {
         op.segments.push_back(random_cache(context, part, kv_format, kv_lora, rope, true));
     }
@@ -227,16 +220,16 @@ std::vector<OpCase> mla_cases() {
         const Rounding rounding = rounding_of(format);
         cases.push_back({"FoldQuery, transposed, " + name, rounding,
                          [format](CaseContext& context) { fold_query(context, format, true); }});
-        cases.push_back({"FoldQuery, " + name, rounding,
-                         [format](CaseContext& context) { fold_query(context, format, false); }});
+        cases.push_back(
+            {"FoldQuery, " + name, rounding, [format](CaseContext& context) { fold_query(context, format, false); }});
         for (const bool transposed : {true, false}) {
             cases.push_back({"ExpandedLatentAttention, " + name + (transposed ? ", kv_b_proj" : ", split"),
                              Rounding::kBf16, [format, transposed](CaseContext& context) {
                                  expanded_attention(context, format, KvFormat::kBF16, transposed);
                              }});
         }
-        cases.push_back({"ProjectValue, " + name, rounding,
-                         [format](CaseContext& context) { project_value(context, format); }});
+        cases.push_back(
+            {"ProjectValue, " + name, rounding, [format](CaseContext& context) { project_value(context, format); }});
     }
     return cases;
 }

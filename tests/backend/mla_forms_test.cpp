@@ -161,18 +161,17 @@ struct Case {
     std::vector<float> expanded(Backend& backend, bool split = false) const {
         const Shape& s = shape;
         const Tensor out = zeros(backend, s.rows, s.heads * s.value);
-        backend.run(
-            ExpandedLatentAttention{.query = tensor_of(backend, s.rows, s.heads * (s.nope + s.rope), query),
-                                    .key = key_weight(backend, split),
-                                    .value_weight = value_weight(backend, split),
-                                    .transposed = !split,
-                                    .heads = s.heads,
-                                    .nope = s.nope,
-                                    .rope = s.rope,
-                                    .value = s.value,
-                                    .scale = scale(),
-                                    .segments = {cached(backend)},
-                                    .out = out});
+        backend.run(ExpandedLatentAttention{.query = tensor_of(backend, s.rows, s.heads * (s.nope + s.rope), query),
+                                            .key = key_weight(backend, split),
+                                            .value_weight = value_weight(backend, split),
+                                            .transposed = !split,
+                                            .heads = s.heads,
+                                            .nope = s.nope,
+                                            .rope = s.rope,
+                                            .value = s.value,
+                                            .scale = scale(),
+                                            .segments = {cached(backend)},
+                                            .out = out});
         return read(backend, out);
     }
 };
@@ -233,8 +232,7 @@ TEST_P(MlaForms, ExpandedIsTheNaiveOne) {
 }
 
 TEST_P(MlaForms, TheShapeOfDeepSeekV3) {
-    const Case test(
-        {.tokens = 4097, .rows = 2, .heads = 2, .nope = 128, .rope = 64, .value = 128, .kv_lora = 512});
+    const Case test({.tokens = 4097, .rows = 2, .heads = 2, .nope = 128, .rope = 64, .value = 128, .kv_lora = 512});
     const auto naive = test.naive();
     EXPECT_LT(relative_error(test.folded(*backend_, kOneTile), naive), kRelative);
     EXPECT_LT(relative_error(test.folded(*backend_, 4096), naive), kRelative);
@@ -254,8 +252,7 @@ TEST_P(MlaForms, TilesOfAnySizeChangeNothingButRounding) {
 
 TEST_P(MlaForms, OnlineSoftmaxSurvivesAMaximumThatGrowsAlongTheCache) {
     Case test({.tokens = 600, .rows = 1, .heads = 1});
-    for (size_t i = 0; i < test.latents.size(); ++i)
-        test.latents[i] *= 1 + 0.03f * static_cast<float>(i / 32);
+    for (size_t i = 0; i < test.latents.size(); ++i) test.latents[i] *= 1 + 0.03f * static_cast<float>(i / 32);
     // Scores of some hundreds: their own rounding, not the tiles', is what shows.
     EXPECT_LT(relative_error(test.folded(*backend_, 1), test.naive()), 2e-4);
     EXPECT_LT(relative_error(test.folded(*backend_, 16), test.folded(*backend_, kOneTile)), 2e-4);

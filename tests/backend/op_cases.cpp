@@ -31,8 +31,8 @@ ErrorStats compare(const std::vector<float>& tested, const std::vector<float>& r
     }
     if (largest == 0) return {};
     const auto count = static_cast<double>(tested.size());
-    // A few numbers may happen to cancel to almost nothing: they are measured against the inputs, which are
-    // of size one.
+    // A few numbers may happen to cancel to almost nothing: they are measured against the inputs, which are of size
+    // one.
     const double smallest = tested.size() < 64 ? 1.0 : 1e-30;
     const double rms = std::max(std::sqrt(squares / count), smallest);
     return {.max_abs = largest,
@@ -87,9 +87,8 @@ Tensor CaseContext::random(int64_t rows, int64_t columns, float scale) {
 }
 
 Tensor CaseContext::output(int64_t rows, int64_t columns, DType dtype) {
-    return place(
-        rows, columns, dtype,
-        std::vector<std::byte>(static_cast<size_t>(rows * columns) * dtype_bytes(dtype), kUnwritten));
+    return place(rows, columns, dtype,
+                 std::vector<std::byte>(static_cast<size_t>(rows * columns) * dtype_bytes(dtype), kUnwritten));
 }
 
 Tensor CaseContext::integers(const std::vector<int32_t>& values) {
@@ -146,13 +145,11 @@ void CaseContext::result(const Tensor& tensor) {
             const size_t at = tensor.offset + static_cast<size_t>(r * tensor.row_stride + c) * 4;
             std::fill_n(inside.begin() + static_cast<ptrdiff_t>(at), 4, true);
             const std::byte* element = content.data() + at;
-            values.push_back(tensor.dtype == DType::kI32
-                                 ? static_cast<float>(load_unaligned<int32_t>(element))
-                                 : load_unaligned<float>(element));
+            values.push_back(tensor.dtype == DType::kI32 ? static_cast<float>(load_unaligned<int32_t>(element))
+                                                         : load_unaligned<float>(element));
         }
     }
-    for (size_t i = 0; i < content.size(); ++i)
-        overrun_ = overrun_ || (!inside[i] && content[i] != kUnwritten);
+    for (size_t i = 0; i < content.size(); ++i) overrun_ = overrun_ || (!inside[i] && content[i] != kUnwritten);
     results_.push_back(std::move(values));
 }
 
@@ -193,8 +190,7 @@ Rounding rounding_of(const WeightFormat& format) {
 
 std::vector<OpCase> all_op_cases() {
     std::vector<OpCase> cases;
-    for (const auto& part :
-         {basic_cases(), matmul_cases(), attention_cases(), linear_attention_cases(), mla_cases()}) {
+    for (const auto& part : {basic_cases(), matmul_cases(), attention_cases(), linear_attention_cases(), mla_cases()}) {
         cases.insert(cases.end(), part.begin(), part.end());
     }
     return cases;

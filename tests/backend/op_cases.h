@@ -10,8 +10,7 @@
 
 namespace sluice {
 
-// How far results are from the reference, the worst of a case's result tensors. NaN, infinite or overrun:
-// infinity.
+// How far results are from the reference, the worst of a case's result tensors. NaN, infinite or overrun: infinity.
 struct ErrorStats {
     double max_abs = 0;       // largest |difference|
     double max_relative = 0;  // the same over the root mean square of the reference
@@ -23,8 +22,8 @@ struct ErrorStats {
     void add(const ErrorStats& other);
 };
 
-// What a case computes on one backend. The same seed makes the same inputs on every backend: sizes, strides,
-// offsets and numbers are drawn from one sequence.
+// What a case computes on one backend. The same seed makes the same inputs on every backend: sizes, strides, offsets
+// and numbers are drawn from one sequence.
 class CaseContext {
   public:
     CaseContext(Backend& backend, uint64_t seed) : backend_(backend), random_(seed) {}
@@ -43,8 +42,7 @@ class CaseContext {
     Tensor integers(const std::vector<int32_t>& values);
     // Two tensors side by side in one matrix, random.
     std::vector<Tensor> columns_of_one(int64_t rows, const std::vector<int64_t>& columns);
-    // Every code that the format has, scaled so that weight rows are of length about one. Unaligned in
-    // memory.
+    // Every code that the format has, scaled so that weight rows are of length about one. Unaligned in memory.
     Weight weight(const WeightFormat& format, int64_t rows, int64_t columns);
     BufferPtr bytes(const std::vector<std::byte>& content);
 

@@ -120,8 +120,7 @@ class DelayedQueue {
 
 class QueueCompletion final : public Completion {
   public:
-    QueueCompletion(std::shared_ptr<DelayedQueue> queue, uint64_t number)
-        : queue_(std::move(queue)), number_(number) {}
+    QueueCompletion(std::shared_ptr<DelayedQueue> queue, uint64_t number) : queue_(std::move(queue)), number_(number) {}
     bool done() const override { return queue_->finished(number_); }
     void wait() override { queue_->finish(number_); }
 
@@ -174,8 +173,7 @@ class QueuedSlots final : public BackendSlots {
     void landed(size_t slot, size_t bytes) override {
         const size_t first = std::exchange(states_[slot].landed, bytes);
         if (bytes < first || bytes > slot_bytes()) {
-            fail(ErrorCode::kUsage, "slot {}: {} bytes landed after {} of {}", slot, bytes, first,
-                 slot_bytes());
+            fail(ErrorCode::kUsage, "slot {}: {} bytes landed after {} of {}", slot, bytes, first, slot_bytes());
         }
         states_[slot].last_item = queue_->submit([inner = inner_, landing = landing_, slot, first, bytes] {
             std::byte* source = landing->data() + slot * inner->slot_bytes() + first;
@@ -322,9 +320,7 @@ class QueuedBackend final : public Backend {
 
     std::string name() const override { return "queued reference"; }
 
-    BufferPtr allocate(uint64_t bytes) override {
-        return std::make_shared<QueuedBuffer>(inner_->allocate(bytes));
-    }
+    BufferPtr allocate(uint64_t bytes) override { return std::make_shared<QueuedBuffer>(inner_->allocate(bytes)); }
 
     BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) override {
         BufferPtr copy = inner_->allocate(bytes.size());
@@ -351,8 +347,8 @@ class QueuedBackend final : public Backend {
         submit([this, source, offset, arrived] { inner_->download(inner_buffer(source), offset, *arrived); });
     }
 
-    void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target,
-              uint64_t target_offset, uint64_t bytes) override {
+    void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
+              uint64_t bytes) override {
         OperationCheck("copy").range("source", source, source_offset, bytes);
         OperationCheck("copy").range("target", target, target_offset, bytes);
         submit([this, source, source_offset, target, target_offset, bytes] {

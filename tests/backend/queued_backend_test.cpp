@@ -15,8 +15,7 @@ namespace sluice {
 namespace {
 
 bool all_bytes(std::span<const std::byte> bytes, int value) {
-    return std::all_of(bytes.begin(), bytes.end(),
-                       [&](std::byte b) { return b == static_cast<std::byte>(value); });
+    return std::all_of(bytes.begin(), bytes.end(), [&](std::byte b) { return b == static_cast<std::byte>(value); });
 }
 
 std::vector<std::byte> content(Backend& backend, const BufferPtr& buffer) {
@@ -130,9 +129,8 @@ TEST(QueuedBackend, FailuresAppearAtWaitAndStopWhatFollows) {
 
 TEST(QueuedBackend, ChecksBeforeQueueing) {
     const auto backend = make_queued_backend();
-    expect_usage_error(
-        [&] { backend->run(SigmoidGate{.x = zeros(*backend, 1, 2), .gate = zeros(*backend, 1, 3)}); },
-        {"SigmoidGate: gate"});
+    expect_usage_error([&] { backend->run(SigmoidGate{.x = zeros(*backend, 1, 2), .gate = zeros(*backend, 1, 3)}); },
+                       {"SigmoidGate: gate"});
     const auto other = make_reference_backend();
     backend->run(SigmoidGate{.x = zeros(*backend, 1, 2), .gate = zeros(*other, 1, 2)});
     expect_usage_error([&] { backend->wait(); }, {"another backend"});
@@ -180,9 +178,8 @@ TEST(QueuedSlots, DiscardPoisonsTheSlot) {
 TEST(QueuedSlots, RecordsLandDespiteAFailedOperation) {
     const auto backend = make_queued_backend();
     const auto slots = backend->make_slots(1, kPageBytes);
-    backend->run(Embed{.ids = ints_of(*backend, {9}),
-                       .table = weight_of(*backend, 1, 1, {1}),
-                       .out = zeros(*backend, 1, 1)});
+    backend->run(
+        Embed{.ids = ints_of(*backend, {9}), .table = weight_of(*backend, 1, 1, {1}), .out = zeros(*backend, 1, 1)});
     std::fill_n(slots->landing(0), kPageBytes, std::byte{1});
     slots->landed(0, kPageBytes);
     EXPECT_THROW(backend->wait(), Error);
@@ -212,8 +209,7 @@ TEST(QueuedSlots, LandFromManyThreadsWhileOperationsRun) {
     for (int i = 0; i < 100; ++i) backend->run(SigmoidGate{.x = x, .gate = zeros(*backend, 4, 4)});
     for (std::thread& reader : readers) reader.join();
     for (size_t slot = 0; slot < kSlots; ++slot) {
-        EXPECT_TRUE(all_bytes(content(*backend, slots->buffer(slot)),
-                              static_cast<int>(slot) * kRounds + kRounds - 1));
+        EXPECT_TRUE(all_bytes(content(*backend, slots->buffer(slot)), static_cast<int>(slot) * kRounds + kRounds - 1));
     }
 }
 

@@ -62,8 +62,7 @@ Parts float_parts(CaseContext& context, const WeightFormat& format, int64_t coun
 }
 
 // Scales of either sign, and biases that put zero inside of the range, as encoders leave them.
-Parts affine_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns,
-                   float scale) {
+Parts affine_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
     Parts parts;
     parts.data = random_bytes(context, format.data_bytes(rows, columns));
     parts.scales.resize(format.scale_bytes(rows, columns));
@@ -78,8 +77,7 @@ Parts affine_parts(CaseContext& context, const WeightFormat& format, int64_t row
     return parts;
 }
 
-Parts fp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns,
-                float scale) {
+Parts fp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
     Parts parts{random_e4m3(context, format.data_bytes(rows, columns)), {}, {}};
     parts.scales.resize(format.scale_bytes(rows, columns));
     for (size_t at = 0; at < parts.scales.size(); at += dtype_bytes(format.dtype)) {
@@ -149,8 +147,7 @@ std::vector<WeightFormat> all_weight_formats() {
                                          WeightFormat::mxfp8(),
                                          WeightFormat::nvfp4()};
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
-        for (const int group : {32, 64, 128})
-            formats.push_back(WeightFormat::affine(bits, group, DType::kBF16));
+        for (const int group : {32, 64, 128}) formats.push_back(WeightFormat::affine(bits, group, DType::kBF16));
     }
     formats.push_back(WeightFormat::affine(4, 64, DType::kF16));
     formats.push_back(WeightFormat::affine(8, 32, DType::kF32));

@@ -12,8 +12,7 @@ struct GroupedShape {
     int64_t heads, kv_heads, head_dim;
 };
 
-KvPages empty_cache(Backend& backend, KvFormat format, int64_t page_tokens, const GroupedShape& shape,
-                    int64_t tokens) {
+KvPages empty_cache(Backend& backend, KvFormat format, int64_t page_tokens, const GroupedShape& shape, int64_t tokens) {
     KvPages cache{.format = format, .page_tokens = page_tokens, .pages = {}};
     const GroupedKvLayout layout(format, page_tokens, shape.kv_heads, shape.head_dim);
     for (int64_t first = 0; first < tokens; first += page_tokens) {
@@ -23,9 +22,8 @@ KvPages empty_cache(Backend& backend, KvFormat format, int64_t page_tokens, cons
 }
 
 // Causal attention in double from plain matrices, the definition.
-std::vector<float> attend_plainly(const std::vector<float>& q, const std::vector<float>& k,
-                                  const std::vector<float>& v, const GroupedShape& shape, int64_t tokens,
-                                  double scale) {
+std::vector<float> attend_plainly(const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
+                                  const GroupedShape& shape, int64_t tokens, double scale) {
     std::vector<float> out(q.size());
     const auto at = [&](const std::vector<float>& m, int64_t heads, int64_t t, int64_t h, int64_t i) {
         return static_cast<double>(m[static_cast<size_t>((t * heads + h) * shape.head_dim + i)]);
@@ -70,8 +68,7 @@ TEST(ReferenceAttention, MatchesTheDefinitionInOneBatchAndTokenByToken) {
         const Tensor out = zeros(*backend, tokens, shape.heads * shape.head_dim);
         for (int64_t first = 0; first < tokens; first += step) {
             const int64_t count = std::min(step, tokens - first);
-            const KvSegment segment{.rows = {.first_row = 0, .count = count, .position = first},
-                                    .cache = cache};
+            const KvSegment segment{.rows = {.first_row = 0, .count = count, .position = first}, .cache = cache};
             backend->run(AppendKeyValue{.keys = keys.rows_at(first, count),
                                         .values = values.rows_at(first, count),
                                         .kv_heads = shape.kv_heads,
@@ -98,8 +95,7 @@ TEST(ReferenceAttention, SegmentsSeeOnlyTheirOwnCache) {
     }
     backend->run(AppendKeyValue{.keys = values, .values = values, .kv_heads = 1, .segments = segments});
     const Tensor out = zeros(*backend, 3, 2);
-    backend->run(
-        Attention{.query = values, .heads = 1, .kv_heads = 1, .scale = 1, .segments = segments, .out = out});
+    backend->run(Attention{.query = values, .heads = 1, .kv_heads = 1, .scale = 1, .segments = segments, .out = out});
     EXPECT_EQ(read(*backend, out), (std::vector<float>{1, 2, 3, 4, 5, 6}));
 }
 
@@ -107,11 +103,10 @@ TEST(ReferenceAttention, CacheRowsLieWhereTheLayoutSays) {
     const GroupedShape shape{2, 2, 1};
     const auto backend = make_reference_backend();
     const KvPages cache = empty_cache(*backend, KvFormat::kF32, 2, shape, 3);
-    backend->run(
-        AppendKeyValue{.keys = tensor_of(*backend, 3, 2, {1, 2, 3, 4, 5, 6}),
-                       .values = tensor_of(*backend, 3, 2, {11, 12, 13, 14, 15, 16}),
-                       .kv_heads = 2,
-                       .segments = {{.rows = {.first_row = 0, .count = 3, .position = 0}, .cache = cache}}});
+    backend->run(AppendKeyValue{.keys = tensor_of(*backend, 3, 2, {1, 2, 3, 4, 5, 6}),
+                                .values = tensor_of(*backend, 3, 2, {11, 12, 13, 14, 15, 16}),
+                                .kv_heads = 2,
+                                .segments = {{.rows = {.first_row = 0, .count = 3, .position = 0}, .cache = cache}}});
     // Per page: keys of head 0, keys of head 1, values of head 0, values of head 1; two tokens each.
     EXPECT_EQ(read(*backend, make_tensor(cache.pages[0], DType::kF32, 1, 8)),
               (std::vector<float>{1, 3, 2, 4, 11, 13, 12, 14}));
@@ -126,8 +121,7 @@ TEST(ReferenceAttention, NarrowCachesStayClose) {
     const auto k = random_values(static_cast<size_t>(tokens * shape.kv_heads * shape.head_dim), 5);
     const auto v = random_values(k.size(), 6);
     const auto expected = attend_plainly(q, k, v, shape, tokens, 0.18);
-    for (const auto& [format, tolerance] :
-         {std::pair{KvFormat::kBF16, 0.03f}, std::pair{KvFormat::kInt8, 0.06f}}) {
+    for (const auto& [format, tolerance] : {std::pair{KvFormat::kBF16, 0.03f}, std::pair{KvFormat::kInt8, 0.06f}}) {
         const auto backend = make_reference_backend();
         const KvSegment segment{.rows = {.first_row = 0, .count = tokens, .position = 0},
                                 .cache = empty_cache(*backend, format, 16, shape, tokens)};

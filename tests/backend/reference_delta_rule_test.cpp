@@ -13,8 +13,7 @@ struct Inputs {
     int64_t tokens, key_heads, value_heads, key_dim, value_dim;
     std::vector<float> qkv, b, a, a_log, dt_bias, state;
 
-    Inputs(int64_t count, float a_log_shift)
-        : tokens(count), key_heads(2), value_heads(4), key_dim(6), value_dim(5) {
+    Inputs(int64_t count, float a_log_shift) : tokens(count), key_heads(2), value_heads(4), key_dim(6), value_dim(5) {
         const auto size = [](int64_t value) { return static_cast<size_t>(value); };
         qkv = random_values(size(tokens * columns()), 1);
         b = random_values(size(tokens * value_heads), 2);
@@ -76,8 +75,7 @@ std::vector<double> times(const Matrix& matrix, const std::vector<double>& x) {
     return result;
 }
 
-// One value head by the chunkwise formula, all tokens in one chunk: solves (I + A) U = rhs by forward
-// substitution.
+// One value head by the chunkwise formula, all tokens in one chunk: solves (I + A) U = rhs by forward substitution.
 void chunkwise_head(const Inputs& in, int64_t h, Outputs& result) {
     const auto tokens = static_cast<size_t>(in.tokens);
     const auto value_dim = static_cast<size_t>(in.value_dim);
@@ -88,8 +86,7 @@ void chunkwise_head(const Inputs& in, int64_t h, Outputs& result) {
     double sum = 0;
     for (size_t t = 0; t < tokens; ++t) {
         const float* row = in.qkv.data() + static_cast<int64_t>(t) * in.columns();
-        q[t] = normalized(row + key_head * in.key_dim, in.key_dim,
-                          1 / std::sqrt(static_cast<double>(in.key_dim)));
+        q[t] = normalized(row + key_head * in.key_dim, in.key_dim, 1 / std::sqrt(static_cast<double>(in.key_dim)));
         k[t] = normalized(row + keys + key_head * in.key_dim, in.key_dim, 1);
         const float* values = row + 2 * keys + h * in.value_dim;
         v[t].assign(values, values + in.value_dim);
@@ -101,8 +98,7 @@ void chunkwise_head(const Inputs& in, int64_t h, Outputs& result) {
     }
     Matrix s0(value_dim);
     for (size_t i = 0; i < value_dim; ++i) {
-        const float* row =
-            in.state.data() + (static_cast<size_t>(h) * value_dim + i) * static_cast<size_t>(in.key_dim);
+        const float* row = in.state.data() + (static_cast<size_t>(h) * value_dim + i) * static_cast<size_t>(in.key_dim);
         s0[i].assign(row, row + in.key_dim);
     }
     for (size_t i = 0; i < tokens; ++i) {
@@ -126,8 +122,7 @@ void chunkwise_head(const Inputs& in, int64_t h, Outputs& result) {
     for (size_t d = 0; d < value_dim; ++d) {
         for (size_t c = 0; c < static_cast<size_t>(in.key_dim); ++c) {
             double value = std::exp(log_decay.back()) * s0[d][c];
-            for (size_t j = 0; j < tokens; ++j)
-                value += std::exp(log_decay.back() - log_decay[j]) * u[j][d] * k[j][c];
+            for (size_t j = 0; j < tokens; ++j) value += std::exp(log_decay.back() - log_decay[j]) * u[j][d] * k[j][c];
             result.state[(static_cast<size_t>(h) * value_dim + d) * static_cast<size_t>(in.key_dim) + c] =
                 static_cast<float>(value);
         }

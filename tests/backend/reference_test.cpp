@@ -29,17 +29,15 @@ float sigmoid_of(float x) {
 TEST_F(ReferenceTest, EveryCaseIsFiniteAndWritesOnlyItsOutputs) {
     for (const OpCase& op_case : all_op_cases()) {
         for (uint64_t seed = 0; seed < 2; ++seed) {
-            EXPECT_EQ(run_case(op_case, *backend_, *backend_, seed).max_abs, 0)
-                << op_case.name << ", seed " << seed;
+            EXPECT_EQ(run_case(op_case, *backend_, *backend_, seed).max_abs, 0) << op_case.name << ", seed " << seed;
         }
     }
 }
 
 TEST_F(ReferenceTest, EmbedTakesRows) {
     const Tensor out = empty(2, 2);
-    backend_->run(Embed{.ids = ints_of(*backend_, {2, 0}),
-                        .table = weight_of(*backend_, 3, 2, {1, 2, 3, 4, 5, 6}),
-                        .out = out});
+    backend_->run(
+        Embed{.ids = ints_of(*backend_, {2, 0}), .table = weight_of(*backend_, 3, 2, {1, 2, 3, 4, 5, 6}), .out = out});
     EXPECT_EQ(get(out), (std::vector<float>{5, 6, 1, 2}));
 }
 
@@ -56,8 +54,7 @@ TEST_F(ReferenceTest, EmbedReportsAnIdOutsideOfTheTableAtWait) {
 
 TEST_F(ReferenceTest, RmsNormNormalizesEveryRun) {
     const Tensor out = empty(1, 4);
-    backend_->run(
-        RmsNorm{.x = values(1, 4, {3, 4, 0, 2}), .weight = values(1, 2, {1, 2}), .epsilon = 0, .out = out});
+    backend_->run(RmsNorm{.x = values(1, 4, {3, 4, 0, 2}), .weight = values(1, 2, {1, 2}), .epsilon = 0, .out = out});
     expect_near(get(out), {3 / std::sqrt(12.5f), 8 / std::sqrt(12.5f), 0, 4 / std::sqrt(2.0f)}, 1e-6f);
 }
 
@@ -69,9 +66,7 @@ TEST_F(ReferenceTest, RmsNormAddsEpsilonToTheMean) {
 
 TEST_F(ReferenceTest, LinearMultipliesByTheTransposedWeight) {
     const Tensor out = values(2, 3, {10, 10, 10, 10, 10, 10});
-    Linear op{.x = values(2, 2, {1, 2, 3, 4}),
-              .weight = weight_of(*backend_, 3, 2, {1, 0, 0, 1, 1, -1}),
-              .out = out};
+    Linear op{.x = values(2, 2, {1, 2, 3, 4}), .weight = weight_of(*backend_, 3, 2, {1, 0, 0, 1, 1, -1}), .out = out};
     backend_->run(op);
     EXPECT_EQ(get(out), (std::vector<float>{1, 2, -1, 3, 4, -1}));
     op.accumulate = true;
@@ -98,8 +93,8 @@ TEST_F(ReferenceTest, RotaryTurnsHalvesOrPairs) {
 TEST_F(ReferenceTest, SplitQueryGateSplitsPerHead) {
     const Tensor query = empty(1, 4);
     const Tensor gate = empty(1, 4);
-    backend_->run(SplitQueryGate{
-        .fused = values(1, 8, {1, 2, 3, 4, 5, 6, 7, 8}), .head_dim = 2, .query = query, .gate = gate});
+    backend_->run(
+        SplitQueryGate{.fused = values(1, 8, {1, 2, 3, 4, 5, 6, 7, 8}), .head_dim = 2, .query = query, .gate = gate});
     EXPECT_EQ(get(query), (std::vector<float>{1, 2, 5, 6}));
     EXPECT_EQ(get(gate), (std::vector<float>{3, 4, 7, 8}));
 }
@@ -136,8 +131,8 @@ TEST_F(ReferenceTest, GatesScaleBySigmoid) {
 
 TEST_F(ReferenceTest, GatedRmsNormGatesAfterTheNorm) {
     const Tensor x = values(1, 2, {3, 4});
-    backend_->run(GatedRmsNorm{
-        .x = x, .z = values(1, 2, {1, -2}), .weight = values(1, 2, {2, 1}), .epsilon = 0, .out = x});
+    backend_->run(
+        GatedRmsNorm{.x = x, .z = values(1, 2, {1, -2}), .weight = values(1, 2, {2, 1}), .epsilon = 0, .out = x});
     const float rms = std::sqrt(12.5f);
     expect_near(get(x), {6 / rms * sigmoid_of(1), 4 / rms * -2 * sigmoid_of(-2)}, 1e-6f);
 }
@@ -151,8 +146,8 @@ TEST_F(ReferenceTest, GatedMlpAppliesEveryGroupToItsRows) {
                         .out_rows = std::move(out_rows)};
     };
     const Tensor out = values(3, 2, {7, 7, 7, 7, 7, 7});
-    backend_->run(GatedMlp{
-        .x = values(2, 2, {1, 2, 3, 4}), .groups = {mlp(1, {1, 0}, {0, 2}), mlp(5, {}, {})}, .out = out});
+    backend_->run(
+        GatedMlp{.x = values(2, 2, {1, 2, 3, 4}), .groups = {mlp(1, {1, 0}, {0, 2}), mlp(5, {}, {})}, .out = out});
     const float row1 = 3 * sigmoid_of(3) * 4;
     const float row0 = 1 * sigmoid_of(1) * 2;
     expect_near(get(out), {row1, -row1, 7, 7, row0, -row0}, 1e-5f);
@@ -160,8 +155,8 @@ TEST_F(ReferenceTest, GatedMlpAppliesEveryGroupToItsRows) {
 
 TEST_F(ReferenceTest, CombineAddsWeightedParts) {
     const Tensor out = values(2, 1, {100, 200});
-    backend_->run(CombineExperts{
-        .parts = values(4, 1, {1, 2, 3, 4}), .weights = values(2, 2, {1, 10, 0.5, 2}), .out = out});
+    backend_->run(
+        CombineExperts{.parts = values(4, 1, {1, 2, 3, 4}), .weights = values(2, 2, {1, 10, 0.5, 2}), .out = out});
     EXPECT_EQ(get(out), (std::vector<float>{121, 209.5f}));
 }
 

@@ -45,8 +45,7 @@ std::vector<Element> read(Backend& backend, const Tensor& tensor) {
     std::vector<Element> values;
     for (int64_t row = 0; row < tensor.rows; ++row) {
         std::vector<Element> part(static_cast<size_t>(tensor.columns));
-        backend.download(tensor.buffer, tensor.rows_at(row, 1).offset,
-                         std::as_writable_bytes(std::span(part)));
+        backend.download(tensor.buffer, tensor.rows_at(row, 1).offset, std::as_writable_bytes(std::span(part)));
         backend.wait();
         values.insert(values.end(), part.begin(), part.end());
     }
@@ -61,8 +60,7 @@ inline std::vector<float> random_values(size_t count, uint64_t seed, float scale
     return values;
 }
 
-inline void expect_near(const std::vector<float>& values, const std::vector<float>& expected,
-                        float tolerance) {
+inline void expect_near(const std::vector<float>& values, const std::vector<float>& expected, float tolerance) {
     ASSERT_EQ(values.size(), expected.size());
     for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(values[i], expected[i], tolerance) << "at " << i;
 }
@@ -75,8 +73,7 @@ inline void expect_usage_error(const std::function<void()>& action, const std::v
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kUsage) << error.what();
         for (const std::string& word : words) {
-            EXPECT_NE(std::string(error.what()).find(word), std::string::npos)
-                << word << " in: " << error.what();
+            EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << word << " in: " << error.what();
         }
     }
 }

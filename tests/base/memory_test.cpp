@@ -25,8 +25,8 @@ TEST(PageMemory, IsAlignedAndZero) {
     const PageMemory memory(10000);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.data()) % kPageBytes, 0u);
     EXPECT_GE(memory.size(), 10000u);
-    EXPECT_TRUE(std::all_of(memory.bytes().begin(), memory.bytes().end(),
-                            [](std::byte b) { return b == std::byte{0}; }));
+    EXPECT_TRUE(
+        std::all_of(memory.bytes().begin(), memory.bytes().end(), [](std::byte b) { return b == std::byte{0}; }));
 }
 
 TEST(PageMemory, ReadsAsZerosAfterRelease) {

@@ -28,9 +28,7 @@ class Machine {
         std::filesystem::create_directories(processor / ("node" + std::to_string(node)));
         return *this;
     }
-    std::vector<Processor> order(std::vector<int> allowed) const {
-        return team_order(allowed, folder_.path());
-    }
+    std::vector<Processor> order(std::vector<int> allowed) const { return team_order(allowed, folder_.path()); }
 
   private:
     testing::TemporaryFolder folder_;
@@ -39,12 +37,10 @@ class Machine {
 TEST(Processors, ATeamTakesOneOfEveryCoreFirst) {
     Machine machine;
     machine.add(0, "0,2", 0).add(1, "1,3", 0).add(2, "0,2", 0).add(3, "1,3", 0);
-    EXPECT_EQ(machine.order({0, 1, 2, 3}),
-              (std::vector<Processor>{{0, 0, 0}, {1, 1, 0}, {2, 0, 0}, {3, 1, 0}}));
+    EXPECT_EQ(machine.order({0, 1, 2, 3}), (std::vector<Processor>{{0, 0, 0}, {1, 1, 0}, {2, 0, 0}, {3, 1, 0}}));
     Machine neighbours;
     neighbours.add(0, "0-1", 0).add(1, "0-1", 0).add(2, "2-3", 0).add(3, "2-3", 0);
-    EXPECT_EQ(neighbours.order({0, 1, 2, 3}),
-              (std::vector<Processor>{{0, 0, 0}, {2, 2, 0}, {1, 0, 0}, {3, 2, 0}}));
+    EXPECT_EQ(neighbours.order({0, 1, 2, 3}), (std::vector<Processor>{{0, 0, 0}, {2, 2, 0}, {1, 0, 0}, {3, 2, 0}}));
 }
 
 TEST(Processors, ATeamTakesMemoryNodesInTurn) {
@@ -62,8 +58,7 @@ TEST(Processors, OnlyAllowedOnesAreTaken) {
 
 TEST(Processors, WithoutADescriptionEachIsACore) {
     const testing::TemporaryFolder nothing;
-    EXPECT_EQ(team_order(std::vector<int>{4, 7}, nothing / "missing"),
-              (std::vector<Processor>{{4, 4, 0}, {7, 7, 0}}));
+    EXPECT_EQ(team_order(std::vector<int>{4, 7}, nothing / "missing"), (std::vector<Processor>{{4, 4, 0}, {7, 7, 0}}));
 }
 
 TEST(Processors, CoresAreNotMoreThanProcessors) {

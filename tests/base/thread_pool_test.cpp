@@ -1,5 +1,5 @@
-#include "base/processors.h"
 #include "base/thread_pool.h"
+#include "base/processors.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -25,8 +25,7 @@ TEST(ThreadPool, TouchesEveryIndexOnce) {
                 pool.parallel_for(count, grain, [&](size_t begin, size_t end) {
                     for (size_t i = begin; i < end; ++i) ++touched[i];
                 });
-                EXPECT_EQ(touched, std::vector<int>(count, 1))
-                    << threads << " threads, " << count << " by " << grain;
+                EXPECT_EQ(touched, std::vector<int>(count, 1)) << threads << " threads, " << count << " by " << grain;
             }
         }
     }

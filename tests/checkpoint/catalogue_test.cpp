@@ -75,8 +75,7 @@ TinyCheckpoint mlx_of(const TinyCheckpoint& published) {
         }
         mlx.tensors[path + "mlp.switch_mlp.gate_proj.weight"] = gate;
         mlx.tensors[path + "mlp.switch_mlp.up_proj.weight"] = up;
-        mlx.tensors[path + "mlp.switch_mlp.down_proj.weight"] =
-            mlx.tensors.at(path + "mlp.experts.down_proj");
+        mlx.tensors[path + "mlp.switch_mlp.down_proj.weight"] = mlx.tensors.at(path + "mlp.experts.down_proj");
         mlx.tensors.erase(path + "mlp.experts.gate_up_proj");
         mlx.tensors.erase(path + "mlp.experts.down_proj");
     }
@@ -121,8 +120,7 @@ TEST(Catalogue, PublishedAndConvertedLayoutsGiveTheSameModel) {
     }
 }
 
-// 1 is added to the norms of the publisher's layout, never to the norm inside linear attention, nor to other
-// vectors.
+// 1 is added to the norms of the publisher's layout, never to the norm inside linear attention, nor to other vectors.
 TEST(Catalogue, OffsetsOfNorms) {
     const TinyCheckpoint tiny = tiny_qwen35_moe();
     const TemporaryFolder folder;
@@ -131,12 +129,9 @@ TEST(Catalogue, OffsetsOfNorms) {
     std::vector<float> norm = tiny.values(prefix + "layers.1.self_attn.k_norm.weight");
     for (float& value : norm) value += 1.0f;
     EXPECT_EQ(checkpoint->vector(1, Role::kKeyNorm), norm);
-    EXPECT_EQ(checkpoint->vector(0, Role::kLinearNorm),
-              tiny.values(prefix + "layers.0.linear_attn.norm.weight"));
-    EXPECT_EQ(checkpoint->vector(0, Role::kLinearDtBias),
-              tiny.values(prefix + "layers.0.linear_attn.dt_bias"));
-    EXPECT_EQ(checkpoint->vector(0, Role::kLinearConv),
-              tiny.values(prefix + "layers.0.linear_attn.conv1d.weight"));
+    EXPECT_EQ(checkpoint->vector(0, Role::kLinearNorm), tiny.values(prefix + "layers.0.linear_attn.norm.weight"));
+    EXPECT_EQ(checkpoint->vector(0, Role::kLinearDtBias), tiny.values(prefix + "layers.0.linear_attn.dt_bias"));
+    EXPECT_EQ(checkpoint->vector(0, Role::kLinearConv), tiny.values(prefix + "layers.0.linear_attn.conv1d.weight"));
     const TemporaryFolder other;
     const TinyCheckpoint plain = tiny_qwen3_moe();
     EXPECT_EQ(write_and_open(plain, other)->vector(1, Role::kKeyNorm),
@@ -156,8 +151,7 @@ TEST(Catalogue, ExpertsOneByOne) {
             const std::string module = fmt::format("model.layers.1.mlp.experts.{}.", expert);
             EXPECT_EQ(expert_values(*checkpoint, 1, expert, Projection::kGate),
                       tiny.values(module + "gate_proj.weight"));
-            EXPECT_EQ(expert_values(*checkpoint, 1, expert, Projection::kUp),
-                      tiny.values(module + "up_proj.weight"));
+            EXPECT_EQ(expert_values(*checkpoint, 1, expert, Projection::kUp), tiny.values(module + "up_proj.weight"));
             EXPECT_EQ(expert_values(*checkpoint, 1, expert, Projection::kDown),
                       tiny.values(module + "down_proj.weight"));
         }
@@ -176,8 +170,7 @@ TEST(Catalogue, FusedExpertsAreTwoReads) {
         EXPECT_LT(reads[0].source.offset, reads[1].source.offset);
         const auto number = static_cast<int>(expert);
         EXPECT_EQ(expert_values(*checkpoint, 1, number, Projection::kGate), part_of(gate_up, 2 * expert, 8));
-        EXPECT_EQ(expert_values(*checkpoint, 1, number, Projection::kUp),
-                  part_of(gate_up, 2 * expert + 1, 8));
+        EXPECT_EQ(expert_values(*checkpoint, 1, number, Projection::kUp), part_of(gate_up, 2 * expert + 1, 8));
         EXPECT_EQ(expert_values(*checkpoint, 1, number, Projection::kDown),
                   part_of(tiny.values(path + "down_proj"), expert, 4));
     }
@@ -195,12 +188,11 @@ TEST(Catalogue, QuantizedStacksWithOverrides) {
         }
     }
     tiny.quantize("language_model.model.layers.0.mlp.gate", WeightFormat::affine(8, 64, DType::kF16));
-    tiny.config["quantization"] = {
-        {"group_size", 32},
-        {"bits", 4},
-        {path + "down_proj", {{"group_size", 32}, {"bits", 8}}},
-        {"language_model.model.layers.0.mlp.gate", {{"group_size", 64}, {"bits", 8}}},
-        {"language_model.model.layers.1.mlp.gate", false}};
+    tiny.config["quantization"] = {{"group_size", 32},
+                                   {"bits", 4},
+                                   {path + "down_proj", {{"group_size", 32}, {"bits", 8}}},
+                                   {"language_model.model.layers.0.mlp.gate", {{"group_size", 64}, {"bits", 8}}},
+                                   {"language_model.model.layers.1.mlp.gate", false}};
     const TemporaryFolder folder;
     const auto checkpoint = write_and_open(tiny, folder);
     EXPECT_EQ(checkpoint->quantization_name(), "affine 4-bit, group 32 and affine 8-bit, group 32");
@@ -290,8 +282,7 @@ TEST(Catalogue, SingleQueryProjection) {
     tiny.config["q_lora_rank"] = nullptr;
     for (int layer = 0; layer < 2; ++layer) {
         const std::string path = fmt::format("model.layers.{}.self_attn.", layer);
-        for (const char* name : {"q_a_proj", "q_a_layernorm", "q_b_proj"})
-            tiny.tensors.erase(path + name + ".weight");
+        for (const char* name : {"q_a_proj", "q_a_layernorm", "q_b_proj"}) tiny.tensors.erase(path + name + ".weight");
         tiny.add(path + "q_proj.weight", {80, 64});
     }
     const TemporaryFolder folder;
@@ -345,8 +336,8 @@ TEST(Catalogue, FingerprintTellsModelsApart) {
     EXPECT_NE(write_and_open(tiny, folder)->fingerprint(), first);
 }
 
-// The experts of a model of 60 layers with 512 experts each, one tensor per projection; the data is a hole in
-// the file, which a read of it at open would not notice but its time would show.
+// The experts of a model of 60 layers with 512 experts each, one tensor per projection; the data is a hole in the file,
+// which a read of it at open would not notice but its time would show.
 TEST(Catalogue, OpensAHundredThousandTensorsQuickly) {
     constexpr int kLayers = 60;
     constexpr int kExperts = 512;
@@ -358,9 +349,9 @@ TEST(Catalogue, OpensAHundredThousandTensorsQuickly) {
     const auto declare = [&](const std::string& name, const std::vector<int64_t>& shape) {
         uint64_t bytes = 2;
         for (const int64_t size : shape) bytes *= static_cast<uint64_t>(size);
-        header += fmt::format("{}\"{}\":{{\"dtype\":\"BF16\",\"shape\":{},\"data_offsets\":[{},{}]}}",
-                              header.size() == 1 ? "" : ",", name, nlohmann::json(shape).dump(), offset,
-                              offset + bytes);
+        header +=
+            fmt::format("{}\"{}\":{{\"dtype\":\"BF16\",\"shape\":{},\"data_offsets\":[{},{}]}}",
+                        header.size() == 1 ? "" : ",", name, nlohmann::json(shape).dump(), offset, offset + bytes);
         offset += bytes;
     };
     for (const auto& [name, tensor] : tiny.tensors) {
@@ -369,8 +360,7 @@ TEST(Catalogue, OpensAHundredThousandTensorsQuickly) {
     for (int layer = 0; layer < kLayers; ++layer) {
         const std::string path = fmt::format("model.layers.{}.", layer);
         for (const auto& [name, tensor] : tiny.tensors) {
-            const bool trunk =
-                name.starts_with("model.layers.0.") && name.find(".experts.") == std::string::npos;
+            const bool trunk = name.starts_with("model.layers.0.") && name.find(".experts.") == std::string::npos;
             if (!trunk) continue;
             const bool router = name.ends_with("mlp.gate.weight");
             declare(path + name.substr(15), router ? std::vector<int64_t>{kExperts, 64} : tensor.shape);

@@ -1,5 +1,4 @@
-// Checkpoints that are damaged or contradict themselves: each is refused at open in one line that names the
-// culprit.
+// Checkpoints that are damaged or contradict themselves: each is refused at open in one line that names the culprit.
 
 #include <gtest/gtest.h>
 
@@ -53,8 +52,7 @@ TEST(CheckpointErrors, TruncatedFile) {
     tiny_qwen3_moe().write(folder.path());
     const auto path = folder / "model.safetensors";
     std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
-    expect_error(kInvalid, {"model.safetensors", "truncated", "tensor"},
-                 [&] { Checkpoint::open(folder.path()); });
+    expect_error(kInvalid, {"model.safetensors", "truncated", "tensor"}, [&] { Checkpoint::open(folder.path()); });
     std::filesystem::resize_file(path, 100);
     expect_error(kInvalid, {"model.safetensors", "header"}, [&] { Checkpoint::open(folder.path()); });
     std::filesystem::resize_file(path, 3);
@@ -64,8 +62,7 @@ TEST(CheckpointErrors, TruncatedFile) {
 TEST(CheckpointErrors, LfsPointer) {
     const TemporaryFolder folder;
     tiny_qwen3_moe().write(folder.path());
-    write_text_file(folder / "model.safetensors",
-                    "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+    write_text_file(folder / "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
     expect_error(kInvalid, {"model.safetensors", "git lfs pull"}, [&] { Checkpoint::open(folder.path()); });
 }
 
@@ -118,8 +115,7 @@ TEST(CheckpointErrors, ConfigThatContradictsTheTensors) {
 }
 
 TEST(CheckpointErrors, UnsupportedDtype) {
-    for (const auto& [dtype, name] :
-         {std::pair(DType::kF64, "F64"), {DType::kF8E5M2, "F8_E5M2"}, {DType::kI8, "I8"}}) {
+    for (const auto& [dtype, name] : {std::pair(DType::kF64, "F64"), {DType::kF8E5M2, "F8_E5M2"}, {DType::kI8, "I8"}}) {
         TinyCheckpoint tiny = tiny_qwen3_moe();
         tiny.add(kQuery, {64, 64}, dtype);
         expect_refused(tiny, kUnsupported, {kQuery, name});
@@ -232,8 +228,7 @@ TEST(CheckpointErrors, Fp8) {
     good.config["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {32, 128}}};
     const TemporaryFolder folder;
     good.write(folder.path());
-    EXPECT_EQ(Checkpoint::open(folder.path())->weight(1, Role::kQuery).format,
-              WeightFormat::fp8_block(32, 128));
+    EXPECT_EQ(Checkpoint::open(folder.path())->weight(1, Role::kQuery).format, WeightFormat::fp8_block(32, 128));
 
     TinyCheckpoint tiny = good;
     tiny.add(kQuery + "_scale_inv", {2, 1}, DType::kBF16);
@@ -260,8 +255,7 @@ TEST(CheckpointErrors, MissingShard) {
     const TemporaryFolder folder;
     tiny_qwen3_moe().write(folder.path(), 3);
     std::filesystem::remove(folder / "model-00002-of-00003.safetensors");
-    expect_error(kNotFound, {"model-00002-of-00003.safetensors", "index"},
-                 [&] { Checkpoint::open(folder.path()); });
+    expect_error(kNotFound, {"model-00002-of-00003.safetensors", "index"}, [&] { Checkpoint::open(folder.path()); });
     std::filesystem::remove(folder / "model.safetensors.index.json");
     expect_error(kNotFound, {"1 of the 3 shards"}, [&] { Checkpoint::open(folder.path()); });
 }
@@ -305,8 +299,7 @@ TEST(CheckpointErrors, TensorInTwoFiles) {
     std::filesystem::remove(folder / "model.safetensors.index.json");
     std::filesystem::rename(folder / "model-00001-of-00002.safetensors", folder / "model-a.safetensors");
     std::filesystem::rename(folder / "model-00002-of-00002.safetensors", folder / "model-b.safetensors");
-    expect_error(kInvalid, {"model.norm.weight", "model-extra.safetensors"},
-                 [&] { Checkpoint::open(folder.path()); });
+    expect_error(kInvalid, {"model.norm.weight", "model-extra.safetensors"}, [&] { Checkpoint::open(folder.path()); });
 }
 
 // ---- values

@@ -38,9 +38,8 @@ TEST(ExpertLayout, PartsFollowEachOtherAligned) {
         EXPECT_EQ(part.scales % 64, 0u);
         EXPECT_EQ(part.biases % 64, 0u);
     }
-    const ExpertLayout odd =
-        make_expert_layout(WeightFormat::fp8_block(128, 128), WeightFormat::fp8_block(128, 128),
-                           WeightFormat::fp8_block(128, 128), 130, 30);
+    const ExpertLayout odd = make_expert_layout(WeightFormat::fp8_block(128, 128), WeightFormat::fp8_block(128, 128),
+                                                WeightFormat::fp8_block(128, 128), 130, 30);
     EXPECT_EQ(odd.gate.scales, 3904u);  // 30 * 130 = 3900, rounded up to 64
     EXPECT_EQ(odd.up.data, 3904u + 64);
 }

@@ -1,5 +1,4 @@
-// Every golden case, and the trained models beside them, through the catalogue: roles, shapes and decoded
-// values.
+// Every golden case, and the trained models beside them, through the catalogue: roles, shapes and decoded values.
 
 #include <gtest/gtest.h>
 
@@ -50,8 +49,7 @@ TEST_P(Goldens, HeadGivesTheLogits) {
     const auto vocabulary = static_cast<size_t>(config.vocabulary);
     double worst = 0;
     for (size_t token = 0; token < vocabulary; ++token) {
-        const std::vector<float> row =
-            decode_row_of(*checkpoint_, kNoLayer, Role::kHead, static_cast<int64_t>(token));
+        const std::vector<float> row = decode_row_of(*checkpoint_, kNoLayer, Role::kHead, static_cast<int64_t>(token));
         for (size_t i = 0; i < reference.ids.size(); ++i) {
             double logit = 0;
             for (size_t c = 0; c < hidden; ++c) {
@@ -89,8 +87,7 @@ TEST_P(Goldens, ConvolutionIsChannelsByKernel) {
         EXPECT_EQ(conv.columns, config.linear_conv_kernel);
         EXPECT_EQ(conv.rows, 2 * config.linear_key_heads * config.linear_key_dim +
                                  config.linear_value_heads * config.linear_value_dim);
-        EXPECT_EQ(checkpoint_->vector(layer, Role::kLinearConv).size(),
-                  static_cast<size_t>(conv.rows * conv.columns));
+        EXPECT_EQ(checkpoint_->vector(layer, Role::kLinearConv).size(), static_cast<size_t>(conv.rows * conv.columns));
     }
 }
 

@@ -109,8 +109,7 @@ TEST(ModelConfig, PublishedQwen3NextHasNoLayerTypes) {
     const ModelConfig parsed = parse(config);
     for (size_t layer = 0; layer < 8; ++layer) {
         const bool full = layer == 2 || layer == 5;
-        EXPECT_EQ(parsed.mixers[layer], full ? MixerKind::kFullAttention : MixerKind::kGatedDeltaNet)
-            << layer;
+        EXPECT_EQ(parsed.mixers[layer], full ? MixerKind::kFullAttention : MixerKind::kGatedDeltaNet) << layer;
     }
     EXPECT_FALSE(parsed.normalize_top_k);
 }
@@ -218,49 +217,48 @@ constexpr ErrorCode kUnsupported = ErrorCode::kUnsupported;
 
 TEST(ModelConfig, RefusesFieldsByName) {
     expect_all_refused(
-        qwen3_moe(),
-        {
-            {"model_type", "llama", kUnsupported, {"llama", "qwen3_moe"}},
-            {"model_type", "a\nb", kInvalid, {}},
-            {"model_type", 7, kInvalid, {}},
-            {"hidden_size", 0, kInvalid, {}},
-            {"hidden_size", -1, kInvalid, {}},
-            {"hidden_size", "64", kInvalid, {}},
-            {"hidden_size", 64.5, kInvalid, {}},
-            {"hidden_size", 1e30, kInvalid, {}},
-            {"hidden_size", 18446744073709551615ull, kInvalid, {}},
-            {"hidden_size", nullptr, kInvalid, {"missing"}},
-            {"num_hidden_layers", 0, kInvalid, {}},
-            {"num_hidden_layers", 1000000000, kInvalid, {}},
-            {"vocab_size", {}, kInvalid, {}},
-            {"max_position_embeddings", true, kInvalid, {}},
-            {"rms_norm_eps", 0.0, kInvalid, {}},
-            {"rms_norm_eps", -1e-6, kInvalid, {}},
-            {"num_key_value_heads", 3, kInvalid, {"3", "4"}},
-            {"head_dim", 15, kInvalid, {}},
-            {"num_experts", 0, kInvalid, {}},
-            {"num_experts_per_tok", 5, kInvalid, {}},
-            {"num_experts_per_tok", 0, kInvalid, {}},
-            {"moe_intermediate_size", nullptr, kInvalid, {"missing"}},
-            {"mlp_only_layers", 3, kInvalid, {}},
-            {"mlp_only_layers", {"a"}, kInvalid, {}},
-            {"decoder_sparse_step", 0, kInvalid, {}},
-            {"hidden_act", "gelu", kUnsupported, {"gelu", "silu"}},
-            {"attention_bias", true, kUnsupported, {}},
-            {"attention_bias", "no", kInvalid, {}},
-            {"use_sliding_window", true, kUnsupported, {}},
-            {"layer_types", {"full_attention"}, kInvalid, {"1", "2"}},
-            {"layer_types", {"full_attention", "sliding_attention"}, kUnsupported, {"sliding_attention"}},
-            {"layer_types", {"full_attention", "linear_attention"}, kUnsupported, {"linear_attention"}},
-            {"layer_types", "full", kInvalid, {}},
-            {"rope_theta", 0.0, kInvalid, {}},
-            {"rope_theta", "big", kInvalid, {}},
-            {"rope_scaling", "yarn", kInvalid, {"object"}},
-            {"text_config", 5, kInvalid, {"object"}},
-            {"partial_rotary_factor", 0.0, kInvalid, {}},
-            {"partial_rotary_factor", 1.5, kInvalid, {}},
-            {"partial_rotary_factor", 0.2, kInvalid, {}},
-        });
+        qwen3_moe(), {
+                         {"model_type", "llama", kUnsupported, {"llama", "qwen3_moe"}},
+                         {"model_type", "a\nb", kInvalid, {}},
+                         {"model_type", 7, kInvalid, {}},
+                         {"hidden_size", 0, kInvalid, {}},
+                         {"hidden_size", -1, kInvalid, {}},
+                         {"hidden_size", "64", kInvalid, {}},
+                         {"hidden_size", 64.5, kInvalid, {}},
+                         {"hidden_size", 1e30, kInvalid, {}},
+                         {"hidden_size", 18446744073709551615ull, kInvalid, {}},
+                         {"hidden_size", nullptr, kInvalid, {"missing"}},
+                         {"num_hidden_layers", 0, kInvalid, {}},
+                         {"num_hidden_layers", 1000000000, kInvalid, {}},
+                         {"vocab_size", {}, kInvalid, {}},
+                         {"max_position_embeddings", true, kInvalid, {}},
+                         {"rms_norm_eps", 0.0, kInvalid, {}},
+                         {"rms_norm_eps", -1e-6, kInvalid, {}},
+                         {"num_key_value_heads", 3, kInvalid, {"3", "4"}},
+                         {"head_dim", 15, kInvalid, {}},
+                         {"num_experts", 0, kInvalid, {}},
+                         {"num_experts_per_tok", 5, kInvalid, {}},
+                         {"num_experts_per_tok", 0, kInvalid, {}},
+                         {"moe_intermediate_size", nullptr, kInvalid, {"missing"}},
+                         {"mlp_only_layers", 3, kInvalid, {}},
+                         {"mlp_only_layers", {"a"}, kInvalid, {}},
+                         {"decoder_sparse_step", 0, kInvalid, {}},
+                         {"hidden_act", "gelu", kUnsupported, {"gelu", "silu"}},
+                         {"attention_bias", true, kUnsupported, {}},
+                         {"attention_bias", "no", kInvalid, {}},
+                         {"use_sliding_window", true, kUnsupported, {}},
+                         {"layer_types", {"full_attention"}, kInvalid, {"1", "2"}},
+                         {"layer_types", {"full_attention", "sliding_attention"}, kUnsupported, {"sliding_attention"}},
+                         {"layer_types", {"full_attention", "linear_attention"}, kUnsupported, {"linear_attention"}},
+                         {"layer_types", "full", kInvalid, {}},
+                         {"rope_theta", 0.0, kInvalid, {}},
+                         {"rope_theta", "big", kInvalid, {}},
+                         {"rope_scaling", "yarn", kInvalid, {"object"}},
+                         {"text_config", 5, kInvalid, {"object"}},
+                         {"partial_rotary_factor", 0.0, kInvalid, {}},
+                         {"partial_rotary_factor", 1.5, kInvalid, {}},
+                         {"partial_rotary_factor", 0.2, kInvalid, {}},
+                     });
     // The last one above: int(16 * 0.2) = 3 is odd.
     json config = qwen3_moe();
     config.erase("head_dim");

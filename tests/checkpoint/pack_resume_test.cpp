@@ -51,8 +51,7 @@ TEST_F(PackResume, GoesOnAfterACancellationAnywhere) {
         };
         expect_error(ErrorCode::kCancelled, {"cancelled"},
                      [&] { pack_in_shards(source(), target, kOptions, kSmallShards, stop); });
-        for (const std::string& name : files_in(target))
-            EXPECT_THAT(name, ::testing::EndsWith(".safetensors"));
+        for (const std::string& name : files_in(target)) EXPECT_THAT(name, ::testing::EndsWith(".safetensors"));
         EXPECT_THROW(Checkpoint::open(target), Error);
         const PackReport report = pack_in_shards(source(), target, kOptions, kSmallShards);
         EXPECT_EQ(report.records, whole_.records);
@@ -103,8 +102,7 @@ TEST_F(PackResume, WritesNothingAgainWhenAllIsThere) {
         return found;
     };
     const auto times = shards();
-    EXPECT_EQ(pack_in_shards(source(), folder_ / "whole", kOptions, kSmallShards).records_reused,
-              whole_.records);
+    EXPECT_EQ(pack_in_shards(source(), folder_ / "whole", kOptions, kSmallShards).records_reused, whole_.records);
     EXPECT_EQ(shards(), times);
 }
 

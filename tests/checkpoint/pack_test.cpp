@@ -27,8 +27,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-std::filesystem::path synthesized(const TemporaryFolder& folder, const std::string& preset,
-                                  SynthEncoding encoding) {
+std::filesystem::path synthesized(const TemporaryFolder& folder, const std::string& preset, SynthEncoding encoding) {
     const std::filesystem::path model = folder / "source";
     synthesize_shape(model, tiny_shape(preset, 4), encoding, 1);
     return model;
@@ -79,28 +78,27 @@ INSTANTIATE_TEST_SUITE_P(All, PackMoves,
 
 class PackQuantizes : public ::testing::TestWithParam<Source> {};
 
-// Uniform levels over a group's range: half a step at most, so for normal weights and groups of 64 some 9 %
-// of their deviation at 4 bits and a sixteenth of that at 8.
+// Uniform levels over a group's range: half a step at most, so for normal weights and groups of 64 some 9 % of their
+// deviation at 4 bits and a sixteenth of that at 8.
 TEST_P(PackQuantizes, WithinTheErrorOfItsBits) {
     const TemporaryFolder folder;
     const auto source = synthesized(folder, GetParam().preset, GetParam().encoding);
     const auto before = Checkpoint::open(source);
-    for (const auto& [name, bits, least, most] :
-         {std::tuple{"affine4", 4, 0.03, 0.12}, {"affine8", 8, 0.001, 0.01}}) {
+    for (const auto& [name, bits, least, most] : {std::tuple{"affine4", 4, 0.03, 0.12}, {"affine8", 8, 0.001, 0.01}}) {
         const auto target = folder / name;
         pack(source, target, {.quantize = name, .group_size = 64});
         verify_packed(target);
         const auto after = Checkpoint::open(target);
         EXPECT_EQ(after->quantization_name(), "affine " + std::to_string(bits) + "-bit, group 64");
         for (const Projection projection : kProjections) {
-            const double error = relative_error(expert_values(*after, 3, 7, projection),
-                                                expert_values(*before, 3, 7, projection));
+            const double error =
+                relative_error(expert_values(*after, 3, 7, projection), expert_values(*before, 3, 7, projection));
             EXPECT_GT(error, least) << name << " " << projection_name(projection);
             EXPECT_LT(error, most) << name << " " << projection_name(projection);
         }
-        EXPECT_LT(relative_error(trunk_values(*after, kNoLayer, Role::kHead),
-                                 trunk_values(*before, kNoLayer, Role::kHead)),
-                  most);
+        EXPECT_LT(
+            relative_error(trunk_values(*after, kNoLayer, Role::kHead), trunk_values(*before, kNoLayer, Role::kHead)),
+            most);
         // Norms and the like are what they were.
         EXPECT_EQ(after->vector(2, Role::kMixerNorm), before->vector(2, Role::kMixerNorm));
         const double router =
@@ -114,14 +112,12 @@ TEST_P(PackQuantizes, WithinTheErrorOfItsBits) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PackQuantizes,
-                         ::testing::Values(Source{"qwen3-30b-a3b", SynthEncoding::kBf16},
-                                           Source{"qwen3-next-80b-a3b", SynthEncoding::kBf16},
-                                           Source{"qwen3.6-35b-a3b", SynthEncoding::kBf16},
-                                           Source{"deepseek-v3", SynthEncoding::kBf16},
-                                           Source{"deepseek-v3", SynthEncoding::kFp8},
-                                           Source{"kimi-k2", SynthEncoding::kFp8}),
-                         [](const auto& source) { return std::to_string(source.index); });
+INSTANTIATE_TEST_SUITE_P(
+    All, PackQuantizes,
+    ::testing::Values(Source{"qwen3-30b-a3b", SynthEncoding::kBf16}, Source{"qwen3-next-80b-a3b", SynthEncoding::kBf16},
+                      Source{"qwen3.6-35b-a3b", SynthEncoding::kBf16}, Source{"deepseek-v3", SynthEncoding::kBf16},
+                      Source{"deepseek-v3", SynthEncoding::kFp8}, Source{"kimi-k2", SynthEncoding::kFp8}),
+    [](const auto& source) { return std::to_string(source.index); });
 
 TEST(Pack, KeepsTheGatesOfQwenAtEightBits) {
     const TemporaryFolder folder;
@@ -133,10 +129,7 @@ TEST(Pack, KeepsTheGatesOfQwenAtEightBits) {
     EXPECT_EQ(packed->weight(1, Role::kSharedExpertGate).format.bits, 8);
     EXPECT_EQ(packed->weight(1, Role::kLinearA).format.bits, 8);
     EXPECT_EQ(packed->weight(1, Role::kLinearQkv).format.bits, 4);
-    EXPECT_EQ(config_of(folder / "packed")
-                  .at("quantization")
-                  .at("model.language_model.layers.1.mlp.gate")
-                  .at("bits"),
+    EXPECT_EQ(config_of(folder / "packed").at("quantization").at("model.language_model.layers.1.mlp.gate").at("bits"),
               8);
 }
 
@@ -145,19 +138,16 @@ TEST(Pack, UsesASmallerGroupOrNoneWhereColumnsAskForIt) {
     SynthShape shape = tiny_shape("qwen3-30b-a3b", 2);
     shape.config.expert_intermediate = 96;  // down_proj: groups of 32
     synthesize_shape(folder / "a", shape, SynthEncoding::kBf16, 1);
-    EXPECT_THAT(pack(folder / "a", folder / "a4", {.quantize = "affine4"}).quantization,
-                HasSubstr("smaller groups"));
+    EXPECT_THAT(pack(folder / "a", folder / "a4", {.quantize = "affine4"}).quantization, HasSubstr("smaller groups"));
     EXPECT_EQ(Checkpoint::open(folder / "a4")->expert_layout(0).down.format.group_size, 32);
     EXPECT_EQ(Checkpoint::open(folder / "a4")->expert_layout(0).gate.format.group_size, 64);
 
     shape.config.expert_intermediate = 80;  // none divides it
     synthesize_shape(folder / "b", shape, SynthEncoding::kBf16, 1);
-    EXPECT_THAT(pack(folder / "b", folder / "b4", {.quantize = "affine4"}).quantization,
-                HasSubstr("not quantized"));
+    EXPECT_THAT(pack(folder / "b", folder / "b4", {.quantize = "affine4"}).quantization, HasSubstr("not quantized"));
     const auto before = Checkpoint::open(folder / "b"), after = Checkpoint::open(folder / "b4");
     EXPECT_EQ(after->expert_layout(0).down.format.kind, WeightKind::kFloat);
-    EXPECT_EQ(expert_values(*after, 1, 2, Projection::kDown),
-              expert_values(*before, 1, 2, Projection::kDown));
+    EXPECT_EQ(expert_values(*after, 1, 2, Projection::kDown), expert_values(*before, 1, 2, Projection::kDown));
     verify_packed(folder / "b4");
 }
 
@@ -173,9 +163,7 @@ TEST(Pack, EncodesALargeMatrixInPieces) {
     ASSERT_GT(expected.size(), 8u << 20);
     EXPECT_LT(relative_error(values, expected), 0.01);
     const auto tail = static_cast<ptrdiff_t>(expected.size() - 192 * 100);
-    EXPECT_LT(
-        relative_error({values.begin() + tail, values.end()}, {expected.begin() + tail, expected.end()}),
-        0.01);
+    EXPECT_LT(relative_error({values.begin() + tail, values.end()}, {expected.begin() + tail, expected.end()}), 0.01);
 }
 
 TEST(Pack, LeavesFp8WhereNoGroupFits) {
@@ -188,9 +176,7 @@ TEST(Pack, LeavesFp8WhereNoGroupFits) {
     EXPECT_EQ(after->weight(1, Role::kSharedDown).format.kind, WeightKind::kFp8Block);
     EXPECT_EQ(after->weight(1, Role::kSharedUp).format.kind, WeightKind::kAffine);
     EXPECT_EQ(trunk_values(*after, 1, Role::kSharedDown), trunk_values(*before, 1, Role::kSharedDown));
-    EXPECT_EQ(
-        config_of(folder / "packed").at("quantization").at("model.layers.1.mlp.shared_experts.down_proj"),
-        false);
+    EXPECT_EQ(config_of(folder / "packed").at("quantization").at("model.layers.1.mlp.shared_experts.down_proj"), false);
     verify_packed(folder / "packed");
 }
 
@@ -207,8 +193,7 @@ TEST(Pack, IsPlainSafetensorsWithZerosBetweenTheParts) {
     EXPECT_EQ(reader.header().metadata.at("sluice.packed"), "1");
     const auto record = reader.bytes(entry.name).subspan(5 * layout.record_bytes, layout.record_bytes);
     EXPECT_EQ(record_checksum(record), packed->expert_checksum(2, 5));
-    const uint64_t end =
-        layout.down.biases + layout.down.format.bias_bytes(layout.down.rows, layout.down.columns);
+    const uint64_t end = layout.down.biases + layout.down.format.bias_bytes(layout.down.rows, layout.down.columns);
     ASSERT_LT(end, layout.record_bytes);
     for (uint64_t i = end; i < layout.record_bytes; ++i) ASSERT_EQ(record[i], std::byte{0});
     EXPECT_TRUE(reader.has("model.layers.2.self_attn.q_proj.scales"));
@@ -284,8 +269,7 @@ TEST(Pack, LeavesAFolderAloneThatAnotherProgramPacksInto) {
     write_text_file(written, "by somebody else");
     {
         const FolderLock held(folder / "packed");
-        expect_error(ErrorCode::kUsage, {"packed", "another program"},
-                     [&] { pack(source, folder / "packed", {}); });
+        expect_error(ErrorCode::kUsage, {"packed", "another program"}, [&] { pack(source, folder / "packed", {}); });
         EXPECT_TRUE(std::filesystem::exists(written));
     }
     pack(source, folder / "packed", {});
@@ -294,8 +278,7 @@ TEST(Pack, LeavesAFolderAloneThatAnotherProgramPacksInto) {
 
 TEST(Pack, NamesAWeightThatIsNotANumber) {
     const TemporaryFolder folder;
-    for (const char* name :
-         {"model.layers.1.mlp.experts.3.up_proj.weight", "model.layers.0.self_attn.o_proj.weight"}) {
+    for (const char* name : {"model.layers.1.mlp.experts.3.up_proj.weight", "model.layers.0.self_attn.o_proj.weight"}) {
         TinyCheckpoint tiny = tiny_qwen3_moe();
         std::vector<std::byte>& bytes = tiny.tensors.at(name).bytes;
         bytes[10] = std::byte{0xc0};  // 0x7fc0: a NaN
@@ -303,9 +286,8 @@ TEST(Pack, NamesAWeightThatIsNotANumber) {
         tiny.write(folder / "source");
         const bool expert = std::string(name).find("experts") != std::string::npos;
         const std::string part = expert ? "layer 1, expert 3, up_proj" : "o_proj";
-        expect_error(ErrorCode::kInvalidFile, {part, "row 0"}, [&] {
-            pack(folder / "source", folder / "packed", {.quantize = "affine4", .group_size = 32});
-        });
+        expect_error(ErrorCode::kInvalidFile, {part, "row 0"},
+                     [&] { pack(folder / "source", folder / "packed", {.quantize = "affine4", .group_size = 32}); });
         EXPECT_THAT(files_in(folder / "packed"), IsEmpty());
     }
 }

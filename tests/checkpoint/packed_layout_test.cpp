@@ -33,8 +33,8 @@ struct Packed {
             for (int expert = 0; expert < 4; ++expert) {
                 std::vector<std::byte> record(layout.record_bytes);
                 for (const Projection projection : kProjections) {
-                    const std::string name = fmt::format("model.layers.{}.mlp.experts.{}.{}.weight", layer,
-                                                         expert, projection_name(projection));
+                    const std::string name = fmt::format("model.layers.{}.mlp.experts.{}.{}.weight", layer, expert,
+                                                         projection_name(projection));
                     const std::vector<std::byte>& bytes = tiny.tensors.at(name).bytes;
                     std::copy(bytes.begin(), bytes.end(),
                               record.begin() + static_cast<int64_t>(projection_of(layout, projection).data));
@@ -56,8 +56,7 @@ struct Packed {
         std::vector<SafetensorsWriter::Declaration> declarations;
         for (const bool experts : {true, false}) {
             for (const auto& [name, tensor] : tiny.tensors) {
-                if (name.starts_with("sluice.") == experts)
-                    declarations.push_back({name, tensor.dtype, tensor.shape});
+                if (name.starts_with("sluice.") == experts) declarations.push_back({name, tensor.dtype, tensor.shape});
             }
         }
         SafetensorsWriter writer(folder / "model.safetensors", declarations, tiny.metadata, alignment);
@@ -157,16 +156,14 @@ TEST(PackedLayout, FormatsComeBack) {
 }
 
 TEST(PackedLayout, RefusesFormats) {
-    const auto expect_bad = [](const std::string& gate, ErrorCode code,
-                               const std::vector<std::string>& parts) {
+    const auto expect_bad = [](const std::string& gate, ErrorCode code, const std::vector<std::string>& parts) {
         const std::string text = R"({"gate":)" + gate + R"(,"up":{"kind":"mxfp4"},"down":{"kind":"mxfp4"}})";
         expect_error(code, parts, [&] { read_packed_format(text, 96, 64, "here"); });
     };
     expect_bad(R"({"kind":"q4_k"})", ErrorCode::kUnsupported, {"here", "gate.kind", "q4_k"});
     expect_bad(R"({"kind":"affine","bits":4,"group_size":64,"dtype":"BF16"})", ErrorCode::kInvalidFile,
                {"here", "gate.group_size", "96"});
-    expect_bad(R"({"kind":"affine","bits":7,"group_size":32,"dtype":"BF16"})", ErrorCode::kUnsupported,
-               {"7-bit"});
+    expect_bad(R"({"kind":"affine","bits":7,"group_size":32,"dtype":"BF16"})", ErrorCode::kUnsupported, {"7-bit"});
     expect_bad(R"({"kind":"affine","bits":4,"group_size":32,"dtype":"I8"})", ErrorCode::kUnsupported,
                {"gate.dtype", "I8"});
     expect_bad(R"({"kind":"fp8_block","block_rows":0,"block_columns":1})", ErrorCode::kInvalidFile,

@@ -50,15 +50,12 @@ void expect_same_weights(const Checkpoint& a, const Checkpoint& b) {
             const auto role = static_cast<Role>(i);
             ASSERT_EQ(a.has(layer, role), b.has(layer, role)) << "layer " << layer << ", role " << i;
             if (!a.has(layer, role)) continue;
-            ASSERT_EQ(trunk_values(a, layer, role), trunk_values(b, layer, role))
-                << a.weight(layer, role).name;
+            ASSERT_EQ(trunk_values(a, layer, role), trunk_values(b, layer, role)) << a.weight(layer, role).name;
         }
-        const bool moe =
-            layer >= 0 && a.config().feed_forwards[static_cast<size_t>(layer)] == FeedForwardKind::kMoe;
+        const bool moe = layer >= 0 && a.config().feed_forwards[static_cast<size_t>(layer)] == FeedForwardKind::kMoe;
         for (int expert = 0; moe && expert < a.config().experts; ++expert) {
             for (const Projection projection : kProjections) {
-                ASSERT_EQ(expert_values(a, layer, expert, projection),
-                          expert_values(b, layer, expert, projection))
+                ASSERT_EQ(expert_values(a, layer, expert, projection), expert_values(b, layer, expert, projection))
                     << "layer " << layer << ", expert " << expert << ", " << projection_name(projection);
             }
         }

@@ -28,29 +28,24 @@ TEST(QuantizationConfig, DefaultsAndOverrides) {
 
 // An override without a mode is affine, also where the default is another.
 TEST(QuantizationConfig, MixedModes) {
-    const QuantizationConfig config = parse(
-        R"({"quantization":{"group_size":32,"bits":4,"mode":"mxfp4","gate":{"bits":8,"group_size":64}}})");
+    const QuantizationConfig config =
+        parse(R"({"quantization":{"group_size":32,"bits":4,"mode":"mxfp4","gate":{"bits":8,"group_size":64}}})");
     EXPECT_EQ(config.module_format("x", DType::kU8), WeightFormat::mxfp4());
     EXPECT_EQ(config.module_format("gate", DType::kBF16), WeightFormat::affine(8, 64, DType::kBF16));
-    EXPECT_EQ(parse(R"({"quantization":{"mode":"nvfp4"}})").module_format("x", DType::kU8),
-              WeightFormat::nvfp4());
-    EXPECT_EQ(parse(R"({"quantization":{"mode":"mxfp8"}})").module_format("x", DType::kU8),
-              WeightFormat::mxfp8());
+    EXPECT_EQ(parse(R"({"quantization":{"mode":"nvfp4"}})").module_format("x", DType::kU8), WeightFormat::nvfp4());
+    EXPECT_EQ(parse(R"({"quantization":{"mode":"mxfp8"}})").module_format("x", DType::kU8), WeightFormat::mxfp8());
 }
 
 TEST(QuantizationConfig, WhereItStands) {
     const auto affine = WeightFormat::affine(5, 64, DType::kBF16);
-    EXPECT_EQ(parse(R"({"quantization_config":{"bits":5,"group_size":64}})").module_format("x", DType::kBF16),
-              affine);
-    EXPECT_EQ(parse(R"({"text_config":{"quantization":{"bits":5,"group_size":64}}})")
-                  .module_format("x", DType::kBF16),
+    EXPECT_EQ(parse(R"({"quantization_config":{"bits":5,"group_size":64}})").module_format("x", DType::kBF16), affine);
+    EXPECT_EQ(parse(R"({"text_config":{"quantization":{"bits":5,"group_size":64}}})").module_format("x", DType::kBF16),
               affine);
     const QuantizationConfig both = parse(
         R"({"quantization":{"bits":5},"quantization_config":{"quant_method":"fp8","weight_block_size":[128,64]}})");
     EXPECT_EQ(both.module_format("x", DType::kBF16), affine);
     EXPECT_EQ(both.fp8_format("w"), WeightFormat::fp8_block(128, 64));
-    expect_error(ErrorCode::kInvalidFile, {"x.scales", "missing"},
-                 [] { parse("{}").module_format("x", DType::kF16); });
+    expect_error(ErrorCode::kInvalidFile, {"x.scales", "missing"}, [] { parse("{}").module_format("x", DType::kF16); });
 }
 
 TEST(QuantizationConfig, Refusals) {
@@ -65,14 +60,13 @@ TEST(QuantizationConfig, Refusals) {
     expect_bad(R"({"quantization_config":{"quant_method":"fp8"}})", kUnsupported, {"weight_block_size"});
     expect_bad(R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[0,128]}})", kUnsupported,
                {"weight_block_size"});
-    expect_bad(R"({"quantization_config":{"quant_method":"fp8","fmt":"e5m2","weight_block_size":[1,1]}})",
-               kUnsupported, {"fmt"});
+    expect_bad(R"({"quantization_config":{"quant_method":"fp8","fmt":"e5m2","weight_block_size":[1,1]}})", kUnsupported,
+               {"fmt"});
     expect_bad(R"({"quantization":{"bits":7,"group_size":64}})", kUnsupported, {"bits", "7"});
     expect_bad(R"({"quantization":{"bits":4,"group_size":48}})", kUnsupported, {"48"});
     expect_bad(R"({"quantization":{"bits":"4"}})", kInvalid, {"quantization.bits"});
     expect_bad(R"({"quantization":{"mode":"nf4"}})", kUnsupported, {"mode", "nf4"});
-    expect_bad(R"({"quantization":{"mode":"mxfp4","group_size":64}})", kInvalid,
-               {"group_size", "mxfp4", "32"});
+    expect_bad(R"({"quantization":{"mode":"mxfp4","group_size":64}})", kInvalid, {"group_size", "mxfp4", "32"});
     expect_bad(R"({"quantization":{"mode":"mxfp4","bits":8}})", kInvalid, {"bits", "mxfp4", "4"});
     expect_bad(R"({"quantization":{"a\nb":{"bits":7}}})", kUnsupported, {"quantization.a?b.bits"});
     expect_bad(R"({"quantization":4})", kInvalid, {"quantization"});

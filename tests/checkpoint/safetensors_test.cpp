@@ -58,23 +58,14 @@ TEST(Safetensors, RefusesBadHeaders) {
          1,
          {"tensor a", "data_offsets"}},
         {"dtype", R"({"a":{"dtype":"Q4","shape":[1],"data_offsets":[0,1]}})", 1, {"tensor a", "Q4"}},
-        {"dtype number",
-         R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,1]}})",
-         1,
-         {"tensor a", "a number"}},
+        {"dtype number", R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,1]}})", 1, {"tensor a", "a number"}},
         {"field", R"({"a":{"dtype":"U8","shape":[1],"offset":[0,1]}})", 1, {"tensor a", "unknown field"}},
         {"negative", R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", 1, {"tensor a", "-1"}},
-        {"fraction",
-         R"({"a":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}})",
-         1,
-         {"tensor a", "fraction"}},
+        {"fraction", R"({"a":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}})", 1, {"tensor a", "fraction"}},
         {"nested", R"({"a":{"dtype":"U8","shape":[[1]],"data_offsets":[0,1]}})", 1, {"tensor a", "a list"}},
         {"object", R"({"a":{"dtype":"U8","shape":{},"data_offsets":[0,1]}})", 1, {"tensor a", "an object"}},
         {"backwards", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[3,2]}})", 3, {"tensor a", "before"}},
-        {"shape and range",
-         R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})",
-         8,
-         {"tensor a", "12", "8"}},
+        {"shape and range", R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8, {"tensor a", "12", "8"}},
         {"overflow",
          R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})",
          0,
@@ -103,19 +94,13 @@ TEST(Safetensors, RefusesBadHeaders) {
          R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[6,10]}})",
          10,
          {"tensor b", "2 bytes"}},
-        {"hole at the start",
-         R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[1,5]}})",
-         5,
-         {"tensor a", "1 bytes"}},
+        {"hole at the start", R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[1,5]}})", 5, {"tensor a", "1 bytes"}},
         {"rest", R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 9, {"5 bytes", "last"}},
         {"twice",
          R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
          8,
          {"tensor a", "twice"}},
-        {"control character",
-         "{\"a\\nb\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
-         1,
-         {"control"}},
+        {"control character", "{\"a\\nb\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"control"}},
         {"metadata number", R"({"__metadata__":{"a":5}})", 0, {"__metadata__", "a number"}},
         {"metadata nested", R"({"__metadata__":{"a":{}}})", 0, {"__metadata__", "an object"}},
         {"metadata list", R"({"__metadata__":["a"]})", 0, {"__metadata__", "a list"}},
@@ -150,8 +135,7 @@ TEST(Safetensors, RefusesALengthThatLies) {
     expect_error(ErrorCode::kInvalidFile, {"a.safetensors", "JSON"}, open);
     write_text_file(path, "abc");
     expect_error(ErrorCode::kInvalidFile, {"a.safetensors", "3 bytes"}, open);
-    expect_error(ErrorCode::kNotFound, {"b.safetensors"},
-                 [&] { SafetensorsReader::open(folder / "b.safetensors"); });
+    expect_error(ErrorCode::kNotFound, {"b.safetensors"}, [&] { SafetensorsReader::open(folder / "b.safetensors"); });
 }
 
 TEST(Safetensors, ReaderReadsValues) {
@@ -174,8 +158,7 @@ TEST(Safetensors, ReaderReadsValues) {
     EXPECT_FALSE(reader.has("x"));
     expect_error(ErrorCode::kNotFound, {"a.safetensors", "tensor x"}, [&] { reader.floats("x"); });
     expect_error(ErrorCode::kUnsupported, {"a.safetensors", "tensor i", "I16"}, [&] { reader.floats("i"); });
-    expect_error(ErrorCode::kUnsupported, {"a.safetensors", "tensor f", "F32"},
-                 [&] { reader.integers("f"); });
+    expect_error(ErrorCode::kUnsupported, {"a.safetensors", "tensor f", "F32"}, [&] { reader.integers("f"); });
 }
 
 // A publisher's layout of the largest models has a few hundred thousand names.

@@ -59,9 +59,7 @@ TEST(SafetensorsWriter, Misuse) {
     expect_error(ErrorCode::kInvalidFile, {"out.safetensors", "twice"}, [&] {
         SafetensorsWriter twice(path, {{"a", DType::kU8, {1}}, {"a", DType::kU8, {1}}});
     });
-    expect_error(ErrorCode::kUsage, {"tensor a"}, [&] {
-        SafetensorsWriter bad(path, {{"a", DType::kU8, {-1}}});
-    });
+    expect_error(ErrorCode::kUsage, {"tensor a"}, [&] { SafetensorsWriter bad(path, {{"a", DType::kU8, {-1}}}); });
 }
 
 }  // namespace

@@ -118,8 +118,7 @@ TEST(Synth, RecordsHaveTheSizesOfThePublishedModels) {
     };
     const auto record = [](const ModelConfig& config) {
         const WeightFormat format = WeightFormat::affine(4, 64, DType::kBF16);
-        return make_expert_layout(format, format, format, config.hidden_size, config.expert_intermediate)
-            .record_bytes;
+        return make_expert_layout(format, format, format, config.hidden_size, config.expert_intermediate).record_bytes;
     };
     EXPECT_EQ(record(find("qwen3.6-35b-a3b")), 1769472u);
     EXPECT_EQ(record(find("qwen3.5-397b-a17b")), 7077888u);
@@ -143,8 +142,7 @@ TEST(Synth, LeavesNothingWhenItIsCancelled) {
     const TemporaryFolder folder;
     const auto cancel = [](uint64_t done, uint64_t total) { return done < total / 2; };
     try {
-        synthesize_shape(folder / "model", tiny_shape("qwen3-30b-a3b", 2), SynthEncoding::kAffine4, 1,
-                         cancel);
+        synthesize_shape(folder / "model", tiny_shape("qwen3-30b-a3b", 2), SynthEncoding::kAffine4, 1, cancel);
         FAIL() << "was not cancelled";
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kCancelled);
@@ -168,11 +166,9 @@ TEST(Synth, RefusesWhatItCannotDo) {
     EXPECT_THAT(refusal({.preset = "qwen3-30b-a3b", .layers = -1}), HasSubstr("1 to 48"));
     EXPECT_THAT(refusal({.preset = "qwen3-30b-a3b", .layers = 1, .quantize = "fp8"}), HasSubstr("affine4"));
     write_text_file(folder / "note", "mine");
-    EXPECT_THROW(synthesize_shape(folder.path(), tiny_shape("qwen3-30b-a3b", 1), SynthEncoding::kBf16, 1),
-                 Error);
+    EXPECT_THROW(synthesize_shape(folder.path(), tiny_shape("qwen3-30b-a3b", 1), SynthEncoding::kBf16, 1), Error);
     EXPECT_EQ(read_text_file(folder / "note"), "mine");
-    EXPECT_THROW(synthesize_shape("/proc/no-such-place/model", tiny_shape("qwen3-30b-a3b", 1),
-                                  SynthEncoding::kBf16, 1),
+    EXPECT_THROW(synthesize_shape("/proc/no-such-place/model", tiny_shape("qwen3-30b-a3b", 1), SynthEncoding::kBf16, 1),
                  Error);
     EXPECT_THAT(files_in(folder.path()), ::testing::ElementsAre("note"));
 }

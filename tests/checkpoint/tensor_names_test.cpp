@@ -20,8 +20,7 @@ TEST(TensorNames, Trunk) {
     expect_trunk("lm_head.weight", kNoLayer, Role::kHead);
     expect_trunk("language_model.lm_head.biases", kNoLayer, Role::kHead, TensorPart::kBiases);
     expect_trunk("model.norm.weight", kNoLayer, Role::kFinalNorm);
-    expect_trunk("model.layers.17.self_attn.q_proj.weight_scale_inv", 17, Role::kQuery,
-                 TensorPart::kScaleInverse);
+    expect_trunk("model.layers.17.self_attn.q_proj.weight_scale_inv", 17, Role::kQuery, TensorPart::kScaleInverse);
     expect_trunk("model.layers.0.mlp.gate.weight", 0, Role::kRouter);
     expect_trunk("model.layers.0.mlp.gate.e_score_correction_bias", 0, Role::kRouterBias);
     expect_trunk("model.layers.0.mlp.gate_proj.weight", 0, Role::kDenseGate);
@@ -63,8 +62,8 @@ TEST(TensorNames, NotUsed) {
          {"", "model.", "model.layers.", "model.layers.1", "model.layers.x.mlp.gate.weight",
           "model.layers.-1.mlp.gate.weight", "model.layers.99999999999.mlp.gate.weight",
           "model.layers.0.mlp.experts.up_proj.weight.x", "norm.weight", "model.layers.0.mlp.experts.0.weight",
-          "model.layers.0.mlp.switch_mlp.0.up_proj.weight", "lm_head", "lm_head.bias",
-          "sluice.layers.0.expert", "sluice.layers.experts", "model.layers.0.self_attn.q_proj"}) {
+          "model.layers.0.mlp.switch_mlp.0.up_proj.weight", "lm_head", "lm_head.bias", "sluice.layers.0.expert",
+          "sluice.layers.experts", "model.layers.0.self_attn.q_proj"}) {
         EXPECT_EQ(parse_tensor_name(name).kind, NameKind::kOther) << name;
     }
     EXPECT_TRUE(parse_tensor_name("model.layers.0.self_attn.q_proj.bias").plain_bias);

@@ -61,8 +61,7 @@ void TinyCheckpoint::quantize(const std::string& module, const WeightFormat& for
     TinyTensor scales{format.dtype, shape, std::vector<std::byte>(format.scale_bytes(rows, columns))};
     scales.shape.back() = columns / format.group_size;
     TinyTensor biases = scales;
-    encode_affine(format, floats.data(), rows, columns, weight.bytes.data(), scales.bytes.data(),
-                  biases.bytes.data());
+    encode_affine(format, floats.data(), rows, columns, weight.bytes.data(), scales.bytes.data(), biases.bytes.data());
     tensors[module + ".weight"] = std::move(weight);
     tensors[module + ".scales"] = std::move(scales);
     tensors[module + ".biases"] = std::move(biases);
@@ -90,8 +89,7 @@ void TinyCheckpoint::write(const std::filesystem::path& folder, size_t shards) c
         ++next;
     }
     for (size_t i = 0; i < shards; ++i) {
-        write_file(folder / fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards), parts[i],
-                   metadata);
+        write_file(folder / fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards), parts[i], metadata);
     }
     const nlohmann::json index = {{"metadata", nlohmann::json::object()}, {"weight_map", weight_map}};
     write_text_file(folder / "model.safetensors.index.json", index.dump());
@@ -137,28 +135,28 @@ TinyCheckpoint tiny_qwen3_moe() {
 
 TinyCheckpoint tiny_qwen35_moe() {
     TinyCheckpoint tiny;
-    tiny.config = {{"model_type", "qwen3_5_moe"},
-                   {"text_config",
-                    {{"model_type", "qwen3_5_moe_text"},
-                     {"hidden_size", 64},
-                     {"num_hidden_layers", 2},
-                     {"vocab_size", 40},
-                     {"max_position_embeddings", 128},
-                     {"layer_types", {"linear_attention", "full_attention"}},
-                     {"num_attention_heads", 4},
-                     {"num_key_value_heads", 2},
-                     {"head_dim", 16},
-                     {"linear_num_key_heads", 2},
-                     {"linear_num_value_heads", 4},
-                     {"linear_key_head_dim", 8},
-                     {"linear_value_head_dim", 16},
-                     {"linear_conv_kernel_dim", 4},
-                     {"num_experts", 4},
-                     {"num_experts_per_tok", 2},
-                     {"moe_intermediate_size", 32},
-                     {"shared_expert_intermediate_size", 32},
-                     {"rope_parameters",
-                      {{"rope_type", "default"}, {"rope_theta", 1e7}, {"partial_rotary_factor", 0.5}}}}}};
+    tiny.config = {
+        {"model_type", "qwen3_5_moe"},
+        {"text_config",
+         {{"model_type", "qwen3_5_moe_text"},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 2},
+          {"vocab_size", 40},
+          {"max_position_embeddings", 128},
+          {"layer_types", {"linear_attention", "full_attention"}},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"head_dim", 16},
+          {"linear_num_key_heads", 2},
+          {"linear_num_value_heads", 4},
+          {"linear_key_head_dim", 8},
+          {"linear_value_head_dim", 16},
+          {"linear_conv_kernel_dim", 4},
+          {"num_experts", 4},
+          {"num_experts_per_tok", 2},
+          {"moe_intermediate_size", 32},
+          {"shared_expert_intermediate_size", 32},
+          {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e7}, {"partial_rotary_factor", 0.5}}}}}};
     const std::string prefix = "model.language_model.";
     tiny.add(prefix + "embed_tokens.weight", {40, 64});
     tiny.add(prefix + "norm.weight", {64});
@@ -258,8 +256,7 @@ TinyCheckpoint tiny_deepseek_v3() {
     return tiny;
 }
 
-void expect_error(ErrorCode code, const std::vector<std::string>& parts,
-                  const std::function<void()>& action) {
+void expect_error(ErrorCode code, const std::vector<std::string>& parts, const std::function<void()>& action) {
     try {
         action();
         ADD_FAILURE() << "nothing was thrown";

@@ -42,9 +42,8 @@ struct TinyCheckpoint {
 };
 
 // Publishers' layouts, BF16: two layers each.
-TinyCheckpoint tiny_qwen3_moe();  // 4 experts of 64 x 32, top 2
-TinyCheckpoint
-tiny_qwen35_moe();  // linear then full attention; fused gate_up_proj; names as the multimodal models
+TinyCheckpoint tiny_qwen3_moe();    // 4 experts of 64 x 32, top 2
+TinyCheckpoint tiny_qwen35_moe();   // linear then full attention; fused gate_up_proj; names as the multimodal models
 TinyCheckpoint tiny_deepseek_v3();  // a dense layer, then 8 experts in 4 groups
 
 // The error that `action` throws; its message is checked to be one line with every one of `parts`.

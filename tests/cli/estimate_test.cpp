@@ -79,8 +79,7 @@ TEST(Plan, ShrinksTheContextThatNobodyAskedFor) {
 }
 
 TEST(Plan, NeverCachesMoreThanThereIs) {
-    const MemoryOutlook memory =
-        guess_memory(large_model(), {.ram_bytes = 100 * kGigabyte, .context = 1024});
+    const MemoryOutlook memory = guess_memory(large_model(), {.ram_bytes = 100 * kGigabyte, .context = 1024});
     EXPECT_EQ(memory.cache_bytes, large_model().expert_bytes);
     EXPECT_DOUBLE_EQ(estimate_plan(large_model(), kMachine, memory).hit_rate, 1);
 }

@@ -13,8 +13,7 @@ TEST(Verbs, AreDistinctAndEachHasExamples) {
     std::set<std::string_view> names;
     for (const Verb& verb : verbs()) {
         EXPECT_TRUE(names.insert(verb.name).second) << verb.name;
-        EXPECT_NE(verb.examples.find("sluice " + std::string(verb.name)), std::string_view::npos)
-            << verb.name;
+        EXPECT_NE(verb.examples.find("sluice " + std::string(verb.name)), std::string_view::npos) << verb.name;
     }
 }
 

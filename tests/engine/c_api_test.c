@@ -7,28 +7,27 @@
 
 #include "sluice/sluice.h"
 
-#define CHECK(condition)                                                                      \
-    do {                                                                                      \
-        if (!(condition)) {                                                                   \
-            fprintf(stderr, "%s:%d: %s (last error: %s)\n", __FILE__, __LINE__, #condition,   \
-                    sluice_last_error());                                                     \
-            exit(1);                                                                          \
-        }                                                                                     \
+#define CHECK(condition)                                                                                          \
+    do {                                                                                                          \
+        if (!(condition)) {                                                                                       \
+            fprintf(stderr, "%s:%d: %s (last error: %s)\n", __FILE__, __LINE__, #condition, sluice_last_error()); \
+            exit(1);                                                                                              \
+        }                                                                                                         \
     } while (0)
 
-static int count_calls(int64_t done, int64_t total, void *user) {
+static int count_calls(int64_t done, int64_t total, void* user) {
     CHECK(done <= total);
-    ++*(int *)user;
+    ++*(int*)user;
     return 1;
 }
 
-static int refuse(int64_t done, int64_t total, void *user) {
+static int refuse(int64_t done, int64_t total, void* user) {
     (void)done, (void)total, (void)user;
     return 0;
 }
 
-static void check_errors(const char *folder) {
-    sluice_model *model = (sluice_model *)1;
+static void check_errors(const char* folder) {
+    sluice_model* model = (sluice_model*)1;
     CHECK(sluice_model_open("/nowhere", NULL, &model) == SLUICE_ERROR_NOT_FOUND);
     CHECK(model == NULL);
     CHECK(strstr(sluice_last_error(), "nowhere") != NULL);
@@ -40,7 +39,7 @@ static void check_errors(const char *folder) {
     CHECK(sluice_model_open(folder, &options, &model) == SLUICE_ERROR_OUT_OF_MEMORY);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     CHECK(argc == 3);
     CHECK(strlen(sluice_version()) > 0);
     check_errors(argv[1]);
@@ -49,12 +48,12 @@ int main(int argc, char **argv) {
     memset(&options, 0, sizeof options);
     options.threads = 1;
     options.chunk_tokens = 4;
-    sluice_model *model = NULL;
+    sluice_model* model = NULL;
     CHECK(sluice_model_open(argv[1], &options, &model) == SLUICE_OK);
     const int64_t vocabulary = sluice_model_vocabulary(model);
     CHECK(vocabulary > 0 && sluice_model_context(model) > 0);
 
-    sluice_session *session = NULL;
+    sluice_session* session = NULL;
     CHECK(sluice_session_create(model, &session) == SLUICE_OK);
     size_t rows = 1;
     CHECK(sluice_session_logits(session, &rows) == NULL && rows == 0);
@@ -64,13 +63,13 @@ int main(int argc, char **argv) {
     CHECK(sluice_session_evaluate(session, prompt, 10, 0) == SLUICE_OK);
     CHECK(calls == 3);
     CHECK(sluice_session_position(session) == 10);
-    float *last = malloc(sizeof(float) * (size_t)vocabulary);
+    float* last = malloc(sizeof(float) * (size_t)vocabulary);
     memcpy(last, sluice_session_logits(session, &rows), sizeof(float) * (size_t)vocabulary);
     CHECK(rows == 1 && isfinite(last[0]));
 
     /* All positions: the last row is the same as before. */
     CHECK(sluice_session_evaluate_all(session, prompt, 10, 0) == SLUICE_OK);
-    const float *all = sluice_session_logits(session, &rows);
+    const float* all = sluice_session_logits(session, &rows);
     CHECK(rows == 10);
     CHECK(memcmp(all + 9 * vocabulary, last, sizeof(float) * (size_t)vocabulary) == 0);
 
@@ -91,7 +90,7 @@ int main(int argc, char **argv) {
     CHECK(sluice_session_drop_checkpoint(session, checkpoint) == SLUICE_OK);
     CHECK(sluice_session_restore(session, checkpoint) == SLUICE_ERROR_USAGE);
 
-    sluice_session *other = NULL;
+    sluice_session* other = NULL;
     CHECK(sluice_session_create(model, &other) == SLUICE_OK);
     CHECK(sluice_session_load(other, path) == SLUICE_OK);
     CHECK(sluice_session_evaluate_token(other, 7) == SLUICE_OK);

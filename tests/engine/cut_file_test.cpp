@@ -1,5 +1,5 @@
-// The file of the trunk, which stays mapped, is cut under a running engine: an error that names it and no signal; brought
-// back, the engine goes on with the tokens of a sound run.
+// The file of the trunk, which stays mapped, is cut under a running engine: an error that names it and no signal;
+// brought back, the engine goes on with the tokens of a sound run.
 
 #include <gtest/gtest.h>
 
@@ -83,10 +83,9 @@ TEST_P(CutFile, ThatIsWholeAgainBeforeAnybodyLooksIsNoError) {
     EXPECT_TRUE(after == engine->evaluate(*other, kNext).logits);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, CutFile, ::testing::Values("qwen3-moe-mlx4", "qwen3-next-bf16"),
-                         [](const auto& each) {
-                             return std::string(each.param).substr(0, 9) == "qwen3-moe" ? "attention" : "recurrent";
-                         });
+INSTANTIATE_TEST_SUITE_P(Models, CutFile, ::testing::Values("qwen3-moe-mlx4", "qwen3-next-bf16"), [](const auto& each) {
+    return std::string(each.param).substr(0, 9) == "qwen3-moe" ? "attention" : "recurrent";
+});
 
 }  // namespace
 }  // namespace sluice::testing

@@ -8,8 +8,8 @@
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
 #include "sluice/engine.h"
-#include "tests/support/sanitizer.h"
 #include "tests/support/golden_case.h"
+#include "tests/support/sanitizer.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
@@ -53,8 +53,7 @@ TEST(EngineErrors, AFullContextFailsOnlyItsOwnSequence) {
     const auto engine = Engine::open(kModel, options);
     const auto full = engine->new_session(), free = engine->new_session();
     const std::vector<TokenId> many(20, 3), few(4, 3);
-    const SequenceInput batch[] = {{.session = full.get(), .tokens = many},
-                                   {.session = free.get(), .tokens = few}};
+    const SequenceInput batch[] = {{.session = full.get(), .tokens = many}, {.session = free.get(), .tokens = few}};
     const auto outputs = engine->evaluate(batch);
     EXPECT_TRUE(outputs[0].error);
     EXPECT_FALSE(outputs[1].error);
@@ -127,8 +126,7 @@ TEST(EngineErrors, NaNInAWeightIsNamed) {
     const auto file = folder / "model.safetensors";
     const std::string name = "model.layers.2.mlp.experts.3.down_proj.weight";  // as stored
     const SafetensorsEntry entry = SafetensorsReader::open(file).entry(name);
-    std::filesystem::permissions(file, std::filesystem::perms::owner_write,
-                                 std::filesystem::perm_options::add);
+    std::filesystem::permissions(file, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
     std::fstream out(file, std::ios::binary | std::ios::in | std::ios::out);
     for (uint64_t i = 0; i < entry.bytes; i += 2) {
         out.seekp(static_cast<std::streamoff>(entry.offset + i));
@@ -143,8 +141,8 @@ TEST(EngineErrors, NaNInAWeightIsNamed) {
                  [&] { engine->evaluate(*session, varied, LogitsWanted::kAll); });
 }
 
-// A file that loses its experts while it is open is an error that names it, whatever reads it, and no signal; the engine
-// goes on with what it has, and with the rest once the file is back.
+// A file that loses its experts while it is open is an error that names it, whatever reads it, and no signal; the
+// engine goes on with what it has, and with the rest once the file is back.
 TEST(EngineErrors, AFileThatIsCutWhileRunning) {
     for (const char* io : {"pread", "uring", "mmap"}) {
         const TemporaryFolder folder;

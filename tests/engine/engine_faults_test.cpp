@@ -1,5 +1,5 @@
-// Several sessions of one engine over a drive that fails, is interrupted, stops short, lies and stalls: a request is told
-// what went wrong, tries again and gets the tokens of a sound drive; the others never notice.
+// Several sessions of one engine over a drive that fails, is interrupted, stops short, lies and stalls: a request is
+// told what went wrong, tries again and gets the tokens of a sound drive; the others never notice.
 
 #include <gtest/gtest.h>
 
@@ -49,8 +49,8 @@ void count_failure(const Error& error, Failures& failures) {
 class EngineFaults : public ::testing::TestWithParam<Case> {
   protected:
     EngineFaults() {
-        pack(std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden,
-             folder_ / "packed", {});
+        pack(std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden, folder_ / "packed",
+             {});
         options_.context = 64;
         options_.threads = 2;
         for (size_t s = 0; s < kSessions; ++s) {
@@ -144,8 +144,7 @@ TEST_P(EngineFaults, EverySessionGetsItsTokens) {
         }));
     }
     for (auto& user : users) {
-        if (user.wait_for(std::chrono::minutes(5)) != std::future_status::ready)
-            GTEST_LOG_(FATAL) << "a request hangs";
+        if (user.wait_for(std::chrono::minutes(5)) != std::future_status::ready) GTEST_LOG_(FATAL) << "a request hangs";
         user.get();
     }
     Failures total;
@@ -178,7 +177,8 @@ TEST_P(EngineFaults, ABatchFailsBySequence) {
         std::vector<SequenceInput> batch;
         std::vector<int64_t> before;
         for (size_t s = 0; s < kSessions; ++s) {
-            if (!sessions[s] || sessions[s]->position() == kPrompt + kGenerated - 1) sessions[s] = engine->new_session();
+            if (!sessions[s] || sessions[s]->position() == kPrompt + kGenerated - 1)
+                sessions[s] = engine->new_session();
             before.push_back(sessions[s]->position());
             batch.push_back({.session = sessions[s].get(),
                              .tokens = std::span(expected[s]).subspan(static_cast<size_t>(before[s]), 1)});

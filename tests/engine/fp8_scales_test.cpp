@@ -1,5 +1,4 @@
-// FP8 checkpoints whose block scales are BF16 compute as those with the same numbers in F32, as published and
-// packed.
+// FP8 checkpoints whose block scales are BF16 compute as those with the same numbers in F32, as published and packed.
 
 #include <gtest/gtest.h>
 
@@ -40,8 +39,8 @@ void write_with_scales(const fs::path& target, DType dtype) {
             narrow.push_back(float_to_bf16(scale));
             scale = bf16_to_float(narrow.back());
         }
-        writer.write(entry.name, dtype == DType::kBF16 ? std::as_bytes(std::span(narrow))
-                                                       : std::as_bytes(std::span(wide)));
+        writer.write(entry.name,
+                     dtype == DType::kBF16 ? std::as_bytes(std::span(narrow)) : std::as_bytes(std::span(wide)));
     }
     ASSERT_GT(scales, 10u);
     writer.commit();

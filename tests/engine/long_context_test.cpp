@@ -1,5 +1,5 @@
-// Caches longer than one tile of MLA's attention: a short sequence in their company is computed in tiles too,
-// and must not show it.
+// Caches longer than one tile of MLA's attention: a short sequence in their company is computed in tiles too, and must
+// not show it.
 
 #include <gtest/gtest.h>
 

@@ -72,8 +72,7 @@ TEST_F(PrefixCacheTest, ADamagedEntryIsAMiss) {
 
 TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirst) {
     const auto engine = open(3 << 20);
-    for (const char* start : {"One ", "Two ", "Three ", "Four ", "Five "})
-        run(*engine, start + long_text(120));
+    for (const char* start : {"One ", "Two ", "Three ", "Four ", "Five "}) run(*engine, start + long_text(120));
     uint64_t total = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) total += entry.file_size();
     EXPECT_LE(total, 3u << 20);

@@ -1,7 +1,6 @@
-// Asks for the same few prompts over and over through a prefix cache, as one of several processes on a
-// folder, and checks every answer against an engine without a cache. Arguments: model, folder, limit in
-// bytes, rounds, seed, and optionally the largest file that the system lets this process write. Exit status
-// 1: a wrong answer.
+// Asks for the same few prompts over and over through a prefix cache, as one of several processes on a folder, and
+// checks every answer against an engine without a cache. Arguments: model, folder, limit in bytes, rounds, seed, and
+// optionally the largest file that the system lets this process write. Exit status 1: a wrong answer.
 
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,5 +1,4 @@
-// One folder of evaluated prompts under several processes, processes that are killed, and a disk that is
-// full.
+// One folder of evaluated prompts under several processes, processes that are killed, and a disk that is full.
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
-// Prompts that begin as an earlier one in the same process did: not evaluated again, to the bit, inside a
-// limit, and in memory that is counted.
+// Prompts that begin as an earlier one in the same process did: not evaluated again, to the bit, inside a limit, and in
+// memory that is counted.
 
 #include "engine/prefix_memory.h"
 
@@ -7,8 +7,8 @@
 
 #include "base/memory.h"
 #include "sluice/engine.h"
-#include "tests/support/sanitizer.h"
 #include "tests/support/golden_case.h"
+#include "tests/support/sanitizer.h"
 
 namespace sluice::testing {
 namespace {
@@ -50,8 +50,8 @@ TEST_P(PrefixMemoryOf, AHitEvaluatesNothingAgainAndChangesNoBit) {
     const auto without = open(GetParam().folder, 0), with = open(GetParam().folder, std::nullopt);
     ASSERT_GT(with->info().prefix_memory_bytes, 0u);
     for (const size_t length : {size_t{1}, size_t{100}, size_t{256}, size_t{300}}) {
-        const std::vector<TokenId> start = some_tokens(length, static_cast<uint32_t>(length)),
-                                   one = some_tokens(40, 2), two = some_tokens(40, 3);
+        const std::vector<TokenId> start = some_tokens(length, static_cast<uint32_t>(length)), one = some_tokens(40, 2),
+                                   two = some_tokens(40, 3);
         const auto expected_of = [&](const std::vector<TokenId>& rest) {
             const auto session = without->new_session();
             evaluate(*without, *session, start);
@@ -73,8 +73,8 @@ TEST_P(PrefixMemoryOf, AHitEvaluatesNothingAgainAndChangesNoBit) {
 }
 
 // Evaluates ids up to each of the stops, and then the rest; the last part's logits.
-std::vector<float> in_parts(Engine& engine, Session& session, std::span<const TokenId> ids,
-                            std::vector<int64_t> stops, const std::function<void()>& at_stop = {}) {
+std::vector<float> in_parts(Engine& engine, Session& session, std::span<const TokenId> ids, std::vector<int64_t> stops,
+                            const std::function<void()>& at_stop = {}) {
     std::vector<float> logits;
     const auto end = static_cast<int64_t>(ids.size());
     if (stops.empty() || stops.back() != end) stops.push_back(end);
@@ -96,16 +96,15 @@ TEST_P(PrefixMemoryOf, SessionsShareASystemPrompt) {
         PromptStart start = with->resume(*session, "", prompt);
         EXPECT_EQ(session->position(), start.tokens);
         known.push_back(start.tokens);
-        const auto logits =
-            in_parts(*with, *session, prompt, start.remember_at, [&] { with->remember(*session, ""); });
+        const auto logits = in_parts(*with, *session, prompt, start.remember_at, [&] { with->remember(*session, ""); });
         const auto alone = without->new_session();
         // Cut as what it goes on from was: MLA takes its form by the length of a part.
         if (start.tokens > 0) start.remember_at.insert(start.remember_at.begin(), start.tokens);
         if (start.tokens > 200) start.remember_at.insert(start.remember_at.begin(), 200);
         EXPECT_EQ(logits, in_parts(*without, *alone, prompt, start.remember_at)) << "user " << user;
     }
-    // Recurrent layers have a state at the end of the system prompt once a second conversation parted there.
-    // The very same prompt is known but for the token that must give its logits.
+    // Recurrent layers have a state at the end of the system prompt once a second conversation parted there. The very
+    // same prompt is known but for the token that must give its logits.
     const int64_t second = known[1];
     EXPECT_TRUE(second == 0 || second == 200) << second;
     EXPECT_EQ(known, (std::vector<int64_t>{0, second, 200, 200, 249}));
@@ -136,8 +135,7 @@ TEST(PrefixMemory, TheLeastRecentlyUsedGoFirstAndTheLimitHolds) {
     EXPECT_EQ(find(1), 512);
     EXPECT_EQ(find(3), 512);
     EXPECT_EQ(find(4), 512);
-    // What goes on from an entry takes its place, for it gives all that the entry did; its third page costs
-    // the oldest.
+    // What goes on from an entry takes its place, for it gives all that the entry did; its third page costs the oldest.
     put(4, 600);
     EXPECT_EQ(find(4), 512);
     EXPECT_EQ(find(3), 512);

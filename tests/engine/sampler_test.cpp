@@ -25,8 +25,7 @@ TEST(Sampler, GreedyTakesTheLargestAndTheLowestIdAmongEquals) {
 }
 
 TEST(Sampler, DrawsInProportionToTheSoftmax) {
-    const auto counts =
-        frequencies({.temperature = 1, .seed = 3}, {std::log(1.0f), std::log(2.0f), std::log(5.0f)});
+    const auto counts = frequencies({.temperature = 1, .seed = 3}, {std::log(1.0f), std::log(2.0f), std::log(5.0f)});
     EXPECT_NEAR(counts.at(0), 1.0 / 8, 0.01);
     EXPECT_NEAR(counts.at(1), 2.0 / 8, 0.01);
     EXPECT_NEAR(counts.at(2), 5.0 / 8, 0.01);

@@ -57,8 +57,7 @@ TEST(StateMemory, PerTokenAsTheFormulaSays) {
         for (const char* format : {"f32", "bf16", "int8"}) {
             SCOPED_TRACE(::testing::Message() << family.preset << ' ' << format);
             uint64_t formula = 0;
-            for (const uint64_t values : family.rows)
-                formula += family.layers_with_cache * row_bytes(format, values);
+            for (const uint64_t values : family.rows) formula += family.layers_with_cache * row_bytes(format, values);
             EngineOptions options;
             options.kv_format = format;
             options.context = kLong;
@@ -77,9 +76,9 @@ TEST(StateMemory, PerTokenAsTheFormulaSays) {
                 resident_with(*engine, snapshots[i], kSessions);  // the allocator takes what it keeps
             }
             EXPECT_EQ(counted[1] - counted[0], formula * (kLong - kShort));
-            const double measured = (resident_with(*engine, snapshots[1], kSessions) -
-                                     resident_with(*engine, snapshots[0], kSessions)) /
-                                    static_cast<double>(kSessions * (kLong - kShort));
+            const double measured =
+                (resident_with(*engine, snapshots[1], kSessions) - resident_with(*engine, snapshots[0], kSessions)) /
+                static_cast<double>(kSessions * (kLong - kShort));
             EXPECT_NEAR(measured, static_cast<double>(formula), 0.02 * static_cast<double>(formula));
         }
     }

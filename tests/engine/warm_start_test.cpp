@@ -1,5 +1,4 @@
-// What one engine's life teaches the next: the same logits with fewer reads waited for, in a file that hurts
-// nobody.
+// What one engine's life teaches the next: the same logits with fewer reads waited for, in a file that hurts nobody.
 
 #include "engine/warm_start.h"
 
@@ -35,8 +34,7 @@ struct WarmStartTest : ::testing::Test {
         options.context = 64;
         return Engine::Impl::open(
             model, options, [&](const auto& checkpoint, ExpertStoreOptions store, const auto& make_slots) {
-                if (records > 0)
-                    store.cache_bytes = records * ExpertCatalogue::of(checkpoint).record_sizes().front();
+                if (records > 0) store.cache_bytes = records * ExpertCatalogue::of(checkpoint).record_sizes().front();
                 return std::make_unique<ExpertStore>(checkpoint, store, make_slots);
             });
     }
@@ -162,8 +160,7 @@ TEST_F(WarmStartTest, OfAModelThatCannotBeWrittenIsInTheUsersCache) {
     fs::create_directories(cache.parent_path());
     fs::permissions(cache.parent_path(), fs::perms(0777));
     fs::permissions(model, fs::perms(0555));
-    HotList used(static_cast<int>(checkpoint->config().layers),
-                 static_cast<int>(checkpoint->config().experts));
+    HotList used(static_cast<int>(checkpoint->config().layers), static_cast<int>(checkpoint->config().experts));
     used.note(0, std::vector<int>{1, 3});
     {
         const OrdinaryUser user;

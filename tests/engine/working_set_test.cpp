@@ -1,4 +1,5 @@
-// A long prompt of one session passes through the expert cache without driving out what another session's decoding uses.
+// A long prompt of one session passes through the expert cache without driving out what another session's decoding
+// uses.
 
 #include <gtest/gtest.h>
 
@@ -36,7 +37,7 @@ Tokens written_by_model(uint64_t seed, size_t tokens) {
 }
 
 struct Measured {
-    Decode before, after;         // the last kMeasured tokens before the long prompt, the first ones after it
+    Decode before, after;  // the last kMeasured tokens before the long prompt, the first ones after it
     uint64_t slots = 0;
 };
 

@@ -55,8 +55,7 @@ RoutingTrace random_trace(int layers, int experts, int top_k, int tokens, unsign
 }
 
 // The trace through a live store, batch by batch.
-ExpertStoreStats replay_live(const RoutingTrace& trace, const FileModel& model, EvictionPolicy policy,
-                             uint64_t slots) {
+ExpertStoreStats replay_live(const RoutingTrace& trace, const FileModel& model, EvictionPolicy policy, uint64_t slots) {
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(slots);
     options.policy = policy;
@@ -93,8 +92,7 @@ TEST(CacheSimulator, AgreesWithTheLiveCache) {
 }
 
 TEST(CacheSimulator, AgreesOnBatchesOfManyTokens) {
-    // A prefill that touches most experts (a scan) in the middle, in a cache that can hold each batch's
-    // window.
+    // A prefill that touches most experts (a scan) in the middle, in a cache that can hold each batch's window.
     const FileModel model({.record_bytes = {4096, 4096, 4096}, .experts = 24, .top_k = 2});
     const RoutingTrace trace = random_trace(3, 24, 2, 100, 9, 40);
     for (const auto policy : kAllPolicies) {
@@ -156,8 +154,7 @@ TEST(CacheSimulator, TheOptimumIsTheOptimum) {
 
 TEST(CacheSimulator, NoPolicyBeatsTheOptimum) {
     const RoutingTrace trace = random_trace(6, 32, 4, 300, 2);
-    const std::vector<uint64_t> sizes =
-        slots_of_fractions(trace, std::vector<double>{0.0, 0.06, 0.12, 0.25, 1.0});
+    const std::vector<uint64_t> sizes = slots_of_fractions(trace, std::vector<double>{0.0, 0.06, 0.12, 0.25, 1.0});
     EXPECT_EQ(sizes, (std::vector<uint64_t>{0, 12, 23, 48, 192}));
     const auto results = simulate_all(trace, sizes);
     constexpr size_t kPolicies = std::size(kAllPolicies);
@@ -165,23 +162,20 @@ TEST(CacheSimulator, NoPolicyBeatsTheOptimum) {
     for (size_t i = 0; i < results.size(); i += kPolicies + 1) {
         const SimulatedCache& best = results[i + kPolicies];
         EXPECT_EQ(best.policy, "belady");
-        for (size_t p = 0; p < kPolicies; ++p)
-            EXPECT_LE(results[i + p].hits, best.hits) << results[i + p].policy;
+        for (size_t p = 0; p < kPolicies; ++p) EXPECT_LE(results[i + p].hits, best.hits) << results[i + p].policy;
     }
     EXPECT_EQ(results[3 * (kPolicies + 1)].misses, results.back().misses);  // all fit: only first uses miss
     EXPECT_THROW(simulate_cache(trace, EvictionPolicy::kLru, 3), Error);
 }
 
-// Routers as peers measured them: skewed, with a part of the last token's experts used again. Where the cache
-// is smaller than one token's demand, LRU has next to nothing.
+// Routers as peers measured them: skewed, with a part of the last token's experts used again. Where the cache is
+// smaller than one token's demand, LRU has next to nothing.
 TEST(CacheSimulator, FrequencyClosesAQuarterOfTheGapOnASkewedTrace) {
     const RoutingTrace trace = random_trace(12, 64, 4, 600, 3);
     for (const uint64_t slots : slots_of_fractions(trace, std::vector<double>{0.03, 0.25})) {
         const auto lru = static_cast<double>(simulate_cache(trace, EvictionPolicy::kLru, slots).hits);
-        const auto frequency =
-            static_cast<double>(simulate_cache(trace, EvictionPolicy::kFrequencyLru, slots).hits);
-        const auto similar =
-            static_cast<double>(simulate_cache(trace, EvictionPolicy::kSimilarTokens, slots).hits);
+        const auto frequency = static_cast<double>(simulate_cache(trace, EvictionPolicy::kFrequencyLru, slots).hits);
+        const auto similar = static_cast<double>(simulate_cache(trace, EvictionPolicy::kSimilarTokens, slots).hits);
         const auto best = static_cast<double>(simulate_optimum(trace, slots).hits);
         EXPECT_GT((frequency - lru) / (best - lru), 0.25) << slots;
         // Here tokens have nothing to be alike in: looking for like ones must not cost much either.

@@ -28,8 +28,7 @@ std::vector<std::filesystem::path> checkpoints() {
 void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind, DirectIo direct) {
     const auto checkpoint = Checkpoint::open(folder);
     ExpertStoreOptions options;
-    options.cache_bytes =
-        std::min(ExpertStore::floor_bytes(*checkpoint) * 2, ExpertStore::full_bytes(*checkpoint));
+    options.cache_bytes = std::min(ExpertStore::floor_bytes(*checkpoint) * 2, ExpertStore::full_bytes(*checkpoint));
     options.reader = kind;
     options.direct_io = direct;
     options.read_threads = 4;

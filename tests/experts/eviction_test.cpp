@@ -77,8 +77,8 @@ TEST(FrequencyLru, OfEqualUseTheLayerWithTheLongestWaitGoesFirst) {
         cache.release(plan.taken[0].slot);
     };
     for (int layer = 0; layer < 3; ++layer) use(layer, 0);
-    // The next token: layer 0's turn. Its own new expert replaces its old one rather than layer 1's, which
-    // LRU would take next although its turn is the nearest.
+    // The next token: layer 0's turn. Its own new expert replaces its old one rather than layer 1's, which LRU would
+    // take next although its turn is the nearest.
     use(0, 1);
     EXPECT_EQ(cache.find(0, 0), kNoSlot);
     EXPECT_NE(cache.find(1, 0), kNoSlot);
@@ -141,8 +141,7 @@ TEST(SimilarTokens, AScanLeavesTheWorkingSetAlone) {
 TEST(SimilarTokens, OfEqualUseTheLayerWithTheLongestWaitGoesFirst) {
     TwoKindsOfTokens model(EvictionPolicy::kSimilarTokens);
     model.token(0);
-    model.token(
-        1);  // one slot was free: layer 0's new expert takes it, then each layer's takes its own old one's
+    model.token(1);  // one slot was free: layer 0's new expert takes it, then each layer's takes its own old one's
     EXPECT_EQ(model.cache().find(1, 0), kNoSlot);
     EXPECT_NE(model.cache().find(3, 1), kNoSlot);
 }

@@ -8,8 +8,7 @@
 namespace sluice {
 namespace {
 
-BatchPlan plan_of(ExpertCache& cache, int layer, const std::vector<int>& ids, size_t limit,
-                  bool scan = false) {
+BatchPlan plan_of(ExpertCache& cache, int layer, const std::vector<int>& ids, size_t limit, bool scan = false) {
     BatchPlan plan;
     cache.plan(layer, ids, scan, limit, plan);
     return plan;
@@ -134,8 +133,7 @@ TEST(ExpertCache, StaysConsistentUnderRandomWork) {
                 if (lease.found == Found::kFull) {
                     ASSERT_EQ(before, kNoSlot);
                     for (size_t slot = 0; slot < cache.slots(); ++slot) {
-                        ASSERT_TRUE(leased.count(slot) > 0 || flying.count(slot) > 0)
-                            << "slot " << slot << " was free";
+                        ASSERT_TRUE(leased.count(slot) > 0 || flying.count(slot) > 0) << "slot " << slot << " was free";
                     }
                     continue;
                 }
@@ -148,8 +146,7 @@ TEST(ExpertCache, StaysConsistentUnderRandomWork) {
                 ASSERT_EQ(cache.find(layer, expert), lease.slot);
                 ASSERT_EQ(cache.key(lease.slot), (ExpertKey{layer, expert}));
             }
-            for (size_t slot = 0; slot < cache.slots(); ++slot)
-                ASSERT_EQ(cache.leases(slot), leased.count(slot));
+            for (size_t slot = 0; slot < cache.slots(); ++slot) ASSERT_EQ(cache.leases(slot), leased.count(slot));
         }
     }
 }

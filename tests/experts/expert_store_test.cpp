@@ -143,8 +143,8 @@ TEST(ExpertStore, AReadInFlightIsJoined) {
     std::vector<int> second_got;
     std::thread other([&] {
         ExpertStream second = paused.store->stream(1, range(2, 6));
-        second_got = drain(
-            second, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); });
+        second_got =
+            drain(second, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); });
     });
     while (paused.store->stats().joined < 2) std::this_thread::yield();
     paused.reader->resume();
@@ -204,9 +204,8 @@ TEST(ExpertStore, DestroyingAStreamCancelsItsReads) {
     // The slots are free although nothing was ever read.
     ExpertStream next = paused.store->stream(1, range(0, 4));
     paused.reader->resume();
-    EXPECT_THAT(
-        drain(next, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); }),
-        UnorderedElementsAreArray(range(0, 4)));
+    EXPECT_THAT(drain(next, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); }),
+                UnorderedElementsAreArray(range(0, 4)));
     EXPECT_EQ(paused.store->stats().bytes_read, 4u * 8192);
     EXPECT_EQ(paused.store->stats().failed_reads, 0u);
 }
@@ -354,10 +353,8 @@ TEST(ExpertStore, MemoryIsGivenBackAndTakenAgain) {
     for (const auto& ready : held) holder.release(ready, nullptr);
     for (int round = 0; round < 2; ++round) {
         ExpertStream stream = store.stream(0, range(0, 16));
-        EXPECT_EQ(
-            drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 0, ready)); })
-                .size(),
-            16u);
+        EXPECT_EQ(drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 0, ready)); }).size(),
+                  16u);
     }
     store.resize(UINT64_MAX);
     EXPECT_EQ(store.cache_bytes(), model.bytes_of(24));

@@ -1,5 +1,5 @@
-// A drive that fails, stops short, lies and dawdles: every failure is told, no wrong byte gets through,
-// nothing hangs or leaks.
+// A drive that fails, stops short, lies and dawdles: every failure is told, no wrong byte gets through, nothing hangs
+// or leaks.
 
 #include <gtest/gtest.h>
 
@@ -105,8 +105,7 @@ TEST(Faults, AFailureReachesEveryoneWhoJoined) {
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(12);
     ExpertStore store(model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {
-        auto made =
-            std::make_unique<FaultyReader>(source_of(model), Faults{.error = 1}, 2, std::move(completed));
+        auto made = std::make_unique<FaultyReader>(source_of(model), Faults{.error = 1}, 2, std::move(completed));
         reader = made.get();
         return made;
     });

@@ -1,5 +1,4 @@
-// What runs have taught about which experts are used: counting, merging, and files that are damaged or not
-// meant.
+// What runs have taught about which experts are used: counting, merging, and files that are damaged or not meant.
 
 #include "experts/hot_list.h"
 

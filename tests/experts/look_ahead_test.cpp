@@ -110,8 +110,8 @@ TEST(LookAheadOff, IsNotAskedFor) {
     }
 }
 
-// Layers of decoding, with `experts` of each and one guess for the next, which is right; `other_work` is what
-// a layer takes beside them. Returns how many of the last 350 were asked for a guess.
+// Layers of decoding, with `experts` of each and one guess for the next, which is right; `other_work` is what a layer
+// takes beside them. Returns how many of the last 350 were asked for a guess.
 size_t layers_that_look_ahead(ExpertStore& store, int experts, std::chrono::microseconds other_work) {
     size_t asked = 0;
     for (int round = 0; round < 900; ++round) {

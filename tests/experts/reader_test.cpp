@@ -70,8 +70,7 @@ class EveryReader : public ::testing::TestWithParam<Way> {
             file.append(content_.back());
             file.commit();
         }
-        if (GetParam().direct && !direct_io_works(paths_[0]))
-            GTEST_SKIP() << "no direct I/O in " << folder_.path();
+        if (GetParam().direct && !direct_io_works(paths_[0])) GTEST_SKIP() << "no direct I/O in " << folder_.path();
     }
 
     // Null where there is no io_uring.
@@ -125,13 +124,11 @@ TEST_P(EveryReader, DeliversTheBytesOfTheFile) {
             const ReadRequest& request = requests[answer.tag];
             ASSERT_FALSE(answer.error) << message_of(answer.error);
             EXPECT_GE(answer.transferred, request.bytes);
-            EXPECT_EQ(std::memcmp(request.destination, content_[request.file].data() + request.offset,
-                                  request.bytes),
+            EXPECT_EQ(std::memcmp(request.destination, content_[request.file].data() + request.offset, request.bytes),
                       0)
                 << request.bytes << " bytes at " << request.offset;
             // Nothing behind the wanted bytes was touched.
-            EXPECT_EQ(request.destination[request.bytes], std::byte{0})
-                << request.bytes << " at " << request.offset;
+            EXPECT_EQ(request.destination[request.bytes], std::byte{0}) << request.bytes << " at " << request.offset;
         }
     }
     EXPECT_EQ(answers.count(), requests.size());
@@ -172,8 +169,7 @@ TEST_P(EveryReader, AnswersEverythingBeforeItIsGone) {
     for (const ReadResult& answer : answers.wait(0)) {
         ++seen[answer.tag];
         if (answer.cancelled || answer.error) continue;
-        EXPECT_EQ(std::memcmp(requests[answer.tag].destination, content_[0].data() + answer.tag * 4096, 4096),
-                  0);
+        EXPECT_EQ(std::memcmp(requests[answer.tag].destination, content_[0].data() + answer.tag * 4096, 4096), 0);
     }
     EXPECT_EQ(seen.size(), 200u);
     for (const auto& [tag, times] : seen) EXPECT_EQ(times, 1) << tag;
@@ -193,8 +189,7 @@ INSTANTIATE_TEST_SUITE_P(Readers, EveryReader,
 TEST(OpenReader, ReportsWhatItUses) {
     const FileModel model({.record_bytes = {8192}});
     Answers answers;
-    ReaderOptions options{
-        .kind = ReaderKind::kPread, .direct = DirectIo::kOff, .depth = 3, .record_bytes = 8192};
+    ReaderOptions options{.kind = ReaderKind::kPread, .direct = DirectIo::kOff, .depth = 3, .record_bytes = 8192};
     EXPECT_EQ(open_reader(model.catalogue().files, options, answers.callback())->name(), "pread x3");
     options.kind = ReaderKind::kMmap;
     options.direct = DirectIo::kOn;  // a mapping has no direct transfers
@@ -219,8 +214,7 @@ TEST(OpenReader, FallsBackWhereDirectIoIsRefused) {
     // procfs refuses O_DIRECT.
     EXPECT_FALSE(direct_io_works("/proc/self/status"));
     Answers answers;
-    const ReaderOptions options{
-        .kind = ReaderKind::kPread, .direct = DirectIo::kOn, .depth = 1, .record_bytes = 4096};
+    const ReaderOptions options{.kind = ReaderKind::kPread, .direct = DirectIo::kOn, .depth = 1, .record_bytes = 4096};
     EXPECT_FALSE(open_reader({"/proc/self/status"}, options, answers.callback())->direct());
 }
 

@@ -12,8 +12,8 @@
 namespace sluice::testing {
 namespace {
 
-// The floor is enough for any number of threads, with batches larger than the cache and callers that hold
-// what they may.
+// The floor is enough for any number of threads, with batches larger than the cache and callers that hold what they
+// may.
 TEST(ExpertStore, ManyThreadsGetThroughTheSmallestCache) {
     const FileModel model({.record_bytes = {4096, 8192, 0, 4096}, .top_k = 3});
     PausableStore paused(model, 3 + 6);  // floor: 3 of each size
@@ -88,8 +88,7 @@ TEST(ExpertStore, ResizesWhileItWorks) {
     EXPECT_EQ(wrong, 0u);
 }
 
-// As prompts do it: each thread goes from layer to layer and keeps what it read ahead until the layer is
-// done.
+// As prompts do it: each thread goes from layer to layer and keeps what it read ahead until the layer is done.
 TEST(ExpertStore, ReadsAheadInManyThreadsWhileItIsResized) {
     const FileModel model({.top_k = 3});
     PausableStore paused(model, 30);
@@ -101,16 +100,15 @@ TEST(ExpertStore, ReadsAheadInManyThreadsWhileItIsResized) {
             std::mt19937 random(static_cast<unsigned>(t));
             std::optional<ExpertStream> ahead;
             for (int step = 0; step < 300; ++step) {
-                ExpertStream stream = paused.store->stream(
-                    step % 3, range(static_cast<int>(random() % 8), 16), ExpertUse::kScan);
+                ExpertStream stream =
+                    paused.store->stream(step % 3, range(static_cast<int>(random() % 8), 16), ExpertUse::kScan);
                 std::optional<ExpertStream> read_before = std::move(ahead);
                 ahead.reset();
                 if (!stream.admitted()) read_before.reset();
                 drain(stream, [&](const ReadyExpert& ready) {
                     wrong += ready.error || !model.matches(*paused.store, step % 3, ready);
                 });
-                ahead.emplace(
-                    paused.store->read_ahead((step + 1) % 3, range(static_cast<int>(random() % 12), 16)));
+                ahead.emplace(paused.store->read_ahead((step + 1) % 3, range(static_cast<int>(random() % 12), 16)));
             }
             --working;
         });

@@ -41,8 +41,7 @@ FileModel::FileModel(const ModelShape& shape, uint64_t seed) : shape_(shape) {
                 const size_t file = (static_cast<size_t>(expert) + static_cast<size_t>(part)) % files.size();
                 const uint64_t begin = static_cast<uint64_t>(part) * step;
                 const uint64_t length = part + 1 == shape.parts ? bytes - begin : step;
-                reads->back().back().push_back(
-                    {{static_cast<uint32_t>(file), files[file].size(), length}, begin});
+                reads->back().back().push_back({{static_cast<uint32_t>(file), files[file].size(), length}, begin});
                 files[file].insert(files[file].end(), record.begin() + static_cast<std::ptrdiff_t>(begin),
                                    record.begin() + static_cast<std::ptrdiff_t>(begin + length));
             }
@@ -158,8 +157,7 @@ ReadResult FaultyReader::serve(const ReadRequest& request, Fault fault, uint64_t
             break;
         case Fault::kInterrupted:
             source_(part);
-            result.error =
-                failed(fmt::format("read at offset {}: {}", request.offset + place, errno_text(EINTR)));
+            result.error = failed(fmt::format("read at offset {}: {}", request.offset + place, errno_text(EINTR)));
             break;
         case Fault::kShort:
             source_(part);

@@ -23,8 +23,7 @@ namespace sluice::testing {
 // Slots in host memory that count what happens to them.
 class HostSlots final : public SlotMemory {
   public:
-    HostSlots(size_t slots, size_t slot_bytes)
-        : count_(slots), bytes_(slot_bytes), memory_(slots * slot_bytes) {}
+    HostSlots(size_t slots, size_t slot_bytes) : count_(slots), bytes_(slot_bytes), memory_(slots * slot_bytes) {}
     size_t slots() const override { return count_; }
     size_t slot_bytes() const override { return bytes_; }
     std::byte* landing(size_t slot) override { return memory_.data() + slot * bytes_; }
@@ -129,8 +128,8 @@ FaultyReader::Source source_of(const FileModel& model);
 
 // A store whose reader the test can hold back.
 struct PausableStore {
-    explicit PausableStore(const FileModel& model, size_t slots, const Faults& faults = {},
-                           double stall = 60, LookAhead look_ahead = LookAhead::kOn) {
+    explicit PausableStore(const FileModel& model, size_t slots, const Faults& faults = {}, double stall = 60,
+                           LookAhead look_ahead = LookAhead::kOn) {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(slots);
         options.policy = EvictionPolicy::kLru;

@@ -1,5 +1,4 @@
-// Reads of what earlier runs used: into free slots only, while nobody evaluates, counted apart, first to be
-// thrown out.
+// Reads of what earlier runs used: into free slots only, while nobody evaluates, counted apart, first to be thrown out.
 
 #include <gtest/gtest.h>
 

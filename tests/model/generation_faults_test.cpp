@@ -1,5 +1,5 @@
-// A generation over a drive that fails, is interrupted, stops short, lies and dawdles: every step ends with
-// an error that says where, or with exactly the logits of a sound drive.
+// A generation over a drive that fails, is interrupted, stops short, lies and dawdles: every step ends with an error
+// that says where, or with exactly the logits of a sound drive.
 
 #include <gtest/gtest.h>
 
@@ -16,8 +16,7 @@ constexpr size_t kTokens = 24;
 
 std::vector<int32_t> tokens_of(size_t sequence) {
     std::vector<int32_t> ids;
-    for (size_t i = 0; i < kTokens; ++i)
-        ids.push_back(static_cast<int32_t>((i * 29 + sequence * 101 + 3) % 512));
+    for (size_t i = 0; i < kTokens; ++i) ids.push_back(static_cast<int32_t>((i * 29 + sequence * 101 + 3) % 512));
     return ids;
 }
 
@@ -51,8 +50,8 @@ struct Case {
 class GenerationFaults : public ::testing::TestWithParam<Case> {
   protected:
     GenerationFaults() {
-        pack(std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden,
-             folder_ / "packed", {});
+        pack(std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden, folder_ / "packed",
+             {});
         checkpoint_ = Checkpoint::open(folder_ / "packed");
         model_ = std::make_unique<Model>(checkpoint_, *backend_, KvFormat::kBF16);
     }
@@ -123,12 +122,8 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
 
     ExpertCatalogue catalogue = ExpertCatalogue::of(checkpoint_);
     const FaultyReader::Source source = source_of_files(catalogue);
-    const Faults faults{.error = 0.06,
-                        .interrupted = 0.06,
-                        .short_read = 0.06,
-                        .wrong_byte = 0.06,
-                        .stall = 0.0002,
-                        .delay = 0.001};
+    const Faults faults{
+        .error = 0.06, .interrupted = 0.06, .short_read = 0.06, .wrong_byte = 0.06, .stall = 0.0002, .delay = 0.001};
     ExpertStoreOptions options;
     options.cache_bytes = 2 * ExpertStore::floor_bytes(*checkpoint_);  // of two sequences: no more
     options.verify_every_read = true;
@@ -192,8 +187,8 @@ TEST_P(GenerationFaults, NeverGiveAPromptAWrongToken) {
     options.look_ahead = LookAhead::kAuto;
     FaultyReader* reader = nullptr;
     ExpertStore store(std::move(catalogue), options, make_slots(), [&](Reader::Completed completed) {
-        auto made = std::make_unique<FaultyReader>(
-            source, Faults{.error = 0.004, .short_read = 0.004, .delay = 0.01}, 3, std::move(completed));
+        auto made = std::make_unique<FaultyReader>(source, Faults{.error = 0.004, .short_read = 0.004, .delay = 0.01},
+                                                   3, std::move(completed));
         reader = made.get();
         return made;
     });

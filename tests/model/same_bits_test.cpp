@@ -1,6 +1,5 @@
-// Whatever only moves bytes changes no bit: every reader, queue depth, way of reading, eviction policy,
-// look-ahead, warm start, cache size and number of threads gives the logits of a model that is held in memory
-// whole.
+// Whatever only moves bytes changes no bit: every reader, queue depth, way of reading, eviction policy, look-ahead,
+// warm start, cache size and number of threads gives the logits of a model that is held in memory whole.
 
 #include <gtest/gtest.h>
 
@@ -46,8 +45,7 @@ class SameBits : public ::testing::TestWithParam<Case> {
     std::shared_ptr<const Checkpoint> checkpoint_;
 
     uint64_t record_bytes() const {
-        return ExpertStore::floor_bytes(*checkpoint_) /
-               static_cast<uint64_t>(checkpoint_->config().experts_per_token);
+        return ExpertStore::floor_bytes(*checkpoint_) / static_cast<uint64_t>(checkpoint_->config().experts_per_token);
     }
 
     // Logits of a prompt and of tokens decoded one by one.
@@ -58,8 +56,7 @@ class SameBits : public ::testing::TestWithParam<Case> {
         model.use_experts(store, nullptr);
         store.warm_up(warm);
         std::vector<int32_t> ids;
-        for (size_t i = 0; i < kPrompt + kDecoded; ++i)
-            ids.push_back(static_cast<int32_t>((i * 37 + 11) % 512));
+        for (size_t i = 0; i < kPrompt + kDecoded; ++i) ids.push_back(static_cast<int32_t>((i * 37 + 11) % 512));
         const auto state = model.new_state();
         std::vector<float> logits;
         for (size_t begin = 0; begin < ids.size(); begin += begin == 0 ? kPrompt : 1) {
@@ -125,8 +122,7 @@ TEST_P(SameBits, WithAWarmStart) {
     std::vector<ExpertKey> all;
     for (int layer = 0; layer < static_cast<int>(config.layers); ++layer) {
         if (config.feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
-        for (int expert = 0; expert < static_cast<int>(config.experts); ++expert)
-            all.push_back({layer, expert});
+        for (int expert = 0; expert < static_cast<int>(config.experts); ++expert) all.push_back({layer, expert});
     }
     uint64_t warm_reads = 0;
     for (const uint64_t cache_bytes :
@@ -198,13 +194,10 @@ TEST_P(SameBits, APromptThatReadsAhead) {
         for (const ReaderKind reader : {ReaderKind::kPread, ReaderKind::kUring})
             for (const EvictionPolicy policy : kAllPolicies)
                 for (const LookAhead look_ahead : {LookAhead::kAuto, LookAhead::kOn}) {
-                    const auto [logits, stats] = evaluate({.cache_bytes = cache_bytes,
-                                                           .reader = reader,
-                                                           .policy = policy,
-                                                           .look_ahead = look_ahead},
-                                                          nullptr);
-                    ASSERT_TRUE(logits == expected)
-                        << "cache " << cache_bytes << ", " << eviction_policy_name(policy);
+                    const auto [logits, stats] = evaluate(
+                        {.cache_bytes = cache_bytes, .reader = reader, .policy = policy, .look_ahead = look_ahead},
+                        nullptr);
+                    ASSERT_TRUE(logits == expected) << "cache " << cache_bytes << ", " << eviction_policy_name(policy);
                     EXPECT_LE(stats.reads + stats.prefetch_hits, touched);
                     read_ahead += stats.prefetch_hits;
                 }

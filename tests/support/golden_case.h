@@ -40,14 +40,15 @@ inline std::vector<GoldenCase> golden_cases() {
 
 inline std::string golden_test_name(const ::testing::TestParamInfo<GoldenCase>& info) {
     std::string name = info.param.name();
-    std::replace_if(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+    std::replace_if(
+        name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
     return name;
 }
 
 struct Reference {
     std::vector<int32_t> ids;
-    std::vector<float> logits;                  // [tokens, vocabulary]
-    std::vector<std::vector<float>> hidden;     // [layers + 1] of [tokens, hidden]
+    std::vector<float> logits;               // [tokens, vocabulary]
+    std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden]
     std::vector<int32_t> greedy_ids;
     std::vector<float> greedy_margin;
 };

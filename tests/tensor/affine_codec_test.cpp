@@ -41,8 +41,7 @@ constexpr Encoded kLowEdge[] = {
 
 void expect_encoding(const Encoded& expected, DType dtype, const std::vector<float>& values) {
     StoredWeight weight(WeightFormat::affine(expected.bits, 32, dtype), 1, 32);
-    encode_affine(weight.view().format, values.data(), 1, 32, weight.data(), weight.scales(),
-                  weight.biases());
+    encode_affine(weight.view().format, values.data(), 1, 32, weight.data(), weight.scales(), weight.biases());
     const std::vector<std::byte> bytes = from_hex(expected.data);
     EXPECT_EQ(std::vector<std::byte>(weight.data(), weight.data() + bytes.size()), bytes) << expected.bits;
     EXPECT_EQ(load_unaligned<uint16_t>(weight.scales()), expected.scale) << expected.bits;
@@ -68,8 +67,7 @@ TEST(AffineCodec, DecodesAStreamThatStraddlesBytes) {
     store_unaligned(weight.scales(), -0.5f);
     store_unaligned(weight.biases(), 3.0f);
     const std::vector<float> decoded = weight.decode();
-    for (size_t i = 0; i < decoded.size(); ++i)
-        EXPECT_EQ(decoded[i], 3.0f - 0.5f * static_cast<float>(i % 8)) << i;
+    for (size_t i = 0; i < decoded.size(); ++i) EXPECT_EQ(decoded[i], 3.0f - 0.5f * static_cast<float>(i % 8)) << i;
 }
 
 // The product is rounded before the sum: a fused multiply-add would give another last bit here.
@@ -86,8 +84,8 @@ TEST(AffineCodec, RoundsTheProductAndThenTheSum) {
 
 class AffineFormats : public ::testing::TestWithParam<std::tuple<int, int, DType>> {};
 
-// Of a Gaussian, computed apart from this code with numpy; rows by bits, columns by group (32, 64, 128), each
-// for scales of BF16 and of F32. Those of F16 are as good as F32 but at 8 bits.
+// Of a Gaussian, computed apart from this code with numpy; rows by bits, columns by group (32, 64, 128), each for
+// scales of BF16 and of F32. Those of F16 are as good as F32 but at 8 bits.
 struct Expected {
     int bits;
     double bf16[3];
@@ -105,8 +103,7 @@ constexpr Expected kDistortions[] = {
 double expected_distortion(int bits, int group, DType dtype) {
     const size_t column = group == 32 ? 0 : group == 64 ? 1 : 2;
     for (const Expected& expected : kDistortions) {
-        if (expected.bits == bits)
-            return dtype == DType::kBF16 ? expected.bf16[column] : expected.f32[column];
+        if (expected.bits == bits) return dtype == DType::kBF16 ? expected.bf16[column] : expected.f32[column];
     }
     return 0;
 }
@@ -117,8 +114,7 @@ TEST_P(AffineFormats, DistortionIsThatOfTheFormat) {
     const int64_t columns = 384;
     const std::vector<float> values = gaussian_values(static_cast<size_t>(rows * columns), 1);
     StoredWeight weight(WeightFormat::affine(bits, group, dtype), rows, columns);
-    encode_affine(weight.view().format, values.data(), rows, columns, weight.data(), weight.scales(),
-                  weight.biases());
+    encode_affine(weight.view().format, values.data(), rows, columns, weight.data(), weight.scales(), weight.biases());
     const double measured = distortion(values, weight.decode());
     EXPECT_NEAR(measured / expected_distortion(bits, group, dtype), 1.0, 0.04);
 }
@@ -143,8 +139,7 @@ TEST_P(AffineFormats, RowsAreIndependent) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AffineFormats,
-                         ::testing::Combine(::testing::Values(2, 3, 4, 5, 6, 8),
-                                            ::testing::Values(32, 64, 128),
+                         ::testing::Combine(::testing::Values(2, 3, 4, 5, 6, 8), ::testing::Values(32, 64, 128),
                                             ::testing::Values(DType::kBF16, DType::kF16, DType::kF32)));
 
 TEST(AffineCodec, KeepsZeroAndTheLargerEdge) {
@@ -152,15 +147,13 @@ TEST(AffineCodec, KeepsZeroAndTheLargerEdge) {
     values[3] = -2.0f;
     values[9] = 1.75f;
     StoredWeight weight(WeightFormat::affine(4, 64, DType::kBF16), 1, 64);
-    encode_affine(weight.view().format, values.data(), 1, 64, weight.data(), weight.scales(),
-                  weight.biases());
+    encode_affine(weight.view().format, values.data(), 1, 64, weight.data(), weight.scales(), weight.biases());
     const std::vector<float> decoded = weight.decode();
     EXPECT_EQ(decoded[3], -2.0f);
     EXPECT_EQ(decoded[9], 1.75f);
     EXPECT_EQ(decoded[0], 0.0f);
     const std::vector<float> nothing(64, 0.0f);
-    encode_affine(weight.view().format, nothing.data(), 1, 64, weight.data(), weight.scales(),
-                  weight.biases());
+    encode_affine(weight.view().format, nothing.data(), 1, 64, weight.data(), weight.scales(), weight.biases());
     EXPECT_EQ(weight.decode(), nothing);
 }
 
@@ -181,8 +174,7 @@ TEST(AffineCodec, RefusesWhatItCannotStore) {
     expect_refused(WeightFormat::affine(4, 48, DType::kBF16), good, ErrorCode::kUnsupported);
     expect_refused(WeightFormat::affine(4, 64, DType::kI32), good, ErrorCode::kUnsupported);
     expect_refused(WeightFormat::mxfp4(), good, ErrorCode::kUnsupported);
-    expect_refused(WeightFormat::affine(4, 64, DType::kBF16), std::vector<float>(96, 1.0f),
-                   ErrorCode::kUnsupported);
+    expect_refused(WeightFormat::affine(4, 64, DType::kBF16), std::vector<float>(96, 1.0f), ErrorCode::kUnsupported);
     std::vector<float> huge(64, 0.0f);
     huge[5] = 1e6f;
     expect_refused(WeightFormat::affine(4, 64, DType::kF16), huge, ErrorCode::kUnsupported);

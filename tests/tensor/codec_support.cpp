@@ -25,8 +25,7 @@ WeightView StoredWeight::view() const {
 
 std::vector<float> StoredWeight::decode() const {
     std::vector<float> values(static_cast<size_t>(rows_ * columns_));
-    for (int64_t row = 0; row < rows_; ++row)
-        decode_row(view(), row, &values[static_cast<size_t>(row * columns_)]);
+    for (int64_t row = 0; row < rows_; ++row) decode_row(view(), row, &values[static_cast<size_t>(row * columns_)]);
     return values;
 }
 

@@ -12,8 +12,7 @@ namespace {
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Every value of a type encodes to itself, and everything between two neighbours to the nearer, a tie to the
-// even one.
+// Every value of a type encodes to itself, and everything between two neighbours to the nearer, a tie to the even one.
 template <typename Decode, typename Encode>
 void expect_nearest_even(uint32_t codes, Decode decode, Encode encode) {
     for (uint32_t code = 0; code < codes; ++code) {

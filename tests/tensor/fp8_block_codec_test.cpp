@@ -69,8 +69,7 @@ TEST(Fp8BlockCodec, ZeroesStayAndNaNIsRefused) {
     encode_fp8_block(weight.view().format, values.data(), 8, 8, weight.data(), weight.scales());
     EXPECT_EQ(weight.decode(), values);
     values[60] = std::numeric_limits<float>::infinity();
-    EXPECT_THROW(encode_fp8_block(weight.view().format, values.data(), 8, 8, weight.data(), weight.scales()),
-                 Error);
+    EXPECT_THROW(encode_fp8_block(weight.view().format, values.data(), 8, 8, weight.data(), weight.scales()), Error);
 }
 
 }  // namespace

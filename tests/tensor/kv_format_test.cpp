@@ -52,17 +52,14 @@ TEST(KvFormat, Int8IsWithinHalfAStep) {
         EXPECT_LE(std::abs(decoded[i] - values[i]), largest / 127.0f * 0.50001f);
     }
     EXPECT_NEAR(testing::distortion(values, decoded), 0.0065, 0.0015);
-    EXPECT_EQ(round_trip(KvFormat::kInt8, {1.0f, -127.0f, 64.0f}),
-              (std::vector<float>{1.0f, -127.0f, 64.0f}));
+    EXPECT_EQ(round_trip(KvFormat::kInt8, {1.0f, -127.0f, 64.0f}), (std::vector<float>{1.0f, -127.0f, 64.0f}));
 }
 
 TEST(KvFormat, Int8OfNothingAndOfNaN) {
     EXPECT_EQ(round_trip(KvFormat::kInt8, std::vector<float>(5, 0.0f)), std::vector<float>(5, 0.0f));
     EXPECT_EQ(round_trip(KvFormat::kInt8, std::vector<float>(5, 1e-40f)), std::vector<float>(5, 0.0f));
-    for (const float bad :
-         {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
-        for (const float value : round_trip(KvFormat::kInt8, {1.0f, bad, 2.0f}))
-            EXPECT_TRUE(std::isnan(value));
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+        for (const float value : round_trip(KvFormat::kInt8, {1.0f, bad, 2.0f})) EXPECT_TRUE(std::isnan(value));
     }
 }
 

@@ -45,14 +45,12 @@ TEST(ChatTemplate, OwnTemplatesRenderAsInPython) {
 std::string with_today(std::string text) {
     const std::string today = ChatTemplate::parse("{{ strftime_now('%Y-%m-%d') }}", "today").render("{}");
     const std::string recorded = "2026-11-22";
-    if (const size_t at = text.find(recorded); at != std::string::npos)
-        text.replace(at, recorded.size(), today);
+    if (const size_t at = text.find(recorded); at != std::string::npos) text.replace(at, recorded.size(), today);
     return text;
 }
 
 TEST(ChatTemplate, PublishedTemplatesRenderAsInPython) {
-    if (!fs::exists(kShared / "template_cases.json"))
-        GTEST_SKIP() << "no published templates beside the tree";
+    if (!fs::exists(kShared / "template_cases.json")) GTEST_SKIP() << "no published templates beside the tree";
     for (const Json& conversation : Json::parse(read_text_file(kShared / "template_cases.json"))) {
         const auto name = conversation["template"].get<std::string>();
         SCOPED_TRACE(name + ": " + conversation["case"].get<std::string>());
@@ -71,18 +69,15 @@ TEST(ChatTemplate, PublishedTemplatesRenderAsInPython) {
 class ChatTemplateFolder : public ::testing::Test {
   protected:
     void SetUp() override {
-        folder_ =
-            fs::path(::testing::TempDir()) /
-            ("chat_template_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+        folder_ = fs::path(::testing::TempDir()) /
+                  ("chat_template_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
         fs::remove_all(folder_);
         fs::create_directories(folder_);
     }
     void TearDown() override { fs::remove_all(folder_); }
 
     void write(const char* name, const std::string& text) { write_text_file(folder_ / name, text); }
-    std::string render(const std::string& variables = "{}") {
-        return ChatTemplate::open(folder_).render(variables);
-    }
+    std::string render(const std::string& variables = "{}") { return ChatTemplate::open(folder_).render(variables); }
     std::string open_error(ErrorCode expected) {
         try {
             ChatTemplate::open(folder_);
@@ -140,16 +135,13 @@ TEST_F(ChatTemplateFolder, NamedTemplatesWithoutADefaultAreListed) {
 }
 
 TEST_F(ChatTemplateFolder, StandardVariablesHaveDefaults) {
-    write("chat_template.jinja",
-          "{{ add_generation_prompt }} {{ tools }} {{ documents }} {{ messages is defined }}");
+    write("chat_template.jinja", "{{ add_generation_prompt }} {{ tools }} {{ documents }} {{ messages is defined }}");
     EXPECT_EQ(render(), "True None None False");
-    EXPECT_EQ(render(R"({"add_generation_prompt": false, "tools": [1], "messages": []})"),
-              "False [1] None True");
+    EXPECT_EQ(render(R"({"add_generation_prompt": false, "tools": [1], "messages": []})"), "False [1] None True");
 }
 
 TEST_F(ChatTemplateFolder, WhatIsMissingOrMalformedIsNamed) {
-    EXPECT_THAT(open_error(ErrorCode::kNotFound),
-                HasSubstr("no chat template (looked for chat_template.jinja"));
+    EXPECT_THAT(open_error(ErrorCode::kNotFound), HasSubstr("no chat template (looked for chat_template.jinja"));
     write("tokenizer_config.json", R"({"chat_template": null})");
     EXPECT_THAT(open_error(ErrorCode::kNotFound), HasSubstr("no chat template"));
     write("tokenizer_config.json", "{");

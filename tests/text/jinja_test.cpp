@@ -27,8 +27,7 @@ std::string run(const std::string& source, const std::string& variables = "{}", 
 }
 
 // The message of the error that parsing or rendering ends in; empty where it does not.
-std::string error_of(const std::string& source, const std::string& variables = "{}",
-                     const Limits& limits = {}) {
+std::string error_of(const std::string& source, const std::string& variables = "{}", const Limits& limits = {}) {
     try {
         run(source, variables, limits);
         return "";
@@ -66,11 +65,9 @@ TEST(Jinja, ErrorsNameTheLineAndTheMistake) {
         {"a\n{{ 1 +", "test:2: unexpected end of template"},
         {"{{ 1 }", "test:1: unexpected '}'"},
         {"\n\n{% foo %}", "test:3: Encountered unknown tag 'foo'"},
-        {"{% if x %}\n{% foo %}",
-         "test:2: Encountered unknown tag 'foo'; looking for 'elif' or 'else' or 'endif'"},
+        {"{% if x %}\n{% foo %}", "test:2: Encountered unknown tag 'foo'; looking for 'elif' or 'else' or 'endif'"},
         {"{% if x %}\nabc", "test:2: Unexpected end of template: 'elif' or 'else' or 'endif' is missing"},
-        {"{% for x in y %}{% endif %}",
-         "test:1: Encountered unknown tag 'endif'; looking for 'endfor' or 'else'"},
+        {"{% for x in y %}{% endif %}", "test:1: Encountered unknown tag 'endif'; looking for 'endfor' or 'else'"},
         {"{# a\n b", "test:1: Missing end of comment tag"},
         {"{% raw %}\n{% endra %}", "test:1: Missing end of raw directive"},
         {"x\n{{ 'abc }}", "test:2: a string that begins here has no end"},
@@ -98,13 +95,11 @@ TEST(Jinja, ErrorsNameTheLineAndTheMistake) {
         {"{{ none|list }}", "test:1: 'NoneType' object is not iterable"},
         {"{% set a, b = [1] %}", "test:1: not enough values to unpack (expected 2, got 1)"},
         {"{% set x = 1 %}{% set x.y = 1 %}", "test:1: cannot assign attribute 'y' on non-namespace object"},
-        {"{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}",
-         "test:1: macro 'f' takes not more than 1 argument(s)"},
+        {"{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}", "test:1: macro 'f' takes not more than 1 argument(s)"},
         {"{% macro f(a) %}{% endmacro %}{{ f(b=2) }}", "test:1: macro 'f' takes no keyword argument 'b'"},
         {"{{ 'a'|replace('b') }}", "test:1: replace() missing a required argument: 'new'"},
         {"{{ undefined_name|tojson }}", "test:1: Object of type Undefined is not JSON serializable"},
-        {"{% include 'other' %}",
-         "test:1: 'include' needs other templates, and a chat template stands alone"},
+        {"{% include 'other' %}", "test:1: 'include' needs other templates, and a chat template stands alone"},
         {"{{ 9223372036854775807 + 1 }}", "test:1: an integer result does not fit 64 bits"},
         {"{{ -(-9223372036854775807 - 1) }}", "test:1: an integer result does not fit 64 bits"},
     });
@@ -140,8 +135,7 @@ TEST(Jinja, VariablesMustBeAJsonObject) {
 }
 
 TEST(Jinja, NumbersOfTheInputKeepAllTheirDigits) {
-    const std::string variables =
-        R"({"a": 123456789012345678901234567890, "b": 1.0, "c": 0.1, "d": -5, "e": 1e400})";
+    const std::string variables = R"({"a": 123456789012345678901234567890, "b": 1.0, "c": 0.1, "d": -5, "e": 1e400})";
     EXPECT_EQ(run("{{ a }} {{ a|tojson }} {{ [a] }} {{ a is integer }}",
                   variables.substr(0, variables.find(", \"e\"")) + "}"),
               "123456789012345678901234567890 123456789012345678901234567890 "
@@ -236,8 +230,7 @@ TEST(Jinja, ValuesThatHoldThemselvesAreGivenBack) {
     EXPECT_EQ(run("{% set ns = namespace() %}{% set ns.me = [ns] %}{{ ns == ns }}"), "True");
     EXPECT_EQ(run("{% for i in [1] %}{{ loop.changed([loop]) }}{% endfor %}"), "True");
     EXPECT_EQ(run("{% macro f() %}{% set g = f %}x{% endmacro %}{{ f() }}"), "x");
-    EXPECT_THAT(error_of("{% set ns = namespace() %}{% set ns.me = ns %}{{ 1/0 }}"),
-                HasSubstr("division by zero"));
+    EXPECT_THAT(error_of("{% set ns = namespace() %}{% set ns.me = ns %}{{ 1/0 }}"), HasSubstr("division by zero"));
 }
 
 TEST(Jinja, StepsAreCountedPerRendering) {

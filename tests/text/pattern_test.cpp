@@ -33,8 +33,7 @@ TEST(Pattern, MeansWhatOnigurumaMeans) {
     EXPECT_EQ(matches("x(?i)a|b", "xA B xb"), (Texts{"xA", "xb"}));
     EXPECT_EQ(matches("\\u4e00|\\x41", "A\u4e00"), (Texts{"A", "\u4e00"}));
     EXPECT_EQ(matches("\\p{Letter}+|\\p{^L}", "ab1"), (Texts{"ab", "1"}));
-    EXPECT_EQ(matches("\\p{Katakana}+", "\u30ab\u30fc"),
-              (Texts{"\u30ab"}));  // the script, not its extensions
+    EXPECT_EQ(matches("\\p{Katakana}+", "\u30ab\u30fc"), (Texts{"\u30ab"}));  // the script, not its extensions
     EXPECT_EQ(matches("(?i:'s|'t)", "'S'\u017f't"), (Texts{"'S", "'\u017f", "'t"}));
 }
 

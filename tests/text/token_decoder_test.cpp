@@ -48,8 +48,7 @@ TEST(TokenDecoder, JoinsWithSpacesWhereThereIsNone) {
 
 TEST(TokenDecoder, ByteLevelHoldsIncompleteCharacters) {
     // U+4E2D is E4 B8 AD: three characters of the byte alphabet.
-    EXPECT_EQ(pieces(kByteLevel, {"\u0120a", "\u00e4", "\u00b8", "\u0143b"}),
-              (Texts{" a", "", "", "\u4e2db", ""}));
+    EXPECT_EQ(pieces(kByteLevel, {"\u0120a", "\u00e4", "\u00b8", "\u0143b"}), (Texts{" a", "", "", "\u4e2db", ""}));
     EXPECT_EQ(pieces(kByteLevel, {"\u00e4\u00b8", "x"}), (Texts{"", "\uFFFDx", ""}));
     EXPECT_EQ(pieces(kByteLevel, {"a\u00e4\u00b8"}), (Texts{"a", "\uFFFD"}));
     EXPECT_EQ(pieces(kByteLevel, {"<\u4e2d>"}), (Texts{"<\u4e2d>", ""}));
@@ -64,8 +63,7 @@ TEST(TokenDecoder, ByteFallbackTakesRunsWhole) {
 
 TEST(TokenDecoder, SentencePieceSequenceStreams) {
     const std::string steps = sequence({kSpaces, kFallback, kFuse, kStripFirst});
-    EXPECT_EQ(pieces(steps, {"\u2581Hi", "\u2581\u2581x", "<0x0A>", "\u2581"}),
-              (Texts{"Hi", "  x", "", "\n ", ""}));
+    EXPECT_EQ(pieces(steps, {"\u2581Hi", "\u2581\u2581x", "<0x0A>", "\u2581"}), (Texts{"Hi", "  x", "", "\n ", ""}));
     EXPECT_EQ(pieces(steps, {"\u2581", "\u2581a"}), (Texts{"", " a", ""}));
 }
 
@@ -122,8 +120,8 @@ TEST(StreamDecoder, PiecesAreValidAndAddUpToDecode) {
 }
 
 TEST(StreamDecoder, SkipsSpecialTokensInsideACharacter) {
-    const Tokenizer tokenizer = tokenizer_of(
-        with_added(byte_level_document({}), R"([{"id": 300, "content": "<s>", "special": true}])"));
+    const Tokenizer tokenizer =
+        tokenizer_of(with_added(byte_level_document({}), R"([{"id": 300, "content": "<s>", "special": true}])"));
     StreamDecoder stream(tokenizer);
     EXPECT_EQ(stream.push(0xC3), "");
     EXPECT_EQ(stream.push(300), "");

@@ -72,17 +72,14 @@ const Damage kDamages[] = {
     {"merge within a merge", kNextMerge, R"([["a", "b"], "c"])", kInvalid, "model.merges[9]"},
 
     {"dropout", "/model/dropout", "0.1", kUnsupported, "model.dropout"},
-    {"flag is text", "/model/byte_fallback", R"("yes")", kInvalid,
-     "model.byte_fallback must be true or false"},
+    {"flag is text", "/model/byte_fallback", R"("yes")", kInvalid, "model.byte_fallback must be true or false"},
 
-    {"normalizer", "/normalizer",
-     R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nmt"}]})", kUnsupported,
-     R"(normalizer.normalizers[1].type is "Nmt")"},
+    {"normalizer", "/normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nmt"}]})",
+     kUnsupported, R"(normalizer.normalizers[1].type is "Nmt")"},
     {"normalizer without a type", "/normalizer", "{}", kInvalid, "normalizer.type is missing"},
     {"normalizer is text", "/normalizer", R"("NFC")", kInvalid, "normalizer must be an object"},
-    {"replacement with groups", "/normalizer",
-     R"({"type": "Replace", "pattern": {"Regex": "a+"}, "content": "$1"})", kUnsupported,
-     "normalizer.content"},
+    {"replacement with groups", "/normalizer", R"({"type": "Replace", "pattern": {"Regex": "a+"}, "content": "$1"})",
+     kUnsupported, "normalizer.content"},
     {"pre-tokenizer", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "_"})", kUnsupported,
      R"(pre_tokenizer.type is "Metaspace")"},
     {"behavior", "/pre_tokenizer",
@@ -92,11 +89,9 @@ const Damage kDamages[] = {
      R"({"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"})", kUnsupported,
      "pre_tokenizer.pattern.Regex"},
     {"pattern of an unknown kind", "/pre_tokenizer",
-     R"({"type": "Split", "pattern": {"Glob": "*"}, "behavior": "Isolated"})", kUnsupported,
-     "pre_tokenizer.pattern"},
+     R"({"type": "Split", "pattern": {"Glob": "*"}, "behavior": "Isolated"})", kUnsupported, "pre_tokenizer.pattern"},
     {"decoder", "/decoder", R"({"type": "CTC"})", kUnsupported, R"(decoder.type is "CTC")"},
-    {"post-processor", "/post_processor", R"({"type": "Fancy"})", kUnsupported,
-     R"(post_processor.type is "Fancy")"},
+    {"post-processor", "/post_processor", R"({"type": "Fancy"})", kUnsupported, R"(post_processor.type is "Fancy")"},
     {"template token that is not listed", "/post_processor",
      R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}],
          "special_tokens": {}})",
@@ -109,14 +104,11 @@ const Damage kDamages[] = {
     {"added tokens are no list", "/added_tokens", "{}", kInvalid, "added_tokens must be an array"},
     {"added token without content", "/added_tokens", R"([{"id": 300}])", kInvalid,
      "added_tokens[0].content is missing"},
-    {"added token without an id", "/added_tokens", R"([{"content": "x"}])", kInvalid,
-     "added_tokens[0].id is missing"},
-    {"added tokens with one id", "/added_tokens",
-     R"([{"id": 300, "content": "<a>"}, {"id": 300, "content": "<b>"}])", kInvalid,
-     R"(added_tokens[1].id is 300, which "<a>" has)"},
-    {"added token with two ids", "/added_tokens",
-     R"([{"id": 300, "content": "<a>"}, {"id": 301, "content": "<a>"}])", kInvalid,
-     "added_tokens[1].id is 301"},
+    {"added token without an id", "/added_tokens", R"([{"content": "x"}])", kInvalid, "added_tokens[0].id is missing"},
+    {"added tokens with one id", "/added_tokens", R"([{"id": 300, "content": "<a>"}, {"id": 300, "content": "<b>"}])",
+     kInvalid, R"(added_tokens[1].id is 300, which "<a>" has)"},
+    {"added token with two ids", "/added_tokens", R"([{"id": 300, "content": "<a>"}, {"id": 301, "content": "<a>"}])",
+     kInvalid, "added_tokens[1].id is 301"},
     {"added token with the id of another", "/added_tokens", R"([{"id": 259, "content": "<a>"}])", kInvalid,
      R"(which "hello" of model.vocab has)"},
     {"added token that has another id", "/added_tokens", R"([{"id": 300, "content": "hello"}])", kInvalid,
@@ -141,13 +133,11 @@ TEST(TokenizerFile, RefusesWhatIsNoJsonObject) {
     expect_refused("{\"a\": \"\xFF\"}", kInvalid, "not valid JSON");
     expect_refused("{} {}", kInvalid, "not valid JSON");
     const std::string whole = byte_level_document(kHelloMerges).dump();
-    for (size_t cut = 0; cut < whole.size(); cut += 97)
-        expect_refused(whole.substr(0, cut), kInvalid, "test.json");
+    for (size_t cut = 0; cut < whole.size(); cut += 97) expect_refused(whole.substr(0, cut), kInvalid, "test.json");
 }
 
 TEST(TokenizerFile, RefusesKeysGivenTwice) {
-    expect_refused(R"({"model": {"vocab": {"a": 0, "a": 1}, "merges": []}})", kInvalid,
-                   "\"a\" appears twice");
+    expect_refused(R"({"model": {"vocab": {"a": 0, "a": 1}, "merges": []}})", kInvalid, "\"a\" appears twice");
     expect_refused(R"({"model": {"vocab": {"a": 0}, "vocab": {"b": 0}, "merges": []}})", kInvalid,
                    "model.vocab appears twice");
     expect_refused(R"({"model": {"vocab": {"a": 0}, "merges": [], "merges": []}})", kInvalid,
@@ -180,8 +170,7 @@ TEST(TokenizerFile, AcceptsSingleCharactersWithoutMerges) {
 }
 
 TEST(TokenizerFile, LeavesOutEmptyAndRepeatedAddedTokens) {
-    const Tokenizer tokenizer =
-        tokenizer_of(with_added(byte_level_document({}), R"([{"id": 300, "content": ""},
+    const Tokenizer tokenizer = tokenizer_of(with_added(byte_level_document({}), R"([{"id": 300, "content": ""},
         {"id": 301, "content": "<a>"}, {"id": 301, "content": "<a>"}])"));
     EXPECT_EQ(tokenizer.encode("x<a>"), (Ids{'x', 301}));
 }

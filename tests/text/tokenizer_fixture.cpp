@@ -7,9 +7,8 @@ namespace sluice::test {
 
 using nlohmann::json;
 
-const MergeList kHelloMerges = {{"l", "l"},        {"h", "e"},      {"he", "ll"},
-                                {"hell", "o"},     {"\u0120", "w"}, {"o", "r"},
-                                {"\u0120w", "or"}, {"l", "d"},      {"\u0120wor", "ld"}};
+const MergeList kHelloMerges = {{"l", "l"}, {"h", "e"},        {"he", "ll"}, {"hell", "o"},      {"\u0120", "w"},
+                                {"o", "r"}, {"\u0120w", "or"}, {"l", "d"},   {"\u0120wor", "ld"}};
 
 json byte_level_document(const MergeList& merges) {
     json document = json::parse(R"({

@@ -42,16 +42,12 @@ TEST(Normalizer, AppliesEachType) {
     EXPECT_EQ(normalize(R"({"type": "NFKD"})", "\u00e9\u2026"), "e\u0301...");
     EXPECT_EQ(normalize(R"({"type": "Lowercase"})", "\u00c9\u0130\u03a3X"), "\u00e9i\u0307\u03c3x");
     EXPECT_EQ(normalize(R"({"type": "StripAccents"})", "e\u0301\u0323o"), "eo");
-    EXPECT_EQ(normalize(R"({"type": "Strip", "strip_left": true, "strip_right": false})", "\u3000 a \n"),
-              "a \n");
-    EXPECT_EQ(normalize(R"({"type": "Strip", "strip_left": false, "strip_right": true})", " a \u00a0\n"),
-              " a");
+    EXPECT_EQ(normalize(R"({"type": "Strip", "strip_left": true, "strip_right": false})", "\u3000 a \n"), "a \n");
+    EXPECT_EQ(normalize(R"({"type": "Strip", "strip_left": false, "strip_right": true})", " a \u00a0\n"), " a");
     EXPECT_EQ(normalize(R"({"type": "Prepend", "prepend": "_"})", "a"), "_a");
     EXPECT_EQ(normalize(R"({"type": "Prepend", "prepend": "_"})", ""), "");
-    EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"String": "a."}, "content": "$1"})", "xa.ab"),
-              "x$1ab");
-    EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "})", "a \n b"),
-              "a b");
+    EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"String": "a."}, "content": "$1"})", "xa.ab"), "x$1ab");
+    EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "})", "a \n b"), "a b");
     EXPECT_EQ(normalize(R"({"type": "ByteLevel"})", "a \u00e9"), "a\u0120\u00c3\u00a9");
 }
 
@@ -64,8 +60,8 @@ TEST(Normalizer, SequencesRunInOrder) {
 }
 
 std::string split(const std::string& pattern, const std::string& behavior, bool invert = false) {
-    return R"({"type": "Split", "pattern": )" + pattern + R"(, "behavior": ")" + behavior +
-           R"(", "invert": )" + (invert ? "true}" : "false}");
+    return R"({"type": "Split", "pattern": )" + pattern + R"(, "behavior": ")" + behavior + R"(", "invert": )" +
+           (invert ? "true}" : "false}");
 }
 
 TEST(PreTokenizer, SplitsByEachBehavior) {
@@ -82,11 +78,9 @@ TEST(PreTokenizer, InvertTradesMatchesForTheRest) {
     const std::string words = R"({"Regex": "\\w+|[^\\w\\s]+"})";
     const std::string text = "How are you doing?";
     EXPECT_EQ(cut(split(words, "Removed", true), text), (Words{"How", "are", "you", "doing", "?"}));
-    EXPECT_EQ(cut(split(words, "MergedWithPrevious", true), text),
-              (Words{"How ", "are ", "you ", "doing", "?"}));
+    EXPECT_EQ(cut(split(words, "MergedWithPrevious", true), text), (Words{"How ", "are ", "you ", "doing", "?"}));
     EXPECT_EQ(cut(split(words, "MergedWithNext", true), text), (Words{"How", " are", " you", " doing", "?"}));
-    EXPECT_EQ(cut(split(words, "Contiguous", true), text),
-              (Words{"How", " ", "are", " ", "you", " ", "doing?"}));
+    EXPECT_EQ(cut(split(words, "Contiguous", true), text), (Words{"How", " ", "are", " ", "you", " ", "doing?"}));
 }
 
 TEST(PreTokenizer, StringPatternsAreLiteral) {
@@ -105,8 +99,7 @@ TEST(PreTokenizer, ByteLevelCutsAndMaps) {
 TEST(PreTokenizer, CutsAtClassesOfCharacters) {
     EXPECT_EQ(cut(R"({"type": "Digits", "individual_digits": true})", "a12\u00bdb"),
               (Words{"a", "1", "2", "\u00bd", "b"}));
-    EXPECT_EQ(cut(R"({"type": "Digits", "individual_digits": false})", "a12b3"),
-              (Words{"a", "12", "b", "3"}));
+    EXPECT_EQ(cut(R"({"type": "Digits", "individual_digits": false})", "a12b3"), (Words{"a", "12", "b", "3"}));
     EXPECT_EQ(cut(R"({"type": "Punctuation"})", "a,b$\u3002c"), (Words{"a", ",", "b", "$", "\u3002", "c"}));
     EXPECT_EQ(cut(R"({"type": "Punctuation", "behavior": "Contiguous"})", "a,.b"), (Words{"a", ",.", "b"}));
     EXPECT_EQ(cut(R"({"type": "WhitespaceSplit"})", " a\u3000b\n"), (Words{"a", "b"}));
@@ -128,8 +121,8 @@ TEST(PreTokenizer, PatternsBeyondTheirLimitsAreRefused) {
 }
 
 TEST(AddedTokens, AreCutOutBeforeAnythingElse) {
-    const Tokenizer tokenizer = tokenizer_of(
-        with_added(byte_level_document(kHelloMerges), R"([{"id": 300, "content": "<s>", "special": true},
+    const Tokenizer tokenizer =
+        tokenizer_of(with_added(byte_level_document(kHelloMerges), R"([{"id": 300, "content": "<s>", "special": true},
             {"id": 301, "content": "<s>>"}, {"id": 302, "content": "llo"}])"));
     EXPECT_EQ(tokenizer.encode("hello"), (Ids{257, 302}));
     EXPECT_EQ(tokenizer.encode("<s><s>>"), (Ids{300, 301}));  // the longest at a place
@@ -149,8 +142,8 @@ TEST(AddedTokens, TakeWhiteSpaceAlong) {
 }
 
 TEST(AddedTokens, SingleWordsTouchNoWord) {
-    const Tokenizer tokenizer = tokenizer_of(
-        with_added(byte_level_document({}), R"([{"id": 300, "content": "ab", "single_word": true}])"));
+    const Tokenizer tokenizer =
+        tokenizer_of(with_added(byte_level_document({}), R"([{"id": 300, "content": "ab", "single_word": true}])"));
     EXPECT_EQ(tokenizer.encode("ab,ab"), (Ids{300, ',', 300}));
     EXPECT_EQ(tokenizer.encode("abc"), (Ids{'a', 'b', 'c'}));
     EXPECT_EQ(tokenizer.encode("_ab"), (Ids{'_', 'a', 'b'}));
@@ -159,8 +152,7 @@ TEST(AddedTokens, SingleWordsTouchNoWord) {
 }
 
 TEST(AddedTokens, NormalizedOnesMatchNormalizedText) {
-    const json document =
-        with_added(byte_level_document({}), R"([{"id": 300, "content": "Name", "normalized": true},
+    const json document = with_added(byte_level_document({}), R"([{"id": 300, "content": "Name", "normalized": true},
             {"id": 301, "content": "RAW"}])");
     const Tokenizer tokenizer = tokenizer_of(with(document, "/normalizer", R"({"type": "Lowercase"})"));
     EXPECT_EQ(tokenizer.encode("NAME raw RAW"), (Ids{300, ' ', 'r', 'a', 'w', ' ', 301}));
@@ -181,10 +173,8 @@ Tokenizer model(const std::string& members) {
 TEST(BytePairEncoding, UnknownCharacters) {
     const std::string vocabulary = R"("vocab": {"<unk>": 0, "a": 1, "b": 2}, "merges": [])";
     EXPECT_EQ(model(vocabulary + R"(, "unk_token": "<unk>")").encode("accb"), (Ids{1, 0, 0, 2}));
-    EXPECT_EQ(model(vocabulary + R"(, "unk_token": "<unk>", "fuse_unk": true)").encode("accb"),
-              (Ids{1, 0, 2}));
-    EXPECT_EQ(model(R"("vocab": {"a": 1, "b": 2}, "merges": [], "unk_token": null)").encode("accb"),
-              (Ids{1, 2}));
+    EXPECT_EQ(model(vocabulary + R"(, "unk_token": "<unk>", "fuse_unk": true)").encode("accb"), (Ids{1, 0, 2}));
+    EXPECT_EQ(model(R"("vocab": {"a": 1, "b": 2}, "merges": [], "unk_token": null)").encode("accb"), (Ids{1, 2}));
     try {
         model(R"("vocab": {"a": 1, "b": 2}, "merges": [], "unk_token": "<unk>")").encode("c");
         FAIL();
@@ -195,8 +185,7 @@ TEST(BytePairEncoding, UnknownCharacters) {
 }
 
 TEST(BytePairEncoding, FallsBackToBytes) {
-    const Tokenizer tokenizer =
-        model(R"("vocab": {"<unk>": 0, "a": 1, "<0xC3>": 2, "<0xA9>": 3}, "merges": [],
+    const Tokenizer tokenizer = model(R"("vocab": {"<unk>": 0, "a": 1, "<0xC3>": 2, "<0xA9>": 3}, "merges": [],
                                          "unk_token": "<unk>", "byte_fallback": true)");
     EXPECT_EQ(tokenizer.encode("a\u00e9"), (Ids{1, 2, 3}));
     EXPECT_EQ(tokenizer.encode("a\u00ea"), (Ids{1, 0}));  // one of its bytes has no token
@@ -209,11 +198,10 @@ TEST(BytePairEncoding, WholeWordsBeforeMergesWhereAsked) {
 }
 
 TEST(BytePairEncoding, PrefixesAndSuffixes) {
-    EXPECT_EQ(
-        model(R"("vocab": {"a": 0, "##b": 1, "##c": 2, "ab": 3, "abc": 4}, "merges": ["a ##b", "ab ##c"],
+    EXPECT_EQ(model(R"("vocab": {"a": 0, "##b": 1, "##c": 2, "ab": 3, "abc": 4}, "merges": ["a ##b", "ab ##c"],
                        "continuing_subword_prefix": "##")")
-            .encode("abcb"),
-        (Ids{4, 1}));
+                  .encode("abcb"),
+              (Ids{4, 1}));
     EXPECT_EQ(model(R"("vocab": {"a": 0, "b</w>": 1, "ab</w>": 2}, "merges": ["a b</w>"],
                        "end_of_word_suffix": "</w>")")
                   .encode("aab"),
@@ -221,10 +209,9 @@ TEST(BytePairEncoding, PrefixesAndSuffixes) {
 }
 
 TEST(PostProcessor, AddsSpecialTokensOnlyWhenAsked) {
-    const json document = with_added(byte_level_document({}),
-                                     R"([{"id": 300, "content": "<s>"}, {"id": 301, "content": "</s>"}])");
-    const Tokenizer templated =
-        tokenizer_of(with(document, "/post_processor", R"({"type": "Sequence", "processors": [
+    const json document =
+        with_added(byte_level_document({}), R"([{"id": 300, "content": "<s>"}, {"id": 301, "content": "</s>"}])");
+    const Tokenizer templated = tokenizer_of(with(document, "/post_processor", R"({"type": "Sequence", "processors": [
         {"type": "ByteLevel", "trim_offsets": true},
         {"type": "TemplateProcessing", "pair": [],
          "single": [{"SpecialToken": {"id": "BOS", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
@@ -232,9 +219,8 @@ TEST(PostProcessor, AddsSpecialTokensOnlyWhenAsked) {
     EXPECT_EQ(templated.encode("a"), (Ids{'a'}));
     EXPECT_EQ(templated.encode("a", true), (Ids{300, 'a'}));
     EXPECT_EQ(templated.encode("", true), (Ids{300}));
-    const Tokenizer framed =
-        tokenizer_of(with(document, "/post_processor",
-                          R"({"type": "RobertaProcessing", "cls": ["<s>", 300], "sep": ["</s>", 301]})"));
+    const Tokenizer framed = tokenizer_of(with(
+        document, "/post_processor", R"({"type": "RobertaProcessing", "cls": ["<s>", 300], "sep": ["</s>", 301]})"));
     EXPECT_EQ(framed.encode("a", true), (Ids{300, 'a', 301}));
 }
 

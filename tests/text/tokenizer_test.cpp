@@ -62,8 +62,7 @@ TEST(Tokenizer, AgreesWithMergingOneStepAtATime) {
             std::string text;
             for (size_t n = random() % 30 + 1; n > 0; --n) text += word.emplace_back(1, "abc"[random() % 3]);
             Ids expected;
-            for (const std::string& token : merge_slowly(word, merges))
-                expected.push_back(*tokenizer.find(token));
+            for (const std::string& token : merge_slowly(word, merges)) expected.push_back(*tokenizer.find(token));
             ASSERT_EQ(tokenizer.encode(text), expected) << text;
         }
     }
@@ -112,8 +111,8 @@ TEST(Tokenizer, RepeatedWordsEncodeAsTheFirstDid) {
 }
 
 TEST(Tokenizer, FindsTokensAndTheirBytes) {
-    const Tokenizer tokenizer = tokenizer_of(
-        with_added(byte_level_document(kHelloMerges), R"([{"id": 300, "content": "<s>", "special": true},
+    const Tokenizer tokenizer =
+        tokenizer_of(with_added(byte_level_document(kHelloMerges), R"([{"id": 300, "content": "<s>", "special": true},
             {"id": 301, "content": "<\u00e9 b>"}])"));
     EXPECT_EQ(tokenizer.find("<s>"), 300);
     EXPECT_EQ(tokenizer.find("hello"), 259);

@@ -22,8 +22,7 @@ struct Pages {
     }
 };
 
-// Query heads [first_head, first_head + heads), which share keys, of tokens [first, first + count) of a
-// segment.
+// Query heads [first_head, first_head + heads), which share keys, of tokens [first, first + count) of a segment.
 struct Block {
     size_t segment;
     int64_t first_head, heads, first, count;
@@ -85,8 +84,8 @@ void CpuBackend::execute(const AppendKeyValue& op) {
                     const int64_t slot = token % cache.page_tokens;
                     encode_kv_row(cache.format, keys + row * op.keys.row_stride + head * head_dim, head_dim,
                                   base + layout.key(head, slot));
-                    encode_kv_row(cache.format, values + row * op.values.row_stride + head * head_dim,
-                                  head_dim, base + layout.value(head, slot));
+                    encode_kv_row(cache.format, values + row * op.values.row_stride + head * head_dim, head_dim,
+                                  base + layout.value(head, slot));
                 }
             });
         }
@@ -98,8 +97,7 @@ void CpuBackend::execute(const AppendLatent& op) {
         const float *latent = floats(op.latent), *rotary = floats(op.rotary_key);
         for (const KvSegment& segment : op.segments) {
             const KvPages& cache = segment.cache;
-            const LatentKvLayout layout(cache.format, cache.page_tokens, op.latent.columns,
-                                        op.rotary_key.columns);
+            const LatentKvLayout layout(cache.format, cache.page_tokens, op.latent.columns, op.rotary_key.columns);
             for_rows(segment.rows.count, 8 * op.latent.columns, [&](int64_t i) {
                 const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
                 const auto page = static_cast<size_t>(token / cache.page_tokens);
@@ -138,8 +136,7 @@ void CpuBackend::execute(const Attention& op) {
             std::vector<float*> targets;
             std::vector<int64_t> visible;
             for (int64_t r = 0; r < block.rows(); ++r) {
-                const int64_t row = segment.rows.first_row + block.token(r),
-                              column = block.head(r) * head_dim;
+                const int64_t row = segment.rows.first_row + block.token(r), column = block.head(r) * head_dim;
                 queries.push_back(query + row * op.query.row_stride + column);
                 targets.push_back(out + row * op.out.row_stride + column);
                 visible.push_back(segment.rows.position + block.token(r) + 1);

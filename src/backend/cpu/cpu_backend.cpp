@@ -7,7 +7,9 @@
 namespace sluice {
 
 CpuBackend::CpuBackend(const CpuBackendOptions& options)
-    : kernels_(select_kernels(options.instruction_set)), exact_(options.exact), pool_(options.threads, options.pin_threads) {}
+    : kernels_(select_kernels(options.instruction_set)),
+      exact_(options.exact),
+      pool_(options.threads, options.pin_threads) {}
 
 std::string CpuBackend::name() const {
     return fmt::format("cpu ({}{}), {} thread{}", kernels_.name, exact_ ? ", exact" : "", pool_.threads(),

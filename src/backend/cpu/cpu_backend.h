@@ -17,12 +17,8 @@ class RotationTable {
     // [positions, frequencies] each, times magnitude.
     void prepare(std::span<const int32_t> positions, std::span<const float> frequencies, float magnitude,
                  ThreadPool& pool);
-    const float* cosines(int64_t row) const {
-        return cosines_.data() + static_cast<size_t>(row) * frequencies_.size();
-    }
-    const float* sines(int64_t row) const {
-        return sines_.data() + static_cast<size_t>(row) * frequencies_.size();
-    }
+    const float* cosines(int64_t row) const { return cosines_.data() + static_cast<size_t>(row) * frequencies_.size(); }
+    const float* sines(int64_t row) const { return sines_.data() + static_cast<size_t>(row) * frequencies_.size(); }
 
   private:
     std::vector<int32_t> positions_;
@@ -30,8 +26,8 @@ class RotationTable {
     float magnitude_ = 0;
 };
 
-// Runs every operation when it is handed over. What a task computes depends on its index alone, so neither
-// the number of threads nor the rest of the batch changes a bit.
+// Runs every operation when it is handed over. What a task computes depends on its index alone, so neither the number
+// of threads nor the rest of the batch changes a bit.
 class CpuBackend final : public HostBackend {
   public:
     explicit CpuBackend(const CpuBackendOptions& options);
@@ -87,8 +83,8 @@ class CpuBackend final : public HostBackend {
             for (size_t task = begin; task < end; ++task) body(task);
         });
     }
-    // out[t] = weight[rows of head h] . x[t] of head h, over all heads: per head `rows` rows from `first_row`
-    // on of every `row_stride` rows of the weight, and columns x_stride * h on of x.
+    // out[t] = weight[rows of head h] . x[t] of head h, over all heads: per head `rows` rows from `first_row` on of
+    // every `row_stride` rows of the weight, and columns x_stride * h on of x.
     struct HeadLinear;
     void run_heads(const HeadLinear& heads);
     // Attention over a tile of the latent cache; all of it, divided by the totals, without one.

@@ -114,8 +114,7 @@ const KernelTable& select_kernels(InstructionSet set) {
     for (const Candidate& candidate : kCandidates) {
         if (candidate.set == set) name = candidate.name;
     }
-    fail(ErrorCode::kUnsupported, "this processor has no {}: choose auto, or scalar, which always works",
-         name);
+    fail(ErrorCode::kUnsupported, "this processor has no {}: choose auto, or scalar, which always works", name);
 }
 
 }  // namespace sluice

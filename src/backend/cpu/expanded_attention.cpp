@@ -1,5 +1,4 @@
-// MLA for many new tokens: keys and values of a head are expanded from the latents once and serve all its
-// queries.
+// MLA for many new tokens: keys and values of a head are expanded from the latents once and serve all its queries.
 
 #include <algorithm>
 #include <array>
@@ -64,10 +63,10 @@ struct CpuBackend::ExpandedHead {
     // Keys are [expanded | rotary, as cached]; values follow the keys in the expanded rows.
     std::array<KvRows, 2> keys(const std::byte* const* expanded) const {
         const LatentKvLayout layout(segment.cache.format, segment.cache.page_tokens, rank, op.rope);
-        return {KvRows{KvFormat::kF32, expanded, latents.tokens,
-                       static_cast<uint64_t>(width()) * sizeof(float), 0, op.nope},
-                KvRows{segment.cache.format, latents.pages.data(), segment.cache.page_tokens,
-                       layout.token_bytes, layout.rotary_key(0), op.rope}};
+        return {KvRows{KvFormat::kF32, expanded, latents.tokens, static_cast<uint64_t>(width()) * sizeof(float), 0,
+                       op.nope},
+                KvRows{segment.cache.format, latents.pages.data(), segment.cache.page_tokens, layout.token_bytes,
+                       layout.rotary_key(0), op.rope}};
     }
     size_t attention_floats(const std::array<KvRows, 2>& rows) const {
         return kernel.scratch(rows.data(), 2, op.value, kQueryRows);
@@ -79,8 +78,7 @@ void CpuBackend::run_expanded_head(const ExpandedHead& task, const float* query,
     const int64_t tokens = task.latents.tokens, rank = task.rank, width = task.width();
     const std::byte* expanded_bytes = nullptr;
     const std::array<KvRows, 2> keys = task.keys(&expanded_bytes);
-    const auto weight_floats = static_cast<size_t>(width * rank),
-               token_floats = static_cast<size_t>(width * tokens);
+    const auto weight_floats = static_cast<size_t>(width * rank), token_floats = static_cast<size_t>(width * tokens);
     const auto line_floats = static_cast<size_t>(std::max(op.nope, rank));
     Scratch& scratch = thread_scratch();
     scratch.reset(Scratch::padded<float>(weight_floats) + Scratch::padded<float>(token_floats) +
@@ -140,19 +138,16 @@ void CpuBackend::execute(const ExpandedLatentAttention& op) {
             const LatentKvLayout layout(cache.format, cache.page_tokens, rank, op.rope);
             Latents latents;
             latents.tokens = segment.rows.position + segment.rows.count;
-            for (const BufferPtr& page : cache.pages)
-                latents.pages.push_back(page ? host_bytes(page).data() : nullptr);
+            for (const BufferPtr& page : cache.pages) latents.pages.push_back(page ? host_bytes(page).data() : nullptr);
             scratch_.reset(Scratch::padded<float>(static_cast<size_t>(latents.tokens * rank)));
             auto* values = scratch_.take<float>(static_cast<size_t>(latents.tokens * rank));
             for_rows(latents.tokens, rank, [&](int64_t t) {
                 const std::byte* page = latents.pages[static_cast<size_t>(t / cache.page_tokens)];
-                decode_kv_row(cache.format, page + layout.latent(t % cache.page_tokens), rank,
-                              values + t * rank);
+                decode_kv_row(cache.format, page + layout.latent(t % cache.page_tokens), rank, values + t * rank);
             });
             latents.values = values;
             for_tasks(static_cast<size_t>(op.heads), [&](size_t head) {
-                run_expanded_head({op, segment, latents, static_cast<int64_t>(head), rank, kernel}, query,
-                                  out);
+                run_expanded_head({op, segment, latents, static_cast<int64_t>(head), rank, kernel}, query, out);
             });
         }
     });

@@ -1,8 +1,7 @@
 #pragma once
 
-// What one instruction set offers: a table of plain functions, compiled per instruction set in isa/. A row's
-// result never depends on which other rows are computed with it, nor on whether the vector or the matrix form
-// computes it.
+// What one instruction set offers: a table of plain functions, compiled per instruction set in isa/. A row's result
+// never depends on which other rows are computed with it, nor on whether the vector or the matrix form computes it.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,16 +11,16 @@
 
 namespace sluice {
 
-// One row of activations as signed bytes, in the order in which the kernels unpack weights of this many bits;
-// per group the scale and scale * sum of the bytes.
+// One row of activations as signed bytes, in the order in which the kernels unpack weights of this many bits; per group
+// the scale and scale * sum of the bytes.
 struct QuantizedRow {
     const int8_t* values;
     const float* scales;
     const float* sums;
 };
 
-// Up to KernelTable::tile_rows rows of an affine weight as bytes (4-bit weights as pairs), interleaved so
-// that a vector holds four columns (eight) of each row; scales and biases as floats, [groups, tile_rows].
+// Up to KernelTable::tile_rows rows of an affine weight as bytes (4-bit weights as pairs), interleaved so that a vector
+// holds four columns (eight) of each row; scales and biases as floats, [groups, tile_rows].
 struct AffineTile {
     std::byte* values;
     float* scales;
@@ -32,8 +31,7 @@ struct AffineTile {
     int rows;
 };
 
-// Rows of the cache, one per token: token t is at pages[t / page_tokens] + offset + (t % page_tokens) *
-// token_bytes.
+// Rows of the cache, one per token: token t is at pages[t / page_tokens] + offset + (t % page_tokens) * token_bytes.
 struct KvRows {
     KvFormat format;
     const std::byte* const* pages;
@@ -55,8 +53,8 @@ struct AttentionRows {
     float* const* out;
     float* scratch;  // as many as AttentionKernel::scratch says
 
-    // For a cache that goes in tiles, else null: tokens from `first` on are added to what earlier tiles
-    // (there are none where first is 0) left of each row in *maximum, *total and, undivided, in out.
+    // For a cache that goes in tiles, else null: tokens from `first` on are added to what earlier tiles (there are none
+    // where first is 0) left of each row in *maximum, *total and, undivided, in out.
     int64_t first = 0;
     float* const* maximum = nullptr;
     float* const* total = nullptr;
@@ -101,8 +99,8 @@ inline constexpr int64_t kBf16Unit = 64;
 constexpr int64_t whole_bf16_units(int64_t columns) {
     return (columns + kBf16Unit - 1) / kBf16Unit * kBf16Unit;
 }
-// Values from one row to the next: not a multiple of 4 KB, or the same lines of all rows would meet in one
-// set of the first cache.
+// Values from one row to the next: not a multiple of 4 KB, or the same lines of all rows would meet in one set of the
+// first cache.
 constexpr int64_t bf16_row_values(int64_t columns) {
     const int64_t whole = whole_bf16_units(columns);
     return whole % 1024 == 0 ? whole + kBf16Unit / 2 : whole;
@@ -110,23 +108,22 @@ constexpr int64_t bf16_row_values(int64_t columns) {
 // What a tile has room for; they stay in the second cache.
 inline constexpr int64_t kBf16TileRows = 32;
 
-// Rows of a weight in BF16, padded with zeros like rows of activations: row r at r * stride; `columns` are
-// whole units.
+// Rows of a weight in BF16, padded with zeros like rows of activations: row r at r * stride; `columns` are whole units.
 struct Bf16Tile {
     uint16_t* values;
     int64_t columns, stride, rows;
 };
 
-// Rows of activations in BF16, where they lie and, for kernels that gather them, in blocks of kAmxTokens, the
-// last row again where a block lacks any: [blocks, whole units of columns / 2, kAmxTokens] pairs of columns.
+// Rows of activations in BF16, where they lie and, for kernels that gather them, in blocks of kAmxTokens, the last row
+// again where a block lacks any: [blocks, whole units of columns / 2, kAmxTokens] pairs of columns.
 struct Bf16Activations {
     const uint16_t* const* rows;
     int64_t tokens;
     uint16_t* blocks = nullptr;
 };
 
-// Weights that are exact in BF16, but for the factors of FP8 blocks, with which the activations are
-// multiplied; activations rounded to BF16.
+// Weights that are exact in BF16, but for the factors of FP8 blocks, with which the activations are multiplied;
+// activations rounded to BF16.
 struct Bf16Kernels {
     // Both pad with zeros to whole units.
     void (*round)(const float* x, int64_t count, uint16_t* out);
@@ -137,12 +134,11 @@ struct Bf16Kernels {
     // Fills the blocks that `matrix` reads; null where it reads the rows.
     void (*gather)(const Bf16Activations& x, int64_t columns);
     // Row r of the tile goes to out[t][first + r].
-    void (*matrix)(const Bf16Tile& tile, const Bf16Activations& x, float* const* out, int64_t first,
-                   bool accumulate);
+    void (*matrix)(const Bf16Tile& tile, const Bf16Activations& x, float* const* out, int64_t first, bool accumulate);
 };
 
-// Rows of int8 activations in blocks of kAmxTokens, the last row again where a block lacks any: values
-// [blocks, columns / kAmxColumns, kAmxTokens, kAmxColumns], scales and sums [blocks, groups, kAmxTokens].
+// Rows of int8 activations in blocks of kAmxTokens, the last row again where a block lacks any: values [blocks, columns
+// / kAmxColumns, kAmxTokens, kAmxColumns], scales and sums [blocks, groups, kAmxTokens].
 struct AmxActivations {
     int8_t* values;
     float *scales, *sums;
@@ -151,14 +147,14 @@ struct AmxActivations {
     int64_t blocks() const { return amx_blocks(tokens); }
 };
 
-// Weights of 4 and 8 bits in groups of one or two times kAmxColumns, times many rows; affine_matrix gives the
-// same bits.
+// Weights of 4 and 8 bits in groups of one or two times kAmxColumns, times many rows; affine_matrix gives the same
+// bits.
 struct AmxKernels {
     void (*gather)(const QuantizedRow* x, int bits, int group, AmxActivations& out);
     // As AffineTile says, but values are one byte each: tile_rows * columns.
     void (*pack)(const WeightView& weight, AffineTile& tile);
-    void (*matrix)(const AffineTile& tile, const AmxActivations& x, float* const* out, int64_t first,
-                   bool accumulate, const WeightView* next);
+    void (*matrix)(const AffineTile& tile, const AmxActivations& x, float* const* out, int64_t first, bool accumulate,
+                   const WeightView* next);
 };
 
 struct KernelTable {
@@ -171,28 +167,24 @@ struct KernelTable {
     int64_t (*quantized_bytes)(int64_t columns, int bits);
     // Columns [first, first + count) of a row, whole groups; x is at the first of them. What pads a row to
     // quantized_bytes must be zero.
-    void (*quantize)(const float* x, int64_t first, int64_t count, int bits, int group, int8_t* values,
-                     float* scales, float* sums);
-    // `next`, if any, is the weight that will be asked for after this one: its first rows are brought to the
-    // cache.
+    void (*quantize)(const float* x, int64_t first, int64_t count, int bits, int group, int8_t* values, float* scales,
+                     float* sums);
+    // `next`, if any, is the weight that will be asked for after this one: its first rows are brought to the cache.
     void (*affine_vector)(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
                           const WeightView* next);
     void (*affine_pack)(const WeightView& weight, AffineTile& tile);
-    // Row r of the tile goes to out[t][first + r]. `next`, if any, are the rows that will be packed after
-    // this.
+    // Row r of the tile goes to out[t][first + r]. `next`, if any, are the rows that will be packed after this.
     void (*affine_matrix)(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,
                           int64_t first, bool accumulate, const WeightView* next);
 
     // Any weight, activations in float.
     void (*decode)(const WeightView& weight, int64_t row, int64_t first, int64_t count, float* out);
     void (*float_vector)(const WeightView& weight, const float* x, float* out, bool accumulate);
-    void (*float_matrix)(const float* weight, int64_t stride, int64_t rows, int64_t columns,
-                         const float* const* x, int64_t tokens, float* const* out, int64_t first,
-                         bool accumulate);
-    // c[r] = sum over k of a[r][k] * b[k], in ascending k; columns a multiple of `lanes`; added to c with
-    // `accumulate`.
-    void (*multiply)(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t b_stride,
-                     int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate);
+    void (*float_matrix)(const float* weight, int64_t stride, int64_t rows, int64_t columns, const float* const* x,
+                         int64_t tokens, float* const* out, int64_t first, bool accumulate);
+    // c[r] = sum over k of a[r][k] * b[k], in ascending k; columns a multiple of `lanes`; added to c with `accumulate`.
+    void (*multiply)(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t b_stride, int64_t depth,
+                     int64_t columns, float* c, int64_t c_stride, bool accumulate);
 
     const Bf16Kernels* bf16 = nullptr;  // null where the processor has no BF16 products
     const AmxKernels* amx = nullptr;    // null where it has no AMX
@@ -214,8 +206,7 @@ struct KernelTable {
     void (*sigmoid)(const float* x, int64_t count, float* out);
     void (*softmax)(const float* x, int64_t count, float* out);
     void (*add_scaled)(const float* x, float factor, int64_t count, float* out);
-    void (*convolve_silu)(const float* const* taps, const float* weights, int64_t kernel, int64_t channels,
-                          float* out);
+    void (*convolve_silu)(const float* const* taps, const float* weights, int64_t kernel, int64_t channels, float* out);
     void (*rotate_halves)(float* first, float* second, const float* cosine, const float* sine, int64_t count);
 };
 

@@ -30,8 +30,8 @@ size_t bf16_tile_values(const WeightView& weight) {
     return static_cast<size_t>(kBf16TileRows * bf16_row_values(weight.columns));
 }
 
-// Whether kernels for BF16 take the format: its values, but for the factors of FP8 blocks, are the same in
-// BF16, and blocks are whole units.
+// Whether kernels for BF16 take the format: its values, but for the factors of FP8 blocks, are the same in BF16, and
+// blocks are whole units.
 bool exact_in_bf16(const WeightFormat& format) {
     switch (format.kind) {
         case WeightKind::kFloat:
@@ -55,8 +55,7 @@ AffineTile take_tile(const KernelTable& kernels, const WeightView& weight, Scrat
 
 // Calls multiply(rows, first row, what will probably be packed next) for the rows of every tile.
 template <typename Multiply>
-void for_tiles(const KernelTable& kernels, const WeightView& weight, const WeightView* next,
-               Multiply&& multiply) {
+void for_tiles(const KernelTable& kernels, const WeightView& weight, const WeightView* next, Multiply&& multiply) {
     const auto tile_at = [&](const WeightView& from, int64_t row) {
         return from.rows_at(row, std::min<int64_t>(kernels.tile_rows, from.rows - row));
     };
@@ -93,9 +92,7 @@ struct GatheredSizes {
         values = static_cast<size_t>(rows * weight.columns);
         factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
     }
-    size_t scratch_bytes() const {
-        return Scratch::padded<int8_t>(values) + 2 * Scratch::padded<float>(factors);
-    }
+    size_t scratch_bytes() const { return Scratch::padded<int8_t>(values) + 2 * Scratch::padded<float>(factors); }
 };
 
 AmxActivations gather_activations(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
@@ -111,9 +108,8 @@ AmxActivations gather_activations(const KernelTable& kernels, const WeightView& 
     return gathered;
 }
 
-void multiply_quantized(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
-                        float* const* out, int64_t first, bool accumulate, Scratch& scratch,
-                        const WeightView* next) {
+void multiply_quantized(const KernelTable& kernels, const WeightView& weight, const LinearInput& x, float* const* out,
+                        int64_t first, bool accumulate, Scratch& scratch, const WeightView* next) {
     const auto tokens = static_cast<int64_t>(x.tokens());
     if (tokens < kernels.matrix_tokens) {
         for (int64_t t = 0; t < tokens; ++t) {
@@ -125,11 +121,10 @@ void multiply_quantized(const KernelTable& kernels, const WeightView& weight, co
     AffineTile tile = take_tile(kernels, weight, scratch);
     if (amx_pays(kernels, int8_layout(weight.format), tokens)) {
         const AmxActivations gathered = gather_activations(kernels, weight, x, scratch);
-        for_tiles(kernels, weight, next,
-                  [&](const WeightView& part, int64_t row, const WeightView* following) {
-                      kernels.amx->pack(part, tile);
-                      kernels.amx->matrix(tile, gathered, out, first + row, accumulate, following);
-                  });
+        for_tiles(kernels, weight, next, [&](const WeightView& part, int64_t row, const WeightView* following) {
+            kernels.amx->pack(part, tile);
+            kernels.amx->matrix(tile, gathered, out, first + row, accumulate, following);
+        });
         return;
     }
     for_tiles(kernels, weight, next, [&](const WeightView& part, int64_t row, const WeightView* following) {
@@ -138,8 +133,8 @@ void multiply_quantized(const KernelTable& kernels, const WeightView& weight, co
     });
 }
 
-void multiply_floats(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
-                     float* const* out, int64_t first, bool accumulate, Scratch& scratch) {
+void multiply_floats(const KernelTable& kernels, const WeightView& weight, const LinearInput& x, float* const* out,
+                     int64_t first, bool accumulate, Scratch& scratch) {
     if (x.tokens() < kDecodedTokens) {
         for (size_t t = 0; t < x.tokens(); ++t) {
             kernels.float_vector(weight, x.floats[t], out[t] + first, accumulate);
@@ -181,9 +176,8 @@ struct PackedBf16 {
     }
 };
 
-void multiply_rounded(const KernelTable& kernels, const WeightView& weight,
-                      std::span<const uint16_t* const> x, float* const* out, int64_t first, bool accumulate,
-                      const PackedBf16& packed) {
+void multiply_rounded(const KernelTable& kernels, const WeightView& weight, std::span<const uint16_t* const> x,
+                      float* const* out, int64_t first, bool accumulate, const PackedBf16& packed) {
     if (x.size() < kPackedTokens) {
         for (size_t t = 0; t < x.size(); ++t) {
             kernels.bf16->vector(weight, x[t], out[t] + first, accumulate);
@@ -200,10 +194,10 @@ void multiply_rounded(const KernelTable& kernels, const WeightView& weight,
     }
 }
 
-// FP8 with a factor per block. Rows of the weight in the same blocks see the same factors, so that the
-// activations can be multiplied with them before they are rounded.
-void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
-                     float* const* out, int64_t first, bool accumulate, Scratch& scratch) {
+// FP8 with a factor per block. Rows of the weight in the same blocks see the same factors, so that the activations can
+// be multiplied with them before they are rounded.
+void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const LinearInput& x, float* const* out,
+                     int64_t first, bool accumulate, Scratch& scratch) {
     const size_t most = std::min(x.tokens(), kScaledTokens);
     const int64_t stride = bf16_row_values(weight.columns);
     auto* rounded = scratch.take<uint16_t>(most * static_cast<size_t>(stride));
@@ -212,8 +206,7 @@ void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const
     for (size_t t = 0; t < most; ++t) rows[t] = rounded + static_cast<int64_t>(t) * stride;
     int64_t count = 0;
     for (int64_t row = 0; row < weight.rows; row += count) {
-        const int64_t left =
-            weight.format.block_rows - (weight.block_row_offset + row) % weight.format.block_rows;
+        const int64_t left = weight.format.block_rows - (weight.block_row_offset + row) % weight.format.block_rows;
         count = std::min(left, weight.rows - row);
         for (size_t token = 0; token < x.tokens(); token += most) {
             const size_t tokens = std::min(most, x.tokens() - token);
@@ -221,8 +214,8 @@ void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const
                 kernels.bf16->round_scaled(weight, row, x.floats[token + t],
                                            rounded + static_cast<int64_t>(t) * stride);
             }
-            multiply_rounded(kernels, weight.rows_at(row, count), {rows, tokens}, out + token, first + row,
-                             accumulate, packed);
+            multiply_rounded(kernels, weight.rows_at(row, count), {rows, tokens}, out + token, first + row, accumulate,
+                             packed);
         }
     }
 }
@@ -236,12 +229,10 @@ ActivationLayout fastest_layout(const KernelTable& kernels, const WeightFormat& 
     return {ActivationForm::kBf16};
 }
 
-size_t ActivationRows::bytes(const KernelTable& kernels, ActivationLayout layout, int64_t rows,
-                             int64_t columns) {
+size_t ActivationRows::bytes(const KernelTable& kernels, ActivationLayout layout, int64_t rows, int64_t columns) {
     switch (layout.form) {
         case ActivationForm::kInt8:
-            return Scratch::padded<int8_t>(
-                       static_cast<size_t>(rows * kernels.quantized_bytes(columns, layout.bits))) +
+            return Scratch::padded<int8_t>(static_cast<size_t>(rows * kernels.quantized_bytes(columns, layout.bits))) +
                    2 * Scratch::padded<float>(static_cast<size_t>(rows * (columns / layout.group)));
         case ActivationForm::kBf16:
             return Scratch::padded<uint16_t>(static_cast<size_t>(rows * bf16_row_values(columns)));
@@ -250,8 +241,8 @@ size_t ActivationRows::bytes(const KernelTable& kernels, ActivationLayout layout
     }
 }
 
-ActivationRows::ActivationRows(const KernelTable& kernels, ActivationLayout layout, int64_t rows,
-                               int64_t columns, Scratch& scratch)
+ActivationRows::ActivationRows(const KernelTable& kernels, ActivationLayout layout, int64_t rows, int64_t columns,
+                               Scratch& scratch)
     : layout_(layout) {
     if (takes_floats(layout)) {
         stride_ = columns;
@@ -277,8 +268,7 @@ ActivationRows::ActivationRows(const KernelTable& kernels, ActivationLayout layo
     }
 }
 
-void ActivationRows::set(const KernelTable& kernels, int64_t r, int64_t first, int64_t count,
-                         const float* x) const {
+void ActivationRows::set(const KernelTable& kernels, int64_t r, int64_t first, int64_t count, const float* x) const {
     switch (layout_.form) {
         case ActivationForm::kInt8:
             return kernels.quantize(x, first, count, layout_.bits, layout_.group, values_ + r * stride_,
@@ -305,15 +295,13 @@ size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weigh
         tile = std::max(tile, Scratch::padded<std::byte>(tile_value_bytes(kernels, weight)) +
                                   2 * Scratch::padded<float>(tile_scales(kernels, weight)));
         const auto count = static_cast<int64_t>(tokens);
-        if (amx_pays(kernels, int8_layout(weight.format), count))
-            tile += GatheredSizes(weight, count).scratch_bytes();
+        if (amx_pays(kernels, int8_layout(weight.format), count)) tile += GatheredSizes(weight, count).scratch_bytes();
     }
     return bytes + tile;
 }
 
-void multiply_rows(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
-                   float* const* out, int64_t first, bool accumulate, Scratch& scratch,
-                   const WeightView* next) {
+void multiply_rows(const KernelTable& kernels, const WeightView& weight, const LinearInput& x, float* const* out,
+                   int64_t first, bool accumulate, Scratch& scratch, const WeightView* next) {
     if (!x.quantized.empty()) {
         multiply_quantized(kernels, weight, x, out, first, accumulate, scratch, next);
     } else if (!x.rounded.empty()) {

@@ -1,7 +1,6 @@
 #pragma once
 
-// Rows of a weight times rows of activations, from any format: what Linear, GatedMlp and the MLA projections
-// share.
+// Rows of a weight times rows of activations, from any format: what Linear, GatedMlp and the MLA projections share.
 
 #include <cstdint>
 #include <span>
@@ -63,8 +62,8 @@ class ActivationRows {
         : layout_(layout), stride_(stride), floats_(values) {}
 
     const ActivationLayout& layout() const { return layout_; }
-    // Columns [first, first + count) of row r, whole groups and units but for the end of the row. Not for
-    // floats where they are.
+    // Columns [first, first + count) of row r, whole groups and units but for the end of the row. Not for floats where
+    // they are.
     void set(const KernelTable& kernels, int64_t r, int64_t first, int64_t count, const float* x) const;
 
     // Rows row(0), row(1), ..., as multiply_rows takes them; what points to them lies in `scratch`.
@@ -76,15 +75,15 @@ class ActivationRows {
         };
         switch (layout_.form) {
             case ActivationForm::kInt8:
-                return {.quantized = list(scratch.take<QuantizedRow>(count),
-                                          [&](int64_t r) { return quantized_row(r); })};
+                return {.quantized =
+                            list(scratch.take<QuantizedRow>(count), [&](int64_t r) { return quantized_row(r); })};
             case ActivationForm::kBf16:
                 return {.rounded = list(scratch.take<const uint16_t*>(count),
                                         [&](int64_t r) { return rounded_ + r * stride_; })};
             default:
-                return {.floats = list(scratch.take<const float*>(count),
-                                       [&](int64_t r) { return floats_ + r * stride_; }),
-                        .scales_floats = layout_.form == ActivationForm::kScaledBf16};
+                return {
+                    .floats = list(scratch.take<const float*>(count), [&](int64_t r) { return floats_ + r * stride_; }),
+                    .scales_floats = layout_.form == ActivationForm::kScaledBf16};
         }
     }
     static size_t pick_bytes(size_t count) { return Scratch::padded<QuantizedRow>(count); }
@@ -106,11 +105,10 @@ class ActivationRows {
 // Scratch bytes that multiply_rows takes.
 size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weight, size_t tokens);
 
-// out[t][first + r] = weight row r . x[t], for the rows of `weight`; added with `accumulate`. `next`, if any,
-// is the weight that this thread will probably multiply after this one.
-void multiply_rows(const KernelTable& kernels, const WeightView& weight, const LinearInput& x,
-                   float* const* out, int64_t first, bool accumulate, Scratch& scratch,
-                   const WeightView* next = nullptr);
+// out[t][first + r] = weight row r . x[t], for the rows of `weight`; added with `accumulate`. `next`, if any, is the
+// weight that this thread will probably multiply after this one.
+void multiply_rows(const KernelTable& kernels, const WeightView& weight, const LinearInput& x, float* const* out,
+                   int64_t first, bool accumulate, Scratch& scratch, const WeightView* next = nullptr);
 
 // Rows of a weight for one task, `usual` or more: with AMX every task gathers its activations anew.
 int64_t rows_per_task(const KernelTable& kernels, ActivationLayout layout, size_t tokens, int64_t usual);

@@ -60,9 +60,8 @@ void CpuBackend::execute(const Linear& op) {
         }
         const LinearInput input = rows.pick(tokens, std::identity{}, scratch_);
         const bool whole_blocks = layout.form == ActivationForm::kScaledBf16 && tokens > 1;
-        const int64_t task_rows =
-            rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
-                          usual_task_rows(weight.rows, tokens, whole_blocks, pool_.threads()));
+        const int64_t task_rows = rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
+                                                usual_task_rows(weight.rows, tokens, whole_blocks, pool_.threads()));
         const int64_t row_tasks = pieces(weight.rows, task_rows);
         for_tasks(static_cast<size_t>(row_tasks * pieces(op.x.rows, kTaskTokens)), [&](size_t task) {
             const size_t first = task / static_cast<size_t>(row_tasks) * kTaskTokens;
@@ -73,10 +72,9 @@ void CpuBackend::execute(const Linear& op) {
             scratch.reset(multiply_rows_scratch(kernels_, part, count));
             const int64_t next_row = row + task_rows;
             WeightView next;
-            if (next_row < weight.rows)
-                next = weight.rows_at(next_row, std::min(task_rows, weight.rows - next_row));
-            multiply_rows(kernels_, part, input.part(first, count), out.data() + first, row, op.accumulate,
-                          scratch, next.data != nullptr ? &next : nullptr);
+            if (next_row < weight.rows) next = weight.rows_at(next_row, std::min(task_rows, weight.rows - next_row));
+            multiply_rows(kernels_, part, input.part(first, count), out.data() + first, row, op.accumulate, scratch,
+                          next.data != nullptr ? &next : nullptr);
         });
     });
 }
@@ -150,8 +148,8 @@ void CpuBackend::execute(const FoldQuery& op) {
                 kernels_.decode(key, head * (op.nope + op.value) + j, 0, width, rows + j * stride);
             }
             auto* sums = scratch.take<float>(sum_floats);
-            kernels_.multiply(query + head * (op.nope + op.rope), op.query.row_stride, op.query.rows, rows,
-                              stride, op.nope, stride, sums, stride, false);
+            kernels_.multiply(query + head * (op.nope + op.rope), op.query.row_stride, op.query.rows, rows, stride,
+                              op.nope, stride, sums, stride, false);
             for (int64_t t = 0; t < op.query.rows; ++t) {
                 std::copy_n(sums + t * stride, width, out + t * op.out.row_stride + head * width);
             }

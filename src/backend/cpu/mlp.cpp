@@ -1,5 +1,5 @@
-// GatedMlp over groups (an expert, the rows routed to it) in two parallel passes for the whole operation:
-// gate, up and their product for all groups, then down for all groups.
+// GatedMlp over groups (an expert, the rows routed to it) in two parallel passes for the whole operation: gate, up and
+// their product for all groups, then down for all groups.
 
 #include <algorithm>
 #include <optional>
@@ -12,8 +12,8 @@ namespace sluice {
 
 namespace {
 
-// Inner columns per task of the first pass: whole groups of every affine format and units of BF16, so that a
-// task can round its part of the inner activations itself.
+// Inner columns per task of the first pass: whole groups of every affine format and units of BF16, so that a task can
+// round its part of the inner activations itself.
 constexpr int64_t kInnerColumns = 128;
 static_assert(kInnerColumns % kBf16Unit == 0);
 constexpr int64_t kOutColumns = 128;
@@ -87,8 +87,8 @@ class InputSet {
 };
 
 // Tasks of `usual` columns, or more where that suits the kernels.
-std::vector<Task> cut(const KernelTable& kernels, const std::vector<Group>& groups,
-                      Projection Group::*projection, int64_t usual) {
+std::vector<Task> cut(const KernelTable& kernels, const std::vector<Group>& groups, Projection Group::*projection,
+                      int64_t usual) {
     std::vector<Task> tasks;
     for (const Group& group : groups) {
         const auto& [weight, layout] = group.*projection;
@@ -105,8 +105,7 @@ std::vector<Task> cut(const KernelTable& kernels, const std::vector<Group>& grou
 }
 
 // What the thread of task `index` will probably read after it.
-std::optional<WeightView> next_rows(const std::vector<Task>& tasks, size_t index,
-                                    Projection Group::*projection) {
+std::optional<WeightView> next_rows(const std::vector<Task>& tasks, size_t index, Projection Group::*projection) {
     if (index + 1 == tasks.size()) return std::nullopt;
     const Task& next = tasks[index + 1];
     return next.rows(next.group->*projection);
@@ -121,8 +120,8 @@ std::vector<Group> resolve(const GatedMlp& op, LayoutFor&& layout_for) {
     std::vector<Group> groups;
     size_t slot = 0;
     for (const MlpGroup& group : op.groups) {
-        groups.push_back({projection(group.gate), projection(group.up), projection(group.down), &group, slot,
-                          group.rows.size()});
+        groups.push_back(
+            {projection(group.gate), projection(group.up), projection(group.down), &group, slot, group.rows.size()});
         slot += group.rows.size();
     }
     return groups;
@@ -134,8 +133,7 @@ void CpuBackend::execute(const GatedMlp& op) {
     attempt([&] {
         const float* x = floats(op.x);
         float* out = writable_floats(op.out);
-        const std::vector<Group> groups =
-            resolve(op, [&](const WeightView& weight) { return layout_for(weight); });
+        const std::vector<Group> groups = resolve(op, [&](const WeightView& weight) { return layout_for(weight); });
         if (groups.empty()) return;
 
         size_t slots = 0;
@@ -149,8 +147,7 @@ void CpuBackend::execute(const GatedMlp& op) {
             inner.require(group.down.layout);
         }
         const auto slot_rows = static_cast<int64_t>(slots);
-        scratch_.reset(inputs.bytes(kernels_, op.x.rows, op.x.columns) +
-                       inner.bytes(kernels_, slot_rows, inner_width));
+        scratch_.reset(inputs.bytes(kernels_, op.x.rows, op.x.columns) + inner.bytes(kernels_, slot_rows, inner_width));
         inputs.allocate(kernels_, op.x.rows, op.x.columns, scratch_);
         inner.allocate(kernels_, slot_rows, inner_width, scratch_);
         inputs.for_own([&](const ActivationRows& rows) {
@@ -159,8 +156,8 @@ void CpuBackend::execute(const GatedMlp& op) {
         });
 
         // part of gate . x or up . x for the tokens of a task, to `to` [tokens][columns].
-        const auto project = [&](const Task& task, const Projection& projection, const WeightView* next,
-                                 float* to, Scratch& scratch) {
+        const auto project = [&](const Task& task, const Projection& projection, const WeightView* next, float* to,
+                                 Scratch& scratch) {
             const int32_t* rows = task.group->rows->rows.data() + task.token;
             auto* targets = scratch.take<float*>(task.tokens);
             for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.columns;
@@ -204,8 +201,7 @@ void CpuBackend::execute(const GatedMlp& op) {
             const Group& group = *task.group;
             const int32_t* out_rows = group.rows->out_rows.data() + task.token;
             Scratch& scratch = thread_scratch();
-            scratch.reset(pointer_bytes(task.tokens) +
-                          multiply_rows_scratch(kernels_, group.down.weight, task.tokens));
+            scratch.reset(pointer_bytes(task.tokens) + multiply_rows_scratch(kernels_, group.down.weight, task.tokens));
             auto* targets = scratch.take<float*>(task.tokens);
             for (size_t t = 0; t < task.tokens; ++t) targets[t] = out + out_rows[t] * op.out.row_stride;
             const size_t first_slot = group.first_slot + task.token;

@@ -42,8 +42,7 @@ void CpuBackend::execute(const SplitLinearProjections& op) {
                 copy_floats(target + head * op.key_dim, source, op.key_dim);
                 copy_floats(target + keys + head * op.key_dim, source + op.key_dim, op.key_dim);
                 copy_floats(target + 2 * keys + head * values, source + 2 * op.key_dim, values);
-                copy_floats(z + t * op.z.row_stride + head * values, source + 2 * op.key_dim + values,
-                            values);
+                copy_floats(z + t * op.z.row_stride + head * values, source + 2 * op.key_dim + values, values);
                 copy_floats(b + t * op.b.row_stride + head * share, gates, share);
                 copy_floats(a + t * op.a.row_stride + head * share, gates + share, share);
                 source += 2 * op.key_dim + 2 * values;
@@ -101,8 +100,7 @@ void CpuBackend::execute(const GatedDeltaRule& op) {
         float* out = writable_floats(op.out);
         const int64_t tokens = op.qkv.rows, heads = op.value_heads;
         const int64_t keys = op.key_heads * op.key_dim;
-        const auto key_floats = static_cast<size_t>(tokens * keys),
-                   gate_floats = static_cast<size_t>(tokens * heads);
+        const auto key_floats = static_cast<size_t>(tokens * keys), gate_floats = static_cast<size_t>(tokens * heads);
         const auto dot_floats = static_cast<size_t>(tokens * op.key_heads);
         scratch_.reset(2 * Scratch::padded<float>(key_floats) + 2 * Scratch::padded<float>(gate_floats) +
                        Scratch::padded<float>(dot_floats));

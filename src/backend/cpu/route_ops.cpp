@@ -29,8 +29,8 @@ void select_largest(const float* values, int64_t size, int64_t count, int32_t* o
     std::sort(out, out + count);
 }
 
-void choose_weights(const float* scores, const int32_t* ids, int64_t count, bool normalize, float epsilon,
-                    float scale, float* weights) {
+void choose_weights(const float* scores, const int32_t* ids, int64_t count, bool normalize, float epsilon, float scale,
+                    float* weights) {
     float sum = 0;
     for (int64_t j = 0; j < count; ++j) sum += scores[ids[j]];
     const float divisor = normalize ? sum + epsilon : 1.0f;
@@ -65,8 +65,7 @@ void CpuBackend::execute(const RouteSoftmax& op) {
             kernels_.softmax(logits + t * op.logits.row_stride, experts, scores.data());
             int32_t* chosen = ids + t * op.ids.row_stride;
             select_largest(scores.data(), experts, count, chosen);
-            choose_weights(scores.data(), chosen, count, op.normalize, 0, 1,
-                           weights + t * op.weights.row_stride);
+            choose_weights(scores.data(), chosen, count, op.normalize, 0, 1, weights + t * op.weights.row_stride);
         });
     });
 }

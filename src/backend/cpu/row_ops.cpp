@@ -55,15 +55,15 @@ void CpuBackend::execute(const GatedRmsNorm& op) {
         const int64_t width = op.weight.columns;
         for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
             for (int64_t i = 0; i < op.x.columns; i += width) {
-                kernels_.gated_rms_norm(x + t * op.x.row_stride + i, z + t * op.z.row_stride + i, weight,
-                                        width, op.epsilon, out + t * op.out.row_stride + i);
+                kernels_.gated_rms_norm(x + t * op.x.row_stride + i, z + t * op.z.row_stride + i, weight, width,
+                                        op.epsilon, out + t * op.out.row_stride + i);
             }
         });
     });
 }
 
-void RotationTable::prepare(std::span<const int32_t> positions, std::span<const float> frequencies,
-                            float magnitude, ThreadPool& pool) {
+void RotationTable::prepare(std::span<const int32_t> positions, std::span<const float> frequencies, float magnitude,
+                            ThreadPool& pool) {
     if (std::ranges::equal(positions, positions_) && std::ranges::equal(frequencies, frequencies_) &&
         magnitude == magnitude_) {
         return;
@@ -77,8 +77,7 @@ void RotationTable::prepare(std::span<const int32_t> positions, std::span<const 
     pool.parallel_for(positions_.size(), piece_size(pool, static_cast<int64_t>(positions_.size()), 16),
                       [&](size_t begin, size_t end) {
                           for (size_t i = begin * width; i < end * width; ++i) {
-                              // In double: positions are large, and a float angle would be off by half its
-                              // last bit.
+                              // In double: positions are large, and a float angle would be off by half its last bit.
                               const double angle = static_cast<double>(positions_[i / width]) *
                                                    static_cast<double>(frequencies_[i % width]);
                               cosines_[i] = static_cast<float>(std::cos(angle)) * magnitude_;
@@ -94,8 +93,7 @@ void CpuBackend::execute(const Rotary& op) {
         std::vector<int32_t> positions(static_cast<size_t>(op.x.rows));
         for (size_t t = 0; t < positions.size(); ++t)
             positions[t] = given[static_cast<int64_t>(t) * op.positions.row_stride];
-        rotation_.prepare(positions, {floats(op.frequencies), static_cast<size_t>(half)}, op.magnitude,
-                          pool_);
+        rotation_.prepare(positions, {floats(op.frequencies), static_cast<size_t>(half)}, op.magnitude, pool_);
         float* x = writable_floats(op.x);
         for_rows(op.x.rows, op.x.columns, [&](int64_t t) {
             const float *cosines = rotation_.cosines(t), *sines = rotation_.sines(t);

@@ -44,17 +44,14 @@ HeadCache decode_head(const KvPages& cache, const GroupedKvLayout& layout, int64
     for (int64_t p = 0; p < tokens; ++p) {
         const std::byte* page = host_bytes(cache.pages[static_cast<size_t>(p / cache.page_tokens)]).data();
         const int64_t token = p % cache.page_tokens;
-        decode_kv_row(cache.format, page + layout.key(kv_head, token), head_dim,
-                      head.keys.data() + p * head_dim);
-        decode_kv_row(cache.format, page + layout.value(kv_head, token), head_dim,
-                      head.values.data() + p * head_dim);
+        decode_kv_row(cache.format, page + layout.key(kv_head, token), head_dim, head.keys.data() + p * head_dim);
+        decode_kv_row(cache.format, page + layout.value(kv_head, token), head_dim, head.values.data() + p * head_dim);
     }
     return head;
 }
 
 // out = sum over the first `tokens` positions of softmax(query . key * scale) value.
-void attend(const float* query, const HeadCache& cache, int64_t tokens, int64_t head_dim, double scale,
-            float* out) {
+void attend(const float* query, const HeadCache& cache, int64_t tokens, int64_t head_dim, double scale, float* out) {
     std::vector<double> scores(static_cast<size_t>(tokens));
     for (int64_t p = 0; p < tokens; ++p) {
         scores[static_cast<size_t>(p)] = dot(query, cache.keys.data() + p * head_dim, head_dim) * scale;
@@ -68,8 +65,7 @@ void attend(const float* query, const HeadCache& cache, int64_t tokens, int64_t 
         sum += weight;
         for (int64_t i = 0; i < head_dim; ++i) weighted[static_cast<size_t>(i)] += weight * value[i];
     }
-    for (int64_t i = 0; i < head_dim; ++i)
-        out[i] = static_cast<float>(weighted[static_cast<size_t>(i)] / sum);
+    for (int64_t i = 0; i < head_dim; ++i) out[i] = static_cast<float>(weighted[static_cast<size_t>(i)] / sum);
 }
 
 }  // namespace
@@ -83,13 +79,12 @@ void compute(const Attention& op) {
         const SequenceRows& rows = segment.rows;
         const GroupedKvLayout layout(segment.cache.format, segment.cache.page_tokens, op.kv_heads, head_dim);
         for (int64_t kv_head = 0; kv_head < op.kv_heads; ++kv_head) {
-            const HeadCache cache =
-                decode_head(segment.cache, layout, kv_head, rows.position + rows.count, head_dim);
+            const HeadCache cache = decode_head(segment.cache, layout, kv_head, rows.position + rows.count, head_dim);
             for (int64_t i = 0; i < rows.count; ++i) {
                 for (int64_t j = 0; j < heads_per_kv_head; ++j) {
                     const int64_t first = (kv_head * heads_per_kv_head + j) * head_dim;
-                    attend(query[rows.first_row + i] + first, cache, rows.position + i + 1, head_dim,
-                           op.scale, out[rows.first_row + i] + first);
+                    attend(query[rows.first_row + i] + first, cache, rows.position + i + 1, head_dim, op.scale,
+                           out[rows.first_row + i] + first);
                 }
             }
         }

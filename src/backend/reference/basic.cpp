@@ -75,8 +75,7 @@ void compute(const SigmoidGate& op) {
     const auto x = writable_rows_of(op.x);
     const auto gate = rows_of(op.gate);
     for (int64_t t = 0; t < op.x.rows; ++t) {
-        for (int64_t i = 0; i < op.x.columns; ++i)
-            x[t][i] = static_cast<float>(x[t][i] * sigmoid(gate[t][i]));
+        for (int64_t i = 0; i < op.x.columns; ++i) x[t][i] = static_cast<float>(x[t][i] * sigmoid(gate[t][i]));
     }
 }
 
@@ -105,8 +104,7 @@ void compute(const CombineExperts& op) {
     for (int64_t t = 0; t < op.out.rows; ++t) {
         for (int64_t i = 0; i < op.out.columns; ++i) {
             double sum = out[t][i];
-            for (int64_t j = 0; j < top_k; ++j)
-                sum += static_cast<double>(weights[t][j]) * parts[t * top_k + j][i];
+            for (int64_t j = 0; j < top_k; ++j) sum += static_cast<double>(weights[t][j]) * parts[t * top_k + j][i];
             out[t][i] = static_cast<float>(sum);
         }
     }
@@ -118,8 +116,7 @@ void compute(const AddGated& op) {
     const bool gated = op.gate.buffer != nullptr;
     for (int64_t t = 0; t < op.x.rows; ++t) {
         const double factor = gated ? sigmoid(*rows_of(op.gate)[t]) : 1.0;
-        for (int64_t i = 0; i < op.x.columns; ++i)
-            out[t][i] = static_cast<float>(out[t][i] + factor * x[t][i]);
+        for (int64_t i = 0; i < op.x.columns; ++i) out[t][i] = static_cast<float>(out[t][i] + factor * x[t][i]);
     }
 }
 

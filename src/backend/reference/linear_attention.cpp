@@ -48,8 +48,7 @@ void compute(const CausalConvolution& op) {
                 const double sum = dot(inputs.data() + i, weight[c], kernel);
                 out[segment.rows.first_row + i][c] = static_cast<float>(silu(sum));
             }
-            for (int64_t i = 0; i < past; ++i)
-                state[i][c] = inputs[static_cast<size_t>(segment.rows.count + i)];
+            for (int64_t i = 0; i < past; ++i) state[i][c] = inputs[static_cast<size_t>(segment.rows.count + i)];
         }
     }
 }
@@ -65,9 +64,8 @@ std::vector<double> l2_normalized(const float* x, int64_t count, double scale) {
 }
 
 // One token of one value head: S = g S; S += beta (v - S k) k^T; out = S q. S stays float32 between tokens.
-void step(const Rows<float>& state, int64_t first_row, const std::vector<double>& q,
-          const std::vector<double>& k, const float* v, double decay, double beta, int64_t value_dim,
-          float* out) {
+void step(const Rows<float>& state, int64_t first_row, const std::vector<double>& q, const std::vector<double>& k,
+          const float* v, double decay, double beta, int64_t value_dim, float* out) {
     for (int64_t i = 0; i < value_dim; ++i) {
         float* row = state[first_row + i];
         double memory = 0;
@@ -105,8 +103,8 @@ void compute(const GatedDeltaRule& op) {
                 const auto k = l2_normalized(qkv[t] + keys + key_head * op.key_dim, op.key_dim, 1.0);
                 const double step_size = softplus(static_cast<double>(a[t][h]) + dt_bias[h]);
                 const double decay = std::exp(-std::exp(static_cast<double>(a_log[h])) * step_size);
-                step(state, h * op.value_dim, q, k, qkv[t] + 2 * keys + h * op.value_dim, decay,
-                     sigmoid(b[t][h]), op.value_dim, out[t] + h * op.value_dim);
+                step(state, h * op.value_dim, q, k, qkv[t] + 2 * keys + h * op.value_dim, decay, sigmoid(b[t][h]),
+                     op.value_dim, out[t] + h * op.value_dim);
             }
         }
     }

@@ -36,8 +36,8 @@ void apply(const MlpGroup& group, const Rows<const float>& x, const Rows<float>&
         decode_row(up, i, up_row.data());
         for (size_t r = 0; r < count; ++r) {
             const float* input = x[group.rows[r]];
-            activated[r * static_cast<size_t>(inner) + static_cast<size_t>(i)] = static_cast<float>(
-                silu(dot(gate_row.data(), input, hidden)) * dot(up_row.data(), input, hidden));
+            activated[r * static_cast<size_t>(inner) + static_cast<size_t>(i)] =
+                static_cast<float>(silu(dot(gate_row.data(), input, hidden)) * dot(up_row.data(), input, hidden));
         }
     }
     std::vector<float> down_row(static_cast<size_t>(inner));

@@ -57,8 +57,8 @@ void compute(const FoldQuery& op) {
             }
         }
         for (int64_t t = 0; t < op.out.rows; ++t) {
-            std::transform(folded.data() + t * kv_lora, folded.data() + (t + 1) * kv_lora,
-                           out[t] + h * kv_lora, [](double value) { return static_cast<float>(value); });
+            std::transform(folded.data() + t * kv_lora, folded.data() + (t + 1) * kv_lora, out[t] + h * kv_lora,
+                           [](double value) { return static_cast<float>(value); });
         }
     }
 }
@@ -77,16 +77,14 @@ LatentCache decode_cache(const KvPages& cache, int64_t tokens, int64_t kv_lora, 
     for (int64_t p = 0; p < tokens; ++p) {
         const std::byte* page = host_bytes(cache.pages[static_cast<size_t>(p / cache.page_tokens)]).data();
         const int64_t token = p % cache.page_tokens;
-        decode_kv_row(cache.format, page + layout.latent(token), kv_lora,
-                      decoded.latents.data() + p * kv_lora);
-        decode_kv_row(cache.format, page + layout.rotary_key(token), rope,
-                      decoded.rotary_keys.data() + p * rope);
+        decode_kv_row(cache.format, page + layout.latent(token), kv_lora, decoded.latents.data() + p * kv_lora);
+        decode_kv_row(cache.format, page + layout.rotary_key(token), rope, decoded.rotary_keys.data() + p * rope);
     }
     return decoded;
 }
 
-// The softmax of one head of one row, as far as its tiles went: sum and total are relative to the maximum.
-// Kept as floats between tiles, as an operation per tile must.
+// The softmax of one head of one row, as far as its tiles went: sum and total are relative to the maximum. Kept as
+// floats between tiles, as an operation per tile must.
 struct RunningSoftmax {
     float* maximum;
     float* total;
@@ -99,8 +97,7 @@ struct RunningSoftmax {
     }
 
     void add_tile(const std::vector<double>& scores, const float* latents, int64_t kv_lora) const {
-        const double largest = std::max(
-            *maximum, static_cast<float>(*std::max_element(scores.begin(), scores.end())));
+        const double largest = std::max(*maximum, static_cast<float>(*std::max_element(scores.begin(), scores.end())));
         const double rescale = std::exp(*maximum - largest);
         double weights = *total * rescale;
         std::vector<double> sums(sum, sum + kv_lora);
@@ -165,14 +162,14 @@ void for_latent_queries(const Op& op, Visit&& visit) {
 void compute(const LatentAttention& op) {
     const auto out = writable_rows_of(op.out);
     const int64_t kv_lora = op.folded.columns / op.heads;
-    for_latent_queries(op, [&](int64_t row, int64_t h, const LatentQuery& asks, const LatentCache& cache,
-                               int64_t tokens) {
-        float maximum = 0, total = 0;
-        const RunningSoftmax softmax{.maximum = &maximum, .total = &total, .sum = out[row] + h * kv_lora};
-        softmax.clear(kv_lora);
-        softmax.add_tile(asks.scores(cache, 0, tokens), cache.latents.data(), kv_lora);
-        softmax.divide(kv_lora, softmax.sum);
-    });
+    for_latent_queries(
+        op, [&](int64_t row, int64_t h, const LatentQuery& asks, const LatentCache& cache, int64_t tokens) {
+            float maximum = 0, total = 0;
+            const RunningSoftmax softmax{.maximum = &maximum, .total = &total, .sum = out[row] + h * kv_lora};
+            softmax.clear(kv_lora);
+            softmax.add_tile(asks.scores(cache, 0, tokens), cache.latents.data(), kv_lora);
+            softmax.divide(kv_lora, softmax.sum);
+        });
 }
 
 void compute(const AccumulateLatentTile& op) {
@@ -180,16 +177,16 @@ void compute(const AccumulateLatentTile& op) {
     const auto total = writable_rows_of(op.total);
     const auto sum = writable_rows_of(op.sum);
     const int64_t kv_lora = op.folded.columns / op.heads;
-    for_latent_queries(op, [&](int64_t row, int64_t h, const LatentQuery& asks, const LatentCache& cache,
-                               int64_t tokens) {
-        const RunningSoftmax softmax{
-            .maximum = maximum[row] + h, .total = total[row] + h, .sum = sum[row] + h * kv_lora};
-        if (op.first_token == 0) softmax.clear(kv_lora);
-        const int64_t end = std::min(tokens, op.first_token + op.tokens);
-        if (op.first_token >= end) return;
-        softmax.add_tile(asks.scores(cache, op.first_token, end),
-                         cache.latents.data() + op.first_token * kv_lora, kv_lora);
-    });
+    for_latent_queries(op,
+                       [&](int64_t row, int64_t h, const LatentQuery& asks, const LatentCache& cache, int64_t tokens) {
+                           const RunningSoftmax softmax{
+                               .maximum = maximum[row] + h, .total = total[row] + h, .sum = sum[row] + h * kv_lora};
+                           if (op.first_token == 0) softmax.clear(kv_lora);
+                           const int64_t end = std::min(tokens, op.first_token + op.tokens);
+                           if (op.first_token >= end) return;
+                           softmax.add_tile(asks.scores(cache, op.first_token, end),
+                                            cache.latents.data() + op.first_token * kv_lora, kv_lora);
+                       });
 }
 
 void compute(const FinalizeLatentTiles& op) {
@@ -261,8 +258,7 @@ void compute(const ProjectValue& op) {
         for (int64_t i = 0; i < op.value; ++i) {
             decode_row(weight, h * (op.nope + op.value) + op.nope + i, row.data());
             for (int64_t t = 0; t < op.latent.rows; ++t) {
-                out[t][h * op.value + i] =
-                    static_cast<float>(dot(row.data(), latent[t] + h * kv_lora, kv_lora));
+                out[t][h * op.value + i] = static_cast<float>(dot(row.data(), latent[t] + h * kv_lora, kv_lora));
             }
         }
     }

@@ -39,9 +39,9 @@ std::vector<float> naive_mla(const NaiveMla& inputs) {
             std::vector<double> scores(static_cast<size_t>(visible));
             for (int64_t p = 0; p < visible; ++p) {
                 scores[static_cast<size_t>(p)] =
-                    inputs.scale * (reference::dot(query, keys.data() + p * inputs.nope, inputs.nope) +
-                                    reference::dot(query + inputs.nope,
-                                                   inputs.rotary_keys.data() + p * inputs.rope, inputs.rope));
+                    inputs.scale *
+                    (reference::dot(query, keys.data() + p * inputs.nope, inputs.nope) +
+                     reference::dot(query + inputs.nope, inputs.rotary_keys.data() + p * inputs.rope, inputs.rope));
             }
             const double largest = *std::max_element(scores.begin(), scores.end());
             double total = 0;
@@ -51,8 +51,7 @@ std::vector<float> naive_mla(const NaiveMla& inputs) {
                 for (int64_t p = 0; p < visible; ++p) {
                     sum += scores[static_cast<size_t>(p)] * values[static_cast<size_t>(p * inputs.value + i)];
                 }
-                out[static_cast<size_t>((t * inputs.heads + h) * inputs.value + i)] =
-                    static_cast<float>(sum / total);
+                out[static_cast<size_t>((t * inputs.heads + h) * inputs.value + i)] = static_cast<float>(sum / total);
             }
         }
     }

@@ -8,9 +8,8 @@
 
 namespace sluice {
 
-// Multi-head latent attention as the papers define it, in host memory: keys and values of every cached
-// position are decompressed from kv_b_proj. Slow on purpose; what the folded form of the operations is tested
-// against.
+// Multi-head latent attention as the papers define it, in host memory: keys and values of every cached position are
+// decompressed from kv_b_proj. Slow on purpose; what the folded form of the operations is tested against.
 struct NaiveMla {
     std::span<const float> query;        // [rows, heads * (nope + rope)], rotary applied
     std::span<const float> latents;      // [tokens, kv_lora], those of the rows last

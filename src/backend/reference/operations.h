@@ -2,8 +2,8 @@
 
 #include "backend/ops.h"
 
-// Every operation in plain loops, float32 in memory, sums in double so that the order of adding does not
-// show. Shapes were checked by Backend::run; buffers are host buffers.
+// Every operation in plain loops, float32 in memory, sums in double so that the order of adding does not show. Shapes
+// were checked by Backend::run; buffers are host buffers.
 namespace sluice::reference {
 
 void compute(const Embed& op);  // throws kUsage for an id outside of the table

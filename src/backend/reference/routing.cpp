@@ -9,8 +9,7 @@ namespace sluice::reference {
 namespace {
 
 // Marks the `count` largest of the selectable values, of equal ones the first. A NaN is never larger.
-std::vector<bool> choose_largest(const std::vector<float>& values, const std::vector<bool>& selectable,
-                                 int64_t count) {
+std::vector<bool> choose_largest(const std::vector<float>& values, const std::vector<bool>& selectable, int64_t count) {
     std::vector<bool> chosen(values.size(), false);
     for (int64_t n = 0; n < count; ++n) {
         size_t best = values.size();
@@ -38,8 +37,8 @@ float group_score(const float* values, int64_t count) {
 }
 
 // Writes the chosen experts in ascending order and their weights: value / divisor * scale.
-void write_routes(const std::vector<bool>& chosen, const std::vector<double>& values, double divisor,
-                  double scale, int32_t* ids, float* weights) {
+void write_routes(const std::vector<bool>& chosen, const std::vector<double>& values, double divisor, double scale,
+                  int32_t* ids, float* weights) {
     for (size_t expert = 0; expert < chosen.size(); ++expert) {
         if (!chosen[expert]) continue;
         *ids++ = static_cast<int32_t>(expert);
@@ -83,8 +82,7 @@ void compute(const RouteGrouped& op) {
     const int64_t group_size = experts / op.groups;
     for (int64_t t = 0; t < op.logits.rows; ++t) {
         std::vector<double> score(static_cast<size_t>(experts));
-        std::vector<float> choice(
-            static_cast<size_t>(experts));  // float32: the definition's rounding decides ties
+        std::vector<float> choice(static_cast<size_t>(experts));  // float32: the definition's rounding decides ties
         for (size_t e = 0; e < score.size(); ++e) {
             const auto s = static_cast<float>(sigmoid(logits[t][e]));
             score[e] = s;

@@ -143,9 +143,9 @@ Value floats(Arithmetic operation, double left, double right) {
 Value join_strings(const StringObject& left, const StringObject& right) {
     require_room(left.text.size() + right.text.size());
     if (!left.markup && !right.markup) return Value::string(left.text + right.text);
-    return Value::string((left.markup ? left.text : escape_html(left.text)) +
-                             (right.markup ? right.text : escape_html(right.text)),
-                         true);
+    return Value::string(
+        (left.markup ? left.text : escape_html(left.text)) + (right.markup ? right.text : escape_html(right.text)),
+        true);
 }
 
 Value join_items(const Value& left, const Value& right) {
@@ -204,8 +204,7 @@ Value calculate(Arithmetic operation, const Value& left, const Value& right) {
         if (repeatable(left) && right.is_integral()) return repeat(left, right.as_int());
         if (repeatable(right) && left.is_integral()) return repeat(right, left.as_int());
     }
-    raise("unsupported operand type(s) for {}: '{}' and '{}'", symbol(operation), type_name(left),
-          type_name(right));
+    raise("unsupported operand type(s) for {}: '{}' and '{}'", symbol(operation), type_name(left), type_name(right));
 }
 
 Value negate(const Value& value) {

@@ -15,8 +15,8 @@ int height_of(const std::vector<ExprPtr>& exprs) {
 }
 
 int height_of(const Arguments& arguments) {
-    int highest = std::max(
-        {height_of(arguments.positional), height_of(arguments.spread), height_of(arguments.keyword_spread)});
+    int highest =
+        std::max({height_of(arguments.positional), height_of(arguments.spread), height_of(arguments.keyword_spread)});
     for (const auto& [name, value] : arguments.keywords) highest = std::max(highest, height_of(value));
     return highest;
 }

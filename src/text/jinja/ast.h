@@ -97,9 +97,9 @@ struct TestExpr {
 };
 
 struct Expr {
-    using Node = std::variant<LiteralExpr, NameExpr, ListExpr, DictExpr, UnaryExpr, ArithmeticExpr,
-                              LogicalExpr, CompareExpr, ConcatExpr, ConditionalExpr, AttributeExpr, ItemExpr,
-                              SliceExpr, CallExpr, FilterExpr, TestExpr>;
+    using Node =
+        std::variant<LiteralExpr, NameExpr, ListExpr, DictExpr, UnaryExpr, ArithmeticExpr, LogicalExpr, CompareExpr,
+                     ConcatExpr, ConditionalExpr, AttributeExpr, ItemExpr, SliceExpr, CallExpr, FilterExpr, TestExpr>;
     int line;
     int height;  // levels of expressions below and including this one
     Node node;
@@ -188,9 +188,9 @@ struct UnavailableStatement {  // include, import, extends: there are no other t
 };
 
 struct Statement {
-    using Node = std::variant<TextStatement, PrintStatement, IfStatement, ForStatement, SetStatement,
-                              CaptureStatement, MacroStatement, CallStatement, FilterStatement,
-                              ScopeStatement, LoopControlStatement, UnavailableStatement>;
+    using Node = std::variant<TextStatement, PrintStatement, IfStatement, ForStatement, SetStatement, CaptureStatement,
+                              MacroStatement, CallStatement, FilterStatement, ScopeStatement, LoopControlStatement,
+                              UnavailableStatement>;
     int line;
     Node node;
 };

@@ -19,8 +19,7 @@ Layout parse_specification(std::string_view specification) {
     if (!specification.empty()) {
         const char32_t first = next_code_point(specification, after_fill);
         const std::string_view aligns = "<>^=";
-        if (after_fill < specification.size() &&
-            aligns.find(specification[after_fill]) != std::string::npos) {
+        if (after_fill < specification.size() && aligns.find(specification[after_fill]) != std::string::npos) {
             layout.fill = first;
             reader.skip(after_fill);
         }
@@ -170,10 +169,9 @@ std::string format_value(const Value& value, std::string_view specification) {
     if (value.is_string()) {
         if (layout.type != 0 && layout.type != 's') unknown_code(layout.type, value);
         append_string(out, value.text(), layout);
-    } else if (value.is(Kind::kFloat) || (value.is_integral() && layout.type != 0 &&
-                                          float_types.find(layout.type) != std::string::npos)) {
-        const bool fits =
-            layout.type == 0 || layout.type == 'n' || float_types.find(layout.type) != std::string::npos;
+    } else if (value.is(Kind::kFloat) ||
+               (value.is_integral() && layout.type != 0 && float_types.find(layout.type) != std::string::npos)) {
+        const bool fits = layout.type == 0 || layout.type == 'n' || float_types.find(layout.type) != std::string::npos;
         if (!fits) unknown_code(layout.type, value);
         append_float(out, value.as_real(), layout);
     } else if (value.is_integral()) {

@@ -101,9 +101,9 @@ Value call_builtin(const Builtin& function, const Value& self, const CallArgumen
 }
 
 const Builtin* find_in(std::span<const Builtin> table, std::string_view name) {
-    const auto place = std::lower_bound(
-        table.begin(), table.end(), name,
-        [](const Builtin& function, std::string_view searched) { return function.name < searched; });
+    const auto place =
+        std::lower_bound(table.begin(), table.end(), name,
+                         [](const Builtin& function, std::string_view searched) { return function.name < searched; });
     return place != table.end() && place->name == name ? &*place : nullptr;
 }
 

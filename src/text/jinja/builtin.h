@@ -1,7 +1,6 @@
 #pragma once
 
-// Functions that the engine provides: filters, tests, methods and globals, with Python's way of passing
-// arguments.
+// Functions that the engine provides: filters, tests, methods and globals, with Python's way of passing arguments.
 
 #include <span>
 #include <string>
@@ -19,15 +18,14 @@ class Bound {
     bool given(size_t index) const { return given_[index]; }
     const Value& operator[](size_t index) const { return values_[index]; }  // undefined where not given
 
-    // Each throws Failure where the argument is of another type, and returns the fallback where it was not
-    // given.
+    // Each throws Failure where the argument is of another type, and returns the fallback where it was not given.
     int64_t integer(size_t index, int64_t fallback) const;
     bool flag(size_t index, bool fallback) const;
     std::string text(size_t index, std::string_view fallback) const;
     // Not given or none.
     bool absent(size_t index) const { return !given_[index] || values_[index].is_none(); }
 
-    const Value::Items& rest() const { return rest_; }  // of a `*` parameter
+    const Value::Items& rest() const { return rest_; }                                        // of a `*` parameter
     const std::vector<std::pair<std::string, Value>>& keywords() const { return keywords_; }  // of `**`
 
   private:
@@ -40,8 +38,7 @@ class Bound {
 
 struct Builtin {
     std::string_view name;
-    std::string_view
-        parameters;  // names with spaces between; `name?` may be left out; `*` and `**` take the rest
+    std::string_view parameters;  // names with spaces between; `name?` may be left out; `*` and `**` take the rest
     Value (*run)(const Bound& arguments);
 };
 

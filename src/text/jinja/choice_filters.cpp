@@ -11,8 +11,7 @@ namespace {
 // The arguments after the first `skip` of a `*` parameter, to hand on to the filter or test that they name.
 CallArguments handed_on(const Bound& arguments, size_t skip) {
     CallArguments rest;
-    rest.positional.assign(arguments.rest().begin() + static_cast<std::ptrdiff_t>(skip),
-                           arguments.rest().end());
+    rest.positional.assign(arguments.rest().begin() + static_cast<std::ptrdiff_t>(skip), arguments.rest().end());
     rest.keywords = arguments.keywords();
     return rest;
 }
@@ -36,8 +35,7 @@ Value map_attribute(const Bound& arguments) {
         }
     }
     Value::Items mapped;
-    for (const Value& item : iterate(arguments[0]))
-        mapped.push_back(attribute_path(item, attribute, fallback));
+    for (const Value& item : iterate(arguments[0])) mapped.push_back(attribute_path(item, attribute, fallback));
     return Value::iterator("sync_do_map", std::move(mapped));
 }
 

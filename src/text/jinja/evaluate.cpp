@@ -114,8 +114,8 @@ Value Interpreter::evaluate(const ConcatExpr& expr, int line) {
 Value Interpreter::evaluate(const ConditionalExpr& expr, int line) {
     if (truthy(evaluate(*expr.test))) return evaluate(*expr.value);
     if (expr.otherwise) return evaluate(*expr.otherwise);
-    return Value::undefined(fmt::format(
-        "the inline if-expression on line {} evaluated to false and no else section was defined.", line));
+    return Value::undefined(
+        fmt::format("the inline if-expression on line {} evaluated to false and no else section was defined.", line));
 }
 
 Value Interpreter::evaluate(const AttributeExpr& expr, int line) {
@@ -160,8 +160,7 @@ CallArguments Interpreter::evaluate_arguments(const Arguments& arguments) {
     for (const ExprPtr& value : arguments.positional) given.positional.push_back(evaluate(*value));
     for (const auto& [name, value] : arguments.keywords) given.keywords.emplace_back(name, evaluate(*value));
     if (arguments.spread) {
-        for (Value& value : iterate(evaluate(*arguments.spread)))
-            given.positional.push_back(std::move(value));
+        for (Value& value : iterate(evaluate(*arguments.spread))) given.positional.push_back(std::move(value));
     }
     if (!arguments.keyword_spread) return given;
     const Value more = evaluate(*arguments.keyword_spread);

@@ -191,8 +191,7 @@ Interpreter::Flow Interpreter::execute(const FilterStatement& statement) {
 Interpreter::Flow Interpreter::execute(const ScopeStatement& statement) {
     std::vector<Value> values;
     for (const auto& [target, expr] : statement.variables) values.push_back(evaluate(*expr));
-    const Replaced<std::shared_ptr<Scope>> inner(scope_,
-                                                 std::make_shared<Scope>(statement.isolated ? top_ : scope_));
+    const Replaced<std::shared_ptr<Scope>> inner(scope_, std::make_shared<Scope>(statement.isolated ? top_ : scope_));
     for (size_t i = 0; i < values.size(); ++i) assign(statement.variables[i].first, values[i]);
     return execute(statement.body);
 }
@@ -211,8 +210,7 @@ void Interpreter::assign(const Target& target, const Value& value) {
     const Value::Items parts = iterate(value);
     const size_t wanted = target.items.size();
     if (parts.size() > wanted) raise("too many values to unpack (expected {})", wanted);
-    if (parts.size() < wanted)
-        raise("not enough values to unpack (expected {}, got {})", wanted, parts.size());
+    if (parts.size() < wanted) raise("not enough values to unpack (expected {}, got {})", wanted, parts.size());
     for (size_t i = 0; i < wanted; ++i) assign(target.items[i], parts[i]);
 }
 
@@ -277,9 +275,8 @@ void Interpreter::bind_parameters(const MacroStatement& macro, const CallArgumen
     for (const size_t i : missing) {
         const std::string& name = signature.parameters[i];
         const size_t first_default = count - signature.defaults.size();
-        scope_->set(name, i >= first_default
-                              ? evaluate(*signature.defaults[i - first_default])
-                              : Value::undefined(fmt::format("parameter '{}' was not provided", name)));
+        scope_->set(name, i >= first_default ? evaluate(*signature.defaults[i - first_default])
+                                             : Value::undefined(fmt::format("parameter '{}' was not provided", name)));
     }
 }
 

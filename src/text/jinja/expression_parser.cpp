@@ -27,8 +27,8 @@ ExprPtr ExpressionParser::tuple(bool with_condition, std::string_view end) {
     std::vector<ExprPtr> items;
     bool is_tuple = false;
     auto at_end = [&] {
-        return tokens_.at(TokenType::kVariableEnd) || tokens_.at(TokenType::kBlockEnd) ||
-               tokens_.at_operator(")") || (!end.empty() && tokens_.at_name(end));
+        return tokens_.at(TokenType::kVariableEnd) || tokens_.at(TokenType::kBlockEnd) || tokens_.at_operator(")") ||
+               (!end.empty() && tokens_.at_name(end));
     };
     while (!at_end()) {
         items.push_back(expression(with_condition));
@@ -54,8 +54,7 @@ ExprPtr ExpressionParser::conditional() {
         }
         allow_unknown = outer;
         const int height = std::max({height_of(condition), height_of(value), height_of(otherwise)});
-        value =
-            make(line, ConditionalExpr{std::move(condition), std::move(value), std::move(otherwise)}, height);
+        value = make(line, ConditionalExpr{std::move(condition), std::move(value), std::move(otherwise)}, height);
     }
     return value;
 }
@@ -147,9 +146,8 @@ ExprPtr ExpressionParser::product() {
                                                                            {"%", Arithmetic::kModulo}};
     ExprPtr left = power();
     while (true) {
-        const auto* symbol = std::find_if(std::begin(kSymbols), std::end(kSymbols), [&](const auto& entry) {
-            return tokens_.at_operator(entry.first);
-        });
+        const auto* symbol = std::find_if(std::begin(kSymbols), std::end(kSymbols),
+                                          [&](const auto& entry) { return tokens_.at_operator(entry.first); });
         if (symbol == std::end(kSymbols)) return left;
         const int line = tokens_.next().line;
         ExprPtr right = power();

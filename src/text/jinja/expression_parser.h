@@ -8,8 +8,7 @@
 
 namespace sluice::jinja {
 
-// Jinja's expressions, from the loosest binding to the tightest: if-else, or, and, not, comparison, + -, ~, *
-// / // %,
+// Jinja's expressions, from the loosest binding to the tightest: if-else, or, and, not, comparison, + -, ~, * / // %,
 // **, sign, then filters, tests, calls and subscripts.
 class ExpressionParser {
   public:
@@ -18,8 +17,7 @@ class ExpressionParser {
     ExprPtr expression(bool with_condition = true);
     // Expressions with commas between them make a tuple. `end` is a name that may follow, as in "for x in".
     ExprPtr tuple(bool with_condition, std::string_view end = {});
-    // "name(arguments) | name ..." applied to `input`, which may be null; starts at a '|', or at a name where
-    // `inside`.
+    // "name(arguments) | name ..." applied to `input`, which may be null; starts at a '|', or at a name where `inside`.
     ExprPtr filters(ExprPtr input, bool inside);
     // "(a, b=1)". The names `caller`, `varargs` and `kwargs` count as mentioned until end_macro.
     void begin_macro(Signature& signature);

@@ -8,8 +8,7 @@
 
 namespace sluice::jinja {
 
-// What a template got wrong. Never leaves the room: the caller adds the template's label and turns it into an
-// Error.
+// What a template got wrong. Never leaves the room: the caller adds the template's label and turns it into an Error.
 class Failure : public std::runtime_error {
   public:
     explicit Failure(const std::string& message, int line = 0) : std::runtime_error(message), line_(line) {}

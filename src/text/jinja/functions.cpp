@@ -18,9 +18,7 @@ class Function : public Native {
     explicit Function(const Builtin& function) : Native(sizeof(Function), 0), function_(function) {}
     std::string type() const override { return "function"; }
     std::string repr() const override { return fmt::format("<function {}>", function_.name); }
-    Value call(const CallArguments& arguments) override {
-        return function_.run(bind(function_, nullptr, arguments));
-    }
+    Value call(const CallArguments& arguments) override { return function_.run(bind(function_, nullptr, arguments)); }
 
   private:
     const Builtin& function_;
@@ -35,8 +33,7 @@ int deepest_of(const Value::Items& items) {
 class Cycler : public Native, public std::enable_shared_from_this<Cycler> {
   public:
     explicit Cycler(Value::Items items)
-        : Native(sizeof(Cycler) + items.size() * sizeof(Value), deepest_of(items) + 1),
-          items_(std::move(items)) {}
+        : Native(sizeof(Cycler) + items.size() * sizeof(Value), deepest_of(items) + 1), items_(std::move(items)) {}
     std::string type() const override { return "Cycler"; }
     std::string repr() const override { return "<jinja2.utils.Cycler object>"; }
     bool callable() const override { return false; }
@@ -84,9 +81,7 @@ class Joiner : public Native {
         : Native(sizeof(Joiner), separator.nesting() + 1), separator_(std::move(separator)) {}
     std::string type() const override { return "Joiner"; }
     std::string repr() const override { return "<jinja2.utils.Joiner object>"; }
-    Value call(const CallArguments&) override {
-        return std::exchange(used_, true) ? separator_ : Value::string("");
-    }
+    Value call(const CallArguments&) override { return std::exchange(used_, true) ? separator_ : Value::string(""); }
 
   private:
     Value separator_;

@@ -97,8 +97,7 @@ Value dict_sort(const Bound& arguments) {
         pairs.push_back({folded(by == "key" ? key : value, case_sensitive), Value::tuple({key, value})});
     }
     Value::Items result;
-    for (Keyed& pair : sorted(std::move(pairs), arguments.flag(3, false)))
-        result.push_back(std::move(pair.item));
+    for (Keyed& pair : sorted(std::move(pairs), arguments.flag(3, false))) result.push_back(std::move(pair.item));
     return Value::list(std::move(result));
 }
 
@@ -130,8 +129,7 @@ Value group_by(const Bound& arguments) {
         for (; end < entries.size() && equal(entries[end].key, entries[begin].key); ++end) {
             members.push_back(entries[end].item);
         }
-        if (end == begin)
-            members.push_back(entries[end++].item);  // a key that does not even equal itself: NaN
+        if (end == begin) members.push_back(entries[end++].item);  // a key that does not even equal itself: NaN
         Value key = attribute_path(members.front(), arguments[1], fallback);
         groups.push_back(Value::group(std::move(key), Value::list(std::move(members))));
         begin = end;
@@ -143,8 +141,7 @@ Value items(const Bound& arguments) {
     if (arguments[0].is_undefined()) return Value::iterator("do_items", {});
     if (!arguments[0].is(Kind::kDict)) raise("Can only get item pairs from a mapping.");
     Value::Items pairs;
-    for (const auto& [key, value] : arguments[0].as_dict().entries())
-        pairs.push_back(Value::tuple({key, value}));
+    for (const auto& [key, value] : arguments[0].as_dict().entries()) pairs.push_back(Value::tuple({key, value}));
     return Value::iterator("do_items", std::move(pairs));
 }
 
@@ -233,8 +230,7 @@ Value sum(const Bound& arguments) {
 Value unique(const Bound& arguments) {
     const bool case_sensitive = arguments.flag(1, false);
     const Value attribute = arguments.given(2) ? arguments[2] : Value::none();
-    // Each key with the place it was first seen at: a dict keeps the last of equal keys, so they go in
-    // backwards.
+    // Each key with the place it was first seen at: a dict keeps the last of equal keys, so they go in backwards.
     const Value::Items all = iterate(arguments[0]);
     Value::Entries places;
     for (size_t i = all.size(); i-- > 0;) {

@@ -149,9 +149,8 @@ class Writer {
         }
         Value::Entries entries = dict.entries();
         if (style_.sort_keys) {
-            std::stable_sort(entries.begin(), entries.end(), [](const auto& left, const auto& right) {
-                return less(left.first, right.first);
-            });
+            std::stable_sort(entries.begin(), entries.end(),
+                             [](const auto& left, const auto& right) { return less(left.first, right.first); });
         }
         out_ += '{';
         ++level_;
@@ -209,8 +208,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     bool number_integer(int64_t value) override { return add(Value::integer(value)); }
     bool number_unsigned(uint64_t value) override {
         const bool fits = value <= static_cast<uint64_t>(INT64_MAX);
-        return add(fits ? Value::integer(static_cast<int64_t>(value))
-                        : Value::big_integer(std::to_string(value)));
+        return add(fits ? Value::integer(static_cast<int64_t>(value)) : Value::big_integer(std::to_string(value)));
     }
     bool number_float(double value, const std::string& digits) override {
         const bool whole = digits.find_first_of(".eE") == std::string::npos;
@@ -241,8 +239,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     }
     bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
         std::string what = error.what();
-        // "[json.exception.parse_error.101] parse error at line 1, column 2: ...": without the library's
-        // name.
+        // "[json.exception.parse_error.101] parse error at line 1, column 2: ...": without the library's name.
         if (const size_t bracket = what.find("] "); bracket != std::string::npos) what.erase(0, bracket + 2);
         raise("at byte {}: {}", position, what);
     }

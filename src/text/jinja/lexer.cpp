@@ -102,8 +102,8 @@ class Lexer {
         lex_tag(kind == '{');
     }
 
-    // The text before a tag at `tag`; a '-' takes all white space before it, and a block or comment that is
-    // first on its line takes its indentation unless it has a '+'.
+    // The text before a tag at `tag`; a '-' takes all white space before it, and a block or comment that is first on
+    // its line takes its indentation unless it has a '+'.
     void push_data(size_t tag, char sign, bool strips_indentation) {
         std::string_view data = text_.substr(at_, tag - at_);
         if (sign == '-') {
@@ -136,8 +136,7 @@ class Lexer {
     }
 
     void lex_raw() {
-        for (size_t tag = text_.find("{%", at_); tag != std::string_view::npos;
-             tag = text_.find("{%", tag + 1)) {
+        for (size_t tag = text_.find("{%", at_); tag != std::string_view::npos; tag = text_.find("{%", tag + 1)) {
             const size_t behind = raw_tag_end(tag + 2, "endraw");
             if (behind == 0) continue;
             push_data(tag, text_[tag + 2], true);
@@ -246,8 +245,7 @@ class Lexer {
         size_t end = base == 10 ? at_ : behind_digits(at_ + 2, is_digit);
         if (base != 10 && end == at_ + 2) base = 10;
         if (base == 10) {
-            // A number that starts with zero is all zeros; other digits behind them are a number of their
-            // own.
+            // A number that starts with zero is all zeros; other digits behind them are a number of their own.
             auto is_zero = [](char byte) { return byte == '0'; };
             end = text_[at_] == '0' ? behind_digits(at_, is_zero) : behind_digits(at_, is_ascii_digit);
         }
@@ -265,8 +263,7 @@ class Lexer {
     }
 
     void push_number(Value number, size_t end) {
-        tokens_.push_back(
-            {TokenType::kNumber, line_, std::string(text_.substr(at_, end - at_)), std::move(number)});
+        tokens_.push_back({TokenType::kNumber, line_, std::string(text_.substr(at_, end - at_)), std::move(number)});
         at_ = end;
     }
 

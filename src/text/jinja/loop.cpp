@@ -89,8 +89,7 @@ Value Loop::changed(const CallArguments& arguments) {
         return Value::boolean(false);
     }
     // What it is asked about may be, or hold, this very loop.
-    if (Render* render = Render::current(); render != nullptr && !last_changed_)
-        render->keep(shared_from_this());
+    if (Render* render = Render::current(); render != nullptr && !last_changed_) render->keep(shared_from_this());
     last_changed_ = arguments.positional;
     return Value::boolean(true);
 }

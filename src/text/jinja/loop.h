@@ -11,8 +11,8 @@
 
 namespace sluice::jinja {
 
-// The `loop` of a for statement. Takes items only when they are needed, as the condition of a loop may depend
-// on what its body does.
+// The `loop` of a for statement. Takes items only when they are needed, as the condition of a loop may depend on what
+// its body does.
 class Loop : public Native, public std::enable_shared_from_this<Loop> {
   public:
     using Condition = std::function<bool(const Value&)>;

@@ -48,8 +48,8 @@ size_t clamp_bound(int64_t at, size_t size) {
 
 Value sequence_count(const Bound& arguments) {
     const Value::Items& items = arguments[0].items();
-    return Value::integer(std::count_if(items.begin(), items.end(),
-                                        [&](const Value& item) { return equal(item, arguments[1]); }));
+    return Value::integer(
+        std::count_if(items.begin(), items.end(), [&](const Value& item) { return equal(item, arguments[1]); }));
 }
 
 Value sequence_index(const Bound& arguments) {
@@ -84,8 +84,7 @@ Value dict_values(const Bound& arguments) {
 
 Value dict_items(const Bound& arguments) {
     Value::Items pairs;
-    for (const auto& [key, value] : arguments[0].as_dict().entries())
-        pairs.push_back(Value::tuple({key, value}));
+    for (const auto& [key, value] : arguments[0].as_dict().entries()) pairs.push_back(Value::tuple({key, value}));
     return Value::view("dict_items", std::move(pairs));
 }
 
@@ -148,11 +147,8 @@ std::span<const Builtin> methods_of(const Value& object) {
 }
 
 bool modifies(const Value& object, std::string_view name) {
-    auto among = [&](const auto& names) {
-        return std::find(names.begin(), names.end(), name) != names.end();
-    };
-    return (object.is(Kind::kList) && among(kListMutators)) ||
-           (object.is(Kind::kDict) && among(kDictMutators));
+    auto among = [&](const auto& names) { return std::find(names.begin(), names.end(), name) != names.end(); };
+    return (object.is(Kind::kList) && among(kListMutators)) || (object.is(Kind::kDict) && among(kDictMutators));
 }
 
 }  // namespace

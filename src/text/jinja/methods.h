@@ -10,8 +10,8 @@
 
 namespace sluice::jinja {
 
-// The method of that name bound to `object`; undefined, with the reason, for one that would modify it;
-// nothing where the type has none of that name.
+// The method of that name bound to `object`; undefined, with the reason, for one that would modify it; nothing where
+// the type has none of that name.
 std::optional<Value> find_method(const Value& object, std::string_view name);
 
 std::span<const Builtin> string_methods();

@@ -21,8 +21,8 @@ Value absolute(const Bound& arguments) {
     raise("bad operand type for abs(): '{}'", type_name(value));
 }
 
-// A number's text without white space around it and without single underscores between its digits; nothing
-// where the underscores stand elsewhere.
+// A number's text without white space around it and without single underscores between its digits; nothing where the
+// underscores stand elsewhere.
 std::optional<std::string> plain_digits(std::string_view text) {
     text = strip(text, "", true, true);
     std::string plain;
@@ -31,9 +31,7 @@ std::optional<std::string> plain_digits(std::string_view text) {
             plain += text[i];
             continue;
         }
-        auto digit = [&](size_t at) {
-            return at < text.size() && std::isxdigit(static_cast<unsigned char>(text[at]));
-        };
+        auto digit = [&](size_t at) { return at < text.size() && std::isxdigit(static_cast<unsigned char>(text[at])); };
         if (i == 0 || !digit(i - 1) || !digit(i + 1)) return std::nullopt;
     }
     return plain;
@@ -90,8 +88,7 @@ std::optional<double> parse_float(std::string_view given) {
 Value truncated(double value) {
     if (std::isnan(value)) raise("cannot convert float NaN to integer");
     if (std::isinf(value)) raise("cannot convert float infinity to integer");
-    if (std::fabs(value) >= 9223372036854775808.0)
-        return Value::big_integer(fmt::format("{:.0f}", std::trunc(value)));
+    if (std::fabs(value) >= 9223372036854775808.0) return Value::big_integer(fmt::format("{:.0f}", std::trunc(value)));
     return Value::integer(static_cast<int64_t>(value));
 }
 
@@ -103,8 +100,7 @@ Value to_integer(const Bound& arguments) {
     if (value.is(Kind::kFloat)) {
         if (!std::isnan(value.as_real())) return truncated(value.as_real());
     } else if (value.is_string()) {
-        if (std::optional<Value> parsed = parse_integer(value.text(), arguments.integer(2, 10)))
-            return *parsed;
+        if (std::optional<Value> parsed = parse_integer(value.text(), arguments.integer(2, 10))) return *parsed;
         const std::optional<double> real = parse_float(value.text());
         if (real && !std::isnan(*real)) return truncated(*real);
     }
@@ -117,8 +113,7 @@ Value to_float(const Bound& arguments) {
     if (value.is_number()) return Value::real(value.as_real());
     const bool textual = value.is_string() || value.is(Kind::kBigInt);
     if (textual) {
-        if (const auto real = parse_float(value.is_string() ? value.text() : value.digits()))
-            return Value::real(*real);
+        if (const auto real = parse_float(value.is_string() ? value.text() : value.digits())) return Value::real(*real);
     }
     return arguments.given(1) ? arguments[1] : Value::real(0);
 }
@@ -139,8 +134,7 @@ Value round_number(const Bound& arguments) {
     const Value& value = arguments[0];
     const int64_t precision = arguments.integer(1, 0);
     const std::string method = arguments.text(2, "common");
-    if (method != "common" && method != "ceil" && method != "floor")
-        raise("method must be common, ceil or floor");
+    if (method != "common" && method != "ceil" && method != "floor") raise("method must be common, ceil or floor");
     if (value.is_undefined()) raise("{}", value.reason());
     if (!value.is_number()) raise("type {} doesn't define __round__ method", type_name(value));
     if (method == "common") {

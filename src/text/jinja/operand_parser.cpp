@@ -136,9 +136,8 @@ ExprPtr ExpressionParser::test(ExprPtr input) {
     const bool keyword = tokens_.at_name("else") || tokens_.at_name("or") || tokens_.at_name("and");
     if (tokens_.at_operator("(")) {
         given = arguments();
-    } else if (!keyword &&
-               (tokens_.at(TokenType::kName) || tokens_.at(TokenType::kString) ||
-                tokens_.at(TokenType::kNumber) || tokens_.at_operator("[") || tokens_.at_operator("{"))) {
+    } else if (!keyword && (tokens_.at(TokenType::kName) || tokens_.at(TokenType::kString) ||
+                            tokens_.at(TokenType::kNumber) || tokens_.at_operator("[") || tokens_.at_operator("{"))) {
         if (tokens_.at_name("is")) raise_at(tokens_.line(), "You cannot chain multiple tests with is");
         const ParseLevel level(level_, line);
         given.positional.push_back(postfix(primary()));
@@ -167,14 +166,12 @@ ExprPtr ExpressionParser::subscript(ExprPtr object) {
     std::vector<ExprPtr> keys;
     while (!tokens_.at_operator("]")) {
         keys.push_back(expression());
-        if (tokens_.at_operator(":") && keys.size() == 1)
-            return sliced(std::move(object), std::move(keys[0]), line);
+        if (tokens_.at_operator(":") && keys.size() == 1) return sliced(std::move(object), std::move(keys[0]), line);
         if (!tokens_.accept_operator(",")) break;
     }
     tokens_.expect_operator("]");
     const int height = std::max(height_of(object), height_of(keys) + 1);
-    ExprPtr key =
-        keys.size() == 1 ? std::move(keys[0]) : make(line, ListExpr{std::move(keys), true}, height_of(keys));
+    ExprPtr key = keys.size() == 1 ? std::move(keys[0]) : make(line, ListExpr{std::move(keys), true}, height_of(keys));
     return make(line, ItemExpr{std::move(object), std::move(key)}, height);
 }
 
@@ -189,8 +186,7 @@ ExprPtr ExpressionParser::sliced(ExprPtr object, ExprPtr start, int line) {
     if (tokens_.accept_operator(":")) step = bound();
     tokens_.expect_operator("]");
     const int height = std::max({height_of(object), height_of(start), height_of(stop), height_of(step)});
-    return make(line, SliceExpr{std::move(object), std::move(start), std::move(stop), std::move(step)},
-                height);
+    return make(line, SliceExpr{std::move(object), std::move(start), std::move(stop), std::move(step)}, height);
 }
 
 ExprPtr ExpressionParser::call(ExprPtr callee) {
@@ -254,8 +250,7 @@ void ExpressionParser::end_macro() {
     Signature& signature = *macros_.back();
     macros_.pop_back();
     auto is_parameter = [&](std::string_view name) {
-        return std::find(signature.parameters.begin(), signature.parameters.end(), name) !=
-               signature.parameters.end();
+        return std::find(signature.parameters.begin(), signature.parameters.end(), name) != signature.parameters.end();
     };
     const auto required = signature.parameters.end() - static_cast<std::ptrdiff_t>(signature.defaults.size());
     if (signature.uses_caller && std::find(signature.parameters.begin(), required, "caller") != required) {

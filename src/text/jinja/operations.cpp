@@ -34,8 +34,7 @@ bool equal_ranges(const RangeObject& left, const RangeObject& right) {
     return left.count == 0 || (left.start == right.start && (left.count == 1 || left.step == right.step));
 }
 
-// Integers beyond 2^53 are not exact as doubles, so an integer and a float meet as integers where that is
-// exact.
+// Integers beyond 2^53 are not exact as doubles, so an integer and a float meet as integers where that is exact.
 bool equal_int_float(int64_t integer, double real) {
     return real >= -9223372036854775808.0 && real < 9223372036854775808.0 && std::floor(real) == real &&
            static_cast<int64_t>(real) == integer;

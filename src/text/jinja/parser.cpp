@@ -32,15 +32,14 @@ class Parser {
                 tokens_.expect(TokenType::kVariableEnd, "}}");
             } else {
                 tokens_.expect(TokenType::kBlockBegin, "{%");
-                const bool ended = std::any_of(ends.begin(), ends.end(),
-                                               [&](std::string_view name) { return tokens_.at_name(name); });
+                const bool ended =
+                    std::any_of(ends.begin(), ends.end(), [&](std::string_view name) { return tokens_.at_name(name); });
                 if (ended) return body;
                 statement(body, ends);
                 tokens_.expect(TokenType::kBlockEnd, "%}");
             }
         }
-        if (!ends.empty())
-            raise_at(tokens_.line(), "Unexpected end of template: {} is missing", one_of(ends));
+        if (!ends.empty()) raise_at(tokens_.line(), "Unexpected end of template: {} is missing", one_of(ends));
         return body;
     }
 

@@ -136,11 +136,10 @@ class PercentFormatter {
     static void append_whole(std::string& out, const Value& value, const Layout& layout) {
         if (value.is_undefined()) raise("{}", value.reason());
         if (value.is(Kind::kBigInt) && layout.type == 'd') return append_string(out, value.digits(), layout);
-        const bool fits = value.is_integral() || (value.is(Kind::kFloat) && layout.type == 'd' &&
-                                                  std::fabs(value.as_real()) < 9.2e18);
+        const bool fits = value.is_integral() ||
+                          (value.is(Kind::kFloat) && layout.type == 'd' && std::fabs(value.as_real()) < 9.2e18);
         if (!fits) raise("%{} format: a number is required, not {}", layout.type, type_name(value));
-        append_integer(out, value.is_integral() ? value.as_int() : static_cast<int64_t>(value.as_real()),
-                       layout);
+        append_integer(out, value.is_integral() ? value.as_int() : static_cast<int64_t>(value.as_real()), layout);
     }
 
     static void append_character(std::string& out, const Value& value, const Layout& layout) {

@@ -9,16 +9,15 @@ namespace sluice::jinja {
 
 class Object;
 
-// A template comes with a checkpoint from anywhere: these end its loops, recursions and doubling strings in
-// an error.
+// A template comes with a checkpoint from anywhere: these end its loops, recursions and doubling strings in an error.
 struct Limits {
     uint64_t steps = 40'000'000;       // evaluated nodes, and what charge_copy and charge_items add
     size_t bytes = size_t{256} << 20;  // held by values at any one time
     int depth = 1000;                  // nested evaluations, macro calls included
 };
 
-// What one rendering uses and must clean up. At most one is current on a thread; values made while it is
-// count in it and must not outlive it.
+// What one rendering uses and must clean up. At most one is current on a thread; values made while it is count in it
+// and must not outlive it.
 class Render {
   public:
     explicit Render(const Limits& limits);
@@ -48,8 +47,8 @@ class Render {
     Render* outer_;
 };
 
-// Steps for work in proportion to what it touches: bytes that are only copied or searched, or items
-// (characters, elements, evaluated nodes) that are looked at one by one. Nothing outside of a rendering.
+// Steps for work in proportion to what it touches: bytes that are only copied or searched, or items (characters,
+// elements, evaluated nodes) that are looked at one by one. Nothing outside of a rendering.
 void charge_copy(size_t bytes);
 void charge_items(size_t count);
 // Throws Failure where `bytes` more would be over the limit; asked before something large is put together.

@@ -31,8 +31,7 @@ std::string_view html_entity(char byte) {
 }
 
 void append_quoted(std::string& out, std::string_view text) {
-    const bool double_quotes =
-        text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
+    const bool double_quotes = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
     const char quote = double_quotes ? '"' : '\'';
     out += quote;
     for (size_t at = 0; at < text.size();) {

@@ -9,8 +9,8 @@
 
 namespace sluice::jinja {
 
-// Variables of one body: the template, a turn of a loop, a macro call. Names are looked up outwards, at the
-// time of use. The names themselves belong to the template or to the variables it is rendered with.
+// Variables of one body: the template, a turn of a loop, a macro call. Names are looked up outwards, at the time of
+// use. The names themselves belong to the template or to the variables it is rendered with.
 class Scope : public Object {
   public:
     explicit Scope(std::shared_ptr<Scope> parent);

@@ -10,9 +10,8 @@ namespace sluice::jinja {
 
 namespace {
 
-// Jinja decodes Python's escapes on a form of the text that has no character beyond ASCII, each such
-// character being an escape itself. A backslash before one of them therefore escapes the backslash of that
-// escape.
+// Jinja decodes Python's escapes on a form of the text that has no character beyond ASCII, each such character being an
+// escape itself. A backslash before one of them therefore escapes the backslash of that escape.
 std::string ascii_form(std::string_view body) {
     std::string out;
     for (size_t at = 0; at < body.size();) {

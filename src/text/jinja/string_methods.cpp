@@ -27,8 +27,7 @@ std::string text_argument(const Bound& arguments, size_t index) {
     return value.text();
 }
 
-// Bytes of the part of a string between two optional code point bounds, as find, count and startswith take
-// them.
+// Bytes of the part of a string between two optional code point bounds, as find, count and startswith take them.
 struct Part {
     std::string_view text;
     size_t offset;  // code points before it
@@ -211,8 +210,7 @@ Value split(const Bound& arguments) {
     charge_items(text.size());
     const int64_t limit = arguments.integer(2, -1);
     if (arguments.absent(1)) {
-        const Pieces pieces =
-            kFromRight ? split_on_space_from_right(text, limit) : split_on_space(text, limit);
+        const Pieces pieces = kFromRight ? split_on_space_from_right(text, limit) : split_on_space(text, limit);
         return Value::list(items_of(arguments, pieces));
     }
     const std::string separator = separator_argument(arguments);
@@ -282,8 +280,7 @@ Value zero_filled(const Bound& arguments) {
     if (width <= static_cast<int64_t>(string.length)) return arguments[0];
     const bool has_sign = string.text.starts_with('+') || string.text.starts_with('-');
     const std::string zeros = repeated("0", static_cast<size_t>(width) - string.length);
-    return like(arguments,
-                string.text.substr(0, has_sign ? 1 : 0) + zeros + string.text.substr(has_sign ? 1 : 0));
+    return like(arguments, string.text.substr(0, has_sign ? 1 : 0) + zeros + string.text.substr(has_sign ? 1 : 0));
 }
 
 Value expand_tabs(const Bound& arguments) {
@@ -307,8 +304,8 @@ Value expand_tabs(const Bound& arguments) {
 }
 
 Value replaced(const Bound& arguments) {
-    return like(arguments, replace(self(arguments).text, text_argument(arguments, 1),
-                                   text_argument(arguments, 2), arguments.integer(3, -1)));
+    return like(arguments, replace(self(arguments).text, text_argument(arguments, 1), text_argument(arguments, 2),
+                                   arguments.integer(3, -1)));
 }
 
 Value joined(const Bound& arguments) {
@@ -341,8 +338,7 @@ Value formatted(const Bound& arguments) {
 }
 
 Value formatted_by_map(const Bound& arguments) {
-    if (!arguments[1].is(Kind::kDict))
-        raise("format_map() takes a mapping, not '{}'", type_name(arguments[1]));
+    if (!arguments[1].is(Kind::kDict)) raise("format_map() takes a mapping, not '{}'", type_name(arguments[1]));
     CallArguments values;
     for (const auto& [key, value] : arguments[1].as_dict().entries()) {
         if (key.is_string()) values.keywords.emplace_back(key.text(), value);
@@ -375,9 +371,7 @@ constexpr std::array kStringMethods = std::to_array<Builtin>({
     {"islower", "self", all_cased<is_lower, is_upper>},
     {"isnumeric", "self", every_point<is_numeric>},
     {"isprintable", "self",
-     [](const Bound& a) {
-         return self(a).text.empty() ? Value::boolean(true) : every_point<is_printable>(a);
-     }},
+     [](const Bound& a) { return self(a).text.empty() ? Value::boolean(true) : every_point<is_printable>(a); }},
     {"isspace", "self", every_point<is_space>},
     {"istitle", "self", is_title_cased},
     {"isupper", "self", all_cased<is_upper, is_lower>},

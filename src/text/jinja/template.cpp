@@ -18,8 +18,7 @@ Value read_variables(const Defaults& defaults, std::string_view json) {
         fail(ErrorCode::kUsage, "the chat template's variables are not valid JSON: {}", failure.what());
     }
     if (!given.is(Kind::kDict)) {
-        fail(ErrorCode::kUsage,
-             "the chat template's variables must be a JSON object such as {{\"messages\": []}}");
+        fail(ErrorCode::kUsage, "the chat template's variables must be a JSON object such as {{\"messages\": []}}");
     }
     Value::Entries entries;
     for (const auto& [name, value] : defaults) entries.emplace_back(Value::string(name), value);
@@ -38,8 +37,7 @@ Template parse(std::string_view source, const std::string& label) {
     }
 }
 
-std::string render(const Template& source, const Defaults& defaults, std::string_view variables,
-                   const Limits& limits) {
+std::string render(const Template& source, const Defaults& defaults, std::string_view variables, const Limits& limits) {
     const Render render(limits);
     Interpreter interpreter;
     try {

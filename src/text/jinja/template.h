@@ -20,8 +20,7 @@ struct Template {
 // Throws Error kInvalidFile "label:line: what is wrong".
 Template parse(std::string_view source, const std::string& label);
 
-// `variables` is a JSON object. Throws Error kUsage: the words of raise_exception, or "label:line: what went
-// wrong".
+// `variables` is a JSON object. Throws Error kUsage: the words of raise_exception, or "label:line: what went wrong".
 std::string render(const Template& source, const Defaults& defaults, std::string_view variables,
                    const Limits& limits = {});
 

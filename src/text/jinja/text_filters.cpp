@@ -42,8 +42,8 @@ std::string title_words(std::string_view text) {
     for (size_t at = 0; at < text.size();) {
         const size_t before = at;
         const char32_t point = next_code_point(text, at);
-        const bool separator = is_space(point) || point == U'-' || point == U'(' || point == U'{' ||
-                               point == U'[' || point == U'<';
+        const bool separator =
+            is_space(point) || point == U'-' || point == U'(' || point == U'{' || point == U'[' || point == U'<';
         if (!separator) continue;
         append_word(before);
         out += text.substr(before, at - before);
@@ -177,8 +177,7 @@ Value truncate(const Bound& arguments) {
     if (limit < end_length) raise("expected length >= {}, got {}", end_length, limit);
     if (leeway < 0) raise("expected leeway >= 0, got {}", leeway);
     if (size - leeway <= limit) return arguments[0];
-    if (!arguments[0].is_string())
-        raise("the truncate filter takes a string, not '{}'", type_name(arguments[0]));
+    if (!arguments[0].is_string()) raise("the truncate filter takes a string, not '{}'", type_name(arguments[0]));
     std::string kept = first_points(arguments[0].text(), limit - end_length);
     if (!arguments.flag(2, false)) {
         const size_t space = kept.rfind(' ');
@@ -193,8 +192,8 @@ std::string url_quoted(const Value& value, bool in_query) {
     std::string out;
     for (const char byte : text.get()) {
         const bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                           (byte >= '0' && byte <= '9') || byte == '_' || byte == '.' || byte == '-' ||
-                           byte == '~' || (byte == '/' && !in_query);
+                           (byte >= '0' && byte <= '9') || byte == '_' || byte == '.' || byte == '-' || byte == '~' ||
+                           (byte == '/' && !in_query);
         if (plain) {
             out += byte;
         } else if (byte == ' ' && in_query) {

@@ -97,8 +97,7 @@ size_t count_code_points(std::string_view text) {
     for (size_t begin = 0; begin < text.size(); begin += kBlock) {
         unsigned char in_block = 0;
         for (const char byte : text.substr(begin, kBlock)) {
-            in_block =
-                static_cast<unsigned char>(in_block + ((static_cast<unsigned char>(byte) & 0xC0) != 0x80));
+            in_block = static_cast<unsigned char>(in_block + ((static_cast<unsigned char>(byte) & 0xC0) != 0x80));
         }
         count += in_block;
     }
@@ -132,14 +131,14 @@ std::vector<char32_t> code_points(std::string_view text) {
 }
 
 bool is_space(char32_t point) {
-    return (point >= 0x09 && point <= 0x0D) || (point >= 0x1C && point <= 0x20) || point == 0x85 ||
-           point == 0xA0 || point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 ||
-           point == 0x2029 || point == 0x202F || point == 0x205F || point == 0x3000;
+    return (point >= 0x09 && point <= 0x0D) || (point >= 0x1C && point <= 0x20) || point == 0x85 || point == 0xA0 ||
+           point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 || point == 0x2029 ||
+           point == 0x202F || point == 0x205F || point == 0x3000;
 }
 
 bool is_line_break(char32_t point) {
-    return (point >= 0x0A && point <= 0x0D) || (point >= 0x1C && point <= 0x1E) || point == 0x85 ||
-           point == 0x2028 || point == 0x2029;
+    return (point >= 0x0A && point <= 0x0D) || (point >= 0x1C && point <= 0x1E) || point == 0x85 || point == 0x2028 ||
+           point == 0x2029;
 }
 
 bool is_alpha(char32_t point) {
@@ -275,10 +274,9 @@ std::string casefold(std::string_view text) {
         const char32_t point = next_code_point(text, at);
         utf8proc_int32_t folded[8];
         int boundary = 0;
-        const utf8proc_ssize_t count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(point), folded,
-                                                               8, UTF8PROC_CASEFOLD, &boundary);
-        for (utf8proc_ssize_t i = 0; i < count && i < 8; ++i)
-            utf8::append(out, static_cast<char32_t>(folded[i]));
+        const utf8proc_ssize_t count =
+            utf8proc_decompose_char(static_cast<utf8proc_int32_t>(point), folded, 8, UTF8PROC_CASEFOLD, &boundary);
+        for (utf8proc_ssize_t i = 0; i < count && i < 8; ++i) utf8::append(out, static_cast<char32_t>(folded[i]));
     }
     return out;
 }

@@ -17,8 +17,7 @@ constexpr size_t kItemsPerIndexed = 64;  // what an entry of an index costs, in 
 
 class TextObject : public Object {
   public:
-    explicit TextObject(std::string content)
-        : Object(content.size() + kObjectBytes, 0), text(std::move(content)) {}
+    explicit TextObject(std::string content) : Object(content.size() + kObjectBytes, 0), text(std::move(content)) {}
     const std::string text;
 };
 

@@ -16,8 +16,8 @@ class Value;
 
 constexpr int kMaxNesting = 400;  // of lists in lists and so on
 
-// Everything a value holds by reference. Counts in the current rendering. Objects nest to a bounded depth,
-// which is what makes walking and destroying them by recursion safe.
+// Everything a value holds by reference. Counts in the current rendering. Objects nest to a bounded depth, which is
+// what makes walking and destroying them by recursion safe.
 class Object {
   public:
     Object(size_t bytes, int nesting);
@@ -82,8 +82,7 @@ class Value {
     static Value integer(int64_t value);
     static Value big_integer(std::string digits);
     static Value real(double value);
-    // `markup`: already escaped for HTML (the `safe` and `escape` filters); joining it with `+` escapes the
-    // other side.
+    // `markup`: already escaped for HTML (the `safe` and `escape` filters); joining it with `+` escapes the other side.
     static Value string(std::string text, bool markup = false);
     static Value list(Items items);
     static Value tuple(Items items);

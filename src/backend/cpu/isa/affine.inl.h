@@ -1,8 +1,8 @@
 #pragma once
 
-// Affine weights times int8 activations. A group's products are added up exactly in int32; groups are added
-// in float, in ascending order, row by row in lanes: acc += bias * sum(x); acc += scale * (scale_x * sum(q
-// x)). The vector and the matrix form do the same operations in the same order.
+// Affine weights times int8 activations. A group's products are added up exactly in int32; groups are added in float,
+// in ascending order, row by row in lanes: acc += bias * sum(x); acc += scale * (scale_x * sum(q x)). The vector and
+// the matrix form do the same operations in the same order.
 
 #include "backend/cpu/isa/quantize.inl.h"
 #include "backend/cpu/kernels.h"
@@ -155,8 +155,8 @@ struct GroupSums {
     }
 };
 
-// The sums of `count` groups of a row, a multiple of kLanes, at p, to `out` in the order of GroupSums;
-// meanwhile as much at `ahead` is brought to the cache.
+// The sums of `count` groups of a row, a multiple of kLanes, at p, to `out` in the order of GroupSums; meanwhile as
+// much at `ahead` is brought to the cache.
 template <int kBits, int kGroup>
 inline void row_sums(const std::byte* p, const std::byte* ahead, const int8_t* x, int count, int32_t* out) {
     using Shape = AffineShape<kBits, kGroup>;
@@ -196,8 +196,7 @@ inline void step_sums(const std::byte* const (&rows)[kLanes], int64_t offset, in
 #pragma GCC unroll 4
     for (int g = 0; g < Shape::kGroups; ++g) {
         out[g] = quads[g * kPartsPerGroup];
-        for (int part = 1; part < kPartsPerGroup; ++part)
-            out[g] = iadd(out[g], quads[g * kPartsPerGroup + part]);
+        for (int part = 1; part < kPartsPerGroup; ++part) out[g] = iadd(out[g], quads[g * kPartsPerGroup + part]);
     }
 }
 
@@ -223,8 +222,7 @@ inline Block block_ahead(const WeightView& w, int64_t row, int64_t distance, con
         from = &w;
         at = row;
     }
-    const int64_t scale_stride =
-        from->columns / from->format.group_size * (from->format.dtype == DType::kF32 ? 4 : 2);
+    const int64_t scale_stride = from->columns / from->format.group_size * (from->format.dtype == DType::kF32 ? 4 : 2);
     return {from->data + at * (from->columns * from->format.bits / 8), from->scales + at * scale_stride,
             from->biases + at * scale_stride};
 }
@@ -237,11 +235,10 @@ inline void prefetch_factors(const Block& block, int64_t stride, int64_t offset)
     }
 }
 
-// `rows` rows from `first_row` on times x, row r in lane r, while `ahead` comes to the cache: a block that
-// will be read after this one. Memory is read in order, row by row; the sums are turned afterwards.
+// `rows` rows from `first_row` on times x, row r in lane r, while `ahead` comes to the cache: a block that will be read
+// after this one. Memory is read in order, row by row; the sums are turned afterwards.
 template <int kBits, int kGroup>
-inline F block_dot(const WeightView& w, int64_t first_row, int rows, const QuantizedRow& x,
-                   const Block& ahead) {
+inline F block_dot(const WeightView& w, int64_t first_row, int rows, const QuantizedRow& x, const Block& ahead) {
     using Shape = AffineShape<kBits, kGroup>;
     using Sums = GroupSums<Shape::kGroups>;
     const int64_t stride = w.columns * kBits / 8;
@@ -251,8 +248,7 @@ inline F block_dot(const WeightView& w, int64_t first_row, int rows, const Quant
     alignas(64) float scales[kFactorGroups][kLanes], biases[kFactorGroups][kLanes];
     alignas(64) int32_t sums[kLanes][kFactorGroups];
     const std::byte *lines[kLanes], *row_data[kLanes];
-    for (int r = 0; r < kLanes; ++r)
-        lines[r] = reinterpret_cast<const std::byte*>(sums[smaller(r, rows - 1)]);
+    for (int r = 0; r < kLanes; ++r) lines[r] = reinterpret_cast<const std::byte*>(sums[smaller(r, rows - 1)]);
     row_pointers(data, stride, rows, row_data);
     F acc = zero();
     for (int64_t base = 0; base < groups; base += kFactorGroups) {

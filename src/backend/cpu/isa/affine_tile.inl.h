@@ -1,7 +1,7 @@
 #pragma once
 
-// Affine weights times many rows of int8 activations: rows of the weight are turned to a tile once and
-// multiplied with all of them. The operations and their order are those of the vector form in affine.inl.h.
+// Affine weights times many rows of int8 activations: rows of the weight are turned to a tile once and multiplied with
+// all of them. The operations and their order are those of the vector form in affine.inl.h.
 
 #include "backend/cpu/isa/affine.inl.h"
 
@@ -19,8 +19,8 @@ inline void pack_factors(const Factors& factors, int first, int rows, int64_t gr
 }
 
 // The scales and biases of a weight's rows to the tile, and its values to store_unit(v, unit, lines): a unit is
-// kVectorBytes of a row (unpacked, where bits are neither 4 nor 8), and lines[i] the dword i of each row of row
-// vector v.
+// kVectorBytes of a row (unpacked, where bits are neither 4 nor 8), and lines[i] the dword i of each row of row vector
+// v.
 template <int kBits, typename StoreUnit>
 inline void turn_rows(const WeightView& w, AffineTile& tile, StoreUnit&& store_unit) {
     constexpr int kUnitBytes = AffineShape<kBits, 32>::kUnitBytes;  // the same for every group
@@ -58,8 +58,7 @@ inline void turn_rows(const WeightView& w, AffineTile& tile, StoreUnit&& store_u
     }
 }
 
-// 4-bit weights stay packed, so that a tile fits the first cache: unpacking them costs little beside the
-// products.
+// 4-bit weights stay packed, so that a tile fits the first cache: unpacking them costs little beside the products.
 template <int kBits>
 inline void affine_pack(const WeightView& w, AffineTile& tile) {
     turn_rows<kBits>(w, tile, [&](int v, int64_t unit, const I(&lines)[kLanes]) {
@@ -184,8 +183,8 @@ inline void tile_dot(const AffineTile& tile, const QuantizedRow* rows, float* co
             for (int64_t run = 0; run < dwords.runs; ++run) {
                 const int64_t begin = dwords.first(g) + run * kLanes;
                 for (int64_t d = begin; d < begin + dwords.run; d += kDwords) {
-                    add_dwords<kKind == TileKind::kWideBytes, kTokens>(
-                        tile.values + d * kTileVectors * kVectorBytes, x, 4 * d, sums);
+                    add_dwords<kKind == TileKind::kWideBytes, kTokens>(tile.values + d * kTileVectors * kVectorBytes, x,
+                                                                       4 * d, sums);
                 }
             }
         }
@@ -195,28 +194,27 @@ inline void tile_dot(const AffineTile& tile, const QuantizedRow* rows, float* co
         for (int t = 0; t < kTokens; ++t) {
 #pragma GCC unroll 4
             for (int v = 0; v < kTileVectors; ++v) {
-                acc[v][t] = add_group(acc[v][t], load(scales + v * kLanes), load(biases + v * kLanes),
-                                      sums[v][t], rows[t].scales[g], rows[t].sums[g]);
+                acc[v][t] = add_group(acc[v][t], load(scales + v * kLanes), load(biases + v * kLanes), sums[v][t],
+                                      rows[t].scales[g], rows[t].sums[g]);
             }
         }
     }
     for (int t = 0; t < kTokens; ++t) {
-        for (int v = 0; v < kTileVectors; ++v)
-            store_tile_rows(tile, v, acc[v][t], out[t] + first, accumulate);
+        for (int v = 0; v < kTileVectors; ++v) store_tile_rows(tile, v, acc[v][t], out[t] + first, accumulate);
     }
 }
 
 // `count` rows of activations, at most kTokens.
 template <TileKind kKind, int kTokens>
-inline void few_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t count, float* const* out,
-                       int64_t first, bool accumulate, Stream& ahead) {
+inline void few_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t count, float* const* out, int64_t first,
+                       bool accumulate, Stream& ahead) {
     if (count == kTokens) return tile_dot<kKind, kTokens>(tile, x, out, first, accumulate, ahead);
     if constexpr (kTokens > 1) few_tokens<kKind, kTokens - 1>(tile, x, count, out, first, accumulate, ahead);
 }
 
 template <TileKind kKind>
-inline void all_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,
-                       int64_t first, bool accumulate, Stream& ahead) {
+inline void all_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out, int64_t first,
+                       bool accumulate, Stream& ahead) {
     while (tokens > 0) {
         const int64_t count = rows_of_turn(tokens, kTileTokens);
         few_tokens<kKind, kTileTokens>(tile, x, count, out, first, accumulate, ahead);
@@ -249,8 +247,8 @@ inline void affine_matrix(const AffineTile& tile, const QuantizedRow* x, int64_t
     if (tile.bits == 4) {
         all_tokens<TileKind::kNibbles>(tile, x, tokens, out, first, accumulate, ahead);
     } else if (kWideDiffers && tile.bits == 8) {
-        all_tokens<kWideDiffers ? TileKind::kWideBytes : TileKind::kBytes>(tile, x, tokens, out, first,
-                                                                           accumulate, ahead);
+        all_tokens<kWideDiffers ? TileKind::kWideBytes : TileKind::kBytes>(tile, x, tokens, out, first, accumulate,
+                                                                           ahead);
     } else {
         all_tokens<TileKind::kBytes>(tile, x, tokens, out, first, accumulate, ahead);
     }

@@ -1,7 +1,7 @@
 #pragma once
 
-// Softmax attention over the cache in tiles of kTile tokens that start at multiples of kTile, with a running
-// maximum and sum per query row: a row meets the same tiles in the same order whoever shares its block.
+// Softmax attention over the cache in tiles of kTile tokens that start at multiples of kTile, with a running maximum
+// and sum per query row: a row meets the same tiles in the same order whoever shares its block.
 
 #include "backend/cpu/isa/float_linear.inl.h"
 
@@ -99,8 +99,8 @@ class FloatTiles {
         multiply(query_, width_, rows, turned_, kTile, width_, whole_vectors(count), scores, kTile, false);
     }
     void add_values(int rows, int64_t count, float* probabilities, float* sums) const {
-        multiply(probabilities, kTile, rows, value_rows_, value_row_stride_, count, value_stride_, sums,
-                 value_stride_, true);
+        multiply(probabilities, kTile, rows, value_rows_, value_row_stride_, count, value_stride_, sums, value_stride_,
+                 true);
     }
     // Scores times unit(scale) are exponents of power().
     static float unit(float scale) { return scale; }
@@ -118,8 +118,8 @@ struct Softening {
     float maximum, total;
 };
 
-// Turns the scores of one row into probabilities of the tile's first `count` tokens under the row's new
-// maximum; sums of values that were weighted under the old one are brought to the new one.
+// Turns the scores of one row into probabilities of the tile's first `count` tokens under the row's new maximum; sums
+// of values that were weighted under the old one are brought to the new one.
 template <typename Tiles>
 inline void soften(float* scores, int64_t visible, int64_t count, F factor, Softening& row, float* sums,
                    int64_t value_stride) {
@@ -131,8 +131,7 @@ inline void soften(float* scores, int64_t visible, int64_t count, F factor, Soft
     for (int64_t i = 0; i < end; i += kLanes) {
         F s = mul(load(scores + i), factor);
         if (visible < i + kLanes) {
-            s = select_less(load(places), set1(static_cast<float>(visible - i)), s,
-                            set1(-__builtin_inff()));
+            s = select_less(load(places), set1(static_cast<float>(visible - i)), s, set1(-__builtin_inff()));
         }
         exponents[i / kLanes] = s;
         largest = max(largest, s);
@@ -143,8 +142,7 @@ inline void soften(float* scores, int64_t visible, int64_t count, F factor, Soft
         store(rescale, Tiles::power(set1(row.maximum - bound)));
         row.maximum = bound;
         row.total *= rescale[0];
-        for (int64_t i = 0; i < value_stride; i += kLanes)
-            store(sums + i, mul(load(sums + i), set1(rescale[0])));
+        for (int64_t i = 0; i < value_stride; i += kLanes) store(sums + i, mul(load(sums + i), set1(rescale[0])));
     }
     F sum = zero();
     for (int64_t i = 0; i < end; i += kLanes) {
@@ -165,8 +163,7 @@ inline void prefetch_rows(const KvRows& rows, int64_t first, int64_t count) {
 }
 
 inline bool same_rows(const KvRows& a, const KvRows& b) {
-    return a.pages == b.pages && a.offset == b.offset && a.columns == b.columns &&
-           a.token_bytes == b.token_bytes;
+    return a.pages == b.pages && a.offset == b.offset && a.columns == b.columns && a.token_bytes == b.token_bytes;
 }
 
 template <typename Tiles>
@@ -192,8 +189,7 @@ inline void attend(const AttentionRows& a) {
     float* sums = scores + a.rows * kTile;
     auto* seen = reinterpret_cast<Softening*>(sums + a.rows * value_stride);
     auto* rest = reinterpret_cast<float*>(seen + a.rows);
-    Tiles tiles(scores + round_to(rest - scores, 16), a.rows, key_width<Tiles>(a.keys, a.parts),
-                a.values.columns);
+    Tiles tiles(scores + round_to(rest - scores, 16), a.rows, key_width<Tiles>(a.keys, a.parts), a.values.columns);
     const F factor = set1(Tiles::unit(a.scale));
     int64_t end = 0;
     for (int r = 0; r < a.rows; ++r) {
@@ -207,8 +203,7 @@ inline void attend(const AttentionRows& a) {
         for (int64_t i = 0; i < value_stride; i += kLanes) store(sums + r * value_stride + i, zero());
         if (a.first == 0) continue;
         seen[r] = {*a.maximum[r], *a.total[r]};
-        __builtin_memcpy(sums + r * value_stride, a.out[r],
-                         static_cast<size_t>(a.values.columns) * sizeof(float));
+        __builtin_memcpy(sums + r * value_stride, a.out[r], static_cast<size_t>(a.values.columns) * sizeof(float));
     }
     for (int64_t first = a.first; first < end; first += kTile) {
         const int64_t count = smaller(kTile, end - first);
@@ -229,8 +224,7 @@ inline void attend(const AttentionRows& a) {
         for (int r = 0; r < a.rows; ++r) {
             float* row = scores + r * kTile;
             if (a.visible[r] > first) {
-                soften<Tiles>(row, a.visible[r] - first, count, factor, seen[r], sums + r * value_stride,
-                              value_stride);
+                soften<Tiles>(row, a.visible[r] - first, count, factor, seen[r], sums + r * value_stride, value_stride);
             } else {
                 for (int64_t i = 0; i < whole_vectors(count); i += kLanes) store(row + i, zero());
             }

@@ -1,7 +1,7 @@
 #pragma once
 
-// Attention with queries, keys, values and probabilities rounded to BF16, sums in float: twice the products
-// per instruction, half the bytes per tile. Needs AVX-512 BF16.
+// Attention with queries, keys, values and probabilities rounded to BF16, sums in float: twice the products per
+// instruction, half the bytes per tile. Needs AVX-512 BF16.
 
 #include "backend/cpu/isa/attention.inl.h"
 
@@ -12,8 +12,8 @@ inline I to_bf16_pairs(F low, F high) {
     return reinterpret_cast<I>(_mm512_cvtne2ps_pbh(high, low));
 }
 
-// 2^x for what is rounded to BF16 next: 2e-7 of the result off, zero far below. The bound comes first in max
-// so that a NaN stays one.
+// 2^x for what is rounded to BF16 next: 2e-7 of the result off, zero far below. The bound comes first in max so that a
+// NaN stays one.
 inline F power_of_two_to_bf16(F x) {
     const F bounded = max(set1(-160.0f), x);
     const F n = round_even(bounded), r = sub(bounded, n);
@@ -26,23 +26,20 @@ inline F power_of_two_to_bf16(F x) {
     return _mm512_scalef_ps(p, n);
 }
 
-// c[r] (+)= sum over k of a[r][k] * b[k], where a dword of a or b is a pair of BF16 that are multiplied and
-// added.
+// c[r] (+)= sum over k of a[r][k] * b[k], where a dword of a or b is a pair of BF16 that are multiplied and added.
 template <int kRows, int kVectors>
-inline void multiply_pairs_block(const int32_t* a, int64_t a_stride, const int32_t* b, int64_t b_stride,
-                                 int64_t depth, float* c, int64_t c_stride, bool accumulate) {
+inline void multiply_pairs_block(const int32_t* a, int64_t a_stride, const int32_t* b, int64_t b_stride, int64_t depth,
+                                 float* c, int64_t c_stride, bool accumulate) {
     F acc[kRows][kVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v)
-            acc[r][v] = accumulate ? load(c + r * c_stride + v * kLanes) : zero();
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = accumulate ? load(c + r * c_stride + v * kLanes) : zero();
     }
     for (int64_t k = 0; k < depth; ++k) {
         __m512bh line[kVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v)
-            line[v] = reinterpret_cast<__m512bh>(iload(b + k * b_stride + v * kLanes));
+        for (int v = 0; v < kVectors; ++v) line[v] = reinterpret_cast<__m512bh>(iload(b + k * b_stride + v * kLanes));
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             const auto factor = reinterpret_cast<__m512bh>(_mm512_set1_epi32(a[r * a_stride + k]));
@@ -58,9 +55,8 @@ inline void multiply_pairs_block(const int32_t* a, int64_t a_stride, const int32
 }
 
 template <int kRows>
-inline void multiply_pairs_rows(const int32_t* a, int64_t a_stride, int64_t rows, const int32_t* b,
-                                int64_t b_stride, int64_t depth, int64_t columns, float* c, int64_t c_stride,
-                                bool accumulate) {
+inline void multiply_pairs_rows(const int32_t* a, int64_t a_stride, int64_t rows, const int32_t* b, int64_t b_stride,
+                                int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate) {
     if constexpr (kRows > 1) {
         if (rows < kRows) {
             return multiply_pairs_rows<kRows - 1>(a, a_stride, rows, b, b_stride, depth, columns, c, c_stride,
@@ -69,22 +65,19 @@ inline void multiply_pairs_rows(const int32_t* a, int64_t a_stride, int64_t rows
     }
     int64_t column = 0;
     for (; column + kMultiplyVectors * kLanes <= columns; column += kMultiplyVectors * kLanes) {
-        multiply_pairs_block<kRows, kMultiplyVectors>(a, a_stride, b + column, b_stride, depth, c + column,
-                                                      c_stride, accumulate);
+        multiply_pairs_block<kRows, kMultiplyVectors>(a, a_stride, b + column, b_stride, depth, c + column, c_stride,
+                                                      accumulate);
     }
     for (; column < columns; column += kLanes) {
-        multiply_pairs_block<kRows, 1>(a, a_stride, b + column, b_stride, depth, c + column, c_stride,
-                                       accumulate);
+        multiply_pairs_block<kRows, 1>(a, a_stride, b + column, b_stride, depth, c + column, c_stride, accumulate);
     }
 }
 
-inline void multiply_pairs(const int32_t* a, int64_t a_stride, int64_t rows, const int32_t* b,
-                           int64_t b_stride, int64_t depth, int64_t columns, float* c, int64_t c_stride,
-                           bool accumulate) {
+inline void multiply_pairs(const int32_t* a, int64_t a_stride, int64_t rows, const int32_t* b, int64_t b_stride,
+                           int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate) {
     while (rows > 0) {
         const int64_t count = rows_of_turn(rows, kMultiplyRows);
-        multiply_pairs_rows<kMultiplyRows>(a, a_stride, count, b, b_stride, depth, columns, c, c_stride,
-                                           accumulate);
+        multiply_pairs_rows<kMultiplyRows>(a, a_stride, count, b, b_stride, depth, columns, c, c_stride, accumulate);
         rows -= count;
         a += count * a_stride;
         c += count * c_stride;
@@ -98,9 +91,8 @@ class Bf16Tiles {
 
     static size_t floats(int rows, int64_t key_columns, int64_t value_columns) {
         const int64_t key_pairs = key_columns / 2, value_pairs = round_to(value_columns, kStep) / 2;
-        return static_cast<size_t>(
-            (2 * kTile + rows) * key_pairs + kTile * 2 * value_pairs + rows * kTile / 2 +
-            round_to(key_columns > value_columns ? key_columns : value_columns, kStep));
+        return static_cast<size_t>((2 * kTile + rows) * key_pairs + kTile * 2 * value_pairs + rows * kTile / 2 +
+                                   round_to(key_columns > value_columns ? key_columns : value_columns, kStep));
     }
     Bf16Tiles(float* base, int rows, int64_t key_columns, int64_t value_columns)
         : pairs_(key_columns / 2),
@@ -142,8 +134,7 @@ class Bf16Tiles {
     void share_values() { mix_values(first_keys_); }
     // The first `count` tokens of the tile, and what fills the last vector.
     void score(int rows, int64_t count, float* scores) const {
-        multiply_pairs(query_, pairs_, rows, turned_, kTile, pairs_, round_to(count, kStep), scores, kTile,
-                       false);
+        multiply_pairs(query_, pairs_, rows, turned_, kTile, pairs_, round_to(count, kStep), scores, kTile, false);
     }
     void add_values(int rows, int64_t count, float* probabilities, float* sums) {
         // Scores past the last vector of probabilities are those of zero keys.
@@ -152,11 +143,10 @@ class Bf16Tiles {
             float* row = probabilities + r * kTile;
             if (end % kStep != 0) store(row + end, zero());
             for (int64_t i = 0; i < end; i += kStep)
-                istore(probabilities_ + (r * kTile + i) / 2,
-                       to_bf16_pairs(load(row + i), load(row + i + kLanes)));
+                istore(probabilities_ + (r * kTile + i) / 2, to_bf16_pairs(load(row + i), load(row + i + kLanes)));
         }
-        multiply_pairs(probabilities_, kTile / 2, rows, mixed_, 2 * value_pairs_, (count + 1) / 2,
-                       value_stride_, sums, value_stride_, true);
+        multiply_pairs(probabilities_, kTile / 2, rows, mixed_, 2 * value_pairs_, (count + 1) / 2, value_stride_, sums,
+                       value_stride_, true);
     }
     // Scores times unit(scale) are exponents of power().
     static float unit(float scale) { return scale * 1.44269504088896341f; }

@@ -1,8 +1,8 @@
 #pragma once
 
-// Weights that are exact in BF16, kPairUnit columns at a time in ascending order, as BF16. kFactorBytes are
-// the bytes of a unit's factors of groups: times one of them a value has at most six significant bits. Needs
-// AVX-512 BF16 and VBMI.
+// Weights that are exact in BF16, kPairUnit columns at a time in ascending order, as BF16. kFactorBytes are the bytes
+// of a unit's factors of groups: times one of them a value has at most six significant bits. Needs AVX-512 BF16 and
+// VBMI.
 
 #include "backend/cpu/isa/codes.inl.h"
 #include "backend/cpu/kernels.h"
@@ -51,8 +51,8 @@ struct Mxfp8Codec {
         const auto codes = unit.read(data);
         for (int half = 0; half < 2; ++half) {
             const F factor = set1(e8m0_factor(factors[half]));
-            out[half] = reinterpret_cast<I>(_mm512_cvtne2ps_pbh(unit.scaled(codes, 2 * half + 1, factor),
-                                                                unit.scaled(codes, 2 * half, factor)));
+            out[half] = reinterpret_cast<I>(
+                _mm512_cvtne2ps_pbh(unit.scaled(codes, 2 * half + 1, factor), unit.scaled(codes, 2 * half, factor)));
         }
     }
 };
@@ -79,13 +79,12 @@ inline const ScaledE2m1& e4m3_times_e2m1() {
     return table;
 }
 
-// Nibbles to words, thirty-two at a time: a quadword of the result holds four of the sixteen of its source,
-// each at the lower end of a word. Above it are others.
+// Nibbles to words, thirty-two at a time: a quadword of the result holds four of the sixteen of its source, each at the
+// lower end of a word. Above it are others.
 struct SpreadNibbles {
-    I source[2] = {keep(_mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1)),
-                   keep(_mm512_setr_epi64(2, 2, 2, 2, 3, 3, 3, 3))};
-    I places = keep(_mm512_setr_epi64(shifts(0), shifts(4), shifts(8), shifts(12), shifts(0), shifts(4),
-                                      shifts(8), shifts(12)));
+    I source[2] = {keep(_mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1)), keep(_mm512_setr_epi64(2, 2, 2, 2, 3, 3, 3, 3))};
+    I places = keep(
+        _mm512_setr_epi64(shifts(0), shifts(4), shifts(8), shifts(12), shifts(0), shifts(4), shifts(8), shifts(12)));
 
     I operator()(I codes, int half) const {
         return _mm512_multishift_epi64_epi8(places, _mm512_permutexvar_epi64(source[half], codes));

@@ -1,8 +1,7 @@
 #pragma once
 
-// Weights that are exact in BF16 times activations rounded to BF16, sums in float: lane j of a sum adds up
-// the columns 32 i + 2 j and 32 i + 2 j + 1, in ascending i, in the vector and in the matrix form. Needs
-// AVX-512 BF16 and VBMI.
+// Weights that are exact in BF16 times activations rounded to BF16, sums in float: lane j of a sum adds up the columns
+// 32 i + 2 j and 32 i + 2 j + 1, in ascending i, in the vector and in the matrix form. Needs AVX-512 BF16 and VBMI.
 
 #include "backend/cpu/isa/bf16_rows.inl.h"
 
@@ -63,9 +62,8 @@ inline void bf16_vector_rows(const WeightView& w, int64_t row, const Codec& code
         });
     }
     if (i < w.columns) {
-        add_unit(i, [&](int r, I(&pairs)[2]) {
-            read_rest(codec, rows.data[r], rows.factors[r], i, w.columns - i, pairs);
-        });
+        add_unit(
+            i, [&](int r, I(&pairs)[2]) { read_rest(codec, rows.data[r], rows.factors[r], i, w.columns - i, pairs); });
     }
     sums[0] = sum0;
     sums[1] = sum1;
@@ -84,8 +82,8 @@ inline void bf16_vector(const WeightView& w, const uint16_t* x, float* out, bool
 }
 
 template <int kTokens>
-inline void bf16_block(const Bf16Tile& tile, int64_t row, const uint16_t* const* x, float* const* out,
-                       int64_t first, bool accumulate) {
+inline void bf16_block(const Bf16Tile& tile, int64_t row, const uint16_t* const* x, float* const* out, int64_t first,
+                       bool accumulate) {
     const uint16_t* weight = tile.values + row * tile.stride;
     F sums[kTokens][kPairRows];
 #pragma GCC unroll 8
@@ -110,13 +108,12 @@ inline void bf16_block(const Bf16Tile& tile, int64_t row, const uint16_t* const*
 
 // All rows of the tile, `count` rows of activations, at most kTokens.
 template <int kTokens>
-inline void bf16_tokens(const Bf16Tile& tile, const uint16_t* const* x, int64_t count, float* const* out,
-                        int64_t first, bool accumulate) {
+inline void bf16_tokens(const Bf16Tile& tile, const uint16_t* const* x, int64_t count, float* const* out, int64_t first,
+                        bool accumulate) {
     if constexpr (kTokens > 1) {
         if (count < kTokens) return bf16_tokens<kTokens - 1>(tile, x, count, out, first, accumulate);
     }
-    for (int64_t row = 0; row < tile.rows; row += kPairRows)
-        bf16_block<kTokens>(tile, row, x, out, first, accumulate);
+    for (int64_t row = 0; row < tile.rows; row += kPairRows) bf16_block<kTokens>(tile, row, x, out, first, accumulate);
 }
 
 inline void bf16_matrix(const Bf16Tile& tile, const Bf16Activations& x, float* const* out, int64_t first,

@@ -1,7 +1,7 @@
 #pragma once
 
-// Rows of weights that are exact in BF16, and of activations, as they meet in products of BF16. Needs AVX-512
-// BF16 and VBMI.
+// Rows of weights that are exact in BF16, and of activations, as they meet in products of BF16. Needs AVX-512 BF16 and
+// VBMI.
 
 #include "backend/cpu/isa/bf16_codes.inl.h"
 #include "backend/cpu/isa/decode.inl.h"
@@ -71,11 +71,11 @@ inline void with_codec(const WeightFormat& format, Function&& function) {
     }
 }
 
-// Columns [first, last) of the rows to out, `stride` values from row to row, padded with zeros to whole
-// units. What lies `ahead` bytes behind each is brought to the second cache.
+// Columns [first, last) of the rows to out, `stride` values from row to row, padded with zeros to whole units. What
+// lies `ahead` bytes behind each is brought to the second cache.
 template <typename Codec>
-inline void unpack_columns(const Codec& codec, const CodeRows<Codec>& rows, int64_t first, int64_t last,
-                           int64_t ahead, uint16_t* out, int64_t stride) {
+inline void unpack_columns(const Codec& codec, const CodeRows<Codec>& rows, int64_t first, int64_t last, int64_t ahead,
+                           uint16_t* out, int64_t stride) {
     for (int r = 0; r < kPairRows; ++r, out += stride) {
         uint16_t* to = out;
         for (int64_t i = first; i < last; i += kPairUnit, to += kPairUnit) {
@@ -102,8 +102,8 @@ inline void bf16_pack(const WeightView& w, Bf16Tile& tile) {
     with_codec(w.format, [&]<typename Codec>(const Codec& codec) {
         const int64_t rows = (w.rows + kWhole - 1) / kWhole * kWhole;
         for (int64_t row = 0; row < rows; row += kPairRows) {
-            unpack_columns(codec, CodeRows<Codec>(w, row), 0, w.columns, kAheadBytes,
-                           tile.values + row * tile.stride, tile.stride);
+            unpack_columns(codec, CodeRows<Codec>(w, row), 0, w.columns, kAheadBytes, tile.values + row * tile.stride,
+                           tile.stride);
         }
     });
 }

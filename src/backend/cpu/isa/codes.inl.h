@@ -1,8 +1,7 @@
 #pragma once
 
-// FP8 and FP4 codes straight from memory to floats, kVectors vectors of columns at a time. A unit holds the
-// tables; arrange() brings a vector of columns to the order of lanes in which scaled() gives them, restore()
-// back.
+// FP8 and FP4 codes straight from memory to floats, kVectors vectors of columns at a time. A unit holds the tables;
+// arrange() brings a vector of columns to the order of lanes in which scaled() gives them, restore() back.
 
 #include "backend/cpu/isa/math.inl.h"
 
@@ -31,8 +30,8 @@ inline float e8m0_factor(std::byte code) {
 
 #ifdef __AVX512VBMI__
 
-// E4M3 is BF16 with fewer bits: both bytes of it come from tables of the magnitude. `order` lets the
-// interleaving of the bytes and the parting into even and odd words end in ascending columns.
+// E4M3 is BF16 with fewer bits: both bytes of it come from tables of the magnitude. `order` lets the interleaving of
+// the bytes and the parting into even and odd words end in ascending columns.
 struct E4m3Table {
     alignas(64) uint8_t low[128], high[128], order[64];
 
@@ -76,8 +75,7 @@ struct E4m3Unit {
     }
     F scaled(const Codes& codes, int v, F factor) const {
         const I words = codes.pairs[v / 2];
-        const I bits = v % 2 == 0 ? _mm512_slli_epi32(words, 16)
-                                  : _mm512_and_si512(words, _mm512_set1_epi32(-65536));
+        const I bits = v % 2 == 0 ? _mm512_slli_epi32(words, 16) : _mm512_and_si512(words, _mm512_set1_epi32(-65536));
         return mul(as_float(bits), factor);
     }
     static F arrange(F x) { return x; }
@@ -118,8 +116,8 @@ struct E2m1Table {
 };
 constexpr E2m1Table kE2m1{};
 
-// Eight bytes in every quadword: even lanes take columns 0 to 7 from the lower half of it, odd ones 8 to 15 from
-// the upper. A permutation of 16 floats looks at four bits of its index, which makes it the table look-up.
+// Eight bytes in every quadword: even lanes take columns 0 to 7 from the lower half of it, odd ones 8 to 15 from the
+// upper. A permutation of 16 floats looks at four bits of its index, which makes it the table look-up.
 struct E2m1Unit {
     static constexpr int kVectors = 2;
     F values = keep(load(kE2m1.values));

@@ -49,8 +49,7 @@ inline void decode_affine(const WeightView& w, int64_t row, int64_t first, int64
 
 // kWidth bytes hold kLanes values, `load_values` makes them floats.
 template <typename Load>
-inline void decode_scaled(const std::byte* data, int bits, int64_t count, float scale, float* out,
-                          Load&& load_values) {
+inline void decode_scaled(const std::byte* data, int bits, int64_t count, float scale, float* out, Load&& load_values) {
     const F factor = set1(scale);
     for_vectors(count, [&](int64_t i, int n) {
         const std::byte* p = data + i * bits / 8;
@@ -104,8 +103,7 @@ inline void decode_groups(const WeightView& w, int64_t row, int64_t first, int64
     const std::byte* data = w.data + row * (w.columns * bits / 8);
     for (int64_t g = first / group; g < (first + count) / group; ++g, out += group) {
         const auto factor = static_cast<uint8_t>(w.scales[row * groups + g]);
-        const float scale =
-            w.format.kind == WeightKind::kNvfp4 ? e4m3_to_float(factor) : e8m0_to_float(factor);
+        const float scale = w.format.kind == WeightKind::kNvfp4 ? e4m3_to_float(factor) : e8m0_to_float(factor);
         const std::byte* p = data + g * group * bits / 8;
         if (bits == 8) {
             decode_scaled(p, 8, group, scale, out, [](const void* q) { return load_e4m3(q); });
@@ -115,8 +113,7 @@ inline void decode_groups(const WeightView& w, int64_t row, int64_t first, int64
     }
 }
 
-// Columns [first, first + count) of a row; first a multiple of kDecodeStep, count too unless the row ends
-// there.
+// Columns [first, first + count) of a row; first a multiple of kDecodeStep, count too unless the row ends there.
 inline void decode(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
     switch (w.format.kind) {
         case WeightKind::kFloat:

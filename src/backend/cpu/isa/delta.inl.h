@@ -1,8 +1,8 @@
 #pragma once
 
-// The gated delta rule, token by token: S = g S; S += beta (v - S k) k^T; out = S q. Lanes are rows of S, which
-// do not meet: a block of rows is turned to [key_dim, rows] once, stays in the first cache over all tokens, and
-// no sum crosses lanes.
+// The gated delta rule, token by token: S = g S; S += beta (v - S k) k^T; out = S q. Lanes are rows of S, which do not
+// meet: a block of rows is turned to [key_dim, rows] once, stays in the first cache over all tokens, and no sum crosses
+// lanes.
 
 #include "backend/cpu/isa/math.inl.h"
 #include "backend/cpu/kernels.h"
@@ -16,8 +16,8 @@ inline float dot(const float* a, const float* b, int64_t count) {
     return reduce_add(sum);
 }
 
-// Rows [first, first + count) of the state, kVectors vectors of them. Every sum runs over ascending columns,
-// so how many tokens come at once changes no bit.
+// Rows [first, first + count) of the state, kVectors vectors of them. Every sum runs over ascending columns, so how
+// many tokens come at once changes no bit.
 template <int kVectors>
 struct DeltaBlock {
     const DeltaRows& d;
@@ -31,9 +31,7 @@ struct DeltaBlock {
         return static_cast<int>(smaller<int64_t>(kLanes, count - static_cast<int64_t>(v) * kLanes));
     }
     float* turned(int64_t column) const { return d.turned + column * kWidth; }
-    float* state(int64_t row, int64_t column) const {
-        return d.state + (first + row) * d.state_stride + column;
-    }
+    float* state(int64_t row, int64_t column) const { return d.state + (first + row) * d.state_stride + column; }
     const float* key(int64_t t) const { return d.keys + t * d.key_stride; }
     const float* query(int64_t t) const { return d.queries + t * d.key_stride; }
     float decay(int64_t t) const { return d.decay[t * d.gate_stride]; }
@@ -52,8 +50,7 @@ struct DeltaBlock {
             for (int v = 0; v < kVectors; ++v) {
                 I lines[kLanes];
                 for (int i = 0; i < kLanes; ++i) {
-                    lines[i] =
-                        i < lanes(v) ? as_int(load_some(state(v * kLanes + i, column), n)) : izero();
+                    lines[i] = i < lanes(v) ? as_int(load_some(state(v * kLanes + i, column), n)) : izero();
                 }
                 transpose(lines);
                 for (int i = 0; i < n; ++i) {
@@ -113,8 +110,7 @@ struct DeltaBlock {
                     lines[i] = as_int(fma(step[v], set1(key(t)[column + i]), mul(s, g)));
                 }
                 transpose(lines);
-                for (int i = 0; i < lanes(v); ++i)
-                    store_some(state(v * kLanes + i, column), as_float(lines[i]), n);
+                for (int i = 0; i < lanes(v); ++i) store_some(state(v * kLanes + i, column), as_float(lines[i]), n);
             }
         });
     }

@@ -1,7 +1,7 @@
 #pragma once
 
-// Products in float. A dot product keeps one vector of partial sums, lane j over the columns j, j + kLanes,
-// ..., however many rows and activations are worked on at once.
+// Products in float. A dot product keeps one vector of partial sums, lane j over the columns j, j + kLanes, ...,
+// however many rows and activations are worked on at once.
 
 #include "backend/cpu/isa/codes.inl.h"
 #include "backend/cpu/isa/decode.inl.h"
@@ -11,12 +11,12 @@ namespace {
 
 constexpr int kDotRows = 4;
 constexpr int kDotTokens = kLanes == 16 ? 6 : 2;  // what the registers hold
-constexpr int64_t kDotChunk = 512;  // columns decoded at a time, so that they stay in the first cache
+constexpr int64_t kDotChunk = 512;                // columns decoded at a time, so that they stay in the first cache
 
 // acc[r][t] += weight row r times x[t], over `columns` columns.
 template <int kRows, int kTokens>
-inline void add_products(const float* weight, int64_t stride, const float* const* x, int64_t first,
-                         int64_t columns, F (&acc)[kRows][kTokens]) {
+inline void add_products(const float* weight, int64_t stride, const float* const* x, int64_t first, int64_t columns,
+                         F (&acc)[kRows][kTokens]) {
     for_vectors(columns, [&](int64_t i, int n) {
         F w[kRows];
 #pragma GCC unroll 4
@@ -42,12 +42,10 @@ inline void clear(F (&acc)[kRows][kTokens]) {
 constexpr int64_t kFactorRuns = 256;
 
 // Factors of runs [first, first + count) of a row, as floats.
-inline void load_run_factors(const WeightView& w, int64_t row, int64_t runs, int64_t first, int64_t count,
-                             float* out) {
+inline void load_run_factors(const WeightView& w, int64_t row, int64_t runs, int64_t first, int64_t count, float* out) {
     if (w.format.kind == WeightKind::kFp8Block) {
         const int64_t block_row = (w.block_row_offset + row) / w.format.block_rows;
-        for (int64_t i = 0; i < count; ++i)
-            out[i] = load_scale(w.scales, w.format.dtype, block_row * runs + first + i);
+        for (int64_t i = 0; i < count; ++i) out[i] = load_scale(w.scales, w.format.dtype, block_row * runs + first + i);
         return;
     }
     alignas(64) std::byte bytes[kFactorRuns + kVectorBytes];
@@ -147,8 +145,8 @@ inline bool add_codes_if_whole(const WeightView& w, int64_t row, const float* x,
 }
 
 // Factors of groups [first, first + count) of a row, scales or biases.
-inline void load_group_factors(const WeightView& w, const std::byte* factors, int64_t row, int64_t first,
-                               int64_t count, float* out) {
+inline void load_group_factors(const WeightView& w, const std::byte* factors, int64_t row, int64_t first, int64_t count,
+                               float* out) {
     const int bits = w.format.dtype == DType::kF32 ? 32 : 16;
     const std::byte* p = factors + (row * (w.columns / w.format.group_size) + first) * bits / 8;
     decode_values(w.format.dtype, p, count, out);
@@ -247,8 +245,8 @@ inline void float_vector(const WeightView& w, const float* x, float* out, bool a
 }
 
 template <int kRows, int kTokens>
-inline void float_block(const float* weight, int64_t stride, int64_t columns, const float* const* x,
-                        float* const* out, int64_t row, int64_t first, bool accumulate) {
+inline void float_block(const float* weight, int64_t stride, int64_t columns, const float* const* x, float* const* out,
+                        int64_t row, int64_t first, bool accumulate) {
     F acc[kRows][kTokens];
     clear(acc);
     add_products<kRows, kTokens>(weight + row * stride, stride, x, 0, columns, acc);
@@ -262,26 +260,22 @@ inline void float_block(const float* weight, int64_t stride, int64_t columns, co
 }
 
 template <int kTokens>
-inline void float_tokens(const float* weight, int64_t stride, int64_t rows, int64_t columns,
-                         const float* const* x, int64_t tokens, float* const* out, int64_t first,
-                         bool accumulate) {
+inline void float_tokens(const float* weight, int64_t stride, int64_t rows, int64_t columns, const float* const* x,
+                         int64_t tokens, float* const* out, int64_t first, bool accumulate) {
     if constexpr (kTokens > 1) {
         if (tokens < kTokens) {
-            return float_tokens<kTokens - 1>(weight, stride, rows, columns, x, tokens, out, first,
-                                             accumulate);
+            return float_tokens<kTokens - 1>(weight, stride, rows, columns, x, tokens, out, first, accumulate);
         }
     }
     int64_t row = 0;
     for (; row + kDotRows <= rows; row += kDotRows) {
         float_block<kDotRows, kTokens>(weight, stride, columns, x, out, row, first, accumulate);
     }
-    for (; row < rows; ++row)
-        float_block<1, kTokens>(weight, stride, columns, x, out, row, first, accumulate);
+    for (; row < rows; ++row) float_block<1, kTokens>(weight, stride, columns, x, out, row, first, accumulate);
 }
 
-inline void float_matrix(const float* weight, int64_t stride, int64_t rows, int64_t columns,
-                         const float* const* x, int64_t tokens, float* const* out, int64_t first,
-                         bool accumulate) {
+inline void float_matrix(const float* weight, int64_t stride, int64_t rows, int64_t columns, const float* const* x,
+                         int64_t tokens, float* const* out, int64_t first, bool accumulate) {
     while (tokens > 0) {
         const int64_t count = rows_of_turn(tokens, kDotTokens);
         float_tokens<kDotTokens>(weight, stride, rows, columns, x, count, out, first, accumulate);
@@ -295,14 +289,13 @@ constexpr int kMultiplyRows = kLanes == 16 ? 6 : 4;
 constexpr int kMultiplyVectors = kLanes == 16 ? 4 : 2;
 
 template <int kRows, int kVectors>
-inline void multiply_block(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
-                           float* c, int64_t c_stride, bool accumulate) {
+inline void multiply_block(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth, float* c,
+                           int64_t c_stride, bool accumulate) {
     F acc[kRows][kVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v)
-            acc[r][v] = accumulate ? load(c + r * c_stride + v * kLanes) : zero();
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = accumulate ? load(c + r * c_stride + v * kLanes) : zero();
     }
     for (int64_t k = 0; k < depth; ++k) {
         F line[kVectors];
@@ -327,26 +320,24 @@ inline void multiply_rows(const float* a, int64_t a_stride, int64_t rows, const 
                           int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate) {
     if constexpr (kRows > 1) {
         if (rows < kRows) {
-            return multiply_rows<kRows - 1>(a, a_stride, rows, b, b_stride, depth, columns, c, c_stride,
-                                            accumulate);
+            return multiply_rows<kRows - 1>(a, a_stride, rows, b, b_stride, depth, columns, c, c_stride, accumulate);
         }
     }
     int64_t column = 0;
     for (; column + kMultiplyVectors * kLanes <= columns; column += kMultiplyVectors * kLanes) {
-        multiply_block<kRows, kMultiplyVectors>(a, a_stride, b + column, b_stride, depth, c + column,
-                                                c_stride, accumulate);
+        multiply_block<kRows, kMultiplyVectors>(a, a_stride, b + column, b_stride, depth, c + column, c_stride,
+                                                accumulate);
     }
     for (; column < columns; column += kLanes) {
         multiply_block<kRows, 1>(a, a_stride, b + column, b_stride, depth, c + column, c_stride, accumulate);
     }
 }
 
-inline void multiply(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t b_stride,
-                     int64_t depth, int64_t columns, float* c, int64_t c_stride, bool accumulate) {
+inline void multiply(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t b_stride, int64_t depth,
+                     int64_t columns, float* c, int64_t c_stride, bool accumulate) {
     while (rows > 0) {
         const int64_t count = rows_of_turn(rows, kMultiplyRows);
-        multiply_rows<kMultiplyRows>(a, a_stride, count, b, b_stride, depth, columns, c, c_stride,
-                                     accumulate);
+        multiply_rows<kMultiplyRows>(a, a_stride, count, b, b_stride, depth, columns, c, c_stride, accumulate);
         rows -= count;
         a += count * a_stride;
         c += count * c_stride;

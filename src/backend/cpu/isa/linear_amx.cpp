@@ -1,6 +1,6 @@
-// Affine weights times int8 activations with AMX: one instruction multiplies kAmxColumns columns of sixteen
-// rows of a weight with sixteen rows of activations. Groups are added as in affine.inl.h, so that not a bit
-// differs from the other kernels.
+// Affine weights times int8 activations with AMX: one instruction multiplies kAmxColumns columns of sixteen rows of a
+// weight with sixteen rows of activations. Groups are added as in affine.inl.h, so that not a bit differs from the
+// other kernels.
 
 #include "backend/cpu/isa/simd_avx512.h"
 // The vector type must be known first.
@@ -15,8 +15,8 @@ static_assert(kAmxConfiguration.rows[0] == kAmxTokens && kAmxConfiguration.row_b
 // A block of activations, and a row vector of a tile: what a tile register holds.
 constexpr int64_t kRegisterBytes = kAmxTokens * kAmxColumns;
 
-// Where kAmxColumns columns lie in a row of int8 activations: in two halves for 4 bits, whose even columns
-// come before the odd ones of a unit of 128.
+// Where kAmxColumns columns lie in a row of int8 activations: in two halves for 4 bits, whose even columns come before
+// the odd ones of a unit of 128.
 struct HalfColumns {
     int64_t first, second;
 
@@ -58,9 +58,7 @@ void amx_gather(const QuantizedRow* x, int bits, int group, AmxActivations& out)
 void amx_pack(const WeightView& weight, AffineTile& tile) {
     describe_tile(weight, tile);
     const int64_t registers = weight.columns / kAmxColumns;
-    const auto at = [&](int v, int64_t index) {
-        return tile.values + (v * registers + index) * kRegisterBytes;
-    };
+    const auto at = [&](int v, int64_t index) { return tile.values + (v * registers + index) * kRegisterBytes; };
     if (weight.format.bits == 8) {
         turn_rows<8>(weight, tile, [&](int v, int64_t unit, const I(&lines)[kLanes]) {
             for (int i = 0; i < kLanes; ++i) istore(at(v, unit) + i * kVectorBytes, lines[i]);
@@ -79,8 +77,8 @@ void amx_pack(const WeightView& weight, AffineTile& tile) {
     });
 }
 
-// A group's products. The compiler wants the numbers of registers written out, and two sets of them let one
-// group start before the last one is stored.
+// A group's products. The compiler wants the numbers of registers written out, and two sets of them let one group start
+// before the last one is stored.
 template <int kRegisters, bool kOdd>
 inline void multiply_group(const int8_t* x, const std::byte* w, int32_t* sums) {
     if constexpr (kOdd) {
@@ -106,11 +104,11 @@ inline void multiply_group(const int8_t* x, const std::byte* w, int32_t* sums) {
     }
 }
 
-// Row vector v of the tile times a block of activations. Sums are read one group late: what was just stored
-// from a tile register is slow to come back.
+// Row vector v of the tile times a block of activations. Sums are read one group late: what was just stored from a tile
+// register is slow to come back.
 template <int kRegisters>
-inline void multiply_block(const AffineTile& tile, int v, const AmxActivations& x, int64_t block,
-                           float* const* out, int64_t first, bool accumulate, Stream& ahead) {
+inline void multiply_block(const AffineTile& tile, int v, const AmxActivations& x, int64_t block, float* const* out,
+                           int64_t first, bool accumulate, Stream& ahead) {
     const int64_t groups = tile.columns / tile.group, step = kRegisters * kRegisterBytes;
     const int8_t* values = x.values + block * kAmxTokens * x.columns;
     const std::byte* weights = tile.values + v * kLanes * tile.columns;
@@ -144,8 +142,8 @@ inline void multiply_block(const AffineTile& tile, int v, const AmxActivations& 
         store_tile_rows(tile, v, acc[t], out[done + t] + first, accumulate);
 }
 
-void amx_matrix(const AffineTile& tile, const AmxActivations& x, float* const* out, int64_t first,
-                bool accumulate, const WeightView* next) {
+void amx_matrix(const AffineTile& tile, const AmxActivations& x, float* const* out, int64_t first, bool accumulate,
+                const WeightView* next) {
     Stream ahead = stream_of(next, x.blocks() * kTileVectors * (tile.columns / tile.group));
     _tile_loadconfig(&kAmxConfiguration);
     for (int64_t block = 0; block < x.blocks(); ++block) {

@@ -1,7 +1,7 @@
-// Products of BF16 with AMX, for one row of activations as for many: an instruction multiplies 32 columns of
-// sixteen rows of a weight with one or with sixteen rows of activations, the even columns and the odd ones in
-// a chain of sums each, and adds both chains to what the columns before gave. The processor's vectors have
-// another order, so no row may meet them.
+// Products of BF16 with AMX, for one row of activations as for many: an instruction multiplies 32 columns of sixteen
+// rows of a weight with one or with sixteen rows of activations, the even columns and the odd ones in a chain of sums
+// each, and adds both chains to what the columns before gave. The processor's vectors have another order, so no row may
+// meet them.
 
 #include "backend/cpu/isa/simd_avx512.h"
 // The vector type must be known first.
@@ -15,8 +15,8 @@ constexpr int64_t kHalfRows = kBf16TileRows / 2;  // those of one register
 constexpr int64_t kStepColumns = 32;              // those of one instruction
 static_assert(kHalfRows == kLanes && kAmxTokens == kLanes && kPairUnit % kStepColumns == 0);
 
-// For one row of activations: sums in registers 0 and 1, weights in 2 and 3, activations in 4. A register of
-// four bytes a row takes activations where they lie.
+// For one row of activations: sums in registers 0 and 1, weights in 2 and 3, activations in 4. A register of four bytes
+// a row takes activations where they lie.
 constexpr AmxConfiguration one_token_configuration() {
     AmxConfiguration configuration;
     for (const int narrow : {0, 1, 4}) configuration.row_bytes[narrow] = 4;
@@ -35,8 +35,8 @@ inline void add_to_rows(F sums, int64_t rows, float* out, bool accumulate) {
     store_n(out, accumulate ? add(load_n(out, count), sums) : sums, count);
 }
 
-// Adds `columns` columns of kBf16TileRows rows of a weight, `stride` bytes from row to row. prefetch_step(i)
-// is called on the way.
+// Adds `columns` columns of kBf16TileRows rows of a weight, `stride` bytes from row to row. prefetch_step(i) is called
+// on the way.
 template <typename PrefetchStep>
 inline void add_columns(const std::byte* w, int64_t stride, const uint16_t* x, int64_t columns,
                         PrefetchStep&& prefetch_step) {
@@ -50,8 +50,8 @@ inline void add_columns(const std::byte* w, int64_t stride, const uint16_t* x, i
     }
 }
 
-// Rows [row, row + kBf16TileRows) of a weight times x; those that it lacks are the last one again. Goes
-// through a buffer in the first cache, but for whole rows of BF16.
+// Rows [row, row + kBf16TileRows) of a weight times x; those that it lacks are the last one again. Goes through a
+// buffer in the first cache, but for whole rows of BF16.
 template <typename Codec>
 inline void multiply_row_block(const WeightView& w, int64_t row, const Codec& codec, const uint16_t* x,
                                float (&sums)[kBf16TileRows]) {
@@ -64,8 +64,7 @@ inline void multiply_row_block(const WeightView& w, int64_t row, const Codec& co
     for (int64_t first = 0; first < w.columns; first += kPartColumns) {
         const int64_t last = smaller(first + kPartColumns, w.columns), at = first * Codec::kBits / 8;
         // From here to the part that comes next: of these rows, or of the ones below.
-        const int64_t ahead =
-            last < w.columns ? kPartColumns * Codec::kBits / 8 : kBf16TileRows * row_bytes - at;
+        const int64_t ahead = last < w.columns ? kPartColumns * Codec::kBits / 8 : kBf16TileRows * row_bytes - at;
         if (Codec::kBits == 16 && all_rows && (last - first) % kPairUnit == 0) {
             const std::byte* from = w.data + row * row_bytes + at;
             add_columns(from, row_bytes, x + first, last - first, [&](int64_t i) {
@@ -74,8 +73,7 @@ inline void multiply_row_block(const WeightView& w, int64_t row, const Codec& co
             continue;
         }
         for (int64_t r = 0; r < kBf16TileRows; r += kPairRows) {
-            unpack_columns(codec, CodeRows<Codec>(w, row + r), first, last, ahead, part + r * kPartStride,
-                           kPartStride);
+            unpack_columns(codec, CodeRows<Codec>(w, row + r), first, last, ahead, part + r * kPartStride, kPartStride);
         }
         order_tile_loads(part);
         add_columns(reinterpret_cast<const std::byte*>(part), 2 * kPartStride, x + first,
@@ -161,8 +159,7 @@ inline void store_register(const Sums& sums, int64_t rows, int64_t tokens, float
         add_to_rows(as_float(by_token[t]), rows, out[t] + first, accumulate);
 }
 
-void amx_matrix(const Bf16Tile& tile, const Bf16Activations& x, float* const* out, int64_t first,
-                bool accumulate) {
+void amx_matrix(const Bf16Tile& tile, const Bf16Activations& x, float* const* out, int64_t first, bool accumulate) {
     alignas(64) Sums sums[4];
     _tile_loadconfig(&kAmxConfiguration);
     for (int64_t token = 0; token < x.tokens; token += 2 * kAmxTokens) {
@@ -175,8 +172,7 @@ void amx_matrix(const Bf16Tile& tile, const Bf16Activations& x, float* const* ou
         }
         for (int64_t i = 0; i < (left > kAmxTokens ? 4 : 2); ++i) {
             const int64_t row = i % 2 * kHalfRows, done = i / 2 * kAmxTokens;
-            store_register(sums[i], tile.rows - row, left - done, out + token + done, first + row,
-                           accumulate);
+            store_register(sums[i], tile.rows - row, left - done, out + token + done, first + row, accumulate);
         }
     }
     _tile_release();

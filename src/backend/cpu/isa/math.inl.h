@@ -10,15 +10,15 @@ constexpr T smaller(T a, T b) {
     return a < b ? a : b;
 }
 
-// How many of `rows` rows a kernel takes at once that holds at most `most`. The last two turns share what is
-// left: one short turn would leave most registers idle.
+// How many of `rows` rows a kernel takes at once that holds at most `most`. The last two turns share what is left: one
+// short turn would leave most registers idle.
 inline int64_t rows_of_turn(int64_t rows, int64_t most) {
     if (rows >= 2 * most) return most;
     return rows > most ? (rows + 1) / 2 : rows;
 }
 
-// e^x to 1 ulp or so: Cody-Waite reduction to |r| <= ln2 / 2, then the Taylor polynomial of degree 7. Zero
-// under 2^-126. The bounds come first in min and max so that a NaN stays one.
+// e^x to 1 ulp or so: Cody-Waite reduction to |r| <= ln2 / 2, then the Taylor polynomial of degree 7. Zero under
+// 2^-126. The bounds come first in min and max so that a NaN stays one.
 inline F exponential(F x) {
     const F bounded = min(set1(88.3f), max(set1(-87.3f), x));
     const F n = round_even(mul(bounded, set1(1.44269504088896341f)));

@@ -7,8 +7,8 @@
 namespace sluice {
 namespace {
 
-// The order of columns: weights are unpacked `kUnit` columns at a time. 4-bit weights give the even columns
-// first, then the odd ones, because masking and shifting does that; all others come out in order.
+// The order of columns: weights are unpacked `kUnit` columns at a time. 4-bit weights give the even columns first, then
+// the odd ones, because masking and shifting does that; all others come out in order.
 template <int kBits, int kGroup>
 struct AffineShape {
     static constexpr int kHalves = kBits == 4 ? 2 : 1;  // vectors per unit
@@ -16,7 +16,7 @@ struct AffineShape {
     static constexpr int kUnitBytes = kUnit * kBits / 8;
     static constexpr int kGroups = kUnit > kGroup ? kUnit / kGroup : 1;  // per step
     static constexpr int kUnits = kGroup > kUnit ? kGroup / kUnit : 1;   // per step
-    static constexpr int kStep = kUnits * kUnit;  // columns: whole units and whole groups
+    static constexpr int kStep = kUnits * kUnit;                         // columns: whole units and whole groups
     static constexpr int kStepBytes = kUnits * kUnitBytes;
     static constexpr bool kWide = kBits == 8;
 };
@@ -52,8 +52,8 @@ inline void quantize_group(const float* x, int group, int8_t* values, float* sca
 }
 
 // Columns [first, first + count) of a row, whole groups; x is at the first of them.
-inline void quantize(const float* x, int64_t first, int64_t count, int bits, int group, int8_t* values,
-                     float* scales, float* sums) {
+inline void quantize(const float* x, int64_t first, int64_t count, int bits, int group, int8_t* values, float* scales,
+                     float* sums) {
     alignas(64) int8_t bytes[128];
     for (int64_t column = first; column < first + count; column += group) {
         const int64_t g = column / group;

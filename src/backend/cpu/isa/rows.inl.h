@@ -61,9 +61,8 @@ inline void softmax(const float* x, int64_t count, float* out) {
     float largest = x[0];
     for (int64_t i = 1; i < count; ++i) largest = x[i] > largest ? x[i] : largest;
     float sum = 0;
-    for_vectors(count, [&](int64_t i, int n) {
-        store_some(out + i, exponential(sub(load_some(x + i, n), set1(largest))), n);
-    });
+    for_vectors(
+        count, [&](int64_t i, int n) { store_some(out + i, exponential(sub(load_some(x + i, n), set1(largest))), n); });
     for (int64_t i = 0; i < count; ++i) sum += out[i];
     const F total = set1(sum);
     for_vectors(count, [&](int64_t i, int n) { store_some(out + i, div(load_some(out + i, n), total), n); });
@@ -71,9 +70,8 @@ inline void softmax(const float* x, int64_t count, float* out) {
 
 inline void add_scaled(const float* x, float factor, int64_t count, float* out) {
     const F f = set1(factor);
-    for_vectors(count, [&](int64_t i, int n) {
-        store_some(out + i, fma(load_some(x + i, n), f, load_some(out + i, n)), n);
-    });
+    for_vectors(count,
+                [&](int64_t i, int n) { store_some(out + i, fma(load_some(x + i, n), f, load_some(out + i, n)), n); });
 }
 
 // weights: [kernel, channels], the taps side by side in vectors.
@@ -88,8 +86,7 @@ inline void convolve_silu(const float* const* taps, const float* weights, int64_
     });
 }
 
-inline void rotate_halves(float* first, float* second, const float* cosine, const float* sine,
-                          int64_t count) {
+inline void rotate_halves(float* first, float* second, const float* cosine, const float* sine, int64_t count) {
     for_vectors(count, [&](int64_t i, int n) {
         const F a = load_some(first + i, n), b = load_some(second + i, n);
         const F c = load_some(cosine + i, n), s = load_some(sine + i, n);

@@ -134,8 +134,7 @@ inline F load_e2m1(const void* p) {
 }
 inline void store_i8(int8_t* p, F v) {
     const I dwords = _mm256_cvtps_epi32(v);
-    const __m128i words =
-        _mm_packs_epi32(_mm256_castsi256_si128(dwords), _mm256_extracti128_si256(dwords, 1));
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(dwords), _mm256_extracti128_si256(dwords, 1));
     const int64_t bytes = _mm_cvtsi128_si64(_mm_packs_epi16(words, words));
     __builtin_memcpy(p, &bytes, sizeof bytes);
 }
@@ -279,13 +278,10 @@ inline I unpack(const void* p) {
             __builtin_memcpy(&rest, bytes + 8, sizeof rest);
             spread = _mm256_broadcastsi128_si256(_mm_insert_epi32(load8(p), rest, 2));
         } else {
-            spread = _mm256_inserti128_si256(_mm256_castsi128_si256(load16(p)),
-                                             load16(bytes + table.kStart[1]), 1);
+            spread = _mm256_inserti128_si256(_mm256_castsi128_si256(load16(p)), load16(bytes + table.kStart[1]), 1);
         }
-        const I even =
-            _mm256_mullo_epi16(_mm256_shuffle_epi8(spread, iload(table.even)), iload(table.even_factor));
-        const I odd =
-            _mm256_mullo_epi16(_mm256_shuffle_epi8(spread, iload(table.odd)), iload(table.odd_factor));
+        const I even = _mm256_mullo_epi16(_mm256_shuffle_epi8(spread, iload(table.even)), iload(table.even_factor));
+        const I odd = _mm256_mullo_epi16(_mm256_shuffle_epi8(spread, iload(table.odd)), iload(table.odd_factor));
         const I high = _mm256_andnot_si256(_mm256_set1_epi16(0xff), _mm256_srli_epi16(odd, 8 - kBits));
         return _mm256_or_si256(_mm256_srli_epi16(even, 16 - kBits), high);
     }

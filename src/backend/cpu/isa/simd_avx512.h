@@ -1,8 +1,7 @@
 #pragma once
 
-// Sixteen lanes of AVX-512 (F, BW, DQ, VL), with VNNI and VBMI where the file is compiled for them. Included
-// by one translation unit per instruction set; everything has internal linkage so that no other unit can pick
-// these copies.
+// Sixteen lanes of AVX-512 (F, BW, DQ, VL), with VNNI and VBMI where the file is compiled for them. Included by one
+// translation unit per instruction set; everything has internal linkage so that no other unit can pick these copies.
 
 #include <immintrin.h>
 
@@ -181,8 +180,8 @@ inline I high_nibbles(I v) {
     return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
 }
 
-// acc + the four products of every dword, unsigned bytes of w times signed bytes of x. Exact for w < 128 and
-// |x| <= 127; with kWide for every w.
+// acc + the four products of every dword, unsigned bytes of w times signed bytes of x. Exact for w < 128 and |x| <=
+// 127; with kWide for every w.
 template <bool kWide>
 inline I dot4(I acc, I w, I x) {
 #ifdef __AVX512VNNI__
@@ -239,8 +238,8 @@ inline void transpose(I (&v)[kLanes]) {
     }
 }
 
-// v[i] lane r is dword i of the vector at rows[r] + offset: the 128-bit parts are put in their places as they
-// are loaded, which leaves half of the shuffles of transpose().
+// v[i] lane r is dword i of the vector at rows[r] + offset: the 128-bit parts are put in their places as they are
+// loaded, which leaves half of the shuffles of transpose().
 inline void load_transposed(const std::byte* const (&rows)[kLanes], int64_t offset, I (&v)[kLanes]) {
 #pragma GCC unroll 4
     for (int part = 0; part < 4; ++part) {
@@ -278,9 +277,9 @@ struct UnpackTable {
     }
 };
 #else
-// Two neighbours lie in one word, if it starts at the byte where the first of them does. Per 128-bit part,
-// which holds the run of sixteen values that starts in its first dword: the dwords of the run, the bytes of
-// each pair of neighbours, and how far to shift them down.
+// Two neighbours lie in one word, if it starts at the byte where the first of them does. Per 128-bit part, which holds
+// the run of sixteen values that starts in its first dword: the dwords of the run, the bytes of each pair of
+// neighbours, and how far to shift them down.
 template <int kBits>
 struct UnpackTable {
     alignas(64) int32_t dwords[16];

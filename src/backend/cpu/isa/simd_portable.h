@@ -1,7 +1,7 @@
 #pragma once
 
-// Four lanes in the compiler's own vectors: the baseline that runs anywhere, and with two instructions of its
-// own NEON. Same interface as simd_avx512.h.
+// Four lanes in the compiler's own vectors: the baseline that runs anywhere, and with two instructions of its own NEON.
+// Same interface as simd_avx512.h.
 
 #include <cstddef>
 #include <cstdint>
@@ -44,8 +44,7 @@ inline F each(Function&& function) {
 template <typename T>
 inline T read(const void* p, int index) {
     T value;
-    __builtin_memcpy(&value, static_cast<const std::byte*>(p) + static_cast<size_t>(index) * sizeof(T),
-                     sizeof value);
+    __builtin_memcpy(&value, static_cast<const std::byte*>(p) + static_cast<size_t>(index) * sizeof(T), sizeof value);
     return value;
 }
 
@@ -240,8 +239,7 @@ inline I unpack(const void* p) {
     for (int i = 0; i < kVectorBytes; ++i) {
         const int bit = i * kBits;
         unsigned bits = static_cast<unsigned>(read<uint8_t>(p, bit / 8)) >> (bit % 8);
-        if (bit % 8 + kBits > 8)
-            bits |= static_cast<unsigned>(read<uint8_t>(p, bit / 8 + 1)) << (8 - bit % 8);
+        if (bit % 8 + kBits > 8) bits |= static_cast<unsigned>(read<uint8_t>(p, bit / 8 + 1)) << (8 - bit % 8);
         values[i] = static_cast<uint8_t>(bits & ((1u << kBits) - 1));
     }
     return iload(values);
