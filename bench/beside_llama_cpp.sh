@@ -1,7 +1,8 @@
 #!/bin/sh
-# Sluice beside llama.cpp (node-llama-cpp's release build): Qwen3-30B-A3B's shape at 12 layers, 4-bit, everything in memory, the
-# same threads, by turns. Usage: bench/beside_llama_cpp.sh FOLDER [ROUNDS] (8.9 GB are written there and kept for the next time;
-# npm fetches node-llama-cpp by name; default 3 rounds). Prints a Markdown table of every round and the medians' ratio.
+# Sluice beside llama.cpp (node-llama-cpp's release build): Qwen3-30B-A3B's shape at 12 layers, 4-bit, everything in
+# memory, the same threads, by turns. Usage: bench/beside_llama_cpp.sh FOLDER [ROUNDS] (8.9 GB are written there and
+# kept for the next time; npm fetches node-llama-cpp by name; default 3 rounds). Prints a Markdown table of every round
+# and the medians' ratio.
 set -eu
 [ $# -ge 1 ] && [ $# -le 2 ] || { echo "usage: bench/beside_llama_cpp.sh FOLDER [ROUNDS]" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The figures of the README: shapes of real models with synthetic weights, resident and under a memory ceiling, beside the
-# bounds measured in the same run. Usage: bench/figures.sh FOLDER (about 9 GB are written there and kept for the next time).
+# The figures of the README: shapes of real models with synthetic weights, resident and under a memory ceiling, beside
+# the bounds measured in the same run. Usage: bench/figures.sh FOLDER (about 9 GB are written there and kept for the
+# next time).
 set -eu
 [ $# -eq 1 ] || { echo "usage: bench/figures.sh FOLDER" >&2; exit 2; }
 folder=$1
@@ -27,7 +28,8 @@ print("| %s | %.1f (%.0f %%) | %.1f (%.0f %%) | %.0f %% | %.1f MB | %.2f GB |" %
 
 make_model qwen3-30b-a3b 12
 make_model qwen3.6-35b-a3b 8
-echo "| shape, 4-bit | prefill 512, tok/s (of its bound) | decode, tok/s (of its bound) | hit rate | read per token | memory |"
+printf '| shape, 4-bit | prefill 512, tok/s (of its bound) | decode, tok/s (of its bound) '
+echo "| hit rate | read per token | memory |"
 echo "|---|---|---|---|---|---|"
 row "Qwen3-30B-A3B, 12 layers, resident" "$folder/qwen3-30b-a3b-12"
 row "Qwen3-30B-A3B, 12 layers, --ram 2400M" "$folder/qwen3-30b-a3b-12" --ram 2400M

@@ -2,7 +2,7 @@
 // reads for one token, arithmetic for many.
 
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 #include <random>
@@ -10,7 +10,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/cpu_features.h"
 #include "backend/cpu/linear.h"
-#include "backend/host_buffer.h"
+#include "backend/host_tensors.h"
 #include "backend/kv_layout.h"
 #include "base/processors.h"
 #include "base/thread_pool.h"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# The expert store against its bound: Qwen3-30B-A3B's shape at 12 layers, in a memory cgroup that holds half of it, as it is
-# published (nine reads of an expert, off page borders) and packed (one read).
-# Usage: bench/store.sh FOLDER [LIMIT_MB [FLAG...]] (9.2 GB are written there and kept for the next time; needs root; default
-# 2400 MB). Flags, such as --look-ahead off, go to the streamed runs.
-# The bound of a token is the longer of reading the bytes that were missed, at the drive's bandwidth, and computing, at the
-# speed of a run with everything resident; all three are measured here, so compare the ratios.
+# The expert store against its bound: Qwen3-30B-A3B's shape at 12 layers, in a memory cgroup that holds half of it, as
+# it is published (nine reads of an expert, off page borders) and packed (one read). Usage: bench/store.sh FOLDER
+# [LIMIT_MB [FLAG...]] (9.2 GB are written there and kept for the next time; needs root; default 2400 MB). Flags, such
+# as --look-ahead off, go to the streamed runs. The bound of a token is the longer of reading the bytes that were
+# missed, at the drive's bandwidth, and computing, at the speed of a run with everything resident; all three are
+# measured here, so compare the ratios.
 set -eu
 [ $# -ge 1 ] || { echo "usage: bench/store.sh FOLDER [LIMIT_MB [FLAG...]]" >&2; exit 2; }
 here=$(dirname "$0")

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "text/jinja/template.h"
+#include "jinja/template.h"
 
 namespace {
 

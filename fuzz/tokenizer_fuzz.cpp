@@ -11,7 +11,7 @@
 #include "sluice/tokenizer.h"
 #include "text/byte_alphabet.h"
 #include "text/pattern.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace {
 

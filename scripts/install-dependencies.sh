@@ -1,17 +1,21 @@
 #!/bin/sh
-# Installs the Debian packages that Sluice is built with, if any is missing. --with-clang: also those of the fuzz targets;
-# --with-arm: also those that build and run the kernels' tests for 64-bit ARM. --with-clock: also what runs a test on another day.
+# Installs the Debian packages that Sluice is built with, if any is missing. --with-clang: also those of the fuzz
+# targets; --with-arm: also those that build and run the kernels' tests for 64-bit ARM. --with-clock: also what runs a
+# test on another day.
 set -eu
 # shellcheck disable=SC2086  # the lists of packages are meant to fall apart into words
 
-packages="cmake ninja-build g++ pkg-config ccache python3 libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev
-libpcre2-dev libutf8proc-dev libxxhash-dev liburing-dev libgtest-dev libgmock-dev libbenchmark-dev"
+packages="cmake ninja-build g++ pkg-config ccache python3 clang-format libfmt-dev libspdlog-dev libcli11-dev
+nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev liburing-dev libgtest-dev libgmock-dev libbenchmark-dev"
 for argument in "$@"; do
     case "$argument" in
         --with-clang) packages="$packages clang libclang-rt-dev" ;;
         --with-clock) packages="$packages faketime" ;;
         --with-arm) packages="$packages g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user googletest" ;;
-        *) echo "install-dependencies.sh: unknown argument $argument; there are --with-clang, --with-arm and --with-clock" >&2; exit 2 ;;
+        *)
+            echo "install-dependencies.sh: no argument $argument; there are --with-clang, --with-arm, --with-clock" >&2
+            exit 2
+            ;;
     esac
 done
 

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs what is missing, builds, and runs every test: release, the kernels on 64-bit ARM (cross-compiled, run by
-# qemu-user), AddressSanitizer with UBSan, ThreadSanitizer, short fuzz runs, the layers, and the reference data of ../shared
-# where it is. Ends in a line `N passed, M failed`.
+# Installs what is missing, builds, and runs every test: the layers, the format, release, the kernels on 64-bit ARM
+# (cross-compiled, run by qemu-user), AddressSanitizer with UBSan, ThreadSanitizer, short fuzz runs, and the reference
+# data of ../shared where it is. Ends in a line `N passed, M failed`.
 # FUZZ_SECONDS (default 20) is the length of each fuzz run; STAGES limits which stages run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-stages=${STAGES:-"layers release shared arm asan tsan fuzz"}
+stages=${STAGES:-"layers format release shared arm asan tsan fuzz"}
 fuzz_seconds=${FUZZ_SECONDS:-20}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
@@ -52,8 +52,8 @@ run_ctest() { # PRESET [ctest arguments]
     bad=$(grep -cE '^[0-9]+: (\[  FAILED  \] .*\([0-9]+ ms\)$|.* \.\.\. (FAIL|ERROR)$)' "$log")
     if [ "$status" -ne 0 ]; then
         if [ "$bad" -eq 0 ]; then bad=1; fi
-        grep -E '^[0-9]+: (\[  FAILED  \]|.* \.\.\. (FAIL|ERROR)$|.*(ERROR: |runtime error|WARNING: ThreadSanitizer))' "$log" |
-            sort -u | head -n 40
+        told='\[  FAILED  \]|.* \.\.\. (FAIL|ERROR)$|.*(ERROR: |runtime error|WARNING: ThreadSanitizer)'
+        grep -E "^[0-9]+: ($told)" "$log" | sort -u | head -n 40
         sed -n '/tests passed/,$p' "$log"
     fi
     count "$good" "$bad" "$preset"
@@ -122,7 +122,8 @@ run_tsan() {
     build tsan $targets && run_ctest tsan -R "$threaded"
 }
 
-# The kernels with NEON: the portable ones run in the other stages, and the other rooms need libraries of that architecture.
+# The kernels with NEON: the portable ones run in the other stages, and the other rooms need libraries of that
+# architecture.
 run_arm() {
     build arm cpu_op_test cpu_kernel_test || return
     GTEST_FILTER='-*/Scalar:*ThreadsChangeNoBit*' run_ctest arm -R '^cpu_(op|kernel)_test$'
@@ -160,6 +161,9 @@ for stage in $stages; do
     case "$stage" in
         layers)
             if sh scripts/check_layers.sh; then count 1 0 layers; else count 0 1 layers; fi
+            ;;
+        format)
+            if sh scripts/check_format.sh; then count 1 0 format; else count 0 1 format; fi
             ;;
         release) build release && run_ctest release ;;
         shared) run_shared ;;

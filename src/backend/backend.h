@@ -9,17 +9,11 @@
 #include "backend/operation_label.h"
 #include "backend/ops.h"
 #include "base/clock.h"
-#include "base/completion.h"
 #include "base/time_profile.h"
-#include "experts/slot_memory.h"
+#include "device/event.h"
+#include "device/slot_memory.h"
 
 namespace sluice {
-
-// The memory of expert slots, seen by operations.
-class BackendSlots : public SlotMemory {
-  public:
-    virtual BufferPtr buffer(size_t slot) const = 0;  // one record; valid as long as this object
-};
 
 // Runs operations, in the order given, perhaps later. Transfers and wait() are the only ways in and out: no host
 // pointer into a backend's memory exists outside it. Buffers named by an operation are kept alive until it ran. One
@@ -35,7 +29,7 @@ class Backend {
     virtual BufferPtr allocate(uint64_t bytes) = 0;
     // Constant bytes of the host that live as long as `owner`: used in place where the backend can, else copied.
     virtual BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) = 0;
-    virtual std::unique_ptr<BackendSlots> make_slots(size_t slots, size_t slot_bytes) = 0;
+    virtual std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) = 0;
 
     // Queued transfers. `source` is read before return; `target` is filled when wait() returns.
     virtual void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) = 0;
@@ -43,8 +37,8 @@ class Backend {
     virtual void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
                       uint64_t bytes) = 0;
 
-    virtual void wait() = 0;                         // until everything handed over is done
-    virtual std::shared_ptr<Completion> mark() = 0;  // done when everything handed over so far is; null: it is already
+    virtual void wait() = 0;                    // until everything handed over is done
+    virtual std::shared_ptr<Event> mark() = 0;  // done when everything handed over so far is; null: it is already
 
     // Checks shapes (throws kUsage naming operation and field), then hands over.
     template <typename Op>

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "backend/checks.h"
-#include "backend/host_buffer.h"
+#include "device/host_buffer.h"
 
 namespace sluice {
 
@@ -15,7 +15,7 @@ BufferPtr HostBackend::adopt(std::span<const std::byte> bytes, std::shared_ptr<c
     return HostBuffer::adopt(bytes, std::move(owner));
 }
 
-std::unique_ptr<BackendSlots> HostBackend::make_slots(size_t slots, size_t slot_bytes) {
+std::unique_ptr<SlotMemory> HostBackend::make_slots(size_t slots, size_t slot_bytes) {
     return std::make_unique<HostSlots>(slots, slot_bytes);
 }
 

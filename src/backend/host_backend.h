@@ -12,13 +12,13 @@ class HostBackend : public Backend {
   public:
     BufferPtr allocate(uint64_t bytes) override;
     BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) override;
-    std::unique_ptr<BackendSlots> make_slots(size_t slots, size_t slot_bytes) override;
+    std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) override;
     void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) override;
     void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) override;
     void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
               uint64_t bytes) override;
     void wait() override;  // rethrows the first failure since the last wait()
-    std::shared_ptr<Completion> mark() override { return nullptr; }
+    std::shared_ptr<Event> mark() override { return nullptr; }
 
   protected:
     // Runs `work` unless something failed since the last wait(); keeps its exception for wait().

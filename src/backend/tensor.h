@@ -3,18 +3,11 @@
 #include <cstdint>
 #include <memory>
 
+#include "device/buffer.h"
 #include "tensor/dtype.h"
 #include "tensor/weight_format.h"
 
 namespace sluice {
-
-// Memory of a backend. Only the backend that made it can reach its bytes.
-class Buffer {
-  public:
-    virtual ~Buffer() = default;
-    virtual uint64_t bytes() const = 0;
-};
-using BufferPtr = std::shared_ptr<Buffer>;
 
 // A matrix of F32 or I32 in a backend's memory: [rows, columns], rows `row_stride` elements apart. Copies share memory.
 struct Tensor {

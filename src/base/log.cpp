@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 
 #include <memory>
 #include <mutex>
@@ -24,6 +25,15 @@ void set_log_level(LogLevel level) {
         case LogLevel::kVerbose:
             spdlog::set_level(spdlog::level::debug);
             break;
+    }
+}
+
+void log_with(LogKind kind, fmt::string_view format, fmt::format_args args) noexcept {
+    constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn};
+    const spdlog::level::level_enum level = kLevels[static_cast<size_t>(kind)];
+    try {
+        if (spdlog::should_log(level)) spdlog::log(level, fmt::vformat(format, args));
+    } catch (...) {
     }
 }
 

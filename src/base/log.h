@@ -1,14 +1,29 @@
 #pragma once
 
-#include <spdlog/spdlog.h>
+#include <fmt/core.h>
 
 namespace sluice {
 
 enum class LogLevel { kQuiet, kNormal, kVerbose };
 
-// The process's one log, to stderr, so that stdout carries results alone. Thread-safe.
+// The process's one log, to stderr, so that stdout carries results alone. Thread-safe, and never throws: a log that
+// cannot be written is no reason to stop.
 void set_log_level(LogLevel level);
 
-// Use spdlog::debug / info / warn directly; the first call of set_log_level sends them to stderr.
+enum class LogKind { kDebug, kInfo, kWarning };
+void log_with(LogKind kind, fmt::string_view format, fmt::format_args args) noexcept;
+
+template <typename... Args>
+void log_debug(fmt::format_string<Args...> format, Args&&... args) {
+    log_with(LogKind::kDebug, format, fmt::make_format_args(args...));
+}
+template <typename... Args>
+void log_info(fmt::format_string<Args...> format, Args&&... args) {
+    log_with(LogKind::kInfo, format, fmt::make_format_args(args...));
+}
+template <typename... Args>
+void log_warning(fmt::format_string<Args...> format, Args&&... args) {
+    log_with(LogKind::kWarning, format, fmt::make_format_args(args...));
+}
 
 }  // namespace sluice

@@ -1,6 +1,6 @@
 #include "checkpoint/non_finite.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <cstring>

@@ -1,6 +1,6 @@
 #include "checkpoint/pack_metadata.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <vector>

@@ -1,6 +1,6 @@
 #include "checkpoint/tensor_names.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include <spdlog/spdlog.h>
+#include "base/log.h"
 
 #include <algorithm>
 
@@ -90,8 +90,8 @@ void lock_trunk(const Checkpoint& checkpoint) {
     for (const ByteRange& range : checkpoint.trunk_ranges()) {
         const std::string refusal = lock_memory(checkpoint.mapped(range));
         if (refusal.empty()) continue;
-        spdlog::warn("--lock-trunk: the trunk stays unlocked ({}); `ulimit -l {}` would do", refusal,
-                     (checkpoint.trunk_bytes() >> 10) + kLockSlackKilobytes);
+        log_warning("--lock-trunk: the trunk stays unlocked ({}); `ulimit -l {}` would do", refusal,
+                    (checkpoint.trunk_bytes() >> 10) + kLockSlackKilobytes);
         return;
     }
 }

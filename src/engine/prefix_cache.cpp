@@ -51,7 +51,7 @@ PrefixCache::Load PrefixCache::load_entry(const PrefixFolder::Entry& entry, std:
         if (whole) state.truncate(state.position() - 1);  // one token is left to evaluate
         return Load::kDone;
     } catch (const Error& error) {
-        spdlog::debug("prefix cache: {}", error.what());
+        log_debug("prefix cache: {}", error.what());
         if (error.code() == ErrorCode::kInvalidFile) folder_->remove(entry);
         return Load::kUnusable;
     }
@@ -73,7 +73,7 @@ void PrefixCache::put(std::string_view text, const std::vector<TokenId>& tokens,
         memory_.put(tokens, state);
         if (folder_ && !text.empty()) folder_->put(text, info_, tokens, state);
     } catch (const Error& error) {
-        spdlog::warn("prefix cache: {}; going on without this entry", error.what());
+        log_warning("prefix cache: {}; going on without this entry", error.what());
     }
 }
 

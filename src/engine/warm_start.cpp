@@ -63,9 +63,9 @@ bool WarmStart::read_from(const fs::path& path, HotList& list) const {
         list = HotList::load(path, fingerprint_, layers_, experts_);
         return true;
     } catch (const Error& error) {
-        if (error.code() != ErrorCode::kNotFound) spdlog::warn("warm start without a list: {}", error.what());
+        if (error.code() != ErrorCode::kNotFound) log_warning("warm start without a list: {}", error.what());
     } catch (const std::exception& error) {
-        spdlog::warn("warm start without a list: {}: {}", path.string(), error.what());
+        log_warning("warm start without a list: {}: {}", path.string(), error.what());
     }
     return false;
 }
@@ -77,7 +77,7 @@ void WarmStart::learn(HotList used) const {
         fs::create_directories(path_.parent_path());
         used.save(path_, fingerprint_);
     } catch (const std::exception& error) {
-        spdlog::debug("warm start: {}; nothing is learned from this run", error.what());
+        log_debug("warm start: {}; nothing is learned from this run", error.what());
     }
 }
 

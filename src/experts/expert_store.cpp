@@ -36,7 +36,7 @@ bool ExpertStream::admitted() const {
     return impl_->core->admitted(*impl_);
 }
 
-void ExpertStream::release(const ReadyExpert& ready, std::shared_ptr<Completion> use) {
+void ExpertStream::release(const ReadyExpert& ready, std::shared_ptr<Event> use) {
     impl_->core->release(*impl_, ready, std::move(use));
 }
 

@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "base/completion.h"
 #include "checkpoint/checkpoint.h"
+#include "device/event.h"
+#include "device/slot_memory.h"
 #include "experts/eviction.h"
 #include "experts/expert_catalogue.h"
 #include "experts/hot_list.h"
 #include "experts/reader.h"
-#include "experts/slot_memory.h"
 
 namespace sluice {
 
@@ -90,7 +90,7 @@ class ExpertStream {
     bool admitted() const;
     // The caller has handed over all operations that read this expert; they are finished when `use` is done (null:
     // now). The slot is not reused before. The expert stays cached.
-    void release(const ReadyExpert& ready, std::shared_ptr<Completion> use);
+    void release(const ReadyExpert& ready, std::shared_ptr<Event> use);
 
   private:
     friend class ExpertStore;

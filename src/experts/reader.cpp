@@ -1,6 +1,6 @@
 #include "experts/reader.h"
 
-#include <spdlog/spdlog.h>
+#include "base/log.h"
 
 #include <algorithm>
 #include <utility>
@@ -61,7 +61,7 @@ std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& pa
                   (options.direct == DirectIo::kOn || (options.direct == DirectIo::kAuto && !fits));
     if (direct && !std::all_of(paths.begin(), paths.end(), direct_io_works)) {
         direct = false;
-        spdlog::info("direct I/O is refused for {}: reading through the page cache", paths.front().string());
+        log_info("direct I/O is refused for {}: reading through the page cache", paths.front().string());
     }
     ReaderFiles files(paths, direct, !direct && !fits);
     if (options.kind == ReaderKind::kMmap) {
@@ -76,7 +76,7 @@ std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& pa
     if (options.kind == ReaderKind::kUring) {
         std::string why;
         if (auto reader = make_uring_reader(files, depth, completed, why)) return reader;
-        spdlog::warn("io_uring is not available ({}): reading with a pool of threads", why);
+        log_warning("io_uring is not available ({}): reading with a pool of threads", why);
     }
     return make_pread_reader(std::move(files), depth, std::move(completed));
 }

@@ -332,7 +332,7 @@ void ExpertStoreCore::wait(Stream& stream, std::unique_lock<std::mutex>& lock, d
     }
     // A slot may come free without anybody telling: an operation on a device ends.
     if (stream.in_flight.empty()) {
-        const std::shared_ptr<Completion> use = pool.uses.front().use;
+        const std::shared_ptr<Event> use = pool.uses.front().use;
         lock.unlock();
         use->wait();
         lock.lock();
@@ -347,7 +347,7 @@ void ExpertStoreCore::wait(Stream& stream, std::unique_lock<std::mutex>& lock, d
     lock.lock();
 }
 
-void ExpertStoreCore::release(Stream& stream, const ReadyExpert& ready, std::shared_ptr<Completion> use) {
+void ExpertStoreCore::release(Stream& stream, const ReadyExpert& ready, std::shared_ptr<Event> use) {
     if (ready.error) return;
     ReadList reads;
     {

@@ -57,7 +57,7 @@ class ExpertStoreCore {
     bool reading(const Stream& stream) const;
     bool admitted(const Stream& stream) const;
     std::vector<ReadyExpert> next(Stream& stream);
-    void release(Stream& stream, const ReadyExpert& ready, std::shared_ptr<Completion> use);
+    void release(Stream& stream, const ReadyExpert& ready, std::shared_ptr<Event> use);
     void close(Stream& stream);
     void look_ahead(std::span<const ExpertKey> experts);
     bool looks_ahead();
@@ -97,7 +97,7 @@ class ExpertStoreCore {
     // A released slot whose operations are not finished; it keeps its lease until then.
     struct PendingUse {
         size_t slot;
-        std::shared_ptr<Completion> use;
+        std::shared_ptr<Event> use;
     };
     struct Pool {
         Pool(size_t slots, uint64_t bytes, int layers, int experts, EvictionPolicy policy)

@@ -224,14 +224,13 @@ class MixtureOfExperts : public FeedForward {
                 }
             }
             if (!operation.groups.empty()) backend.run(operation);
-            const std::shared_ptr<Completion> use = backend.mark();
+            const std::shared_ptr<Event> use = backend.mark();
             for (const ReadyExpert& expert : ready) stream.release(expert, use);
         }
     }
 
     MlpGroup group(ExpertStore& store, const ReadyExpert& expert, const std::vector<int32_t>& entries) const {
-        const auto& slots = static_cast<const BackendSlots&>(store.slots(expert.pool));
-        const BufferPtr buffer = slots.buffer(expert.slot);
+        const BufferPtr buffer = store.slots(expert.pool).buffer(expert.slot);
         const auto weight = [&](const ProjectionLayout& layout) {
             return Weight{.format = layout.format,
                           .rows = layout.rows,

@@ -1,6 +1,6 @@
 #include "tensor/weight_format.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace sluice {
 

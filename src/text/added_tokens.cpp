@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "text/tokenizer_field.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice {
 

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "text/jinja/template.h"
+#include "jinja/template.h"
 
 namespace sluice {
 

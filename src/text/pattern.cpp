@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "text/pattern_translator.h"
 #include "text/tokenizer_field.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice {
 

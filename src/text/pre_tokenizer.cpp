@@ -5,7 +5,7 @@
 
 #include "text/byte_alphabet.h"
 #include "text/tokenizer_field.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice {
 

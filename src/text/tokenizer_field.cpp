@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice {
 

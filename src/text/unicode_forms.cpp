@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice {
 

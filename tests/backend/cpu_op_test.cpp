@@ -1,6 +1,6 @@
 // Every operation of the cpu backend against the reference, with each instruction set that this processor has.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-#include "backend/host_buffer.h"
+#include "backend/host_tensors.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The forms of multi-head latent attention against the naive one that defines it, on every backend.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

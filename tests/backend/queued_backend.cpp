@@ -118,7 +118,7 @@ class DelayedQueue {
     std::thread thread_;
 };
 
-class QueueCompletion final : public Completion {
+class QueueCompletion final : public Event {
   public:
     QueueCompletion(std::shared_ptr<DelayedQueue> queue, uint64_t number) : queue_(std::move(queue)), number_(number) {}
     bool done() const override { return queue_->finished(number_); }
@@ -146,9 +146,9 @@ const BufferPtr& inner_buffer(const BufferPtr& buffer) {
     return queued->inner();
 }
 
-class QueuedSlots final : public BackendSlots {
+class QueuedSlots final : public SlotMemory {
   public:
-    QueuedSlots(std::shared_ptr<DelayedQueue> queue, std::shared_ptr<BackendSlots> inner)
+    QueuedSlots(std::shared_ptr<DelayedQueue> queue, std::shared_ptr<SlotMemory> inner)
         : queue_(std::move(queue)),
           inner_(std::move(inner)),
           landing_(std::make_shared<PageMemory>(inner_->slots() * inner_->slot_bytes())),
@@ -196,7 +196,7 @@ class QueuedSlots final : public BackendSlots {
     };
 
     std::shared_ptr<DelayedQueue> queue_;
-    std::shared_ptr<BackendSlots> inner_;
+    std::shared_ptr<SlotMemory> inner_;
     std::shared_ptr<PageMemory> landing_;
     std::vector<SlotState> states_;  // of a slot: only by the thread that has it
     std::vector<BufferPtr> buffers_;
@@ -328,7 +328,7 @@ class QueuedBackend final : public Backend {
         return std::make_shared<QueuedBuffer>(std::move(copy));
     }
 
-    std::unique_ptr<BackendSlots> make_slots(size_t slots, size_t slot_bytes) override {
+    std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) override {
         return std::make_unique<QueuedSlots>(queue_, inner_->make_slots(slots, slot_bytes));
     }
 
@@ -365,9 +365,7 @@ class QueuedBackend final : public Backend {
         }
     }
 
-    std::shared_ptr<Completion> mark() override {
-        return std::make_shared<QueueCompletion>(queue_, queue_->submitted());
-    }
+    std::shared_ptr<Event> mark() override { return std::make_shared<QueueCompletion>(queue_, queue_->submitted()); }
 
   protected:
     void execute(const Embed& op) override { run_later(op); }

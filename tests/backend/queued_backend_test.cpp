@@ -68,7 +68,7 @@ TEST(QueuedBackend, AdoptCopiesAndHoldsTheOwnerUntilThen) {
 
 TEST(QueuedBackend, MarksTellWhenEarlierWorkIsDone) {
     const auto backend = make_queued_backend();
-    std::vector<std::shared_ptr<Completion>> marks;
+    std::vector<std::shared_ptr<Event>> marks;
     const Tensor x = tensor_of(*backend, 1, 1, {1});
     for (int i = 0; i < 50; ++i) {
         backend->run(AddGated{.x = tensor_of(*backend, 1, 1, {1}), .gate = {}, .out = x});
@@ -90,7 +90,7 @@ TEST(QueuedBackend, RunsWithoutAnybodyWaiting) {
 }
 
 TEST(QueuedBackend, CompletionsOutliveTheBackend) {
-    std::shared_ptr<Completion> mark;
+    std::shared_ptr<Event> mark;
     {
         const auto backend = make_queued_backend();
         backend->run(SigmoidGate{.x = zeros(*backend, 9, 9), .gate = zeros(*backend, 9, 9)});

@@ -10,8 +10,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/expert_layout.h"
 #include "tensor/float_types.h"
-#include "tests/checkpoint/tiny_checkpoint.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
 namespace {

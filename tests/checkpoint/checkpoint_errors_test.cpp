@@ -7,8 +7,8 @@
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
 #include "tensor/float_types.h"
-#include "tests/checkpoint/tiny_checkpoint.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
 namespace {

@@ -3,8 +3,8 @@
 
 #include "base/file.h"
 #include "sluice/checkpoint_tools.h"
-#include "tests/checkpoint/tiny_checkpoint.h"
-#include "tests/checkpoint/tiny_shapes.h"
+#include "tests/support/tiny_checkpoint.h"
+#include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {
 namespace {

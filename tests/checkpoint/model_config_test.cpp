@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/checkpoint/tiny_checkpoint.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
 namespace {

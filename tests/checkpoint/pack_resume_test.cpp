@@ -9,8 +9,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/pack.h"
 #include "checkpoint/safetensors.h"
-#include "tests/checkpoint/tiny_checkpoint.h"
-#include "tests/checkpoint/tiny_shapes.h"
+#include "tests/support/tiny_checkpoint.h"
+#include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {
 namespace {

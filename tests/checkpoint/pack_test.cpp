@@ -15,9 +15,9 @@
 #include "checkpoint/safetensors.h"
 #include "sluice/checkpoint_tools.h"
 #include "tests/checkpoint/packed_values.h"
-#include "tests/checkpoint/tiny_checkpoint.h"
-#include "tests/checkpoint/tiny_shapes.h"
 #include "tests/support/golden_case.h"
+#include "tests/support/tiny_checkpoint.h"
+#include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {
 namespace {

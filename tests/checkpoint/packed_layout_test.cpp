@@ -5,8 +5,8 @@
 #include "base/file.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/safetensors.h"
-#include "tests/checkpoint/tiny_checkpoint.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <chrono>
 
-#include "tests/checkpoint/tiny_checkpoint.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
 namespace {

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/safetensors.h"
-#include "tests/checkpoint/tiny_checkpoint.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
 namespace {

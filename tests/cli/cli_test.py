@@ -51,7 +51,8 @@ class ProgramTest(unittest.TestCase):
         self.folder = Path(holder.name)
 
     def call(self, *arguments, stdin="", timeout=300):
-        return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin.encode(), capture_output=True, timeout=timeout)
+        return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin.encode(), capture_output=True,
+                              timeout=timeout)
 
     def succeed(self, *arguments, stdin=""):
         result = self.call(*arguments, stdin=stdin)
@@ -110,7 +111,8 @@ class Usage(ProgramTest):
         for flags in (["--temperature", "nan"], ["--temperature", "warm"], ["--temperature", "-1"], ["--top-p", "1.5"],
                       ["--top-k", "-1"], ["--max-tokens", "0"], ["--max-tokens", "many"], ["--threads", "-2"],
                       ["--ram", "12Q"], ["--ram", "0"], ["--device", "gpu"], ["--device", "cuda:x"], ["--io", "fast"],
-                      ["--direct-io", "maybe"], ["--look-ahead", "far"], ["--warm-start", "hot"], ["--seed", "-1"], ["--context", "0"], ["--repetition-penalty", "0"]):
+                      ["--direct-io", "maybe"], ["--look-ahead", "far"], ["--warm-start", "hot"],
+                      ["--seed", "-1"], ["--context", "0"], ["--repetition-penalty", "0"]):
             self.refused(2, [flags[0]], "generate", "--prompt", "x", *flags)
         self.refused(2, ["--colour"], "generate", "--colour")
         self.refused(2, ["--chunk"], "perplexity", PLAIN, "--tokens", self.tokens_file([1, 2]), "--chunk", "0")
@@ -142,7 +144,8 @@ class Generate(ProgramTest):
         result = self.succeed("generate", "--prompt", "Once upon a time", "--max-tokens", "40", "--seed", "1")
         self.assertGreater(len(result.stdout.decode().split()), 10)
         footer = result.stderr.decode()
-        for part in ("tok/s", "first token", "prefill", "hit rate", "per token", "stalled", "memory", "thread", "seed 1"):
+        for part in ("tok/s", "first token", "prefill", "hit rate", "per token", "stalled", "memory", "thread",
+                     "seed 1"):
             self.assertIn(part, footer)
 
     def test_text_comes_before_the_end(self):
@@ -162,12 +165,14 @@ class Generate(ProgramTest):
         self.assertGreater(got["expert_hits"] + got["expert_misses"], 0)
         self.assertAlmostEqual(got["hit_rate"], got["expert_hits"] / (got["expert_hits"] + got["expert_misses"]))
         self.assertGreater(got["peak_rss_bytes"], 1 << 20)
-        streamed = self.text_of("generate", "--prompt", "The fox", "--max-tokens", "12", "--temperature", "0", "--quiet")
+        streamed = self.text_of("generate", "--prompt", "The fox", "--max-tokens", "12", "--temperature", "0",
+                                "--quiet")
         self.assertEqual(streamed.rstrip("\n"), got["text"].rstrip("\n"))
 
     def test_a_seed_repeats_and_another_differs(self):
         def ids(*flags):
-            return self.json_of("generate", "--prompt", "Once", "--max-tokens", "24", "--temperature", "1", "--top-k", "0",
+            return self.json_of("generate", "--prompt", "Once", "--max-tokens", "24", "--temperature", "1",
+                                "--top-k", "0",
                                 "--top-p", "1", "--json", *flags)["token_ids"]
         self.assertEqual(ids("--seed", "7"), ids("--seed", "7"))
         self.assertNotEqual(ids("--seed", "7"), ids("--seed", "8"))
@@ -188,7 +193,8 @@ class Generate(ProgramTest):
         text = self.json_of("generate", "--prompt", "Once upon a time", "--max-tokens", "40", "--temperature", "0",
                             "--json")["text"]
         stop = text.split()[3]
-        cut = self.json_of("generate", "--prompt", "Once upon a time", "--max-tokens", "40", "--temperature", "0", "--json",
+        cut = self.json_of("generate", "--prompt", "Once upon a time", "--max-tokens", "40", "--temperature", "0",
+                           "--json",
                            "--stop", "[not there]", "--stop", stop)
         self.assertEqual(cut["text"], text[:text.index(stop)])
         self.assertEqual(cut["finish_reason"], "stop")
@@ -199,7 +205,8 @@ class Generate(ProgramTest):
         flags = ["--max-tokens", "8", "--temperature", "0", "--json"]
         wanted = self.json_of("generate", "--prompt", "A small boat", *flags)["token_ids"]
         self.assertEqual(self.json_of("generate", "--prompt-file", prompt, *flags)["token_ids"], wanted)
-        self.assertEqual(self.json_of("generate", "--prompt-file", "-", *flags, stdin="A small boat")["token_ids"], wanted)
+        self.assertEqual(self.json_of("generate", "--prompt-file", "-", *flags, stdin="A small boat")["token_ids"],
+                         wanted)
 
     def test_without_a_tokenizer_ids_go_in_and_out(self):
         tokens = self.tokens_file([1, 2, 3])
@@ -247,7 +254,8 @@ class Generate(ProgramTest):
 class Chat(ProgramTest):
     def test_goes_on_and_evaluates_only_what_is_new(self):
         result = self.succeed("chat", "--max-tokens", "12", "--temperature", "0",
-                              stdin="Tell me a story about a very small fox who lived near a river.\nGo on.\n/exit\nnot read\n")
+                              stdin="Tell me a story about a very small fox who lived near a river.\n"
+                                    "Go on.\n/exit\nnot read\n")
         replies = [line for line in result.stdout.decode().splitlines() if line.strip()]
         self.assertGreaterEqual(len(replies), 2)
         evaluated = [int(line.split(" tokens evaluated")[0].split()[-1]) for line in result.stderr.decode().splitlines()
@@ -261,7 +269,8 @@ class Chat(ProgramTest):
         self.assertEqual(both[:half], both[half:])
 
     def test_system_and_unknown_commands(self):
-        result = self.succeed("chat", "--max-tokens", "4", "--system", "Be kind.", stdin="/system Be brief.\n/what\nHi\n")
+        result = self.succeed("chat", "--max-tokens", "4", "--system", "Be kind.",
+                              stdin="/system Be brief.\n/what\nHi\n")
         self.assertIn(b"/what", result.stderr)
 
     def test_needs_a_tokenizer(self):
@@ -315,7 +324,8 @@ class Checkpoints(ProgramTest):
         self.assertEqual(self.json_of("inspect", packed, "--json")["layout"], "packed")
         again = self.succeed("pack", WIDE, packed, "--quantize", "affine8", "--group-size", "32")
         self.assertIn(b"packed", again.stderr)
-        got = self.json_of("generate", packed, "--tokens", self.tokens_file([1, 2]), "--max-tokens", "3", "--ignore-eos",
+        got = self.json_of("generate", packed, "--tokens", self.tokens_file([1, 2]), "--max-tokens", "3",
+                           "--ignore-eos",
                            "--json")
         self.assertEqual(got["generated_tokens"], 3)
         self.refused(1, [str(packed)], "pack", WIDE, packed, "--quantize", "affine4", "--group-size", "32")
@@ -364,7 +374,8 @@ class Text(ProgramTest):
 
     def test_tokenize_lines(self):
         texts = ["one", "", "two\nlines", "\u00e9"]
-        lines = self.text_of("tokenize", "--json-lines", stdin="".join(json.dumps(t) + "\n" for t in texts)).splitlines()
+        lines = self.text_of("tokenize", "--json-lines",
+                             stdin="".join(json.dumps(t) + "\n" for t in texts)).splitlines()
         self.assertEqual([json.loads(line) for line in lines], [self.json_of("tokenize", "--text", t) for t in texts])
 
     def test_tokenize_refusals(self):
@@ -452,9 +463,11 @@ class Numbers(ProgramTest):
 
     def test_a_story_is_less_surprising_than_noise(self):
         story, noise = self.folder / "story.txt", self.folder / "noise.txt"
-        story.write_text("Once upon a time there was a little girl who lived in a small house. She liked to play in the garden.")
+        story.write_text("Once upon a time there was a little girl who lived in a small house. "
+                         "She liked to play in the garden.")
         noise.write_text("zqx vorp 77 blint ;; garble thrax onk wubbit ptang 3 ni quux fnord mrr glib dax wug zup")
-        self.assertLess(float(self.text_of("perplexity", "--file", story)), float(self.text_of("perplexity", "--file", noise)))
+        self.assertLess(float(self.text_of("perplexity", "--file", story)), float(self.text_of("perplexity",
+                                                                                               "--file", noise)))
 
     def test_perplexity_refusals(self):
         self.refused(2, ["--file", "--tokens"], "perplexity", PLAIN)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the build into an empty prefix, and uses it as a stranger would: the program with its bundled model, a C++ and
-# a C program through pkg-config, and a CMake project through find_package. Arguments: build folder, source folder.
+# Installs the build into an empty prefix, and uses it as a stranger would: the program with its bundled model, a C++
+# and a C program through pkg-config, and a CMake project through find_package. Arguments: build folder, source folder.
 set -eu
 build=$1
 source=$2

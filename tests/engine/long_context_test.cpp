@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "sluice/engine.h"
-#include "tests/checkpoint/tiny_shapes.h"
+#include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {
 namespace {

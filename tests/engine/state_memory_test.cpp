@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 #include "sluice/engine.h"
-#include "tests/checkpoint/tiny_shapes.h"
+#include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {
 namespace {

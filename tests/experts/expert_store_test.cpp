@@ -26,7 +26,7 @@ std::string message_of(const std::exception_ptr& error) {
     }
 }
 
-class ManualCompletion final : public Completion {
+class ManualCompletion final : public Event {
   public:
     bool done() const override {
         const std::scoped_lock lock(mutex_);

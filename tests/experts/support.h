@@ -15,25 +15,11 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "device/host_buffer.h"
 #include "experts/expert_store.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
-
-// Slots in host memory that count what happens to them.
-class HostSlots final : public SlotMemory {
-  public:
-    HostSlots(size_t slots, size_t slot_bytes) : count_(slots), bytes_(slot_bytes), memory_(slots * slot_bytes) {}
-    size_t slots() const override { return count_; }
-    size_t slot_bytes() const override { return bytes_; }
-    std::byte* landing(size_t slot) override { return memory_.data() + slot * bytes_; }
-    void landed(size_t, size_t) override {}
-    void discard(size_t slot) override { memory_.release(slot * bytes_, bytes_); }
-
-  private:
-    size_t count_, bytes_;
-    PageMemory memory_;
-};
 
 inline std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_bytes) {
     return std::make_unique<HostSlots>(slots, slot_bytes);

@@ -5,7 +5,7 @@
 #include "tests/text/tokenizer_fixture.h"
 #include "text/token_decoder.h"
 #include "text/tokenizer_field.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice::test {
 namespace {

@@ -1,7 +1,7 @@
 #include "tests/text/tokenizer_fixture.h"
 
 #include "text/byte_alphabet.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice::test {
 

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "tests/text/tokenizer_fixture.h"
-#include "text/utf8.h"
+#include "unicode/utf8.h"
 
 namespace sluice::test {
 namespace {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/host_buffer.h"
+#include "backend/host_tensors.h"
 #include "backend/kv_layout.h"
 
 namespace sluice {

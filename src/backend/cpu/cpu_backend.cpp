@@ -1,6 +1,6 @@
 #include "backend/cpu/cpu_backend.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "backend/cpu/cpu_features.h"
 

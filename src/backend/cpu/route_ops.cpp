@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/host_buffer.h"
+#include "backend/host_tensors.h"
 
 namespace sluice {
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/host_buffer.h"
+#include "backend/host_tensors.h"
 #include "base/error.h"
 
 namespace sluice {

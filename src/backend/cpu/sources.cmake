@@ -13,36 +13,30 @@ set(CPU_SOURCES
   cpu/recurrent_ops.cpp
   cpu/isa/kernels_scalar.cpp)
 
+# One file for one instruction set. Precompiled headers were made without its options.
+function(sluice_kernels source)
+  set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "${ARGN}")
+  set(CPU_SOURCES ${CPU_SOURCES} ${source} PARENT_SCOPE)
+endfunction()
+
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(CPU_AVX2 -mavx2 -mfma -mf16c -mbmi2)
+  set(avx2 -mavx2 -mfma -mf16c -mbmi2)
   # GCC 12 takes the deliberately undefined operands inside its own AVX-512 intrinsics for uninitialized variables.
-  set(CPU_AVX512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mbmi2 -Wno-uninitialized)
+  set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mbmi2 -Wno-uninitialized)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    list(APPEND CPU_AVX512 -Wno-maybe-uninitialized)
+    list(APPEND avx512 -Wno-maybe-uninitialized)
   endif()
-  list(APPEND CPU_SOURCES
-    cpu/isa/kernels_avx2.cpp
-    cpu/isa/kernels_avxvnni.cpp
-    cpu/isa/kernels_avx512.cpp
-    cpu/isa/kernels_avx512vnni_no_vbmi.cpp
-    cpu/isa/kernels_avx512vnni.cpp
-    cpu/isa/attention_avx512bf16.cpp
-    cpu/isa/linear_avx512bf16.cpp
-    cpu/isa/linear_amxbf16.cpp
-    cpu/isa/linear_amx.cpp)
-  set_source_files_properties(cpu/isa/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX2}")
-  set_source_files_properties(cpu/isa/kernels_avxvnni.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX2};-mavxvnni")
-  set_source_files_properties(cpu/isa/kernels_avx512.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512}")
-  set_source_files_properties(cpu/isa/kernels_avx512vnni_no_vbmi.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512vnni")
-  set_source_files_properties(cpu/isa/kernels_avx512vnni.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512vnni;-mavx512vbmi")
-  set_source_files_properties(cpu/isa/attention_avx512bf16.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512bf16")
-  set_source_files_properties(cpu/isa/linear_amx.cpp PROPERTIES COMPILE_OPTIONS
-    "${CPU_AVX512};-mavx512vnni;-mavx512vbmi;-mamx-tile;-mamx-int8")
-  set_source_files_properties(cpu/isa/linear_avx512bf16.cpp PROPERTIES COMPILE_OPTIONS "${CPU_AVX512};-mavx512vbmi;-mavx512bf16")
-  set_source_files_properties(cpu/isa/linear_amxbf16.cpp PROPERTIES COMPILE_OPTIONS
-    "${CPU_AVX512};-mavx512vbmi;-mavx512bf16;-mamx-tile;-mamx-bf16")
+  set(vnni ${avx512} -mavx512vnni -mavx512vbmi)
+  sluice_kernels(cpu/isa/kernels_avx2.cpp ${avx2})
+  sluice_kernels(cpu/isa/kernels_avxvnni.cpp ${avx2} -mavxvnni)
+  sluice_kernels(cpu/isa/kernels_avx512.cpp ${avx512})
+  sluice_kernels(cpu/isa/kernels_avx512vnni_no_vbmi.cpp ${avx512} -mavx512vnni)
+  sluice_kernels(cpu/isa/kernels_avx512vnni.cpp ${vnni})
+  sluice_kernels(cpu/isa/attention_avx512bf16.cpp ${avx512} -mavx512bf16)
+  sluice_kernels(cpu/isa/linear_avx512bf16.cpp ${avx512} -mavx512vbmi -mavx512bf16)
+  sluice_kernels(cpu/isa/linear_amx.cpp ${vnni} -mamx-tile -mamx-int8)
+  sluice_kernels(cpu/isa/linear_amxbf16.cpp ${avx512} -mavx512vbmi -mavx512bf16 -mamx-tile -mamx-bf16)
 endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
-  list(APPEND CPU_SOURCES cpu/isa/kernels_neon.cpp)
-  set_source_files_properties(cpu/isa/kernels_neon.cpp PROPERTIES COMPILE_OPTIONS -march=armv8.2-a+dotprod)
+  sluice_kernels(cpu/isa/kernels_neon.cpp -march=armv8.2-a+dotprod)
 endif()

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "backend/host_buffer.h"
+#include "backend/host_tensors.h"
 
 namespace sluice::reference {
 

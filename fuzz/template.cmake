@@ -1,1 +1,0 @@
-sluice_fuzzer(template_fuzz SOURCES template_fuzz.cpp ROOMS text)

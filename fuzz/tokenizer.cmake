@@ -1,1 +1,0 @@
-sluice_fuzzer(tokenizer_fuzz SOURCES tokenizer_fuzz.cpp ROOMS text)

@@ -1,0 +1,49 @@
+#include "backend/host_tensors.h"
+
+#include "base/error.h"
+
+namespace sluice {
+
+namespace {
+
+template <typename Element>
+Element* elements(const HostBuffer& buffer, const Tensor& tensor) {
+    std::byte* first = buffer.data() + tensor.offset;
+    if (reinterpret_cast<uintptr_t>(first) % alignof(Element) != 0) {
+        fail(ErrorCode::kUsage,
+             "a tensor of adopted memory starts at an address that is no multiple of {}: upload() it "
+             "to a buffer made by allocate()",
+             alignof(Element));
+    }
+    return reinterpret_cast<Element*>(first);
+}
+
+}  // namespace
+
+const float* floats(const Tensor& tensor) {
+    return elements<float>(host_buffer(tensor.buffer), tensor);
+}
+const int32_t* ints(const Tensor& tensor) {
+    return elements<int32_t>(host_buffer(tensor.buffer), tensor);
+}
+float* writable_floats(const Tensor& tensor) {
+    return elements<float>(writable_host_buffer(tensor.buffer), tensor);
+}
+int32_t* writable_ints(const Tensor& tensor) {
+    return elements<int32_t>(writable_host_buffer(tensor.buffer), tensor);
+}
+
+WeightView view(const Weight& weight) {
+    const auto part = [](const WeightPart& bytes) { return host_bytes(bytes.buffer).data() + bytes.offset; };
+    WeightView result;
+    result.format = weight.format;
+    result.rows = weight.rows;
+    result.columns = weight.columns;
+    result.data = part(weight.data);
+    if (weight.format.has_scales()) result.scales = part(weight.scales);
+    if (weight.format.has_biases()) result.biases = part(weight.biases);
+    result.block_row_offset = weight.block_row_offset;
+    return result;
+}
+
+}  // namespace sluice

@@ -1,0 +1,69 @@
+#include "device/host_buffer.h"
+
+#include <limits>
+#include <utility>
+
+#include "base/error.h"
+#include "base/size.h"
+
+namespace sluice {
+
+const HostBuffer& host_buffer(const BufferPtr& buffer) {
+    const auto* host = dynamic_cast<const HostBuffer*>(buffer.get());
+    if (host == nullptr) {
+        fail(ErrorCode::kUsage,
+             "a buffer is missing or belongs to another backend: use buffers of the backend that runs "
+             "the operation");
+    }
+    return *host;
+}
+
+const HostBuffer& writable_host_buffer(const BufferPtr& buffer) {
+    const HostBuffer& host = host_buffer(buffer);
+    if (!host.writable()) {
+        fail(ErrorCode::kUsage, "an adopted buffer is read-only: write to a buffer made by allocate()");
+    }
+    return host;
+}
+
+BufferPtr HostBuffer::allocate(uint64_t bytes) {
+    if (bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+        fail(ErrorCode::kOutOfMemory, "no memory holds {} bytes: ask for less", bytes);
+    }
+    auto memory = std::make_shared<PageMemory>(static_cast<size_t>(bytes));
+    std::byte* data = memory->data();
+    return std::make_shared<HostBuffer>(data, bytes, true, std::move(memory));
+}
+
+BufferPtr HostBuffer::adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+    // Never written through: writable_host_buffer() refuses it.
+    return std::make_shared<HostBuffer>(const_cast<std::byte*>(bytes.data()), bytes.size(), false, std::move(owner));
+}
+
+HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) {
+    if (slot_bytes == 0 || slot_bytes % kPageBytes != 0) {
+        fail(ErrorCode::kUsage, "expert slots of {} bytes: the size must be a positive multiple of {}", slot_bytes,
+             kPageBytes);
+    }
+    if (slots > std::numeric_limits<int64_t>::max() / slot_bytes) {
+        fail(ErrorCode::kOutOfMemory, "{} expert slots of {} fit no memory: ask for fewer", slots,
+             format_size(slot_bytes));
+    }
+    memory_ = std::make_shared<PageMemory>(slots * slot_bytes);
+    buffers_.reserve(slots);
+    for (size_t slot = 0; slot < slots; ++slot) {
+        buffers_.push_back(std::make_shared<HostBuffer>(landing(slot), slot_bytes, true, memory_));
+    }
+}
+
+std::span<const std::byte> host_bytes(const BufferPtr& buffer) {
+    const HostBuffer& host = host_buffer(buffer);
+    return {host.data(), static_cast<size_t>(host.bytes())};
+}
+
+std::span<std::byte> writable_host_bytes(const BufferPtr& buffer) {
+    const HostBuffer& host = writable_host_buffer(buffer);
+    return {host.data(), static_cast<size_t>(host.bytes())};
+}
+
+}  // namespace sluice
