@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/expert_layout.h"
 #include "tests/support/golden_case.h"
+#include "tests/support/source_file.h"
 
 namespace sluice {
 namespace {
@@ -134,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(All, Goldens, ::testing::ValuesIn(golden_cases()), gold
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Goldens);
 
 TEST(TrainedModels, Open) {
-    const std::filesystem::path models = SLUICE_SOURCE_DIR "/../shared/models";
+    const std::filesystem::path models = sluice::testing::source_file("/../shared/models");
     if (!std::filesystem::exists(models)) GTEST_SKIP() << "no ../shared/models";
     for (const char* name : {"stories-hybrid", "stories-mla", "stories-qwen3moe"}) {
         const auto checkpoint = Checkpoint::open(models / name);

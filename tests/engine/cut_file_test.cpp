@@ -5,6 +5,7 @@
 
 #include "sluice/checkpoint_tools.h"
 #include "sluice/engine.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
@@ -16,7 +17,8 @@ const std::vector<TokenId> kNext = {320};
 class CutFile : public ::testing::TestWithParam<const char*> {
   protected:
     CutFile() {
-        std::filesystem::copy(std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam(), model_);
+        std::filesystem::copy(std::filesystem::path(sluice::testing::source_file("/tests/data/goldens")) / GetParam(),
+                              model_);
         for (const auto& entry : std::filesystem::directory_iterator(model_)) {
             std::filesystem::permissions(entry.path(), std::filesystem::perms::owner_write,
                                          std::filesystem::perm_options::add);

@@ -10,12 +10,13 @@
 #include "sluice/engine.h"
 #include "tests/support/golden_case.h"
 #include "tests/support/sanitizer.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
 namespace {
 
-const std::filesystem::path kModel = SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3-moe-mlx4";
+const std::filesystem::path kModel = sluice::testing::source_file("/tests/data/goldens/qwen3-moe-mlx4");
 
 template <typename Body>
 void expect_error(ErrorCode code, const std::string& text, Body&& body) {
@@ -122,7 +123,7 @@ TEST(EngineErrors, TheForeseenMemoryIsTheLeastThatOpens) {
 
 TEST(EngineErrors, NaNInAWeightIsNamed) {
     const TemporaryFolder folder;
-    std::filesystem::copy(SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3-next-bf16", folder.path());
+    std::filesystem::copy(sluice::testing::source_file("/tests/data/goldens/qwen3-next-bf16"), folder.path());
     const auto file = folder / "model.safetensors";
     const std::string name = "model.layers.2.mlp.experts.3.down_proj.weight";  // as stored
     const SafetensorsEntry entry = SafetensorsReader::open(file).entry(name);

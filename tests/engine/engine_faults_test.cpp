@@ -10,6 +10,7 @@
 #include "engine/engine_impl.h"
 #include "sluice/checkpoint_tools.h"
 #include "tests/experts/support.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::testing {
 namespace {
@@ -49,8 +50,8 @@ void count_failure(const Error& error, Failures& failures) {
 class EngineFaults : public ::testing::TestWithParam<Case> {
   protected:
     EngineFaults() {
-        pack(std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden, folder_ / "packed",
-             {});
+        pack(std::filesystem::path(sluice::testing::source_file("/tests/data/goldens")) / GetParam().golden,
+             folder_ / "packed", {});
         options_.context = 64;
         options_.threads = 2;
         for (size_t s = 0; s < kSessions; ++s) {

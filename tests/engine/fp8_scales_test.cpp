@@ -6,6 +6,7 @@
 #include "sluice/checkpoint_tools.h"
 #include "sluice/engine.h"
 #include "tensor/float_types.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
@@ -13,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kFp8 = SLUICE_SOURCE_DIR "/tests/data/goldens/deepseek-v3-fp8";
+const fs::path kFp8 = sluice::testing::source_file("/tests/data/goldens/deepseek-v3-fp8");
 
 // The golden with its scales rounded to BF16 numbers and stored as `dtype`.
 void write_with_scales(const fs::path& target, DType dtype) {

@@ -6,12 +6,13 @@
 
 #include <fstream>
 
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
 namespace {
 
-constexpr const char* kModel = SLUICE_SOURCE_DIR "/models/stories-hybrid";
+const std::string kModel = sluice::testing::source_file("/models/stories-hybrid");
 
 std::string long_text(size_t words) {
     std::string text = "Once upon a time";

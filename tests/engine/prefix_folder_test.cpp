@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "sluice/engine.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
@@ -16,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kModel = SLUICE_SOURCE_DIR "/models/stories-hybrid";
+const std::string kModel = sluice::testing::source_file("/models/stories-hybrid");
 constexpr const char* kUnlimited = "1000000000";
 
 pid_t start_user(const fs::path& folder, std::vector<std::string> arguments) {

@@ -9,12 +9,13 @@
 #include "sluice/engine.h"
 #include "tests/support/golden_case.h"
 #include "tests/support/sanitizer.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::testing {
 namespace {
 
-constexpr const char* kGrouped = SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3-moe-mlx4";
-constexpr const char* kBundled = SLUICE_SOURCE_DIR "/models/stories-hybrid";
+const std::string kGrouped = sluice::testing::source_file("/tests/data/goldens/qwen3-moe-mlx4");
+const std::string kBundled = sluice::testing::source_file("/models/stories-hybrid");
 
 std::vector<TokenId> some_tokens(size_t count, uint32_t seed) {
     std::vector<TokenId> ids;

@@ -8,12 +8,13 @@
 #include <random>
 
 #include "sluice/engine.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
 namespace {
 
-constexpr const char* kModel = SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3_5-moe-mlx3";
+const std::string kModel = sluice::testing::source_file("/tests/data/goldens/qwen3_5-moe-mlx3");
 
 // Starts the writer, lets it save for a while, kills it.
 void write_and_kill(const std::filesystem::path& snapshot, useconds_t microseconds) {

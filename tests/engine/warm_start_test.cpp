@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "engine/engine_impl.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
@@ -16,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kGolden = SLUICE_SOURCE_DIR "/tests/data/goldens/qwen3-moe-mlx4";
+const std::string kGolden = sluice::testing::source_file("/tests/data/goldens/qwen3-moe-mlx4");
 constexpr const char* kFile = "hot-experts.sluice";
 
 struct WarmStartTest : ::testing::Test {

@@ -7,12 +7,13 @@
 #include <list>
 
 #include "engine/engine_impl.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
 namespace {
 
-const std::filesystem::path kModel = SLUICE_SOURCE_DIR "/models/stories-hybrid";
+const std::filesystem::path kModel = sluice::testing::source_file("/models/stories-hybrid");
 constexpr size_t kDecoded = 160, kMeasured = 32, kLongPrompt = 900;
 constexpr uint64_t kCachedParts = 3;  // the cache holds one third of all experts
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "tests/experts/support.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::testing {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 std::vector<std::filesystem::path> checkpoints() {
     std::vector<std::filesystem::path> found;
     for (const char* place : {"/models", "/../shared/goldens", "/../shared/models"}) {
-        const std::filesystem::path folder = std::string(SLUICE_SOURCE_DIR) + place;
+        const std::filesystem::path folder = sluice::testing::source_file(place);
         if (!std::filesystem::is_directory(folder)) continue;
         for (const auto& entry : std::filesystem::directory_iterator(folder)) {
             if (std::filesystem::exists(entry.path() / "config.json")) found.push_back(entry.path());

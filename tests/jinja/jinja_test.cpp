@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "jinja/template.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::jinja {
 namespace {
@@ -20,7 +21,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-const std::string kData = SLUICE_SOURCE_DIR "/tests/data/templates/";
+const std::string kData = sluice::testing::source_file("/tests/data/templates/");
 
 std::string run(const std::string& source, const std::string& variables = "{}", const Limits& limits = {}) {
     return render(parse(source, "test"), {}, variables, limits);

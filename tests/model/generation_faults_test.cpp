@@ -8,6 +8,7 @@
 #include "model/model.h"
 #include "sluice/checkpoint_tools.h"
 #include "tests/experts/support.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::testing {
 namespace {
@@ -50,8 +51,8 @@ struct Case {
 class GenerationFaults : public ::testing::TestWithParam<Case> {
   protected:
     GenerationFaults() {
-        pack(std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden, folder_ / "packed",
-             {});
+        pack(std::filesystem::path(sluice::testing::source_file("/tests/data/goldens")) / GetParam().golden,
+             folder_ / "packed", {});
         checkpoint_ = Checkpoint::open(folder_ / "packed");
         model_ = std::make_unique<Model>(checkpoint_, *backend_, KvFormat::kBF16);
     }

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "model/model.h"
 #include "sluice/checkpoint_tools.h"
+#include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
@@ -33,7 +34,7 @@ class SameBits : public ::testing::TestWithParam<Case> {
 
     SameBits() {
         std::filesystem::path folder =
-            std::filesystem::path(SLUICE_SOURCE_DIR "/tests/data/goldens") / GetParam().golden;
+            std::filesystem::path(sluice::testing::source_file("/tests/data/goldens")) / GetParam().golden;
         if (GetParam().packed) {
             pack(folder, folder_ / "packed", {});
             folder = folder_ / "packed";

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::testing {
 
@@ -24,7 +25,8 @@ struct GoldenCase {
 inline std::vector<GoldenCase> golden_cases() {
     std::vector<GoldenCase> cases;
     std::vector<std::string> seen;
-    for (const char* root : {SLUICE_SOURCE_DIR "/tests/data/goldens", SLUICE_SOURCE_DIR "/../shared/goldens"}) {
+    for (const std::string& root :
+         {sluice::testing::source_file("/tests/data/goldens"), sluice::testing::source_file("/../shared/goldens")}) {
         if (!std::filesystem::exists(root)) continue;
         for (const auto& entry : std::filesystem::directory_iterator(root)) {
             const std::string name = entry.path().filename().string();

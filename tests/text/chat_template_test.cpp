@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tests/support/source_file.h"
 
 namespace sluice {
 namespace {
@@ -18,8 +19,8 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
-const fs::path kOwn = SLUICE_SOURCE_DIR "/tests/data/templates";
-const fs::path kShared = SLUICE_SOURCE_DIR "/../shared/text";
+const fs::path kOwn = sluice::testing::source_file("/tests/data/templates");
+const fs::path kShared = sluice::testing::source_file("/../shared/text");
 
 // `expected` is null where the template is to raise.
 void expect_rendered(const ChatTemplate& chat_template, const Json& variables, const Json& expected) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "tests/support/source_file.h"
 #include "tests/text/tokenizer_fixture.h"
 #include "unicode/utf8.h"
 
@@ -135,8 +136,8 @@ TEST(Tokenizer, RefusesIdsOutsideTheVocabulary) {
             FAIL() << id;
         } catch (const Error& error) {
             EXPECT_EQ(error.code(), ErrorCode::kUsage);
-            EXPECT_THAT(error.what(), testing::HasSubstr(std::to_string(id)));
-            EXPECT_THAT(error.what(), testing::HasSubstr("265"));
+            EXPECT_THAT(error.what(), ::testing::HasSubstr(std::to_string(id)));
+            EXPECT_THAT(error.what(), ::testing::HasSubstr("265"));
         }
         EXPECT_THROW(tokenizer.token_bytes(id), Error);
     }
@@ -162,11 +163,11 @@ TEST(Tokenizer, EncodesFromManyThreads) {
         });
     }
     for (std::thread& thread : threads) thread.join();
-    EXPECT_THAT(wrong, testing::Each(0));
+    EXPECT_THAT(wrong, ::testing::Each(0));
 }
 
 TEST(Tokenizer, OpensAFolderOrAFile) {
-    const auto folder = std::filesystem::path(testing::TempDir()) / "sluice_tokenizer_test";
+    const auto folder = std::filesystem::path(::testing::TempDir()) / "sluice_tokenizer_test";
     std::filesystem::create_directories(folder);
     std::ofstream(folder / "tokenizer.json") << byte_level_document(kHelloMerges).dump();
     EXPECT_EQ(Tokenizer::open(folder).encode("hello"), (Ids{259}));
@@ -177,13 +178,13 @@ TEST(Tokenizer, OpensAFolderOrAFile) {
         FAIL();
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kNotFound);
-        EXPECT_THAT(error.what(), testing::HasSubstr(folder.string()));
+        EXPECT_THAT(error.what(), ::testing::HasSubstr(folder.string()));
     }
 }
 
 // Published tokenizers and what the reference library makes of many strings; only where that data is at hand.
 std::filesystem::path shared() {
-    return std::filesystem::path(SLUICE_SOURCE_DIR) / ".." / "shared";
+    return std::filesystem::path(sluice::testing::source_file("")) / ".." / "shared";
 }
 
 json read_json(const std::filesystem::path& path) {
