@@ -24,7 +24,7 @@ void write_and_kill(const std::filesystem::path& snapshot, useconds_t microsecon
     ASSERT_GE(child, 0);
     if (child == 0) {
         ::dup2(pipe_ends[1], STDOUT_FILENO);
-        ::execl(SLUICE_SNAPSHOT_WRITER, SLUICE_SNAPSHOT_WRITER, kModel, snapshot.c_str(), nullptr);
+        ::execl(SLUICE_SNAPSHOT_WRITER, SLUICE_SNAPSHOT_WRITER, kModel.c_str(), snapshot.c_str(), nullptr);
         ::_exit(127);
     }
     ::close(pipe_ends[1]);
