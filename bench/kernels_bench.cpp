@@ -15,6 +15,7 @@
 #include "base/processors.h"
 #include "base/thread_pool.h"
 #include "bench/bounds.h"
+#include "tensor/codecs.h"
 
 namespace sluice::bench {
 namespace {
@@ -61,16 +62,16 @@ BufferPtr small_bf16(Backend& target, uint64_t count) {
 
 Weight random_weight(Backend& target, const WeightFormat& format, int64_t rows, int64_t columns) {
     Weight weight{format, rows, columns, {}, {}, {}};
-    if (format.kind == WeightKind::kFloat) {
+    if (format.codec == &kFloatCodec) {
         weight.data.buffer = format.dtype == DType::kF32 ? random_tensor(target, rows, columns).buffer
                                                          : small_bf16(target, static_cast<uint64_t>(rows * columns));
         return weight;
     }
     weight.data.buffer = random_bytes(target, format.data_bytes(rows, columns));
-    if (format.kind == WeightKind::kAffine) {
+    if (format.codec == &kAffineCodec) {
         weight.scales.buffer = small_bf16(target, format.scale_bytes(rows, columns) / 2);
         weight.biases.buffer = small_bf16(target, format.bias_bytes(rows, columns) / 2);
-    } else if (format.kind == WeightKind::kFp8Block) {
+    } else if (format.codec == &kFp8BlockCodec) {
         weight.scales.buffer =
             random_tensor(target, 1, static_cast<int64_t>(format.scale_bytes(rows, columns) / 4)).buffer;
     } else {
@@ -305,7 +306,7 @@ void register_all() {
     for (const int bits : {4, 8}) add(fmt::format("experts/{}-bit/1 token", bits), experts, affine(bits), 1);
     for (const int64_t tokens : {16, 64, 512, 2048})
         add(fmt::format("experts/4-bit/{} tokens", tokens), experts, affine(4), tokens);
-    for (const WeightFormat& format : {WeightFormat::fp8_block(128, 128), WeightFormat::mxfp4()}) {
+    for (const WeightFormat& format : {WeightFormat::fp8_block(128, 128), kMxfp4Codec.standard}) {
         for (const int64_t tokens : {1, 64, 512})
             add(fmt::format("experts/{}/{} tokens", format.describe(), tokens), experts, format, tokens);
     }
@@ -322,7 +323,7 @@ void register_all() {
     }
     for (const WeightFormat& format :
          {WeightFormat::floating(DType::kBF16), WeightFormat::floating(DType::kF32), WeightFormat::fp8_block(128, 128),
-          WeightFormat::mxfp4(), WeightFormat::mxfp8(), WeightFormat::nvfp4()}) {
+          kMxfp4Codec.standard, kMxfp8Codec.standard, kNvfp4Codec.standard}) {
         add(fmt::format("linear/{}/1 token", format.describe()), linear_decode, format, 2048, 2048);
         add(fmt::format("linear/{}/512 tokens", format.describe()), linear_prefill, format, 2048, 2048, 512);
     }

@@ -22,7 +22,7 @@ class Bench {
         std::vector<std::byte> data(format.data_bytes(weight_rows, kRank)),
             scales(format.scale_bytes(weight_rows, kRank)), biases(format.bias_bytes(weight_rows, kRank));
         const std::vector<float> values = normals(weight_rows * kRank, 0.05f);
-        encode_affine(format, values.data(), weight_rows, kRank, data.data(), scales.data(), biases.data());
+        encode(format, values.data(), weight_rows, kRank, {data.data(), scales.data(), biases.data()});
         weight_ = {.format = format,
                    .rows = weight_rows,
                    .columns = kRank,

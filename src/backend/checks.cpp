@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/kv_layout.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 
@@ -90,13 +91,13 @@ void OperationCheck::weight(std::string_view field, const Weight& weight, int64_
     }
     const WeightFormat& format = weight.format;
     weight_format(field, format);
-    if (format.kind == WeightKind::kFp8Block) {
-        if (weight.block_row_offset < 0 || weight.block_row_offset >= format.block_rows) {
-            refuse(field, "starts at row {} of a block of {}: it must start inside the block", weight.block_row_offset,
-                   format.block_rows);
-        }
-    } else if (format.has_scales() && weight.columns % format.group_size != 0) {
-        refuse(field, "has {} columns in groups of {}: the group must divide them", weight.columns, format.group_size);
+    if (weight.block_row_offset < 0 || weight.block_row_offset >= format.group_rows) {
+        refuse(field, "starts at row {} of a block of {}: it must start inside the block", weight.block_row_offset,
+               format.group_rows);
+    }
+    if (weight.columns % format.run_columns() != 0) {
+        refuse(field, "has {} columns in groups of {}: the group must divide them", weight.columns,
+               format.run_columns());
     }
     range(field, weight.data.buffer, weight.data.offset, format.data_bytes(weight.rows, weight.columns));
     if (format.has_scales()) {
@@ -110,37 +111,9 @@ void OperationCheck::weight(std::string_view field, const Weight& weight, int64_
 }
 
 void OperationCheck::weight_format(std::string_view field, const WeightFormat& format) const {
-    const bool wide = format.dtype == DType::kF32 || format.dtype == DType::kF16 || format.dtype == DType::kBF16;
-    const bool bits = (format.bits >= 2 && format.bits <= 6) || format.bits == 8;
-    const bool group = format.group_size == 32 || format.group_size == 64 || format.group_size == 128;
-    bool known = false;
-    switch (format.kind) {
-        case WeightKind::kFloat:
-            known = wide && format == WeightFormat::floating(format.dtype);
-            break;
-        case WeightKind::kAffine:
-            known = wide && bits && group;
-            break;
-        case WeightKind::kFp8Block:
-            known = format.supported() &&
-                    format == WeightFormat::fp8_block(format.block_rows, format.block_columns, format.dtype);
-            break;
-        case WeightKind::kMxfp4:
-            known = format == WeightFormat::mxfp4();
-            break;
-        case WeightKind::kMxfp8:
-            known = format == WeightFormat::mxfp8();
-            break;
-        case WeightKind::kNvfp4:
-            known = format == WeightFormat::nvfp4();
-            break;
-    }
-    if (!known) {
-        refuse(field,
-               "is {} with {}, {} bits, groups of {}: make its format with the functions of WeightFormat (F32, "
-               "F16, BF16; affine with 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128)",
-               format.describe(), dtype_name(format.dtype), format.bits, format.group_size);
-    }
+    if (format.supported()) return;
+    refuse(field, "is {} with {}, {} bits, groups of {}: {}", format.describe(), dtype_name(format.dtype), format.bits,
+           format.group_size, format.codec->choices());
 }
 
 void OperationCheck::apart(std::string_view field, const Tensor& tensor, std::string_view other_field,

@@ -178,10 +178,9 @@ class CatalogueBuilder {
         if (is_vector_role(role)) return resolver_.vector(name, tensors, {{shape.columns}});
         WeightSource source = resolver_.matrix(name, tensors, shape.leading, shape.columns);
         const WeightFormat& format = source.format;
-        if (format.kind == WeightKind::kFp8Block && shape.leading.size() > 1 &&
-            shape.leading.back() % format.block_rows != 0) {
+        if (shape.leading.size() > 1 && shape.leading.back() % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: its heads share blocks of {} rows",
-                 table_.files[source.data.file].path.string(), name, format.block_rows);
+                 table_.files[source.data.file].path.string(), name, format.group_rows);
         }
         return source;
     }

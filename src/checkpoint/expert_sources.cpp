@@ -134,9 +134,9 @@ class ExpertResolver {
         const WeightSource source =
             resolver_.matrix(name, tensors_.gate_up, {config_.experts, 2 * size.rows}, size.columns);
         const WeightFormat& format = source.format;
-        if (format.kind == WeightKind::kFp8Block && size.rows % format.block_rows != 0) {
+        if (size.rows % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: gate and up share a block of {} rows",
-                 resolver_.table().files[source.data.file].path.string(), name, format.block_rows);
+                 resolver_.table().files[source.data.file].path.string(), name, format.group_rows);
         }
         formats_[0] = formats_[1] = format;
         const auto halves = 2 * static_cast<uint64_t>(config_.experts);

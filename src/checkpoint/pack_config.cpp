@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 
@@ -43,7 +44,7 @@ Json quantization_table(const PackPlan& plan) {
 bool keeps_fp8(const PackPlan& plan) {
     return std::ranges::any_of(plan.shards, [](const PackShard& shard) {
         return std::ranges::any_of(shard.trunk, [](const PackTrunk& unit) {
-            return !unit.target && unit.source.format.kind == WeightKind::kFp8Block;
+            return !unit.target && unit.source.format.codec == &kFp8BlockCodec;
         });
     });
 }

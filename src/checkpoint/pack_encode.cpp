@@ -16,15 +16,8 @@ constexpr uint64_t kBatchBytes = 768ull << 20;  // of experts, at once
 constexpr int64_t kRowsPerTask = 16;
 constexpr uint64_t kFloatsPerPiece = 8ull << 20;  // of a matrix that is encoded, at once
 
-// Where encoded rows go.
-struct EncodedRows {
-    std::byte* data;
-    std::byte* scales;
-    std::byte* biases;
-};
-
-// Rows [first, first + count) of `source` in the affine `format`. `name` goes into errors, with the row's number
-// counted from `row_base`.
+// Rows [first, first + count) of `source` in `format`, a scale of which serves one row. `name` goes into errors, with
+// the row's number counted from `row_base`.
 void encode_rows(const WeightView& source, const WeightFormat& format, int64_t first, int64_t count,
                  const EncodedRows& out, const std::string& name, int64_t row_base = 0) {
     const WeightView rows = source.rows_at(first, count);
@@ -33,10 +26,10 @@ void encode_rows(const WeightView& source, const WeightFormat& format, int64_t f
         decode_row(rows, row, values.data());
         const auto i = static_cast<uint64_t>(row);
         try {
-            encode_affine(format, values.data(), 1, source.columns,
-                          out.data + i * format.data_row_bytes(source.columns),
-                          out.scales + i * format.scale_row_bytes(source.columns),
-                          out.biases + i * format.bias_row_bytes(source.columns));
+            encode(format, values.data(), 1, source.columns,
+                   {.data = out.data + i * format.data_row_bytes(source.columns),
+                    .scales = out.scales + i * format.scale_row_bytes(source.columns),
+                    .biases = out.biases + i * format.bias_row_bytes(source.columns)});
         } catch (const Error& error) {
             fail(error.code(), "{}: row {}: {}", name, row_base + first + row, error.what());
         }
@@ -47,11 +40,10 @@ void encode_rows(const WeightView& source, const WeightFormat& format, int64_t f
 WeightView rows_of(const WeightSource& source, int64_t first, int64_t count, const std::byte* data,
                    const std::byte* scales) {
     WeightView rows{.format = source.format, .rows = count, .columns = source.columns, .data = data};
-    if (source.format.kind == WeightKind::kFp8Block) {
-        const int64_t block = first / source.format.block_rows;
-        rows.scales = scales + static_cast<uint64_t>(block) * source.format.scale_row_bytes(source.columns);
-        rows.block_row_offset = first % source.format.block_rows;
-    }
+    if (!source.format.has_scales()) return rows;
+    const int64_t group = first / source.format.group_rows;
+    rows.scales = scales + static_cast<uint64_t>(group) * source.format.scale_row_bytes(source.columns);
+    rows.block_row_offset = first % source.format.group_rows;
     return rows;
 }
 

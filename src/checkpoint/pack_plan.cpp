@@ -11,6 +11,7 @@
 #include "checkpoint/role_shapes.h"
 #include "checkpoint/tensor_names.h"
 #include "checkpoint/tensor_table.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 
@@ -37,13 +38,13 @@ std::optional<Quantization> parse_options(const PackOptions& options) {
 }
 
 bool can_be_encoded(const WeightFormat& format) {
-    return format.kind == WeightKind::kFloat || format.kind == WeightKind::kFp8Block;
+    return format.codec == &kFloatCodec || format.codec == &kFp8BlockCodec;
 }
 
 // The format with the asked or the next smaller group that divides the columns; nothing when none does.
 std::optional<WeightFormat> affine_for(const WeightFormat& source, const Quantization& wanted, int64_t columns) {
     // Scales as fine as the weights they stand for.
-    const DType scales = source.kind == WeightKind::kFloat ? source.dtype : DType::kBF16;
+    const DType scales = source.codec == &kFloatCodec ? source.dtype : DType::kBF16;
     for (const int group : kGroups) {
         if (group <= wanted.group && columns % group == 0) return WeightFormat::affine(wanted.bits, group, scales);
     }

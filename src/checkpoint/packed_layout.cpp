@@ -2,13 +2,14 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/json_fields.h"
-#include "checkpoint/quantization_config.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 
@@ -17,58 +18,37 @@ namespace {
 constexpr size_t kHexDigits = 16;
 
 nlohmann::json format_to_json(const WeightFormat& format) {
-    nlohmann::json json = {{"kind", weight_kind_name(format.kind)}};
-    if (format.kind == WeightKind::kFloat || format.kind == WeightKind::kAffine)
-        json["dtype"] = dtype_name(format.dtype);
-    if (format.kind == WeightKind::kAffine) {
-        json["bits"] = format.bits;
-        json["group_size"] = format.group_size;
-    }
-    if (format.kind == WeightKind::kFp8Block) {
-        json["block_rows"] = format.block_rows;
-        json["block_columns"] = format.block_columns;
-        if (format.dtype != DType::kF32) json["dtype"] = dtype_name(format.dtype);
-    }
+    const Codec& codec = *format.codec;
+    nlohmann::json json = {{"kind", codec.name}};
+    if (codec.dtype_stated || format.dtype != codec.standard.dtype) json["dtype"] = dtype_name(format.dtype);
+    for (const FormatParameter& parameter : codec.parameters) json[parameter.name] = format.*parameter.value;
     return json;
 }
 
-DType read_float_dtype(const JsonFields& fields, const std::string& otherwise = "") {
+DType read_dtype(const JsonFields& fields, const Codec& codec) {
+    const std::string otherwise(codec.dtype_stated ? "" : dtype_name(codec.standard.dtype));
     const std::string name = fields.string_or("dtype", otherwise);
     const std::optional<DType> dtype = dtype_from_name(name);
-    if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
-        fields.reject(ErrorCode::kUnsupported, "dtype", "\"{}\" is not one of F32, F16 and BF16", name);
+    if (!dtype || std::ranges::find(codec.dtypes, *dtype) == codec.dtypes.end()) {
+        fields.reject(ErrorCode::kUnsupported, "dtype", "\"{}\" is not supported: {}", name, codec.choices());
     }
     return *dtype;
 }
 
 WeightFormat format_from_json(const JsonFields& fields, int64_t columns) {
     const std::string kind = fields.string_or("kind", "");
-    constexpr int64_t kLargestBlock = 1 << 16;
-    WeightFormat format;
-    if (kind == weight_kind_name(WeightKind::kFloat)) {
-        format = WeightFormat::floating(read_float_dtype(fields));
-    } else if (kind == weight_kind_name(WeightKind::kAffine)) {
-        format =
-            WeightFormat::affine(static_cast<int>(fields.integer("bits", 1, 8)),
-                                 static_cast<int>(fields.integer("group_size", 1, 1024)), read_float_dtype(fields));
-    } else if (kind == weight_kind_name(WeightKind::kFp8Block)) {
-        format = WeightFormat::fp8_block(static_cast<int>(fields.integer("block_rows", 1, kLargestBlock)),
-                                         static_cast<int>(fields.integer("block_columns", 1, kLargestBlock)),
-                                         read_float_dtype(fields, "F32"));
-    } else if (kind == weight_kind_name(WeightKind::kMxfp4)) {
-        format = WeightFormat::mxfp4();
-    } else if (kind == weight_kind_name(WeightKind::kMxfp8)) {
-        format = WeightFormat::mxfp8();
-    } else if (kind == weight_kind_name(WeightKind::kNvfp4)) {
-        format = WeightFormat::nvfp4();
-    } else {
-        fields.reject(ErrorCode::kUnsupported, "kind", "\"{}\" is not supported", kind);
+    const Codec* codec = find_codec(kind);
+    if (codec == nullptr) fields.reject(ErrorCode::kUnsupported, "kind", "\"{}\" is not supported", kind);
+    WeightFormat format = codec->standard;
+    if (!codec->dtypes.empty()) format.dtype = read_dtype(fields, *codec);
+    for (const FormatParameter& parameter : codec->parameters) {
+        format.*parameter.value = static_cast<int>(fields.integer(parameter.name, 1, FormatParameter::kLargest));
     }
     if (!format.supported()) {
-        fields.reject(ErrorCode::kUnsupported, "kind", "{} is not supported", format.describe());
+        fields.reject(ErrorCode::kUnsupported, "kind", "{} is not supported: {}", format.describe(), codec->choices());
     }
-    if (format.kind != WeightKind::kFp8Block && format.has_scales() && columns % format.group_size != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "group_size", "{} does not divide {} columns", format.group_size,
+    if (columns % format.run_columns() != 0) {
+        fields.reject(ErrorCode::kInvalidFile, "group_size", "{} does not divide {} columns", format.run_columns(),
                       columns);
     }
     return format;

@@ -6,43 +6,38 @@
 
 #include "base/error.h"
 #include "checkpoint/json_fields.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 
 namespace {
 
-constexpr int kDefaultBits = 4;  // of MLX, where the dict leaves them out
-constexpr int kDefaultGroup = 64;
+// What MLX calls a mode.
+constexpr std::array kModes = {&kAffineCodec, &kMxfp4Codec, &kMxfp8Codec, &kNvfp4Codec};
 
-// One entry of MLX's dict, or its default part. A missing mode is affine.
+// One entry of MLX's dict, or its default part. A missing mode is affine; what else is missing is as MLX has it.
 WeightFormat read_mlx_format(const JsonFields& fields) {
-    const std::string mode = fields.string_or("mode", "affine");
-    WeightFormat format;
-    if (mode == "affine") {
-        format = WeightFormat::affine(static_cast<int>(fields.integer_or("bits", kDefaultBits, 1, 32)),
-                                      static_cast<int>(fields.integer_or("group_size", kDefaultGroup, 1, 1 << 20)),
-                                      DType::kBF16);
-        if (!format.supported()) {
-            fields.reject(ErrorCode::kUnsupported, "bits",
-                          "{} is not supported: 2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or 128", format.describe());
-        }
-        return format;
-    }
-    if (mode == "mxfp4") {
-        format = WeightFormat::mxfp4();
-    } else if (mode == "mxfp8") {
-        format = WeightFormat::mxfp8();
-    } else if (mode == "nvfp4") {
-        format = WeightFormat::nvfp4();
-    } else {
+    const std::string mode = fields.string_or("mode", kAffineCodec.name);
+    const auto found = std::ranges::find(kModes, mode, &Codec::name);
+    if (found == kModes.end()) {
         fields.reject(ErrorCode::kUnsupported, "mode", "\"{}\" is not supported, only affine, mxfp4, mxfp8 and nvfp4",
                       mode);
     }
-    if (fields.integer_or("bits", format.bits, 1, 32) != format.bits) {
-        fields.reject(ErrorCode::kInvalidFile, "bits", "{} has {}", mode, format.bits);
+    WeightFormat format = (*found)->standard;
+    const auto bits = static_cast<int>(fields.integer_or("bits", format.bits, 1, 32));
+    const auto group = static_cast<int>(fields.integer_or("group_size", format.group_size, 1, 1 << 20));
+    if ((*found)->parameters.empty()) {
+        if (bits != format.bits) fields.reject(ErrorCode::kInvalidFile, "bits", "{} has {}", mode, format.bits);
+        if (group != format.group_size) {
+            fields.reject(ErrorCode::kInvalidFile, "group_size", "{} has {}", mode, format.group_size);
+        }
+        return format;
     }
-    if (fields.integer_or("group_size", format.group_size, 1, 1 << 20) != format.group_size) {
-        fields.reject(ErrorCode::kInvalidFile, "group_size", "{} has {}", mode, format.group_size);
+    format.bits = bits;
+    format.group_size = group;
+    if (!format.supported()) {
+        fields.reject(ErrorCode::kUnsupported, "bits", "{} is not supported: {}", format.describe(),
+                      (*found)->choices());
     }
     return format;
 }
@@ -61,11 +56,6 @@ WeightFormat read_fp8_format(const JsonFields& fields) {
 }
 
 }  // namespace
-
-std::string_view weight_kind_name(WeightKind kind) {
-    constexpr std::array<std::string_view, 6> kNames = {"float", "affine", "fp8_block", "mxfp4", "mxfp8", "nvfp4"};
-    return kNames[static_cast<size_t>(kind)];
-}
 
 QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const std::string& label) {
     const nlohmann::json json = nlohmann::json::parse(config_text, nullptr, false);
@@ -107,7 +97,7 @@ WeightFormat QuantizationConfig::module_format(const std::string& path, DType sc
              default_ ? "says that this module is not quantized" : "is missing");
     }
     WeightFormat format = *stated;
-    if (format.kind == WeightKind::kAffine) format.dtype = scale_dtype;
+    if (!format.codec->dtypes.empty()) format.dtype = scale_dtype;
     return format;
 }
 
@@ -124,7 +114,7 @@ WeightFormat QuantizationConfig::expected_format(const std::string& module) cons
         if (!default_ && module.ends_with(kept)) format.reset();
     }
     if (!format) return WeightFormat::floating(DType::kBF16);
-    if (format->kind == WeightKind::kAffine) format->dtype = DType::kBF16;
+    format->dtype = format->codec->standard.dtype;
     return *format;
 }
 

@@ -10,8 +10,6 @@
 
 namespace sluice {
 
-std::string_view weight_kind_name(WeightKind kind);  // "float", "affine", "fp8_block", "mxfp4", "mxfp8", "nvfp4"
-
 // How config.json says that weights are quantized: MLX's `quantization` (or its mirror `quantization_config`) and the
 // publishers' FP8 `quantization_config`.
 class QuantizationConfig {

@@ -52,7 +52,7 @@ WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors
     }
     if (!is_plain_float(dtype)) refuse_dtype(weight, "F32, F16, BF16, F8_E4M3 and quantized U32");
     require_shape(weight, leading, columns, kFromConfig);
-    return make_source(tensors, WeightFormat::floating(dtype), leading, columns);
+    return make_source(tensors, WeightFormat::floating(dtype), leading, columns, kNoTensor);
 }
 
 WeightSource WeightResolver::affine_or_micro(const std::string& name, const ModuleTensors& tensors,
@@ -83,7 +83,7 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
         fail(ErrorCode::kInvalidFile, "{}: {} has no biases", table_.describe(static_cast<size_t>(biases)),
              format.describe());
     }
-    return make_source(tensors, format, leading, columns);
+    return make_source(tensors, format, leading, columns, scales);
 }
 
 WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {
@@ -100,22 +100,20 @@ WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector
     if (!format.supported()) refuse_dtype(scales, "F32 and BF16");
     const auto blocks = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
     std::vector<int64_t> scale_leading = leading;
-    scale_leading.back() = blocks(leading.back(), format.block_rows);
-    require_shape(scales, scale_leading, blocks(columns, format.block_columns), "config.json's " + format.describe());
-    return make_source(tensors, format, leading, columns);
+    scale_leading.back() = blocks(leading.back(), format.group_rows);
+    require_shape(scales, scale_leading, blocks(columns, format.group_size), "config.json's " + format.describe());
+    return make_source(tensors, format, leading, columns, scales);
 }
 
 WeightSource WeightResolver::make_source(const ModuleTensors& tensors, const WeightFormat& format,
-                                         const std::vector<int64_t>& leading, int64_t columns) {
-    const TensorPart scale_part =
-        format.kind == WeightKind::kFp8Block ? TensorPart::kScaleInverse : TensorPart::kScales;
+                                         const std::vector<int64_t>& leading, int64_t columns, int64_t scales) {
     WeightSource source;
     source.name = entry(tensors[TensorPart::kWeight]).name;
     source.format = format;
     source.rows = std::accumulate(leading.begin(), leading.end(), int64_t{1}, std::multiplies<>());
     source.columns = columns;
     source.data = use(tensors[TensorPart::kWeight]);
-    if (format.has_scales()) source.scales = use(tensors[scale_part]);
+    if (format.has_scales()) source.scales = use(scales);
     if (format.has_biases()) source.biases = use(tensors[TensorPart::kBiases]);
     return source;
 }

@@ -41,7 +41,7 @@ class WeightResolver {
                                  const std::vector<int64_t>& leading, int64_t columns);
     WeightSource fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     WeightSource make_source(const ModuleTensors& tensors, const WeightFormat& format,
-                             const std::vector<int64_t>& leading, int64_t columns);
+                             const std::vector<int64_t>& leading, int64_t columns, int64_t scales);
     void require_shape(int64_t tensor, std::vector<int64_t> leading, int64_t columns, const std::string& why) const;
     [[noreturn]] void refuse_dtype(int64_t tensor, const std::string& supported) const;
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 
 namespace sluice {
@@ -145,8 +146,8 @@ void fill_elements(const SynthStored& stored, Random& random, int64_t first, int
 }
 
 void fill_data(const SynthStored& stored, Random& random, int64_t first, int64_t count, std::span<std::byte> out) {
-    if (stored.format.kind == WeightKind::kAffine) return random.bytes(out);
-    if (stored.format.kind == WeightKind::kFp8Block) {
+    if (stored.format.codec == &kAffineCodec) return random.bytes(out);
+    if (stored.format.codec == &kFp8BlockCodec) {
         const float scale = kFp8Spread / stored.tensor->deviation;
         return fill_elements<uint8_t>(stored, random, first, count, out.data(),
                                       [scale](float value) { return float_to_e4m3(value * scale); });
@@ -183,14 +184,14 @@ std::vector<SynthStored> stored_tensors(const SynthTensor& tensor, SynthEncoding
         if (part_rows != rows) shape = {part_rows, shape.back()};
         parts.push_back({{tensor.name + suffix, dtype, shape}, &tensor, part, format, part_rows, row_bytes});
     };
-    const DType data_type = format.kind == WeightKind::kAffine     ? DType::kU32
-                            : format.kind == WeightKind::kFp8Block ? DType::kF8E4M3
-                                                                   : format.dtype;
+    const DType data_type = format.codec == &kAffineCodec     ? DType::kU32
+                            : format.codec == &kFp8BlockCodec ? DType::kF8E4M3
+                                                              : format.dtype;
     add(tensor.full_name ? "" : ".weight", data_type, SynthPart::kData, rows, format.data_row_bytes(columns));
-    if (format.kind == WeightKind::kAffine) {
+    if (format.codec == &kAffineCodec) {
         add(".scales", format.dtype, SynthPart::kScales, rows, format.scale_row_bytes(columns));
         add(".biases", format.dtype, SynthPart::kBiases, rows, format.bias_row_bytes(columns));
-    } else if (format.kind == WeightKind::kFp8Block) {
+    } else if (format.codec == &kFp8BlockCodec) {
         add(".weight_scale_inv", format.dtype, SynthPart::kScales, (rows + kFp8Block - 1) / kFp8Block,
             format.scale_row_bytes(columns));
     }
@@ -208,7 +209,7 @@ void fill(const SynthStored& stored, uint64_t seed, int64_t first, int64_t count
     const std::string key = stored.tensor->name + (stored.part == SynthPart::kData ? ".weight" : ".scales");
     Random random(XXH3_64bits_withSeed(key.data(), key.size(), seed) + static_cast<uint64_t>(first));
     if (stored.part == SynthPart::kData) return fill_data(stored, random, first, count, out);
-    if (stored.format.kind == WeightKind::kAffine) return fill_affine_grid(stored, random, first, count, out.data());
+    if (stored.format.codec == &kAffineCodec) return fill_affine_grid(stored, random, first, count, out.data());
     const float scale = stored.tensor->deviation / kFp8Spread;
     for (size_t i = 0; i < out.size(); i += sizeof scale) store_unaligned(out.data() + i, scale);
 }

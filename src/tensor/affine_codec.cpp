@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "base/error.h"
-#include "tensor/codecs.h"
 #include "tensor/float_types.h"
+#include "tensor/weight_view.h"
 
 namespace sluice {
 
@@ -64,8 +64,6 @@ void require_representable(const WeightFormat& format, const Grid& grid, int64_t
          std::max(std::abs(grid.scale), std::abs(grid.bias)), format.describe(), dtype_name(format.dtype));
 }
 
-}  // namespace
-
 void decode_affine_row(const WeightView& weight, int64_t row, float* out) {
     const WeightFormat& format = weight.format;
     const size_t width = dtype_bytes(format.dtype);
@@ -92,18 +90,11 @@ void decode_affine_row(const WeightView& weight, int64_t row, float* out) {
     }
 }
 
-void encode_affine(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
-                   std::byte* scales, std::byte* biases) {
-    if (format.kind != WeightKind::kAffine || !format.supported()) {
-        fail(ErrorCode::kUnsupported,
-             "no encoder for {} with {} scales: affine has 2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or 128, "
-             "and "
-             "BF16, F16 or F32 scales",
-             format.describe(), dtype_name(format.dtype));
-    }
-    require_whole_groups(format, columns);
+void encode_affine(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
+                   const EncodedRows& out) {
     const size_t width = dtype_bytes(format.dtype);
     const int64_t group_bytes = format.group_size * format.bits / 8;
+    auto [data, scales, biases] = out;
     for (int64_t row = 0; row < rows; ++row) {
         for (int64_t start = 0; start < columns; start += format.group_size) {
             largest_magnitude(values, format.group_size, row);
@@ -119,5 +110,33 @@ void encode_affine(const WeightFormat& format, const float* values, int64_t rows
         }
     }
 }
+
+constexpr DType kScaleTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr int kBits[] = {2, 3, 4, 5, 6, 8};
+constexpr int kGroups[] = {32, 64, 128};
+constexpr FormatParameter kParameters[] = {{"bits", &WeightFormat::bits, kBits},
+                                           {"group_size", &WeightFormat::group_size, kGroups}};
+
+}  // namespace
+
+constinit const Codec kAffineCodec = {
+    .name = "affine",
+    .standard = {.codec = &kAffineCodec, .dtype = DType::kBF16, .bits = 4, .group_size = 64},
+    .dtypes = kScaleTypes,
+    .dtype_stated = true,
+    .parameters = kParameters,
+    .scales = true,
+    .biases = true,
+    .block =
+        [](const WeightFormat& format) {
+            return DataBlock{8, format.bits};
+        },
+    .describe =
+        [](const WeightFormat& format) {
+            return fmt::format("affine {}-bit, group {}", format.bits, format.group_size);
+        },
+    .decode_row = decode_affine_row,
+    .encode = encode_affine,
+};
 
 }  // namespace sluice

@@ -1,32 +1,24 @@
 #pragma once
 
-// The quantized formats, one source file each: decode of one row, which defines the format's values in float32, and the
-// encoder. Rows are whole; encoders take row-major floats [rows, columns] and fill data_bytes, scale_bytes and
-// bias_bytes of the format. Encoders throw kUnsupported for columns that the group does not divide (fp8 blocks may be
-// ragged) and kInvalidFile for a value that is not finite. Thread-safe.
+// The table of weight formats: one row and one source file each.
 
-#include <cstddef>
-#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
 
-#include "tensor/weight_view.h"
+#include "tensor/codec.h"
 
 namespace sluice {
 
-void decode_affine_row(const WeightView& weight, int64_t row, float* out);
-void decode_fp8_block_row(const WeightView& weight, int64_t row, float* out);
-void decode_mxfp4_row(const WeightView& weight, int64_t row, float* out);
-void decode_mxfp8_row(const WeightView& weight, int64_t row, float* out);
-void decode_nvfp4_row(const WeightView& weight, int64_t row, float* out);
+extern const Codec kFloatCodec;     // F32, F16 or BF16, row-major
+extern const Codec kAffineCodec;    // MLX: codes of 2 to 8 bits, a scale and a bias per group
+extern const Codec kFp8BlockCodec;  // F8_E4M3, a factor per block of rows and columns
+extern const Codec kMxfp4Codec;     // E2M1, an E8M0 scale per 32
+extern const Codec kMxfp8Codec;     // E4M3, an E8M0 scale per 32
+extern const Codec kNvfp4Codec;     // E2M1, an E4M3 scale per 16
 
-void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
-                      std::byte* scales);
-void encode_mxfp4(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales);
-void encode_mxfp8(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales);
-void encode_nvfp4(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales);
-
-// What every encoder refuses: columns that are not a multiple of the format's group.
-void require_whole_groups(const WeightFormat& format, int64_t columns);
-// The largest magnitude of `count` values; throws kInvalidFile when one is not finite, naming `row`.
-float largest_magnitude(const float* values, int64_t count, int64_t row);
+std::span<const Codec* const> codecs();
+// Null where no codec has this name.
+const Codec* find_codec(std::string_view name);
 
 }  // namespace sluice

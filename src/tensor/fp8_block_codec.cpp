@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tensor/codecs.h"
+#include "base/error.h"
 #include "tensor/float_types.h"
+#include "tensor/weight_view.h"
 
 namespace sluice {
 
@@ -35,28 +36,28 @@ float store_factor(DType dtype, float factor, std::byte* scale) {
     return load_factor(dtype, scale);
 }
 
-}  // namespace
-
 void decode_fp8_block_row(const WeightView& weight, int64_t row, float* out) {
     const WeightFormat& format = weight.format;
     const std::byte* data = weight.data + row * weight.columns;
-    const auto block_row = static_cast<uint64_t>((weight.block_row_offset + row) / format.block_rows);
+    const auto block_row = static_cast<uint64_t>((weight.block_row_offset + row) / format.group_rows);
     const std::byte* scales = weight.scales + block_row * format.scale_row_bytes(weight.columns);
     const size_t scale_bytes = dtype_bytes(format.dtype);
-    for (int64_t start = 0; start < weight.columns; start += format.block_columns, scales += scale_bytes) {
+    for (int64_t start = 0; start < weight.columns; start += format.group_size, scales += scale_bytes) {
         const float scale = load_factor(format.dtype, scales);
-        const int64_t end = std::min<int64_t>(start + format.block_columns, weight.columns);
+        const int64_t end = std::min<int64_t>(start + format.group_size, weight.columns);
         for (int64_t i = start; i < end; ++i) out[i] = e4m3_to_float(static_cast<uint8_t>(data[i])) * scale;
     }
 }
 
-void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
-                      std::byte* scales) {
+void encode_fp8_block(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
+                      const EncodedRows& out) {
+    std::byte* data = out.data;
+    std::byte* scales = out.scales;
     const size_t scale_bytes = dtype_bytes(format.dtype);
-    for (int64_t top = 0; top < rows; top += format.block_rows) {
-        const int64_t height = std::min<int64_t>(format.block_rows, rows - top);
-        for (int64_t left = 0; left < columns; left += format.block_columns, scales += scale_bytes) {
-            const int64_t width = std::min<int64_t>(format.block_columns, columns - left);
+    for (int64_t top = 0; top < rows; top += format.group_rows) {
+        const int64_t height = std::min<int64_t>(format.group_rows, rows - top);
+        for (int64_t left = 0; left < columns; left += format.group_size, scales += scale_bytes) {
+            const int64_t width = std::min<int64_t>(format.group_size, columns - left);
             const float factor = store_factor(
                 format.dtype, block_factor(values + top * columns + left, top, height, width, columns), scales);
             for (int64_t row = top; row < top + height; ++row) {
@@ -67,5 +68,25 @@ void encode_fp8_block(const WeightFormat& format, const float* values, int64_t r
         }
     }
 }
+
+constexpr DType kFactorTypes[] = {DType::kF32, DType::kBF16};
+constexpr FormatParameter kParameters[] = {{"block_rows", &WeightFormat::group_rows},
+                                           {"block_columns", &WeightFormat::group_size}};
+
+}  // namespace
+
+constinit const Codec kFp8BlockCodec = {
+    .name = "fp8_block",
+    .standard = {.codec = &kFp8BlockCodec, .dtype = DType::kF32, .bits = 8, .group_size = 128, .group_rows = 128},
+    .dtypes = kFactorTypes,
+    .parameters = kParameters,
+    .scales = true,
+    .ragged = true,
+    .block = fixed_block<1, 1>,
+    .describe =
+        [](const WeightFormat& format) { return fmt::format("FP8 {}x{}", format.group_rows, format.group_size); },
+    .decode_row = decode_fp8_block_row,
+    .encode = encode_fp8_block,
+};
 
 }  // namespace sluice

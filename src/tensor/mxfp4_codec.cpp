@@ -1,13 +1,13 @@
 // OCP microscaling FP4: E2M1 nibbles times one E8M0 power of two per 32 elements.
 
-#include "tensor/codecs.h"
 #include "tensor/e2m1_group.h"
+#include "tensor/weight_view.h"
 
 namespace sluice {
 
 namespace {
+
 constexpr float kLargestPower = 4.0f;  // of E2M1: the largest value of a group lands in its last binade
-}  // namespace
 
 void decode_mxfp4_row(const WeightView& weight, int64_t row, float* out) {
     const int64_t group = weight.format.group_size;
@@ -20,9 +20,10 @@ void decode_mxfp4_row(const WeightView& weight, int64_t row, float* out) {
     }
 }
 
-void encode_mxfp4(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales) {
-    const WeightFormat format = WeightFormat::mxfp4();
-    require_whole_groups(format, columns);
+void encode_mxfp4(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
+                  const EncodedRows& out) {
+    std::byte* data = out.data;
+    std::byte* scales = out.scales;
     const int64_t group = format.group_size;
     for (int64_t start = 0; start < rows * columns; start += group) {
         const float largest = largest_magnitude(values + start, group, start / columns);
@@ -31,5 +32,16 @@ void encode_mxfp4(const float* values, int64_t rows, int64_t columns, std::byte*
         encode_e2m1_group(values + start, group, e8m0_to_float(scale), data + start / 2);
     }
 }
+
+}  // namespace
+
+constinit const Codec kMxfp4Codec = {
+    .name = "mxfp4",
+    .standard = {.codec = &kMxfp4Codec, .dtype = DType::kF8E8M0, .bits = 4, .group_size = 32},
+    .scales = true,
+    .block = fixed_block<2, 1>,
+    .decode_row = decode_mxfp4_row,
+    .encode = encode_mxfp4,
+};
 
 }  // namespace sluice

@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
-#include "tensor/codecs.h"
 #include "tensor/float_types.h"
+#include "tensor/weight_view.h"
 
 namespace sluice {
 
 namespace {
+
 constexpr float kLargestPower = 256.0f;  // of E4M3: the largest value of a group lands in its last binade
-}  // namespace
 
 void decode_mxfp8_row(const WeightView& weight, int64_t row, float* out) {
     const auto index = static_cast<uint64_t>(row);
@@ -22,9 +22,10 @@ void decode_mxfp8_row(const WeightView& weight, int64_t row, float* out) {
     }
 }
 
-void encode_mxfp8(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales) {
-    const WeightFormat format = WeightFormat::mxfp8();
-    require_whole_groups(format, columns);
+void encode_mxfp8(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
+                  const EncodedRows& out) {
+    std::byte* data = out.data;
+    std::byte* scales = out.scales;
     for (int64_t group = 0; group < rows * columns / format.group_size; ++group) {
         const float largest = largest_magnitude(values, format.group_size, group * format.group_size / columns);
         const uint8_t scale_bits = largest > 0.0f ? float_to_e8m0(largest / kLargestPower) : uint8_t{0};
@@ -35,5 +36,16 @@ void encode_mxfp8(const float* values, int64_t rows, int64_t columns, std::byte*
         }
     }
 }
+
+}  // namespace
+
+constinit const Codec kMxfp8Codec = {
+    .name = "mxfp8",
+    .standard = {.codec = &kMxfp8Codec, .dtype = DType::kF8E8M0, .bits = 8, .group_size = 32},
+    .scales = true,
+    .block = fixed_block<1, 1>,
+    .decode_row = decode_mxfp8_row,
+    .encode = encode_mxfp8,
+};
 
 }  // namespace sluice

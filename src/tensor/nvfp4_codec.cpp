@@ -1,9 +1,11 @@
 // NVIDIA's FP4 as MLX stores it: E2M1 nibbles times one E4M3 factor per 16 elements.
 
-#include "tensor/codecs.h"
 #include "tensor/e2m1_group.h"
+#include "tensor/weight_view.h"
 
 namespace sluice {
+
+namespace {
 
 void decode_nvfp4_row(const WeightView& weight, int64_t row, float* out) {
     const int64_t group = weight.format.group_size;
@@ -16,9 +18,10 @@ void decode_nvfp4_row(const WeightView& weight, int64_t row, float* out) {
     }
 }
 
-void encode_nvfp4(const float* values, int64_t rows, int64_t columns, std::byte* data, std::byte* scales) {
-    const WeightFormat format = WeightFormat::nvfp4();
-    require_whole_groups(format, columns);
+void encode_nvfp4(const WeightFormat& format, const float* values, int64_t rows, int64_t columns,
+                  const EncodedRows& out) {
+    std::byte* data = out.data;
+    std::byte* scales = out.scales;
     const int64_t group = format.group_size;
     for (int64_t start = 0; start < rows * columns; start += group) {
         const uint8_t scale = float_to_e4m3(largest_magnitude(values + start, group, start / columns) / 6.0f);
@@ -26,5 +29,16 @@ void encode_nvfp4(const float* values, int64_t rows, int64_t columns, std::byte*
         encode_e2m1_group(values + start, group, e4m3_to_float(scale), data + start / 2);
     }
 }
+
+}  // namespace
+
+constinit const Codec kNvfp4Codec = {
+    .name = "nvfp4",
+    .standard = {.codec = &kNvfp4Codec, .dtype = DType::kF8E4M3, .bits = 4, .group_size = 16},
+    .scales = true,
+    .block = fixed_block<2, 1>,
+    .decode_row = decode_nvfp4_row,
+    .encode = encode_nvfp4,
+};
 
 }  // namespace sluice

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "tensor/weight_format.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 
@@ -16,7 +16,7 @@ struct WeightView {
     const std::byte* data = nullptr;
     const std::byte* scales = nullptr;
     const std::byte* biases = nullptr;
-    int64_t block_row_offset = 0;  // kFp8Block: row of the whole matrix at which this view starts, modulo block_rows
+    int64_t block_row_offset = 0;  // row of the whole matrix at which this view starts, modulo group_rows
 
     // Rows [first, first + count).
     WeightView rows_at(int64_t first, int64_t count) const;
@@ -25,10 +25,11 @@ struct WeightView {
 // Decodes one row to `columns` floats: the scalar definition of every format, in float32, rounded nowhere on the way.
 void decode_row(const WeightView& weight, int64_t row, float* out);
 
-// Encodes row-major floats [rows, columns] as MLX affine does: per group the edge of larger magnitude is exact. Throws
-// kUnsupported when columns is not a multiple of the group, or for a format that has no encoder. data, scales, biases:
-// at least data_bytes, scale_bytes, bias_bytes of the format.
-void encode_affine(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, std::byte* data,
-                   std::byte* scales, std::byte* biases);
+// Encodes row-major floats [rows, columns]. Throws kUnsupported for a format that is not supported or has no encoder
+// and for columns that its runs do not divide, kInvalidFile for a value that is not finite. Thread-safe.
+void encode(const WeightFormat& format, const float* values, int64_t rows, int64_t columns, const EncodedRows& out);
+
+// For encoders: the largest magnitude of `count` values; throws kInvalidFile when one is not finite, naming `row`.
+float largest_magnitude(const float* values, int64_t count, int64_t row);
 
 }  // namespace sluice

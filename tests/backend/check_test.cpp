@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "backend/kv_layout.h"
+#include "tensor/codecs.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -86,11 +87,11 @@ TEST_F(CheckTest, Weights) {
 }
 
 TEST_F(CheckTest, GroupsMustDivideTheColumns) {
-    const Linear op{.x = matrix(1, 32), .weight = weight(WeightFormat::mxfp4(), 2, 32), .out = matrix(1, 2)};
+    const Linear op{.x = matrix(1, 32), .weight = weight(kMxfp4Codec.standard, 2, 32), .out = matrix(1, 2)};
     refuses<Linear>(op,
                     [&](Linear& o) {
                         o.x = matrix(1, 40);
-                        o.weight = weight(WeightFormat::mxfp4(), 2, 40);
+                        o.weight = weight(kMxfp4Codec.standard, 2, 40);
                     },
                     {"Linear: weight", "40 columns", "groups of 32"});
 }

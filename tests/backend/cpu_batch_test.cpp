@@ -41,7 +41,7 @@ class CpuBatch : public ::testing::TestWithParam<bool> {
         const WeightFormat format = WeightFormat::affine(bits, group, DType::kBF16);
         std::vector<std::byte> data(format.data_bytes(rows, columns)), scales(format.scale_bytes(rows, columns));
         std::vector<std::byte> biases(format.bias_bytes(rows, columns));
-        encode_affine(format, normals(rows * columns).data(), rows, columns, data.data(), scales.data(), biases.data());
+        encode(format, normals(rows * columns).data(), rows, columns, {data.data(), scales.data(), biases.data()});
         return {format, rows, columns, {bytes(data)}, {bytes(scales)}, {bytes(biases)}};
     }
     std::vector<float> values(const Tensor& tensor) {

@@ -14,6 +14,7 @@
 #include "backend/cpu/cpu_features.h"
 #include "backend/cpu/linear.h"
 #include "base/error.h"
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 
 namespace sluice {
@@ -52,7 +53,7 @@ struct AffineWeight {
         data.resize(view.format.data_bytes(rows, columns) + 1);
         scales.resize(view.format.scale_bytes(rows, columns) + 1);
         biases.resize(view.format.bias_bytes(rows, columns) + 1);
-        encode_affine(view.format, values.data(), rows, columns, data.data() + 1, scales.data() + 1, biases.data() + 1);
+        encode(view.format, values.data(), rows, columns, {data.data() + 1, scales.data() + 1, biases.data() + 1});
         view.data = data.data() + 1;
         view.scales = scales.data() + 1;
         view.biases = biases.data() + 1;
@@ -206,13 +207,13 @@ TEST_P(CpuKernels, WeightsInBf16AreThoseOfTheCodec) {
     std::vector<float> wanted(kColumns);
     std::vector<uint16_t> got(static_cast<size_t>(kBf16TileRows * bf16_row_values(kColumns)));
     for (const WeightFormat& format :
-         {WeightFormat::mxfp8(), WeightFormat::mxfp4(), WeightFormat::nvfp4(), WeightFormat::fp8_block(64, 64)}) {
+         {kMxfp8Codec.standard, kMxfp4Codec.standard, kNvfp4Codec.standard, WeightFormat::fp8_block(64, 64)}) {
         std::vector<std::byte> data(format.data_bytes(1, kColumns) + 1);
         for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i - 1);
         WeightView weight{.format = format, .rows = 1, .columns = kColumns, .data = data.data() + 1};
         for (int factor = 0; factor < 256; ++factor) {
             std::vector<std::byte> scales(format.scale_bytes(1, kColumns), static_cast<std::byte>(factor));
-            if (format.kind == WeightKind::kFp8Block) {
+            if (format.codec == &kFp8BlockCodec) {
                 // Left to the activations.
                 for (size_t i = 0; i < scales.size(); i += sizeof(float)) store_unaligned(scales.data() + i, 1.0f);
             }
@@ -245,21 +246,21 @@ struct Bf16Weight {
         : data(format.data_bytes(rows, columns) + 1), scales(format.scale_bytes(rows, columns) + 1) {
         view = {.format = format, .rows = rows, .columns = columns, .data = data.data() + 1};
         view.scales = scales.data() + 1;
-        if (format.kind == WeightKind::kFloat) {
+        if (format.codec == &kFloatCodec) {
             std::normal_distribution<float> normal;
             for (int64_t i = 0; i < rows * columns; ++i) set(i, normal(random));
         } else {
-            const bool nibbles = format.kind == WeightKind::kMxfp4 || format.kind == WeightKind::kNvfp4;
+            const bool nibbles = format.codec == &kMxfp4Codec || format.codec == &kNvfp4Codec;
             const uint32_t mask = nibbles ? 0xff : 0xfe;  // without E4M3's NaN
             for (std::byte& code : data) code = static_cast<std::byte>(random() & mask);
         }
         // Powers of two about one, as BF16, E8M0 and E4M3 have them.
-        if (format.kind == WeightKind::kFp8Block) {
+        if (format.codec == &kFp8BlockCodec) {
             for (size_t i = 1; i < scales.size(); i += sizeof(float))
                 store_unaligned(&scales[i], std::ldexp(1.0f, static_cast<int>(random() % 5) - 2));
         } else {
-            const uint32_t one = format.kind == WeightKind::kNvfp4 ? 56 : 127;
-            const uint32_t step = format.kind == WeightKind::kNvfp4 ? 8 : 1;
+            const uint32_t one = format.codec == &kNvfp4Codec ? 56 : 127;
+            const uint32_t step = format.codec == &kNvfp4Codec ? 8 : 1;
             for (std::byte& scale : scales) scale = static_cast<std::byte>(one + step * (random() % 3));
         }
     }
@@ -291,8 +292,8 @@ TEST_P(CpuKernels, Bf16ProductsAreTheSameInAnyCompany) {
     if (kernels_->bf16 == nullptr) GTEST_SKIP() << "no BF16 products";
     constexpr size_t kTokens = 33;
     for (const WeightFormat& format : {WeightFormat::floating(DType::kBF16), WeightFormat::fp8_block(64, 64),
-                                       WeightFormat::mxfp8(), WeightFormat::mxfp4(), WeightFormat::nvfp4()}) {
-        const bool any_width = format.kind == WeightKind::kFloat || format.kind == WeightKind::kFp8Block;
+                                       kMxfp8Codec.standard, kMxfp4Codec.standard, kNvfp4Codec.standard}) {
+        const bool any_width = format.codec == &kFloatCodec || format.codec == &kFp8BlockCodec;
         for (const int64_t width : {33, 64, 288, 320, 769, 1024}) {
             const int64_t columns = any_width ? width : (width + 31) / 32 * 32;
             for (const int64_t rows : {1, 37, 96}) {

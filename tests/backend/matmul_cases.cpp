@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "tensor/codecs.h"
 #include "tests/backend/op_cases.h"
 
 namespace sluice {
@@ -119,7 +120,7 @@ void experts_of_two_widths(CaseContext& context) {
 }
 
 std::string format_name(const WeightFormat& format) {
-    if (format.kind != WeightKind::kAffine) return format.describe();
+    if (format.codec != &kAffineCodec) return format.describe();
     return format.describe() + ", scales " + std::string(dtype_name(format.dtype));
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/memory.h"
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 
 namespace sluice {
@@ -182,9 +183,8 @@ ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, 
 }
 
 Rounding rounding_of(const WeightFormat& format) {
-    if (format.kind == WeightKind::kAffine) return Rounding::kInt8;
-    const bool wider =
-        format.kind == WeightKind::kFloat && (format.dtype == DType::kF32 || format.dtype == DType::kF16);
+    if (format.codec == &kAffineCodec) return Rounding::kInt8;
+    const bool wider = format.codec == &kFloatCodec && (format.dtype == DType::kF32 || format.dtype == DType::kF16);
     return wider ? Rounding::kNone : Rounding::kBf16;
 }
 

@@ -1,8 +1,11 @@
 // Random weights of every format, for the operation cases.
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <cstring>
 
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 #include "tests/backend/op_cases.h"
 
@@ -51,11 +54,12 @@ struct Parts {
     Bytes data, scales, biases;
 };
 
-Parts float_parts(CaseContext& context, const WeightFormat& format, int64_t count, float scale) {
+Parts float_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
     const size_t element = dtype_bytes(format.dtype);
+    const auto count = static_cast<size_t>(rows * columns);
     Parts parts;
-    parts.data.resize(static_cast<size_t>(count) * element);
-    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+    parts.data.resize(count * element);
+    for (size_t i = 0; i < count; ++i) {
         store_float(format.dtype, context.normal() * scale, parts.data.data() + i * element);
     }
     return parts;
@@ -86,28 +90,36 @@ Parts fp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows, 
     return parts;
 }
 
+// E2M1 codes, of which every byte is two, and scales from `lowest` to `highest`, which make values of about one.
+template <int kLowest, int kHighest>
+Parts e2m1_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float) {
+    return {random_bytes(context, format.data_bytes(rows, columns)),
+            random_codes(context, format.scale_bytes(rows, columns), kLowest, kHighest),
+            {}};
+}
+
+Parts mxfp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float) {
+    return {random_e4m3(context, format.data_bytes(rows, columns)),
+            random_codes(context, format.scale_bytes(rows, columns), 114, 118),
+            {}};
+}
+
+struct RandomParts {
+    const Codec* codec;
+    Parts (*make)(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale);
+};
+
+constexpr RandomParts kRandomParts[] = {
+    {&kFloatCodec, float_parts},          {&kAffineCodec, affine_parts}, {&kFp8BlockCodec, fp8_parts},
+    {&kMxfp4Codec, e2m1_parts<120, 124>}, {&kMxfp8Codec, mxfp8_parts},   {&kNvfp4Codec, e2m1_parts<0x08, 0x28>},
+};
+
 Parts random_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns) {
     const float scale = 1 / std::sqrt(static_cast<float>(columns));
-    switch (format.kind) {
-        case WeightKind::kFloat:
-            return float_parts(context, format, rows * columns, scale);
-        case WeightKind::kAffine:
-            return affine_parts(context, format, rows, columns, scale);
-        case WeightKind::kFp8Block:
-            return fp8_parts(context, format, rows, columns, scale);
-        case WeightKind::kMxfp4:
-            return {random_bytes(context, format.data_bytes(rows, columns)),
-                    random_codes(context, format.scale_bytes(rows, columns), 120, 124),
-                    {}};
-        case WeightKind::kMxfp8:
-            return {random_e4m3(context, format.data_bytes(rows, columns)),
-                    random_codes(context, format.scale_bytes(rows, columns), 114, 118),
-                    {}};
-        case WeightKind::kNvfp4:
-            return {random_bytes(context, format.data_bytes(rows, columns)),
-                    random_codes(context, format.scale_bytes(rows, columns), 0x08, 0x28),
-                    {}};
+    for (const RandomParts& row : kRandomParts) {
+        if (row.codec == format.codec) return row.make(context, format, rows, columns, scale);
     }
+    ADD_FAILURE() << "no random weights of " << format.describe();
     return {};
 }
 
@@ -143,9 +155,9 @@ std::vector<WeightFormat> all_weight_formats() {
                                          WeightFormat::fp8_block(128, 128),
                                          WeightFormat::fp8_block(16, 32),
                                          WeightFormat::fp8_block(128, 128, DType::kBF16),
-                                         WeightFormat::mxfp4(),
-                                         WeightFormat::mxfp8(),
-                                         WeightFormat::nvfp4()};
+                                         kMxfp4Codec.standard,
+                                         kMxfp8Codec.standard,
+                                         kNvfp4Codec.standard};
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
         for (const int group : {32, 64, 128}) formats.push_back(WeightFormat::affine(bits, group, DType::kBF16));
     }
@@ -155,8 +167,8 @@ std::vector<WeightFormat> all_weight_formats() {
 }
 
 int64_t columns_for(const WeightFormat& format, int64_t groups) {
-    if (format.kind == WeightKind::kFloat) return 37 * groups + 3;
-    if (format.kind == WeightKind::kFp8Block) return format.block_columns * groups + 24;
+    if (format.codec == &kFloatCodec) return 37 * groups + 3;
+    if (format.codec == &kFp8BlockCodec) return format.group_size * groups + 24;
     return format.group_size * groups;
 }
 

@@ -1,4 +1,5 @@
 #include "checkpoint/expert_layout.h"
+#include "tensor/codecs.h"
 
 #include <gtest/gtest.h>
 
@@ -20,7 +21,7 @@ TEST(ExpertLayout, RecordsOfTheTargetModels) {
 TEST(ExpertLayout, PartsFollowEachOtherAligned) {
     // 3 bits of 10 rows: parts whose sizes are no multiples of 64.
     const WeightFormat format = WeightFormat::affine(3, 32, DType::kF16);
-    const ExpertLayout layout = make_expert_layout(format, format, WeightFormat::mxfp4(), 96, 32);
+    const ExpertLayout layout = make_expert_layout(format, format, kMxfp4Codec.standard, 96, 32);
     const uint64_t data = 32 * 36;
     const uint64_t scales = 32 * 6;
     EXPECT_EQ(layout.gate.data, 0u);

@@ -14,6 +14,7 @@
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
 #include "sluice/checkpoint_tools.h"
+#include "tensor/codecs.h"
 #include "tests/checkpoint/packed_values.h"
 #include "tests/support/golden_case.h"
 #include "tests/support/tiny_checkpoint.h"
@@ -146,7 +147,7 @@ TEST(Pack, UsesASmallerGroupOrNoneWhereColumnsAskForIt) {
     synthesize_shape(folder / "b", shape, SynthEncoding::kBf16, 1);
     EXPECT_THAT(pack(folder / "b", folder / "b4", {.quantize = "affine4"}).quantization, HasSubstr("not quantized"));
     const auto before = Checkpoint::open(folder / "b"), after = Checkpoint::open(folder / "b4");
-    EXPECT_EQ(after->expert_layout(0).down.format.kind, WeightKind::kFloat);
+    EXPECT_EQ(after->expert_layout(0).down.format.codec, &kFloatCodec);
     EXPECT_EQ(expert_values(*after, 1, 2, Projection::kDown), expert_values(*before, 1, 2, Projection::kDown));
     verify_packed(folder / "b4");
 }
@@ -173,8 +174,8 @@ TEST(Pack, LeavesFp8WhereNoGroupFits) {
     synthesize_shape(folder / "source", shape, SynthEncoding::kFp8, 1);
     pack(folder / "source", folder / "packed", {.quantize = "affine8"});
     const auto before = Checkpoint::open(folder / "source"), after = Checkpoint::open(folder / "packed");
-    EXPECT_EQ(after->weight(1, Role::kSharedDown).format.kind, WeightKind::kFp8Block);
-    EXPECT_EQ(after->weight(1, Role::kSharedUp).format.kind, WeightKind::kAffine);
+    EXPECT_EQ(after->weight(1, Role::kSharedDown).format.codec, &kFp8BlockCodec);
+    EXPECT_EQ(after->weight(1, Role::kSharedUp).format.codec, &kAffineCodec);
     EXPECT_EQ(trunk_values(*after, 1, Role::kSharedDown), trunk_values(*before, 1, Role::kSharedDown));
     EXPECT_EQ(config_of(folder / "packed").at("quantization").at("model.layers.1.mlp.shared_experts.down_proj"), false);
     verify_packed(folder / "packed");

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/safetensors.h"
+#include "tensor/codecs.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_checkpoint.h"
 
@@ -141,15 +142,15 @@ TEST(PackedLayout, FormatsComeBack) {
         WeightFormat::affine(8, 32, DType::kF32),
         WeightFormat::fp8_block(128, 64),
         WeightFormat::fp8_block(128, 64, DType::kBF16),
-        WeightFormat::mxfp4(),
-        WeightFormat::mxfp8(),
-        WeightFormat::nvfp4(),
+        kMxfp4Codec.standard,
+        kMxfp8Codec.standard,
+        kNvfp4Codec.standard,
     };
     for (const WeightFormat& format : formats) {
-        const ExpertLayout layout = make_expert_layout(format, WeightFormat::mxfp4(), format, 256, 128);
+        const ExpertLayout layout = make_expert_layout(format, kMxfp4Codec.standard, format, 256, 128);
         const ExpertLayout read = read_packed_format(packed_format_text(layout), 256, 128, "here");
         EXPECT_EQ(read.gate.format, format);
-        EXPECT_EQ(read.up.format, WeightFormat::mxfp4());
+        EXPECT_EQ(read.up.format, kMxfp4Codec.standard);
         EXPECT_EQ(read.down.biases, layout.down.biases);
         EXPECT_EQ(read.record_bytes, layout.record_bytes);
     }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tensor/codecs.h"
 #include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
@@ -20,7 +21,7 @@ TEST(QuantizationConfig, DefaultsAndOverrides) {
     EXPECT_EQ(config.module_format("x", DType::kF16), WeightFormat::affine(6, 128, DType::kF16));
     EXPECT_EQ(config.module_format("a.b", DType::kBF16), WeightFormat::affine(8, 32, DType::kBF16));
     EXPECT_EQ(config.module_format("d", DType::kF32), WeightFormat::affine(6, 128, DType::kF32));
-    EXPECT_EQ(config.module_format("e", DType::kU8), WeightFormat::mxfp4());
+    EXPECT_EQ(config.module_format("e", DType::kU8), kMxfp4Codec.standard);
     expect_error(ErrorCode::kInvalidFile, {"config.json", "c.scales", "not quantized"},
                  [&] { config.module_format("c", DType::kF16); });
     expect_error(ErrorCode::kInvalidFile, {"config.json", "w", "F8_E4M3"}, [&] { config.fp8_format("w"); });
@@ -30,10 +31,10 @@ TEST(QuantizationConfig, DefaultsAndOverrides) {
 TEST(QuantizationConfig, MixedModes) {
     const QuantizationConfig config =
         parse(R"({"quantization":{"group_size":32,"bits":4,"mode":"mxfp4","gate":{"bits":8,"group_size":64}}})");
-    EXPECT_EQ(config.module_format("x", DType::kU8), WeightFormat::mxfp4());
+    EXPECT_EQ(config.module_format("x", DType::kU8), kMxfp4Codec.standard);
     EXPECT_EQ(config.module_format("gate", DType::kBF16), WeightFormat::affine(8, 64, DType::kBF16));
-    EXPECT_EQ(parse(R"({"quantization":{"mode":"nvfp4"}})").module_format("x", DType::kU8), WeightFormat::nvfp4());
-    EXPECT_EQ(parse(R"({"quantization":{"mode":"mxfp8"}})").module_format("x", DType::kU8), WeightFormat::mxfp8());
+    EXPECT_EQ(parse(R"({"quantization":{"mode":"nvfp4"}})").module_format("x", DType::kU8), kNvfp4Codec.standard);
+    EXPECT_EQ(parse(R"({"quantization":{"mode":"mxfp8"}})").module_format("x", DType::kU8), kMxfp8Codec.standard);
 }
 
 TEST(QuantizationConfig, WhereItStands) {

@@ -61,7 +61,7 @@ void TinyCheckpoint::quantize(const std::string& module, const WeightFormat& for
     TinyTensor scales{format.dtype, shape, std::vector<std::byte>(format.scale_bytes(rows, columns))};
     scales.shape.back() = columns / format.group_size;
     TinyTensor biases = scales;
-    encode_affine(format, floats.data(), rows, columns, weight.bytes.data(), scales.bytes.data(), biases.bytes.data());
+    encode(format, floats.data(), rows, columns, {weight.bytes.data(), scales.bytes.data(), biases.bytes.data()});
     tensors[module + ".weight"] = std::move(weight);
     tensors[module + ".scales"] = std::move(scales);
     tensors[module + ".biases"] = std::move(biases);

@@ -41,7 +41,7 @@ constexpr Encoded kLowEdge[] = {
 
 void expect_encoding(const Encoded& expected, DType dtype, const std::vector<float>& values) {
     StoredWeight weight(WeightFormat::affine(expected.bits, 32, dtype), 1, 32);
-    encode_affine(weight.view().format, values.data(), 1, 32, weight.data(), weight.scales(), weight.biases());
+    encode(weight.view().format, values.data(), 1, 32, {weight.data(), weight.scales(), weight.biases()});
     const std::vector<std::byte> bytes = from_hex(expected.data);
     EXPECT_EQ(std::vector<std::byte>(weight.data(), weight.data() + bytes.size()), bytes) << expected.bits;
     EXPECT_EQ(load_unaligned<uint16_t>(weight.scales()), expected.scale) << expected.bits;
@@ -114,7 +114,7 @@ TEST_P(AffineFormats, DistortionIsThatOfTheFormat) {
     const int64_t columns = 384;
     const std::vector<float> values = gaussian_values(static_cast<size_t>(rows * columns), 1);
     StoredWeight weight(WeightFormat::affine(bits, group, dtype), rows, columns);
-    encode_affine(weight.view().format, values.data(), rows, columns, weight.data(), weight.scales(), weight.biases());
+    encode(weight.view().format, values.data(), rows, columns, {weight.data(), weight.scales(), weight.biases()});
     const double measured = distortion(values, weight.decode());
     EXPECT_NEAR(measured / expected_distortion(bits, group, dtype), 1.0, 0.04);
 }
@@ -124,12 +124,12 @@ TEST_P(AffineFormats, RowsAreIndependent) {
     const int64_t columns = 256;
     const std::vector<float> values = gaussian_values(static_cast<size_t>(5 * columns), 2);
     StoredWeight all(WeightFormat::affine(bits, group, dtype), 5, columns);
-    encode_affine(all.view().format, values.data(), 5, columns, all.data(), all.scales(), all.biases());
+    encode(all.view().format, values.data(), 5, columns, {all.data(), all.scales(), all.biases()});
     const std::vector<float> decoded = all.decode();
     for (int64_t row = 0; row < 5; ++row) {
         StoredWeight one(WeightFormat::affine(bits, group, dtype), 1, columns);
-        encode_affine(one.view().format, &values[static_cast<size_t>(row * columns)], 1, columns, one.data(),
-                      one.scales(), one.biases());
+        encode(one.view().format, &values[static_cast<size_t>(row * columns)], 1, columns,
+               {one.data(), one.scales(), one.biases()});
         std::vector<float> part(static_cast<size_t>(columns));
         decode_row(all.view().rows_at(row, 1), 0, part.data());
         EXPECT_EQ(one.decode(), part);
@@ -147,13 +147,13 @@ TEST(AffineCodec, KeepsZeroAndTheLargerEdge) {
     values[3] = -2.0f;
     values[9] = 1.75f;
     StoredWeight weight(WeightFormat::affine(4, 64, DType::kBF16), 1, 64);
-    encode_affine(weight.view().format, values.data(), 1, 64, weight.data(), weight.scales(), weight.biases());
+    encode(weight.view().format, values.data(), 1, 64, {weight.data(), weight.scales(), weight.biases()});
     const std::vector<float> decoded = weight.decode();
     EXPECT_EQ(decoded[3], -2.0f);
     EXPECT_EQ(decoded[9], 1.75f);
     EXPECT_EQ(decoded[0], 0.0f);
     const std::vector<float> nothing(64, 0.0f);
-    encode_affine(weight.view().format, nothing.data(), 1, 64, weight.data(), weight.scales(), weight.biases());
+    encode(weight.view().format, nothing.data(), 1, 64, {weight.data(), weight.scales(), weight.biases()});
     EXPECT_EQ(weight.decode(), nothing);
 }
 
@@ -161,7 +161,7 @@ void expect_refused(const WeightFormat& format, const std::vector<float>& values
     std::vector<std::byte> out(4096);
     const auto columns = static_cast<int64_t>(values.size());
     try {
-        encode_affine(format, values.data(), 1, columns, out.data(), out.data() + 1024, out.data() + 2048);
+        encode(format, values.data(), 1, columns, {out.data(), out.data() + 1024, out.data() + 2048});
         ADD_FAILURE() << "not refused: " << format.describe();
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), code) << error.what();
@@ -173,7 +173,9 @@ TEST(AffineCodec, RefusesWhatItCannotStore) {
     expect_refused(WeightFormat::affine(7, 64, DType::kBF16), good, ErrorCode::kUnsupported);
     expect_refused(WeightFormat::affine(4, 48, DType::kBF16), good, ErrorCode::kUnsupported);
     expect_refused(WeightFormat::affine(4, 64, DType::kI32), good, ErrorCode::kUnsupported);
-    expect_refused(WeightFormat::mxfp4(), good, ErrorCode::kUnsupported);
+    WeightFormat none = kMxfp4Codec.standard;
+    none.group_size = 64;
+    expect_refused(none, good, ErrorCode::kUnsupported);
     expect_refused(WeightFormat::affine(4, 64, DType::kBF16), std::vector<float>(96, 1.0f), ErrorCode::kUnsupported);
     std::vector<float> huge(64, 0.0f);
     huge[5] = 1e6f;

@@ -36,14 +36,14 @@ TEST(Fp8BlockCodec, FactorsMayBeBF16) {
 
     const std::vector<float> values = gaussian_values(300 * 200, 4);
     StoredWeight encoded(WeightFormat::fp8_block(128, 128, DType::kBF16), 300, 200);
-    encode_fp8_block(encoded.view().format, values.data(), 300, 200, encoded.data(), encoded.scales());
+    encode(encoded.view().format, values.data(), 300, 200, {.data = encoded.data(), .scales = encoded.scales()});
     EXPECT_NEAR(distortion(values, encoded.decode()), 0.0266, 0.0005);  // the factor is rounded before its use
 }
 
 TEST(Fp8BlockCodec, APartOfTheRowsKeepsItsBlocks) {
     const std::vector<float> values = gaussian_values(300 * 200, 3);
     StoredWeight weight(WeightFormat::fp8_block(128, 128), 300, 200);
-    encode_fp8_block(weight.view().format, values.data(), 300, 200, weight.data(), weight.scales());
+    encode(weight.view().format, values.data(), 300, 200, {.data = weight.data(), .scales = weight.scales()});
     const std::vector<float> decoded = weight.decode();
     const WeightView part = weight.view().rows_at(100, 150).rows_at(50, 100);
     EXPECT_EQ(part.block_row_offset, 150 - 128);
@@ -58,7 +58,7 @@ TEST(Fp8BlockCodec, APartOfTheRowsKeepsItsBlocks) {
 TEST(Fp8BlockCodec, DistortionIsThatOfTheFormat) {
     const std::vector<float> values = gaussian_values(300 * 200, 4);
     StoredWeight weight(WeightFormat::fp8_block(128, 128), 300, 200);
-    encode_fp8_block(weight.view().format, values.data(), 300, 200, weight.data(), weight.scales());
+    encode(weight.view().format, values.data(), 300, 200, {.data = weight.data(), .scales = weight.scales()});
     const double measured = distortion(values, weight.decode());
     EXPECT_NEAR(measured, 0.0266, 0.0005);  // computed apart from this code, with numpy
 }
@@ -66,10 +66,11 @@ TEST(Fp8BlockCodec, DistortionIsThatOfTheFormat) {
 TEST(Fp8BlockCodec, ZeroesStayAndNaNIsRefused) {
     std::vector<float> values(64, 0.0f);
     StoredWeight weight(WeightFormat::fp8_block(128, 128), 8, 8);
-    encode_fp8_block(weight.view().format, values.data(), 8, 8, weight.data(), weight.scales());
+    encode(weight.view().format, values.data(), 8, 8, {.data = weight.data(), .scales = weight.scales()});
     EXPECT_EQ(weight.decode(), values);
     values[60] = std::numeric_limits<float>::infinity();
-    EXPECT_THROW(encode_fp8_block(weight.view().format, values.data(), 8, 8, weight.data(), weight.scales()), Error);
+    EXPECT_THROW(encode(weight.view().format, values.data(), 8, 8, {.data = weight.data(), .scales = weight.scales()}),
+                 Error);
 }
 
 }  // namespace

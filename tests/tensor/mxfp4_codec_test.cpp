@@ -15,7 +15,7 @@ using testing::StoredWeight;
 
 // Nibble pairs low first; 0x80 is 2, 0x7e one half.
 TEST(Mxfp4Codec, DecodesByHand) {
-    StoredWeight weight(WeightFormat::mxfp4(), 1, 64);
+    StoredWeight weight(kMxfp4Codec.standard, 1, 64);
     weight.data()[0] = std::byte{0x71};
     weight.data()[15] = std::byte{0xf9};
     weight.data()[16] = std::byte{0x25};
@@ -33,8 +33,8 @@ TEST(Mxfp4Codec, DecodesByHand) {
 
 TEST(Mxfp4Codec, DistortionIsThatOfTheFormat) {
     const std::vector<float> values = gaussian_values(64 * 256, 5);
-    StoredWeight weight(WeightFormat::mxfp4(), 64, 256);
-    encode_mxfp4(values.data(), 64, 256, weight.data(), weight.scales());
+    StoredWeight weight(kMxfp4Codec.standard, 64, 256);
+    encode(kMxfp4Codec.standard, values.data(), 64, 256, {.data = weight.data(), .scales = weight.scales()});
     const double measured = distortion(values, weight.decode());
     EXPECT_NEAR(measured, 0.1150, 0.003);  // computed apart from this code, with numpy
 }
@@ -42,22 +42,26 @@ TEST(Mxfp4Codec, DistortionIsThatOfTheFormat) {
 // What a decode gave is representable, so a second round changes nothing.
 TEST(Mxfp4Codec, RoundTripIsStable) {
     const std::vector<float> values = gaussian_values(8 * 128, 6);
-    StoredWeight weight(WeightFormat::mxfp4(), 8, 128);
-    encode_mxfp4(values.data(), 8, 128, weight.data(), weight.scales());
+    StoredWeight weight(kMxfp4Codec.standard, 8, 128);
+    encode(kMxfp4Codec.standard, values.data(), 8, 128, {.data = weight.data(), .scales = weight.scales()});
     const std::vector<float> once = weight.decode();
-    StoredWeight again(WeightFormat::mxfp4(), 8, 128);
-    encode_mxfp4(once.data(), 8, 128, again.data(), again.scales());
+    StoredWeight again(kMxfp4Codec.standard, 8, 128);
+    encode(kMxfp4Codec.standard, once.data(), 8, 128, {.data = again.data(), .scales = again.scales()});
     EXPECT_EQ(distortion(once, again.decode()), 0.0);
 }
 
 TEST(Mxfp4Codec, RefusesRaggedRowsAndNaN) {
     std::vector<float> values(2 * 32, 1.0f);
-    StoredWeight weight(WeightFormat::mxfp4(), 1, 2 * 32);
-    EXPECT_THROW(encode_mxfp4(values.data(), 1, 32 + 8, weight.data(), weight.scales()), Error);
+    StoredWeight weight(kMxfp4Codec.standard, 1, 2 * 32);
+    EXPECT_THROW(
+        encode(kMxfp4Codec.standard, values.data(), 1, 32 + 8, {.data = weight.data(), .scales = weight.scales()}),
+        Error);
     values[3] = std::numeric_limits<float>::quiet_NaN();
-    EXPECT_THROW(encode_mxfp4(values.data(), 1, 2 * 32, weight.data(), weight.scales()), Error);
+    EXPECT_THROW(
+        encode(kMxfp4Codec.standard, values.data(), 1, 2 * 32, {.data = weight.data(), .scales = weight.scales()}),
+        Error);
     const std::vector<float> nothing(2 * 32, 0.0f);
-    encode_mxfp4(nothing.data(), 1, 2 * 32, weight.data(), weight.scales());
+    encode(kMxfp4Codec.standard, nothing.data(), 1, 2 * 32, {.data = weight.data(), .scales = weight.scales()});
     EXPECT_EQ(weight.decode(), nothing);
 }
 

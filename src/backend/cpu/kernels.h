@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "tensor/kv_format.h"
 #include "tensor/weight_view.h"
@@ -157,6 +158,17 @@ struct AmxKernels {
                    const WeightView* next);
 };
 
+// Columns [first, first + count) of a row as floats; first a multiple of 128, count too unless the row ends there.
+using DecodeColumns = void (*)(const WeightView& weight, int64_t row, int64_t first, int64_t count, float* out);
+
+// How one codec's weights meet activations in float.
+struct CodecKernels {
+    const Codec* codec;
+    DecodeColumns decode;
+    // out[r] = weight row r . x; added with `accumulate`.
+    void (*float_vector)(const WeightView& weight, const float* x, float* out, bool accumulate);
+};
+
 struct KernelTable {
     const char* name;
     int lanes;
@@ -178,8 +190,7 @@ struct KernelTable {
                           int64_t first, bool accumulate, const WeightView* next);
 
     // Any weight, activations in float.
-    void (*decode)(const WeightView& weight, int64_t row, int64_t first, int64_t count, float* out);
-    void (*float_vector)(const WeightView& weight, const float* x, float* out, bool accumulate);
+    std::span<const CodecKernels> codecs;
     void (*float_matrix)(const float* weight, int64_t stride, int64_t rows, int64_t columns, const float* const* x,
                          int64_t tokens, float* const* out, int64_t first, bool accumulate);
     // c[r] = sum over k of a[r][k] * b[k], in ascending k; columns a multiple of `lanes`; added to c with `accumulate`.
@@ -208,6 +219,14 @@ struct KernelTable {
     void (*add_scaled)(const float* x, float factor, int64_t count, float* out);
     void (*convolve_silu)(const float* const* taps, const float* weights, int64_t kernel, int64_t channels, float* out);
     void (*rotate_halves)(float* first, float* second, const float* cosine, const float* sine, int64_t count);
+
+    const CodecKernels& of(const WeightFormat& format) const;
+    void decode(const WeightView& weight, int64_t row, int64_t first, int64_t count, float* out) const {
+        of(weight.format).decode(weight, row, first, count, out);
+    }
+    void float_vector(const WeightView& weight, const float* x, float* out, bool accumulate) const {
+        of(weight.format).float_vector(weight, x, out, accumulate);
+    }
 };
 
 const KernelTable& scalar_kernels();

@@ -33,16 +33,9 @@ size_t bf16_tile_values(const WeightView& weight) {
 // Whether kernels for BF16 take the format: its values, but for the factors of FP8 blocks, are the same in BF16, and
 // blocks are whole units.
 bool exact_in_bf16(const WeightFormat& format) {
-    switch (format.kind) {
-        case WeightKind::kFloat:
-            return format.dtype == DType::kBF16;
-        case WeightKind::kFp8Block:
-            return format.block_columns % kBf16Unit == 0;
-        case WeightKind::kAffine:
-            return false;
-        default:
-            return true;
-    }
+    if (format.codec == &kFloatCodec) return format.dtype == DType::kBF16;
+    if (format.codec == &kFp8BlockCodec) return format.group_size % kBf16Unit == 0;
+    return format.codec != &kAffineCodec;
 }
 
 AffineTile take_tile(const KernelTable& kernels, const WeightView& weight, Scratch& scratch) {
@@ -63,7 +56,7 @@ void for_tiles(const KernelTable& kernels, const WeightView& weight, const Weigh
         std::optional<WeightView> following;
         if (row + kernels.tile_rows < weight.rows) {
             following = tile_at(weight, row + kernels.tile_rows);
-        } else if (next != nullptr && next->format.kind == WeightKind::kAffine) {
+        } else if (next != nullptr && next->format.codec == &kAffineCodec) {
             following = tile_at(*next, 0);
         }
         multiply(tile_at(weight, row), row, following ? &*following : nullptr);
@@ -206,7 +199,7 @@ void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const
     for (size_t t = 0; t < most; ++t) rows[t] = rounded + static_cast<int64_t>(t) * stride;
     int64_t count = 0;
     for (int64_t row = 0; row < weight.rows; row += count) {
-        const int64_t left = weight.format.block_rows - (weight.block_row_offset + row) % weight.format.block_rows;
+        const int64_t left = weight.format.group_rows - (weight.block_row_offset + row) % weight.format.group_rows;
         count = std::min(left, weight.rows - row);
         for (size_t token = 0; token < x.tokens(); token += most) {
             const size_t tokens = std::min(most, x.tokens() - token);
@@ -223,9 +216,9 @@ void multiply_scaled(const KernelTable& kernels, const WeightView& weight, const
 }  // namespace
 
 ActivationLayout fastest_layout(const KernelTable& kernels, const WeightFormat& format) {
-    if (format.kind == WeightKind::kAffine) return int8_layout(format);
+    if (format.codec == &kAffineCodec) return int8_layout(format);
     if (kernels.bf16 == nullptr || !exact_in_bf16(format)) return {};
-    if (format.kind == WeightKind::kFp8Block) return {ActivationForm::kScaledBf16};
+    if (format.codec == &kFp8BlockCodec) return {ActivationForm::kScaledBf16};
     return {ActivationForm::kBf16};
 }
 
@@ -282,7 +275,7 @@ void ActivationRows::set(const KernelTable& kernels, int64_t r, int64_t first, i
 
 size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weight, size_t tokens) {
     size_t bytes = 0, together = tokens;
-    if (weight.format.kind == WeightKind::kFp8Block && kernels.bf16 != nullptr) {
+    if (weight.format.codec == &kFp8BlockCodec && kernels.bf16 != nullptr) {
         together = std::min(tokens, kScaledTokens);
         bytes += Scratch::padded<uint16_t>(together * static_cast<size_t>(bf16_row_values(weight.columns))) +
                  Scratch::padded<const uint16_t*>(together);
@@ -291,7 +284,7 @@ size_t multiply_rows_scratch(const KernelTable& kernels, const WeightView& weigh
     if (tokens >= kDecodedTokens) {
         tile = std::max(tile, Scratch::padded<float>(static_cast<size_t>(kDecodedRows * weight.columns)));
     }
-    if (weight.format.kind == WeightKind::kAffine && tokens > 1) {
+    if (weight.format.codec == &kAffineCodec && tokens > 1) {
         tile = std::max(tile, Scratch::padded<std::byte>(tile_value_bytes(kernels, weight)) +
                                   2 * Scratch::padded<float>(tile_scales(kernels, weight)));
         const auto count = static_cast<int64_t>(tokens);

@@ -2,6 +2,7 @@
 set(CPU_SOURCES
   cpu/cpu_backend.cpp
   cpu/cpu_features.cpp
+  cpu/kernels.cpp
   cpu/scratch.cpp
   cpu/linear.cpp
   cpu/linear_ops.cpp

@@ -20,6 +20,11 @@ inline void prefetch(const std::byte* p) {
     __builtin_prefetch(p, 0, 2);
 }
 
+// Bytes of a row of scales or biases: WeightFormat::scale_row_bytes for what affine has, without a call.
+inline int64_t factor_row_bytes(const WeightView& w) {
+    return w.columns / w.format.group_size * (w.format.dtype == DType::kF32 ? 4 : 2);
+}
+
 // Scales or biases of a weight.
 struct Factors {
     const std::byte *first, *end;
@@ -28,10 +33,7 @@ struct Factors {
     int width;
 
     Factors(const WeightView& w, const std::byte* data)
-        : first(data),
-          stride(w.columns / w.format.group_size * (w.format.dtype == DType::kF32 ? 4 : 2)),
-          dtype(w.format.dtype),
-          width(dtype == DType::kF32 ? 4 : 2) {
+        : first(data), stride(factor_row_bytes(w)), dtype(w.format.dtype), width(dtype == DType::kF32 ? 4 : 2) {
         end = data + w.rows * stride;
     }
 };
@@ -222,7 +224,7 @@ inline Block block_ahead(const WeightView& w, int64_t row, int64_t distance, con
         from = &w;
         at = row;
     }
-    const int64_t scale_stride = from->columns / from->format.group_size * (from->format.dtype == DType::kF32 ? 4 : 2);
+    const int64_t scale_stride = factor_row_bytes(*from);
     return {from->data + at * (from->columns * from->format.bits / 8), from->scales + at * scale_stride,
             from->biases + at * scale_stride};
 }

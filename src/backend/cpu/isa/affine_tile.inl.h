@@ -228,8 +228,7 @@ inline void all_tokens(const AffineTile& tile, const QuantizedRow* x, int64_t to
 inline Stream stream_of(const WeightView* next, int64_t turns) {
     Stream ahead;
     if (next == nullptr) return ahead;
-    const int64_t scale_bytes =
-        next->rows * (next->columns / next->format.group_size) * (next->format.dtype == DType::kF32 ? 4 : 2);
+    const int64_t scale_bytes = next->rows * factor_row_bytes(*next);
     for (int64_t offset = 0; offset < scale_bytes; offset += kLineBytes) {
         prefetch(next->scales + offset);
         prefetch(next->biases + offset);

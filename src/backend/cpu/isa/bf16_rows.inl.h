@@ -54,21 +54,34 @@ inline void prefetch_unit(const std::byte* p) {
     if constexpr (Codec::kBits == 16) prefetch(p + kLineBytes);
 }
 
+// The table of what reads a codec, or BF16, whose codec holds wider floats too.
+template <const Codec& kStored, typename Reader>
+struct Bf16Row {
+    // Calls function(reader) where it is of this format.
+    template <typename Function>
+    static bool read(const WeightFormat& format, Function& function) {
+        if (format.codec != &kStored) return false;
+        function(Reader{});
+        return true;
+    }
+};
+
+template <typename... Rows>
+struct Bf16Rows {
+    template <typename Function>
+    static void read(const WeightFormat& format, Function& function) {
+        (Rows::read(format, function) || ...);
+    }
+};
+
+using Bf16Table =
+    Bf16Rows<Bf16Row<kFloatCodec, Bf16Codec>, Bf16Row<kFp8BlockCodec, E4m3Codec>, Bf16Row<kMxfp4Codec, Mxfp4Codec>,
+             Bf16Row<kMxfp8Codec, Mxfp8Codec>, Bf16Row<kNvfp4Codec, Nvfp4Codec>>;
+
 // Calls function(codec) with what reads this format.
 template <typename Function>
 inline void with_codec(const WeightFormat& format, Function&& function) {
-    switch (format.kind) {
-        case WeightKind::kFp8Block:
-            return function(E4m3Codec{});
-        case WeightKind::kMxfp8:
-            return function(Mxfp8Codec{});
-        case WeightKind::kMxfp4:
-            return function(Mxfp4Codec{});
-        case WeightKind::kNvfp4:
-            return function(Nvfp4Codec{});
-        default:
-            return function(Bf16Codec{});
-    }
+    Bf16Table::read(format, function);
 }
 
 // Columns [first, last) of the rows to out, `stride` values from row to row, padded with zeros to whole units. What
@@ -124,8 +137,8 @@ inline void round_to_bf16(const float* x, int64_t count, uint16_t* out) {
 }
 
 inline void round_scaled_to_bf16(const WeightView& w, int64_t row, const float* x, uint16_t* out) {
-    const int64_t width = w.format.block_columns, blocks = (w.columns + width - 1) / width;
-    const int64_t block_row = (w.block_row_offset + row) / w.format.block_rows;
+    const int64_t width = w.format.group_size, blocks = (w.columns + width - 1) / width;
+    const int64_t block_row = (w.block_row_offset + row) / w.format.group_rows;
     for (int64_t block = 0; block < blocks; ++block) {
         const int64_t first = block * width;
         const F factor = set1(load_scale(w.scales, w.format.dtype, block_row * blocks + block));

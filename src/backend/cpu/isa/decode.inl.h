@@ -1,6 +1,7 @@
 #pragma once
 
-// Weights of every format to floats, the same numbers as decode_row of tensor/weight_view.h.
+// Weights of every format to floats, the same numbers as decode_row of tensor/weight_view.h: columns [first, first +
+// count) of a row; first a multiple of kDecodeStep, count too unless the row ends there.
 
 #include "backend/cpu/isa/affine.inl.h"
 #include "tensor/float_types.h"
@@ -8,7 +9,7 @@
 namespace sluice {
 namespace {
 
-constexpr int kDecodeStep = 128;  // decode() starts at a multiple of this: whole groups, whole bytes
+constexpr int kDecodeStep = 128;  // decoding starts at a multiple of this: whole groups, whole bytes
 
 template <int kBits>
 inline void decode_affine_group(const std::byte* data, int group, float scale, float bias, float* out) {
@@ -36,7 +37,7 @@ inline float load_scale(const std::byte* base, DType dtype, int64_t index) {
 }
 
 template <int kBits>
-inline void decode_affine(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
+inline void decode_affine_bits(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
     const int group = w.format.group_size;
     const int64_t groups = w.columns / group;
     const std::byte* data = w.data + row * (w.columns * kBits / 8);
@@ -45,6 +46,10 @@ inline void decode_affine(const WeightView& w, int64_t row, int64_t first, int64
                                    load_scale(w.scales, w.format.dtype, row * groups + g),
                                    load_scale(w.biases, w.format.dtype, row * groups + g), out);
     }
+}
+
+inline void decode_affine(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
+    with_bits(w.format.bits, [&]<int kBits>() { decode_affine_bits<kBits>(w, row, first, count, out); });
 }
 
 // kWidth bytes hold kLanes values, `load_values` makes them floats.
@@ -81,9 +86,9 @@ inline void decode_float(const WeightView& w, int64_t row, int64_t first, int64_
 }
 
 inline void decode_fp8_block(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
-    const int64_t width = w.format.block_columns;
+    const int64_t width = w.format.group_size;
     const int64_t blocks = (w.columns + width - 1) / width;
-    const int64_t block_row = (w.block_row_offset + row) / w.format.block_rows;
+    const int64_t block_row = (w.block_row_offset + row) / w.format.group_rows;
     const std::byte* data = w.data + row * w.columns;
     const int64_t end = first + count;
     for (int64_t column = first; column < end;) {
@@ -96,36 +101,21 @@ inline void decode_fp8_block(const WeightView& w, int64_t row, int64_t first, in
     }
 }
 
+// Codes of E4M3 (8 bits) or E2M1 (4), and a scale of one byte, which kScale makes a float, per group.
+template <int kBits, float (*kScale)(uint8_t)>
 inline void decode_groups(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
     const int group = w.format.group_size;
-    const int bits = w.format.bits;
     const int64_t groups = w.columns / group;
-    const std::byte* data = w.data + row * (w.columns * bits / 8);
+    const std::byte* data = w.data + row * (w.columns * kBits / 8);
     for (int64_t g = first / group; g < (first + count) / group; ++g, out += group) {
-        const auto factor = static_cast<uint8_t>(w.scales[row * groups + g]);
-        const float scale = w.format.kind == WeightKind::kNvfp4 ? e4m3_to_float(factor) : e8m0_to_float(factor);
-        const std::byte* p = data + g * group * bits / 8;
-        if (bits == 8) {
+        const float scale = kScale(static_cast<uint8_t>(w.scales[row * groups + g]));
+        const std::byte* p = data + g * group * kBits / 8;
+        if constexpr (kBits == 8) {
             decode_scaled(p, 8, group, scale, out, [](const void* q) { return load_e4m3(q); });
         } else {
             decode_scaled(p, 4, group, scale, out, [](const void* q) { return load_e2m1(q); });
         }
     }
-}
-
-// Columns [first, first + count) of a row; first a multiple of kDecodeStep, count too unless the row ends there.
-inline void decode(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
-    switch (w.format.kind) {
-        case WeightKind::kFloat:
-            return decode_float(w, row, first, count, out);
-        case WeightKind::kFp8Block:
-            return decode_fp8_block(w, row, first, count, out);
-        case WeightKind::kAffine:
-            break;
-        default:
-            return decode_groups(w, row, first, count, out);
-    }
-    with_bits(w.format.bits, [&]<int kBits>() { decode_affine<kBits>(w, row, first, count, out); });
 }
 
 }  // namespace

@@ -41,28 +41,36 @@ inline void clear(F (&acc)[kRows][kTokens]) {
 
 constexpr int64_t kFactorRuns = 256;
 
-// Factors of runs [first, first + count) of a row, as floats.
-inline void load_run_factors(const WeightView& w, int64_t row, int64_t runs, int64_t first, int64_t count, float* out) {
-    if (w.format.kind == WeightKind::kFp8Block) {
-        const int64_t block_row = (w.block_row_offset + row) / w.format.block_rows;
+// Factors of runs [first, first + count) of a row, as floats: those of FP8 blocks, of E4M3 and of E8M0.
+struct BlockFactors {
+    static void load(const WeightView& w, int64_t row, int64_t runs, int64_t first, int64_t count, float* out) {
+        const int64_t block_row = (w.block_row_offset + row) / w.format.group_rows;
         for (int64_t i = 0; i < count; ++i) out[i] = load_scale(w.scales, w.format.dtype, block_row * runs + first + i);
-        return;
     }
-    alignas(64) std::byte bytes[kFactorRuns + kVectorBytes];
-    __builtin_memcpy(bytes, w.scales + row * runs + first, static_cast<size_t>(count));
-    if (w.format.kind == WeightKind::kNvfp4) {
+};
+
+struct E4m3Factors {
+    static void load(const WeightView& w, int64_t row, int64_t runs, int64_t first, int64_t count, float* out) {
+        alignas(64) std::byte bytes[kFactorRuns + kVectorBytes];
+        __builtin_memcpy(bytes, w.scales + row * runs + first, static_cast<size_t>(count));
         for (int64_t i = 0; i < count; i += kLanes) store(out + i, load_e4m3(bytes + i));
-        return;
     }
-    for (int64_t i = 0; i < count; ++i) out[i] = e8m0_factor(bytes[i]);
-}
+};
+
+struct E8m0Factors {
+    static void load(const WeightView& w, int64_t row, int64_t runs, int64_t first, int64_t count, float* out) {
+        alignas(64) std::byte bytes[kFactorRuns + kVectorBytes];
+        __builtin_memcpy(bytes, w.scales + row * runs + first, static_cast<size_t>(count));
+        for (int64_t i = 0; i < count; ++i) out[i] = e8m0_factor(bytes[i]);
+    }
+};
 
 // The rows after those at hand, to the second cache: they end before the processor has noticed the pattern.
 inline void prefetch_rows(const std::byte* p) {
     __builtin_prefetch(p, 0, 2);
 }
 
-// Four rows straight from memory to products: what decode() and add_products() would do, without the detour.
+// Four rows straight from memory to products: what decoding and add_products() would do, without the detour.
 template <typename Load>
 inline void add_floats(const WeightView& w, int64_t row, int bits, const float* x, F (&acc)[kDotRows][1],
                        Load&& load_values) {
@@ -86,7 +94,7 @@ inline void add_floats(const WeightView& w, int64_t row, int bits, const float* 
 }
 
 // The same for codes with one factor per kRun columns, or per `run` columns, whole units, where kRun is 0.
-template <typename Unit, int kRun>
+template <typename Unit, typename Factors, int kRun>
 inline void add_codes(const WeightView& w, int64_t row, int64_t run, const float* x, F (&acc)[kDotRows][1]) {
     constexpr int64_t kUnit = Unit::kVectors * kLanes;
     const int64_t width = kRun == 0 ? run : kRun;
@@ -102,7 +110,7 @@ inline void add_codes(const WeightView& w, int64_t row, int64_t run, const float
     for (int64_t first = 0; first < runs; first += kFactorRuns) {
         const int64_t count = smaller(kFactorRuns, runs - first);
         for (int r = 0; r < kDotRows; ++r) {
-            load_run_factors(w, smaller(row + r, w.rows - 1), runs, first, count, factors[r]);
+            Factors::load(w, smaller(row + r, w.rows - 1), runs, first, count, factors[r]);
         }
         const int64_t begin = first * width, end = smaller((first + count) * width, w.columns);
         for (int64_t i = begin; i < end; i += kUnit) {
@@ -134,13 +142,13 @@ inline void add_codes(const WeightView& w, int64_t row, int64_t run, const float
 }
 
 // Whether it did.
-template <typename Unit, int kRun>
+template <typename Unit, typename Factors, int kRun>
 inline bool add_codes_if_whole(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
     constexpr int64_t kUnit = Unit::kVectors * kLanes;
-    const int64_t run = w.format.kind == WeightKind::kFp8Block ? w.format.block_columns : w.format.group_size;
+    const int64_t run = w.format.group_size;
     const bool runs_are_units = kRun == 0 ? run % kUnit == 0 : kRun % kLanes == 0;
     if (w.columns % kUnit != 0 || !runs_are_units) return false;
-    add_codes<Unit, kRun>(w, row, run, x, acc);
+    add_codes<Unit, Factors, kRun>(w, row, run, x, acc);
     return true;
 }
 
@@ -153,7 +161,7 @@ inline void load_group_factors(const WeightView& w, const std::byte* factors, in
 }
 
 template <int kBits>
-inline void add_affine(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
+inline void add_affine_bits(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
     const int64_t groups = w.columns / w.format.group_size, row_bytes = w.columns * kBits / 8;
     const std::byte* rows[kDotRows];
     for (int r = 0; r < kDotRows; ++r) rows[r] = w.data + smaller(row + r, w.rows - 1) * row_bytes;
@@ -195,23 +203,13 @@ inline void add_affine(const WeightView& w, int64_t row, const float* x, F (&acc
     acc[3][0] = sum3;
 }
 
-inline bool add_direct(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
-    switch (w.format.kind) {
-        case WeightKind::kFp8Block:
-            return add_codes_if_whole<E4m3Unit, 0>(w, row, x, acc);
-        case WeightKind::kMxfp8:
-            return add_codes_if_whole<E4m3Unit, 32>(w, row, x, acc);
-        case WeightKind::kMxfp4:
-            return add_codes_if_whole<E2m1Unit, 32>(w, row, x, acc);
-        case WeightKind::kNvfp4:
-            return add_codes_if_whole<E2m1Unit, 16>(w, row, x, acc);
-        case WeightKind::kFloat:
-            break;
-        case WeightKind::kAffine:
-            if (w.format.group_size % kVectorBytes != 0) return false;
-            with_bits(w.format.bits, [&]<int kBits>() { add_affine<kBits>(w, row, x, acc); });
-            return true;
-    }
+inline bool add_affine(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
+    if (w.format.group_size % kVectorBytes != 0) return false;
+    with_bits(w.format.bits, [&]<int kBits>() { add_affine_bits<kBits>(w, row, x, acc); });
+    return true;
+}
+
+inline bool add_plain(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
     if (w.columns % kLanes != 0) return false;
     if (w.format.dtype == DType::kBF16) {
         add_floats(w, row, 16, x, acc, [](const std::byte* p) { return load_bf16(p); });
@@ -223,20 +221,27 @@ inline bool add_direct(const WeightView& w, int64_t row, const float* x, F (&acc
     return true;
 }
 
+using AddRows = bool (*)(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]);
+
+template <DecodeColumns kDecode>
 inline void add_decoded(const WeightView& w, int64_t row, const float* x, F (&acc)[kDotRows][1]) {
     alignas(64) float rows[kDotRows][kDotChunk];
     for (int64_t first = 0; first < w.columns; first += kDotChunk) {
         const int64_t count = smaller(kDotChunk, w.columns - first);
-        for (int r = 0; r < kDotRows; ++r) decode(w, smaller(row + r, w.rows - 1), first, count, rows[r]);
+        for (int r = 0; r < kDotRows; ++r) kDecode(w, smaller(row + r, w.rows - 1), first, count, rows[r]);
         add_products<kDotRows, 1>(rows[0], kDotChunk, &x, first, count, acc);
     }
 }
 
+// kAdd says whether it could; where not, or without it, rows are decoded first.
+template <DecodeColumns kDecode, AddRows kAdd>
 inline void float_vector(const WeightView& w, const float* x, float* out, bool accumulate) {
     for (int64_t row = 0; row < w.rows; row += kDotRows) {
         F acc[kDotRows][1];
         clear(acc);
-        if (!add_direct(w, row, x, acc)) add_decoded(w, row, x, acc);
+        bool added = false;
+        if constexpr (kAdd != nullptr) added = kAdd(w, row, x, acc);
+        if (!added) add_decoded<kDecode>(w, row, x, acc);
         for (int64_t r = 0; r < smaller<int64_t>(kDotRows, w.rows - row); ++r) {
             const float sum = reduce_add(acc[r][0]);
             out[row + r] = accumulate ? out[row + r] + sum : sum;

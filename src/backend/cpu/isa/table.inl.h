@@ -10,6 +10,18 @@
 namespace sluice {
 namespace {
 
+constexpr CodecKernels kCodecKernels[] = {
+    {&kFloatCodec, decode_float, float_vector<decode_float, add_plain>},
+    {&kAffineCodec, decode_affine, float_vector<decode_affine, add_affine>},
+    {&kFp8BlockCodec, decode_fp8_block, float_vector<decode_fp8_block, add_codes_if_whole<E4m3Unit, BlockFactors, 0>>},
+    {&kMxfp4Codec, decode_groups<4, e8m0_to_float>,
+     float_vector<decode_groups<4, e8m0_to_float>, add_codes_if_whole<E2m1Unit, E8m0Factors, 32>>},
+    {&kMxfp8Codec, decode_groups<8, e8m0_to_float>,
+     float_vector<decode_groups<8, e8m0_to_float>, add_codes_if_whole<E4m3Unit, E8m0Factors, 32>>},
+    {&kNvfp4Codec, decode_groups<4, e4m3_to_float>,
+     float_vector<decode_groups<4, e4m3_to_float>, add_codes_if_whole<E2m1Unit, E4m3Factors, 16>>},
+};
+
 constexpr KernelTable make_table(const char* name) {
     return {
         .name = name,
@@ -21,8 +33,7 @@ constexpr KernelTable make_table(const char* name) {
         .affine_vector = affine_vector_any,
         .affine_pack = affine_pack_any,
         .affine_matrix = affine_matrix,
-        .decode = decode,
-        .float_vector = float_vector,
+        .codecs = kCodecKernels,
         .float_matrix = float_matrix,
         .multiply = multiply,
         .attention = {attention_scratch<FloatTiles>, attend<FloatTiles>},
