@@ -116,9 +116,9 @@ static int soak(sluice_model* model, const char* weights, double seconds) {
             ", \"resident_bytes\": %" PRIu64
             ", \"memory_gb_s\": %.2f, \"drive_gb_s\": %.2f, \"mega_rounds_s\": %.1f}\n",
             end - start, request.prompt_tokens, request.generate_tokens, prefill_ends - begin, end - prefill_ends,
-            prefill_cpu_ends - cpu_begin, cpu_end - prefill_cpu_ends, after.expert_hits - before.expert_hits,
-            after.expert_misses - before.expert_misses, after.expert_bytes_read - before.expert_bytes_read,
-            after.stall_seconds - before.stall_seconds, after.cache_bytes, resident_bytes(),
+            prefill_cpu_ends - cpu_begin, cpu_end - prefill_cpu_ends, after.experts.hits - before.experts.hits,
+            after.experts.misses - before.experts.misses, after.experts.bytes_read - before.experts.bytes_read,
+            after.experts.stall_seconds - before.experts.stall_seconds, after.cache_bytes, resident_bytes(),
             machine.memory_bytes_per_second / 1e9, machine.drive_bytes_per_second / 1e9,
             machine.rounds_per_second / 1e6);
         fflush(stdout);

@@ -13,6 +13,7 @@
 
 #include "sluice/chat_template.h"
 #include "sluice/error.h"
+#include "sluice/expert_counters.h"
 #include "sluice/options.h"
 #include "sluice/tokenizer.h"
 
@@ -74,13 +75,7 @@ struct SequenceOutput {
 
 // Totals since open, and where they came from. For footers, `--json` and the C API.
 struct EngineStatistics {
-    uint64_t expert_hits = 0;
-    uint64_t expert_misses = 0;
-    uint64_t prefetch_reads = 0, prefetch_hits = 0;  // look-ahead reads, and how many of them were needed
-    uint64_t warm_reads = 0, warm_hits = 0;          // the same of the warm start
-    uint64_t warm_bytes_read = 0;                    // of expert_bytes_read
-    uint64_t expert_bytes_read = 0;
-    double stall_seconds = 0;
+    ExpertCounters experts;
     uint64_t peak_resident_bytes = 0;
     uint64_t tokens_evaluated = 0;
     uint64_t cache_bytes = 0;          // of expert slots now: the governor gives back what others need

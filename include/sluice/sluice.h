@@ -50,12 +50,26 @@ typedef struct sluice_options {
 /* Called during long evaluations with tokens done and in all; a return of 0 cancels (SLUICE_ERROR_CANCELLED). */
 typedef int (*sluice_progress)(int64_t done, int64_t total, void* user);
 
+/* Of experts, since the model was opened; none of them ever falls. hits + misses: what the routers asked for. */
+typedef struct sluice_expert_counters {
+    uint64_t hits;           /* were in memory */
+    uint64_t misses;         /* needed a read, or joined one under way */
+    uint64_t joined;         /* of the misses, those that joined one */
+    uint64_t reads;          /* records that the routers' needs had read */
+    uint64_t failed_reads;   /* of any kind */
+    uint64_t bytes_read;     /* of any kind, as the drive transferred them */
+    uint64_t prefetch_reads; /* records read before they were asked for, by look-ahead; not in reads */
+    uint64_t prefetch_hits;  /* of them, how many were asked for, landed or still under way */
+    uint64_t warm_reads;     /* records read by the warm start; not in reads */
+    uint64_t warm_hits;      /* of them, how many were asked for, landed or still under way */
+    uint64_t warm_bytes;     /* what they transferred, in bytes_read */
+    double stall_seconds;    /* the forward pass waited for the drive with nothing to compute */
+} sluice_expert_counters;
+
 typedef struct sluice_statistics {
-    uint64_t expert_hits, expert_misses, prefetch_reads, expert_bytes_read;
-    double stall_seconds;
+    sluice_expert_counters experts;
     uint64_t peak_resident_bytes, tokens_evaluated;
     uint64_t cache_bytes, ram_bytes, kv_bytes_per_token;
-    uint64_t warm_reads, warm_hits, warm_bytes_read;
 } sluice_statistics;
 
 /* The version of the library, "0.1.0". */

@@ -13,15 +13,15 @@ double per_second(double count, double seconds) {
 }
 
 double hit_rate(const EngineStatistics& spent) {
-    const double asked = static_cast<double>(spent.expert_hits + spent.expert_misses);
-    return asked > 0 ? static_cast<double>(spent.expert_hits) / asked : 0;
+    const double asked = static_cast<double>(spent.experts.hits + spent.experts.misses);
+    return asked > 0 ? static_cast<double>(spent.experts.hits) / asked : 0;
 }
 
 namespace {
 
 double bytes_per_token(const EngineStatistics& spent) {
     return spent.tokens_evaluated > 0
-               ? static_cast<double>(spent.expert_bytes_read) / static_cast<double>(spent.tokens_evaluated)
+               ? static_cast<double>(spent.experts.bytes_read) / static_cast<double>(spent.tokens_evaluated)
                : 0;
 }
 
@@ -59,16 +59,16 @@ void add_engine_keys(nlohmann::ordered_json& document, const EngineInfo& info) {
 }
 
 void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& spent) {
-    document["expert_hits"] = spent.expert_hits;
-    document["expert_misses"] = spent.expert_misses;
+    document["expert_hits"] = spent.experts.hits;
+    document["expert_misses"] = spent.experts.misses;
     document["hit_rate"] = hit_rate(spent);
-    document["prefetch_reads"] = spent.prefetch_reads;
-    document["prefetch_hits"] = spent.prefetch_hits;
-    document["warm_reads"] = spent.warm_reads;
-    document["warm_hits"] = spent.warm_hits;
-    document["expert_bytes_read"] = spent.expert_bytes_read;
+    document["prefetch_reads"] = spent.experts.prefetch_reads;
+    document["prefetch_hits"] = spent.experts.prefetch_hits;
+    document["warm_reads"] = spent.experts.warm_reads;
+    document["warm_hits"] = spent.experts.warm_hits;
+    document["expert_bytes_read"] = spent.experts.bytes_read;
     document["expert_bytes_per_token"] = bytes_per_token(spent);
-    document["stall_s"] = spent.stall_seconds;
+    document["stall_s"] = spent.experts.stall_seconds;
     document["peak_rss_bytes"] = spent.peak_resident_bytes;
 }
 
@@ -85,7 +85,7 @@ std::string footer(const EngineInfo& info, const GenerationResult& result, const
                     figures.prefill_tokens_per_s, result.prefilled_tokens);
     text += fmt::format("hit rate {:.1f} % | {} read per token | stalled {:.2f} s | memory {} at most, of {} allowed\n",
                         100 * figures.hit_rate, format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
-                        result.spent.stall_seconds, format_size(result.spent.peak_resident_bytes),
+                        result.spent.experts.stall_seconds, format_size(result.spent.peak_resident_bytes),
                         format_size(info.ram_bytes));
     text += describe_engine(info);
     text += sampling.temperature > 0 ? fmt::format(" | seed {}\n", sampling.seed) : "\n";

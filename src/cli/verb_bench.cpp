@@ -71,13 +71,13 @@ struct Bench {
 };
 
 ProfileMoment profile_moment(const Engine& engine) {
-    return {.operations = engine.profile(), .stall_s = engine.statistics().stall_seconds};
+    return {.operations = engine.profile(), .stall_s = engine.statistics().experts.stall_seconds};
 }
 
 Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const GenerationOptions& options, Progress& progress,
              uint64_t already_done) {
     const std::unique_ptr<Session> session = engine.new_session();
-    const uint64_t bytes_before = engine.statistics().expert_bytes_read;
+    const uint64_t bytes_before = engine.statistics().experts.bytes_read;
     uint64_t bytes_at_first = bytes_before;
     uint64_t generated = 0;
     const ProfileMoment begin = profile_moment(engine);
@@ -87,7 +87,7 @@ Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const Generatio
         *session, prompt, options,
         [&](TokenId, const std::string&) {
             if (generated++ == 0) {
-                bytes_at_first = engine.statistics().expert_bytes_read;
+                bytes_at_first = engine.statistics().experts.bytes_read;
                 first = profile_moment(engine);
             }
             progress.advance_to(already_done + prompt.size() + generated);
@@ -99,7 +99,7 @@ Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const Generatio
         });
     if (interrupted()) fail(ErrorCode::kCancelled, "interrupted before the measurement was complete");
     run.prefill_bytes = bytes_at_first - bytes_before;
-    run.decode_bytes = run.result.spent.expert_bytes_read - run.prefill_bytes;
+    run.decode_bytes = run.result.spent.experts.bytes_read - run.prefill_bytes;
     run.decoded = run.result.spent.tokens_evaluated - run.result.prefilled_tokens;
     ProfileMoment end = profile_moment(engine);
     end.sampling_s = run.result.sampling_s;
@@ -210,8 +210,8 @@ nlohmann::ordered_json bench_json(const Bench& bench) {
                                     {"decode_tokens_per_s", of_run.decode_tokens_per_s},
                                     {"ttft_s", each.result.time_to_first_token_s},
                                     {"hit_rate", of_run.hit_rate},
-                                    {"expert_bytes_read", each.result.spent.expert_bytes_read},
-                                    {"stall_s", each.result.spent.stall_seconds}});
+                                    {"expert_bytes_read", each.result.spent.experts.bytes_read},
+                                    {"stall_s", each.result.spent.experts.stall_seconds}});
     }
     return document;
 }
@@ -229,7 +229,7 @@ std::string bench_text(const Bench& bench) {
                    fmt::format("{:.1f}", figures.decode_tokens_per_s),
                    fmt::format("{:.2f}", result.time_to_first_token_s), fmt::format("{:.1f} %", 100 * figures.hit_rate),
                    format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
-                   fmt::format("{:.2f}", result.spent.stall_seconds)});
+                   fmt::format("{:.2f}", result.spent.experts.stall_seconds)});
     }
     const RunFigures median = figures_of(bench.median().result);
     const Bounds& bounds = bench.bounds;

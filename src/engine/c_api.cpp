@@ -146,19 +146,12 @@ void sluice_model_statistics(const sluice_model* model, sluice_statistics* stati
     (void)guarded([&] {
         const sluice::EngineStatistics s = model->engine->statistics();
         const sluice::EngineInfo& info = model->engine->info();
-        *statistics = {.expert_hits = s.expert_hits,
-                       .expert_misses = s.expert_misses,
-                       .prefetch_reads = s.prefetch_reads,
-                       .expert_bytes_read = s.expert_bytes_read,
-                       .stall_seconds = s.stall_seconds,
+        *statistics = {.experts = s.experts,
                        .peak_resident_bytes = s.peak_resident_bytes,
                        .tokens_evaluated = s.tokens_evaluated,
                        .cache_bytes = s.cache_bytes,
                        .ram_bytes = info.ram_bytes,
-                       .kv_bytes_per_token = info.kv_bytes_per_token,
-                       .warm_reads = s.warm_reads,
-                       .warm_hits = s.warm_hits,
-                       .warm_bytes_read = s.warm_bytes_read};
+                       .kv_bytes_per_token = info.kv_bytes_per_token};
     });
 }
 

@@ -217,16 +217,7 @@ const ChatTemplate* Engine::chat_template() const {
 
 EngineStatistics Engine::statistics() const {
     const std::lock_guard lock(impl_->mutex);
-    const ExpertStoreStats store = impl_->store->stats();
-    return {.expert_hits = store.hits,
-            .expert_misses = store.misses,
-            .prefetch_reads = store.prefetch_reads,
-            .prefetch_hits = store.prefetch_hits,
-            .warm_reads = store.warm_reads,
-            .warm_hits = store.warm_hits,
-            .warm_bytes_read = store.warm_bytes,
-            .expert_bytes_read = store.bytes_read,
-            .stall_seconds = store.stall_seconds,
+    return {.experts = impl_->store->counters(),
             .peak_resident_bytes = peak_resident_bytes(),
             .tokens_evaluated = impl_->tokens_evaluated,
             .cache_bytes = impl_->store->cache_bytes(),

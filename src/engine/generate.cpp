@@ -14,15 +14,7 @@ namespace {
 
 EngineStatistics difference(const EngineStatistics& after, const EngineStatistics& before) {
     EngineStatistics d = after;
-    d.expert_hits -= before.expert_hits;
-    d.expert_misses -= before.expert_misses;
-    d.prefetch_reads -= before.prefetch_reads;
-    d.prefetch_hits -= before.prefetch_hits;
-    d.warm_reads -= before.warm_reads;
-    d.warm_hits -= before.warm_hits;
-    d.warm_bytes_read -= before.warm_bytes_read;
-    d.expert_bytes_read -= before.expert_bytes_read;
-    d.stall_seconds -= before.stall_seconds;
+    d.experts = after.experts - before.experts;
     d.tokens_evaluated -= before.tokens_evaluated;
     return d;
 }

@@ -93,8 +93,8 @@ size_t ExpertStore::pools() const {
 size_t ExpertStore::pool_of(int layer) const {
     return core_->pool_of(layer);
 }
-ExpertStoreStats ExpertStore::stats() const {
-    return core_->stats();
+ExpertCounters ExpertStore::counters() const {
+    return core_->counters();
 }
 std::string ExpertStore::reader_name() const {
     return core_->reader().name();

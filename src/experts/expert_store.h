@@ -15,6 +15,7 @@
 #include "experts/expert_catalogue.h"
 #include "experts/hot_list.h"
 #include "experts/reader.h"
+#include "sluice/expert_counters.h"
 
 namespace sluice {
 
@@ -39,22 +40,6 @@ enum class ExpertUse {
     kAuto,      // a scan when the batch touches most experts of the layer (is_scan)
     kRepeated,  // what is used now will be used again soon
     kScan,      // passes by once
-};
-
-// Counters since construction; all monotonic. hits + misses = experts asked for by demand.
-struct ExpertStoreStats {
-    uint64_t hits = 0;
-    uint64_t misses = 0;          // needed a read, or joined one in flight
-    uint64_t bytes_read = 0;      // demand and prefetch, as transferred
-    uint64_t reads = 0;           // records asked of the drive by demand
-    uint64_t joined = 0;          // misses that joined a read in flight
-    uint64_t prefetch_reads = 0;  // by look_ahead() and read_ahead(), in bytes_read but not in reads
-    uint64_t prefetch_hits = 0;   // of them, how many were asked for, landed or still in flight
-    uint64_t warm_reads = 0;      // by warm_up(): records, not in reads,
-    uint64_t warm_bytes = 0;      // and what they transferred, in bytes_read
-    uint64_t warm_hits = 0;       // of them, how many were asked for, landed or still in flight
-    uint64_t failed_reads = 0;
-    double stall_seconds = 0;  // the caller waited in ExpertStream::next with nothing to compute
 };
 
 // An expert that is in memory and held there by the stream that returned it.
@@ -154,7 +139,7 @@ class ExpertStore {
     SlotMemory& slots(size_t pool);
     size_t pools() const;
     size_t pool_of(int layer) const;
-    ExpertStoreStats stats() const;
+    ExpertCounters counters() const;
     std::string reader_name() const;  // "pread x8", "io_uring depth 32", "mmap"
     bool direct_io() const;           // what is in use, after the probe
     uint64_t cache_bytes() const;     // of all slots in service

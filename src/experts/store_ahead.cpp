@@ -91,7 +91,7 @@ bool ExpertStoreCore::issue_foreseen(const ExpertKey& key, ReadList& reads) {
     if (lease.found == Found::kFull) return false;
     pool.cache.release(lease.slot);
     pool.reads[lease.slot].key = key;
-    ++stats_.prefetch_reads;
+    ++counters_.prefetch_reads;
     ahead_reads_.emplace_back(pool_index, lease.slot);
     begin_read(pool_index, lease.slot, ReadFor::kLookAhead, reads);
     return true;
@@ -116,11 +116,11 @@ void ExpertStoreCore::end_look_ahead(int layer, std::vector<uint64_t>& cancel) {
 void ExpertStoreCore::count_wish_granted(SlotRead& read) {
     switch (std::exchange(read.purpose, ReadFor::kDemand)) {
         case ReadFor::kLookAhead:
-            ++stats_.prefetch_hits;
+            ++counters_.prefetch_hits;
             drive_use_.wasted -= std::min<uint64_t>(drive_use_.wasted, 1);
             break;
         case ReadFor::kWarmStart:
-            ++stats_.warm_hits;
+            ++counters_.warm_hits;
             break;
         case ReadFor::kDemand:
             break;
@@ -156,7 +156,7 @@ void ExpertStoreCore::judge_look_ahead() {
     const double per_read = busy / static_cast<double>(std::max<uint64_t>(drive_use_.reads, 1));
     const double wasted = per_read * static_cast<double>(drive_use_.wasted);
     const double saved = per_read * static_cast<double>(drive_use_.ahead) - wasted;
-    const double waited = stats_.stall_seconds - drive_use_.stalls_before + saved;
+    const double waited = counters_.stall_seconds - drive_use_.stalls_before + saved;
     ahead_pays_ = busy - wasted < kBusyShare * wall && waited > kWaitShare * wall;
     restart_drive_use();
 }
@@ -166,7 +166,7 @@ void ExpertStoreCore::restart_drive_use() {
     drive_use_.busy.restart();
     drive_use_.busy_seconds = 0;
     drive_use_.reads = drive_use_.ahead = drive_use_.wasted = 0;
-    drive_use_.stalls_before = stats_.stall_seconds;
+    drive_use_.stalls_before = counters_.stall_seconds;
     drive_use_.layers = 0;
 }
 

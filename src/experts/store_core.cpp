@@ -143,9 +143,9 @@ void ExpertStoreCore::retire_slots(Pool& pool) {
     }
 }
 
-ExpertStoreStats ExpertStoreCore::stats() const {
+ExpertCounters ExpertStoreCore::counters() const {
     const std::scoped_lock lock(mutex_);
-    return stats_;
+    return counters_;
 }
 
 HotList ExpertStoreCore::used() const {
@@ -255,7 +255,7 @@ void ExpertStoreCore::take_lease(Stream& stream, const Lease& lease, ReadList& r
     }
     stream.in_flight.push_back(lease.slot);
     if (lease.found == Found::kMiss) {
-        stats_.prefetch_reads += stream.ahead;
+        counters_.prefetch_reads += stream.ahead;
         read.key = {stream.layer, lease.expert};
         begin_read(stream.pool, lease.slot, stream.ahead ? ReadFor::kLookAhead : ReadFor::kDemand, reads);
     }
@@ -265,10 +265,10 @@ void ExpertStoreCore::take_lease(Stream& stream, const Lease& lease, ReadList& r
 
 void ExpertStoreCore::count_demand(SlotRead& read, Found found) {
     if (found != Found::kMiss) count_wish_granted(read);
-    stats_.hits += found == Found::kHit;
-    stats_.misses += found != Found::kHit;
-    stats_.joined += found == Found::kJoined;
-    stats_.reads += found == Found::kMiss;
+    counters_.hits += found == Found::kHit;
+    counters_.misses += found != Found::kHit;
+    counters_.joined += found == Found::kJoined;
+    counters_.reads += found == Found::kMiss;
 }
 
 // After a change of leases or of what waits: keeps the pool's sums.
@@ -308,7 +308,7 @@ std::vector<ReadyExpert> ExpertStoreCore::next(Stream& stream) {
             if (allowed <= 0) give_up(stream, cancel);
             if (stream.ready.empty()) wait(stream, lock, std::max(allowed, 0.05));
         }
-        stats_.stall_seconds += watch.seconds();
+        counters_.stall_seconds += watch.seconds();
         if (!cancel.empty()) {
             lock.unlock();
             for (const uint64_t tag : cancel) reader_->cancel(tag);

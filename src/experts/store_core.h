@@ -68,7 +68,7 @@ class ExpertStoreCore {
     SlotMemory& slots(size_t pool) { return *pools_[pool]->memory; }
     size_t pools() const { return pools_.size(); }
     size_t pool_of(int layer) const;
-    ExpertStoreStats stats() const;
+    ExpertCounters counters() const;
     const Reader& reader() const { return *reader_; }
     uint64_t cache_bytes() const;
     void resize(uint64_t bytes);
@@ -124,7 +124,7 @@ class ExpertStoreCore {
         uint64_t reads = 0;        // records that began
         uint64_t ahead = 0;        // of them, those that nobody had asked for
         uint64_t wasted = 0;       // of those, the ones that nobody has asked for so far
-        double stalls_before = 0;  // stats_.stall_seconds when it began
+        double stalls_before = 0;  // counters_.stall_seconds when it began
         int layers = 0;            // calls of looks_ahead()
     };
     // A slot that must be read, noted under the lock and submitted after it.
@@ -184,7 +184,7 @@ class ExpertStoreCore {
     std::vector<uint8_t> verified_;      // [layers * experts]
     std::vector<uint32_t> drive_order_;  // [layers * experts]: rank of the record by file and offset
     mutable std::mutex mutex_;
-    ExpertStoreStats stats_;
+    ExpertCounters counters_;
     DriveUse drive_use_;
     bool ahead_pays_ = false;
     size_t demand_reads_ = 0;                             // in flight, asked for by a stream

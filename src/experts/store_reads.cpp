@@ -87,10 +87,10 @@ void ExpertStoreCore::completed(const ReadResult& result) {
     ReadList reads;
     {
         const std::scoped_lock lock(mutex_);
-        stats_.bytes_read += read.transferred;
+        counters_.bytes_read += read.transferred;
         if (!read.cancelled || failure || read.waiters.empty()) end_read(pool_index, slot, failure.has_value());
         if (failure) {
-            ++stats_.failed_reads;
+            ++counters_.failed_reads;
             pool.cache.failed(slot);
             hand_out(pool_index, slot, failure);
         } else if (!read.cancelled) {
@@ -100,7 +100,7 @@ void ExpertStoreCore::completed(const ReadResult& result) {
             pool.cache.failed(slot);
         } else {
             // Somebody joined between the decision to cancel and the cancelling.
-            ++stats_.reads;
+            ++counters_.reads;
             reads.emplace_back(pool_index, slot);
         }
         pump(pool_index, reads);
@@ -200,7 +200,7 @@ void ExpertStoreCore::give_up(Stream& stream, std::vector<uint64_t>& cancel) {
             stream.ready.push_back(stalled(stream.layer, stream.plan.waiting[stream.next_waiting]));
         }
     }
-    stats_.failed_reads += stream.ready.size();
+    counters_.failed_reads += stream.ready.size();
     settle(stream, was_waiting);
 }
 

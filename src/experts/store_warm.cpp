@@ -75,8 +75,8 @@ bool ExpertStoreCore::end_warm(size_t pool, size_t slot, bool failed) {
     if (failed) {
         stop_warm();  // who needs it will say what is wrong
     } else if (!read.cancelled) {
-        ++stats_.warm_reads;
-        stats_.warm_bytes += read.transferred;
+        ++counters_.warm_reads;
+        counters_.warm_bytes += read.transferred;
     } else if (warm_ != Warm::kOver) {
         warm_left_.push_back(read.key);
     }

@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
 
     sluice_statistics statistics;
     sluice_model_statistics(model, &statistics);
-    CHECK(statistics.tokens_evaluated >= 26 && statistics.expert_hits + statistics.expert_misses > 0);
+    CHECK(statistics.tokens_evaluated >= 26 && statistics.experts.hits + statistics.experts.misses > 0);
 
     int32_t ids[4];
     size_t count = 4;

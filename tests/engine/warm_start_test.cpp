@@ -52,7 +52,7 @@ struct WarmStartTest : ::testing::Test {
     }
 
     static void wait_for_warm(const Engine& engine, uint64_t reads) {
-        while (engine.statistics().warm_reads < reads) std::this_thread::yield();
+        while (engine.statistics().experts.warm_reads < reads) std::this_thread::yield();
     }
 
     size_t listed() const {
@@ -80,14 +80,14 @@ TEST_F(WarmStartTest, TheNextEngineHasWhatThisOneUsed) {
         const auto engine = open("on", records);
         wait_for_warm(*engine, std::min<uint64_t>(used, records == 0 ? used : records));
         const EngineStatistics before = engine->statistics();
-        EXPECT_EQ(before.expert_hits + before.expert_misses, 0u);
-        EXPECT_EQ(before.expert_bytes_read, before.warm_bytes_read);
+        EXPECT_EQ(before.experts.hits + before.experts.misses, 0u);
+        EXPECT_EQ(before.experts.bytes_read, before.experts.warm_bytes);
         EXPECT_TRUE(run(*engine) == cold) << "cache of " << records;
         const EngineStatistics after = engine->statistics();
-        EXPECT_GT(after.warm_hits, 0u);
+        EXPECT_GT(after.experts.warm_hits, 0u);
         if (records == 0) {
-            EXPECT_EQ(after.expert_misses, 0u);
-            EXPECT_EQ(after.warm_hits, used);
+            EXPECT_EQ(after.experts.misses, 0u);
+            EXPECT_EQ(after.experts.warm_hits, used);
         }
         EXPECT_EQ(listed(), used);
     }
@@ -111,11 +111,11 @@ TEST_F(WarmStartTest, AfterAnAnswerItGoesOn) {
     engine->generate(*session, std::vector<TokenId>{11}, options);  // needs none that was not listed
     const auto brought = [&] {
         const EngineStatistics now = engine->statistics();
-        return now.warm_reads + now.expert_misses;
+        return now.experts.warm_reads + now.experts.misses;
     };
     while (brought() < used) std::this_thread::yield();
     EXPECT_EQ(brought(), used);
-    EXPECT_GT(engine->statistics().warm_reads, 0u);
+    EXPECT_GT(engine->statistics().experts.warm_reads, 0u);
 }
 
 TEST_F(WarmStartTest, ADamagedOrForeignListIsIgnoredAndReplaced) {

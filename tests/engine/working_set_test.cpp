@@ -60,7 +60,7 @@ Measured measure(const Tokens& tokens, const Tokens& prompt, const std::filesyst
         const EngineStatistics start = engine->statistics();
         for (size_t i = begin; i < end; ++i) engine->evaluate(*writer, std::span(tokens).subspan(i, 1));
         const EngineStatistics now = engine->statistics();
-        return Decode{now.expert_hits - start.expert_hits, now.expert_misses - start.expert_misses};
+        return Decode{now.experts.hits - start.experts.hits, now.experts.misses - start.experts.misses};
     };
     Measured result;
     result.slots = engine->info().cache_bytes / slot_bytes;

@@ -55,7 +55,7 @@ RoutingTrace random_trace(int layers, int experts, int top_k, int tokens, unsign
 }
 
 // The trace through a live store, batch by batch.
-ExpertStoreStats replay_live(const RoutingTrace& trace, const FileModel& model, EvictionPolicy policy, uint64_t slots) {
+ExpertCounters replay_live(const RoutingTrace& trace, const FileModel& model, EvictionPolicy policy, uint64_t slots) {
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(slots);
     options.policy = policy;
@@ -73,7 +73,7 @@ ExpertStoreStats replay_live(const RoutingTrace& trace, const FileModel& model, 
         ExpertStream stream = store.stream(trace.layer(first), ids);
         drain(stream);
     }
-    return store.stats();
+    return store.counters();
 }
 
 TEST(CacheSimulator, AgreesWithTheLiveCache) {
@@ -83,7 +83,7 @@ TEST(CacheSimulator, AgreesWithTheLiveCache) {
             const RoutingTrace trace = random_trace(4, 24, 4, 150, seed);
             for (const auto policy : kAllPolicies) {
                 const SimulatedCache simulated = simulate_cache(trace, policy, slots);
-                const ExpertStoreStats live = replay_live(trace, model, policy, slots);
+                const ExpertCounters live = replay_live(trace, model, policy, slots);
                 EXPECT_EQ(simulated.hits, live.hits) << simulated.policy << " " << slots << " " << seed;
                 EXPECT_EQ(simulated.misses, live.misses) << simulated.policy << " " << slots << " " << seed;
             }
@@ -97,7 +97,7 @@ TEST(CacheSimulator, AgreesOnBatchesOfManyTokens) {
     const RoutingTrace trace = random_trace(3, 24, 2, 100, 9, 40);
     for (const auto policy : kAllPolicies) {
         const SimulatedCache simulated = simulate_cache(trace, policy, 72);
-        const ExpertStoreStats live = replay_live(trace, model, policy, 72);
+        const ExpertCounters live = replay_live(trace, model, policy, 72);
         EXPECT_EQ(simulated.hits, live.hits) << simulated.policy;
         EXPECT_EQ(simulated.misses, live.misses) << simulated.policy;
     }

@@ -49,7 +49,7 @@ void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind,
         });
         EXPECT_EQ(came.size(), static_cast<size_t>(checkpoint->config().experts));
     }
-    EXPECT_EQ(store.stats().failed_reads, 0u);
+    EXPECT_EQ(store.counters().failed_reads, 0u);
 }
 
 TEST(CheckpointExperts, SlotsHoldTheBytesOfTheFiles) {

@@ -87,7 +87,7 @@ TEST_P(EveryStore, DeliversTheRecordsOfTheModel) {
             });
             EXPECT_THAT(came, UnorderedElementsAreArray(ids));
         }
-        const ExpertStoreStats stats = store.stats();
+        const ExpertCounters stats = store.counters();
         EXPECT_EQ(stats.hits + stats.misses, asked);
         EXPECT_EQ(stats.reads, stats.misses);
         EXPECT_GE(stats.bytes_read, stats.reads * 8192);
@@ -128,7 +128,7 @@ TEST(ExpertStore, HitsComeFirstAndStayCached) {
     });
     EXPECT_THAT(drain(stream), UnorderedElementsAreArray({8, 9}));
     drive.join();
-    const auto stats = paused.store->stats();
+    const auto stats = paused.store->counters();
     EXPECT_EQ(stats.hits, 2u);
     EXPECT_EQ(stats.misses, 6u);
     EXPECT_GT(stats.stall_seconds, 0.0);
@@ -146,13 +146,13 @@ TEST(ExpertStore, AReadInFlightIsJoined) {
         second_got =
             drain(second, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); });
     });
-    while (paused.store->stats().joined < 2) std::this_thread::yield();
+    while (paused.store->counters().joined < 2) std::this_thread::yield();
     paused.reader->resume();
     EXPECT_THAT(drain(first), UnorderedElementsAreArray(range(0, 4)));
     other.join();
     EXPECT_THAT(second_got, UnorderedElementsAreArray(range(2, 6)));
-    EXPECT_EQ(paused.store->stats().reads, 6u);
-    EXPECT_EQ(paused.store->stats().misses, 8u);
+    EXPECT_EQ(paused.store->counters().reads, 6u);
+    EXPECT_EQ(paused.store->counters().misses, 8u);
 }
 
 TEST(ExpertStore, ASlotIsNotReusedBeforeItsUseIsDone) {
@@ -192,7 +192,7 @@ TEST(ExpertStore, ReleasedExpertsAreHitsWhileTheirUseGoesOn) {
             for (const auto& ready : batch) stream.release(ready, use);
         }
     }
-    EXPECT_EQ(paused.store->stats().hits, 4u);
+    EXPECT_EQ(paused.store->counters().hits, 4u);
     use->finish();
 }
 
@@ -206,8 +206,8 @@ TEST(ExpertStore, DestroyingAStreamCancelsItsReads) {
     paused.reader->resume();
     EXPECT_THAT(drain(next, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); }),
                 UnorderedElementsAreArray(range(0, 4)));
-    EXPECT_EQ(paused.store->stats().bytes_read, 4u * 8192);
-    EXPECT_EQ(paused.store->stats().failed_reads, 0u);
+    EXPECT_EQ(paused.store->counters().bytes_read, 4u * 8192);
+    EXPECT_EQ(paused.store->counters().failed_reads, 0u);
 }
 
 TEST(ExpertStore, ErrorsNameTheExpertAndTheNextRequestRetries) {
@@ -239,7 +239,7 @@ TEST(ExpertStore, ErrorsNameTheExpertAndTheNextRequestRetries) {
         EXPECT_THAT(message, HasSubstr("expert 4 of layer 2"));
         EXPECT_THAT(message, HasSubstr("checksum"));
     }
-    EXPECT_EQ(store.stats().failed_reads, 1u);
+    EXPECT_EQ(store.counters().failed_reads, 1u);
     write(right);
     ExpertStream again = store.stream(2, ids);
     EXPECT_THAT(drain(again, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 2, ready)); }),
@@ -298,15 +298,15 @@ TEST(ExpertStore, APrefillReadsEachExpertOnceAndLeavesTheWorkingSet) {
             }
         };
         for (int token = 0; token < 5; ++token) decode();
-        const uint64_t before = store.stats().reads;
+        const uint64_t before = store.counters().reads;
         for (int layer = 0; layer < 3; ++layer) {
             ExpertStream stream = store.stream(layer, range(0, 64));
             EXPECT_EQ(drain(stream).size(), 64u);
         }
-        EXPECT_LE(store.stats().reads - before, 3u * 64);
-        const uint64_t after = store.stats().misses;
+        EXPECT_LE(store.counters().reads - before, 3u * 64);
+        const uint64_t after = store.counters().misses;
         decode();
-        EXPECT_EQ(store.stats().misses, after) << eviction_policy_name(policy);
+        EXPECT_EQ(store.counters().misses, after) << eviction_policy_name(policy);
     }
 }
 
@@ -358,12 +358,12 @@ TEST(ExpertStore, MemoryIsGivenBackAndTakenAgain) {
     }
     store.resize(UINT64_MAX);
     EXPECT_EQ(store.cache_bytes(), model.bytes_of(24));
-    const uint64_t before = store.stats().hits;
+    const uint64_t before = store.counters().hits;
     for (int round = 0; round < 2; ++round) {
         ExpertStream stream = store.stream(1, range(4, 12));
         drain(stream);
     }
-    EXPECT_EQ(store.stats().hits - before, 8u);
+    EXPECT_EQ(store.counters().hits - before, 8u);
 }
 
 TEST(ExpertStore, WrongRequestsAreRefused) {

@@ -66,7 +66,7 @@ TEST(Faults, TenThousandOfThemAreAllTold) {
     EXPECT_GT(outcome.good, 5000u);
     EXPECT_EQ(outcome.wrong, 0u);
     EXPECT_EQ(outcome.mute, 0u);
-    EXPECT_GT(store.stats().failed_reads, 5000u);
+    EXPECT_GT(store.counters().failed_reads, 5000u);
 }
 
 TEST(Faults, NoSlotIsLost) {
@@ -118,8 +118,8 @@ TEST(Faults, AFailureReachesEveryoneWhoJoined) {
         drain(*stream, [&](const ReadyExpert& ready) { errors += ready.error != nullptr; });
         EXPECT_EQ(errors, 4);
     }
-    EXPECT_EQ(store.stats().reads, 4u);
-    EXPECT_EQ(store.stats().failed_reads, 4u);
+    EXPECT_EQ(store.counters().reads, 4u);
+    EXPECT_EQ(store.counters().failed_reads, 4u);
 }
 
 // A read that was cancelled for one caller while another one joined it still reaches the other.

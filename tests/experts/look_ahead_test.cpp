@@ -18,30 +18,30 @@ struct LookAheadTest : PausedStoreTest {
 TEST_F(LookAheadTest, WhatWasReadAheadIsAHitAndCountedApart) {
     name(1, {3, 7});
     wait_for(2 * 8192);
-    EXPECT_EQ(stats().prefetch_reads, 2u);
-    EXPECT_EQ(stats().reads, 0u);
+    EXPECT_EQ(counters().prefetch_reads, 2u);
+    EXPECT_EQ(counters().reads, 0u);
     ExpertStream stream = store.stream(1, std::vector<int>{3, 5});
     drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 1, ready)); });
-    EXPECT_EQ(stats().hits, 1u);
-    EXPECT_EQ(stats().misses, 1u);
-    EXPECT_EQ(stats().reads, 1u);
-    EXPECT_EQ(stats().prefetch_hits, 1u);
+    EXPECT_EQ(counters().hits, 1u);
+    EXPECT_EQ(counters().misses, 1u);
+    EXPECT_EQ(counters().reads, 1u);
+    EXPECT_EQ(counters().prefetch_hits, 1u);
     // Used once, it is an expert like any other.
     ExpertStream again = store.stream(1, std::vector<int>{3});
     drain(again);
-    EXPECT_EQ(stats().hits, 2u);
-    EXPECT_EQ(stats().prefetch_hits, 1u);
+    EXPECT_EQ(counters().hits, 2u);
+    EXPECT_EQ(counters().prefetch_hits, 1u);
 }
 
 TEST_F(LookAheadTest, WaitsUntilNoStreamWaitsForARead) {
     reader.pause();
     ExpertStream stream = store.stream(0, range(0, 2));
     name(1, {3});
-    EXPECT_EQ(stats().prefetch_reads, 0u);
+    EXPECT_EQ(counters().prefetch_reads, 0u);
     reader.resume();
     drain(stream);
     wait_for(3 * 8192);
-    EXPECT_EQ(stats().prefetch_reads, 1u);
+    EXPECT_EQ(counters().prefetch_reads, 1u);
 }
 
 TEST_F(LookAheadTest, AStreamJoinsAReadAheadThatIsUnderWay) {
@@ -50,16 +50,16 @@ TEST_F(LookAheadTest, AStreamJoinsAReadAheadThatIsUnderWay) {
     ExpertStream stream = store.stream(1, std::vector<int>{3});
     reader.resume();
     EXPECT_EQ(drain(stream), std::vector<int>{3});
-    EXPECT_EQ(stats().reads, 0u);
-    EXPECT_EQ(stats().joined, 1u);
-    EXPECT_EQ(stats().prefetch_hits, 1u);
-    EXPECT_EQ(stats().bytes_read, 8192u);
+    EXPECT_EQ(counters().reads, 0u);
+    EXPECT_EQ(counters().joined, 1u);
+    EXPECT_EQ(counters().prefetch_hits, 1u);
+    EXPECT_EQ(counters().bytes_read, 8192u);
 }
 
 TEST_F(LookAheadTest, WhatTheLayerDoesNotWantIsCancelled) {
     reader.pause();
     name(1, {3, 4, 5, 6, 7, 8});
-    const uint64_t issued = stats().prefetch_reads;
+    const uint64_t issued = counters().prefetch_reads;
     EXPECT_GT(issued, 0u);
     EXPECT_LT(issued, 6u) << "a guess must not fill the queue of the drive";
     ExpertStream stream = store.stream(1, std::vector<int>{9});
@@ -67,9 +67,9 @@ TEST_F(LookAheadTest, WhatTheLayerDoesNotWantIsCancelled) {
     EXPECT_EQ(drain(stream), std::vector<int>{9});
     name(2, {0});
     wait_for(2 * 8192);
-    EXPECT_EQ(stats().prefetch_reads, issued + 1) << "what was named for layer 1 is forgotten";
-    EXPECT_EQ(stats().bytes_read, 2 * 8192u) << "nothing but expert 9 and the new guess was read";
-    EXPECT_EQ(stats().prefetch_hits, 0u);
+    EXPECT_EQ(counters().prefetch_reads, issued + 1) << "what was named for layer 1 is forgotten";
+    EXPECT_EQ(counters().bytes_read, 2 * 8192u) << "nothing but expert 9 and the new guess was read";
+    EXPECT_EQ(counters().prefetch_hits, 0u);
 }
 
 TEST_F(LookAheadTest, LeavesTheSlotsThatStreamsHold) {
@@ -88,14 +88,14 @@ TEST_F(LookAheadTest, AFailedGuessIsNobodysError) {
     const FileModel own{{}};
     PausableStore broken(own, 24, {.error = 1});
     broken.store->look_ahead(std::vector<ExpertKey>{{1, 3}});
-    while (broken.store->stats().failed_reads == 0) std::this_thread::yield();
+    while (broken.store->counters().failed_reads == 0) std::this_thread::yield();
     broken.reader->heal();
     ExpertStream stream = broken.store->stream(1, std::vector<int>{3});
     drain(stream, [&](const ReadyExpert& ready) {
         EXPECT_FALSE(ready.error);
         EXPECT_TRUE(own.matches(*broken.store, 1, ready));
     });
-    EXPECT_EQ(broken.store->stats().misses, 1u);
+    EXPECT_EQ(broken.store->counters().misses, 1u);
 }
 
 TEST(LookAheadOff, IsNotAskedFor) {
@@ -130,7 +130,7 @@ TEST(LookAheadAuto, IsGivenUpWhileDemandKeepsTheDriveBusy) {
     const FileModel model{{}};
     PausableStore slow(model, 8, {.delay = 1}, 60, LookAhead::kAuto);
     EXPECT_EQ(layers_that_look_ahead(*slow.store, 4, {}), 0u);
-    EXPECT_EQ(slow.store->stats().prefetch_reads, 0u);
+    EXPECT_EQ(slow.store->counters().prefetch_reads, 0u);
 }
 
 TEST(LookAheadAuto, IsNotWorthItWhereNothingIsWaitedFor) {
@@ -143,7 +143,7 @@ TEST(LookAheadAuto, PaysWhereWaitsAreFeltAndTheDriveHasTime) {
     const FileModel model{{}};
     PausableStore slow(model, 8, {.delay = 0.4}, 60, LookAhead::kAuto);
     EXPECT_GT(layers_that_look_ahead(*slow.store, 2, std::chrono::milliseconds(2)), 300u);
-    EXPECT_GT(slow.store->stats().prefetch_hits, 0u);
+    EXPECT_GT(slow.store->counters().prefetch_hits, 0u);
 }
 
 }  // namespace

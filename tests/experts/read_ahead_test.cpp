@@ -15,15 +15,15 @@ using ReadAheadTest = PausedStoreTest;
 TEST_F(ReadAheadTest, TheLikeliestAreHereWhenTheirLayerComes) {
     std::optional<ExpertStream> ahead = store.read_ahead(1, std::vector<int>{3, 15, 5, 9, 11, 13, 7, 1});
     wait_for(6 * 8192);
-    EXPECT_EQ(stats().prefetch_reads, 6u);
-    EXPECT_EQ(stats().hits + stats().misses, 0u);
+    EXPECT_EQ(counters().prefetch_reads, 6u);
+    EXPECT_EQ(counters().hits + counters().misses, 0u);
     ExpertStream stream = store.stream(1, std::vector<int>{3, 5, 7, 9, 11, 13, 15}, ExpertUse::kScan);
     drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 1, ready)); });
     ahead.reset();
-    EXPECT_EQ(stats().hits, 6u);
-    EXPECT_EQ(stats().reads, 1u) << "expert 7 was the seventh";
-    EXPECT_EQ(stats().prefetch_hits, 6u);
-    EXPECT_EQ(stats().bytes_read, 7 * 8192u);
+    EXPECT_EQ(counters().hits, 6u);
+    EXPECT_EQ(counters().reads, 1u) << "expert 7 was the seventh";
+    EXPECT_EQ(counters().prefetch_hits, 6u);
+    EXPECT_EQ(counters().bytes_read, 7 * 8192u);
 }
 
 TEST_F(ReadAheadTest, WhatIsHereIsLeftOut) {
@@ -31,7 +31,7 @@ TEST_F(ReadAheadTest, WhatIsHereIsLeftOut) {
     drain(before);
     const ExpertStream ahead = store.read_ahead(1, range(0, 5));
     wait_for(5 * 8192);
-    EXPECT_EQ(stats().prefetch_reads, 1u);
+    EXPECT_EQ(counters().prefetch_reads, 1u);
 }
 
 TEST_F(ReadAheadTest, ALongScanDoesNotEvictWhatWasReadForIt) {
@@ -39,8 +39,8 @@ TEST_F(ReadAheadTest, ALongScanDoesNotEvictWhatWasReadForIt) {
     wait_for(6 * 8192);
     ExpertStream stream = store.stream(1, range(0, 16), ExpertUse::kScan);
     EXPECT_EQ(drain(stream).size(), 16u);
-    EXPECT_EQ(stats().reads, 10u);
-    EXPECT_EQ(stats().prefetch_hits, 6u);
+    EXPECT_EQ(counters().reads, 10u);
+    EXPECT_EQ(counters().prefetch_hits, 6u);
 }
 
 TEST_F(ReadAheadTest, WaitsForNoSlotThatAStreamWaitsFor) {
@@ -48,7 +48,7 @@ TEST_F(ReadAheadTest, WaitsForNoSlotThatAStreamWaitsFor) {
     ExpertStream stream = store.stream(0, range(0, 16), ExpertUse::kScan);
     EXPECT_TRUE(stream.reading());
     const ExpertStream ahead = store.read_ahead(1, range(0, 4));
-    EXPECT_EQ(stats().prefetch_reads, 0u);
+    EXPECT_EQ(counters().prefetch_reads, 0u);
     reader.resume();
     EXPECT_EQ(drain(stream).size(), 16u);
     EXPECT_FALSE(stream.reading());
@@ -73,21 +73,21 @@ TEST_F(ReadAheadTest, DroppedBeforeItBeganItReadsNothing) {
     reader.resume();
     ExpertStream stream = store.stream(0, std::vector<int>{2});
     drain(stream);
-    EXPECT_EQ(stats().bytes_read, 8192u);
+    EXPECT_EQ(counters().bytes_read, 8192u);
 }
 
 TEST_F(ReadAheadTest, AFailureIsReadAgainByWhoWantsIt) {
     const FileModel own{{}};
     PausableStore broken(own, 24, {.error = 1});
     const ExpertStream ahead = broken.store->read_ahead(1, std::vector<int>{3});
-    while (broken.store->stats().failed_reads == 0) std::this_thread::yield();
+    while (broken.store->counters().failed_reads == 0) std::this_thread::yield();
     broken.reader->heal();
     ExpertStream stream = broken.store->stream(1, std::vector<int>{3}, ExpertUse::kScan);
     drain(stream, [&](const ReadyExpert& ready) {
         EXPECT_FALSE(ready.error);
         EXPECT_TRUE(own.matches(*broken.store, 1, ready));
     });
-    EXPECT_EQ(broken.store->stats().misses, 1u);
+    EXPECT_EQ(broken.store->counters().misses, 1u);
 }
 
 TEST(ReadAheadSmall, LeavesRoomForAToken) {
@@ -95,7 +95,7 @@ TEST(ReadAheadSmall, LeavesRoomForAToken) {
     for (const size_t slots : {4, 7}) {
         PausableStore small(model, slots);
         const ExpertStream ahead = small.store->read_ahead(1, range(0, 8));
-        EXPECT_EQ(small.store->stats().prefetch_reads, slots - 4);
+        EXPECT_EQ(small.store->counters().prefetch_reads, slots - 4);
         ExpertStream stream = small.store->stream(0, range(0, 16));
         EXPECT_TRUE(stream.admitted());
         EXPECT_EQ(drain(stream).size(), 16u);
@@ -107,7 +107,7 @@ TEST(ReadAheadOff, ReadsNothing) {
     PausableStore off(model, 24, {}, 60, LookAhead::kOff);
     EXPECT_FALSE(off.store->reads_ahead());
     const ExpertStream ahead = off.store->read_ahead(1, range(0, 4));
-    EXPECT_EQ(off.store->stats().prefetch_reads, 0u);
+    EXPECT_EQ(off.store->counters().prefetch_reads, 0u);
 }
 
 }  // namespace

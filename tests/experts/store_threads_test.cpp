@@ -58,7 +58,7 @@ TEST(ExpertStore, ManyThreadsGetThroughTheSmallestCache) {
     }
     for (auto& thread : threads) thread.join();
     EXPECT_EQ(wrong, 0u);
-    const auto stats = paused.store->stats();
+    const auto stats = paused.store->counters();
     EXPECT_GE(stats.hits + stats.misses, total);
 }
 
@@ -116,7 +116,7 @@ TEST(ExpertStore, ReadsAheadInManyThreadsWhileItIsResized) {
     for (size_t slots = 3; working > 0; slots = slots % 30 + 3) paused.store->resize(model.bytes_of(slots));
     for (auto& thread : threads) thread.join();
     EXPECT_EQ(wrong, 0u);
-    EXPECT_GT(paused.store->stats().prefetch_hits, 0u);
+    EXPECT_GT(paused.store->counters().prefetch_hits, 0u);
 }
 
 }  // namespace

@@ -134,9 +134,9 @@ struct PausableStore {
 
 // Three layers of 16 experts, 4 a token, 24 slots.
 struct PausedStoreTest : ::testing::Test {
-    ExpertStoreStats stats() const { return store.stats(); }
+    ExpertCounters counters() const { return store.counters(); }
     void wait_for(uint64_t bytes) const {
-        while (store.stats().bytes_read < bytes) std::this_thread::yield();
+        while (store.counters().bytes_read < bytes) std::this_thread::yield();
     }
 
     const FileModel model{{}};

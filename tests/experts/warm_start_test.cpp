@@ -18,9 +18,9 @@ std::vector<ExpertKey> keys_of(int layer, const std::vector<int>& experts) {
 
 // Three layers of 16 experts, 4 a token, 24 slots.
 struct WarmStartTest : ::testing::Test {
-    ExpertStoreStats stats() const { return store.stats(); }
+    ExpertCounters counters() const { return store.counters(); }
     void wait_for_warm(uint64_t reads) const {
-        while (store.stats().warm_reads < reads) std::this_thread::yield();
+        while (store.counters().warm_reads < reads) std::this_thread::yield();
     }
     void use(int layer, const std::vector<int>& experts) {
         ExpertStream stream = store.stream(layer, experts);
@@ -36,16 +36,16 @@ struct WarmStartTest : ::testing::Test {
 TEST_F(WarmStartTest, WhatWasReadIsAHitAndCountedApart) {
     store.warm_up(keys_of(1, {3, 7, 9}));
     wait_for_warm(3);
-    EXPECT_EQ(stats().warm_bytes, 3 * 8192u);
-    EXPECT_EQ(stats().bytes_read, 3 * 8192u);
-    EXPECT_EQ(stats().reads, 0u);
-    EXPECT_EQ(stats().prefetch_reads, 0u);
+    EXPECT_EQ(counters().warm_bytes, 3 * 8192u);
+    EXPECT_EQ(counters().bytes_read, 3 * 8192u);
+    EXPECT_EQ(counters().reads, 0u);
+    EXPECT_EQ(counters().prefetch_reads, 0u);
     use(1, {3, 5});
     use(1, {3});
-    EXPECT_EQ(stats().hits, 2u);
-    EXPECT_EQ(stats().misses, 1u);
-    EXPECT_EQ(stats().warm_hits, 1u) << "an expert counts once";
-    EXPECT_EQ(stats().prefetch_hits, 0u);
+    EXPECT_EQ(counters().hits, 2u);
+    EXPECT_EQ(counters().misses, 1u);
+    EXPECT_EQ(counters().warm_hits, 1u) << "an expert counts once";
+    EXPECT_EQ(counters().prefetch_hits, 0u);
 }
 
 TEST_F(WarmStartTest, FillsFreeSlotsAndEvictsNothing) {
@@ -53,12 +53,12 @@ TEST_F(WarmStartTest, FillsFreeSlotsAndEvictsNothing) {
     store.warm_up(keys_of(1, range(0, 16)));
     wait_for_warm(8);
     use(0, range(0, 16));
-    EXPECT_EQ(stats().hits, 16u) << "what was there has stayed";
-    EXPECT_EQ(stats().warm_reads, 8u);
+    EXPECT_EQ(counters().hits, 16u) << "what was there has stayed";
+    EXPECT_EQ(counters().warm_reads, 8u);
     store.go_on_warming();
     use(0, range(0, 16));
-    EXPECT_EQ(stats().hits, 32u);
-    EXPECT_EQ(stats().warm_reads, 8u) << "the cache is full";
+    EXPECT_EQ(counters().hits, 32u);
+    EXPECT_EQ(counters().warm_reads, 8u) << "the cache is full";
 }
 
 TEST_F(WarmStartTest, IsPutOffWhileSomebodyEvaluates) {
@@ -68,14 +68,14 @@ TEST_F(WarmStartTest, IsPutOffWhileSomebodyEvaluates) {
         ExpertStream stream = store.stream(0, range(0, 2));
         reader.resume();
         EXPECT_EQ(drain(stream).size(), 2u);
-        EXPECT_EQ(stats().bytes_read, 2 * 8192u) << "reads that had not started are cancelled";
+        EXPECT_EQ(counters().bytes_read, 2 * 8192u) << "reads that had not started are cancelled";
     }
     use(0, {2});
-    EXPECT_EQ(stats().warm_reads, 0u) << "until somebody says go on";
+    EXPECT_EQ(counters().warm_reads, 0u) << "until somebody says go on";
     store.go_on_warming();
     wait_for_warm(12);
     use(1, range(0, 12));
-    EXPECT_EQ(stats().warm_hits, 12u) << "what was put off is not forgotten";
+    EXPECT_EQ(counters().warm_hits, 12u) << "what was put off is not forgotten";
 }
 
 TEST_F(WarmStartTest, AStreamJoinsAReadThatIsUnderWay) {
@@ -84,10 +84,10 @@ TEST_F(WarmStartTest, AStreamJoinsAReadThatIsUnderWay) {
     ExpertStream stream = store.stream(1, std::vector<int>{3});
     reader.resume();
     EXPECT_EQ(drain(stream), std::vector<int>{3});
-    EXPECT_EQ(stats().joined, 1u);
-    EXPECT_EQ(stats().reads, 0u);
-    EXPECT_EQ(stats().warm_hits, 1u);
-    EXPECT_EQ(stats().bytes_read, 8192u);
+    EXPECT_EQ(counters().joined, 1u);
+    EXPECT_EQ(counters().reads, 0u);
+    EXPECT_EQ(counters().warm_hits, 1u);
+    EXPECT_EQ(counters().bytes_read, 8192u);
 }
 
 TEST_F(WarmStartTest, NeverQueuesMoreThanAFewReads) {
@@ -98,7 +98,7 @@ TEST_F(WarmStartTest, NeverQueuesMoreThanAFewReads) {
     for (int layer = 0; layer < 3; ++layer) streams.push_back(store.stream(layer, range(0, 4)));
     reader.resume();
     for (ExpertStream& stream : streams) EXPECT_EQ(drain(stream).size(), 4u);
-    EXPECT_EQ(stats().failed_reads, 0u);
+    EXPECT_EQ(counters().failed_reads, 0u);
 }
 
 TEST_F(WarmStartTest, AFailedReadEndsItAndIsNobodysError) {
@@ -106,15 +106,15 @@ TEST_F(WarmStartTest, AFailedReadEndsItAndIsNobodysError) {
     PausableStore broken(own, 24, {.error = 1});
     broken.store->warm_up(keys_of(1, range(0, 16)));
     const uint64_t queued = 4;  // at once
-    while (broken.store->stats().failed_reads < queued) std::this_thread::yield();
+    while (broken.store->counters().failed_reads < queued) std::this_thread::yield();
     broken.reader->heal();
     ExpertStream stream = broken.store->stream(1, range(0, 4));
     EXPECT_EQ(drain(stream).size(), 4u);
     broken.store->go_on_warming();
     ExpertStream other = broken.store->stream(2, range(0, 4));
     EXPECT_EQ(drain(other).size(), 4u);
-    EXPECT_EQ(broken.store->stats().failed_reads, queued);
-    EXPECT_EQ(broken.store->stats().warm_reads, 0u);
+    EXPECT_EQ(broken.store->counters().failed_reads, queued);
+    EXPECT_EQ(broken.store->counters().warm_reads, 0u);
 }
 
 TEST_F(WarmStartTest, TheStoreEndsInTheMidst) {
@@ -144,8 +144,8 @@ TEST_F(WarmStartTest, StreamsOfManyThreadsGetTheirBytes) {
         });
     }
     for (std::thread& thread : threads) thread.join();
-    EXPECT_EQ(stats().failed_reads, 0u);
-    EXPECT_EQ(stats().hits + stats().misses, 3 * 300 * 4u);
+    EXPECT_EQ(counters().failed_reads, 0u);
+    EXPECT_EQ(counters().hits + counters().misses, 3 * 300 * 4u);
 }
 
 TEST_F(WarmStartTest, StreamsAreCountedForTheNextRun) {
@@ -164,10 +164,10 @@ TEST(WarmStart, ReadsTheHottestFirst) {
     std::vector<ExpertKey> keys = keys_of(1, range(0, 32));
     for (int expert = 63; expert >= 0; --expert) keys.push_back({0, expert});
     pausable.store->warm_up(keys);
-    while (pausable.store->stats().warm_reads < 40) std::this_thread::yield();
+    while (pausable.store->counters().warm_reads < 40) std::this_thread::yield();
     ExpertStream stream = pausable.store->stream(1, range(0, 32));
     EXPECT_EQ(drain(stream).size(), 32u);
-    EXPECT_EQ(pausable.store->stats().warm_hits, 32u);
+    EXPECT_EQ(pausable.store->counters().warm_hits, 32u);
 }
 
 TEST(WarmStart, OfEveryPoolOfRecordSizes) {
@@ -179,12 +179,12 @@ TEST(WarmStart, OfEveryPoolOfRecordSizes) {
     for (const int layer : {0, 1, 3})
         for (int expert = 0; expert < 16; ++expert) keys.push_back({layer, expert});
     store.warm_up(keys);
-    while (store.stats().warm_reads < keys.size()) std::this_thread::yield();
+    while (store.counters().warm_reads < keys.size()) std::this_thread::yield();
     for (const int layer : {0, 1, 3}) {
         ExpertStream stream = store.stream(layer, range(0, 16));
         drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, layer, ready)); });
     }
-    EXPECT_EQ(store.stats().misses, 0u);
+    EXPECT_EQ(store.counters().misses, 0u);
 }
 
 // What was read warm and not used goes before what decoding has used, whatever the policy.

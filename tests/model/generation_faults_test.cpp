@@ -145,7 +145,7 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
     }
     EXPECT_GT(failed, GetParam().faults / 10);
     EXPECT_LT(failed, 2 * steps) << "some steps must have succeeded";
-    EXPECT_GT(store.stats().failed_reads, GetParam().faults / 2);
+    EXPECT_GT(store.counters().failed_reads, GetParam().faults / 2);
 
     // The drive recovers: so does everything, and no slot is lost.
     reader->heal();
@@ -207,7 +207,7 @@ TEST_P(GenerationFaults, NeverGiveAPromptAWrongToken) {
     }
     EXPECT_GT(failed, 0u);
     EXPECT_GT(right, 0u);
-    EXPECT_GT(store.stats().prefetch_hits, 0u);
+    EXPECT_GT(store.counters().prefetch_hits, 0u);
     reader->heal();
     EXPECT_FALSE(evaluate().error);
 }

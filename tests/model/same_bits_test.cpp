@@ -51,7 +51,7 @@ class SameBits : public ::testing::TestWithParam<Case> {
 
     // Logits of a prompt and of tokens decoded one by one.
     std::vector<float> run(Backend& backend, Model& model, const ExpertStoreOptions& options,
-                           ExpertStoreStats* stats = nullptr, std::span<const ExpertKey> warm = {}) const {
+                           ExpertCounters* stats = nullptr, std::span<const ExpertKey> warm = {}) const {
         ExpertStore store(checkpoint_, options,
                           [&](size_t slots, size_t bytes) { return backend.make_slots(slots, bytes); });
         model.use_experts(store, nullptr);
@@ -70,7 +70,7 @@ class SameBits : public ::testing::TestWithParam<Case> {
             if (outputs[0].error) std::rethrow_exception(outputs[0].error);
             logits.insert(logits.end(), outputs[0].logits.begin(), outputs[0].logits.end());
         }
-        if (stats != nullptr) *stats = store.stats();
+        if (stats != nullptr) *stats = store.counters();
         return logits;
     }
 };
@@ -91,7 +91,7 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                         for (const EvictionPolicy policy : kAllPolicies)
                             for (const LookAhead look_ahead : {LookAhead::kOff, LookAhead::kOn}) {
                                 if (reader == ReaderKind::kMmap && direct == DirectIo::kOn) continue;
-                                ExpertStoreStats stats;
+                                ExpertCounters stats;
                                 const std::vector<float> logits = run(*backend, model,
                                                                       {.cache_bytes = cache_bytes,
                                                                        .reader = reader,
@@ -132,7 +132,7 @@ TEST_P(SameBits, WithAWarmStart) {
             for (const LookAhead look_ahead : {LookAhead::kOff, LookAhead::kOn}) {
                 const ExpertStoreOptions options{
                     .cache_bytes = cache_bytes, .policy = policy, .look_ahead = look_ahead};
-                ExpertStoreStats stats;
+                ExpertCounters stats;
                 ASSERT_TRUE(run(*backend, model, options, &stats, all) == expected)
                     << "cache " << cache_bytes << ", " << eviction_policy_name(policy) << ", look-ahead "
                     << static_cast<int>(look_ahead);
@@ -162,9 +162,9 @@ TEST_P(SameBits, APromptReadsEachExpertOnce) {
         ASSERT_FALSE(outputs[0].error);
         const size_t touched = experts_touched(trace);
         EXPECT_GT(touched, 16u);
-        EXPECT_LE(store.stats().reads, touched);
-        EXPECT_EQ(store.stats().prefetch_reads, 0u);
-        EXPECT_LE(store.stats().bytes_read, touched * (record_bytes() + 9 * 2 * kPageBytes));
+        EXPECT_LE(store.counters().reads, touched);
+        EXPECT_EQ(store.counters().prefetch_reads, 0u);
+        EXPECT_LE(store.counters().bytes_read, touched * (record_bytes() + 9 * 2 * kPageBytes));
     }
 }
 
@@ -183,7 +183,7 @@ TEST_P(SameBits, APromptThatReadsAhead) {
         const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {149}};
         const std::vector<ForwardOutput> outputs = model.forward(std::span(&input, 1));
         if (outputs[0].error) std::rethrow_exception(outputs[0].error);
-        return std::pair(outputs[0].logits, store.stats());
+        return std::pair(outputs[0].logits, store.counters());
     };
     RoutingTrace trace(config.layers, config.experts, config.experts_per_token);
     const uint64_t full = ExpertStore::full_bytes(*checkpoint_);
