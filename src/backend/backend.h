@@ -10,7 +10,7 @@
 #include "backend/ops.h"
 #include "base/clock.h"
 #include "base/time_profile.h"
-#include "device/event.h"
+#include "device/queue.h"
 #include "device/slot_memory.h"
 
 namespace sluice {
@@ -19,9 +19,8 @@ namespace sluice {
 // pointer into a backend's memory exists outside it. Buffers named by an operation are kept alive until it ran. One
 // thread hands over operations; landed() of slots may come from any thread. An operation that cannot run throws at the
 // next wait().
-class Backend {
+class Backend : public Queue {
   public:
-    virtual ~Backend() = default;
     virtual std::string name() const = 0;         // "cpu (AVX-512 VNNI)"
     virtual size_t threads() const { return 1; }  // that compute
 
@@ -34,11 +33,11 @@ class Backend {
     // Queued transfers. `source` is read before return; `target` is filled when wait() returns.
     virtual void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) = 0;
     virtual void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) = 0;
-    virtual void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
-                      uint64_t bytes) = 0;
-
-    virtual void wait() = 0;                    // until everything handed over is done
-    virtual std::shared_ptr<Event> mark() = 0;  // done when everything handed over so far is; null: it is already
+    using Queue::copy;
+    void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
+              uint64_t bytes) {
+        copy(Region{source, source_offset, bytes}, Region{target, target_offset, bytes});
+    }
 
     // Checks shapes (throws kUsage naming operation and field), then hands over.
     template <typename Op>

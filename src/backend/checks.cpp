@@ -166,4 +166,13 @@ void OperationCheck::pages(const KvSegment& segment, uint64_t page_bytes) const 
     }
 }
 
+void check_copy(const Region& source, const Region& target) {
+    const OperationCheck check("copy");
+    check.range("source", source.buffer, source.offset, source.bytes);
+    check.range("target", target.buffer, target.offset, target.bytes);
+    if (source.bytes != target.bytes) {
+        check.refuse("target", "has {} bytes for {} of the source: name as many", target.bytes, source.bytes);
+    }
+}
+
 }  // namespace sluice

@@ -54,4 +54,7 @@ class OperationCheck {
     std::string_view operation_;
 };
 
+// Both regions lie inside their buffers and are of the same size.
+void check_copy(const Region& source, const Region& target);
+
 }  // namespace sluice

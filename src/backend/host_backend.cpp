@@ -33,15 +33,17 @@ void HostBackend::download(const BufferPtr& source, uint64_t offset, std::span<s
     });
 }
 
-void HostBackend::copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
-                       uint64_t bytes) {
-    OperationCheck("copy").range("source", source, source_offset, bytes);
-    OperationCheck("copy").range("target", target, target_offset, bytes);
+void HostBackend::copy(const Region& source, const Region& target) {
+    check_copy(source, target);
     attempt([&] {
-        if (bytes == 0) return;
-        std::memmove(writable_host_bytes(target).data() + target_offset, host_bytes(source).data() + source_offset,
-                     static_cast<size_t>(bytes));
+        if (source.bytes == 0) return;
+        std::memmove(writable_host_bytes(target.buffer).data() + target.offset,
+                     host_bytes(source.buffer).data() + source.offset, static_cast<size_t>(source.bytes));
     });
+}
+
+void HostBackend::after(const EventPtr& event) {
+    if (event) event->wait();
 }
 
 void HostBackend::wait() {

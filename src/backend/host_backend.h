@@ -15,10 +15,11 @@ class HostBackend : public Backend {
     std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) override;
     void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) override;
     void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) override;
-    void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
-              uint64_t bytes) override;
+    using Backend::copy;
+    void copy(const Region& source, const Region& target) override;
     void wait() override;  // rethrows the first failure since the last wait()
-    std::shared_ptr<Event> mark() override { return nullptr; }
+    EventPtr mark() override { return nullptr; }
+    void after(const EventPtr& event) override;
 
   protected:
     // Runs `work` unless something failed since the last wait(); keeps its exception for wait().

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+
 namespace sluice {
 
 // Work that was handed to somebody else (a device queue) and will be done some time. Thread-safe.
@@ -9,5 +11,6 @@ class Event {
     virtual bool done() const = 0;
     virtual void wait() = 0;  // returns when done
 };
+using EventPtr = std::shared_ptr<Event>;
 
 }  // namespace sluice

@@ -52,7 +52,7 @@ HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) 
     memory_ = std::make_shared<PageMemory>(slots * slot_bytes);
     buffers_.reserve(slots);
     for (size_t slot = 0; slot < slots; ++slot) {
-        buffers_.push_back(std::make_shared<HostBuffer>(landing(slot), slot_bytes, true, memory_));
+        buffers_.push_back(std::make_shared<HostBuffer>(land_at(slot, slot), slot_bytes, true, memory_));
     }
 }
 

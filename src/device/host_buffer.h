@@ -24,6 +24,7 @@ class HostBuffer final : public Buffer {
         : data_(data), bytes_(bytes), writable_(writable), owner_(std::move(owner)) {}
 
     uint64_t bytes() const override { return bytes_; }
+    Space space() const override { return Space::kHost; }
     std::byte* data() const { return data_; }
     bool writable() const { return writable_; }
 
@@ -42,8 +43,9 @@ class HostSlots final : public SlotMemory {
 
     size_t slots() const override { return buffers_.size(); }
     size_t slot_bytes() const override { return slot_bytes_; }
-    std::byte* landing(size_t slot) override { return memory_->data() + slot * slot_bytes_; }
-    void landed(size_t, size_t) override {}
+    size_t landings() const override { return buffers_.size(); }
+    std::byte* land_at(size_t, size_t slot) override { return memory_->data() + slot * slot_bytes_; }
+    EventPtr landed(size_t, size_t) override { return nullptr; }
     void discard(size_t slot) override { memory_->release(slot * slot_bytes_, slot_bytes_); }
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
 

@@ -3,26 +3,30 @@
 #include <cstddef>
 
 #include "device/buffer.h"
+#include "device/event.h"
 
 namespace sluice {
 
 // Memory for expert records, supplied by a device: `slots()` places of `slot_bytes()` each. The expert store decides
-// what sits where; this only holds it. On a CPU a slot's landing area is the slot itself; a device copies from a
-// landing area in host memory once the record is complete.
+// what sits where; this only holds it. A record is read into a landing area in host memory. On a CPU that is the slot
+// itself; a device copies from it, and has few of them, since they are memory that cannot be swapped.
 class SlotMemory {
   public:
     virtual ~SlotMemory() = default;
     virtual size_t slots() const = 0;
     virtual size_t slot_bytes() const = 0;  // a multiple of 4096
+    virtual size_t landings() const = 0;    // reads that may be under way at once; at most slots()
 
-    // Host memory, 4096-byte aligned, that a record for this slot is read into. Any thread, one per slot at a time.
-    virtual std::byte* landing(size_t slot) = 0;
-    // The record's first `bytes` bytes are in landing(slot): operations queued from now on may read them from the slot.
-    // Called once or more per read with growing `bytes`, the last time with the whole record. Any thread.
-    virtual void landed(size_t slot, size_t bytes) = 0;
-    // The slot holds nothing worth keeping: its physical memory may go back to the system until the next landing().
+    // 4096-byte aligned host memory for a record of `slot`, by way of the landing area. Any thread; never waits. Only
+    // when the event of the last record that landed there is done.
+    virtual std::byte* land_at(size_t landing, size_t slot) = 0;
+    // The whole record is there. Operations that begin when the event is done find it in the slot, and the landing area
+    // is free by then; null: they do and it is. Once per record. Any thread; never waits.
+    virtual EventPtr landed(size_t landing, size_t slot) = 0;
+    // The slot holds nothing worth keeping: its physical memory may go back to the system until the next record.
     virtual void discard(size_t slot) = 0;
-    // The slot's memory, for operations; valid as long as this object.
+    // The slot's memory, for operations; valid as long as this object. What landed() and discard() do to a slot is done
+    // in the order of the calls.
     virtual BufferPtr buffer(size_t slot) const = 0;
 };
 

@@ -65,7 +65,7 @@ ReaderKind parse_reader(const std::string& io) {
     fail(ErrorCode::kUsage, "--io {} is none of auto, pread, uring, mmap", io);
 }
 
-// DirectIo and LookAhead have the same three values.
+// DirectIo and LookAheadMode have the same three values.
 template <typename Switch>
 Switch parse_switch(const char* flag, const std::string& value) {
     if (value == "auto") return Switch::kAuto;
@@ -133,7 +133,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     ExpertStoreOptions store_options;
     store_options.reader = parse_reader(options.io);
     store_options.direct_io = parse_switch<DirectIo>("--direct-io", options.direct_io);
-    store_options.look_ahead = parse_switch<LookAhead>("--look-ahead", options.look_ahead);
+    store_options.look_ahead = parse_switch<LookAheadMode>("--look-ahead", options.look_ahead);
     const bool warm_start = parse_warm_start(options.warm_start);
 
     auto impl = load(model, options);

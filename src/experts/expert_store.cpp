@@ -1,11 +1,12 @@
 #include "experts/expert_store.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
-#include "base/size.h"
-#include "experts/store_core.h"
+#include "base/memory.h"
+#include "experts/stream_state.h"
 
 namespace sluice {
 
@@ -16,29 +17,24 @@ ExpertCatalogue borrowed_catalogue(const Checkpoint& checkpoint) {
     return ExpertCatalogue::of(std::shared_ptr<const Checkpoint>(std::shared_ptr<void>(), &checkpoint));
 }
 
+std::vector<size_t> slots_of(const std::vector<std::unique_ptr<ExpertPool>>& pools) {
+    std::vector<size_t> slots;
+    for (const auto& pool : pools) slots.push_back(pool->memory->slots());
+    return slots;
+}
+
+// kNoSlot: a layer without experts.
+std::vector<size_t> pools_of_layers(const ExpertCatalogue& catalogue) {
+    const std::vector<uint64_t> sizes = catalogue.record_sizes();
+    std::vector<size_t> pools;
+    for (const uint64_t size : catalogue.record_bytes) {
+        const auto found = std::find(sizes.begin(), sizes.end(), size);
+        pools.push_back(found == sizes.end() ? kNoSlot : static_cast<size_t>(found - sizes.begin()));
+    }
+    return pools;
+}
+
 }  // namespace
-
-ExpertStream::ExpertStream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-ExpertStream::ExpertStream(ExpertStream&&) noexcept = default;
-ExpertStream::~ExpertStream() {
-    if (impl_) impl_->core->close(*impl_);
-}
-
-std::vector<ReadyExpert> ExpertStream::next() {
-    return impl_->core->next(*impl_);
-}
-
-bool ExpertStream::reading() const {
-    return impl_->core->reading(*impl_);
-}
-
-bool ExpertStream::admitted() const {
-    return impl_->core->admitted(*impl_);
-}
-
-void ExpertStream::release(const ReadyExpert& ready, std::shared_ptr<Event> use) {
-    impl_->core->release(*impl_, ready, std::move(use));
-}
 
 ExpertStore::ExpertStore(std::shared_ptr<const Checkpoint> checkpoint, const ExpertStoreOptions& options,
                          const MakeSlots& make_slots)
@@ -46,9 +42,39 @@ ExpertStore::ExpertStore(std::shared_ptr<const Checkpoint> checkpoint, const Exp
 
 ExpertStore::ExpertStore(ExpertCatalogue catalogue, const ExpertStoreOptions& options, const MakeSlots& make_slots,
                          const MakeReader& make_reader)
-    : core_(std::make_unique<ExpertStoreCore>(std::move(catalogue), options, make_slots, make_reader)) {}
+    : catalogue_(std::move(catalogue)),
+      options_(options),
+      pools_(make_pools(catalogue_, options.cache_bytes, options.policy, make_slots)),
+      pool_of_layer_(pools_of_layers(catalogue_)),
+      look_ahead_(options.look_ahead, full_bytes() >= catalogue_.all_bytes()),
+      wishes_(slots_of(pools_)),
+      used_(static_cast<int>(catalogue_.record_bytes.size()), catalogue_.experts),
+      reads_(catalogue_, {.checksums = options.verify_checksums, .every_read = options.verify_every_read}) {
+    for (const auto& pool : pools_) reads_.add_pool(*pool->memory);
+    const auto answer = [this](const ReadResult& result) { completed(result); };
+    if (make_reader) {
+        reads_.use_reader(make_reader(answer), answer);
+        return;
+    }
+    const std::vector<uint64_t> sizes = catalogue_.record_sizes();
+    ReaderOptions reading{.kind = options_.reader, .direct = options_.direct_io, .depth = options_.read_threads};
+    reading.record_bytes = sizes.empty() ? kPageBytes : sizes.back();
+    reading.read_bytes = catalogue_.all_bytes();
+    reading.reserved_bytes = full_bytes();
+    reads_.use_reader(open_reader(catalogue_.files, reading, answer), answer);
+}
 
-ExpertStore::~ExpertStore() = default;
+// Nothing is issued any more, and what was is with the reader before that goes.
+ExpertStore::~ExpertStore() {
+    {
+        Locked locked(mutex_);
+        wishes_.drop_hints();
+        wishes_.stop_warming();
+        reads_.withdraw_all(locked);
+        locked.wait(submitted_, [this] { return submitting_ == 0; });
+    }
+    reads_.close();
+}
 
 uint64_t ExpertStore::floor_bytes(const Checkpoint& checkpoint) {
     return borrowed_catalogue(checkpoint).floor_bytes();
@@ -58,55 +84,55 @@ uint64_t ExpertStore::full_bytes(const Checkpoint& checkpoint) {
     return borrowed_catalogue(checkpoint).all_bytes();
 }
 
-ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse use) {
-    return ExpertStream(core_->open(layer, ids, use));
-}
-
-void ExpertStore::look_ahead(std::span<const ExpertKey> experts) {
-    core_->look_ahead(experts);
-}
-bool ExpertStore::looks_ahead() {
-    return core_->looks_ahead();
-}
-ExpertStream ExpertStore::read_ahead(int layer, std::span<const int> experts) {
-    return ExpertStream(core_->open_ahead(layer, experts));
-}
-bool ExpertStore::reads_ahead() const {
-    return core_->reads_ahead();
-}
-void ExpertStore::warm_up(std::span<const ExpertKey> experts) {
-    core_->warm_up(experts);
-}
-void ExpertStore::go_on_warming() {
-    core_->go_on_warming();
-}
-HotList ExpertStore::used() const {
-    return core_->used();
-}
-
-SlotMemory& ExpertStore::slots(size_t pool) {
-    return core_->slots(pool);
-}
-size_t ExpertStore::pools() const {
-    return core_->pools();
-}
 size_t ExpertStore::pool_of(int layer) const {
-    return core_->pool_of(layer);
+    if (layer < 0 || static_cast<size_t>(layer) >= pool_of_layer_.size() ||
+        pool_of_layer_[static_cast<size_t>(layer)] == kNoSlot) {
+        fail(ErrorCode::kUsage, "layer {} has no experts", layer);
+    }
+    return pool_of_layer_[static_cast<size_t>(layer)];
 }
-ExpertCounters ExpertStore::counters() const {
-    return core_->counters();
-}
-std::string ExpertStore::reader_name() const {
-    return core_->reader().name();
-}
-bool ExpertStore::direct_io() const {
-    return core_->reader().direct();
-}
+
 uint64_t ExpertStore::cache_bytes() const {
-    return core_->cache_bytes();
+    const Locked locked(mutex_);
+    return std::accumulate(pools_.begin(), pools_.end(), uint64_t{0},
+                           [](uint64_t sum, const auto& pool) { return sum + pool->bytes_in_service(); });
 }
+
+uint64_t ExpertStore::full_bytes() const {
+    return std::accumulate(pools_.begin(), pools_.end(), uint64_t{0},
+                           [](uint64_t sum, const auto& pool) { return sum + pool->all_bytes(); });
+}
+
 void ExpertStore::resize(uint64_t bytes) {
-    core_->resize(bytes);
+    const uint64_t floor = catalogue_.floor_bytes();
+    const uint64_t full = full_bytes();
+    const double share =
+        full <= floor ? 1.0
+                      : static_cast<double>(std::clamp(bytes, floor, full) - floor) / static_cast<double>(full - floor);
+    const auto per_token = static_cast<size_t>(catalogue_.experts_per_token);
+    for (size_t i = 0; i < pools_.size(); ++i) {
+        ExpertPool& pool = *pools_[i];
+        SlotPlaces submitted;
+        {
+            const Locked locked(mutex_);
+            const size_t beyond = pool.memory->slots() - per_token;
+            pool.target = per_token + static_cast<size_t>(share * static_cast<double>(beyond));
+            pool.restore_slots();
+            pool.retire_slots();
+            pump(locked, i, submitted);
+        }
+        reads_.submit(submitted);
+    }
+}
+
+ExpertCounters ExpertStore::counters() const {
+    const Locked locked(mutex_);
+    return counters_;
+}
+
+HotList ExpertStore::used() const {
+    const Locked locked(mutex_);
+    return used_;
 }
 
 }  // namespace sluice

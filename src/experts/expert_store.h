@@ -1,27 +1,28 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "device/event.h"
-#include "device/slot_memory.h"
 #include "experts/eviction.h"
 #include "experts/expert_catalogue.h"
+#include "experts/expert_pool.h"
+#include "experts/expert_stream.h"
 #include "experts/hot_list.h"
+#include "experts/look_ahead.h"
 #include "experts/reader.h"
+#include "experts/reads.h"
+#include "experts/wishes.h"
 #include "sluice/expert_counters.h"
 
 namespace sluice {
-
-// Whether what look_ahead() names is read: never, while it pays (waits are noticeable and the drive has time to spare),
-// or always.
-enum class LookAhead { kOff, kAuto, kOn };
 
 struct ExpertStoreOptions {
     uint64_t cache_bytes = 0;  // for all slots together; the slots are made once, at construction
@@ -31,65 +32,22 @@ struct ExpertStoreOptions {
     size_t read_threads = 0;         // or the depth of the queue; 0: chosen by the reader
     bool verify_checksums = true;    // of packed records, when they are first read
     bool verify_every_read = false;  // of packed records, whenever they are read
-    LookAhead look_ahead = LookAhead::kOff;
+    LookAheadMode look_ahead = LookAheadMode::kOff;
     double stall_seconds_allowed = 60;  // a read that lands later is an error for those who wait for it
 };
 
 // Where decoding must not be disturbed by a long prompt: see EvictionOrder.
 enum class ExpertUse {
-    kAuto,      // a scan when the batch touches most experts of the layer (is_scan)
-    kRepeated,  // what is used now will be used again soon
-    kScan,      // passes by once
+    kAuto,  // a scan when the batch touches most experts of the layer (is_scan)
+    kScan,  // passes by once
 };
 
-// An expert that is in memory and held there by the stream that returned it.
-struct ReadyExpert {
-    int expert = 0;
-    size_t pool = 0;  // index of the SlotMemory (one per record size)
-    size_t slot = 0;
-    // Set: the read failed, slot is meaningless, only this expert is affected.
-    std::exception_ptr error = nullptr;
-};
-
-class ExpertStore;
-class ExpertStoreCore;
-
-// The experts that one batch needs of one layer, delivered as they become available: hits first, then misses as their
-// reads land. All misses that slots allow are issued at once (of a scan: scan_window() at a time); the rest as slots
-// are released. One thread. Destroying the stream releases what it holds and cancels reads that nobody else waits for.
-//
-// While it waits in next(), a caller may hold at most min(distinct ids, experts_per_token) experts of each stream; what
-// is beyond must be released first. Each stream is promised that many slots before it takes any, and streams that
-// cannot be promised theirs wait in the order they came. So any number of streams in any number of threads get through
-// a cache of floor_bytes(); a thread that holds experts of one stream while it waits for another one needs room for
-// both.
-class ExpertStream {
-  public:
-    ExpertStream(ExpertStream&&) noexcept;
-    ~ExpertStream();
-    // What is ready and was not returned yet; blocks until there is something; empty when all have been returned.
-    std::vector<ReadyExpert> next();
-    // Whether the drive still has something to bring. When it has not, it stands idle unless somebody reads ahead.
-    bool reading() const;
-    // Whether it has been promised its slots, so that it gets through whatever others hold.
-    bool admitted() const;
-    // The caller has handed over all operations that read this expert; they are finished when `use` is done (null:
-    // now). The slot is not reused before. The expert stays cached.
-    void release(const ReadyExpert& ready, std::shared_ptr<Event> use);
-
-  private:
-    friend class ExpertStore;
-    friend class ExpertStoreCore;
-    struct Impl;
-    explicit ExpertStream(std::unique_ptr<Impl> impl);
-    std::unique_ptr<Impl> impl_;
-};
-
-// The cache of experts over the drive: one pool of slots per record size across all layers. Thread-safe.
+// The cache of experts over the drive: one pool of slots per record size across all layers. Thread-safe. One mutex,
+// held for bookkeeping only: never while a read is submitted, checked or waited for.
 class ExpertStore {
   public:
     // Makes the memory of one pool: `slots` places of `slot_bytes`. Supplied by a backend.
-    using MakeSlots = std::function<std::unique_ptr<SlotMemory>(size_t slots, size_t slot_bytes)>;
+    using MakeSlots = sluice::MakeSlots;
 
     // Makes the reader of the catalogue's files; for tests and for readers of another kind.
     using MakeReader = std::function<std::unique_ptr<Reader>(Reader::Completed completed)>;
@@ -112,21 +70,20 @@ class ExpertStore {
     // Throws kUsage for a layer without experts, an id out of range or one that is there twice.
     ExpertStream stream(int layer, std::span<const int> ids, ExpertUse use = ExpertUse::kAuto);
 
+    // Whether a layer that begins should hint at what the next one needs, judged from what the last ones did. Asked
+    // once a layer.
+    LookAhead::Decision look_ahead(const BatchShape& shape);
+
     // Names experts that will probably be needed soon, the next ones first, in place of those named before. They are
     // read only while the drive is idle (no stream waits for a read), into slots that no stream needs, and are evicted
-    // like any other. A stream of their layer ends their look-ahead: what it does not want and has not started is
-    // cancelled.
-    void look_ahead(std::span<const ExpertKey> experts);
-    // Whether the layer that runs now should name any: asked once a layer in decoding, and judged from what the last
-    // layers did.
-    bool looks_ahead();
+    // like any other. A stream of their layer ends their hints: what it does not want and has not started is cancelled.
+    void hint(std::span<const ExpertKey> experts);
 
-    // Reads experts of `layer` that a long prompt will probably ask for, the likeliest first: those that are not here
-    // yet, as many as a scan may hold at once, none while others wait for slots. The stream that comes back is only for
-    // keeping, until the layer's own is done: a scan evicts its own layer first. Whoever has to wait until a stream is
-    // admitted drops it before, or two may wait for each other.
-    ExpertStream read_ahead(int layer, std::span<const int> experts);
-    bool reads_ahead() const;  // whether the options allow it
+    // The same of a long prompt, the likeliest first: those that are not here yet, as many as a scan may hold at once,
+    // none while others wait for slots. The stream that comes back is only for keeping, until the layer's own is done:
+    // a scan evicts its own layer first. Whoever has to wait until a stream is admitted drops it before, or two may
+    // wait for each other.
+    ExpertStream hint_scan(int layer, std::span<const int> experts);
 
     // Names experts that earlier runs used, the most used first, in place of those named before. They are read into
     // free slots alone, until those are used up or a read fails. The next stream that is opened puts off what has not
@@ -136,20 +93,68 @@ class ExpertStore {
     // What streams have asked for so far.
     HotList used() const;
 
-    SlotMemory& slots(size_t pool);
-    size_t pools() const;
-    size_t pool_of(int layer) const;
-    ExpertCounters counters() const;
-    std::string reader_name() const;  // "pread x8", "io_uring depth 32", "mmap"
-    bool direct_io() const;           // what is in use, after the probe
-    uint64_t cache_bytes() const;     // of all slots in service
+    ExpertCounters counters() const;                                    // since construction
+    std::string reader_name() const { return reads_.reader().name(); }  // "pread x8", "io_uring depth 32", "mmap"
+    bool direct_io() const { return reads_.reader().direct(); }         // what is in use, after the probe
+    uint64_t cache_bytes() const;                                       // of all slots in service
     // Gives the memory of unused slots back to the system until those in service take at most `bytes`, but never less
-    // than the floor and what streams hold (slots follow as they are released); or takes it again, up to the size at
+    // than the floor and what streams hold (slots follow as they are given back); or takes it again, up to the size at
     // construction.
     void resize(uint64_t bytes);
 
   private:
-    std::unique_ptr<ExpertStoreCore> core_;
+    friend class ExpertStream;
+    friend class HeldExpert;
+    using Stream = ExpertStream::Impl;
+
+    // Streams: store_streams.cpp.
+    void check_ids(Stream& stream, std::span<const int> ids) const;
+    bool reading(const Stream& stream) const;
+    bool admitted(const Stream& stream) const;
+    std::vector<HeldExpert> next(const std::shared_ptr<Stream>& stream);
+    void give_back(Stream& stream, size_t slot, EventPtr use);
+    void close(Stream& stream);
+    void pump(const Locked& locked, size_t pool, SlotPlaces& submitted);
+    void admit(const Locked& locked, Stream& stream, SlotPlaces& submitted);
+    void take_waiting(const Locked& locked, Stream& stream, size_t limit, SlotPlaces& submitted);
+    void take_lease(const Locked& locked, Stream& stream, const Lease& lease, SlotPlaces& submitted);
+    void count_demand(const Locked& locked, SlotPlace place, Found found);
+    void settle(Stream& stream);
+    void wait(Stream& stream, Locked& locked, double seconds);
+    HeldExpert hold(const Locked& locked, const std::shared_ptr<Stream>& stream, int expert, size_t slot);
+
+    // Reads and wishes: store_reads.cpp.
+    void begin_read(const Locked& locked, SlotPlace place, ExpertKey key, ReadFor wish, bool listed,
+                    SlotPlaces& submitted);
+    void completed(const ReadResult& result);
+    void end_read(const Locked& locked, const ReadOutcome& outcome, SlotPlaces& submitted);
+    void hand_out(const Locked& locked, const ReadOutcome& outcome);
+    void give_up(const Locked& locked, Stream& stream, bool drive_silent, SlotPlaces& cancelled);
+    void cancel(const SlotPlaces& places);
+    void issue_hints(const Locked& locked, SlotPlaces& submitted);
+    bool issue_hint(const Locked& locked, const ExpertKey& key, SlotPlaces& submitted);
+    void issue_warm(const Locked& locked, SlotPlaces& submitted);
+    bool has_slot_to_spare(const ExpertPool& pool) const;
+
+    size_t pool_of(int layer) const;  // throws kUsage for a layer without experts
+    uint64_t full_bytes() const;
+    std::exception_ptr stalled(int layer, int expert) const;
+
+    const ExpertCatalogue catalogue_;
+    const ExpertStoreOptions options_;
+    std::vector<std::unique_ptr<ExpertPool>> pools_;
+    std::vector<size_t> pool_of_layer_;  // kNoSlot: a layer without experts
+    const LookAhead look_ahead_;
+    mutable std::mutex mutex_;
+    ExpertCounters counters_;
+    DriveMeter meter_;
+    Wishes wishes_;
+    HotList used_;
+    uint64_t answers_ = 0;     // of the drive
+    bool drive_gone_ = false;  // it has not answered for as long as is allowed, nor since
+    size_t submitting_ = 0;    // of the reader's threads, those that hand it another read
+    std::condition_variable submitted_;
+    Reads reads_;
 };
 
 }  // namespace sluice

@@ -1,214 +1,236 @@
-// Reads of the expert store: how they are issued, checked, answered and given up.
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+// Reads of the expert store: whose they are, what becomes of them, and those that nobody has asked for yet.
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/memory.h"
-#include "experts/store_core.h"
+#include "experts/expert_store.h"
+#include "experts/stream_state.h"
 
 namespace sluice {
 
 namespace {
 
-// Pieces that a drive should have to read, and the least that one is worth (docs/experiments.md, S9).
-constexpr size_t kPiecesAtOnce = 8;
-constexpr uint64_t kLeastPieceBytes = 256 << 10;
-
-// Cuts what is longer than `piece_bytes`, at whole pages of the file.
-void cut(const ReadRequest& whole, uint64_t piece_bytes, std::vector<ReadRequest>& pieces) {
-    for (uint64_t done = 0; done < whole.bytes;) {
-        const uint64_t offset = whole.offset + done;
-        const uint64_t bytes = std::min(whole.bytes - done, piece_bytes - offset % kPageBytes);
-        pieces.push_back({whole.file, offset, bytes, whole.destination + done, whole.tag});
-        done += bytes;
-    }
-}
+// Experts of about the same heat are read in the order in which they lie on the drive.
+constexpr size_t kWarmBatch = 32;
 
 }  // namespace
 
-void ExpertStoreCore::submit(ReadList& reads) {
-    const auto place = [this](const std::pair<size_t, size_t>& read) {
-        return drive_order_[index(pools_[read.first]->reads[read.second].key)];
-    };
-    if (reads.size() > 1) {
-        std::sort(reads.begin(), reads.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
-    }
-    for (const auto& [pool, slot] : reads) submit_one(pool, slot, kPiecesAtOnce / reads.size());
+void ExpertStore::begin_read(const Locked& locked, SlotPlace place, ExpertKey key, ReadFor wish, bool listed,
+                             SlotPlaces& submitted) {
+    wishes_.begin(place, key, wish, listed);
+    // The warm start says nothing about whether look-ahead pays.
+    if (wish != ReadFor::kWarm) meter_.read_began(wish == ReadFor::kHint);
+    reads_.begin(locked, place, key, submitted);
 }
 
-// A record that is read alone is cut to up to `pieces`, since one transfer does not fill the drive's channels.
-void ExpertStoreCore::submit_one(size_t pool_index, size_t slot, size_t pieces) {
-    Pool& pool = *pools_[pool_index];
-    SlotRead& read = pool.reads[slot];
-    const uint64_t piece_bytes =
-        std::max(kLeastPieceBytes, round_up(pool.record_bytes / std::max<size_t>(pieces, 1), kPageBytes));
-    const uint64_t tag = tag_of(pool_index, slot);
-    std::vector<ReadRequest> requests;
-    read.transferred = 0;
-    try {
-        std::byte* const landing = pool.memory->landing(slot);
-        for (const ExpertRead& part : catalogue_.reads(read.key.layer, read.key.expert)) {
-            cut({part.source.file, part.source.offset, part.source.bytes, landing + part.slot_offset, tag}, piece_bytes,
-                requests);
-        }
-        if (requests.empty()) fail(ErrorCode::kInvalidFile, "the checkpoint has no bytes for it");
-        read.parts_left = requests.size();
-        read.cancelled = false;
-        read.failure.reset();
-    } catch (...) {
-        read.parts_left = 1;
-        completed({.tag = tag, .error = std::current_exception()});
-        return;
-    }
-    reader_->submit(requests);
-}
-
-void ExpertStoreCore::completed(const ReadResult& result) {
-    const size_t pool_index = result.tag >> 32;
-    const size_t slot = result.tag & UINT32_MAX;
-    Pool& pool = *pools_[pool_index];
-    SlotRead& read = pool.reads[slot];
-    ExpertKey key;
+void ExpertStore::completed(const ReadResult& result) {
+    const SlotPlace place = Reads::place_of(result.tag);
     {
-        const std::scoped_lock lock(mutex_);
-        read.transferred += result.transferred;
-        read.cancelled = read.cancelled || result.cancelled;
-        if (!read.failure && result.error) read.failure = failure_of(result.error);
-        if (--read.parts_left > 0) return;
-        key = read.key;
-    }
-    // The slot is in flight, so nobody else changes its read or its memory.
-    std::optional<Failure> failure = read.failure;
-    if (!failure && !read.cancelled) failure = finish_record(pool, slot, key);
-
-    ReadList reads;
-    {
-        const std::scoped_lock lock(mutex_);
-        counters_.bytes_read += read.transferred;
-        if (!read.cancelled || failure || read.waiters.empty()) end_read(pool_index, slot, failure.has_value());
-        if (failure) {
-            ++counters_.failed_reads;
-            pool.cache.failed(slot);
-            hand_out(pool_index, slot, failure);
-        } else if (!read.cancelled) {
-            pool.cache.landed(slot);
-            hand_out(pool_index, slot, std::nullopt);
-        } else if (read.waiters.empty()) {
-            pool.cache.failed(slot);
-        } else {
-            // Somebody joined between the decision to cancel and the cancelling.
-            ++counters_.reads;
-            reads.emplace_back(pool_index, slot);
+        const Locked locked(mutex_);
+        if (!result.cancelled) {
+            ++answers_;
+            drive_gone_ = false;
         }
-        pump(pool_index, reads);
-        issue_foreseen(reads);
-        issue_warm(reads);
-        if (reads.empty()) return;
+        if (!reads_.part_done(locked, result)) return;
+    }
+    const ReadOutcome outcome = reads_.finish(place);
+    SlotPlaces submitted;
+    {
+        const Locked locked(mutex_);
+        counters_.bytes_read += outcome.transferred;
+        reads_.end(locked, outcome);
+        end_read(locked, outcome, submitted);
+        pump(locked, place.pool, submitted);
+        issue_hints(locked, submitted);
+        issue_warm(locked, submitted);
+        if (submitted.empty()) return;
         ++submitting_;
     }
-    submit(reads);
-    const std::scoped_lock lock(mutex_);
+    reads_.submit(submitted);
+    const Locked locked(mutex_);
     --submitting_;
     submitted_.notify_all();
 }
 
-ExpertStoreCore::Failure ExpertStoreCore::failure_of(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const Error& caught) {
-        return {caught.code(), caught.what()};
-    } catch (const std::exception& caught) {
-        return {ErrorCode::kIo, caught.what()};
-    } catch (...) {
-        return {ErrorCode::kIo, "the read failed"};
+void ExpertStore::end_read(const Locked& locked, const ReadOutcome& outcome, SlotPlaces& submitted) {
+    const auto [pool_index, slot] = outcome.place;
+    ExpertPool& pool = *pools_[pool_index];
+    const bool failed = outcome.failure.has_value();
+    if (outcome.cancelled && !failed && !pool.waiters[slot].empty()) {
+        // Somebody joined between the decision to cancel and the cancelling.
+        ++counters_.reads;
+        reads_.begin(locked, outcome.place, outcome.key, submitted);
+        return;
     }
-}
-
-// What is wrong with a record that was read; nothing when it is in its slot.
-std::optional<ExpertStoreCore::Failure> ExpertStoreCore::finish_record(const Pool& pool, size_t slot,
-                                                                       const ExpertKey& key) {
-    try {
-        check_record(pool, slot, key);
-        pool.memory->landed(slot, pool.record_bytes);
-        return std::nullopt;
-    } catch (...) {
-        return failure_of(std::current_exception());
-    }
-}
-
-void ExpertStoreCore::check_record(const Pool& pool, size_t slot, const ExpertKey& key) {
-    uint8_t& verified = verified_[index(key)];
-    if (!options_.verify_checksums || (verified != 0 && !options_.verify_every_read)) return;
-    const auto wanted = catalogue_.checksum ? catalogue_.checksum(key.layer, key.expert) : std::nullopt;
-    if (wanted) {
-        const uint64_t found = XXH3_64bits(pool.memory->landing(slot), pool.record_bytes);
-        if (found != *wanted) {
-            fail(ErrorCode::kIo, "{}: checksum {:016x}, but {:016x} was read; pack the model again if it stays so",
-                 where(key), *wanted, found);
+    const bool warm = wishes_.end(outcome.place, failed, outcome.cancelled);
+    if (!warm) meter_.read_ended();
+    counters_.failed_reads += failed;
+    if (failed || outcome.cancelled) {
+        pool.cache.failed(slot);
+    } else {
+        if (warm) {
+            ++counters_.warm_reads;
+            counters_.warm_bytes += outcome.transferred;
         }
+        pool.arrivals[slot] = outcome.arrived;
+        pool.cache.landed(slot);
     }
-    verified = 1;
+    hand_out(locked, outcome);
 }
 
-std::string ExpertStoreCore::where(const ExpertKey& key) const {
-    const std::vector<ExpertRead> parts = catalogue_.reads(key.layer, key.expert);
-    if (parts.empty() || parts.front().source.file >= catalogue_.files.size()) return "the checkpoint";
-    return fmt::format("{}: at offset {}", catalogue_.files[parts.front().source.file].string(),
-                       parts.front().source.offset);
-}
-
-// Tells everyone who waits for the slot; with an error, each of them loses its lease.
-void ExpertStoreCore::hand_out(size_t pool_index, size_t slot, const std::optional<Failure>& failure) {
-    Pool& pool = *pools_[pool_index];
-    SlotRead& read = pool.reads[slot];
-    for (Stream* stream : read.waiters) {
+// Tells everyone who waits for the slot; with a failure, each of them loses its lease.
+void ExpertStore::hand_out(const Locked&, const ReadOutcome& outcome) {
+    const size_t slot = outcome.place.slot;
+    ExpertPool& pool = *pools_[outcome.place.pool];
+    const auto& [layer, expert] = outcome.key;
+    for (Stream* stream : pool.waiters[slot]) {
         std::erase(stream->in_flight, slot);
-        if (!failure) {
-            stream->ready.push_back({read.key.expert, pool_index, slot, nullptr});
+        if (!outcome.failure) {
+            stream->ready.push_back({expert, slot, nullptr});
         } else {
-            const Error error(failure->code, fmt::format("{} (expert {} of layer {})", failure->text, read.key.expert,
-                                                         read.key.layer));
-            stream->ready.push_back({read.key.expert, pool_index, kNoSlot, std::make_exception_ptr(error)});
-            --stream->leases;
+            const Error error(outcome.failure->code,
+                              fmt::format("{} (expert {} of layer {})", outcome.failure->text, expert, layer));
+            stream->ready.push_back({expert, kNoSlot, std::make_exception_ptr(error)});
+            --stream->share.leases;
             pool.cache.release(slot);
-            settle(*stream, false);
+            settle(*stream);
         }
         stream->changed.notify_all();
     }
-    read.waiters.clear();
+    pool.waiters[slot].clear();
 }
 
 // The drive did not answer in time: what the stream waits for becomes errors. Reads that have started keep their slots
 // until they end, since the system may still write there.
-void ExpertStoreCore::give_up(Stream& stream, std::vector<uint64_t>& cancel) {
-    Pool& pool = *pools_[stream.pool];
+void ExpertStore::give_up(const Locked&, Stream& stream, bool drive_silent, SlotPlaces& cancelled) {
+    ExpertPool& pool = *pools_[stream.pool];
     for (const size_t slot : stream.in_flight) {
-        stream.ready.push_back(stalled(stream.layer, pool.reads[slot].key.expert));
-        std::erase(pool.reads[slot].waiters, &stream);
+        const int expert = pool.cache.key(slot).expert;
+        stream.ready.push_back({expert, kNoSlot, stalled(stream.layer, expert)});
+        std::erase(pool.waiters[slot], &stream);
         pool.cache.release(slot);
-        --stream.leases;
-        if (pool.cache.leases(slot) == 0) cancel.push_back(tag_of(stream.pool, slot));
+        --stream.share.leases;
+        if (pool.cache.leases(slot) == 0) cancelled.push_back({stream.pool, slot});
     }
     stream.in_flight.clear();
-    const bool was_waiting = stream.waiting();
+    drive_gone_ = drive_gone_ || drive_silent;
     // An admitted stream below its promise finds no slot only because abandoned reads hold them all.
-    if (was_waiting && stream.admitted && stream.leases < stream.promised && stream.ready.empty()) {
+    const bool no_slots = stream.share.admitted && stream.share.leases < stream.share.promised && stream.ready.empty();
+    if (drive_silent || no_slots) {
         for (; stream.waiting(); ++stream.next_waiting) {
-            stream.ready.push_back(stalled(stream.layer, stream.plan.waiting[stream.next_waiting]));
+            const int expert = stream.plan.waiting[stream.next_waiting];
+            stream.ready.push_back({expert, kNoSlot, stalled(stream.layer, expert)});
         }
     }
     counters_.failed_reads += stream.ready.size();
-    settle(stream, was_waiting);
+    settle(stream);
 }
 
-ReadyExpert ExpertStoreCore::stalled(int layer, int expert) const {
+std::exception_ptr ExpertStore::stalled(int layer, int expert) const {
     const Error error(ErrorCode::kIo,
                       fmt::format("{}: no answer from the drive for {:.0f} s (expert {} of layer {})",
-                                  where({layer, expert}), options_.stall_seconds_allowed, expert, layer));
-    return {expert, 0, kNoSlot, std::make_exception_ptr(error)};
+                                  reads_.where({layer, expert}), options_.stall_seconds_allowed, expert, layer));
+    return std::make_exception_ptr(error);
+}
+
+// Reads that have not started. One that waits for a landing area is not with the reader.
+void ExpertStore::cancel(const SlotPlaces& places) {
+    for (const SlotPlace& place : places) {
+        bool withdrawn = false;
+        {
+            const Locked locked(mutex_);
+            withdrawn = reads_.withdraw(locked, place);
+        }
+        if (withdrawn) {
+            completed({.tag = Reads::tag_of(place), .cancelled = true});
+        } else {
+            reads_.cancel(place);
+        }
+    }
+}
+
+LookAhead::Decision ExpertStore::look_ahead(const BatchShape& shape) {
+    const Locked locked(mutex_);
+    if (look_ahead_.depends_on_use(shape)) meter_.layer_begins(counters_.stall_seconds);
+    return look_ahead_.decide(meter_.last(), shape);
+}
+
+void ExpertStore::hint(std::span<const ExpertKey> experts) {
+    SlotPlaces submitted;
+    {
+        const Locked locked(mutex_);
+        wishes_.hint(experts);
+        issue_hints(locked, submitted);
+    }
+    reads_.submit(submitted);
+}
+
+void ExpertStore::issue_hints(const Locked& locked, SlotPlaces& submitted) {
+    while (const std::optional<ExpertKey> key = wishes_.next_hint()) {
+        wishes_.take_hint();
+        if (!issue_hint(locked, *key, submitted)) wishes_.drop_hints();
+    }
+}
+
+// False when there is no slot to spare.
+bool ExpertStore::issue_hint(const Locked& locked, const ExpertKey& key, SlotPlaces& submitted) {
+    const size_t pool_index = pool_of(key.layer);
+    ExpertPool& pool = *pools_[pool_index];
+    if (!has_slot_to_spare(pool)) return false;
+    if (pool.cache.find(key.layer, key.expert) != kNoSlot) return true;
+    const Lease lease = pool.cache.take(key.layer, key.expert, true);
+    if (lease.found == Found::kFull) return false;
+    pool.cache.release(lease.slot);
+    ++counters_.prefetch_reads;
+    begin_read(locked, {pool_index, lease.slot}, key, ReadFor::kHint, true, submitted);
+    return true;
+}
+
+// What the next token's layer is promised must not wait for a guess.
+bool ExpertStore::has_slot_to_spare(const ExpertPool& pool) const {
+    const auto of_token = static_cast<size_t>(catalogue_.experts_per_token);
+    return !pool.admission.anyone_waits() && pool.admission.spare(of_token) > wishes_.unasked();
+}
+
+void ExpertStore::warm_up(std::span<const ExpertKey> experts) {
+    std::vector<ExpertKey> ordered(experts.begin(), experts.end());
+    for (auto batch = ordered.begin(); batch != ordered.end();) {
+        const auto end = batch + std::min<std::ptrdiff_t>(kWarmBatch, ordered.end() - batch);
+        std::sort(batch, end, [this](const ExpertKey& a, const ExpertKey& b) {
+            return reads_.place_on_drive(a) < reads_.place_on_drive(b);
+        });
+        batch = end;
+    }
+    SlotPlaces submitted;
+    {
+        const Locked locked(mutex_);
+        wishes_.warm(ordered);
+        issue_warm(locked, submitted);
+    }
+    reads_.submit(submitted);
+}
+
+void ExpertStore::go_on_warming() {
+    SlotPlaces submitted;
+    {
+        const Locked locked(mutex_);
+        wishes_.go_on_warming();
+        issue_warm(locked, submitted);
+    }
+    reads_.submit(submitted);
+}
+
+void ExpertStore::issue_warm(const Locked& locked, SlotPlaces& submitted) {
+    while (const std::optional<ExpertKey> key = wishes_.next_warm()) {
+        const size_t pool_index = pool_of(key->layer);
+        ExpertPool& pool = *pools_[pool_index];
+        if (!has_slot_to_spare(pool)) return;
+        wishes_.take_warm();
+        if (!pool.cache.has_empty() || pool.cache.find(key->layer, key->expert) != kNoSlot) continue;
+        const Lease lease = pool.cache.take(key->layer, key->expert, true);
+        pool.cache.release(lease.slot);
+        begin_read(locked, {pool_index, lease.slot}, *key, ReadFor::kWarm, true, submitted);
+    }
 }
 
 }  // namespace sluice

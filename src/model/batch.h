@@ -1,25 +1,15 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <exception>
-#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
-#include "experts/expert_store.h"
-#include "experts/routing_trace.h"
+#include "experts/look_ahead.h"
 #include "model/sequence_state.h"
 
 namespace sluice {
-
-class FeedForward;
-
-// The next layer's feed-forward, whose needs the running layer may guess.
-struct NextFeedForward {
-    const FeedForward* block = nullptr;  // null: nobody should
-    Tensor norm;
-    float norm_epsilon = 0;
-};
 
 // One forward pass's rows: the new tokens of every sequence, one sequence after the other.
 struct Batch {
@@ -31,13 +21,11 @@ struct Batch {
     std::vector<SequenceState*> states;      // one per sequence
     std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 
-    ExpertStore* experts = nullptr;
-    RoutingTrace* trace = nullptr;      // null: not recorded
-    NextFeedForward next;               // seen from the layer that is running
-    std::optional<ExpertStream> ahead;  // reads of the next layer's experts that nobody has asked for yet
-
-    // Whether a sequence brings more than the one token of a step of decoding.
-    bool is_prompt() const { return rows > static_cast<int64_t>(sequences.size()); }
+    BatchShape shape() const { return {.rows = rows, .sequences = static_cast<int64_t>(sequences.size())}; }
+    // Nobody wants the rest of the pass.
+    bool all_failed() const {
+        return std::ranges::all_of(errors, [](const std::exception_ptr& error) { return error != nullptr; });
+    }
     std::vector<KvSegment> kv_segments(int layer) const;
 };
 

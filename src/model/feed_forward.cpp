@@ -4,6 +4,7 @@
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 namespace sluice {
 
@@ -13,6 +14,8 @@ namespace {
 // wrong now and then; two of 128 rows hardly ever for all the others (docs/experiments.md, S18).
 constexpr int64_t kAskedRows = 128;
 constexpr size_t kNamedByRows = 2;
+// In place of an expert that a row chose.
+constexpr int32_t kUnwanted = -1;
 
 std::vector<int32_t> all_rows(int64_t rows) {
     std::vector<int32_t> indices(static_cast<size_t>(rows));
@@ -42,7 +45,7 @@ class DenseMlp : public FeedForward {
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { workspace.take(rows, hidden_); }
 
-    void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
+    void run(Backend& backend, Batch& batch, ExpertFeed&, const Tensor& x, const Tensor& residual,
              Workspace& workspace) const override {
         const Tensor out = workspace.take(batch.rows, hidden_);
         backend.run(mlp_.operation(x, out));
@@ -78,22 +81,24 @@ class MixtureOfExperts : public FeedForward {
         (void)take_choice(guessing, workspace);
     }
 
-    void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
+    void run(Backend& backend, Batch& batch, ExpertFeed& feed, const Tensor& x, const Tensor& residual,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         const std::vector<int32_t> ids = route(backend, x, s.choice);
-        if (batch.trace != nullptr) batch.trace->append(layer_, ids, batch.host_positions);
-        const RowsOfExpert rows_of = group_rows(ids);
+        if (feed.trace != nullptr) feed.trace->append(layer_, ids, batch.host_positions);
+        const RowsOfExpert rows_of = group_rows(of_wanted_rows(ids, batch));
         // The reads of all misses are on their way before anything else is computed.
-        ExpertStream stream = batch.experts->stream(layer_, rows_of.experts);
-        // What was read ahead for this layer stays until the layer is done, unless its slots are waited for.
-        std::optional<ExpertStream> read_before = std::move(batch.ahead);
-        batch.ahead.reset();
-        if (!stream.admitted()) read_before.reset();
-        const std::vector<ExpertKey> guessed = guess_next(backend, batch, residual, stream, workspace);
-        if (!guessed.empty() && !batch.is_prompt()) batch.experts->look_ahead(guessed);
+        ExpertStream stream = feed.store->stream(layer_, rows_of.experts);
+        // What was hinted for this layer stays until the layer is done, unless its slots are waited for.
+        std::optional<ExpertStream> hinted_before = std::exchange(feed.hinted, std::nullopt);
+        if (!stream.admitted()) hinted_before.reset();
+        std::vector<ExpertKey> guessed = guess_next(backend, batch, feed.next, residual, stream, workspace);
+        if (!batch.shape().is_prompt()) {
+            if (!guessed.empty()) feed.store->hint(guessed);
+            guessed.clear();
+        }
         if (shared_) run_shared(backend, x, s);
-        run_experts(backend, batch, x, s, rows_of, stream, guessed);
+        run_experts(backend, batch, feed, x, s, rows_of, stream, guessed);
         backend.run(CombineExperts{.parts = s.parts, .weights = s.choice.weights, .out = residual});
         if (shared_) backend.run(AddGated{.x = s.shared, .gate = s.shared_gate, .out = residual});
     }
@@ -144,22 +149,22 @@ class MixtureOfExperts : public FeedForward {
 
     // What the next layer would choose if this one's experts added nothing. Of a prompt some rows are asked, and none
     // when everything was here: then it probably will be in the next layer, too.
-    static std::vector<ExpertKey> guess_next(Backend& backend, const Batch& batch, const Tensor& residual,
-                                             const ExpertStream& stream, Workspace& workspace) {
-        const NextFeedForward& next = batch.next;
-        if (next.block == nullptr || (batch.is_prompt() && !stream.reading())) return {};
+    static std::vector<ExpertKey> guess_next(Backend& backend, const Batch& batch, const NextFeedForward& next,
+                                             const Tensor& residual, const ExpertStream& stream, Workspace& workspace) {
+        const bool prompt = batch.shape().is_prompt();
+        if (next.block == nullptr || (prompt && !stream.reading())) return {};
         Tensor sample = residual;
         sample.rows = std::min(batch.rows, kAskedRows);
         sample.row_stride *= batch.rows / sample.rows;
         const Tensor normed = workspace.take(sample.rows, sample.columns);
         backend.run(RmsNorm{.x = sample, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
-        return next.block->guess(backend, normed, batch.is_prompt() ? kNamedByRows : 1, workspace);
+        return next.block->guess(backend, normed, prompt ? kNamedByRows : 1, workspace);
     }
 
-    static void read_ahead(Batch& batch, const std::vector<ExpertKey>& guessed) {
+    static void hint_scan(ExpertFeed& feed, std::span<const ExpertKey> guessed) {
         std::vector<int> experts;
         for (const ExpertKey& key : guessed) experts.push_back(key.expert);
-        batch.ahead.emplace(batch.experts->read_ahead(guessed.front().layer, experts));
+        feed.hinted.emplace(feed.store->hint_scan(guessed.front().layer, experts));
     }
 
     // The experts of each row, top_k a row.
@@ -184,9 +189,22 @@ class MixtureOfExperts : public FeedForward {
         return ids;
     }
 
+    // The choices without those of sequences that have failed.
+    std::vector<int32_t> of_wanted_rows(std::vector<int32_t> ids, const Batch& batch) const {
+        const auto top_k = static_cast<size_t>(config_.experts_per_token);
+        for (size_t i = 0; i < batch.sequences.size(); ++i) {
+            if (!batch.errors[i]) continue;
+            const SequenceRows& rows = batch.sequences[i];
+            const auto first = ids.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(rows.first_row) * top_k);
+            std::fill_n(first, static_cast<size_t>(rows.count) * top_k, kUnwanted);
+        }
+        return ids;
+    }
+
     RowsOfExpert group_rows(const std::vector<int32_t>& ids) const {
         std::vector<std::vector<int32_t>> by_expert(static_cast<size_t>(config_.experts));
         for (size_t i = 0; i < ids.size(); ++i) {
+            if (ids[i] == kUnwanted) continue;
             by_expert[static_cast<size_t>(ids[i])].push_back(static_cast<int32_t>(i));
         }
         RowsOfExpert result;
@@ -205,39 +223,36 @@ class MixtureOfExperts : public FeedForward {
         }
     }
 
-    void run_experts(Backend& backend, Batch& batch, const Tensor& x, const Scratch& s, const RowsOfExpert& rows_of,
-                     ExpertStream& stream, const std::vector<ExpertKey>& guessed) const {
-        bool reads_ahead = batch.is_prompt() && !guessed.empty();
-        for (std::vector<ReadyExpert> ready = stream.next(); !ready.empty(); ready = stream.next()) {
-            if (reads_ahead && !stream.reading()) {
-                read_ahead(batch, guessed);
-                reads_ahead = false;
-            }
+    // `hints`: of the next layer's, for the time when the drive has nothing else to read.
+    void run_experts(Backend& backend, Batch& batch, ExpertFeed& feed, const Tensor& x, const Scratch& s,
+                     const RowsOfExpert& rows_of, ExpertStream& stream, std::span<const ExpertKey> hints) const {
+        for (std::vector<HeldExpert> held = stream.next(); !held.empty(); held = stream.next()) {
+            if (!hints.empty() && !stream.reading()) hint_scan(feed, std::exchange(hints, {}));
             GatedMlp operation{.x = x, .groups = {}, .out = s.parts};
-            for (const ReadyExpert& expert : ready) {
-                const auto at = std::lower_bound(rows_of.experts.begin(), rows_of.experts.end(), expert.expert);
-                const auto& entries = rows_of.entries[static_cast<size_t>(at - rows_of.experts.begin())];
-                if (expert.error) {
-                    note_failure(batch, entries, expert.error);
+            for (const HeldExpert& expert : held) {
+                const auto& entries = rows_of.entries[expert.index()];
+                if (expert.error()) {
+                    note_failure(batch, entries, expert.error());
                 } else {
-                    operation.groups.push_back(group(*batch.experts, expert, entries));
+                    backend.after(expert.arrived());
+                    operation.groups.push_back(group(expert.record(), entries));
                 }
             }
             if (!operation.groups.empty()) backend.run(operation);
-            const std::shared_ptr<Event> use = backend.mark();
-            for (const ReadyExpert& expert : ready) stream.release(expert, use);
+            const EventPtr use = backend.mark();
+            for (HeldExpert& expert : held) expert.keep_until(use);
+            if (batch.all_failed()) return;
         }
     }
 
-    MlpGroup group(ExpertStore& store, const ReadyExpert& expert, const std::vector<int32_t>& entries) const {
-        const BufferPtr buffer = store.slots(expert.pool).buffer(expert.slot);
+    MlpGroup group(const BufferPtr& record, const std::vector<int32_t>& entries) const {
         const auto weight = [&](const ProjectionLayout& layout) {
             return Weight{.format = layout.format,
                           .rows = layout.rows,
                           .columns = layout.columns,
-                          .data = {buffer, layout.data},
-                          .scales = {buffer, layout.scales},
-                          .biases = {buffer, layout.biases}};
+                          .data = {record, layout.data},
+                          .scales = {record, layout.scales},
+                          .biases = {record, layout.biases}};
         };
         MlpGroup group{.gate = weight(layout_.gate),
                        .up = weight(layout_.up),

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "model/batch.h"
+#include "model/expert_feed.h"
 #include "model/trunk.h"
 #include "model/workspace.h"
 
@@ -12,8 +13,9 @@ namespace sluice {
 class FeedForward {
   public:
     virtual ~FeedForward() = default;
-    // residual += mlp(x); x [rows, hidden] is normed already. A failed read is noted in the batch's errors.
-    virtual void run(Backend& backend, Batch& batch, const Tensor& x, const Tensor& residual,
+    // residual += mlp(x); x [rows, hidden] is normed already. A failed read is noted in the batch's errors; the rows of
+    // sequences that have one are not worth reading for, and mean nothing.
+    virtual void run(Backend& backend, Batch& batch, ExpertFeed& feed, const Tensor& x, const Tensor& residual,
                      Workspace& workspace) const = 0;
     // The experts that this layer will probably need, those that most rows choose first, none that fewer than
     // `least_rows` choose: its router on x, an earlier layer's state normed for this one.
@@ -24,7 +26,7 @@ class FeedForward {
 };
 
 std::unique_ptr<FeedForward> make_dense_mlp(const ModelConfig& config, int layer, Trunk& trunk);
-// Router, routed experts from the batch's store, shared expert.
+// Router, routed experts from the feed's store, shared expert.
 std::unique_ptr<FeedForward> make_mixture_of_experts(const Checkpoint& checkpoint, int layer, Trunk& trunk);
 
 }  // namespace sluice

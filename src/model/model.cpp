@@ -10,10 +10,6 @@ namespace {
 
 // Logits of this many bytes are computed at once; a large vocabulary would otherwise need a lot of scratch.
 constexpr int64_t kHeadBytes = 16 << 20;
-// More sequences than this miss so often that the drive has no idle time, and their guesses crowd the cache.
-constexpr int64_t kLookAheadRows = 4;
-// Tokens of a prompt from which on most experts that a part of them names are needed.
-constexpr int64_t kReadAheadRows = 64;
 
 std::unique_ptr<Mixer> make_mixer(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
     switch (config.mixers[static_cast<size_t>(layer)]) {
@@ -89,8 +85,6 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
 
 Batch Model::make_batch(std::span<const ForwardInput> inputs) {
     Batch batch;
-    batch.experts = experts_;
-    batch.trace = trace_;
     std::vector<int32_t> ids;
     for (const ForwardInput& input : inputs) {
         const auto count = static_cast<int64_t>(input.ids.size());
@@ -124,20 +118,18 @@ void Model::tap_hidden(const Batch& batch, const Tensor& rows, std::span<const F
     }
 }
 
-// In decoding where it pays; of a prompt that needs nearly all experts anyway.
 NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const {
-    if (layer + 1 == layers_.size()) return {};
-    const bool asked = batch.is_prompt() ? batch.rows >= kReadAheadRows && experts_->reads_ahead()
-                                         : batch.rows <= kLookAheadRows && experts_->looks_ahead();
-    if (!asked) return {};
+    BatchShape shape = batch.shape();
+    shape.last_layer = layer + 1 == layers_.size();
+    if (shape.last_layer || !experts_->look_ahead(shape).hints) return {};
     const Layer& next = layers_[layer + 1];
     return {.block = next.feed_forward.get(),
             .norm = next.feed_forward_norm,
             .norm_epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon)};
 }
 
-void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& normed, std::span<const ForwardInput> inputs,
-                       std::vector<ForwardOutput>& outputs) {
+void Model::run_layers(Batch& batch, ExpertFeed& feed, const Tensor& residual, const Tensor& normed,
+                       std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
     const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
     backend_.run(Embed{.ids = batch.ids, .table = embedding_, .out = residual});
     tap_hidden(batch, residual, inputs, outputs);
@@ -148,8 +140,9 @@ void Model::run_layers(Batch& batch, const Tensor& residual, const Tensor& norme
         layer.mixer->run(backend_, batch, normed, residual, workspace_);
         backend_.run(RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
         workspace_.reset();
-        batch.next = next_feed_forward(l, batch);
-        layer.feed_forward->run(backend_, batch, normed, residual, workspace_);
+        feed.next = next_feed_forward(l, batch);
+        layer.feed_forward->run(backend_, batch, feed, normed, residual, workspace_);
+        if (batch.all_failed()) return;
         if (l + 1 < layers_.size()) tap_hidden(batch, residual, inputs, outputs);
     }
     backend_.run(RmsNorm{.x = residual, .weight = final_norm_, .epsilon = epsilon, .out = normed});
@@ -197,8 +190,9 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs) 
     const int64_t hidden = checkpoint_->config().hidden_size;
     const Tensor residual = inputs_workspace_.take(batch.rows, hidden);
     const Tensor normed = inputs_workspace_.take(batch.rows, hidden);
-    run_layers(batch, residual, normed, inputs, outputs);
-    run_head(batch, normed, inputs, outputs);
+    ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .hinted = {}};
+    run_layers(batch, feed, residual, normed, inputs, outputs);
+    if (!batch.all_failed()) run_head(batch, normed, inputs, outputs);
     backend_.wait();
     checkpoint_->check_mappings();
     for (size_t i = 0; i < inputs.size(); ++i) {

@@ -57,8 +57,8 @@ class Model {
     };
 
     Batch make_batch(std::span<const ForwardInput> inputs);
-    void run_layers(Batch& batch, const Tensor& residual, const Tensor& normed, std::span<const ForwardInput> inputs,
-                    std::vector<ForwardOutput>& outputs);
+    void run_layers(Batch& batch, ExpertFeed& feed, const Tensor& residual, const Tensor& normed,
+                    std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
     NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;
     void tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
                     std::vector<ForwardOutput>& outputs);

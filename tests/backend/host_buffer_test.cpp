@@ -94,10 +94,13 @@ TEST(HostSlots, LandWhereOperationsRead) {
     const auto slots = backend->make_slots(3, 2 * kPageBytes);
     EXPECT_EQ(slots->slots(), 3u);
     EXPECT_EQ(slots->slot_bytes(), 2 * kPageBytes);
+    EXPECT_EQ(slots->landings(), 3u);
     for (size_t slot = 0; slot < 3; ++slot) {
-        EXPECT_EQ(reinterpret_cast<uintptr_t>(slots->landing(slot)) % kPageBytes, 0u);
-        std::fill_n(slots->landing(slot), slots->slot_bytes(), static_cast<std::byte>(slot + 1));
-        slots->landed(slot, slots->slot_bytes());
+        std::byte* const landing = slots->land_at(2 - slot, slot);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(landing) % kPageBytes, 0u);
+        EXPECT_EQ(landing, host_bytes(slots->buffer(slot)).data()) << "a slot is its own landing";
+        std::fill_n(landing, slots->slot_bytes(), static_cast<std::byte>(slot + 1));
+        EXPECT_EQ(slots->landed(2 - slot, slot), nullptr);
     }
     slots->discard(1);
     for (size_t slot = 0; slot < 3; ++slot) {

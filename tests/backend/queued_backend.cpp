@@ -134,6 +134,7 @@ class QueuedBuffer final : public Buffer {
   public:
     explicit QueuedBuffer(BufferPtr inner) : inner_(std::move(inner)) {}
     uint64_t bytes() const override { return inner_->bytes(); }
+    Space space() const override { return Space::kDevice; }
     const BufferPtr& inner() const { return inner_; }
 
   private:
@@ -146,14 +147,15 @@ const BufferPtr& inner_buffer(const BufferPtr& buffer) {
     return queued->inner();
 }
 
+// Landing areas of a device: few, beside the slots, and copied by a queue of their own.
 class QueuedSlots final : public SlotMemory {
   public:
-    QueuedSlots(std::shared_ptr<DelayedQueue> queue, std::shared_ptr<SlotMemory> inner)
-        : queue_(std::move(queue)),
+    QueuedSlots(std::shared_ptr<DelayedQueue> copies, std::shared_ptr<SlotMemory> inner)
+        : copies_(std::move(copies)),
           inner_(std::move(inner)),
-          landing_(std::make_shared<PageMemory>(inner_->slots() * inner_->slot_bytes())),
-          states_(inner_->slots()) {
-        std::memset(landing_->data(), kPoison, landing_->size());
+          last_items_(std::min(kLandings, inner_->slots())),
+          memory_(std::make_shared<PageMemory>(last_items_.size() * inner_->slot_bytes())) {
+        std::memset(memory_->data(), kPoison, memory_->size());
         for (size_t slot = 0; slot < slots(); ++slot) {
             buffers_.push_back(std::make_shared<QueuedBuffer>(inner_->buffer(slot)));
         }
@@ -161,44 +163,37 @@ class QueuedSlots final : public SlotMemory {
 
     size_t slots() const override { return inner_->slots(); }
     size_t slot_bytes() const override { return inner_->slot_bytes(); }
+    size_t landings() const override { return last_items_.size(); }
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
 
-    // Starts a new record. What an earlier one still has in the queue comes first.
-    std::byte* landing(size_t slot) override {
-        queue_->finish(states_[slot].last_item);
-        states_[slot].landed = 0;
-        return landing_->data() + slot * slot_bytes();
+    std::byte* land_at(size_t landing, size_t slot) override {
+        if (!copies_->finished(last_items_[landing])) {
+            fail(ErrorCode::kUsage, "landing {} still feeds a slot: slot {} has to wait for its event", landing, slot);
+        }
+        return memory_->data() + landing * slot_bytes();
     }
 
-    void landed(size_t slot, size_t bytes) override {
-        const size_t first = std::exchange(states_[slot].landed, bytes);
-        if (bytes < first || bytes > slot_bytes()) {
-            fail(ErrorCode::kUsage, "slot {}: {} bytes landed after {} of {}", slot, bytes, first, slot_bytes());
-        }
-        states_[slot].last_item = queue_->submit([inner = inner_, landing = landing_, slot, first, bytes] {
-            std::byte* source = landing->data() + slot * inner->slot_bytes() + first;
-            std::memcpy(inner->landing(slot) + first, source, bytes - first);
-            std::memset(source, kPoison, bytes - first);
+    EventPtr landed(size_t landing, size_t slot) override {
+        std::byte* const source = land_at(landing, slot);
+        last_items_[landing] = copies_->submit([inner = inner_, memory = memory_, source, slot] {
+            std::memcpy(inner->land_at(slot, slot), source, inner->slot_bytes());
+            std::memset(source, kPoison, inner->slot_bytes());
         });
+        return std::make_shared<QueueCompletion>(copies_, last_items_[landing]);
     }
 
     void discard(size_t slot) override {
-        states_[slot].last_item = queue_->submit([inner = inner_, landing = landing_, slot] {
-            std::memset(inner->landing(slot), kPoison, inner->slot_bytes());
-            std::memset(landing->data() + slot * inner->slot_bytes(), kPoison, inner->slot_bytes());
-        });
+        copies_->submit(
+            [inner = inner_, slot] { std::memset(inner->land_at(slot, slot), kPoison, inner->slot_bytes()); });
     }
 
   private:
-    struct SlotState {
-        size_t landed = 0;
-        uint64_t last_item = 0;
-    };
+    static constexpr size_t kLandings = 4;
 
-    std::shared_ptr<DelayedQueue> queue_;
+    std::shared_ptr<DelayedQueue> copies_;
     std::shared_ptr<SlotMemory> inner_;
-    std::shared_ptr<PageMemory> landing_;
-    std::vector<SlotState> states_;  // of a slot: only by the thread that has it
+    std::vector<uint64_t> last_items_;  // [landings]: of a landing only by the thread that has it
+    std::shared_ptr<PageMemory> memory_;
     std::vector<BufferPtr> buffers_;
 };
 
@@ -315,7 +310,8 @@ void enter(ExpandedLatentAttention& op) {
 
 class QueuedBackend final : public Backend {
   public:
-    explicit QueuedBackend(uint64_t seed) : queue_(std::make_shared<DelayedQueue>(seed)) {}
+    explicit QueuedBackend(uint64_t seed)
+        : queue_(std::make_shared<DelayedQueue>(seed)), copies_(std::make_shared<DelayedQueue>(seed + 1)) {}
     ~QueuedBackend() override { queue_->finish(queue_->submitted()); }
 
     std::string name() const override { return "queued reference"; }
@@ -329,7 +325,7 @@ class QueuedBackend final : public Backend {
     }
 
     std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) override {
-        return std::make_unique<QueuedSlots>(queue_, inner_->make_slots(slots, slot_bytes));
+        return std::make_unique<QueuedSlots>(copies_, inner_->make_slots(slots, slot_bytes));
     }
 
     void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) override {
@@ -347,13 +343,18 @@ class QueuedBackend final : public Backend {
         submit([this, source, offset, arrived] { inner_->download(inner_buffer(source), offset, *arrived); });
     }
 
-    void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
-              uint64_t bytes) override {
-        OperationCheck("copy").range("source", source, source_offset, bytes);
-        OperationCheck("copy").range("target", target, target_offset, bytes);
-        submit([this, source, source_offset, target, target_offset, bytes] {
-            inner_->copy(inner_buffer(source), source_offset, inner_buffer(target), target_offset, bytes);
+    using Backend::copy;
+    void copy(const Region& source, const Region& target) override {
+        check_copy(source, target);
+        submit([this, source, target] {
+            inner_->copy({inner_buffer(source.buffer), source.offset, source.bytes},
+                         {inner_buffer(target.buffer), target.offset, target.bytes});
         });
+    }
+
+    // Not skipped after a failure, unlike operations: what it waits for comes all the same.
+    void after(const EventPtr& event) override {
+        if (event) queue_->submit([event] { event->wait(); });
     }
 
     void wait() override {
@@ -365,7 +366,7 @@ class QueuedBackend final : public Backend {
         }
     }
 
-    std::shared_ptr<Event> mark() override { return std::make_shared<QueueCompletion>(queue_, queue_->submitted()); }
+    EventPtr mark() override { return std::make_shared<QueueCompletion>(queue_, queue_->submitted()); }
 
   protected:
     void execute(const Embed& op) override { run_later(op); }
@@ -420,7 +421,7 @@ class QueuedBackend final : public Backend {
     }
 
     std::unique_ptr<Backend> inner_ = make_reference_backend();
-    std::shared_ptr<DelayedQueue> queue_;
+    std::shared_ptr<DelayedQueue> queue_, copies_;
     std::vector<Download> downloads_;
 };
 

@@ -37,14 +37,14 @@ void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind,
     for (int layer = 0; layer < checkpoint->config().layers; ++layer) {
         if (checkpoint->config().feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
         ExpertStream stream = store.stream(layer, range(0, static_cast<int>(checkpoint->config().experts)));
-        const auto came = drain(stream, [&](const ReadyExpert& ready) {
-            ASSERT_FALSE(ready.error);
-            for (const ExpertRead& part : checkpoint->expert_reads(layer, ready.expert)) {
+        const auto came = drain(stream, [&](const HeldExpert& ready) {
+            ASSERT_FALSE(ready.error());
+            for (const ExpertRead& part : checkpoint->expert_reads(layer, ready.expert())) {
                 std::vector<std::byte> wanted(part.source.bytes);
                 File::open(checkpoint->files()[part.source.file].path).read_at(part.source.offset, wanted);
-                const std::byte* got = store.slots(ready.pool).landing(ready.slot) + part.slot_offset;
+                const std::byte* got = host_bytes(ready.record()).data() + part.slot_offset;
                 ASSERT_EQ(std::memcmp(got, wanted.data(), wanted.size()), 0)
-                    << "layer " << layer << " expert " << ready.expert;
+                    << "layer " << layer << " expert " << ready.expert();
             }
         });
         EXPECT_EQ(came.size(), static_cast<size_t>(checkpoint->config().experts));

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -81,9 +82,9 @@ TEST_P(EveryStore, DeliversTheRecordsOfTheModel) {
             ids.resize(round % 10 == 9 ? 16 : 4);
             asked += ids.size();
             ExpertStream stream = store.stream(layer, ids);
-            const auto came = drain(stream, [&](const ReadyExpert& ready) {
-                ASSERT_FALSE(ready.error) << message_of(ready.error);
-                EXPECT_TRUE(model.matches(store, layer, ready)) << layer << " " << ready.expert;
+            const auto came = drain(stream, [&](const HeldExpert& ready) {
+                ASSERT_FALSE(ready.error()) << message_of(ready.error());
+                EXPECT_TRUE(model.matches(layer, ready)) << layer << " " << ready.expert();
             });
             EXPECT_THAT(came, UnorderedElementsAreArray(ids));
         }
@@ -117,11 +118,13 @@ TEST(ExpertStore, HitsComeFirstAndStayCached) {
     paused.reader->pause();
     const std::vector<int> ids{2, 9, 3, 8};
     ExpertStream stream = paused.store->stream(0, ids);
-    const auto hits = stream.next();  // at once, although nothing can be read
+    auto hits = stream.next();  // at once, although nothing can be read
     ASSERT_EQ(hits.size(), 2u);
-    EXPECT_EQ(hits[0].expert, 2);
-    EXPECT_EQ(hits[1].expert, 3);
-    for (const auto& hit : hits) stream.release(hit, nullptr);
+    EXPECT_EQ(hits[0].expert(), 2);
+    EXPECT_EQ(hits[1].expert(), 3);
+    EXPECT_EQ(hits[0].index(), 0u);
+    EXPECT_EQ(hits[1].index(), 2u);
+    hits.clear();
     std::thread drive([&] {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
         paused.reader->resume();
@@ -143,8 +146,7 @@ TEST(ExpertStore, AReadInFlightIsJoined) {
     std::vector<int> second_got;
     std::thread other([&] {
         ExpertStream second = paused.store->stream(1, range(2, 6));
-        second_got =
-            drain(second, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); });
+        second_got = drain(second, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(1, ready)); });
     });
     while (paused.store->counters().joined < 2) std::this_thread::yield();
     paused.reader->resume();
@@ -160,22 +162,19 @@ TEST(ExpertStore, ASlotIsNotReusedBeforeItsUseIsDone) {
     PausableStore paused(model, 2);
     auto use = std::make_shared<ManualCompletion>();
     ExpertStream stream = paused.store->stream(0, range(0, 4));
-    std::vector<ReadyExpert> first;
-    while (first.size() < 2) {
-        for (const auto& ready : stream.next()) first.push_back(ready);
-    }
-    for (const auto& ready : first) stream.release(ready, use);
+    std::vector<HeldExpert> first = take(stream, 2);
+    for (HeldExpert& held : first) held.keep_until(use);
     std::atomic<bool> finished{false};
     std::thread device([&] {
         std::this_thread::sleep_for(std::chrono::milliseconds(30));
-        for (const auto& ready : first) EXPECT_TRUE(model.matches(*paused.store, 0, ready));
+        for (const auto& ready : first) EXPECT_TRUE(model.matches(0, ready));
         finished = true;
         use->finish();
     });
-    const auto later = stream.next();
+    auto later = stream.next();
     EXPECT_TRUE(finished);
     device.join();
-    for (const auto& ready : later) stream.release(ready, nullptr);
+    later.clear();
     drain(stream);
 }
 
@@ -187,9 +186,9 @@ TEST(ExpertStore, ReleasedExpertsAreHitsWhileTheirUseGoesOn) {
         ExpertStream stream = paused.store->stream(0, range(0, 4));
         std::vector<int> got;
         while (true) {
-            const auto batch = stream.next();
+            auto batch = stream.next();
             if (batch.empty()) break;
-            for (const auto& ready : batch) stream.release(ready, use);
+            for (HeldExpert& held : batch) held.keep_until(use);
         }
     }
     EXPECT_EQ(paused.store->counters().hits, 4u);
@@ -204,7 +203,7 @@ TEST(ExpertStore, DestroyingAStreamCancelsItsReads) {
     // The slots are free although nothing was ever read.
     ExpertStream next = paused.store->stream(1, range(0, 4));
     paused.reader->resume();
-    EXPECT_THAT(drain(next, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(*paused.store, 1, ready)); }),
+    EXPECT_THAT(drain(next, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(1, ready)); }),
                 UnorderedElementsAreArray(range(0, 4)));
     EXPECT_EQ(paused.store->counters().bytes_read, 4u * 8192);
     EXPECT_EQ(paused.store->counters().failed_reads, 0u);
@@ -231,8 +230,8 @@ TEST(ExpertStore, ErrorsNameTheExpertAndTheNextRequestRetries) {
     {
         ExpertStream stream = store.stream(2, ids);
         std::string message;
-        const auto good = drain(stream, [&](const ReadyExpert& ready) {
-            if (ready.error) message = message_of(ready.error);
+        const auto good = drain(stream, [&](const HeldExpert& ready) {
+            if (ready.error()) message = message_of(ready.error());
         });
         EXPECT_THAT(good, ElementsAre(6));
         EXPECT_THAT(message, HasSubstr(path.string()));
@@ -242,7 +241,7 @@ TEST(ExpertStore, ErrorsNameTheExpertAndTheNextRequestRetries) {
     EXPECT_EQ(store.counters().failed_reads, 1u);
     write(right);
     ExpertStream again = store.stream(2, ids);
-    EXPECT_THAT(drain(again, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 2, ready)); }),
+    EXPECT_THAT(drain(again, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(2, ready)); }),
                 UnorderedElementsAreArray(ids));
 }
 
@@ -257,10 +256,10 @@ TEST(ExpertStore, ATruncatedFileIsAnErrorForItsExpertsAlone) {
         ExpertStream stream = store.stream(1, range(0, 4));
         int failed = 0;
         EXPECT_THAT(drain(stream,
-                          [&](const ReadyExpert& ready) {
-                              if (!ready.error) return;
+                          [&](const HeldExpert& ready) {
+                              if (!ready.error()) return;
                               ++failed;
-                              EXPECT_THAT(message_of(ready.error), HasSubstr("ends at byte"));
+                              EXPECT_THAT(message_of(ready.error()), HasSubstr("ends at byte"));
                           }),
                     UnorderedElementsAreArray({0, 1}));
         EXPECT_EQ(failed, 2);
@@ -273,9 +272,9 @@ TEST(ExpertStore, AStalledDriveIsAnErrorNotAHang) {
     paused.reader->pause();
     ExpertStream stream = paused.store->stream(0, range(0, 6));
     int errors = 0;
-    drain(stream, [&](const ReadyExpert& ready) {
-        ASSERT_TRUE(ready.error);
-        EXPECT_THAT(message_of(ready.error), HasSubstr("no answer from the drive"));
+    drain(stream, [&](const HeldExpert& ready) {
+        ASSERT_TRUE(ready.error());
+        EXPECT_THAT(message_of(ready.error()), HasSubstr("no answer from the drive"));
         ++errors;
     });
     EXPECT_EQ(errors, 6);
@@ -340,21 +339,14 @@ TEST(ExpertStore, MemoryIsGivenBackAndTakenAgain) {
         drain(stream);
     }
     ExpertStream holder = store.stream(2, range(0, 4));
-    const std::vector<ReadyExpert> held = [&] {
-        std::vector<ReadyExpert> all;
-        while (all.size() < 4) {
-            for (const auto& ready : holder.next()) all.push_back(ready);
-        }
-        return all;
-    }();
+    std::vector<HeldExpert> held = take(holder, 4);
     store.resize(0);  // the floor, which the holder has for itself
     EXPECT_EQ(store.cache_bytes(), model.bytes_of(4));
-    for (const auto& ready : held) EXPECT_TRUE(model.matches(store, 2, ready));
-    for (const auto& ready : held) holder.release(ready, nullptr);
+    for (const auto& ready : held) EXPECT_TRUE(model.matches(2, ready));
+    held.clear();
     for (int round = 0; round < 2; ++round) {
         ExpertStream stream = store.stream(0, range(0, 16));
-        EXPECT_EQ(drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 0, ready)); }).size(),
-                  16u);
+        EXPECT_EQ(drain(stream, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(0, ready)); }).size(), 16u);
     }
     store.resize(UINT64_MAX);
     EXPECT_EQ(store.cache_bytes(), model.bytes_of(24));
@@ -385,10 +377,44 @@ TEST(ExpertStore, WrongRequestsAreRefused) {
     EXPECT_EQ(code(0, {3, 3}), ErrorCode::kUsage);
     ExpertStream nothing = paused.store->stream(0, {});
     EXPECT_TRUE(nothing.next().empty());
-    ExpertStream stream = paused.store->stream(0, range(0, 1));
-    const auto ready = stream.next();
-    stream.release(ready[0], nullptr);
-    EXPECT_THROW(stream.release(ready[0], nullptr), Error);
+}
+
+TEST(ExpertStore, AnExpertIsHeldUntilItsHandleGoes) {
+    const FileModel model({.top_k = 1});
+    PausableStore paused(model, 2);
+    std::vector<HeldExpert> held;
+    {
+        ExpertStream stream = paused.store->stream(0, std::vector<int>{3});
+        held = take(stream, 1);
+    }
+    const auto use_others = [&] {
+        for (int expert = 4; expert < 8; ++expert) {
+            ExpertStream stream = paused.store->stream(0, std::vector<int>{expert});
+            EXPECT_EQ(drain(stream).size(), 1u);
+        }
+    };
+    use_others();
+    EXPECT_TRUE(model.matches(0, held[0])) << "it outlives its stream";
+    HeldExpert moved = std::move(held[0]);
+    held.clear();
+    use_others();
+    EXPECT_TRUE(model.matches(0, moved)) << "what was moved from holds nothing";
+    moved.keep_until(nullptr);
+    moved.keep_until(nullptr);  // ends nothing more
+    use_others();
+    EXPECT_FALSE(model.matches(0, moved));
+}
+
+TEST(ExpertStore, AClosedStreamGivesItsSlotsToTheSystemThatWantsThemBack) {
+    const FileModel model({});
+    PausableStore paused(model, 24);
+    ExpertStore& store = *paused.store;
+    std::optional<ExpertStream> stream = store.stream(0, range(0, 8));
+    while (store.counters().bytes_read < 8 * 8192) std::this_thread::yield();
+    store.resize(0);
+    EXPECT_EQ(store.cache_bytes(), model.bytes_of(8)) << "the stream has its experts";
+    stream.reset();
+    EXPECT_EQ(store.cache_bytes(), model.bytes_of(4));
 }
 
 }  // namespace

@@ -25,16 +25,16 @@ void use_store(const FileModel& model, ExpertStore& store, int rounds, unsigned 
         ExpertStream stream = store.stream(layer, ids);
         if (random() % 16 == 0) continue;  // a caller that went away
         size_t answered = 0;
-        drain(stream, [&](const ReadyExpert& ready) {
+        drain(stream, [&](const HeldExpert& ready) {
             ++answered;
-            if (!ready.error) {
+            if (!ready.error()) {
                 ++outcome.good;
-                outcome.wrong += !model.matches(store, layer, ready);
+                outcome.wrong += !model.matches(layer, ready);
                 return;
             }
             ++outcome.failed;
             try {
-                std::rethrow_exception(ready.error);
+                std::rethrow_exception(ready.error());
             } catch (const Error& error) {
                 outcome.mute += error.code() != ErrorCode::kIo || std::string_view(error.what()).empty();
             }
@@ -84,17 +84,15 @@ TEST(Faults, NoSlotIsLost) {
     use_store(model, store, 500, 1, outcome);
     EXPECT_GT(outcome.failed, 500u);
     // All eight slots can be held at once: retries until each of the eight has come.
-    std::vector<std::unique_ptr<ExpertStream>> held;
+    std::vector<HeldExpert> held;
     std::vector<int> missing = range(0, 8);
     for (int attempt = 0; attempt < 200 && !missing.empty(); ++attempt) {
-        held.push_back(std::make_unique<ExpertStream>(store.stream(0, std::vector<int>{missing.back()})));
-        const auto ready = held.back()->next();
+        ExpertStream stream = store.stream(0, std::vector<int>{missing.back()});
+        auto ready = stream.next();
         ASSERT_EQ(ready.size(), 1u);
-        if (ready[0].error) {
-            held.pop_back();
-        } else {
-            missing.pop_back();
-        }
+        if (ready[0].error()) continue;
+        held.push_back(std::move(ready[0]));
+        missing.pop_back();
     }
     EXPECT_EQ(held.size(), 8u);
 }
@@ -115,7 +113,7 @@ TEST(Faults, AFailureReachesEveryoneWhoJoined) {
     reader->resume();
     for (ExpertStream* stream : {&first, &second}) {
         int errors = 0;
-        drain(*stream, [&](const ReadyExpert& ready) { errors += ready.error != nullptr; });
+        drain(*stream, [&](const HeldExpert& ready) { errors += ready.error() != nullptr; });
         EXPECT_EQ(errors, 4);
     }
     EXPECT_EQ(store.counters().reads, 4u);
@@ -139,8 +137,8 @@ TEST(Faults, JoinAndCancelRace) {
                 const int begin = static_cast<int>(random() % 4);
                 ExpertStream stream = store.stream(0, range(begin, begin + 4));
                 if (t == 0) continue;
-                wrong += drain(stream, [&](const ReadyExpert& ready) {
-                             wrong += ready.error || !model.matches(store, 0, ready);
+                wrong += drain(stream, [&](const HeldExpert& ready) {
+                             wrong += ready.error() || !model.matches(0, ready);
                          }).size() != 4;
             }
         });

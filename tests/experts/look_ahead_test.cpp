@@ -11,7 +11,7 @@ struct LookAheadTest : PausedStoreTest {
     void name(int layer, const std::vector<int>& experts) {
         std::vector<ExpertKey> keys;
         for (const int expert : experts) keys.push_back({layer, expert});
-        store.look_ahead(keys);
+        store.hint(keys);
     }
 };
 
@@ -21,7 +21,7 @@ TEST_F(LookAheadTest, WhatWasReadAheadIsAHitAndCountedApart) {
     EXPECT_EQ(counters().prefetch_reads, 2u);
     EXPECT_EQ(counters().reads, 0u);
     ExpertStream stream = store.stream(1, std::vector<int>{3, 5});
-    drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 1, ready)); });
+    drain(stream, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(1, ready)); });
     EXPECT_EQ(counters().hits, 1u);
     EXPECT_EQ(counters().misses, 1u);
     EXPECT_EQ(counters().reads, 1u);
@@ -73,11 +73,11 @@ TEST_F(LookAheadTest, WhatTheLayerDoesNotWantIsCancelled) {
 }
 
 TEST_F(LookAheadTest, LeavesTheSlotsThatStreamsHold) {
-    std::vector<ExpertStream> held;
+    std::vector<ExpertStream> streams;
+    std::vector<std::vector<HeldExpert>> held;
     for (int layer = 0; layer < 3; ++layer) {
-        held.push_back(store.stream(layer, range(0, 6)));
-        size_t taken = 0;
-        while (taken < 4) taken += held.back().next().size();
+        streams.push_back(store.stream(layer, range(0, 6)));
+        held.push_back(take(streams.back(), 4));
     }
     name(1, {10, 11, 12, 13, 14, 15});
     ExpertStream stream = store.stream(0, range(6, 8));
@@ -87,26 +87,26 @@ TEST_F(LookAheadTest, LeavesTheSlotsThatStreamsHold) {
 TEST_F(LookAheadTest, AFailedGuessIsNobodysError) {
     const FileModel own{{}};
     PausableStore broken(own, 24, {.error = 1});
-    broken.store->look_ahead(std::vector<ExpertKey>{{1, 3}});
+    broken.store->hint(std::vector<ExpertKey>{{1, 3}});
     while (broken.store->counters().failed_reads == 0) std::this_thread::yield();
     broken.reader->heal();
     ExpertStream stream = broken.store->stream(1, std::vector<int>{3});
-    drain(stream, [&](const ReadyExpert& ready) {
-        EXPECT_FALSE(ready.error);
-        EXPECT_TRUE(own.matches(*broken.store, 1, ready));
+    drain(stream, [&](const HeldExpert& ready) {
+        EXPECT_FALSE(ready.error());
+        EXPECT_TRUE(own.matches(1, ready));
     });
     EXPECT_EQ(broken.store->counters().misses, 1u);
 }
 
 TEST(LookAheadOff, IsNotAskedFor) {
     const FileModel model{{}};
-    for (const LookAhead when : {LookAhead::kOff, LookAhead::kAuto, LookAhead::kOn}) {
+    for (const LookAheadMode when : {LookAheadMode::kOff, LookAheadMode::kAuto, LookAheadMode::kOn}) {
         ExpertStoreOptions options;
         options.look_ahead = when;
         // Off, or on but with a slot for every expert.
-        options.cache_bytes = model.bytes_of(when == LookAhead::kOff ? 24 : 48);
+        options.cache_bytes = model.bytes_of(when == LookAheadMode::kOff ? 24 : 48);
         ExpertStore store(model.catalogue(), options, make_host_slots);
-        for (int layer = 0; layer < 1000; ++layer) EXPECT_FALSE(store.looks_ahead());
+        for (int layer = 0; layer < 1000; ++layer) EXPECT_FALSE(store.look_ahead({}).hints);
     }
 }
 
@@ -115,10 +115,10 @@ TEST(LookAheadOff, IsNotAskedFor) {
 size_t layers_that_look_ahead(ExpertStore& store, int experts, std::chrono::microseconds other_work) {
     size_t asked = 0;
     for (int round = 0; round < 900; ++round) {
-        const bool asks = store.looks_ahead();
+        const bool asks = store.look_ahead({}).hints;
         const int first = round % 11;
         ExpertStream stream = store.stream(round % 3, range(first, first + experts));
-        if (asks) store.look_ahead(std::vector<ExpertKey>{{(round + 1) % 3, (round + 1) % 11}});
+        if (asks) store.hint(std::vector<ExpertKey>{{(round + 1) % 3, (round + 1) % 11}});
         drain(stream);
         std::this_thread::sleep_for(other_work);
         asked += round >= 550 && asks;
@@ -128,20 +128,20 @@ size_t layers_that_look_ahead(ExpertStore& store, int experts, std::chrono::micr
 
 TEST(LookAheadAuto, IsGivenUpWhileDemandKeepsTheDriveBusy) {
     const FileModel model{{}};
-    PausableStore slow(model, 8, {.delay = 1}, 60, LookAhead::kAuto);
+    PausableStore slow(model, 8, {.delay = 1}, 60, LookAheadMode::kAuto);
     EXPECT_EQ(layers_that_look_ahead(*slow.store, 4, {}), 0u);
     EXPECT_EQ(slow.store->counters().prefetch_reads, 0u);
 }
 
 TEST(LookAheadAuto, IsNotWorthItWhereNothingIsWaitedFor) {
     const FileModel model{{}};
-    PausableStore fast(model, 47, {}, 60, LookAhead::kAuto);
+    PausableStore fast(model, 47, {}, 60, LookAheadMode::kAuto);
     EXPECT_EQ(layers_that_look_ahead(*fast.store, 2, std::chrono::microseconds(100)), 0u);
 }
 
 TEST(LookAheadAuto, PaysWhereWaitsAreFeltAndTheDriveHasTime) {
     const FileModel model{{}};
-    PausableStore slow(model, 8, {.delay = 0.4}, 60, LookAhead::kAuto);
+    PausableStore slow(model, 8, {.delay = 0.4}, 60, LookAheadMode::kAuto);
     EXPECT_GT(layers_that_look_ahead(*slow.store, 2, std::chrono::milliseconds(2)), 300u);
     EXPECT_GT(slow.store->counters().prefetch_hits, 0u);
 }

@@ -76,12 +76,7 @@ TEST(MemoryGovernor, WhatIsGivenBackIsTheSystemsAgain) {
         for (int first = 0; first < kExperts; first += 4) {
             const std::vector<int> ids{first, first + 1, first + 2, first + 3};
             ExpertStream stream = store.stream(0, ids);
-            for (auto ready = stream.next(); !ready.empty(); ready = stream.next()) {
-                for (const ReadyExpert& expert : ready) {
-                    EXPECT_TRUE(model.matches(store, 0, expert));
-                    stream.release(expert, nullptr);
-                }
-            }
+            drain(stream, [&](const HeldExpert& expert) { EXPECT_TRUE(model.matches(0, expert)); });
         }
     };
     use_all();

@@ -13,12 +13,12 @@ namespace {
 using ReadAheadTest = PausedStoreTest;
 
 TEST_F(ReadAheadTest, TheLikeliestAreHereWhenTheirLayerComes) {
-    std::optional<ExpertStream> ahead = store.read_ahead(1, std::vector<int>{3, 15, 5, 9, 11, 13, 7, 1});
+    std::optional<ExpertStream> ahead = store.hint_scan(1, std::vector<int>{3, 15, 5, 9, 11, 13, 7, 1});
     wait_for(6 * 8192);
     EXPECT_EQ(counters().prefetch_reads, 6u);
     EXPECT_EQ(counters().hits + counters().misses, 0u);
     ExpertStream stream = store.stream(1, std::vector<int>{3, 5, 7, 9, 11, 13, 15}, ExpertUse::kScan);
-    drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, 1, ready)); });
+    drain(stream, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(1, ready)); });
     ahead.reset();
     EXPECT_EQ(counters().hits, 6u);
     EXPECT_EQ(counters().reads, 1u) << "expert 7 was the seventh";
@@ -29,13 +29,13 @@ TEST_F(ReadAheadTest, TheLikeliestAreHereWhenTheirLayerComes) {
 TEST_F(ReadAheadTest, WhatIsHereIsLeftOut) {
     ExpertStream before = store.stream(1, range(0, 4));
     drain(before);
-    const ExpertStream ahead = store.read_ahead(1, range(0, 5));
+    const ExpertStream ahead = store.hint_scan(1, range(0, 5));
     wait_for(5 * 8192);
     EXPECT_EQ(counters().prefetch_reads, 1u);
 }
 
 TEST_F(ReadAheadTest, ALongScanDoesNotEvictWhatWasReadForIt) {
-    const ExpertStream ahead = store.read_ahead(1, range(10, 16));
+    const ExpertStream ahead = store.hint_scan(1, range(10, 16));
     wait_for(6 * 8192);
     ExpertStream stream = store.stream(1, range(0, 16), ExpertUse::kScan);
     EXPECT_EQ(drain(stream).size(), 16u);
@@ -47,7 +47,7 @@ TEST_F(ReadAheadTest, WaitsForNoSlotThatAStreamWaitsFor) {
     reader.pause();
     ExpertStream stream = store.stream(0, range(0, 16), ExpertUse::kScan);
     EXPECT_TRUE(stream.reading());
-    const ExpertStream ahead = store.read_ahead(1, range(0, 4));
+    const ExpertStream ahead = store.hint_scan(1, range(0, 4));
     EXPECT_EQ(counters().prefetch_reads, 0u);
     reader.resume();
     EXPECT_EQ(drain(stream).size(), 16u);
@@ -55,12 +55,12 @@ TEST_F(ReadAheadTest, WaitsForNoSlotThatAStreamWaitsFor) {
 }
 
 TEST_F(ReadAheadTest, GivesItsSlotsToStreamsOnceItIsDropped) {
-    std::optional<ExpertStream> ahead = store.read_ahead(2, range(0, 6));
-    std::vector<ExpertStream> held;
+    std::optional<ExpertStream> ahead = store.hint_scan(2, range(0, 6));
+    std::vector<ExpertStream> streams;
+    std::vector<std::vector<HeldExpert>> held;
     for (int i = 0; i < 4; ++i) {
-        held.push_back(store.stream(i / 2, range(4 * i, 4 * i + 4)));
-        size_t taken = 0;
-        while (taken < 4) taken += held.back().next().size();
+        streams.push_back(store.stream(i / 2, range(4 * i, 4 * i + 4)));
+        held.push_back(take(streams.back(), 4));
     }
     ExpertStream waits = store.stream(2, range(8, 12));
     ahead.reset();
@@ -69,7 +69,7 @@ TEST_F(ReadAheadTest, GivesItsSlotsToStreamsOnceItIsDropped) {
 
 TEST_F(ReadAheadTest, DroppedBeforeItBeganItReadsNothing) {
     reader.pause();
-    { const ExpertStream ahead = store.read_ahead(1, range(0, 4)); }
+    { const ExpertStream ahead = store.hint_scan(1, range(0, 4)); }
     reader.resume();
     ExpertStream stream = store.stream(0, std::vector<int>{2});
     drain(stream);
@@ -79,13 +79,13 @@ TEST_F(ReadAheadTest, DroppedBeforeItBeganItReadsNothing) {
 TEST_F(ReadAheadTest, AFailureIsReadAgainByWhoWantsIt) {
     const FileModel own{{}};
     PausableStore broken(own, 24, {.error = 1});
-    const ExpertStream ahead = broken.store->read_ahead(1, std::vector<int>{3});
+    const ExpertStream ahead = broken.store->hint_scan(1, std::vector<int>{3});
     while (broken.store->counters().failed_reads == 0) std::this_thread::yield();
     broken.reader->heal();
     ExpertStream stream = broken.store->stream(1, std::vector<int>{3}, ExpertUse::kScan);
-    drain(stream, [&](const ReadyExpert& ready) {
-        EXPECT_FALSE(ready.error);
-        EXPECT_TRUE(own.matches(*broken.store, 1, ready));
+    drain(stream, [&](const HeldExpert& ready) {
+        EXPECT_FALSE(ready.error());
+        EXPECT_TRUE(own.matches(1, ready));
     });
     EXPECT_EQ(broken.store->counters().misses, 1u);
 }
@@ -94,7 +94,7 @@ TEST(ReadAheadSmall, LeavesRoomForAToken) {
     const FileModel model{{}};
     for (const size_t slots : {4, 7}) {
         PausableStore small(model, slots);
-        const ExpertStream ahead = small.store->read_ahead(1, range(0, 8));
+        const ExpertStream ahead = small.store->hint_scan(1, range(0, 8));
         EXPECT_EQ(small.store->counters().prefetch_reads, slots - 4);
         ExpertStream stream = small.store->stream(0, range(0, 16));
         EXPECT_TRUE(stream.admitted());
@@ -104,9 +104,9 @@ TEST(ReadAheadSmall, LeavesRoomForAToken) {
 
 TEST(ReadAheadOff, ReadsNothing) {
     const FileModel model{{}};
-    PausableStore off(model, 24, {}, 60, LookAhead::kOff);
-    EXPECT_FALSE(off.store->reads_ahead());
-    const ExpertStream ahead = off.store->read_ahead(1, range(0, 4));
+    PausableStore off(model, 24, {}, 60, LookAheadMode::kOff);
+    EXPECT_FALSE(off.store->look_ahead({.rows = 512}).hints);
+    const ExpertStream ahead = off.store->hint_scan(1, range(0, 4));
     EXPECT_EQ(off.store->counters().prefetch_reads, 0u);
 }
 

@@ -17,7 +17,7 @@ namespace {
 TEST(ExpertStore, ManyThreadsGetThroughTheSmallestCache) {
     const FileModel model({.record_bytes = {4096, 8192, 0, 4096}, .top_k = 3});
     PausableStore paused(model, 3 + 6);  // floor: 3 of each size
-    EXPECT_EQ(paused.store->pools(), 2u);
+    EXPECT_EQ(model.catalogue().record_sizes().size(), 2u);
     std::atomic<uint64_t> wrong{0}, total{0};
     std::vector<std::thread> threads;
     for (int t = 0; t < 6; ++t) {
@@ -30,24 +30,22 @@ TEST(ExpertStore, ManyThreadsGetThroughTheSmallestCache) {
                 ids.resize(1 + random() % 16);
                 ExpertStream stream = paused.store->stream(layer, ids);
                 if (random() % 8 == 0) continue;  // a caller that went away
-                std::vector<ReadyExpert> kept;
+                std::vector<HeldExpert> kept;
                 size_t got = 0;
                 while (true) {
-                    const auto batch = stream.next();
+                    auto batch = stream.next();
                     if (batch.empty()) break;
-                    for (const auto& ready : batch) {
-                        wrong += ready.error || !model.matches(*paused.store, layer, ready);
-                        kept.push_back(ready);
+                    for (HeldExpert& ready : batch) {
+                        wrong += ready.error() || !model.matches(layer, ready);
+                        kept.push_back(std::move(ready));
                         ++got;
                     }
                     // Holds one token's experts while it waits, as the contract allows.
                     const size_t allowed = std::min<size_t>(ids.size(), 3);
                     while (kept.size() > (random() % 2 == 0 ? allowed : 0)) {
-                        stream.release(kept.front(), nullptr);
                         kept.erase(kept.begin());
                     }
                     if (kept.size() == allowed && got < ids.size()) {
-                        stream.release(kept.front(), nullptr);
                         kept.erase(kept.begin());
                     }
                 }
@@ -76,9 +74,7 @@ TEST(ExpertStore, ResizesWhileItWorks) {
                 const int begin = static_cast<int>(random() % 8);
                 ExpertStream stream =
                     paused.store->stream(layer, range(begin, begin + 3 + static_cast<int>(random() % 5)));
-                drain(stream, [&](const ReadyExpert& ready) {
-                    wrong += ready.error || !model.matches(*paused.store, layer, ready);
-                });
+                drain(stream, [&](const HeldExpert& ready) { wrong += ready.error() || !model.matches(layer, ready); });
             }
             --working;
         });
@@ -105,10 +101,9 @@ TEST(ExpertStore, ReadsAheadInManyThreadsWhileItIsResized) {
                 std::optional<ExpertStream> read_before = std::move(ahead);
                 ahead.reset();
                 if (!stream.admitted()) read_before.reset();
-                drain(stream, [&](const ReadyExpert& ready) {
-                    wrong += ready.error || !model.matches(*paused.store, step % 3, ready);
-                });
-                ahead.emplace(paused.store->read_ahead((step + 1) % 3, range(static_cast<int>(random() % 12), 16)));
+                drain(stream,
+                      [&](const HeldExpert& ready) { wrong += ready.error() || !model.matches(step % 3, ready); });
+                ahead.emplace(paused.store->hint_scan((step + 1) % 3, range(static_cast<int>(random() % 12), 16)));
             }
             --working;
         });

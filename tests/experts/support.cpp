@@ -67,9 +67,9 @@ FileModel::FileModel(const ModelShape& shape, uint64_t seed) : shape_(shape) {
     }
 }
 
-bool FileModel::matches(ExpertStore& store, int layer, const ReadyExpert& ready) const {
-    const auto& bytes = record(layer, ready.expert);
-    return std::memcmp(store.slots(ready.pool).landing(ready.slot), bytes.data(), bytes.size()) == 0;
+bool FileModel::matches(int layer, const HeldExpert& held) const {
+    const auto& bytes = record(layer, held.expert());
+    return std::ranges::equal(host_bytes(held.record()).first(bytes.size()), bytes);
 }
 
 FaultyReader::FaultyReader(Source source, const Faults& faults, size_t threads, Completed completed)
@@ -209,17 +209,25 @@ FaultyReader::Source source_of(const FileModel& model) {
     };
 }
 
-std::vector<int> drain(ExpertStream& stream, const std::function<void(const ReadyExpert&)>& visit) {
+std::vector<int> drain(ExpertStream& stream, const std::function<void(const HeldExpert&)>& visit) {
     std::vector<int> experts;
     while (true) {
-        const std::vector<ReadyExpert> batch = stream.next();
+        std::vector<HeldExpert> batch = stream.next();
         if (batch.empty()) return experts;
-        for (const ReadyExpert& ready : batch) {
-            if (visit) visit(ready);
-            if (!ready.error) experts.push_back(ready.expert);
-            stream.release(ready, nullptr);
+        for (HeldExpert& held : batch) {
+            if (visit) visit(held);
+            if (!held.error()) experts.push_back(held.expert());
+            held.keep_until(nullptr);
         }
     }
+}
+
+std::vector<HeldExpert> take(ExpertStream& stream, size_t count) {
+    std::vector<HeldExpert> all;
+    while (all.size() < count) {
+        for (HeldExpert& held : stream.next()) all.push_back(std::move(held));
+    }
+    return all;
 }
 
 }  // namespace sluice::testing

@@ -48,8 +48,8 @@ class FileModel {
         return records_[static_cast<size_t>(layer)][static_cast<size_t>(expert)];
     }
     uint64_t bytes_of(size_t experts) const { return experts * shape_.record_bytes[0]; }
-    // Whether the slot holds exactly the record.
-    bool matches(ExpertStore& store, int layer, const ReadyExpert& ready) const;
+    // Whether it is exactly the record.
+    bool matches(int layer, const HeldExpert& held) const;
 
   private:
     ModelShape shape_;
@@ -115,7 +115,7 @@ FaultyReader::Source source_of(const FileModel& model);
 // A store whose reader the test can hold back.
 struct PausableStore {
     explicit PausableStore(const FileModel& model, size_t slots, const Faults& faults = {}, double stall = 60,
-                           LookAhead look_ahead = LookAhead::kOn) {
+                           LookAheadMode look_ahead = LookAheadMode::kOn) {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(slots);
         options.policy = EvictionPolicy::kLru;
@@ -152,7 +152,10 @@ inline std::vector<int> range(int begin, int end) {
     return ids;
 }
 
-// Takes everything a stream has, releasing at once; returns experts in the order they came, errors left out.
-std::vector<int> drain(ExpertStream& stream, const std::function<void(const ReadyExpert&)>& visit = {});
+// Takes everything a stream has, giving it back at once; returns experts in the order they came, errors left out.
+std::vector<int> drain(ExpertStream& stream, const std::function<void(const HeldExpert&)>& visit = {});
+
+// Takes that many, or a few more, and holds them.
+std::vector<HeldExpert> take(ExpertStream& stream, size_t count);
 
 }  // namespace sluice::testing

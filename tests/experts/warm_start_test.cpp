@@ -24,7 +24,7 @@ struct WarmStartTest : ::testing::Test {
     }
     void use(int layer, const std::vector<int>& experts) {
         ExpertStream stream = store.stream(layer, experts);
-        drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, layer, ready)); });
+        drain(stream, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(layer, ready)); });
     }
 
     const FileModel model{{}};
@@ -182,7 +182,7 @@ TEST(WarmStart, OfEveryPoolOfRecordSizes) {
     while (store.counters().warm_reads < keys.size()) std::this_thread::yield();
     for (const int layer : {0, 1, 3}) {
         ExpertStream stream = store.stream(layer, range(0, 16));
-        drain(stream, [&](const ReadyExpert& ready) { EXPECT_TRUE(model.matches(store, layer, ready)); });
+        drain(stream, [&](const HeldExpert& ready) { EXPECT_TRUE(model.matches(layer, ready)); });
     }
     EXPECT_EQ(store.counters().misses, 0u);
 }

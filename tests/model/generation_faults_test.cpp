@@ -128,7 +128,7 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
     ExpertStoreOptions options;
     options.cache_bytes = 2 * ExpertStore::floor_bytes(*checkpoint_);  // of two sequences: no more
     options.verify_every_read = true;
-    options.look_ahead = LookAhead::kOn;
+    options.look_ahead = LookAheadMode::kOn;
     options.stall_seconds_allowed = 0.05;
     FaultyReader* reader = nullptr;
     ExpertStore store(std::move(catalogue), options, make_slots(), [&](Reader::Completed completed) {
@@ -156,13 +156,15 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
     const int per_token = static_cast<int>(checkpoint_->config().experts_per_token);
     ExpertStream first = store.stream(0, range(0, per_token));
     ExpertStream second = store.stream(1, range(0, per_token));
-    size_t held = 0;
+    std::vector<HeldExpert> held;
     for (ExpertStream* stream : {&first, &second}) {
         for (auto ready = stream->next(); !ready.empty(); ready = stream->next()) {
-            for (const ReadyExpert& expert : ready) held += expert.error == nullptr;
+            for (HeldExpert& expert : ready) {
+                if (!expert.error()) held.push_back(std::move(expert));
+            }
         }
     }
-    EXPECT_EQ(held, static_cast<size_t>(2 * per_token)) << "every slot of the cache at once";
+    EXPECT_EQ(held.size(), static_cast<size_t>(2 * per_token)) << "every slot of the cache at once";
 }
 
 // A prompt reads its next layer's experts ahead: what fails there is read again, and nothing else goes wrong.
@@ -185,7 +187,7 @@ TEST_P(GenerationFaults, NeverGiveAPromptAWrongToken) {
     ExpertStoreOptions options;
     options.cache_bytes = ExpertStore::full_bytes(*checkpoint_) / 2;
     options.verify_every_read = true;
-    options.look_ahead = LookAhead::kAuto;
+    options.look_ahead = LookAheadMode::kAuto;
     FaultyReader* reader = nullptr;
     ExpertStore store(std::move(catalogue), options, make_slots(), [&](Reader::Completed completed) {
         auto made = std::make_unique<FaultyReader>(source, Faults{.error = 0.004, .short_read = 0.004, .delay = 0.01},

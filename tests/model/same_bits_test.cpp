@@ -89,7 +89,7 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                 for (const size_t depth : {1, 8})
                     for (const DirectIo direct : {DirectIo::kOff, DirectIo::kOn})
                         for (const EvictionPolicy policy : kAllPolicies)
-                            for (const LookAhead look_ahead : {LookAhead::kOff, LookAhead::kOn}) {
+                            for (const LookAheadMode look_ahead : {LookAheadMode::kOff, LookAheadMode::kOn}) {
                                 if (reader == ReaderKind::kMmap && direct == DirectIo::kOn) continue;
                                 ExpertCounters stats;
                                 const std::vector<float> logits = run(*backend, model,
@@ -106,7 +106,7 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                                     << static_cast<int>(reader) << ", depth " << depth << ", direct "
                                     << static_cast<int>(direct) << ", " << eviction_policy_name(policy)
                                     << ", look-ahead " << static_cast<int>(look_ahead);
-                                if (look_ahead == LookAhead::kOff) {
+                                if (look_ahead == LookAheadMode::kOff) {
                                     ASSERT_EQ(stats.prefetch_reads, 0u);
                                 }
                             }
@@ -129,7 +129,7 @@ TEST_P(SameBits, WithAWarmStart) {
     for (const uint64_t cache_bytes :
          {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
         for (const EvictionPolicy policy : kAllPolicies)
-            for (const LookAhead look_ahead : {LookAhead::kOff, LookAhead::kOn}) {
+            for (const LookAheadMode look_ahead : {LookAheadMode::kOff, LookAheadMode::kOn}) {
                 const ExpertStoreOptions options{
                     .cache_bytes = cache_bytes, .policy = policy, .look_ahead = look_ahead};
                 ExpertCounters stats;
@@ -194,7 +194,7 @@ TEST_P(SameBits, APromptThatReadsAhead) {
          {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
         for (const ReaderKind reader : {ReaderKind::kPread, ReaderKind::kUring})
             for (const EvictionPolicy policy : kAllPolicies)
-                for (const LookAhead look_ahead : {LookAhead::kAuto, LookAhead::kOn}) {
+                for (const LookAheadMode look_ahead : {LookAheadMode::kAuto, LookAheadMode::kOn}) {
                     const auto [logits, stats] = evaluate(
                         {.cache_bytes = cache_bytes, .reader = reader, .policy = policy, .look_ahead = look_ahead},
                         nullptr);

@@ -1,0 +1,202 @@
+#include "experts/reads.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+
+#include "base/memory.h"
+
+namespace sluice {
+
+namespace {
+
+// Pieces that a drive should have to read, and the least that one is worth (docs/experiments.md, S9).
+constexpr size_t kPiecesAtOnce = 8;
+constexpr uint64_t kLeastPieceBytes = 256 << 10;
+
+// Cuts what is longer than `piece_bytes`, at whole pages of the file.
+void cut(const ReadRequest& whole, uint64_t piece_bytes, std::vector<ReadRequest>& pieces) {
+    for (uint64_t done = 0; done < whole.bytes;) {
+        const uint64_t offset = whole.offset + done;
+        const uint64_t bytes = std::min(whole.bytes - done, piece_bytes - offset % kPageBytes);
+        pieces.push_back({whole.file, offset, bytes, whole.destination + done, whole.tag});
+        done += bytes;
+    }
+}
+
+ReadFailure failure_of(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const Error& caught) {
+        return {caught.code(), caught.what()};
+    } catch (const std::exception& caught) {
+        return {ErrorCode::kIo, caught.what()};
+    } catch (...) {
+        return {ErrorCode::kIo, "the read failed"};
+    }
+}
+
+}  // namespace
+
+Reads::Reads(const ExpertCatalogue& catalogue, Checks checks)
+    : catalogue_(catalogue),
+      checks_(checks),
+      verified_(catalogue.record_bytes.size() * static_cast<size_t>(catalogue.experts)),
+      drive_order_(verified_.size()) {
+    order_by_drive();
+}
+
+void Reads::order_by_drive() {
+    struct Place {
+        uint32_t file;
+        uint64_t offset;
+        size_t index;
+        auto operator<=>(const Place&) const = default;
+    };
+    std::vector<Place> places;
+    for (int layer = 0; layer < static_cast<int>(catalogue_.record_bytes.size()); ++layer) {
+        if (catalogue_.record_bytes[static_cast<size_t>(layer)] == 0) continue;
+        for (int expert = 0; expert < catalogue_.experts; ++expert) {
+            const std::vector<ExpertRead> parts = catalogue_.reads(layer, expert);
+            if (parts.empty()) continue;
+            places.push_back({parts.front().source.file, parts.front().source.offset, index({layer, expert})});
+        }
+    }
+    std::sort(places.begin(), places.end());
+    for (size_t rank = 0; rank < places.size(); ++rank) drive_order_[places[rank].index] = static_cast<uint32_t>(rank);
+}
+
+void Reads::add_pool(SlotMemory& memory) {
+    const size_t slots = memory.slots();
+    pools_.push_back({&memory, std::vector<Record>(slots), Landings(std::min(memory.landings(), slots)), {}});
+}
+
+void Reads::use_reader(std::unique_ptr<Reader> reader, Reader::Completed answer) {
+    reader_ = std::move(reader);
+    answer_ = std::move(answer);
+}
+
+void Reads::begin(const Locked&, SlotPlace place, ExpertKey key, SlotPlaces& submitted) {
+    Pool& pool = pools_[place.pool];
+    Record& record = at(place);
+    record = {};
+    record.key = key;
+    record.parts_left = 1;
+    record.landing = pool.landings.take();
+    if (record.landing == kNoSlot) {
+        pool.waiting.push_back(place.slot);
+    } else {
+        submitted.push_back(place);
+    }
+}
+
+void Reads::go_on(const Locked&, size_t pool_index, SlotPlaces& submitted) {
+    Pool& pool = pools_[pool_index];
+    while (!pool.waiting.empty()) {
+        const size_t landing = pool.landings.take();
+        if (landing == kNoSlot) return;
+        const size_t slot = pool.waiting.front();
+        pool.waiting.pop_front();
+        pool.records[slot].landing = landing;
+        submitted.push_back({pool_index, slot});
+    }
+}
+
+bool Reads::withdraw(const Locked&, SlotPlace place) {
+    return std::erase(pools_[place.pool].waiting, place.slot) > 0;
+}
+
+void Reads::withdraw_all(const Locked&) {
+    for (Pool& pool : pools_) pool.waiting.clear();
+}
+
+void Reads::submit(SlotPlaces& places) {
+    if (places.size() > 1) {
+        std::sort(places.begin(), places.end(), [&](const SlotPlace& a, const SlotPlace& b) {
+            return place_on_drive(at(a).key) < place_on_drive(at(b).key);
+        });
+    }
+    for (const SlotPlace& place : places) submit_one(place, kPiecesAtOnce / places.size());
+}
+
+// A record that is read alone is cut to up to `pieces`, since one transfer does not fill the drive's channels.
+void Reads::submit_one(SlotPlace place, size_t pieces) {
+    Record& record = at(place);
+    SlotMemory& memory = *pools_[place.pool].memory;
+    const uint64_t piece_bytes =
+        std::max(kLeastPieceBytes, round_up(memory.slot_bytes() / std::max<size_t>(pieces, 1), kPageBytes));
+    const uint64_t tag = tag_of(place);
+    std::vector<ReadRequest> requests;
+    try {
+        std::byte* const landing = memory.land_at(record.landing, place.slot);
+        for (const ExpertRead& part : catalogue_.reads(record.key.layer, record.key.expert)) {
+            cut({part.source.file, part.source.offset, part.source.bytes, landing + part.slot_offset, tag}, piece_bytes,
+                requests);
+        }
+        if (requests.empty()) fail(ErrorCode::kInvalidFile, "the checkpoint has no bytes for it");
+        record.parts_left = requests.size();
+    } catch (...) {
+        record.parts_left = 1;
+        answer_({.tag = tag, .error = std::current_exception()});
+        return;
+    }
+    reader_->submit(requests);
+}
+
+bool Reads::part_done(const Locked&, const ReadResult& result) {
+    Record& record = at(place_of(result.tag));
+    record.transferred += result.transferred;
+    record.cancelled = record.cancelled || result.cancelled;
+    if (!record.failure && result.error) record.failure = failure_of(result.error);
+    return --record.parts_left == 0;
+}
+
+// The slot is in flight, so nobody else changes its record or its memory.
+ReadOutcome Reads::finish(SlotPlace place) {
+    const Pool& pool = pools_[place.pool];
+    const Record& record = at(place);
+    ReadOutcome outcome{.place = place,
+                        .key = record.key,
+                        .transferred = record.transferred,
+                        .cancelled = record.cancelled,
+                        .failure = record.failure,
+                        .arrived = nullptr};
+    if (outcome.failure || outcome.cancelled) return outcome;
+    try {
+        check(pool, place.slot, record);
+        outcome.arrived = pool.memory->landed(record.landing, place.slot);
+    } catch (...) {
+        outcome.failure = failure_of(std::current_exception());
+    }
+    return outcome;
+}
+
+void Reads::end(const Locked&, const ReadOutcome& outcome) {
+    Record& record = at(outcome.place);
+    const size_t landing = std::exchange(record.landing, kNoSlot);
+    if (landing != kNoSlot) pools_[outcome.place.pool].landings.give_back(landing, outcome.arrived);
+}
+
+void Reads::check(const Pool& pool, size_t slot, const Record& record) {
+    uint8_t& verified = verified_[index(record.key)];
+    if (!checks_.checksums || (verified != 0 && !checks_.every_read)) return;
+    const auto wanted = catalogue_.checksum ? catalogue_.checksum(record.key.layer, record.key.expert) : std::nullopt;
+    if (wanted) {
+        const uint64_t found = XXH3_64bits(pool.memory->land_at(record.landing, slot), pool.memory->slot_bytes());
+        if (found != *wanted) {
+            fail(ErrorCode::kIo, "{}: checksum {:016x}, but {:016x} was read; pack the model again if it stays so",
+                 where(record.key), *wanted, found);
+        }
+    }
+    verified = 1;
+}
+
+std::string Reads::where(const ExpertKey& key) const {
+    const std::vector<ExpertRead> parts = catalogue_.reads(key.layer, key.expert);
+    if (parts.empty() || parts.front().source.file >= catalogue_.files.size()) return "the checkpoint";
+    return fmt::format("{}: at offset {}", catalogue_.files[parts.front().source.file].string(),
+                       parts.front().source.offset);
+}
+
+}  // namespace sluice

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "device/slot_memory.h"
+#include "experts/expert_catalogue.h"
+#include "experts/landings.h"
+#include "experts/locked.h"
+#include "experts/reader.h"
+#include "experts/slot_place.h"
+
+namespace sluice {
+
+// Why a read failed: text, so that each request gets an exception of its own and none is shared between threads.
+struct ReadFailure {
+    ErrorCode code = ErrorCode::kIo;
+    std::string text;
+};
+
+// What came of the read of a record.
+struct ReadOutcome {
+    SlotPlace place;
+    ExpertKey key;
+    uint64_t transferred = 0;  // bytes
+    bool cancelled = false;    // a part of it never started
+    std::optional<ReadFailure> failure;
+    EventPtr arrived;  // when it is in its slot; null: it is
+};
+
+// The reads of records into slots: cut into pieces, submitted as they lie on the drive, counted down, checked. As many
+// are under way as there are landing areas; the others wait for one.
+//
+// begin() and go_on() list what to submit() once the store's mutex is free. The reader answers each piece; part_done()
+// says which answer is a record's last, finish() checks the record and hands it to its slot, end() ends the read.
+class Reads {
+  public:
+    struct Checks {
+        bool checksums = true;    // of packed records, when they are first read
+        bool every_read = false;  // whenever they are read
+    };
+
+    Reads(const ExpertCatalogue& catalogue, Checks checks);
+
+    void add_pool(SlotMemory& memory);  // the next one
+    void use_reader(std::unique_ptr<Reader> reader, Reader::Completed answer);
+    const Reader& reader() const { return *reader_; }
+    void close() { reader_.reset(); }
+
+    void begin(const Locked&, SlotPlace place, ExpertKey key, SlotPlaces& submitted);
+    void go_on(const Locked&, size_t pool, SlotPlaces& submitted);
+    bool part_done(const Locked&, const ReadResult& result);
+    void end(const Locked&, const ReadOutcome& outcome);
+    ExpertKey key(const Locked&, SlotPlace place) const { return at(place).key; }
+    bool any_waits_for_landing(const Locked&, size_t pool) const { return !pools_[pool].waiting.empty(); }
+    // The read is not submitted any more, had it been waiting for a landing area. The caller answers it.
+    bool withdraw(const Locked&, SlotPlace place);
+    void withdraw_all(const Locked&);  // unanswered: nobody waits for them
+
+    void submit(SlotPlaces& places);
+    void cancel(SlotPlace place) { reader_->cancel(tag_of(place)); }
+    ReadOutcome finish(SlotPlace place);
+
+    uint32_t place_on_drive(const ExpertKey& key) const { return drive_order_[index(key)]; }
+    std::string where(const ExpertKey& key) const;  // file and offset, for messages
+    static uint64_t tag_of(SlotPlace place) { return static_cast<uint64_t>(place.pool) << 32 | place.slot; }
+    static SlotPlace place_of(uint64_t tag) { return {tag >> 32, tag & UINT32_MAX}; }
+
+  private:
+    struct Record {
+        ExpertKey key;
+        size_t landing = kNoSlot;
+        size_t parts_left = 0;
+        uint64_t transferred = 0;  // bytes, by the parts that are done
+        bool cancelled = false;
+        std::optional<ReadFailure> failure;
+    };
+    struct Pool {
+        SlotMemory* memory;
+        std::vector<Record> records;  // [slots]
+        Landings landings;
+        std::deque<size_t> waiting;  // slots whose reads have no landing area yet
+    };
+
+    Record& at(SlotPlace place) { return pools_[place.pool].records[place.slot]; }
+    const Record& at(SlotPlace place) const { return pools_[place.pool].records[place.slot]; }
+    size_t index(const ExpertKey& key) const {
+        return static_cast<size_t>(key.layer) * static_cast<size_t>(catalogue_.experts) +
+               static_cast<size_t>(key.expert);
+    }
+    void order_by_drive();
+    void submit_one(SlotPlace place, size_t pieces);
+    void check(const Pool& pool, size_t slot, const Record& record);
+
+    const ExpertCatalogue& catalogue_;
+    Checks checks_;
+    std::vector<uint8_t> verified_;      // [layers * experts]
+    std::vector<uint32_t> drive_order_;  // [layers * experts]: rank of the record by file and offset
+    std::vector<Pool> pools_;
+    std::unique_ptr<Reader> reader_;
+    Reader::Completed answer_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <optional>
+
+#include "backend/ops.h"
+#include "experts/expert_store.h"
+#include "experts/routing_trace.h"
+
+namespace sluice {
+
+class FeedForward;
+
+// The next layer's feed-forward, whose needs the running layer may guess.
+struct NextFeedForward {
+    const FeedForward* block = nullptr;  // null: nobody should
+    Tensor norm;
+    float norm_epsilon = 0;
+};
+
+// Where a forward pass gets its experts, and what it has told the store of those to come.
+struct ExpertFeed {
+    ExpertStore* store = nullptr;
+    RoutingTrace* trace = nullptr;       // null: not recorded
+    NextFeedForward next;                // seen from the layer that is running
+    std::optional<ExpertStream> hinted;  // of a prompt: reads of the next layer's experts that it has not asked for yet
+};
+
+}  // namespace sluice
