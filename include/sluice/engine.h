@@ -7,14 +7,17 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sluice/chat_template.h"
 #include "sluice/error.h"
-#include "sluice/expert_counters.h"
+#include "sluice/generation.h"
 #include "sluice/options.h"
+#include "sluice/statistics.h"
 #include "sluice/tokenizer.h"
 
 namespace sluice {
@@ -23,6 +26,8 @@ class Engine;
 
 // One timeline of tokens with its KV cache and recurrent state. Belongs to the engine that made it and must not outlive
 // it. One thread at a time; different sessions may be used from different threads (the engine serializes evaluation).
+// While it is being evaluated, also from a callback of that, every other call but tokens(), position() and
+// state_bytes() is refused with kUsage.
 class Session {
   public:
     ~Session();
@@ -65,28 +70,14 @@ struct SequenceInput {
     std::span<const TokenId> tokens;
     LogitsWanted logits = LogitsWanted::kLast;
     bool hidden = false;  // also the residual stream after every layer
+    // The session goes back to this position first (see Session::truncate), once the whole batch has been checked.
+    std::optional<int64_t> position = {};
 };
 
 struct SequenceOutput {
     std::vector<float> logits;               // [1 or tokens, vocabulary]
     std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden]: 0 the embeddings, the last normed
     std::exception_ptr error;                // this sequence failed (a read, a full context); the others did not
-};
-
-// Totals since open, and where they came from. For footers, `--json` and the C API.
-struct EngineStatistics {
-    ExpertCounters experts;
-    uint64_t peak_resident_bytes = 0;
-    uint64_t tokens_evaluated = 0;
-    uint64_t cache_bytes = 0;          // of expert slots now: the governor gives back what others need
-    uint64_t prefix_memory_bytes = 0;  // held now by evaluated prompts kept in memory
-};
-
-// Calls of an operation of the forward pass and the seconds they took, all threads waited for.
-struct OperationTime {
-    std::string name;  // "Linear 4096 x 2048": rows of the weight x columns
-    uint64_t calls = 0;
-    double seconds = 0;
 };
 
 // What a run is made of; fixed once the engine is open.
@@ -103,7 +94,8 @@ struct EngineInfo {
     bool exact = false;
     int64_t layers = 0, experts = 0, experts_per_token = 0, hidden_size = 0, vocabulary = 0;
     int64_t context = 0, chunk = 0;
-    int64_t largest_context = 0;                 // that the model takes
+    int64_t pass_rows = 0;        // tokens that a forward pass takes at most: a chunk, and a token of some others
+    int64_t largest_context = 0;  // that the model takes
     uint64_t trunk_bytes = 0, expert_bytes = 0;  // of the model
     uint64_t cache_bytes = 0;                    // expert slots
     uint64_t ram_bytes = 0;                      // the ceiling in force
@@ -135,24 +127,15 @@ struct PromptStart {
                                        // ascending; the last one for this prompt itself
 };
 
-enum class FinishReason { kStop, kLength, kContext, kCancelled };
-
-struct GenerationResult {
-    std::vector<TokenId> prompt_ids, token_ids;  // token_ids without the end token
-    std::string text;                            // empty where there is no tokenizer
-    FinishReason finish = FinishReason::kStop;
-    double time_to_first_token_s = 0;
-    double prefill_s = 0, decode_s = 0;
-    double sampling_s = 0;          // of both
-    uint64_t prefilled_tokens = 0;  // evaluated, i.e. without what a cache supplied
-    EngineStatistics spent;         // the difference over this call
-};
-
 // Called after each token with its id and the text that became certain (may be empty); false stops.
 using TokenCallback = std::function<bool(TokenId id, const std::string& text)>;
-// Called during prefill with tokens done and total; false cancels (kCancelled).
+// Called between the passes of a prefill with tokens done and total; false cancels (an Error of kCancelled).
 using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
 
+// Thread-safe but where said. Two locks keep it so: one is the model's, held for one forward pass at a time and given
+// in the order of asking; the other is of what statistics(), profile(), new_session() and the destruction of sessions
+// need, none of which waits for a pass. Callbacks run with neither held, so that they may call anything, though not use
+// a session that is being evaluated.
 class Engine {
   public:
     // `model`: a checkpoint folder. Throws Error; nothing is left behind. The process gets a handler of SIGBUS that
@@ -176,19 +159,33 @@ class Engine {
 
     // The one forward pass: any number of sequences, any number of new tokens each; appends them to their sessions. A
     // failed sequence has its error in its output and its session where it was before (or at a position it can
-    // restore). Throws kUsage for ids outside the vocabulary or no tokens, before anything is evaluated. Thread-safe.
+    // restore). Throws kUsage for ids outside the vocabulary or no tokens, before anything is evaluated.
     std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress = {});
     // One sequence; throws its error.
     SequenceOutput evaluate(Session& session, std::span<const TokenId> tokens,
                             LogitsWanted logits = LogitsWanted::kLast, const ProgressCallback& progress = {});
 
-    // Continues `session` with `prompt` (must not be empty) and generates. Throws Error.
+    // A generation that continues `session` with the tokens of a prompt. Evaluates nothing; throws kUsage or
+    // kContextFull for what cannot be generated.
+    std::unique_ptr<Generation> begin(Session& session, std::span<const TokenId> prompt,
+                                      const GenerationOptions& options);
+    // The same for a prompt's text (a rendered conversation), which is the whole of the session: a prompt that begins
+    // with what the session holds goes on from there, one that begins with a remembered one from the end of that;
+    // anything else starts over. The states after the prompt and after the answer are remembered. Needs a tokenizer.
+    std::unique_ptr<Generation> begin(Session& session, std::string_view prompt, const GenerationOptions& options);
+
+    // One forward pass for generations of different sessions: a chunk of some prompts and a token of every other; then
+    // their next tokens are drawn. Does nothing for those that are finished. A pass has `token_budget` rows at most, or
+    // those the engine has memory for (EngineInfo::pass_rows); whoever has waited longest goes first, even beyond the
+    // budget, so that nobody waits for more passes than there are generations. A prompt is cut where it would be cut
+    // alone: company changes neither text nor log-probabilities. What goes wrong with one generation is its own error.
+    // Throws kUsage, before anything is evaluated, for one that is named twice or in use by another thread.
+    void step(std::span<Generation* const> generations, int64_t token_budget = 0);
+
+    // begin() and step() until it is finished. Throws its error.
     GenerationResult generate(Session& session, std::span<const TokenId> prompt, const GenerationOptions& options,
                               const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
 
-    // The same for a prompt's text (a rendered conversation): a prompt that begins with what the session holds goes on
-    // from there, one that begins with a remembered one from the end of that; anything else starts over. The states
-    // after the prompt and after the answer are remembered. Needs a tokenizer.
     GenerationResult generate_text(Session& session, const std::string& prompt, const GenerationOptions& options,
                                    const TokenCallback& on_token = {}, const ProgressCallback& progress = {});
 
@@ -207,6 +204,8 @@ class Engine {
 
   private:
     explicit Engine(std::unique_ptr<Impl> impl);
+    GenerationResult run_to_end(Generation& generation, const TokenCallback& on_token,
+                                const ProgressCallback& progress);
     std::unique_ptr<Impl> impl_;
 };
 

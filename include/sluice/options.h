@@ -5,7 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,14 +42,19 @@ struct EngineOptions {
         prefix_memory_bytes;  // the same in memory, of `ram_bytes`; left out: from what experts leave
 };
 
+class TokenMask;  // sluice/sampling.h
+
 // How the next token is drawn from the logits. Negative or zero where said: off.
 struct SamplingOptions {
     double temperature = 1.0;  // 0: greedy
     int64_t top_k = 0;         // 0: off
     double top_p = 1.0;
     double min_p = 0.0;
-    double repetition_penalty = 1.0;  // 1: off; over all tokens of the sequence
-    uint64_t seed = 0;                // the same seed gives the same text on the same build
+    double repetition_penalty = 1.0;            // 1: off; over all tokens of the sequence
+    uint64_t seed = 0;                          // the same seed gives the same text on the same build
+    double presence_penalty = 0;                // -2 to 2: off the logit of every token that was generated before,
+    double frequency_penalty = 0;               // -2 to 2: and so often as it was
+    std::map<int32_t, double> logit_bias = {};  // added to a token's logit; -100 bans it, 100 bans all that have less
 };
 
 struct GenerationOptions {
@@ -54,6 +62,11 @@ struct GenerationOptions {
     int64_t max_tokens = 256;
     bool ignore_eos = false;
     std::vector<std::string> stop;  // text at which to stop; it is not part of the result
+    // Also the log-probabilities of the tokens, and of so many of the likeliest at each place.
+    std::optional<size_t> log_probabilities;
+    // Fills in which tokens may come next, given those generated so far; the mask comes with none allowed. Called
+    // without locks by whoever calls Engine::step; what it throws is the generation's error.
+    std::function<void(std::span<const int32_t> generated, TokenMask& mask)> mask;
 };
 
 }  // namespace sluice

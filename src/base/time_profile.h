@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -9,7 +10,7 @@
 
 namespace sluice {
 
-// Calls and seconds by name. One thread at a time.
+// Calls and seconds by name. Thread-safe.
 class TimeProfile {
   public:
     struct Entry {
@@ -18,14 +19,19 @@ class TimeProfile {
     };
 
     void add(std::string_view name, double seconds) {
+        const std::lock_guard lock(mutex_);
         auto found = entries_.find(name);
         if (found == entries_.end()) found = entries_.emplace(std::string(name), Entry{}).first;
         ++found->second.calls;
         found->second.seconds += seconds;
     }
-    const std::map<std::string, Entry, std::less<>>& entries() const { return entries_; }
+    std::map<std::string, Entry, std::less<>> entries() const {
+        const std::lock_guard lock(mutex_);
+        return entries_;
+    }
 
   private:
+    mutable std::mutex mutex_;
     std::map<std::string, Entry, std::less<>> entries_;
 };
 

@@ -102,6 +102,8 @@ std::string_view finish_name(FinishReason reason) {
             return "context";
         case FinishReason::kCancelled:
             return "cancelled";
+        case FinishReason::kError:
+            return "error";
     }
     return "stop";
 }

@@ -7,6 +7,7 @@
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
 #include "engine/memory_plan.h"
+#include "engine/pass_plan.h"
 
 namespace sluice {
 
@@ -170,6 +171,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.context = plan.context;
     info.largest_context = plan.largest_context;
     info.chunk = plan.chunk;
+    info.pass_rows = pass_rows(plan.chunk);
     info.trunk_bytes = checkpoint.trunk_bytes();
     info.expert_bytes = checkpoint.expert_bytes();
     info.cache_bytes = impl->store->cache_bytes();
@@ -215,17 +217,24 @@ const ChatTemplate* Engine::chat_template() const {
     return &*impl_->chat_template;
 }
 
-EngineStatistics Engine::statistics() const {
-    const std::lock_guard lock(impl_->mutex);
-    return {.experts = impl_->store->counters(),
+// Without the model's lock: the store has its own, the rest are single numbers.
+EngineStatistics Engine::Impl::statistics() const {
+    return {.experts = store->counters(),
             .peak_resident_bytes = peak_resident_bytes(),
-            .tokens_evaluated = impl_->tokens_evaluated,
-            .cache_bytes = impl_->store->cache_bytes(),
-            .prefix_memory_bytes = impl_->prefix_cache->memory_bytes()};
+            .tokens_evaluated = tokens_evaluated,
+            .cache_bytes = store->cache_bytes(),
+            .prefix_memory_bytes = prefix_cache->memory_bytes()};
+}
+
+bool Engine::Impl::is_end(TokenId id) const {
+    return std::ranges::find(defaults.eos_ids, id) != defaults.eos_ids.end();
+}
+
+EngineStatistics Engine::statistics() const {
+    return impl_->statistics();
 }
 
 std::vector<OperationTime> Engine::profile() const {
-    const std::lock_guard lock(impl_->mutex);
     std::vector<OperationTime> operations;
     for (const auto& [name, entry] : impl_->profile.entries())
         operations.push_back({.name = name, .calls = entry.calls, .seconds = entry.seconds});
@@ -233,15 +242,13 @@ std::vector<OperationTime> Engine::profile() const {
 }
 
 std::unique_ptr<Session> Engine::new_session() {
-    const std::lock_guard lock(impl_->mutex);
     auto session = std::make_unique<Session::Impl>();
     session->engine = impl_.get();
-    session->state = impl_->model->new_state();
     return std::unique_ptr<Session>(new Session(std::move(session)));
 }
 
 void Engine::save_trace() const {
-    const std::lock_guard lock(impl_->mutex);
+    const ModelLock lock(*impl_);
     if (impl_->trace) impl_->trace->save(impl_->options.trace);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -7,8 +8,10 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/fair_mutex.h"
 #include "checkpoint/checkpoint.h"
 #include "engine/prefix_cache.h"
+#include "engine/sequence_work.h"
 #include "engine/session_impl.h"
 #include "engine/warm_start.h"
 #include "experts/expert_store.h"
@@ -34,9 +37,12 @@ struct Engine::Impl {
     std::optional<Tokenizer> tokenizer;
     mutable std::mutex template_mutex;
     mutable std::optional<ChatTemplate> chat_template;
-    mutable std::mutex mutex;                 // held by whoever uses the model or a session's state
-    std::optional<PrefixCache> prefix_cache;  // never empty once open
-    uint64_t tokens_evaluated = 0;
+    mutable FairMutex model_mutex;            // taken by ModelLock alone
+    std::optional<PrefixCache> prefix_cache;  // never empty once open; with the model's lock
+    uint64_t passes = 0;                      // with the model's lock
+    std::atomic<uint64_t> tokens_evaluated = 0;
+    std::mutex retired_mutex;
+    std::unique_ptr<Session::Impl> retired;  // a list of destroyed sessions whose memory waits for the model's lock
     std::optional<MemoryGovernor> governor;  // of the store's size; last, since it works on its own
 
     // Where its experts come from. Tests give stores whose reads fail.
@@ -48,15 +54,43 @@ struct Engine::Impl {
     // All that an engine has before its memory is divided: no session, no expert.
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
 
-    // All below with the mutex held.
+    // Without locks.
     std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress);
-    void catch_up(Session::Impl& session, const ProgressCallback& progress);
+    void catch_up(Session::Impl& session);                  // its state with its tokens; throws its error
+    void retire(std::unique_ptr<Session::Impl> session);    // never waits
+    void check_ids(std::span<const TokenId> tokens) const;  // throws kUsage
+    void check_room(size_t there, size_t more) const;       // in the context; throws kContextFull
+    std::unique_ptr<Generation> begin(Session::Impl& session, std::vector<TokenId> prompt,
+                                      std::optional<std::string> text, const GenerationOptions& how);
+    EngineStatistics statistics() const;
+    bool is_end(TokenId id) const;
+
+    // With the model's lock.
+    // One forward pass of `room` rows at most (see choose_for_pass). What fails is the error of the work.
+    void run_pass(std::span<SequenceWork* const> work, int64_t room);
+    PromptStart resume(Session::Impl& session, std::string_view text, std::span<const TokenId> tokens);
+    void remember(const Session::Impl& session, std::string_view text);
 
   private:
-    struct Pending;
-    void check(const SequenceInput& input) const;
-    void step(std::vector<Pending>& pending, std::vector<SequenceOutput>& outputs);
-    void check_finite(const std::vector<float>& logits) const;
+    std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs);
+    struct Piece {
+        SequenceWork* work;
+        std::span<const TokenId> tokens;
+        bool known;  // the session has them already
+    };
+    void finish_piece(const Piece& piece, ForwardOutput&& result);
+};
+
+// The right to use the model and the states of sessions. What was retired meanwhile goes when it is given back.
+class ModelLock {
+  public:
+    explicit ModelLock(Engine::Impl& engine) : engine_(engine) { engine_.model_mutex.lock(); }
+    ModelLock(Engine::Impl& engine, std::adopt_lock_t) : engine_(engine) {}
+    ModelLock(const ModelLock&) = delete;
+    ~ModelLock();
+
+  private:
+    Engine::Impl& engine_;
 };
 
 }  // namespace sluice

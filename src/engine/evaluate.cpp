@@ -1,28 +1,19 @@
 #include <algorithm>
-#include <cmath>
 #include <unordered_set>
 
 #include "base/error.h"
 #include "engine/engine_impl.h"
+#include "engine/pass_plan.h"
 #include "engine/softmax_weights.h"
 
 namespace sluice {
 
-// A sequence of a batch and how many of its new tokens are evaluated.
-struct Engine::Impl::Pending {
-    const SequenceInput* input;
-    size_t output;
-    int64_t done = 0;
-
-    int64_t remaining() const { return static_cast<int64_t>(input->tokens.size()) - done; }
-};
-
 namespace {
 
-std::vector<int32_t> rows_with_logits(LogitsWanted wanted, int64_t count, bool last_part) {
+std::vector<int32_t> rows_with_logits(LogitsWanted wanted, size_t count, bool last_part) {
     std::vector<int32_t> rows;
     if (wanted == LogitsWanted::kAll) {
-        for (int32_t r = 0; r < count; ++r) rows.push_back(r);
+        for (size_t r = 0; r < count; ++r) rows.push_back(static_cast<int32_t>(r));
     } else if (wanted == LogitsWanted::kLast && last_part) {
         rows.push_back(static_cast<int32_t>(count - 1));
     }
@@ -37,133 +28,181 @@ void append_hidden(std::vector<std::vector<float>>& target, std::vector<std::vec
     for (size_t l = 0; l < target.size(); ++l) target[l].insert(target[l].end(), part[l].begin(), part[l].end());
 }
 
+int64_t remaining(std::span<const SequenceWork> work) {
+    int64_t sum = 0;
+    for (const SequenceWork& each : work) sum += each.remaining();
+    return sum;
+}
+
 }  // namespace
 
-void Engine::Impl::check(const SequenceInput& input) const {
-    if (input.session == nullptr) fail(ErrorCode::kUsage, "a batch names no session");
-    if (input.tokens.empty()) fail(ErrorCode::kUsage, "no tokens to evaluate: the prompt is empty");
-    for (const TokenId id : input.tokens) {
+int64_t SequenceWork::behind() const {
+    const int64_t seen = session->state == nullptr ? 0 : session->state->position();
+    return static_cast<int64_t>(session->tokens.size()) - seen;
+}
+
+int64_t SequenceWork::remaining() const {
+    return output.error ? 0 : behind() + static_cast<int64_t>(tokens.size() - done);
+}
+
+std::span<const TokenId> SequenceWork::next_piece(int64_t chunk) const {
+    if (output.error) return {};
+    const auto missed = static_cast<size_t>(behind());
+    const std::span<const TokenId> rest = missed > 0 ? std::span(session->tokens).last(missed) : tokens.subspan(done);
+    return rest.first(std::min(rest.size(), static_cast<size_t>(chunk)));
+}
+
+void Engine::Impl::check_ids(std::span<const TokenId> tokens) const {
+    if (tokens.empty()) fail(ErrorCode::kUsage, "no tokens to evaluate: the prompt is empty");
+    for (const TokenId id : tokens) {
         if (id < 0 || id >= info.vocabulary) {
             fail(ErrorCode::kUsage, "token id {} is outside the model's vocabulary of {}", id, info.vocabulary);
         }
     }
 }
 
-void Engine::Impl::check_finite(const std::vector<float>& logits) const {
-    if (all_finite(logits)) return;
-    const std::optional<std::string> culprit = checkpoint->find_non_finite();
-    fail(ErrorCode::kInvalidFile, "the logits are not finite: {}",
-         culprit ? *culprit : "every weight is finite, so an activation overflowed; try --exact");
+void Engine::Impl::check_room(size_t there, size_t more) const {
+    if (there + more <= static_cast<size_t>(info.context)) return;
+    fail(ErrorCode::kContextFull,
+         "{} tokens after the {} already there do not fit the context of {}; give a larger "
+         "--context",
+         more, there, info.context);
 }
 
-void Engine::Impl::step(std::vector<Pending>& pending, std::vector<SequenceOutput>& outputs) {
-    std::vector<ForwardInput> inputs;
-    std::vector<Pending*> taken;
-    int64_t budget = info.chunk;
-    for (Pending& p : pending) {
-        // A sequence is cut where it would be cut alone, so that company changes no bit; what does not fit waits.
-        const int64_t count = std::min(p.remaining(), info.chunk);
-        if (count == 0 || (count > budget && !taken.empty())) continue;
-        budget -= count;
-        inputs.push_back({.state = p.input->session->impl_->state.get(),
-                          .ids = p.input->tokens.subspan(static_cast<size_t>(p.done), static_cast<size_t>(count)),
-                          .logit_rows = rows_with_logits(p.input->logits, count, count == p.remaining()),
-                          .hidden = p.input->hidden});
-        taken.push_back(&p);
-    }
-    std::vector<ForwardOutput> results;
+// What concerns all sequences is the error of each.
+std::vector<ForwardOutput> Engine::Impl::forward(std::span<const ForwardInput> inputs) {
+    std::vector<ForwardOutput> results(inputs.size());
+    std::exception_ptr not_finite;  // found once: it takes a look at every weight
     try {
         results = model->forward(inputs);
-        for (const ForwardOutput& result : results) check_finite(result.logits);
+        for (ForwardOutput& result : results) {
+            if (all_finite(result.logits)) continue;
+            if (!not_finite) {
+                const std::optional<std::string> culprit = checkpoint->find_non_finite();
+                not_finite = std::make_exception_ptr(
+                    Error(ErrorCode::kInvalidFile,
+                          fmt::format("the logits are not finite: {}",
+                                      culprit ? *culprit
+                                              : "every weight is finite, so an activation overflowed; try --exact")));
+            }
+            result.error = not_finite;
+        }
     } catch (...) {
-        for (const Pending* p : taken) p->input->session->impl_->discard_step();
-        throw;
+        for (ForwardOutput& result : results) result = {.logits = {}, .hidden = {}, .error = std::current_exception()};
     }
-    for (size_t i = 0; i < taken.size(); ++i) {
-        Session::Impl& session = *taken[i]->input->session->impl_;
-        SequenceOutput& output = outputs[taken[i]->output];
-        if (results[i].error) {
-            session.discard_step();
-            output = SequenceOutput{.logits = {}, .hidden = {}, .error = results[i].error};
-            taken[i]->done = static_cast<int64_t>(taken[i]->input->tokens.size());
-            continue;
-        }
-        session.tokens.insert(session.tokens.end(), inputs[i].ids.begin(), inputs[i].ids.end());
-        taken[i]->done += static_cast<int64_t>(inputs[i].ids.size());
-        tokens_evaluated += inputs[i].ids.size();
-        if (output.logits.empty()) {
-            output.logits = std::move(results[i].logits);
-        } else {
-            output.logits.insert(output.logits.end(), results[i].logits.begin(), results[i].logits.end());
-        }
-        if (!results[i].hidden.empty()) append_hidden(output.hidden, std::move(results[i].hidden));
-    }
+    return results;
 }
 
-void Engine::Impl::catch_up(Session::Impl& session, const ProgressCallback& progress) {
-    const auto behind = static_cast<size_t>(session.state->position());
-    if (behind == session.tokens.size()) return;
-    const std::vector<TokenId> tokens = session.tokens;
-    const auto total = static_cast<int64_t>(tokens.size());
-    for (size_t begin = behind; begin < tokens.size(); begin += static_cast<size_t>(info.chunk)) {
-        const size_t count = std::min(tokens.size() - begin, static_cast<size_t>(info.chunk));
-        const ForwardInput input{
-            .state = session.state.get(), .ids = std::span(tokens).subspan(begin, count), .logit_rows = {}};
-        try {
-            const std::vector<ForwardOutput> results = model->forward(std::span(&input, 1));
-            if (results[0].error) std::rethrow_exception(results[0].error);
-        } catch (...) {
-            session.discard_step();
-            throw;
-        }
-        tokens_evaluated += count;
-        if (progress && !progress(session.state->position(), total)) {
-            fail(ErrorCode::kCancelled, "stopped by the caller");
-        }
+void Engine::Impl::finish_piece(const Piece& piece, ForwardOutput&& result) {
+    SequenceWork& work = *piece.work;
+    if (result.error) {
+        work.session->discard_pass();
+        work.output = SequenceOutput{.logits = {}, .hidden = {}, .error = result.error};
+        return;
     }
+    work.evaluated += piece.tokens.size();
+    tokens_evaluated += piece.tokens.size();
+    if (piece.known) return;
+    work.done += piece.tokens.size();
+    work.session->tokens.insert(work.session->tokens.end(), piece.tokens.begin(), piece.tokens.end());
+    SequenceOutput& output = work.output;
+    if (output.logits.empty()) {
+        output.logits = std::move(result.logits);
+    } else {
+        output.logits.insert(output.logits.end(), result.logits.begin(), result.logits.end());
+    }
+    if (!result.hidden.empty()) append_hidden(output.hidden, std::move(result.hidden));
+}
+
+void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room) {
+    // A sequence is cut where it would be cut alone, so that company changes no bit; what does not fit waits.
+    std::vector<PassCandidate> candidates;
+    for (const SequenceWork* each : work) {
+        candidates.push_back(
+            {.rows = static_cast<int64_t>(each->next_piece(info.chunk).size()), .last_pass = each->last_pass});
+    }
+    const std::vector<size_t> taken = choose_for_pass(candidates, room);
+    if (taken.empty()) return;
+    ++passes;
+    std::vector<Piece> pieces;
+    std::vector<ForwardInput> inputs;
+    for (const size_t i : taken) {
+        SequenceWork& each = *work[i];
+        each.last_pass = passes;
+        const Piece& piece = pieces.emplace_back(&each, each.next_piece(info.chunk), each.behind() > 0);
+        ForwardInput& input = inputs.emplace_back();
+        input.state = &each.session->made_state();
+        input.ids = piece.tokens;
+        if (piece.known) continue;
+        const size_t count = piece.tokens.size();
+        input.logit_rows = rows_with_logits(each.logits, count, each.done + count == each.tokens.size());
+        input.hidden = each.hidden;
+    }
+    std::vector<ForwardOutput> results = forward(inputs);
+    for (size_t i = 0; i < pieces.size(); ++i) finish_piece(pieces[i], std::move(results[i]));
+}
+
+void Engine::Impl::catch_up(Session::Impl& session) {
+    SequenceWork work;
+    work.session = &session;
+    SequenceWork* const one[] = {&work};
+    while (work.remaining() > 0) {
+        const ModelLock lock(*this);
+        run_pass(one, info.pass_rows);
+    }
+    if (work.output.error) std::rethrow_exception(work.output.error);
 }
 
 std::vector<SequenceOutput> Engine::Impl::evaluate(std::span<const SequenceInput> batch,
                                                    const ProgressCallback& progress) {
-    std::vector<SequenceOutput> outputs(batch.size());
-    std::vector<Pending> pending;
     std::unordered_set<const Session*> seen;
-    int64_t total = 0;
     for (const SequenceInput& input : batch) {
-        check(input);
+        if (input.session == nullptr) fail(ErrorCode::kUsage, "a batch names no session");
+        check_ids(input.tokens);
         if (!seen.insert(input.session).second) fail(ErrorCode::kUsage, "a batch names the same session twice");
-    }
-    for (size_t i = 0; i < batch.size(); ++i) {
-        Session::Impl& session = *batch[i].session->impl_;
-        try {
-            const size_t needed = session.tokens.size() + batch[i].tokens.size();
-            if (needed > static_cast<size_t>(info.context)) {
-                fail(ErrorCode::kContextFull,
-                     "{} tokens after the {} already there do not fit the context of {}; give a larger "
-                     "--context",
-                     batch[i].tokens.size(), session.tokens.size(), info.context);
-            }
-            catch_up(session, progress);
-            pending.push_back({.input = &batch[i], .output = i});
-            total += static_cast<int64_t>(batch[i].tokens.size());
-        } catch (const Error&) {
-            outputs[i].error = std::current_exception();
+        const int64_t position = input.position.value_or(0);
+        if (position < 0 || position > input.session->position()) {
+            fail(ErrorCode::kUsage, "cannot go back to position {}: the session is at {}", position,
+                 input.session->position());
         }
     }
-    const auto left = [&] {
-        int64_t sum = 0;
-        for (const Pending& p : pending) sum += p.remaining();
-        return sum;
-    };
-    while (left() > 0) {
-        step(pending, outputs);
-        if (progress && !progress(total - left(), total)) fail(ErrorCode::kCancelled, "stopped by the caller");
+    std::vector<SessionUse> uses;
+    for (const SequenceInput& input : batch) uses.emplace_back(*input.session->impl_);
+    std::vector<SequenceWork> work(batch.size());
+    std::vector<SequenceWork*> pointers;
+    {
+        const ModelLock lock(*this);
+        for (size_t i = 0; i < batch.size(); ++i) {
+            const SequenceInput& input = batch[i];
+            Session::Impl& session = *input.session->impl_;
+            work[i].session = &session;
+            pointers.push_back(&work[i]);
+            try {
+                const auto there = static_cast<size_t>(input.position.value_or(input.session->position()));
+                check_room(there, input.tokens.size());
+                session.truncate(static_cast<int64_t>(there));
+                work[i].tokens = input.tokens;
+                work[i].logits = input.logits;
+                work[i].hidden = input.hidden;
+            } catch (const Error&) {
+                work[i].output.error = std::current_exception();
+            }
+        }
     }
+    const int64_t total = remaining(work);
+    while (remaining(work) > 0) {
+        {
+            const ModelLock lock(*this);
+            run_pass(pointers, info.pass_rows);
+        }
+        if (progress && !progress(total - remaining(work), total)) fail(ErrorCode::kCancelled, "stopped by the caller");
+    }
+    std::vector<SequenceOutput> outputs;
+    for (SequenceWork& each : work) outputs.push_back(std::move(each.output));
     return outputs;
 }
 
 std::vector<SequenceOutput> Engine::evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress) {
-    const std::lock_guard lock(impl_->mutex);
     return impl_->evaluate(batch, progress);
 }
 

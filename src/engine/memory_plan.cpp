@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
+#include "engine/pass_plan.h"
 #include "experts/expert_store.h"
 #include "experts/memory_budget.h"
 
@@ -91,7 +92,7 @@ class Needs {
     MemoryNeeds of(const MemoryPlan& plan) const {
         return {.trunk = trunk_,
                 .kv = session_bytes(model_, plan.context),
-                .scratch = model_.scratch_bytes(plan.chunk) + process_bytes_,
+                .scratch = model_.scratch_bytes(pass_rows(plan.chunk)) + process_bytes_,
                 .experts_floor = experts_floor_,
                 .experts_all = experts_all_};
     }

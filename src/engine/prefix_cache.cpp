@@ -47,7 +47,7 @@ PrefixCache::Load PrefixCache::load_entry(const PrefixFolder::Entry& entry, std:
         if (!begins_with(tokens, snapshot.tokens) || (whole && state.recurrent())) return Load::kUnusable;
         state.load(static_cast<int64_t>(snapshot.tokens.size()), snapshot.blocks);
         folder_->touch(entry);
-        memory_.put(snapshot.tokens, state);
+        keep_in_memory(snapshot.tokens, state);
         if (whole) state.truncate(state.position() - 1);  // one token is left to evaluate
         return Load::kDone;
     } catch (const Error& error) {
@@ -68,9 +68,14 @@ std::vector<int64_t> PrefixCache::worth_keeping(const Prompt& prompt, const Sequ
     return positions;
 }
 
+void PrefixCache::keep_in_memory(std::span<const TokenId> tokens, const SequenceState& state) {
+    memory_.put(tokens, state);
+    memory_bytes_ = memory_.bytes();
+}
+
 void PrefixCache::put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state) {
     try {
-        memory_.put(tokens, state);
+        keep_in_memory(tokens, state);
         if (folder_ && !text.empty()) folder_->put(text, info_, tokens, state);
     } catch (const Error& error) {
         log_warning("prefix cache: {}; going on without this entry", error.what());

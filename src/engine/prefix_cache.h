@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -10,7 +11,8 @@
 namespace sluice {
 
 // Evaluated prompts of one model, so that a prompt that begins as an earlier one did is not evaluated again: in memory
-// for the sessions of this process, in a folder for later ones and for others. With the engine's mutex held.
+// for the sessions of this process, in a folder for later ones and for others. With the model's lock where nothing else
+// is said.
 class PrefixCache {
   public:
     // No folder where `folder` is empty.
@@ -32,14 +34,17 @@ class PrefixCache {
     // too. What cannot be kept costs the entry, not the request.
     void put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state);
 
-    uint64_t memory_bytes() const { return memory_.bytes(); }
+    uint64_t memory_bytes() const { return memory_bytes_; }  // without a lock
 
   private:
     enum class Load { kDone, kUnusable, kShorter };
     Load load_entry(const PrefixFolder::Entry& entry, std::span<const TokenId> tokens, SequenceState& state);
 
+    void keep_in_memory(std::span<const TokenId> tokens, const SequenceState& state);
+
     const EngineInfo& info_;
     PrefixMemory memory_;
+    std::atomic<uint64_t> memory_bytes_ = 0;
     std::optional<PrefixFolder> folder_;
 };
 

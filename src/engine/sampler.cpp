@@ -1,11 +1,13 @@
-#include "engine/sampler.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <unordered_set>
+#include <random>
+#include <unordered_map>
 
 #include "base/error.h"
+#include "engine/sampling_ranges.h"
+#include "engine/softmax_weights.h"
+#include "sluice/sampling.h"
 
 namespace sluice {
 
@@ -13,21 +15,31 @@ namespace {
 
 // A nucleus is almost always inside this many of the largest logits; only when it is not are more sorted.
 constexpr size_t kFirstSorted = 256;
+// Below it the weights of all but the largest logit are zero, or no numbers at all.
+constexpr double kGreedyBelow = 1e-6;
+// A bias that forbids a token, and one that forbids all that have less.
+constexpr double kBan = -100, kForce = 100;
 
-void require(bool ok, const char* option, double value, const char* range) {
-    if (!ok) fail(ErrorCode::kUsage, "{} {} is out of range: {}", option, value, range);
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+struct Candidate {
+    TokenId id = 0;
+    float logit = 0;
+    float weight = 0;  // exp of the logit, that of the largest being 1
+};
+
+TokenId argmax(std::span<const float> logits) {
+    return static_cast<TokenId>(std::ranges::find(logits, largest_of(logits)) - logits.begin());
 }
 
-}  // namespace
-
-// The `count` largest, the largest first, the lower id first among equals: only what beats the worst of those found so
-// far is looked at again.
-std::vector<Sampler::Candidate> Sampler::largest_logits(std::span<const float> logits, size_t count) {
+// The `count` largest that are not ruled out, the largest first, the lower id first among equals: only what beats the
+// worst of those found so far is looked at again.
+std::vector<Candidate> largest_logits(std::span<const float> logits, size_t count) {
     const auto better = [](const Candidate& a, const Candidate& b) {
         return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
     };
     std::vector<Candidate> best;
-    float bar = -std::numeric_limits<float>::infinity();
+    float bar = kNever;
     const auto keep_best = [&] {
         if (best.size() <= count) return;
         std::nth_element(best.begin(), best.begin() + static_cast<ptrdiff_t>(count) - 1, best.end(), better);
@@ -44,94 +56,161 @@ std::vector<Sampler::Candidate> Sampler::largest_logits(std::span<const float> l
     return best;
 }
 
-TokenId argmax(std::span<const float> logits) {
-    return static_cast<TokenId>(std::ranges::find(logits, largest_of(logits)) - logits.begin());
-}
-
-Sampler::Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) {
-    require(options.temperature >= 0 && std::isfinite(options.temperature), "temperature", options.temperature,
-            "0 (greedy) or more");
-    require(options.top_k >= 0, "top-k", static_cast<double>(options.top_k), "0 (off) or more");
-    require(options.top_p > 0 && options.top_p <= 1, "top-p", options.top_p, "above 0, at most 1 (off)");
-    require(options.min_p >= 0 && options.min_p <= 1, "min-p", options.min_p, "0 (off) to 1");
-    require(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "repetition-penalty",
-            options.repetition_penalty, "above 0; 1 is off");
-}
-
-TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> history) {
-    if (options_.repetition_penalty != 1.0) {
-        penalized_.assign(logits.begin(), logits.end());
-        const auto penalty = static_cast<float>(options_.repetition_penalty);
-        for (const TokenId id : std::unordered_set<TokenId>(history.begin(), history.end())) {
-            float& logit = penalized_[static_cast<size_t>(id)];
-            logit = logit > 0 ? logit / penalty : logit * penalty;
+// Rules out what the bias forbids.
+void add_bias(std::span<float> logits, const std::map<int32_t, double>& bias) {
+    double most = 0;
+    for (const auto& [id, value] : bias) most = std::max(most, value);
+    if (most >= kForce) {
+        for (size_t i = 0; i < logits.size(); ++i) {
+            const auto at = bias.find(static_cast<int32_t>(i));
+            if (at == bias.end() || at->second < kForce) logits[i] = kNever;
         }
-        logits = penalized_;
     }
-    if (options_.temperature == 0) return argmax(logits);
+    for (const auto& [id, value] : bias) {
+        if (id < 0 || static_cast<size_t>(id) >= logits.size()) continue;
+        float& logit = logits[static_cast<size_t>(id)];
+        logit = value <= kBan ? kNever : logit + static_cast<float>(value);
+    }
+}
 
-    const auto temperature = static_cast<float>(options_.temperature);
-    const float largest = largest_of(logits);
-    if (options_.top_k == 0 && options_.top_p >= 1) {
-        weights_.compute(logits, largest, temperature);
-        if (options_.min_p == 0) return static_cast<TokenId>(weights_.find(uniform() * weights_.total()));
-        return draw(above_min_p(logits.size()));
+void forbid_masked(std::span<float> logits, const TokenMask& mask) {
+    if (mask.tokens() < logits.size()) {
+        fail(ErrorCode::kUsage, "a mask of {} tokens is too small for {} logits", mask.tokens(), logits.size());
     }
-    return draw(nucleus(logits, largest, temperature));
+    for (size_t i = 0; i < logits.size(); ++i) {
+        if (!mask.allows(static_cast<TokenId>(i))) logits[i] = kNever;
+    }
+}
+
+}  // namespace
+
+struct Sampler::Impl {
+    SamplingOptions options;
+    std::mt19937_64 random;
+    std::vector<float> adjusted;
+    SoftmaxWeights weights;
+
+    std::span<const float> adjust(std::span<const float> logits, const Context& context);
+    std::vector<Candidate> above_min_p(size_t tokens) const;
+    std::vector<Candidate> nucleus(std::span<const float> logits, float largest, float temperature);
+    void cut(std::vector<Candidate>& kept, double mass) const;
+    double uniform();  // in [0, 1)
+    TokenId draw(const std::vector<Candidate>& candidates);
+};
+
+Sampler::Sampler(const SamplingOptions& options) : impl_(std::make_unique<Impl>()) {
+    if (const std::optional<RangeFault> fault = find_range_fault(options)) {
+        fail(ErrorCode::kUsage, "`{}` {}", fault->field, fault->problem);
+    }
+    impl_->options = options;
+    impl_->random.seed(options.seed);
+}
+
+Sampler::Sampler(Sampler&&) noexcept = default;
+Sampler& Sampler::operator=(Sampler&&) noexcept = default;
+Sampler::~Sampler() = default;
+
+// The logits with bias, penalties and mask, which most samplers have none of.
+std::span<const float> Sampler::Impl::adjust(std::span<const float> logits, const Context& context) {
+    const bool repetition = options.repetition_penalty != 1.0;
+    const bool counting = options.presence_penalty != 0 || options.frequency_penalty != 0;
+    if (options.logit_bias.empty() && !repetition && !counting && context.mask == nullptr) return logits;
+    adjusted.assign(logits.begin(), logits.end());
+    add_bias(adjusted, options.logit_bias);
+    // Ids that the logits do not reach: models have more embeddings than their tokenizer has tokens.
+    const auto for_each_counted = [&](std::span<const TokenId> ids, auto&& change) {
+        std::unordered_map<TokenId, int> counts;
+        for (const TokenId id : ids) ++counts[id];
+        for (const auto& [id, count] : counts) {
+            if (id >= 0 && static_cast<size_t>(id) < adjusted.size()) change(adjusted[static_cast<size_t>(id)], count);
+        }
+    };
+    if (repetition) {
+        const auto penalty = static_cast<float>(options.repetition_penalty);
+        for_each_counted(context.tokens,
+                         [&](float& logit, int) { logit = logit > 0 ? logit / penalty : logit * penalty; });
+    }
+    if (counting) {
+        for_each_counted(context.generated, [&](float& logit, int count) {
+            logit -= static_cast<float>(options.presence_penalty + count * options.frequency_penalty);
+        });
+    }
+    if (context.mask != nullptr) forbid_masked(adjusted, *context.mask);
+    return adjusted;
+}
+
+TokenId Sampler::sample(std::span<const float> logits, const Context& context) {
+    const SamplingOptions& options = impl_->options;
+    logits = impl_->adjust(logits, context);
+    const float largest = largest_of(logits);
+    if (largest == kNever) fail(ErrorCode::kUsage, "logit_bias and mask leave no token to draw");
+    if (options.temperature < kGreedyBelow) return argmax(logits);
+
+    const auto temperature = static_cast<float>(options.temperature);
+    if (options.top_k == 0 && options.top_p >= 1) {
+        impl_->weights.compute(logits, largest, temperature);
+        if (options.min_p == 0) {
+            return static_cast<TokenId>(impl_->weights.find(impl_->uniform() * impl_->weights.total()));
+        }
+        return impl_->draw(impl_->above_min_p(logits.size()));
+    }
+    return impl_->draw(impl_->nucleus(logits, largest, temperature));
 }
 
 // Tokens in the order of their ids.
-std::vector<Sampler::Candidate> Sampler::above_min_p(size_t tokens) const {
+std::vector<Candidate> Sampler::Impl::above_min_p(size_t tokens) const {
     std::vector<Candidate> kept;
     for (size_t i = 0; i < tokens; ++i) {
-        if (static_cast<double>(weights_[i]) >= options_.min_p) {  // the largest weight is 1
-            kept.push_back({.id = static_cast<TokenId>(i), .weight = weights_[i]});
+        if (static_cast<double>(weights[i]) >= options.min_p) {  // the largest weight is 1
+            kept.push_back({.id = static_cast<TokenId>(i), .weight = weights[i]});
         }
     }
     return kept;
 }
 
 // What top-k, top-p and min-p leave, the largest first.
-std::vector<Sampler::Candidate> Sampler::nucleus(std::span<const float> logits, float largest, float temperature) {
-    size_t count = options_.top_k > 0 ? static_cast<size_t>(options_.top_k) : kFirstSorted;
+std::vector<Candidate> Sampler::Impl::nucleus(std::span<const float> logits, float largest, float temperature) {
+    size_t count = options.top_k > 0 ? static_cast<size_t>(options.top_k) : kFirstSorted;
     double total = 0;
-    if (options_.top_k == 0) {
-        weights_.compute(logits, largest, temperature);
-        total = weights_.total();
+    if (options.top_k == 0) {
+        weights.compute(logits, largest, temperature);
+        total = weights.total();
     }
     while (true) {
+        count = std::min(count, logits.size());
         std::vector<Candidate> kept = largest_logits(logits, count);
         double sum = 0;
         for (Candidate& c : kept) {
             c.weight = std::exp((c.logit - largest) / temperature);
             sum += static_cast<double>(c.weight);
         }
-        if (options_.top_k > 0) total = sum;
-        const bool complete = options_.top_k > 0 || kept.size() == logits.size();
-        if (complete || sum >= options_.top_p * total) {
-            cut(kept, options_.top_p * total);
+        if (options.top_k > 0) total = sum;
+        // Fewer than asked for: what is ruled out is no candidate however many are asked for.
+        const bool complete = options.top_k > 0 || kept.size() < count || count == logits.size();
+        if (complete || sum >= options.top_p * total) {
+            cut(kept, options.top_p * total);
             return kept;
         }
         count *= 8;
     }
 }
 
-// Drops what comes after the running sum has reached `mass`, and what min-p drops.
-void Sampler::cut(std::vector<Candidate>& kept, double mass) const {
+// Drops what comes after the running sum has reached `mass`, and what min-p drops; the first stays.
+void Sampler::Impl::cut(std::vector<Candidate>& kept, double mass) const {
     double sum = 0;
     size_t size = 0;
-    while (size < kept.size() && (size == 0 || (sum < mass && kept[size].weight >= options_.min_p))) {
+    while (size < kept.size() && (size == 0 || (sum < mass && kept[size].weight >= options.min_p))) {
         sum += static_cast<double>(kept[size++].weight);
     }
     kept.resize(size);
 }
 
-double Sampler::uniform() {
+double Sampler::Impl::uniform() {
     // 53 random bits: the same stream on every standard library, unlike std::uniform_real_distribution.
-    return static_cast<double>(random_() >> 11) * 0x1.0p-53;
+    return static_cast<double>(random() >> 11) * 0x1.0p-53;
 }
 
-TokenId Sampler::draw(const std::vector<Candidate>& candidates) {
+TokenId Sampler::Impl::draw(const std::vector<Candidate>& candidates) {
     double total = 0;
     for (const Candidate& c : candidates) total += static_cast<double>(c.weight);
     double target = uniform() * total;
@@ -140,6 +219,20 @@ TokenId Sampler::draw(const std::vector<Candidate>& candidates) {
         if (target < 0) return c.id;
     }
     return candidates.back().id;
+}
+
+TokenChoice log_probabilities(std::span<const float> logits, TokenId id, size_t top) {
+    const float largest = largest_of(logits);
+    SoftmaxWeights weights;
+    weights.compute(logits, largest, 1.0f);
+    const double log_total = std::log(weights.total());
+    const auto of = [&](float logit) { return static_cast<float>(static_cast<double>(logit - largest) - log_total); };
+    TokenChoice choice{.log_probability = of(logits[static_cast<size_t>(id)]), .top = {}};
+    if (top == 0) return choice;
+    for (const Candidate& c : largest_logits(logits, std::min(top, logits.size()))) {
+        choice.top.push_back({.id = c.id, .log_probability = of(c.logit)});
+    }
+    return choice;
 }
 
 }  // namespace sluice

@@ -2,12 +2,19 @@
 
 #include "base/error.h"
 #include "engine/engine_impl.h"
+#include "engine/generation_impl.h"
 #include "engine/snapshot.h"
 #include "model/state_memory.h"
 
 namespace sluice {
 
+SequenceState& Session::Impl::made_state() {
+    if (state == nullptr) state = engine->model->new_state();
+    return *state;
+}
+
 void Session::Impl::rewind_state(int64_t position) {
+    if (state == nullptr) return;
     if (!state->recurrent()) {
         if (state->position() > position) state->truncate(position);
         return;
@@ -26,12 +33,24 @@ void Session::Impl::rewind_state(int64_t position) {
     }
 }
 
+void Session::Impl::truncate(int64_t position) {
+    if (state != nullptr && state->position() > position) rewind_state(position);
+    tokens.resize(static_cast<size_t>(position));
+}
+
+SessionUse::SessionUse(Session::Impl& session) : session_(&session) {
+    if (session.in_use.exchange(true)) {
+        session_ = nullptr;
+        fail(ErrorCode::kUsage, "the session is being evaluated; it can be used again when that is over");
+    }
+}
+
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Session::~Session() {
-    const std::lock_guard lock(impl_->engine->mutex);
-    impl_->checkpoints.clear();
-    impl_->state.reset();
+    if (impl_->generation != nullptr) impl_->generation->session = nullptr;
+    Engine::Impl& engine = *impl_->engine;
+    engine.retire(std::move(impl_));
 }
 
 const std::vector<TokenId>& Session::tokens() const {
@@ -43,54 +62,59 @@ int64_t Session::position() const {
 }
 
 void Session::truncate(int64_t position) {
-    const std::lock_guard lock(impl_->engine->mutex);
-    const auto now = static_cast<int64_t>(impl_->tokens.size());
-    if (position < 0 || position > now) {
-        fail(ErrorCode::kUsage, "cannot go back to position {}: the session is at {}", position, now);
+    const SessionUse use(*impl_);
+    if (position < 0 || position > this->position()) {
+        fail(ErrorCode::kUsage, "cannot go back to position {}: the session is at {}", position, this->position());
     }
-    if (impl_->state->position() > position) impl_->rewind_state(position);
-    impl_->tokens.resize(static_cast<size_t>(position));
+    const ModelLock lock(*impl_->engine);
+    impl_->truncate(position);
 }
 
 int64_t Session::checkpoint() {
-    const std::lock_guard lock(impl_->engine->mutex);
-    impl_->engine->catch_up(*impl_, {});
+    const SessionUse use(*impl_);
+    impl_->engine->catch_up(*impl_);
+    const ModelLock lock(*impl_->engine);
     const int64_t handle = impl_->next_checkpoint++;
-    impl_->checkpoints.emplace(handle, Impl::Checkpoint{impl_->tokens, impl_->state->fork()});
+    impl_->checkpoints.emplace(handle, Impl::Checkpoint{impl_->tokens, impl_->made_state().fork()});
     return handle;
 }
 
 void Session::restore(int64_t checkpoint) {
-    const std::lock_guard lock(impl_->engine->mutex);
+    const SessionUse use(*impl_);
+    const ModelLock lock(*impl_->engine);
     const auto at = impl_->checkpoints.find(checkpoint);
     if (at == impl_->checkpoints.end()) fail(ErrorCode::kUsage, "checkpoint {} is not one of this session", checkpoint);
-    *impl_->state = at->second.state.fork();
+    impl_->made_state() = at->second.state.fork();
     impl_->tokens = at->second.tokens;
 }
 
 void Session::drop_checkpoint(int64_t checkpoint) {
-    const std::lock_guard lock(impl_->engine->mutex);
+    const SessionUse use(*impl_);
+    const ModelLock lock(*impl_->engine);
     impl_->checkpoints.erase(checkpoint);
 }
 
+// Without the model's lock: nobody else changes this session's states.
 uint64_t Session::state_bytes() const {
-    const std::lock_guard lock(impl_->engine->mutex);
     StateMemory memory;
-    memory.add(*impl_->state);
+    if (impl_->state != nullptr) memory.add(*impl_->state);
     for (const auto& [handle, checkpoint] : impl_->checkpoints) memory.add(checkpoint.state);
     return memory.bytes();
 }
 
 void Session::save(const std::filesystem::path& path) const {
-    const std::lock_guard lock(impl_->engine->mutex);
-    impl_->engine->catch_up(*impl_, {});
-    write_snapshot(path, impl_->engine->info, impl_->tokens, *impl_->state);
+    const SessionUse use(*impl_);
+    impl_->engine->catch_up(*impl_);
+    const ModelLock lock(*impl_->engine);
+    write_snapshot(path, impl_->engine->info, impl_->tokens, impl_->made_state());
 }
 
 void Session::load(const std::filesystem::path& path) {
-    const std::lock_guard lock(impl_->engine->mutex);
-    const Snapshot snapshot = read_snapshot(path, impl_->engine->info, *impl_->state);
-    impl_->state->load(static_cast<int64_t>(snapshot.tokens.size()), snapshot.blocks);
+    const SessionUse use(*impl_);
+    const ModelLock lock(*impl_->engine);
+    SequenceState& state = impl_->made_state();
+    const Snapshot snapshot = read_snapshot(path, impl_->engine->info, state);
+    state.load(static_cast<int64_t>(snapshot.tokens.size()), snapshot.blocks);
     impl_->tokens = snapshot.tokens;
 }
 

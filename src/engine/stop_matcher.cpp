@@ -1,4 +1,4 @@
-#include "engine/stop_matcher.h"
+#include "sluice/stop_matcher.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "engine/sampler.h"
+#include "sluice/sampling.h"
 
 #include <gtest/gtest.h>
 
@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "engine/softmax_weights.h"
 #include "sluice/error.h"
 
 namespace sluice {
@@ -113,8 +114,8 @@ TEST(Sampler, MinPIsRelativeToTheLargest) {
 TEST(Sampler, RepetitionPenaltyPushesBothSignsDown) {
     Sampler sampler({.temperature = 0, .repetition_penalty = 2.0});
     const std::vector<TokenId> history = {0, 2};
-    EXPECT_EQ(sampler.sample(std::vector<float>{4, 3, -1}, history), 1);
-    EXPECT_EQ(sampler.sample(std::vector<float>{-1, -1.5, -1}, history), 1);
+    EXPECT_EQ(sampler.sample(std::vector<float>{4, 3, -1}, {.tokens = history}), 1);
+    EXPECT_EQ(sampler.sample(std::vector<float>{-1, -1.5, -1}, {.tokens = history}), 1);
 }
 
 TEST(Sampler, TheSameSeedDrawsTheSame) {
@@ -141,10 +142,10 @@ TEST(Sampler, OptionsOutOfRangeAreNamed) {
     };
     EXPECT_NE(message({.temperature = -1}).find("temperature"), std::string::npos);
     EXPECT_NE(message({.temperature = std::nan("")}).find("temperature"), std::string::npos);
-    EXPECT_NE(message({.top_k = -1}).find("top-k"), std::string::npos);
-    EXPECT_NE(message({.top_p = 0}).find("top-p"), std::string::npos);
-    EXPECT_NE(message({.min_p = 2}).find("min-p"), std::string::npos);
-    EXPECT_NE(message({.repetition_penalty = 0}).find("repetition-penalty"), std::string::npos);
+    EXPECT_NE(message({.top_k = -1}).find("top_k"), std::string::npos);
+    EXPECT_NE(message({.top_p = 0}).find("top_p"), std::string::npos);
+    EXPECT_NE(message({.min_p = 2}).find("min_p"), std::string::npos);
+    EXPECT_NE(message({.repetition_penalty = 0}).find("repetition_penalty"), std::string::npos);
 }
 
 }  // namespace

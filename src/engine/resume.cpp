@@ -1,0 +1,40 @@
+#include <algorithm>
+
+#include "engine/engine_impl.h"
+
+namespace sluice {
+
+PromptStart Engine::Impl::resume(Session::Impl& session, std::string_view text, std::span<const TokenId> tokens) {
+    SequenceState& state = session.made_state();
+    std::vector<TokenId>& known = session.tokens;
+    if (known.size() >= tokens.size() || !std::equal(known.begin(), known.end(), tokens.begin())) {
+        state.truncate(0);
+        known.clear();
+    }
+    const PrefixCache::Prompt prompt{.text = text, .tokens = tokens};
+    prefix_cache->resume(prompt, state);
+    // A state may be behind the session's tokens: then a cached one may be too.
+    const auto cached = static_cast<size_t>(state.position());
+    if (cached > known.size()) known.assign(tokens.begin(), tokens.begin() + state.position());
+    const auto start = static_cast<int64_t>(known.size());
+    return {.tokens = start, .remember_at = prefix_cache->worth_keeping(prompt, state, start)};
+}
+
+void Engine::Impl::remember(const Session::Impl& session, std::string_view text) {
+    if (session.state == nullptr || session.state->position() != static_cast<int64_t>(session.tokens.size())) return;
+    prefix_cache->put(text, session.tokens, *session.state);
+}
+
+PromptStart Engine::resume(Session& session, const std::string& text, std::span<const TokenId> tokens) {
+    const SessionUse use(*session.impl_);
+    const ModelLock lock(*impl_);
+    return impl_->resume(*session.impl_, text, tokens);
+}
+
+void Engine::remember(const Session& session, const std::string& text) {
+    const SessionUse use(*session.impl_);
+    const ModelLock lock(*impl_);
+    impl_->remember(*session.impl_, text);
+}
+
+}  // namespace sluice

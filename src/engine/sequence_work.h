@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "sluice/engine.h"
+
+namespace sluice {
+
+// Tokens that a session is to see: first those it has but its state is behind (see Session::Impl), then `tokens`.
+// Forward passes take it piece by piece.
+struct SequenceWork {
+    Session::Impl* session = nullptr;
+    std::span<const TokenId> tokens;
+    LogitsWanted logits = LogitsWanted::kNone;
+    bool hidden = false;
+    size_t done = 0;         // of `tokens`
+    uint64_t evaluated = 0;  // tokens, those that the state was behind by included
+    uint64_t last_pass = 0;  // the number of the last pass it took part in
+    SequenceOutput output;   // an error ends the work
+
+    int64_t behind() const;     // tokens that the session has and its state has not seen
+    int64_t remaining() const;  // 0: done
+    std::span<const TokenId> next_piece(int64_t chunk) const;
+};
+
+}  // namespace sluice

@@ -1,0 +1,107 @@
+#include <algorithm>
+#include <string_view>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "engine/generation_impl.h"
+
+namespace sluice {
+
+namespace {
+
+using Live = std::vector<Generation::Impl*>;
+
+// What it throws ends this generation alone.
+template <typename Action>
+void attempt(Generation::Impl& generation, const Action& action) {
+    try {
+        action(generation);
+    } catch (...) {
+        generation.fail_with(std::current_exception());
+    }
+}
+
+void drop_finished(Live& live) {
+    std::erase_if(live, [](const Generation::Impl* each) { return each->finished; });
+}
+
+void check_before(Generation::Impl& generation) {
+    if (generation.cancelled) return generation.finish(FinishReason::kCancelled);
+    generation.check_session();
+}
+
+// Those that end before the pass leave `live`.
+void run_pass(Engine::Impl& engine, Live& live, int64_t token_budget) {
+    const ModelLock lock(engine);
+    for (Generation::Impl* each : live) {
+        if (!each->started) attempt(*each, [](auto& generation) { generation.start(); });
+    }
+    drop_finished(live);
+    std::vector<SequenceWork*> work;
+    for (Generation::Impl* each : live) work.push_back(&each->work());
+    const int64_t most = engine.info.pass_rows;
+    engine.run_pass(work, token_budget > 0 ? std::min(token_budget, most) : most);
+    for (Generation::Impl* each : live) each->note_pass();
+}
+
+}  // namespace
+
+std::unique_ptr<Generation> Engine::begin(Session& session, std::span<const TokenId> prompt,
+                                          const GenerationOptions& options) {
+    impl_->check_ids(prompt);
+    impl_->check_room(session.tokens().size(), prompt.size());
+    return impl_->begin(*session.impl_, {prompt.begin(), prompt.end()}, std::nullopt, options);
+}
+
+std::unique_ptr<Generation> Engine::begin(Session& session, std::string_view prompt, const GenerationOptions& options) {
+    if (tokenizer() == nullptr) {
+        fail(ErrorCode::kUsage, "{} has no tokenizer.json; give the prompt as token ids", impl_->info.model_name);
+    }
+    std::vector<TokenId> ids = tokenizer()->encode(prompt);
+    impl_->check_ids(ids);
+    impl_->check_room(0, ids.size());
+    return impl_->begin(*session.impl_, std::move(ids), std::string(prompt), options);
+}
+
+std::unique_ptr<Generation> Engine::Impl::begin(Session::Impl& session, std::vector<TokenId> prompt,
+                                                std::optional<std::string> text, const GenerationOptions& how) {
+    if (session.generation != nullptr) fail(ErrorCode::kUsage, "the session has a generation that is not finished");
+    if (!how.stop.empty() && !tokenizer) {
+        fail(ErrorCode::kUsage, "stop strings need a tokenizer, and {} has none", info.model_name);
+    }
+    auto generation = std::make_unique<Generation::Impl>(*this, session, std::move(prompt), how);
+    generation->text = std::move(text);
+    return std::unique_ptr<Generation>(new Generation(std::move(generation)));
+}
+
+void Engine::step(std::span<Generation* const> generations, int64_t token_budget) {
+    std::unordered_set<const Generation*> seen;
+    Live all;
+    for (const Generation* each : generations) {
+        if (each == nullptr) fail(ErrorCode::kUsage, "a step names no generation");
+        if (!seen.insert(each).second) fail(ErrorCode::kUsage, "a step names the same generation twice");
+        if (!each->impl_->finished) all.push_back(each->impl_.get());
+    }
+    if (all.empty()) return;
+    std::vector<SessionUse> uses;
+    for (const Generation::Impl* each : all) {
+        if (each->session != nullptr) uses.emplace_back(*each->session);
+    }
+
+    Live live = all;
+    for (Generation::Impl* each : live) attempt(*each, check_before);
+    drop_finished(live);
+    if (!live.empty()) run_pass(*impl_, live, token_budget);
+    for (Generation::Impl* each : live) attempt(*each, [](auto& generation) { generation.go_on(); });
+
+    const auto ended = [](const Generation::Impl* each) { return each->finished; };
+    if (std::ranges::any_of(all, ended)) {
+        const ModelLock lock(*impl_);
+        for (Generation::Impl* each : all) {
+            if (each->finished) each->remember_end();
+        }
+    }
+    if (std::ranges::all_of(all, ended)) impl_->store->go_on_warming();
+}
+
+}  // namespace sluice
