@@ -44,7 +44,9 @@ void fuzz_header(std::string_view data) {
             for (const int64_t size : tensor.shape) bytes *= static_cast<uint64_t>(size);
             require(bytes == tensor.bytes);
             position += bytes;
-            sluice::parse_tensor_name(tensor.name);
+            for (const sluice::Architecture* architecture : sluice::architectures()) {
+                sluice::TensorNames(*architecture).parse(tensor.name);
+            }
         }
         require(position == 1000 + data_bytes);
     });
@@ -53,12 +55,19 @@ void fuzz_header(std::string_view data) {
 void fuzz_config(std::string_view data) {
     expect_ours([&] {
         const sluice::ModelConfig config = sluice::parse_model_config(data, "fuzz");
-        require(config.mixers.size() == static_cast<size_t>(config.layers));
-        require(config.feed_forwards.size() == config.mixers.size());
-        require(config.hidden_size > 0 && config.vocabulary > 0 && config.rotary.dims % 2 == 0);
-        if (config.kv_heads > 0) require(config.heads % config.kv_heads == 0);
-        if (config.experts > 0) require(config.experts_per_token <= config.experts);
-        require(config.experts % config.expert_groups == 0);
+        require(!config.layers.empty() && config.hidden_size > 0 && config.vocabulary > 0);
+        for (int64_t layer = 0; layer < config.layer_count(); ++layer) {
+            const sluice::MixtureConfig* mixture = config.mixture_of(layer);
+            if (mixture == nullptr) continue;
+            require(mixture->experts_per_token <= mixture->experts);
+            require(mixture->experts % mixture->routing.groups == 0);
+        }
+        if (const auto* attention = sluice::first_block<sluice::GroupedAttentionConfig>(config)) {
+            require(attention->heads % attention->kv_heads == 0 && attention->rotary.dims % 2 == 0);
+        }
+        if (const auto* attention = sluice::first_block<sluice::LatentAttentionConfig>(config)) {
+            require(attention->rotary.dims % 2 == 0);
+        }
     });
     expect_ours([&] {
         const auto quantization = sluice::QuantizationConfig::parse(data, "fuzz");

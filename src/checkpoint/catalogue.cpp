@@ -8,16 +8,19 @@
 #include <set>
 
 #include "base/error.h"
+#include "checkpoint/architecture.h"
 #include "checkpoint/json_fields.h"
-#include "checkpoint/role_shapes.h"
 #include "checkpoint/tensor_names.h"
 
 namespace sluice {
 
 namespace {
 
-size_t slot_of(int layer, Role role) {
-    return static_cast<size_t>(layer + 1) * kRoleCount + static_cast<size_t>(role);
+Catalogue begin_catalogue(const std::filesystem::path& folder, std::string_view config_text, const std::string& label) {
+    Catalogue catalogue;
+    catalogue.folder = folder;
+    catalogue.config = parse_model_config(config_text, label);
+    return catalogue;
 }
 
 class CatalogueBuilder {
@@ -26,15 +29,12 @@ class CatalogueBuilder {
         : config_label_(label),
           quantization_(QuantizationConfig::parse(config_text, label)),
           table_(read_tensor_table(folder)),
-          resolver_(table_, quantization_) {
-        result_.folder = folder;
-        result_.config = parse_model_config(config_text, label);
+          resolver_(table_, quantization_),
+          result_(begin_catalogue(folder, config_text, label)),
+          tensor_names_(*config().architecture) {
         result_.files = table_.files;
-        const auto layers = static_cast<size_t>(config().layers);
-        trunk_.resize((layers + 1) * kRoleCount);
-        result_.slots.assign(trunk_.size(), -1);
-        expert_tensors_.resize(layers);
-        result_.experts.resize(layers);
+        expert_tensors_.resize(config().layers.size());
+        result_.experts.resize(config().layers.size());
         result_.fingerprint =
             fmt::format("{:016x}{}", XXH3_64bits(config_text.data(), config_text.size()), table_.header_digest);
     }
@@ -43,7 +43,7 @@ class CatalogueBuilder {
         sort_names();
         check_extra_layers();
         resolve_globals();
-        for (int layer = 0; layer < config().layers; ++layer) resolve_layer(layer);
+        for (int layer = 0; layer < config().layer_count(); ++layer) resolve_layer(layer);
         decide_conventions();
         count_skipped();
         name_quantization();
@@ -59,13 +59,11 @@ class CatalogueBuilder {
         names_.reserve(table_.tensors.size());
         for (size_t i = 0; i < table_.tensors.size(); ++i) {
             const std::string& text = table_.tensors[i].entry.name;
-            TensorName name = parse_tensor_name(text);
+            TensorName name = tensor_names_.parse(text);
             if (name.kind == NameKind::kTrunk && name.role == Role::kEmbedding) prefix_ = text.substr(0, name.prefix);
-            if (name.layer >= config().layers) {
+            if (name.layer >= config().layer_count()) {
                 note_extra_layer(name, text);
                 name.kind = NameKind::kMultiToken;
-            } else if (name.plain_bias) {
-                fail(ErrorCode::kUnsupported, "{}: biases of this kind are not supported", table_.describe(i));
             } else {
                 place(name, static_cast<int64_t>(i));
             }
@@ -78,7 +76,7 @@ class CatalogueBuilder {
         const auto projection = static_cast<size_t>(name.projection);
         switch (name.kind) {
             case NameKind::kTrunk:
-                return place_part(trunk_[slot_of(name.layer, name.role)], name.part, tensor);
+                return place_part(trunk_[{name.layer, name.role}], name.part, tensor);
             case NameKind::kExpertStack:
                 return place_part(expert_tensors_[layer].stacks[projection], name.part, tensor);
             case NameKind::kGateUpStack:
@@ -86,18 +84,24 @@ class CatalogueBuilder {
             case NameKind::kPackedExperts:
                 expert_tensors_[layer].packed = tensor;
                 return;
-            case NameKind::kExpert: {
-                if (name.expert >= config().experts) {
-                    fail(ErrorCode::kInvalidFile, "{}: config.json says that there are {} experts",
-                         table_.describe(static_cast<size_t>(tensor)), config().experts);
-                }
-                auto& each = expert_tensors_[layer].each;
-                each.resize(static_cast<size_t>(config().experts));
-                return place_part(each[static_cast<size_t>(name.expert)][projection], name.part, tensor);
-            }
+            case NameKind::kExpert:
+                return place_expert(name, tensor);
             default:
                 return;
         }
+    }
+
+    // Experts of a layer that config.json calls dense are not used.
+    void place_expert(const TensorName& name, int64_t tensor) {
+        const MixtureConfig* mixture = config().mixture_of(name.layer);
+        if (mixture == nullptr) return;
+        if (name.expert >= mixture->experts) {
+            fail(ErrorCode::kInvalidFile, "{}: config.json says that there are {} experts",
+                 table_.describe(static_cast<size_t>(tensor)), mixture->experts);
+        }
+        auto& each = expert_tensors_[static_cast<size_t>(name.layer)].each;
+        each.resize(static_cast<size_t>(mixture->experts));
+        place_part(each[static_cast<size_t>(name.expert)][static_cast<size_t>(name.projection)], name.part, tensor);
     }
 
     void place_part(ModuleTensors& module, TensorPart part, int64_t tensor) {
@@ -125,60 +129,64 @@ class CatalogueBuilder {
             fail(ErrorCode::kInvalidFile,
                  "{}: num_hidden_layers: {}, but tensor {} exists and its layer is not one of multi-token "
                  "prediction",
-                 config_label_, config().layers, example);
+                 config_label_, config().layer_count(), example);
         }
     }
 
     // ---- trunk
 
+    bool stored(int layer, Role role) const {
+        const auto found = trunk_.find({layer, role});
+        return found != trunk_.end() && found->second[TensorPart::kWeight] != kNoTensor;
+    }
+
     void resolve_globals() {
-        resolve(kNoLayer, Role::kEmbedding);
-        resolve(kNoLayer, Role::kFinalNorm);
-        const bool stored = trunk_[slot_of(kNoLayer, Role::kHead)][TensorPart::kWeight] != kNoTensor;
-        if (!stored) result_.config.tied_embeddings = true;
-        if (config().tied_embeddings) {
-            result_.slots[slot_of(kNoLayer, Role::kHead)] = result_.slots[slot_of(kNoLayer, Role::kEmbedding)];
-        } else {
-            resolve(kNoLayer, Role::kHead);
+        if (!stored(kNoLayer, Role::kHead)) result_.config.tied_embeddings = true;
+        for (const WeightSpec& spec : model_weights(config())) resolve(kNoLayer, spec);
+        if (!config().tied_embeddings) return;
+        result_.places[{kNoLayer, Role::kHead}] = result_.places.at({kNoLayer, Role::kEmbedding});
+    }
+
+    // Projections that may be stored in two forms.
+    void note_stored_forms(int layer, MixerConfig& mixer) const {
+        if (auto* net = std::get_if<GatedDeltaNetConfig>(&mixer)) {
+            net->fused_projections = stored(layer, Role::kLinearQkvz);
+        }
+        if (auto* attention = std::get_if<LatentAttentionConfig>(&mixer)) {
+            attention->split_key_value = stored(layer, Role::kKeyFold) && !stored(layer, Role::kKeyValueFromLatent);
         }
     }
 
-    bool stored(int layer, Role role) const { return trunk_[slot_of(layer, role)][TensorPart::kWeight] != kNoTensor; }
-
     void resolve_layer(int layer) {
         const auto index = static_cast<size_t>(layer);
-        const bool fused_linear = stored(layer, Role::kLinearQkvz);
-        const bool split_latent = stored(layer, Role::kKeyFold) && !stored(layer, Role::kKeyValueFromLatent);
-        for (const Role role : mixer_roles(config(), config().mixers[index], fused_linear, split_latent)) {
-            resolve(layer, role);
-        }
-        for (const Role role : feed_forward_roles(config(), config().feed_forwards[index])) resolve(layer, role);
-        if (config().feed_forwards[index] != FeedForwardKind::kMoe) return;
+        note_stored_forms(layer, result_.config.layers[index].mixer);
+        for (const WeightSpec& spec : layer_weights(config(), config().layers[index])) resolve(layer, spec);
+        const MixtureConfig* mixture = config().mixture_of(layer);
+        if (mixture == nullptr) return;
         result_.experts[index] =
             resolve_experts(resolver_, expert_tensors_[index], config(), layer, layer_path(prefix_, layer));
         for (const ByteRange& range : result_.experts[index].ranges) result_.expert_bytes += range.bytes;
     }
 
-    void resolve(int layer, Role role) {
-        const ModuleName module = module_name(role, config().architecture);
-        const ModuleTensors& tensors = trunk_[slot_of(layer, role)];
+    void resolve(int layer, const WeightSpec& spec) {
+        const ModuleName module = tensor_names_.module(spec.role);
+        const ModuleTensors& tensors = trunk_[{layer, spec.role}];
         const int64_t weight = tensors[TensorPart::kWeight];
-        std::string name = layer_path(role == Role::kHead ? "" : prefix_, layer);
+        std::string name = layer_path(spec.role == Role::kHead ? "" : prefix_, layer);
         name += fmt::format("{}{}", module.module, module.bare ? "" : ".weight");
         if (weight != kNoTensor) name = resolver_.entry(weight).name;
-        const WeightSource source = resolve_source(role, name, tensors);
+        const WeightSource source = resolve_source(spec, name, tensors);
         result_.trunk_bytes += source.data.bytes + source.scales.bytes + source.biases.bytes;
-        result_.slots[slot_of(layer, role)] = static_cast<int32_t>(result_.sources.size());
-        result_.sources.push_back(source);
+        result_.places[{layer, spec.role}] = result_.trunk.size();
+        result_.trunk.push_back({.layer = layer, .spec = spec, .source = source});
     }
 
-    WeightSource resolve_source(Role role, const std::string& name, const ModuleTensors& tensors) {
-        const RoleShape shape = role_shape(role, config());
-        if (role == Role::kLinearConv) return resolve_convolution(name, tensors, shape);
-        if (is_vector_role(role)) return resolver_.vector(name, tensors, {{shape.columns}});
-        WeightSource source = resolver_.matrix(name, tensors, shape.leading, shape.columns);
+    WeightSource resolve_source(const WeightSpec& spec, const std::string& name, const ModuleTensors& tensors) {
+        if (spec.shape == WeightShape::kConvolution) return resolve_convolution(name, tensors, spec);
+        if (!spec.is_matrix()) return resolver_.vector(name, tensors, {{spec.columns}});
+        WeightSource source = resolver_.matrix(name, tensors, spec.leading, spec.columns);
         const WeightFormat& format = source.format;
-        if (shape.leading.size() > 1 && shape.leading.back() % format.group_rows != 0) {
+        if (spec.leading.size() > 1 && spec.leading.back() % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: its heads share blocks of {} rows",
                  table_.files[source.data.file].path.string(), name, format.group_rows);
         }
@@ -187,10 +195,10 @@ class CatalogueBuilder {
 
     // [channels, 1, kernel] as published, [channels, kernel, 1] from MLX: the same bytes, and the sign of which of the
     // two conventions the norms follow.
-    WeightSource resolve_convolution(const std::string& name, const ModuleTensors& tensors, const RoleShape& shape) {
-        const int64_t channels = shape.leading.front();
-        const std::vector<int64_t> published = {channels, 1, shape.columns};
-        const std::vector<int64_t> converted = {channels, shape.columns, 1};
+    WeightSource resolve_convolution(const std::string& name, const ModuleTensors& tensors, const WeightSpec& spec) {
+        const int64_t channels = spec.leading.front();
+        const std::vector<int64_t> published = {channels, 1, spec.columns};
+        const std::vector<int64_t> converted = {channels, spec.columns, 1};
         WeightSource source = resolver_.vector(name, tensors, {published, converted});
         const bool is_converted = resolver_.entry(tensors[TensorPart::kWeight]).shape == converted;
         if (conv_is_converted_ && *conv_is_converted_ != is_converted) {
@@ -199,7 +207,7 @@ class CatalogueBuilder {
         }
         conv_is_converted_ = is_converted;
         source.rows = channels;
-        source.columns = shape.columns;
+        source.columns = spec.columns;
         return source;
     }
 
@@ -210,8 +218,7 @@ class CatalogueBuilder {
             const auto format = metadata.find("format");
             return format != metadata.end() && format->second == "mlx";
         });
-        const bool offsets_published =
-            config().architecture == Architecture::kQwen3Next || config().architecture == Architecture::kQwen35Moe;
+        const bool offsets_published = config().architecture->norms == NormStorage::kOffset;
         result_.norms_are_offsets = offsets_published && !conv_is_converted_.value_or(from_mlx);
         const bool packed = std::ranges::any_of(result_.experts, &ExpertSources::packed);
         const bool stacked = std::ranges::any_of(
@@ -224,6 +231,9 @@ class CatalogueBuilder {
     void count_skipped() {
         for (size_t i = 0; i < names_.size(); ++i) {
             if (resolver_.used(i)) continue;
+            if (names_[i].plain_bias && names_[i].kind != NameKind::kMultiToken) {
+                fail(ErrorCode::kUnsupported, "{}: biases of this kind are not supported", table_.describe(i));
+            }
             const bool vision = names_[i].kind == NameKind::kVision;
             const bool multi_token = names_[i].kind == NameKind::kMultiToken;
             const std::string reason = vision        ? "vision tower"
@@ -249,7 +259,7 @@ class CatalogueBuilder {
             if (experts.ranges.empty()) continue;
             for (const Projection projection : kProjections) add(projection_of(experts.layout, projection).format);
         }
-        if (formats.empty()) add(result_.find(kNoLayer, Role::kHead)->format);
+        if (formats.empty()) add(result_.find(kNoLayer, Role::kHead)->source.format);
         for (const std::string& text : formats) {
             result_.quantization_name += (result_.quantization_name.empty() ? "" : " and ") + text;
         }
@@ -260,8 +270,9 @@ class CatalogueBuilder {
     TensorTable table_;
     WeightResolver resolver_;
     Catalogue result_;
+    TensorNames tensor_names_;
     std::vector<TensorName> names_;
-    std::vector<ModuleTensors> trunk_;  // as Catalogue::slots
+    std::map<std::pair<int, Role>, ModuleTensors> trunk_;
     std::vector<ExpertTensors> expert_tensors_;
     std::map<int, std::string> extra_layers_;  // an example of each
     std::set<int> marked_layers_;
@@ -271,10 +282,9 @@ class CatalogueBuilder {
 
 }  // namespace
 
-const WeightSource* Catalogue::find(int layer, Role role) const {
-    if (layer < kNoLayer || layer >= config.layers) return nullptr;
-    const int32_t index = slots[slot_of(layer, role)];
-    return index < 0 ? nullptr : &sources[static_cast<size_t>(index)];
+const TrunkWeight* Catalogue::find(int layer, Role role) const {
+    const auto place = places.find({layer, role});
+    return place == places.end() ? nullptr : &trunk[place->second];
 }
 
 Catalogue build_catalogue(const std::filesystem::path& folder) {

@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "checkpoint/catalogue.h"
 #include "checkpoint/non_finite.h"
-#include "checkpoint/role_shapes.h"
 #include "checkpoint/tensor_names.h"
 
 namespace sluice {
@@ -15,6 +14,13 @@ struct Checkpoint::Impl {
     Catalogue catalogue;
     mutable std::mutex mutex;  // guards mappings, which are made when first asked for
     mutable std::vector<std::shared_ptr<const MappedFile>> mappings;
+
+    const TrunkWeight& weight(int layer, Role role) const {
+        const TrunkWeight* found = catalogue.find(layer, role);
+        if (found != nullptr) return *found;
+        const std::string_view module = TensorNames(*catalogue.config.architecture).module(role).module;
+        fail(ErrorCode::kNotFound, "{}: no {}{}", catalogue.folder.string(), layer_path("", layer), module);
+    }
 
     const ExpertSources& experts_of(int layer) const {
         const auto& experts = catalogue.experts;
@@ -27,7 +33,7 @@ struct Checkpoint::Impl {
 
     const ExpertSources& experts_of(int layer, int expert) const {
         const ExpertSources& sources = experts_of(layer);
-        if (expert < 0 || expert >= catalogue.config.experts) {
+        if (expert < 0 || expert >= catalogue.config.mixture_of(layer)->experts) {
             fail(ErrorCode::kNotFound, "{}: layer {} has no expert {}", catalogue.folder.string(), layer, expert);
         }
         return sources;
@@ -78,9 +84,7 @@ uint64_t Checkpoint::trunk_bytes() const {
 
 std::vector<ByteRange> Checkpoint::trunk_ranges() const {
     std::vector<ByteRange> ranges;
-    for (const int32_t slot : impl_->catalogue.slots) {
-        if (slot < 0) continue;
-        const WeightSource& source = impl_->catalogue.sources[static_cast<size_t>(slot)];
+    for (const auto& [layer, spec, source] : impl_->catalogue.trunk) {
         for (const ByteRange& range : {source.data, source.scales, source.biases}) {
             if (range.bytes > 0) ranges.push_back(range);
         }
@@ -96,22 +100,23 @@ std::string Checkpoint::fingerprint() const {
     return impl_->catalogue.fingerprint;
 }
 
+const std::vector<TrunkWeight>& Checkpoint::trunk() const {
+    return impl_->catalogue.trunk;
+}
+
 bool Checkpoint::has(int layer, Role role) const {
     return impl_->catalogue.find(layer, role) != nullptr;
 }
 
 const WeightSource& Checkpoint::weight(int layer, Role role) const {
-    const WeightSource* source = impl_->catalogue.find(layer, role);
-    if (source != nullptr) return *source;
-    const std::string_view module = module_name(role, config().architecture).module;
-    fail(ErrorCode::kNotFound, "{}: no {}{}", folder().string(), layer_path("", layer), module);
+    return impl_->weight(layer, role).source;
 }
 
 std::vector<float> Checkpoint::vector(int layer, Role role) const {
-    const WeightSource& source = weight(layer, role);
+    const auto& [_, spec, source] = impl_->weight(layer, role);
     std::vector<float> values(static_cast<size_t>(source.rows * source.columns));
     const WeightView stored = view(source);
-    const float offset = impl_->catalogue.norms_are_offsets && is_offset_norm_role(role) ? 1.0f : 0.0f;
+    const float offset = impl_->catalogue.norms_are_offsets && spec.shape == WeightShape::kNorm ? 1.0f : 0.0f;
     for (int64_t row = 0; row < source.rows; ++row)
         decode_row(stored, row, &values[static_cast<size_t>(row * source.columns)]);
     for (size_t i = 0; i < values.size(); ++i) {

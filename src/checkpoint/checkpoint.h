@@ -11,53 +11,10 @@
 
 #include "base/file.h"
 #include "checkpoint/model_config.h"
+#include "checkpoint/weights.h"
 #include "tensor/weight_view.h"
 
 namespace sluice {
-
-// What a trunk tensor does, whatever its publisher calls it. `kGlobal` roles belong to no layer.
-enum class Role : uint8_t {
-    kEmbedding,
-    kFinalNorm,
-    kHead,  // layer = kNoLayer
-    kMixerNorm,
-    kFeedForwardNorm,  // input_ and post_attention_layernorm
-    kQuery,
-    kKey,
-    kValue,
-    kOutput,
-    kQueryNorm,
-    kKeyNorm,  // grouped attention (kQuery also MLA without q_lora)
-    kLinearQkv,
-    kLinearZ,
-    kLinearB,
-    kLinearA,  // gated DeltaNet, separate projections
-    kLinearQkvz,
-    kLinearBa,  // the same fused and interleaved by key head
-    kLinearConv,
-    kLinearALog,
-    kLinearDtBias,
-    kLinearNorm,
-    kLinearOutput,
-    kQueryLatent,
-    kQueryLatentNorm,
-    kQueryFromLatent,  // MLA: q_a_proj, q_a_layernorm, q_b_proj
-    kKeyValueLatent,
-    kKeyValueLatentNorm,
-    kKeyValueFromLatent,  // kv_a_proj_with_mqa, kv_a_layernorm, kv_b_proj
-    kKeyFold,
-    kValueUnfold,  // split kv_b_proj: embed_q [heads * kv_lora, nope], unembed_out [heads * v, kv_lora]
-    kRouter,
-    kRouterBias,  // mlp.gate, e_score_correction_bias
-    kDenseGate,
-    kDenseUp,
-    kDenseDown,
-    kSharedGate,
-    kSharedUp,
-    kSharedDown,
-    kSharedExpertGate,
-};
-inline constexpr int kNoLayer = -1;
 
 // Bytes in one of the checkpoint's files; `bytes` = 0 where there is no such part.
 struct ByteRange {
@@ -73,6 +30,13 @@ struct WeightSource {
     int64_t rows = 0;
     int64_t columns = 0;
     ByteRange data, scales, biases;
+};
+
+// A tensor of the trunk in use.
+struct TrunkWeight {
+    int layer = kNoLayer;
+    WeightSpec spec;
+    WeightSource source;
 };
 
 // Where the parts of one projection lie inside an expert's slot, in bytes from the slot's start; 64-byte aligned.
@@ -131,6 +95,7 @@ class Checkpoint {
     uint64_t expert_bytes() const;          // bytes of all experts
     std::string fingerprint() const;        // of config and tensor headers: tells models and quantizations apart
 
+    const std::vector<TrunkWeight>& trunk() const;  // without a head that is the embedding
     bool has(int layer, Role role) const;
     // A matrix of the trunk. kHead is the embedding where they are tied. Throws kNotFound naming the role and layer
     // when it is not there (open checks all that the architecture needs, so this is for optional roles).

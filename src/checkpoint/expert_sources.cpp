@@ -20,16 +20,12 @@ struct MatrixSize {
     int64_t columns;
 };
 
-MatrixSize size_of(Projection projection, const ModelConfig& config) {
-    if (projection == Projection::kDown) return {config.hidden_size, config.expert_intermediate};
-    return {config.expert_intermediate, config.hidden_size};
-}
-
-std::string stacked_name(const WeightResolver& resolver, const ModuleTensors& tensors, const std::string& path,
+// `stacked` is the module of all stacked experts, with a dot behind it.
+std::string stacked_name(const WeightResolver& resolver, const ModuleTensors& tensors, const std::string& stacked,
                          std::string_view projection) {
     const int64_t weight = tensors[TensorPart::kWeight];
     if (weight != kNoTensor) return resolver.entry(weight).name;
-    return fmt::format("{}mlp.switch_mlp.{}.weight", path, projection);
+    return fmt::format("{}{}.weight", stacked, projection);
 }
 
 // Part `index` of `count` equal ones.
@@ -48,7 +44,13 @@ class ExpertResolver {
   public:
     ExpertResolver(WeightResolver& resolver, const ExpertTensors& tensors, const ModelConfig& config, int layer,
                    std::string path)
-        : resolver_(resolver), tensors_(tensors), config_(config), layer_(layer), path_(std::move(path)) {}
+        : resolver_(resolver),
+          tensors_(tensors),
+          hidden_(config.hidden_size),
+          mixture_(*config.mixture_of(layer)),
+          names_(config.architecture->experts),
+          layer_(layer),
+          path_(std::move(path)) {}
 
     ExpertSources resolve() {
         const bool stacked = std::ranges::any_of(
@@ -59,15 +61,16 @@ class ExpertResolver {
         const int forms = static_cast<int>(stacked || fused) + static_cast<int>(each) + static_cast<int>(packed);
         if (forms != 1) fail_forms(forms);
         if (packed) return resolve_packed();
-        sources_.module = path_ + (fused || each ? "mlp.experts" : "mlp.switch_mlp");
-        sources_.ranges.resize(static_cast<size_t>(config_.experts) * kPartsPerExpert);
+        sources_.module = path_;
+        sources_.module += fused || each ? names_.each : names_.stacked;
+        sources_.module.pop_back();  // the dot
+        sources_.ranges.resize(static_cast<size_t>(mixture_.experts) * kPartsPerExpert);
         if (each) {
             resolve_each();
         } else {
             resolve_stacks(fused);
         }
-        sources_.layout =
-            make_expert_layout(formats_[0], formats_[1], formats_[2], config_.hidden_size, config_.expert_intermediate);
+        sources_.layout = make_expert_layout(formats_[0], formats_[1], formats_[2], hidden_, mixture_.intermediate);
         return std::move(sources_);
     }
 
@@ -75,13 +78,18 @@ class ExpertResolver {
     [[noreturn]] void fail_forms(int forms) const {
         const std::string folder = resolver_.table().files.front().path.parent_path().string();
         if (forms == 0) {
+            const std::string each = fmt::format("{}{}", path_, names_.each);
+            const std::string stacked = fmt::format("{}{}", path_, names_.stacked);
             fail(ErrorCode::kNotFound,
-                 "{}: no experts for layer {}: neither {}mlp.experts.0.gate_proj.weight nor "
-                 "{}mlp.experts.gate_up_proj "
-                 "nor {}mlp.switch_mlp.gate_proj.weight nor {}",
-                 folder, layer_, path_, path_, path_, packed_experts_name(layer_));
+                 "{}: no experts for layer {}: neither {}0.{}.weight nor {}gate_up_proj nor {}gate_proj.weight nor {}",
+                 folder, layer_, each, names_.projections[0], each, stacked, packed_experts_name(layer_));
         }
         fail(ErrorCode::kInvalidFile, "{}: the experts of layer {} are stored in {} forms", folder, layer_, forms);
+    }
+
+    MatrixSize size_of(Projection projection) const {
+        if (projection == Projection::kDown) return {hidden_, mixture_.intermediate};
+        return {mixture_.intermediate, hidden_};
     }
 
     ByteRange* parts_of(int64_t expert, Projection projection) {
@@ -90,12 +98,12 @@ class ExpertResolver {
     }
 
     void resolve_each() {
-        for (int64_t expert = 0; expert < config_.experts; ++expert) {
+        for (int64_t expert = 0; expert < mixture_.experts; ++expert) {
             for (const Projection projection : kProjections) {
                 const auto p = static_cast<size_t>(projection);
-                const MatrixSize size = size_of(projection, config_);
+                const MatrixSize size = size_of(projection);
                 const std::string name =
-                    fmt::format("{}mlp.experts.{}.{}.weight", path_, expert, projection_name(projection));
+                    fmt::format("{}{}{}.{}.weight", path_, names_.each, expert, names_.projections[p]);
                 const WeightSource source =
                     resolver_.matrix(name, tensors_.each[static_cast<size_t>(expert)][p], {size.rows}, size.columns);
                 if (expert == 0) formats_[p] = source.format;
@@ -110,14 +118,15 @@ class ExpertResolver {
     }
 
     void resolve_stacks(bool fused) {
-        const int64_t experts = config_.experts;
+        const int64_t experts = mixture_.experts;
         if (fused) resolve_gate_up();
         for (const Projection projection : kProjections) {
             if (fused && projection != Projection::kDown) continue;
             const auto p = static_cast<size_t>(projection);
-            const MatrixSize size = size_of(projection, config_);
+            const MatrixSize size = size_of(projection);
             const ModuleTensors& tensors = tensors_.stacks[p];
-            const std::string name = stacked_name(resolver_, tensors, path_, projection_name(projection));
+            const std::string name = stacked_name(resolver_, tensors, fmt::format("{}{}", path_, names_.stacked),
+                                                  projection_name(projection));
             const WeightSource source = resolver_.matrix(name, tensors, {experts, size.rows}, size.columns);
             formats_[p] = source.format;
             for (int64_t expert = 0; expert < experts; ++expert) {
@@ -129,18 +138,18 @@ class ExpertResolver {
 
     // gate_up_proj: per expert the rows of gate, then those of up.
     void resolve_gate_up() {
-        const MatrixSize size = size_of(Projection::kGate, config_);
+        const MatrixSize size = size_of(Projection::kGate);
         const std::string& name = resolver_.entry(tensors_.gate_up[TensorPart::kWeight]).name;
         const WeightSource source =
-            resolver_.matrix(name, tensors_.gate_up, {config_.experts, 2 * size.rows}, size.columns);
+            resolver_.matrix(name, tensors_.gate_up, {mixture_.experts, 2 * size.rows}, size.columns);
         const WeightFormat& format = source.format;
         if (size.rows % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: gate and up share a block of {} rows",
                  resolver_.table().files[source.data.file].path.string(), name, format.group_rows);
         }
         formats_[0] = formats_[1] = format;
-        const auto halves = 2 * static_cast<uint64_t>(config_.experts);
-        for (int64_t expert = 0; expert < config_.experts; ++expert) {
+        const auto halves = 2 * static_cast<uint64_t>(mixture_.experts);
+        for (int64_t expert = 0; expert < mixture_.experts; ++expert) {
             const auto first = 2 * static_cast<uint64_t>(expert);
             store_slices(source, first, halves, parts_of(expert, Projection::kGate));
             store_slices(source, first + 1, halves, parts_of(expert, Projection::kUp));
@@ -172,29 +181,31 @@ class ExpertResolver {
         const std::string format_key = packed_format_key(layer_);
         sources_.packed = true;
         sources_.module = entry.name;
-        sources_.layout = read_packed_format(packed_metadata(format_key), config_.hidden_size,
-                                             config_.expert_intermediate, packed_where(format_key));
+        sources_.layout =
+            read_packed_format(packed_metadata(format_key), hidden_, mixture_.intermediate, packed_where(format_key));
         const auto record = static_cast<int64_t>(sources_.layout.record_bytes);
-        if (entry.dtype != DType::kU8 || entry.shape != std::vector<int64_t>{config_.experts, record}) {
+        if (entry.dtype != DType::kU8 || entry.shape != std::vector<int64_t>{mixture_.experts, record}) {
             fail(ErrorCode::kInvalidFile, "{}: {} experts of {} bytes, U8 [{}, {}], belong here", where,
-                 config_.experts, record, config_.experts, record);
+                 mixture_.experts, record, mixture_.experts, record);
         }
         if (entry.offset % kPageBytes != 0) {
             fail(ErrorCode::kInvalidFile, "{}: begins at byte {} of the file, which is not a multiple of {}", where,
                  entry.offset, kPageBytes);
         }
         const std::string checksums_key = packed_checksums_key(layer_);
-        sources_.checksums = read_packed_checksums(packed_metadata(checksums_key), static_cast<size_t>(config_.experts),
-                                                   packed_where(checksums_key));
+        sources_.checksums = read_packed_checksums(packed_metadata(checksums_key),
+                                                   static_cast<size_t>(mixture_.experts), packed_where(checksums_key));
         const ByteRange all = resolver_.use(tensors_.packed);
-        const auto experts = static_cast<uint64_t>(config_.experts);
+        const auto experts = static_cast<uint64_t>(mixture_.experts);
         for (uint64_t expert = 0; expert < experts; ++expert) sources_.ranges.push_back(slice(all, expert, experts));
         return std::move(sources_);
     }
 
     WeightResolver& resolver_;
     const ExpertTensors& tensors_;
-    const ModelConfig& config_;
+    int64_t hidden_;
+    const MixtureConfig& mixture_;
+    const ExpertNames& names_;
     int layer_;
     std::string path_;
     ExpertSources sources_;

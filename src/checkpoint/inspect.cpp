@@ -6,7 +6,6 @@
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/inspect_config.h"
-#include "checkpoint/role_shapes.h"
 #include "sluice/checkpoint_tools.h"
 
 namespace sluice {
@@ -16,13 +15,8 @@ namespace {
 // The format that holds the most bytes of the trunk's matrices.
 std::string trunk_quantization(const Checkpoint& checkpoint) {
     std::map<std::string, uint64_t> bytes;
-    for (int layer = kNoLayer; layer < checkpoint.config().layers; ++layer) {
-        for (size_t i = 0; i < kRoleCount; ++i) {
-            const auto role = static_cast<Role>(i);
-            if (is_vector_role(role) || !checkpoint.has(layer, role)) continue;
-            const WeightSource& source = checkpoint.weight(layer, role);
-            bytes[source.format.describe()] += source.data.bytes;
-        }
+    for (const TrunkWeight& weight : checkpoint.trunk()) {
+        if (weight.spec.is_matrix()) bytes[weight.source.format.describe()] += weight.source.data.bytes;
     }
     const auto largest =
         std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -31,12 +25,13 @@ std::string trunk_quantization(const Checkpoint& checkpoint) {
 
 void describe_experts(const Checkpoint& checkpoint, ModelReport& report) {
     const ModelConfig& config = checkpoint.config();
-    for (int layer = 0; layer < config.layers; ++layer) {
-        if (config.feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        const MixtureConfig* mixture = config.mixture_of(layer);
+        if (mixture == nullptr) continue;
         uint64_t bytes = 0;
         for (const ExpertRead& read : checkpoint.expert_reads(layer, 0)) bytes += read.source.bytes;
         report.bytes_per_expert = std::max(report.bytes_per_expert, bytes);
-        report.expert_bytes_per_token += bytes * static_cast<uint64_t>(config.experts_per_token);
+        report.expert_bytes_per_token += bytes * static_cast<uint64_t>(mixture->experts_per_token);
     }
 }
 
@@ -46,15 +41,11 @@ void describe_work_per_token(const Checkpoint& checkpoint, ModelReport& report) 
         const uint64_t bytes = source.data.bytes + source.scales.bytes + source.biases.bytes;
         report.trunk_bytes_per_token += bytes * static_cast<uint64_t>(rows) / static_cast<uint64_t>(source.rows);
     };
-    for (int layer = kNoLayer; layer < checkpoint.config().layers; ++layer) {
-        for (size_t i = 0; i < kRoleCount; ++i) {
-            const auto role = static_cast<Role>(i);
-            if (is_vector_role(role) || role == Role::kHead || !checkpoint.has(layer, role)) continue;
-            const WeightSource& source = checkpoint.weight(layer, role);
-            add(source, role == Role::kEmbedding ? 1 : source.rows);
-            if (role != Role::kEmbedding)
-                report.weights_per_token += static_cast<uint64_t>(source.rows * source.columns);
-        }
+    for (const auto& [layer, spec, source] : checkpoint.trunk()) {
+        if (!spec.is_matrix() || spec.role == Role::kHead) continue;
+        add(source, spec.role == Role::kEmbedding ? 1 : source.rows);
+        if (spec.role != Role::kEmbedding)
+            report.weights_per_token += static_cast<uint64_t>(source.rows * source.columns);
     }
     const WeightSource& head = checkpoint.weight(kNoLayer, Role::kHead);
     add(head, head.rows);

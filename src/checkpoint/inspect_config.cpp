@@ -5,8 +5,8 @@
 #include "base/file.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/quantization_config.h"
-#include "checkpoint/role_shapes.h"
 #include "checkpoint/tensor_names.h"
+#include "checkpoint/weights.h"
 
 namespace sluice {
 
@@ -15,86 +15,117 @@ namespace {
 constexpr uint64_t kBf16Bytes = 2;
 constexpr uint64_t kF32Bytes = 4;
 
-template <typename Kind>
-int64_t count_of(const std::vector<Kind>& kinds, Kind kind) {
-    return std::count(kinds.begin(), kinds.end(), kind);
+// What a sequence keeps, per token in BF16 or once in F32.
+struct StateBytes {
+    uint64_t per_token = 0, per_sequence = 0;
+};
+
+StateBytes state_bytes(const GroupedAttentionConfig& attention) {
+    return {.per_token = kBf16Bytes * static_cast<uint64_t>(2 * attention.kv_heads * attention.head_dim)};
 }
 
-void describe_caches(const ModelConfig& config, ModelReport& report) {
-    const auto full = static_cast<uint64_t>(report.full_attention_layers);
-    const auto latent = static_cast<uint64_t>(report.latent_attention_layers);
-    const auto linear = static_cast<uint64_t>(report.linear_attention_layers);
-    const auto keys_values = static_cast<uint64_t>(2 * config.kv_heads * config.head_dim);
-    const auto latents = static_cast<uint64_t>(config.kv_lora_rank + config.qk_rope_head_dim);
-    report.kv_bytes_per_token = kBf16Bytes * (full * keys_values + latent * latents);
-    const int64_t state = config.linear_value_heads * config.linear_value_dim * config.linear_key_dim;
-    const int64_t channels =
-        2 * config.linear_key_heads * config.linear_key_dim + config.linear_value_heads * config.linear_value_dim;
-    const int64_t window = channels * std::max<int64_t>(config.linear_conv_kernel - 1, 0);
-    report.state_bytes_per_sequence = kF32Bytes * linear * static_cast<uint64_t>(state + window);
+StateBytes state_bytes(const LatentAttentionConfig& attention) {
+    return {.per_token = kBf16Bytes * static_cast<uint64_t>(attention.key_value_rank + attention.rope_dim)};
+}
+
+StateBytes state_bytes(const GatedDeltaNetConfig& net) {
+    const int64_t state = net.value_width() * net.key_dim;
+    return {.per_sequence = kF32Bytes * static_cast<uint64_t>(state + net.channels() * (net.kernel - 1))};
+}
+
+// Heads as the first attention layer has them.
+void describe_heads(const MixerConfig& mixer, ModelReport& report) {
+    if (report.heads > 0) return;
+    if (const auto* grouped = std::get_if<GroupedAttentionConfig>(&mixer)) {
+        report.heads = grouped->heads;
+        report.kv_heads = grouped->kv_heads;
+        report.head_dim = grouped->head_dim;
+    } else if (const auto* latent = std::get_if<LatentAttentionConfig>(&mixer)) {
+        report.heads = latent->heads;
+    }
+}
+
+void describe_mixer(const MixerConfig& mixer, ModelReport& report) {
+    describe_heads(mixer, report);
+    report.full_attention_layers += std::holds_alternative<GroupedAttentionConfig>(mixer) ? 1 : 0;
+    report.latent_attention_layers += std::holds_alternative<LatentAttentionConfig>(mixer) ? 1 : 0;
+    report.linear_attention_layers += std::holds_alternative<GatedDeltaNetConfig>(mixer) ? 1 : 0;
+    const StateBytes state = std::visit([](const auto& kind) { return state_bytes(kind); }, mixer);
+    report.kv_bytes_per_token += state.per_token;
+    report.state_bytes_per_sequence += state.per_sequence;
+}
+
+void describe_feed_forward(const FeedForwardConfig& block, ModelReport& report) {
+    const auto* mixture = std::get_if<MixtureConfig>(&block);
+    if (mixture == nullptr) {
+        ++report.dense_layers;
+        return;
+    }
+    ++report.moe_layers;
+    report.experts = mixture->experts;
+    report.experts_per_token = mixture->experts_per_token;
+    report.expert_intermediate = mixture->intermediate;
+    report.shared_intermediate = mixture->shared_intermediate;
 }
 
 // Adds up the tensors that a config asks for, in the formats that its quantization field names.
 class ExpectedWeights {
   public:
     ExpectedWeights(const ModelConfig& config, const QuantizationConfig& quantization, ModelReport& report)
-        : config_(config), quantization_(quantization), report_(report) {}
+        : config_(config), names_(*config.architecture), quantization_(quantization), report_(report) {}
 
     void add_all() {
-        report_.expert_quantization = quantization_.expected_format("mlp.switch_mlp.gate_proj").describe();
+        report_.expert_quantization = expert_format("gate_proj").describe();
         report_.trunk_quantization = quantization_.expected_format(module_of(Role::kOutput)).describe();
-        add(kNoLayer, Role::kEmbedding);
-        add(kNoLayer, Role::kFinalNorm);
-        add_head();
-        for (int layer = 0; layer < static_cast<int>(config_.layers); ++layer) add_layer(layer);
+        for (const WeightSpec& spec : model_weights(config_)) add(kNoLayer, spec);
+        if (config_.tied_embeddings) add_tied_head();
+        for (int layer = 0; layer < config_.layer_count(); ++layer) {
+            const LayerConfig& block = config_.layers[static_cast<size_t>(layer)];
+            for (const WeightSpec& spec : layer_weights(config_, block)) add(layer, spec);
+            if (const MixtureConfig* mixture = config_.mixture_of(layer)) add_experts(*mixture);
+        }
     }
 
   private:
-    void add_layer(int layer) {
-        const auto i = static_cast<size_t>(layer);
-        for (const Role role : mixer_roles(config_, config_.mixers[i], false, false)) add(layer, role);
-        for (const Role role : feed_forward_roles(config_, config_.feed_forwards[i])) add(layer, role);
-        if (config_.feed_forwards[i] == FeedForwardKind::kMoe) add_experts();
-    }
-
-    void add(int layer, Role role) {
-        const RoleShape shape = role_shape(role, config_);
-        int64_t rows = 1;
-        for (const int64_t extent : shape.leading) rows *= extent;
-        if (is_vector_role(role)) {
-            report_.trunk_bytes += kBf16Bytes * static_cast<uint64_t>(rows * shape.columns);
+    void add(int layer, const WeightSpec& spec) {
+        const int64_t rows = spec.rows();
+        if (!spec.is_matrix()) {
+            report_.trunk_bytes += kBf16Bytes * static_cast<uint64_t>(rows * spec.columns);
             return;
         }
-        const std::string module = layer_path("", layer) + module_of(role);
-        const uint64_t bytes = bytes_of(rows, shape.columns, module);
+        const std::string module = layer_path("", layer) + module_of(spec.role);
+        const uint64_t bytes = bytes_of(rows, spec.columns, module);
         report_.trunk_bytes += bytes;
-        const bool looked_up = role == Role::kEmbedding;
-        report_.trunk_bytes_per_token += looked_up ? bytes / static_cast<uint64_t>(rows) : bytes;
-        if (!looked_up) report_.weights_per_token += static_cast<uint64_t>(rows * shape.columns);
+        if (spec.role == Role::kEmbedding) {
+            report_.trunk_bytes_per_token += bytes / static_cast<uint64_t>(rows);  // looked up
+            return;
+        }
+        report_.trunk_bytes_per_token += bytes;
+        report_.weights_per_token += static_cast<uint64_t>(rows * spec.columns);
     }
 
-    // A tied head is stored once, as the embedding, and read whole for every token.
-    void add_head() {
-        const uint64_t trunk = report_.trunk_bytes;
-        add(kNoLayer, Role::kHead);
-        if (config_.tied_embeddings) report_.trunk_bytes = trunk;
+    // It is stored once, as the embedding, and read whole for every token.
+    void add_tied_head() {
+        report_.trunk_bytes_per_token += bytes_of(config_.vocabulary, config_.hidden_size, module_of(Role::kHead));
+        report_.weights_per_token += static_cast<uint64_t>(config_.vocabulary * config_.hidden_size);
     }
 
-    void add_experts() {
-        const auto format = [&](const char* projection) {
-            return quantization_.expected_format(std::string("mlp.switch_mlp.") + projection);
-        };
-        const ExpertLayout layout = make_expert_layout(format("gate_proj"), format("up_proj"), format("down_proj"),
-                                                       config_.hidden_size, config_.expert_intermediate);
-        const auto per_token = static_cast<uint64_t>(config_.experts_per_token);
+    void add_experts(const MixtureConfig& mixture) {
+        const ExpertLayout layout =
+            make_expert_layout(expert_format("gate_proj"), expert_format("up_proj"), expert_format("down_proj"),
+                               config_.hidden_size, mixture.intermediate);
+        const auto per_token = static_cast<uint64_t>(mixture.experts_per_token);
         report_.bytes_per_expert = layout.record_bytes;
-        report_.expert_bytes += static_cast<uint64_t>(config_.experts) * layout.record_bytes;
+        report_.expert_bytes += static_cast<uint64_t>(mixture.experts) * layout.record_bytes;
         report_.expert_bytes_per_token += per_token * layout.record_bytes;
-        report_.weights_per_token +=
-            per_token * static_cast<uint64_t>(3 * config_.hidden_size * config_.expert_intermediate);
+        report_.weights_per_token += per_token * static_cast<uint64_t>(3 * config_.hidden_size * mixture.intermediate);
     }
 
-    std::string module_of(Role role) const { return std::string(module_name(role, config_.architecture).module); }
+    WeightFormat expert_format(std::string_view projection) const {
+        return quantization_.expected_format(fmt::format("{}{}", config_.architecture->experts.stacked, projection));
+    }
+
+    std::string module_of(Role role) const { return std::string(names_.module(role).module); }
 
     uint64_t bytes_of(int64_t rows, int64_t columns, const std::string& module) const {
         const WeightFormat format = quantization_.expected_format(module);
@@ -102,6 +133,7 @@ class ExpectedWeights {
     }
 
     const ModelConfig& config_;
+    TensorNames names_;
     const QuantizationConfig& quantization_;
     ModelReport& report_;
 };
@@ -110,23 +142,14 @@ class ExpectedWeights {
 
 void describe_config(const ModelConfig& config, ModelReport& report) {
     report.architecture = config.model_type;
-    report.layers = config.layers;
-    report.full_attention_layers = count_of(config.mixers, MixerKind::kFullAttention);
-    report.linear_attention_layers = count_of(config.mixers, MixerKind::kGatedDeltaNet);
-    report.latent_attention_layers = count_of(config.mixers, MixerKind::kMultiLatentAttention);
-    report.moe_layers = count_of(config.feed_forwards, FeedForwardKind::kMoe);
-    report.dense_layers = count_of(config.feed_forwards, FeedForwardKind::kDense);
+    report.layers = config.layer_count();
     report.hidden_size = config.hidden_size;
     report.vocabulary = config.vocabulary;
     report.max_positions = config.max_positions;
-    report.heads = config.heads;
-    report.kv_heads = config.kv_heads;
-    report.head_dim = config.head_dim;
-    report.experts = config.experts;
-    report.experts_per_token = config.experts_per_token;
-    report.expert_intermediate = config.expert_intermediate;
-    report.shared_intermediate = config.shared_intermediate;
-    describe_caches(config, report);
+    for (const LayerConfig& layer : config.layers) {
+        describe_mixer(layer.mixer, report);
+        describe_feed_forward(layer.feed_forward, report);
+    }
 }
 
 ModelReport inspect_config(const std::filesystem::path& config_json) {

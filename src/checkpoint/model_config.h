@@ -4,17 +4,16 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <variant>
 #include <vector>
 
 namespace sluice {
 
-enum class Architecture { kQwen3Moe, kQwen3Next, kQwen35Moe, kDeepseekV3 };
-
-enum class MixerKind { kFullAttention, kGatedDeltaNet, kMultiLatentAttention };
-enum class FeedForwardKind { kDense, kMoe };
+struct Architecture;
 
 struct RotaryConfig {
-    int64_t dims = 0;  // rotated dims of a head; even
+    int64_t dims = 0;  // rotated dims of a head; even; 0: none
     double theta = 10000.0;
     bool interleaved = false;  // pairs (2i, 2i+1) instead of (i, i + dims/2)
     bool yarn = false;
@@ -24,56 +23,177 @@ struct RotaryConfig {
     double mscale = 1.0;
     double mscale_all_dim = 0.0;
     int64_t original_positions = 0;
+
+    bool operator==(const RotaryConfig&) const = default;
+};
+
+// ---- what moves information between tokens
+
+enum class QueryKeyNorm : uint8_t {
+    kNone,
+    kPerHead,          // one weight of head_dim for all heads
+    kWholeProjection,  // one mean and one weight over all heads together
+};
+
+struct GroupedAttentionConfig {
+    int64_t heads = 0;
+    int64_t kv_heads = 0;
+    int64_t head_dim = 0;
+    RotaryConfig rotary{};
+    QueryKeyNorm query_key_norm = QueryKeyNorm::kPerHead;
+    bool gated = false;  // the query projection holds [query | gate] per head
+    bool sinks = false;  // a learned logit per head that takes part in the softmax and has no value
+    bool query_key_value_bias = false;
+    bool output_bias = false;
+    int64_t window = 0;           // a token sees this many, itself included; 0: all
+    double projection_clamp = 0;  // query, key and value are cut to this magnitude after the norm; 0: not
+
+    bool operator==(const GroupedAttentionConfig&) const = default;
+};
+
+// Multi-head latent attention.
+struct LatentAttentionConfig {
+    int64_t heads = 0;
+    int64_t query_rank = 0;  // 0: a single query projection
+    int64_t key_value_rank = 0;
+    int64_t nope_dim = 0;  // of a head's query and key, not rotated
+    int64_t rope_dim = 0;  // of a head's query, and of the key that all heads share; rotated
+    int64_t value_dim = 0;
+    RotaryConfig rotary{};
+    bool split_key_value = false;  // how this checkpoint stores the projection from the latent: in two tensors
+
+    bool operator==(const LatentAttentionConfig&) const = default;
+};
+
+struct GatedDeltaNetConfig {
+    int64_t key_heads = 0;
+    int64_t value_heads = 0;
+    int64_t key_dim = 0;
+    int64_t value_dim = 0;
+    int64_t kernel = 0;              // taps of the convolution
+    bool fused_projections = false;  // how this checkpoint stores them: interleaved by key head in two tensors
+
+    int64_t key_width() const { return key_heads * key_dim; }
+    int64_t value_width() const { return value_heads * value_dim; }
+    int64_t channels() const { return 2 * key_width() + value_width(); }  // of the convolution
+
+    bool operator==(const GatedDeltaNetConfig&) const = default;
+};
+
+using MixerConfig = std::variant<GroupedAttentionConfig, LatentAttentionConfig, GatedDeltaNetConfig>;
+
+// ---- what works on each token alone
+
+struct ActivationConfig {
+    enum class Kind : uint8_t { kSilu, kGeluTanh } kind = Kind::kSilu;
+    double limit = 0;  // gate is cut above it, up on both sides; 0: not
+
+    bool operator==(const ActivationConfig&) const = default;
+};
+
+struct DenseMlpConfig {
+    int64_t intermediate = 0;
+    ActivationConfig activation{};
+
+    bool operator==(const DenseMlpConfig&) const = default;
+};
+
+// How the router's logits become experts and their weights.
+struct Routing {
+    enum class Score : uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus } score = Score::kSoftmax;
+    bool corrected = false;  // chosen by the score plus a correction per expert, weighed by the score alone
+    int64_t groups = 1;      // experts are chosen in the best groups alone
+    int64_t groups_kept = 1;
+    bool normalize = true;  // weights are divided by their sum
+    double scale = 1.0;     // and multiplied by this
+
+    bool operator==(const Routing&) const = default;
+};
+
+struct MixtureConfig {
+    int64_t experts = 0;
+    int64_t experts_per_token = 0;
+    int64_t intermediate = 0;  // of an expert
+    Routing routing{};
+    ActivationConfig activation{};
+    int64_t shared_intermediate = 0;   // 0: no shared expert
+    bool shared_expert_gated = false;  // its output times the sigmoid of one more projection
+
+    bool operator==(const MixtureConfig&) const = default;
+};
+
+using FeedForwardConfig = std::variant<DenseMlpConfig, MixtureConfig>;
+
+// ---- the model
+
+struct LayerNorms {
+    bool before = true;  // of what a block reads
+    bool after = false;  // of what it adds
+
+    bool operator==(const LayerNorms&) const = default;
+};
+
+enum class Residual : uint8_t {
+    kAdd,              // h + block(h)
+    kHyperConnection,  // several streams that each block mixes
+};
+
+struct LayerConfig {
+    MixerConfig mixer;
+    FeedForwardConfig feed_forward;
+    LayerNorms norms{};
+    Residual residual = Residual::kAdd;
+
+    bool operator==(const LayerConfig&) const = default;
 };
 
 // Everything the forward pass needs to know from config.json, checked. Sizes are element counts.
 struct ModelConfig {
-    Architecture architecture{};
+    const Architecture* architecture = nullptr;
     std::string model_type;  // as published
     int64_t hidden_size = 0;
-    int64_t layers = 0;
     int64_t vocabulary = 0;
     int64_t max_positions = 0;
     double rms_norm_epsilon = 1e-6;
     bool tied_embeddings = false;
+    double embedding_scale = 1.0;  // of an embedding when it is looked up
+    double logit_cap = 0.0;        // logits become cap * tanh(logits / cap); 0: as they are
+    std::vector<LayerConfig> layers;
 
-    std::vector<MixerKind> mixers;               // [layers]
-    std::vector<FeedForwardKind> feed_forwards;  // [layers]
-
-    // Grouped-query attention (gated or not); for MLA heads alone is used.
-    int64_t heads = 0;
-    int64_t kv_heads = 0;
-    int64_t head_dim = 0;
-    bool gated_attention = false;  // q_proj holds [q | gate] per head
-    RotaryConfig rotary;
-
-    // Gated DeltaNet.
-    int64_t linear_key_heads = 0;
-    int64_t linear_value_heads = 0;
-    int64_t linear_key_dim = 0;
-    int64_t linear_value_dim = 0;
-    int64_t linear_conv_kernel = 0;
-
-    // Multi-head latent attention.
-    int64_t q_lora_rank = 0;  // 0: a single q_proj
-    int64_t kv_lora_rank = 0;
-    int64_t qk_nope_head_dim = 0;
-    int64_t qk_rope_head_dim = 0;
-    int64_t v_head_dim = 0;
-
-    // Feed-forward.
-    int64_t dense_intermediate = 0;  // of dense layers
-    int64_t experts = 0;
-    int64_t experts_per_token = 0;
-    int64_t expert_intermediate = 0;
-    int64_t shared_intermediate = 0;   // 0: no shared expert
-    bool shared_expert_gated = false;  // output times sigmoid(shared_expert_gate . x)
-    bool noaux_tc = false;             // DeepSeek-V3 routing: sigmoid scores with a correction bias, in groups
-    bool normalize_top_k = true;
-    int64_t expert_groups = 1;
-    int64_t expert_groups_kept = 1;
-    double routed_scaling_factor = 1.0;
+    int64_t layer_count() const { return static_cast<int64_t>(layers.size()); }
+    // Null for a layer that has no experts.
+    const MixtureConfig* mixture_of(int64_t layer) const;
+    // Of the first layer that has experts; all others have as many. 0: none has.
+    int64_t experts() const;
+    int64_t experts_per_token() const;
 };
+
+// The block of a kind in a layer; null where the layer has another.
+template <class Block, class Layer>
+auto* block_of(Layer& layer) {
+    if constexpr (std::is_constructible_v<MixerConfig, Block>) {
+        return std::get_if<Block>(&layer.mixer);
+    } else {
+        return std::get_if<Block>(&layer.feed_forward);
+    }
+}
+
+// The first block of a kind; null where there is none.
+template <class Block>
+const Block* first_block(const ModelConfig& config) {
+    for (const LayerConfig& layer : config.layers) {
+        if (const Block* block = block_of<Block>(layer)) return block;
+    }
+    return nullptr;
+}
+
+// Calls `change` with every block of a kind.
+template <class Block, class Change>
+void change_blocks(ModelConfig& config, Change&& change) {
+    for (LayerConfig& layer : config.layers) {
+        if (Block* block = block_of<Block>(layer)) change(*block);
+    }
+}
 
 // Reads and checks `folder`/config.json. Throws kNotFound, kInvalidFile or kUnsupported, naming file and field.
 ModelConfig read_model_config(const std::filesystem::path& folder);

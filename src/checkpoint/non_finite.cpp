@@ -25,7 +25,7 @@ std::optional<std::string> first_non_finite(const WeightView& view, const std::s
 
 std::optional<std::string> search_experts(const Checkpoint& checkpoint, const ExpertSources& experts, int layer) {
     std::vector<std::byte> slot(experts.layout.record_bytes);
-    for (int expert = 0; expert < checkpoint.config().experts; ++expert) {
+    for (int expert = 0; expert < checkpoint.config().experts(); ++expert) {
         for (const ExpertRead& read : checkpoint.expert_reads(layer, expert)) {
             const std::span<const std::byte> bytes = checkpoint.mapped(read.source);
             std::memcpy(slot.data() + read.slot_offset, bytes.data(), bytes.size());
@@ -43,8 +43,8 @@ std::optional<std::string> search_experts(const Checkpoint& checkpoint, const Ex
 }  // namespace
 
 std::optional<std::string> find_non_finite_weight(const Checkpoint& checkpoint, const Catalogue& catalogue) {
-    for (const WeightSource& source : catalogue.sources) {
-        if (auto found = first_non_finite(checkpoint.view(source), source.name)) return found;
+    for (const TrunkWeight& weight : catalogue.trunk) {
+        if (auto found = first_non_finite(checkpoint.view(weight.source), weight.source.name)) return found;
     }
     for (size_t layer = 0; layer < catalogue.experts.size(); ++layer) {
         const ExpertSources& experts = catalogue.experts[layer];

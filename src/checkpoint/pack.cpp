@@ -102,7 +102,7 @@ class Packer {
 
     PackReport run() {
         const Target existing(target_, source_);
-        const int64_t experts = checkpoint_.config().experts;
+        const int64_t experts = checkpoint_.config().experts();
         std::vector<bool> finished;
         uint64_t missing = 0;
         for (const PackShard& shard : plan_.shards) {
@@ -145,7 +145,7 @@ class Packer {
     }
 
     void write_shard(const PackShard& shard) {
-        const int64_t experts = checkpoint_.config().experts;
+        const int64_t experts = checkpoint_.config().experts();
         const std::string format = metadata_format();
         SafetensorsWriter writer(target_ / shard.file, shard.declarations(experts),
                                  declared_metadata(shard, source_, format, experts), kPageBytes);
@@ -186,7 +186,7 @@ class Packer {
     void finish() {
         if (plan_.shards.size() > 1) {
             write_text_file(target_ / "model.safetensors.index.json",
-                            packed_index_text(plan_, checkpoint_.config().experts));
+                            packed_index_text(plan_, checkpoint_.config().experts()));
         }
         copy_companion_files(checkpoint_.folder(), target_);
         const std::string config = read_text_file(checkpoint_.folder() / "config.json");

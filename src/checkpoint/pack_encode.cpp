@@ -89,7 +89,7 @@ void PackEncoder::encode_record(const PackLayer& layer, int64_t expert, std::spa
 void PackEncoder::encode_layer(const PackLayer& layer, const RecordSink& sink) {
     const uint64_t slot_bytes = layer.encode ? layer.source.record_bytes : 0;
     const uint64_t each = slot_bytes + layer.target.record_bytes;
-    const int64_t experts = checkpoint_.config().experts;
+    const int64_t experts = checkpoint_.config().experts();
     const auto batch = std::clamp<int64_t>(static_cast<int64_t>(kBatchBytes / each), 1,
                                            std::min<int64_t>(experts, 4 * static_cast<int64_t>(pool_.threads())));
     PageMemory memory(static_cast<uint64_t>(batch) * each);

@@ -8,8 +8,6 @@
 #include "base/error.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/packed_layout.h"
-#include "checkpoint/role_shapes.h"
-#include "checkpoint/tensor_names.h"
 #include "checkpoint/tensor_table.h"
 #include "tensor/codecs.h"
 
@@ -62,8 +60,8 @@ class PlanMaker {
     }
 
     PackPlan make() {
-        for (int layer = 0; layer < config_.layers; ++layer) {
-            if (config_.feed_forwards[static_cast<size_t>(layer)] == FeedForwardKind::kMoe) add_layer(layer);
+        for (int layer = 0; layer < config_.layer_count(); ++layer) {
+            if (const MixtureConfig* mixture = config_.mixture_of(layer)) add_layer(layer, *mixture);
         }
         collect_trunk();
         for (size_t i = 0; i < plan_.shards.size(); ++i) {
@@ -106,16 +104,15 @@ class PlanMaker {
         return target.value_or(source.format);
     }
 
-    void add_layer(int layer) {
+    void add_layer(int layer, const MixtureConfig& mixture) {
         PackLayer unit{.layer = layer, .source = checkpoint_.expert_layout(layer), .target = {}};
-        unit.target =
-            make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
-                               expert_target(unit.source.down), config_.hidden_size, config_.expert_intermediate);
+        unit.target = make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
+                                         expert_target(unit.source.down), config_.hidden_size, mixture.intermediate);
         for (const Projection projection : kProjections) {
             unit.encode |=
                 projection_of(unit.source, projection).format != projection_of(unit.target, projection).format;
         }
-        const auto experts = static_cast<uint64_t>(config_.experts);
+        const auto experts = static_cast<uint64_t>(mixture.experts);
         plan_.records += experts;
         shard_for(experts * unit.target.record_bytes).layers.push_back(std::move(unit));
     }
@@ -125,27 +122,22 @@ class PlanMaker {
     void collect_trunk() {
         const TensorTable table = read_tensor_table(checkpoint_.folder());
         for (const StoredTensor& tensor : table.tensors) stored_[{tensor.file, tensor.entry.offset}] = &tensor.entry;
+        std::map<std::string_view, const TrunkWeight*> used;
+        for (const TrunkWeight& weight : checkpoint_.trunk()) used[weight.source.name] = &weight;
+        // In the order of the files. What is not used, a head for instance where the embedding is it, stays behind.
         for (const StoredTensor& tensor : table.tensors) {
-            const TensorName name = parse_tensor_name(tensor.entry.name);
-            const bool is_weight = name.kind == NameKind::kTrunk && name.part == TensorPart::kWeight &&
-                                   name.layer < config_.layers && checkpoint_.has(name.layer, name.role);
-            if (!is_weight) continue;
-            const WeightSource& source = checkpoint_.weight(name.layer, name.role);
-            // A stored head that is not used, because the embedding is the head, stays behind.
-            if (source.name == tensor.entry.name) add_trunk(tensor.entry, name, source);
+            const auto found = used.find(tensor.entry.name);
+            if (found != used.end()) add_trunk(tensor.entry, *found->second);
         }
     }
 
-    std::optional<WeightFormat> trunk_target(const std::string& module, Role role, const WeightSource& source) {
-        if (!wanted_ || is_vector_role(role)) return std::nullopt;
+    std::optional<WeightFormat> trunk_target(const std::string& module, const TrunkWeight& weight) {
+        const WeightSource& source = weight.source;
+        if (!wanted_ || !weight.spec.is_matrix()) return std::nullopt;
         if (!can_be_encoded(source.format)) refuse_quantized(source.format);
-        // MLX leaves DeepSeek's router alone and keeps the gates of Qwen at 8 bits. The decay and the update strength
-        // of linear attention are as small, and their error lives on in the state.
-        if (role == Role::kRouter && config_.noaux_tc) return std::nullopt;
+        if (weight.spec.precision == Precision::kPublished) return std::nullopt;
         Quantization wanted = *wanted_;
-        const bool small = role == Role::kRouter || role == Role::kSharedExpertGate || role == Role::kLinearA ||
-                           role == Role::kLinearB || role == Role::kLinearBa;
-        if (small) wanted.bits = 8;
+        if (weight.spec.precision == Precision::kEightBits) wanted.bits = 8;
         const std::optional<WeightFormat> target = affine_for(source.format, wanted, source.columns);
         if (!target) {
             left_.insert(module);
@@ -158,10 +150,10 @@ class PlanMaker {
         return target;
     }
 
-    void add_trunk(const SafetensorsEntry& entry, const TensorName& name, const WeightSource& source) {
-        PackTrunk unit{.module = entry.name, .source = source, .target = {}, .declarations = {}, .moved = {}};
+    void add_trunk(const SafetensorsEntry& entry, const TrunkWeight& weight) {
+        PackTrunk unit{.module = entry.name, .source = weight.source, .target = {}, .declarations = {}, .moved = {}};
         if (unit.module.ends_with(".weight")) unit.module.resize(unit.module.size() - std::string(".weight").size());
-        unit.target = trunk_target(unit.module, name.role, source);
+        unit.target = trunk_target(unit.module, weight);
         if (unit.target) {
             declare_encoded(unit, entry.shape);
         } else {

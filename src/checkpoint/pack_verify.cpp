@@ -24,8 +24,8 @@ class Verifier {
 
     PackReport run() {
         const ModelConfig& config = checkpoint_.config();
-        for (int layer = 0; layer < config.layers; ++layer) {
-            if (config.feed_forwards[static_cast<size_t>(layer)] == FeedForwardKind::kMoe) verify_layer(layer);
+        for (int layer = 0; layer < config.layer_count(); ++layer) {
+            if (config.mixture_of(layer) != nullptr) verify_layer(layer);
         }
         for (const File& file : files_) verify_trunk(file);
         report_.files = files_.size();
@@ -44,7 +44,7 @@ class Verifier {
 
     void verify_layer(int layer) {
         const uint64_t bytes = checkpoint_.expert_layout(layer).record_bytes;
-        const auto experts = static_cast<size_t>(checkpoint_.config().experts);
+        const auto experts = static_cast<size_t>(checkpoint_.config().experts());
         const size_t batch = std::clamp<size_t>(4 * kPieceBytes / bytes, 1, experts);
         buffer_.resize(batch * bytes);
         for (size_t first = 0; first < experts; first += batch) {

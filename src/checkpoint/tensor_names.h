@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/architecture.h"
 #include "checkpoint/expert_layout.h"
 
 namespace sluice {
@@ -32,20 +34,42 @@ struct TensorName {
     Projection projection{};
     size_t prefix = 0;                // length of "model.", "model.language_model." ...
     bool multi_token_marker = false;  // a tensor that only a layer of multi-token prediction has
-    bool plain_bias = false;          // the `.bias` of a module: no supported architecture has any
+    bool plain_bias = false;  // the `.bias` of a module, which changes the arithmetic where config.json has none
 };
-
-TensorName parse_tensor_name(std::string_view name);
 
 // "model.layers.3." or "language_model.model.layers.3."; for kNoLayer the prefix alone.
 std::string layer_path(std::string_view prefix, int layer);
 
-// The module of a role within its layer ("self_attn.q_proj"), as the architecture's publisher calls it, and whether its
-// tensor carries that name without `.weight`.
+// The module of a role within its layer ("self_attn.q_proj"), and whether its tensor carries that name without
+// `.weight`.
 struct ModuleName {
     std::string_view module;
     bool bare = false;
 };
-ModuleName module_name(Role role, Architecture architecture);
+
+// The names of an architecture's tensors, both ways. Immutable.
+class TensorNames {
+  public:
+    explicit TensorNames(const Architecture& architecture);
+
+    TensorName parse(std::string_view name) const;
+    // As the architecture's publisher calls it; empty for a role that it has not.
+    ModuleName module(Role role) const;
+
+  private:
+    struct Known {
+        Role role;
+        TensorPart part;
+    };
+
+    bool find_known(std::string_view rest, bool in_layer, TensorName& parsed) const;
+    bool parse_expert(std::string_view rest, bool stacked, TensorName& parsed) const;
+    TensorName parse_in_layer(std::string_view rest, TensorName parsed) const;
+    std::optional<TensorName> parse_below_prefix(std::string_view name) const;
+    bool parse_head(std::string_view name, TensorName& parsed) const;
+
+    const Architecture& architecture_;
+    std::unordered_map<std::string, Known> of_model_, of_layer_;
+};
 
 }  // namespace sluice

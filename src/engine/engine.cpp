@@ -144,7 +144,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     store_options.cache_bytes = plan.cache_bytes;
     impl->store = make_store(impl->checkpoint, store_options,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
-    if (!options.trace.empty()) impl->trace.emplace(config.layers, config.experts, config.experts_per_token);
+    if (!options.trace.empty()) impl->trace.emplace(config.layer_count(), config.experts(), config.experts_per_token());
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
 
     if (options.lock_trunk) lock_trunk(checkpoint);
@@ -163,9 +163,9 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.direct_io = impl->store->direct_io();
     info.quantization = checkpoint.quantization_name();
     info.exact = options.exact;
-    info.layers = config.layers;
-    info.experts = config.experts;
-    info.experts_per_token = config.experts_per_token;
+    info.layers = config.layer_count();
+    info.experts = config.experts();
+    info.experts_per_token = config.experts_per_token();
     info.hidden_size = config.hidden_size;
     info.vocabulary = config.vocabulary;
     info.context = plan.context;

@@ -39,8 +39,8 @@ fs::path WarmStart::user_cache_folder() {
 
 WarmStart::WarmStart(const Checkpoint& checkpoint, const fs::path& cache_folder)
     : fingerprint_(checkpoint.fingerprint()),
-      layers_(static_cast<int>(checkpoint.config().feed_forwards.size())),
-      experts_(static_cast<int>(checkpoint.config().experts)),
+      layers_(static_cast<int>(checkpoint.config().layer_count())),
+      experts_(static_cast<int>(checkpoint.config().experts())),
       beside_(checkpoint.folder() / kFileName) {
     if (can_write(checkpoint.folder())) {
         path_ = beside_;

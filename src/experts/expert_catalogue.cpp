@@ -11,11 +11,11 @@ ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint
     const ModelConfig& config = checkpoint->config();
     ExpertCatalogue catalogue;
     for (const CheckpointFile& file : checkpoint->files()) catalogue.files.push_back(file.path);
-    catalogue.experts = static_cast<int>(config.experts);
-    catalogue.experts_per_token = static_cast<int>(config.experts_per_token);
-    for (size_t layer = 0; layer < config.feed_forwards.size(); ++layer) {
-        const bool moe = config.feed_forwards[layer] == FeedForwardKind::kMoe;
-        const uint64_t bytes = moe ? checkpoint->expert_layout(static_cast<int>(layer)).record_bytes : 0;
+    catalogue.experts = static_cast<int>(config.experts());
+    catalogue.experts_per_token = static_cast<int>(config.experts_per_token());
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        const bool moe = config.mixture_of(layer) != nullptr;
+        const uint64_t bytes = moe ? checkpoint->expert_layout(layer).record_bytes : 0;
         catalogue.record_bytes.push_back(round_up(bytes, kPageBytes));
     }
     catalogue.reads = [checkpoint](int layer, int expert) { return checkpoint->expert_reads(layer, expert); };

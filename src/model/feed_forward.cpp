@@ -37,11 +37,11 @@ struct SharedMlp {
 
 class DenseMlp : public FeedForward {
   public:
-    DenseMlp(const ModelConfig& config, int layer, Trunk& trunk)
-        : hidden_(config.hidden_size),
-          mlp_{.gate = trunk.weight(layer, Role::kDenseGate),
-               .up = trunk.weight(layer, Role::kDenseUp),
-               .down = trunk.weight(layer, Role::kDenseDown)} {}
+    DenseMlp(const FeedForwardContext& context, Trunk& trunk)
+        : hidden_(context.checkpoint.config().hidden_size),
+          mlp_{.gate = trunk.weight(context.layer, Role::kDenseGate),
+               .up = trunk.weight(context.layer, Role::kDenseUp),
+               .down = trunk.weight(context.layer, Role::kDenseDown)} {}
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { workspace.take(rows, hidden_); }
 
@@ -61,23 +61,24 @@ class DenseMlp : public FeedForward {
 
 class MixtureOfExperts : public FeedForward {
   public:
-    MixtureOfExperts(const Checkpoint& checkpoint, int layer, Trunk& trunk)
-        : layer_(layer),
-          config_(checkpoint.config()),
-          layout_(checkpoint.expert_layout(layer)),
-          router_(trunk.weight(layer, Role::kRouter)) {
-        if (config_.noaux_tc) router_bias_ = trunk.vector(layer, Role::kRouterBias);
+    MixtureOfExperts(const MixtureConfig& config, const FeedForwardContext& context, Trunk& trunk)
+        : layer_(context.layer),
+          hidden_(context.checkpoint.config().hidden_size),
+          config_(config),
+          layout_(context.checkpoint.expert_layout(layer_)),
+          router_(trunk.weight(layer_, Role::kRouter)) {
+        if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
         if (config_.shared_intermediate == 0) return;
-        shared_ = SharedMlp{.gate = trunk.weight(layer, Role::kSharedGate),
-                            .up = trunk.weight(layer, Role::kSharedUp),
-                            .down = trunk.weight(layer, Role::kSharedDown)};
-        if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer, Role::kSharedExpertGate);
+        shared_ = SharedMlp{.gate = trunk.weight(layer_, Role::kSharedGate),
+                            .up = trunk.weight(layer_, Role::kSharedUp),
+                            .down = trunk.weight(layer_, Role::kSharedDown)};
+        if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer_, Role::kSharedExpertGate);
     }
 
     void take_scratch(int64_t rows, Workspace& workspace) const override {
         (void)take(rows, workspace);
         const int64_t guessing = std::min(rows, kAskedRows);
-        (void)workspace.take(guessing, config_.hidden_size);
+        (void)workspace.take(guessing, hidden_);
         (void)take_choice(guessing, workspace);
     }
 
@@ -135,8 +136,8 @@ class MixtureOfExperts : public FeedForward {
     Scratch take(int64_t rows, Workspace& workspace) const {
         Scratch s;
         s.choice = take_choice(rows, workspace);
-        s.parts = workspace.take(rows * config_.experts_per_token, config_.hidden_size);
-        if (shared_) s.shared = workspace.take(rows, config_.hidden_size);
+        s.parts = workspace.take(rows * config_.experts_per_token, hidden_);
+        if (shared_) s.shared = workspace.take(rows, hidden_);
         if (shared_gate_) s.shared_gate = workspace.take(rows, 1);
         return s;
     }
@@ -170,18 +171,18 @@ class MixtureOfExperts : public FeedForward {
     // The experts of each row, top_k a row.
     std::vector<int32_t> route(Backend& backend, const Tensor& x, const Choice& s) const {
         backend.run(Linear{.x = x, .weight = router_, .out = s.logits, .full_precision = true});
-        if (config_.noaux_tc) {
+        if (config_.routing.corrected) {
             backend.run(RouteGrouped{.logits = s.logits,
-                                     .bias = router_bias_,
-                                     .groups = config_.expert_groups,
-                                     .groups_kept = config_.expert_groups_kept,
-                                     .normalize = config_.normalize_top_k,
-                                     .scale = static_cast<float>(config_.routed_scaling_factor),
+                                     .bias = correction_,
+                                     .groups = config_.routing.groups,
+                                     .groups_kept = config_.routing.groups_kept,
+                                     .normalize = config_.routing.normalize,
+                                     .scale = static_cast<float>(config_.routing.scale),
                                      .ids = s.ids,
                                      .weights = s.weights});
         } else {
             backend.run(RouteSoftmax{
-                .logits = s.logits, .normalize = config_.normalize_top_k, .ids = s.ids, .weights = s.weights});
+                .logits = s.logits, .normalize = config_.routing.normalize, .ids = s.ids, .weights = s.weights});
         }
         std::vector<int32_t> ids(static_cast<size_t>(x.rows * config_.experts_per_token));
         backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));
@@ -277,22 +278,24 @@ class MixtureOfExperts : public FeedForward {
     }
 
     int layer_;
-    ModelConfig config_;
+    int64_t hidden_;
+    MixtureConfig config_;
     ExpertLayout layout_;
     Weight router_;
-    Tensor router_bias_;
+    Tensor correction_;
     std::optional<SharedMlp> shared_;
     std::optional<Weight> shared_gate_;
 };
 
 }  // namespace
 
-std::unique_ptr<FeedForward> make_dense_mlp(const ModelConfig& config, int layer, Trunk& trunk) {
-    return std::make_unique<DenseMlp>(config, layer, trunk);
+std::unique_ptr<FeedForward> make_feed_forward(const DenseMlpConfig&, const FeedForwardContext& context, Trunk& trunk) {
+    return std::make_unique<DenseMlp>(context, trunk);
 }
 
-std::unique_ptr<FeedForward> make_mixture_of_experts(const Checkpoint& checkpoint, int layer, Trunk& trunk) {
-    return std::make_unique<MixtureOfExperts>(checkpoint, layer, trunk);
+std::unique_ptr<FeedForward> make_feed_forward(const MixtureConfig& config, const FeedForwardContext& context,
+                                               Trunk& trunk) {
+    return std::make_unique<MixtureOfExperts>(config, context, trunk);
 }
 
 }  // namespace sluice

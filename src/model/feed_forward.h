@@ -25,8 +25,16 @@ class FeedForward {
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
 };
 
-std::unique_ptr<FeedForward> make_dense_mlp(const ModelConfig& config, int layer, Trunk& trunk);
+// What every feed-forward block is made with.
+struct FeedForwardContext {
+    const Checkpoint& checkpoint;
+    int layer = 0;
+};
+
+std::unique_ptr<FeedForward> make_feed_forward(const DenseMlpConfig& config, const FeedForwardContext& context,
+                                               Trunk& trunk);
 // Router, routed experts from the feed's store, shared expert.
-std::unique_ptr<FeedForward> make_mixture_of_experts(const Checkpoint& checkpoint, int layer, Trunk& trunk);
+std::unique_ptr<FeedForward> make_feed_forward(const MixtureConfig& config, const FeedForwardContext& context,
+                                               Trunk& trunk);
 
 }  // namespace sluice

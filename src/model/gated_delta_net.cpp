@@ -8,29 +8,29 @@ namespace {
 
 class GatedDeltaNet : public Mixer {
   public:
-    GatedDeltaNet(const ModelConfig& config, int layer, Trunk& trunk)
-        : layer_(layer),
-          key_heads_(config.linear_key_heads),
-          value_heads_(config.linear_value_heads),
-          key_dim_(config.linear_key_dim),
-          value_dim_(config.linear_value_dim),
-          kernel_(config.linear_conv_kernel),
-          epsilon_(static_cast<float>(config.rms_norm_epsilon)),
-          fused_(trunk.has(layer, Role::kLinearQkvz)),
-          a_log_(trunk.vector(layer, Role::kLinearALog)),
-          dt_bias_(trunk.vector(layer, Role::kLinearDtBias)),
-          norm_(trunk.vector(layer, Role::kLinearNorm)),
-          output_(trunk.weight(layer, Role::kLinearOutput)) {
-        const Tensor convolution = trunk.vector(layer, Role::kLinearConv);
+    GatedDeltaNet(const GatedDeltaNetConfig& config, const MixerContext& context, Trunk& trunk)
+        : layer_(context.layer),
+          key_heads_(config.key_heads),
+          value_heads_(config.value_heads),
+          key_dim_(config.key_dim),
+          value_dim_(config.value_dim),
+          kernel_(config.kernel),
+          epsilon_(context.epsilon),
+          fused_(config.fused_projections),
+          a_log_(trunk.vector(layer_, Role::kLinearALog)),
+          dt_bias_(trunk.vector(layer_, Role::kLinearDtBias)),
+          norm_(trunk.vector(layer_, Role::kLinearNorm)),
+          output_(trunk.weight(layer_, Role::kLinearOutput)) {
+        const Tensor convolution = trunk.vector(layer_, Role::kLinearConv);
         convolution_ = make_tensor(convolution.buffer, DType::kF32, convolution.columns / kernel_, kernel_);
         if (fused_) {
-            qkvz_ = trunk.weight(layer, Role::kLinearQkvz);
-            ba_ = trunk.weight(layer, Role::kLinearBa);
+            qkvz_ = trunk.weight(layer_, Role::kLinearQkvz);
+            ba_ = trunk.weight(layer_, Role::kLinearBa);
         } else {
-            qkv_ = trunk.weight(layer, Role::kLinearQkv);
-            z_ = trunk.weight(layer, Role::kLinearZ);
-            b_ = trunk.weight(layer, Role::kLinearB);
-            a_ = trunk.weight(layer, Role::kLinearA);
+            qkv_ = trunk.weight(layer_, Role::kLinearQkv);
+            z_ = trunk.weight(layer_, Role::kLinearZ);
+            b_ = trunk.weight(layer_, Role::kLinearB);
+            a_ = trunk.weight(layer_, Role::kLinearA);
         }
     }
 
@@ -129,8 +129,8 @@ class GatedDeltaNet : public Mixer {
 
 }  // namespace
 
-std::unique_ptr<Mixer> make_gated_delta_net(const ModelConfig& config, int layer, Trunk& trunk) {
-    return std::make_unique<GatedDeltaNet>(config, layer, trunk);
+std::unique_ptr<Mixer> make_mixer(const GatedDeltaNetConfig& config, const MixerContext& context, Trunk& trunk) {
+    return std::make_unique<GatedDeltaNet>(config, context, trunk);
 }
 
 }  // namespace sluice

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <optional>
 
 #include "model/mixer.h"
 
@@ -8,20 +9,22 @@ namespace {
 
 class GroupedAttention : public Mixer {
   public:
-    GroupedAttention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk)
-        : layer_(layer),
+    GroupedAttention(const GroupedAttentionConfig& config, const MixerContext& context, Trunk& trunk)
+        : layer_(context.layer),
           heads_(config.heads),
           kv_heads_(config.kv_heads),
           head_dim_(config.head_dim),
-          gated_(config.gated_attention),
-          kv_format_(kv_format),
-          epsilon_(static_cast<float>(config.rms_norm_epsilon)),
-          query_(trunk.weight(layer, Role::kQuery)),
-          key_(trunk.weight(layer, Role::kKey)),
-          value_(trunk.weight(layer, Role::kValue)),
-          output_(trunk.weight(layer, Role::kOutput)),
-          query_norm_(trunk.vector(layer, Role::kQueryNorm)),
-          key_norm_(trunk.vector(layer, Role::kKeyNorm)) {
+          gated_(config.gated),
+          kv_format_(context.kv_format),
+          epsilon_(context.epsilon),
+          query_(trunk.weight(layer_, Role::kQuery)),
+          key_(trunk.weight(layer_, Role::kKey)),
+          value_(trunk.weight(layer_, Role::kValue)),
+          output_(trunk.weight(layer_, Role::kOutput)) {
+        if (config.query_key_norm != QueryKeyNorm::kNone) {
+            query_norm_ = trunk.vector(layer_, Role::kQueryNorm);
+            key_norm_ = trunk.vector(layer_, Role::kKeyNorm);
+        }
         const RotaryTable table = make_rotary_table(config.rotary);
         frequencies_ = trunk.upload(table.frequencies, static_cast<int64_t>(table.frequencies.size()));
         interleaved_ = config.rotary.interleaved;
@@ -49,8 +52,10 @@ class GroupedAttention : public Mixer {
         }
         backend.run(Linear{.x = x, .weight = key_, .out = s.key});
         backend.run(Linear{.x = x, .weight = value_, .out = s.value});
-        backend.run(RmsNorm{.x = s.query, .weight = query_norm_, .epsilon = epsilon_, .out = s.query});
-        backend.run(RmsNorm{.x = s.key, .weight = key_norm_, .epsilon = epsilon_, .out = s.key});
+        if (query_norm_) {
+            backend.run(RmsNorm{.x = s.query, .weight = *query_norm_, .epsilon = epsilon_, .out = s.query});
+            backend.run(RmsNorm{.x = s.key, .weight = *key_norm_, .epsilon = epsilon_, .out = s.key});
+        }
         for (const Tensor* tensor : {&s.query, &s.key}) {
             backend.run(Rotary{.x = *tensor,
                                .positions = batch.positions,
@@ -96,15 +101,16 @@ class GroupedAttention : public Mixer {
     KvFormat kv_format_;
     float epsilon_;
     Weight query_, key_, value_, output_;
-    Tensor query_norm_, key_norm_, frequencies_;
+    std::optional<Tensor> query_norm_, key_norm_;  // of a head, or of all heads together
+    Tensor frequencies_;
     bool interleaved_ = false;
     float magnitude_ = 1, scale_ = 1;
 };
 
 }  // namespace
 
-std::unique_ptr<Mixer> make_grouped_attention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
-    return std::make_unique<GroupedAttention>(config, layer, kv_format, trunk);
+std::unique_ptr<Mixer> make_mixer(const GroupedAttentionConfig& config, const MixerContext& context, Trunk& trunk) {
+    return std::make_unique<GroupedAttention>(config, context, trunk);
 }
 
 }  // namespace sluice

@@ -21,28 +21,28 @@ constexpr int64_t kTileTokens = 4096;
 
 class LatentMixer : public Mixer {
   public:
-    LatentMixer(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk)
-        : layer_(layer),
+    LatentMixer(const LatentAttentionConfig& config, const MixerContext& context, Trunk& trunk)
+        : layer_(context.layer),
           heads_(config.heads),
-          query_rank_(config.q_lora_rank),
-          rank_(config.kv_lora_rank),
-          nope_(config.qk_nope_head_dim),
-          rope_(config.qk_rope_head_dim),
-          value_(config.v_head_dim),
-          kv_format_(kv_format),
-          key_value_(trunk.weight(layer, Role::kKeyValueLatent)),
-          key_value_norm_(trunk.vector(layer, Role::kKeyValueLatentNorm)),
-          output_(trunk.weight(layer, Role::kOutput)) {
+          query_rank_(config.query_rank),
+          rank_(config.key_value_rank),
+          nope_(config.nope_dim),
+          rope_(config.rope_dim),
+          value_(config.value_dim),
+          kv_format_(context.kv_format),
+          split_(config.split_key_value),
+          key_value_(trunk.weight(layer_, Role::kKeyValueLatent)),
+          key_value_norm_(trunk.vector(layer_, Role::kKeyValueLatentNorm)),
+          output_(trunk.weight(layer_, Role::kOutput)) {
         if (query_rank_ > 0) {
-            query_down_ = trunk.weight(layer, Role::kQueryLatent);
-            query_norm_ = trunk.vector(layer, Role::kQueryLatentNorm);
-            query_up_ = trunk.weight(layer, Role::kQueryFromLatent);
+            query_down_ = trunk.weight(layer_, Role::kQueryLatent);
+            query_norm_ = trunk.vector(layer_, Role::kQueryLatentNorm);
+            query_up_ = trunk.weight(layer_, Role::kQueryFromLatent);
         } else {
-            query_up_ = trunk.weight(layer, Role::kQuery);
+            query_up_ = trunk.weight(layer_, Role::kQuery);
         }
-        split_ = trunk.has(layer, Role::kKeyFold);
-        key_fold_ = trunk.weight(layer, split_ ? Role::kKeyFold : Role::kKeyValueFromLatent);
-        value_unfold_ = trunk.weight(layer, split_ ? Role::kValueUnfold : Role::kKeyValueFromLatent);
+        key_fold_ = trunk.weight(layer_, split_ ? Role::kKeyFold : Role::kKeyValueFromLatent);
+        value_unfold_ = trunk.weight(layer_, split_ ? Role::kValueUnfold : Role::kKeyValueFromLatent);
         const RotaryTable table = make_rotary_table(config.rotary);
         frequencies_ = trunk.upload(table.frequencies, static_cast<int64_t>(table.frequencies.size()));
         interleaved_ = config.rotary.interleaved;
@@ -219,7 +219,7 @@ class LatentMixer : public Mixer {
     int layer_;
     int64_t heads_, query_rank_, rank_, nope_, rope_, value_;
     KvFormat kv_format_;
-    bool split_ = false;
+    bool split_;
     std::optional<Weight> query_down_, query_up_;
     Weight key_value_;
     Tensor query_norm_, key_value_norm_, frequencies_;
@@ -230,8 +230,8 @@ class LatentMixer : public Mixer {
 
 }  // namespace
 
-std::unique_ptr<Mixer> make_latent_attention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
-    return std::make_unique<LatentMixer>(config, layer, kv_format, trunk);
+std::unique_ptr<Mixer> make_mixer(const LatentAttentionConfig& config, const MixerContext& context, Trunk& trunk) {
+    return std::make_unique<LatentMixer>(config, context, trunk);
 }
 
 }  // namespace sluice

@@ -21,11 +21,18 @@ class Mixer {
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
 };
 
-// Grouped-query attention with q and k norms; with an output gate where the config says so.
-std::unique_ptr<Mixer> make_grouped_attention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk);
+// What every mixer is made with.
+struct MixerContext {
+    int layer = 0;
+    float epsilon = 0;  // of its norms
+    KvFormat kv_format = KvFormat::kF32;
+};
+
+// Grouped-query attention; with norms of query and key and an output gate where the config says so.
+std::unique_ptr<Mixer> make_mixer(const GroupedAttentionConfig& config, const MixerContext& context, Trunk& trunk);
+// Multi-head latent attention.
+std::unique_ptr<Mixer> make_mixer(const LatentAttentionConfig& config, const MixerContext& context, Trunk& trunk);
 // Gated DeltaNet: causal convolution, gated delta rule, gated norm.
-std::unique_ptr<Mixer> make_gated_delta_net(const ModelConfig& config, int layer, Trunk& trunk);
-// Multi-head latent attention in its folded form.
-std::unique_ptr<Mixer> make_latent_attention(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk);
+std::unique_ptr<Mixer> make_mixer(const GatedDeltaNetConfig& config, const MixerContext& context, Trunk& trunk);
 
 }  // namespace sluice

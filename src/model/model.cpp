@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "model/implemented.h"
 
 namespace sluice {
 
@@ -10,18 +10,6 @@ namespace {
 
 // Logits of this many bytes are computed at once; a large vocabulary would otherwise need a lot of scratch.
 constexpr int64_t kHeadBytes = 16 << 20;
-
-std::unique_ptr<Mixer> make_mixer(const ModelConfig& config, int layer, KvFormat kv_format, Trunk& trunk) {
-    switch (config.mixers[static_cast<size_t>(layer)]) {
-        case MixerKind::kFullAttention:
-            return make_grouped_attention(config, layer, kv_format, trunk);
-        case MixerKind::kGatedDeltaNet:
-            return make_gated_delta_net(config, layer, trunk);
-        case MixerKind::kMultiLatentAttention:
-            return make_latent_attention(config, layer, kv_format, trunk);
-    }
-    fail(ErrorCode::kUnsupported, "layer {} has a token mixer that is not known", layer);
-}
 
 }  // namespace
 
@@ -34,18 +22,23 @@ std::vector<KvSegment> Batch::kv_segments(int layer) const {
 Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format)
     : checkpoint_(std::move(checkpoint)), backend_(backend), inputs_workspace_(backend), workspace_(backend) {
     const ModelConfig& config = checkpoint_->config();
+    require_implemented(config, (checkpoint_->folder() / "config.json").string());
     Trunk trunk(*checkpoint_, backend);
     embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
-    head_ = trunk.has(kNoLayer, Role::kHead) ? trunk.weight(kNoLayer, Role::kHead) : embedding_;
+    head_ = trunk.weight(kNoLayer, Role::kHead);
     final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
     auto specs = std::make_shared<std::vector<StateSpec>>();
-    for (int l = 0; l < config.layers; ++l) {
-        Layer layer{.mixer_norm = trunk.vector(l, Role::kMixerNorm),
-                    .feed_forward_norm = trunk.vector(l, Role::kFeedForwardNorm),
-                    .mixer = make_mixer(config, l, kv_format, trunk),
-                    .feed_forward = config.feed_forwards[static_cast<size_t>(l)] == FeedForwardKind::kMoe
-                                        ? make_mixture_of_experts(*checkpoint_, l, trunk)
-                                        : make_dense_mlp(config, l, trunk)};
+    const auto epsilon = static_cast<float>(config.rms_norm_epsilon);
+    for (int l = 0; l < config.layer_count(); ++l) {
+        const LayerConfig& block = config.layers[static_cast<size_t>(l)];
+        const MixerContext mixer{.layer = l, .epsilon = epsilon, .kv_format = kv_format};
+        const FeedForwardContext feed_forward{.checkpoint = *checkpoint_, .layer = l};
+        Layer layer{
+            .mixer_norm = trunk.vector(l, Role::kMixerNorm),
+            .feed_forward_norm = trunk.vector(l, Role::kFeedForwardNorm),
+            .mixer = std::visit([&](const auto& kind) { return make_mixer(kind, mixer, trunk); }, block.mixer),
+            .feed_forward = std::visit([&](const auto& kind) { return make_feed_forward(kind, feed_forward, trunk); },
+                                       block.feed_forward)};
         specs->push_back(layer.mixer->state_spec());
         layers_.push_back(std::move(layer));
     }

@@ -15,8 +15,6 @@ class Trunk {
     Weight weight(int layer, Role role);
     Tensor vector(int layer, Role role);                               // [1, n]
     Tensor upload(const std::vector<float>& values, int64_t columns);  // [values / columns, columns]
-    bool has(int layer, Role role) const { return checkpoint_.has(layer, role); }
-    Backend& backend() { return backend_; }
 
   private:
     WeightPart part(const ByteRange& range);

@@ -176,7 +176,7 @@ SynthEncoding parse_encoding(const std::string& text, const SynthShape& shape) {
     if (text == "affine4") return SynthEncoding::kAffine4;
     if (text == "affine8") return SynthEncoding::kAffine8;
     if (text == "bf16") return SynthEncoding::kBf16;
-    const bool fp8 = shape.config.architecture == Architecture::kDeepseekV3;
+    const bool fp8 = shape.layout->fp8;
     if (text == "fp8" && fp8) return SynthEncoding::kFp8;
     fail(ErrorCode::kUsage, "quantize \"{}\": {} can be affine4, affine8{}", text, shape.name,
          fp8 ? ", bf16 or fp8" : " or bf16");
@@ -224,9 +224,9 @@ std::vector<SynthPreset> synth_presets() {
     std::vector<SynthPreset> presets;
     for (const SynthShape& shape : synth_shapes()) {
         // The last layer is a MoE layer, as most are.
-        const uint64_t two = shape_bytes(cut_layers(shape, shape.config.layers));
-        const uint64_t one = shape_bytes(cut_layers(shape, shape.config.layers - 1));
-        presets.push_back({shape.name, shape.description, shape.config.layers, two - one});
+        const uint64_t two = shape_bytes(cut_layers(shape, shape.config.layer_count()));
+        const uint64_t one = shape_bytes(cut_layers(shape, shape.config.layer_count() - 1));
+        presets.push_back({shape.name, shape.description, shape.config.layer_count(), two - one});
     }
     return presets;
 }

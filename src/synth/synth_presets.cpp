@@ -2,25 +2,12 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-
 #include "base/error.h"
+#include "checkpoint/architecture.h"
 
 namespace sluice {
 
 namespace {
-
-// A mixer and a feed-forward block for each layer; every `interval`th layer is full attention, 0: all of one kind.
-void set_layers(ModelConfig& config, int64_t layers, MixerKind mixer, int64_t interval, int64_t dense_layers) {
-    config.layers = layers;
-    config.mixers.assign(static_cast<size_t>(layers), mixer);
-    config.feed_forwards.assign(static_cast<size_t>(layers), FeedForwardKind::kMoe);
-    for (int64_t layer = 0; layer < layers; ++layer) {
-        const auto i = static_cast<size_t>(layer);
-        if (interval > 0 && (layer + 1) % interval == 0) config.mixers[i] = MixerKind::kFullAttention;
-        if (layer < dense_layers) config.feed_forwards[i] = FeedForwardKind::kDense;
-    }
-}
 
 struct QwenNumbers {
     int64_t layers, hidden, heads, kv_heads;
@@ -28,88 +15,97 @@ struct QwenNumbers {
     int64_t vocabulary, max_positions;
 };
 
-ModelConfig qwen3_moe(const QwenNumbers& n, int64_t dense_intermediate) {
+ModelConfig model(const std::string& model_type, int64_t hidden, int64_t vocabulary, int64_t max_positions) {
     ModelConfig config;
-    config.architecture = Architecture::kQwen3Moe;
-    config.model_type = "qwen3_moe";
-    config.hidden_size = n.hidden;
-    config.vocabulary = n.vocabulary;
-    config.max_positions = n.max_positions;
-    set_layers(config, n.layers, MixerKind::kFullAttention, 0, 0);
-    config.heads = n.heads;
-    config.kv_heads = n.kv_heads;
-    config.head_dim = 128;
-    config.rotary = {.dims = 128, .theta = 1e6};
-    config.dense_intermediate = dense_intermediate;
-    config.experts = n.experts;
-    config.experts_per_token = n.experts_per_token;
-    config.expert_intermediate = n.expert_intermediate;
+    config.architecture = find_architecture(model_type);
+    config.model_type = model_type;
+    config.hidden_size = hidden;
+    config.vocabulary = vocabulary;
+    config.max_positions = max_positions;
+    return config;
+}
+
+LayerConfig qwen_layer(const QwenNumbers& n) {
+    LayerConfig layer;
+    layer.mixer = GroupedAttentionConfig{
+        .heads = n.heads, .kv_heads = n.kv_heads, .head_dim = 128, .rotary = {.dims = 128, .theta = 1e6}};
+    layer.feed_forward = MixtureConfig{
+        .experts = n.experts, .experts_per_token = n.experts_per_token, .intermediate = n.expert_intermediate};
+    return layer;
+}
+
+ModelConfig qwen3_moe(const QwenNumbers& n) {
+    ModelConfig config = model("qwen3_moe", n.hidden, n.vocabulary, n.max_positions);
+    config.layers.assign(static_cast<size_t>(n.layers), qwen_layer(n));
     return config;
 }
 
 // Qwen3-Next, Qwen3.5 and Qwen3.6: gated DeltaNet with gated full attention in every fourth layer.
-ModelConfig qwen_hybrid(Architecture architecture, const QwenNumbers& n, int64_t linear_value_heads) {
-    ModelConfig config = qwen3_moe(n, architecture == Architecture::kQwen3Next ? 5120 : 0);
-    config.architecture = architecture;
-    config.model_type = architecture == Architecture::kQwen3Next ? "qwen3_next" : "qwen3_5_moe";
-    set_layers(config, n.layers, MixerKind::kGatedDeltaNet, 4, 0);
-    config.head_dim = 256;
-    config.gated_attention = true;
-    config.rotary = {.dims = 64, .theta = 1e7};
-    config.linear_key_heads = 16;
-    config.linear_value_heads = linear_value_heads;
-    config.linear_key_dim = 128;
-    config.linear_value_dim = 128;
-    config.linear_conv_kernel = 4;
-    config.shared_intermediate = n.expert_intermediate;
-    config.shared_expert_gated = true;
+ModelConfig qwen_hybrid(const std::string& model_type, const QwenNumbers& n, int64_t value_heads) {
+    ModelConfig config = model(model_type, n.hidden, n.vocabulary, n.max_positions);
+    config.layers.assign(static_cast<size_t>(n.layers), qwen_layer(n));
+    change_blocks<MixtureConfig>(config, [&](MixtureConfig& mixture) {
+        mixture.shared_intermediate = n.expert_intermediate;
+        mixture.shared_expert_gated = true;
+    });
+    change_blocks<GroupedAttentionConfig>(config, [](GroupedAttentionConfig& attention) {
+        attention.head_dim = 256;
+        attention.gated = true;
+        attention.rotary = {.dims = 64, .theta = 1e7};
+    });
+    for (size_t layer = 0; layer < config.layers.size(); ++layer) {
+        if ((layer + 1) % 4 == 0) continue;
+        config.layers[layer].mixer = GatedDeltaNetConfig{.key_heads = 16,
+                                                         .value_heads = value_heads,
+                                                         .key_dim = 128,
+                                                         .value_dim = 128,
+                                                         .kernel = 4,
+                                                         .fused_projections = model_type == "qwen3_next"};
+    }
     return config;
 }
 
+LatentAttentionConfig latent_attention(int64_t heads, double theta, double factor, double beta_fast) {
+    LatentAttentionConfig attention{
+        .heads = heads, .query_rank = 1536, .key_value_rank = 512, .nope_dim = 128, .rope_dim = 64, .value_dim = 128};
+    attention.rotary = {.dims = 64, .theta = theta, .interleaved = true, .yarn = true, .factor = factor};
+    attention.rotary.beta_fast = beta_fast;
+    attention.rotary.mscale_all_dim = 1;
+    attention.rotary.original_positions = 4096;
+    return attention;
+}
+
+MixtureConfig corrected_mixture(int64_t experts, int64_t groups, int64_t groups_kept, double scale) {
+    return {.experts = experts,
+            .experts_per_token = 8,
+            .intermediate = 2048,
+            .routing = {.score = Routing::Score::kSigmoid,
+                        .corrected = true,
+                        .groups = groups,
+                        .groups_kept = groups_kept,
+                        .scale = scale},
+            .shared_intermediate = 2048};
+}
+
+constexpr int64_t kDeepseekDense = 18432;
+
+void set_layers(ModelConfig& config, const LatentAttentionConfig& attention, const MixtureConfig& mixture,
+                size_t dense_layers) {
+    config.layers.assign(61, {.mixer = attention, .feed_forward = mixture});
+    for (size_t layer = 0; layer < dense_layers; ++layer) {
+        config.layers[layer].feed_forward = DenseMlpConfig{.intermediate = kDeepseekDense};
+    }
+}
+
 ModelConfig deepseek_v3(int64_t vocabulary) {
-    ModelConfig config;
-    config.architecture = Architecture::kDeepseekV3;
-    config.model_type = "deepseek_v3";
-    config.hidden_size = 7168;
-    config.vocabulary = vocabulary;
-    config.max_positions = 163840;
-    set_layers(config, 61, MixerKind::kMultiLatentAttention, 0, 3);
-    config.heads = 128;
-    config.kv_heads = 128;
-    config.rotary = {.dims = 64, .theta = 1e4, .interleaved = true, .yarn = true, .factor = 40};
-    config.rotary.mscale_all_dim = 1;
-    config.rotary.original_positions = 4096;
-    config.q_lora_rank = 1536;
-    config.kv_lora_rank = 512;
-    config.qk_nope_head_dim = 128;
-    config.qk_rope_head_dim = 64;
-    config.v_head_dim = 128;
-    config.dense_intermediate = 18432;
-    config.experts = 256;
-    config.experts_per_token = 8;
-    config.expert_intermediate = 2048;
-    config.shared_intermediate = 2048;
-    config.noaux_tc = true;
-    config.expert_groups = 8;
-    config.expert_groups_kept = 4;
-    config.routed_scaling_factor = 2.5;
+    ModelConfig config = model("deepseek_v3", 7168, vocabulary, 163840);
+    set_layers(config, latent_attention(128, 1e4, 40, 32), corrected_mixture(256, 8, 4, 2.5), 3);
     return config;
 }
 
 ModelConfig kimi_k2() {
-    ModelConfig config = deepseek_v3(163840);
-    config.model_type = "kimi_k2";
-    config.max_positions = 131072;
-    set_layers(config, 61, MixerKind::kMultiLatentAttention, 0, 1);
-    config.heads = 64;
-    config.kv_heads = 64;
-    config.rotary.theta = 5e4;
-    config.rotary.factor = 32;
-    config.rotary.beta_fast = 1;
-    config.experts = 384;
-    config.expert_groups = 1;
-    config.expert_groups_kept = 1;
-    config.routed_scaling_factor = 2.827;
+    ModelConfig config = model("kimi_k2", 7168, 163840, 131072);
+    set_layers(config, latent_attention(64, 5e4, 32, 1), corrected_mixture(384, 1, 1, 2.827), 1);
     return config;
 }
 
@@ -120,20 +116,22 @@ constexpr QwenNumbers kQwen36_35b{40, 2048, 16, 2, 256, 8, 512, 248320, 262144};
 constexpr QwenNumbers kQwen35_397b{60, 4096, 32, 2, 512, 10, 1024, 248320, 262144};
 
 std::vector<SynthShape> make_shapes() {
-    constexpr Architecture kNext = Architecture::kQwen3Next;
-    constexpr Architecture kQwen35 = Architecture::kQwen35Moe;
     return {
-        {"qwen3-30b-a3b", "Qwen3-30B-A3B: 48 layers, 128 experts, 8 per token", qwen3_moe(kQwen3_30b, 6144)},
-        {"qwen3-235b-a22b", "Qwen3-235B-A22B: 94 layers, 128 experts, 8 per token", qwen3_moe(kQwen3_235b, 12288)},
-        {"qwen3-next-80b-a3b", "Qwen3-Next-80B-A3B: 48 layers, 512 experts, 10 per token",
-         qwen_hybrid(kNext, kQwen3Next80b, 32)},
-        {"qwen3.6-35b-a3b", "Qwen3.6-35B-A3B: 40 layers, 256 experts, 8 per token",
-         qwen_hybrid(kQwen35, kQwen36_35b, 32)},
-        {"qwen3.5-397b-a17b", "Qwen3.5-397B-A17B: 60 layers, 512 experts, 10 per token",
-         qwen_hybrid(kQwen35, kQwen35_397b, 64)},
-        {"deepseek-v3", "DeepSeek-V3 (R1, V3.1): 61 layers, 256 experts, 8 per token", deepseek_v3(129280)},
-        {"cogito-v2-671b", "Cogito v2 671B: DeepSeek-V3 with a vocabulary of 128815", deepseek_v3(128815)},
-        {"kimi-k2", "Kimi-K2: 61 layers, 384 experts, 8 per token", kimi_k2(), true},
+        {"qwen3-30b-a3b", "Qwen3-30B-A3B: 48 layers, 128 experts, 8 per token", &kQwen3MoeLayout, qwen3_moe(kQwen3_30b),
+         6144},
+        {"qwen3-235b-a22b", "Qwen3-235B-A22B: 94 layers, 128 experts, 8 per token", &kQwen3MoeLayout,
+         qwen3_moe(kQwen3_235b), 12288},
+        {"qwen3-next-80b-a3b", "Qwen3-Next-80B-A3B: 48 layers, 512 experts, 10 per token", &kQwen3NextLayout,
+         qwen_hybrid("qwen3_next", kQwen3Next80b, 32), 5120},
+        {"qwen3.6-35b-a3b", "Qwen3.6-35B-A3B: 40 layers, 256 experts, 8 per token", &kQwen35Layout,
+         qwen_hybrid("qwen3_5_moe", kQwen36_35b, 32)},
+        {"qwen3.5-397b-a17b", "Qwen3.5-397B-A17B: 60 layers, 512 experts, 10 per token", &kQwen35Layout,
+         qwen_hybrid("qwen3_5_moe", kQwen35_397b, 64)},
+        {"deepseek-v3", "DeepSeek-V3 (R1, V3.1): 61 layers, 256 experts, 8 per token", &kDeepseekLayout,
+         deepseek_v3(129280), kDeepseekDense},
+        {"cogito-v2-671b", "Cogito v2 671B: DeepSeek-V3 with a vocabulary of 128815", &kDeepseekLayout,
+         deepseek_v3(128815), kDeepseekDense},
+        {"kimi-k2", "Kimi-K2: 61 layers, 384 experts, 8 per token", &kKimiLayout, kimi_k2(), kDeepseekDense},
     };
 }
 
@@ -145,15 +143,12 @@ const std::vector<SynthShape>& synth_shapes() {
 }
 
 SynthShape cut_layers(const SynthShape& shape, int64_t layers) {
-    if (layers < 1 || layers > shape.config.layers) {
-        fail(ErrorCode::kUsage, "--layers {}: {} has 1 to {} layers", layers, shape.name, shape.config.layers);
+    if (layers < 1 || layers > shape.config.layer_count()) {
+        fail(ErrorCode::kUsage, "--layers {}: {} has 1 to {} layers", layers, shape.name, shape.config.layer_count());
     }
     SynthShape cut = shape;
-    ModelConfig& config = cut.config;
-    config.layers = layers;
-    config.mixers.resize(static_cast<size_t>(layers));
-    config.feed_forwards.resize(static_cast<size_t>(layers));
-    config.feed_forwards.back() = FeedForwardKind::kMoe;
+    cut.config.layers.resize(static_cast<size_t>(layers));
+    cut.config.layers.back().feed_forward = *first_block<MixtureConfig>(shape.config);
     return cut;
 }
 

@@ -3,7 +3,9 @@
 // The shapes that `synth` can write, as the models' publishers describe them.
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/model_config.h"
@@ -14,11 +16,27 @@ namespace sluice {
 // affine ones, Hugging Face's for the others.
 enum class SynthEncoding { kAffine4, kAffine8, kBf16, kFp8 };
 
+struct SynthShape;
+
+// How the publisher of a family writes its checkpoints, and MLX after it.
+struct SynthLayout {
+    std::string_view class_name;
+    nlohmann::ordered_json (*settings)(const SynthShape& shape);  // of config.json
+    std::string_view prefix = "model.", mlx_prefix = "model.";
+    std::string_view mlx_outer_prefix = "";  // of what stands beside the model: the head
+    bool fused_experts = false;              // published with gate and up of all experts in one tensor
+    bool mlx_splits_key_value = false;       // the projection from the latent in two tensors
+    bool fp8 = false;                        // published in FP8
+};
+
+extern const SynthLayout kQwen3MoeLayout, kQwen3NextLayout, kQwen35Layout, kDeepseekLayout, kKimiLayout;
+
 struct SynthShape {
     std::string name;         // "qwen3-30b-a3b"
     std::string description;  // one line for a list
+    const SynthLayout* layout = nullptr;
     ModelConfig config;
-    bool split_latent = false;  // MLX's newer layout of kv_b_proj: embed_q and unembed_out
+    int64_t dense_intermediate = 0;  // as config.json says, whether a layer is dense or not
     int64_t full_attention_interval = 4;
 };
 

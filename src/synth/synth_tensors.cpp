@@ -1,10 +1,15 @@
 #include "synth/synth_tensors.h"
 
-#include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <random>
 #include <utility>
+
+#include "base/error.h"
+#include "checkpoint/architecture.h"
+#include "checkpoint/tensor_names.h"
+#include "checkpoint/weights.h"
 
 namespace sluice {
 
@@ -25,23 +30,35 @@ constexpr double kHeadDeviation = 2.5;       // of logits
 constexpr double kAttentionAmplitude = 0.4;  // of an average over about six random values
 constexpr double kExpertAmplitude = 0.6;     // of silu(x) * y for normal x and y
 
+// What is drawn together for a DeltaNet block.
+struct DeltaVectors {
+    std::vector<float> taps, decay, bias;
+};
+
 class Planner {
   public:
     Planner(const SynthShape& shape, SynthEncoding encoding, uint64_t seed)
-        : shape_(shape), config_(shape.config), random_(seed) {
+        : layout_(*shape.layout), config_(shape.config), names_(*config_.architecture), random_(seed) {
         mlx_ = encoding == SynthEncoding::kAffine4 || encoding == SynthEncoding::kAffine8;
-        const bool nested = config_.architecture == Architecture::kQwen35Moe;
-        prefix_ = !nested ? "model." : mlx_ ? "language_model.model." : "model.language_model.";
-        head_ = nested && mlx_ ? "language_model.lm_head" : "lm_head";
+        prefix_ = mlx_ ? layout_.mlx_prefix : layout_.prefix;
+        change_blocks<LatentAttentionConfig>(config_, [this](LatentAttentionConfig& attention) {
+            attention.split_key_value = mlx_ && layout_.mlx_splits_key_value;
+        });
     }
 
     std::vector<SynthTensor> plan() {
-        matrix(prefix_ + "embed_tokens", config_.vocabulary, config_.hidden_size, 1.0,
-               LeadColumns::constant(static_cast<float>(kLeadValue)));
-        for (int64_t layer = 0; layer < config_.layers; ++layer) plan_layer(layer);
-        stream_norm(prefix_ + "norm.weight", energy(config_.layers, 0), 0);
-        matrix(head_, config_.vocabulary, config_.hidden_size, kHeadDeviation / std::sqrt(free_columns()),
-               LeadColumns::zeros());
+        for (const WeightSpec& spec : model_weights(config_)) {
+            if (spec.role != Role::kEmbedding) continue;
+            add(prefix_, spec, random_matrix(1.0, LeadColumns::constant(static_cast<float>(kLeadValue))));
+        }
+        for (int layer = 0; layer < config_.layer_count(); ++layer) plan_layer(layer);
+        for (const WeightSpec& spec : model_weights(config_)) {
+            if (spec.role == Role::kFinalNorm) add(prefix_, spec, stream_norm(energy(config_.layer_count(), 0), 0));
+            if (spec.role == Role::kHead) {
+                add(mlx_ ? std::string(layout_.mlx_outer_prefix) : "", spec,
+                    random_matrix(kHeadDeviation / std::sqrt(free_columns()), LeadColumns::zeros()));
+            }
+        }
         return std::move(tensors_);
     }
 
@@ -55,43 +72,44 @@ class Planner {
     double energy(int64_t layer, int after_mixer) const {
         const double drift = layer + after_mixer > 0 ? kDriftEnergy : 0;
         return 1 + drift +
-               kGrowth * static_cast<double>(2 * layer + after_mixer) / static_cast<double>(2 * config_.layers);
+               kGrowth * static_cast<double>(2 * layer + after_mixer) / static_cast<double>(2 * config_.layer_count());
     }
     // What one block adds, as a deviation.
-    double step() const { return std::sqrt(kGrowth / static_cast<double>(2 * config_.layers)); }
+    double step() const { return std::sqrt(kGrowth / static_cast<double>(2 * config_.layer_count())); }
 
     double jitter(double spread) { return 1 + spread * std::uniform_real_distribution<double>(-1, 1)(random_); }
 
-    SynthTensor& matrix(const std::string& name, int64_t rows, int64_t columns, double deviation,
-                        LeadColumns lead = {}) {
-        SynthTensor tensor{.name = name, .shape = {rows, columns}};
+    // ---- tensors without name and shape
+
+    static SynthTensor random_matrix(double deviation, LeadColumns lead = {}) {
+        SynthTensor tensor;
         tensor.deviation = static_cast<float>(deviation);
         tensor.lead = std::move(lead);
-        tensors_.push_back(std::move(tensor));
-        return tensors_.back();
+        return tensor;
     }
 
-    void vector(const std::string& name, std::vector<int64_t> shape, std::vector<float> values,
-                DType dtype = DType::kBF16) {
-        SynthTensor tensor{.name = name, .shape = std::move(shape), .dtype = dtype, .values = std::move(values)};
-        tensors_.push_back(std::move(tensor));
+    static SynthTensor vector(std::vector<float> values, DType dtype = DType::kBF16) {
+        SynthTensor tensor;
+        tensor.dtype = dtype;
+        tensor.values = std::move(values);
+        return tensor;
     }
 
-    // Norm weights near `value`; `centred` families store the offset from 1 outside MLX's layout.
-    void norm(const std::string& name, int64_t count, double value, bool may_be_centred = true) {
-        std::vector<float> weights(static_cast<size_t>(count));
-        for (float& weight : weights)
-            weight = static_cast<float>(value * jitter(0.05) - (may_be_centred ? offset() : 0));
-        vector(name, {count}, std::move(weights));
+    // What a norm's weight is stored less, in the layout that is written.
+    double offset(WeightShape shape) const {
+        const bool offsets = shape == WeightShape::kNorm && config_.architecture->norms == NormStorage::kOffset;
+        return offsets && !mlx_ ? 1 : 0;
     }
-    double offset() const {
-        const bool centred =
-            config_.architecture == Architecture::kQwen3Next || config_.architecture == Architecture::kQwen35Moe;
-        return centred && !mlx_ ? 1 : 0;
+
+    // Norm weights near `value`.
+    SynthTensor norm(const WeightSpec& spec, double value) {
+        std::vector<float> weights(static_cast<size_t>(spec.columns));
+        for (float& weight : weights) weight = static_cast<float>(value * jitter(0.05) - offset(spec.shape));
+        return vector(std::move(weights));
     }
 
     // A norm of the stream that gives the free channels unit energy and the constant `share` of the whole.
-    void stream_norm(const std::string& name, double free_energy, double share) {
+    SynthTensor stream_norm(double free_energy, double share) {
         const double lead_energy = kLeadColumns * kLeadValue * kLeadValue;
         const double root =
             std::sqrt((free_columns() * free_energy + lead_energy) / static_cast<double>(config_.hidden_size));
@@ -100,225 +118,298 @@ class Planner {
         for (size_t i = 0; i < weights.size(); ++i) {
             const bool in_lead = i < static_cast<size_t>(kLeadColumns);
             const double weight = in_lead ? lead * root / kLeadValue : root / std::sqrt(free_energy);
-            weights[i] = static_cast<float>(weight * jitter(0.05) - offset());
+            weights[i] = static_cast<float>(weight * jitter(0.05) - offset(WeightShape::kNorm));
         }
-        vector(name, {config_.hidden_size}, std::move(weights));
+        return vector(std::move(weights));
     }
 
     // The value in lead columns that makes a row's constant output `ratio` times its random one; for a norm with a
     // share of 1/2.
     float lead_for(double ratio) const { return static_cast<float>(ratio * unit() / std::sqrt(kLeadColumns)); }
 
-    // Rotary pairs that turn by more than a quarter radian per token: those would tell even neighbours apart.
-    int64_t quick_pairs() const {
-        const double pairs = static_cast<double>(config_.rotary.dims) / 2;
-        return static_cast<int64_t>(std::ceil(pairs * std::log(4.0) / std::log(config_.rotary.theta)));
+    // ---- putting them down
+
+    void add(const std::string& path, const WeightSpec& spec, SynthTensor tensor) {
+        const ModuleName module = names_.module(spec.role);
+        tensor.name = path + std::string(module.module);
+        if (!spec.is_matrix() && !module.bare) tensor.name += ".weight";
+        tensor.shape = spec.leading;
+        tensor.shape.push_back(spec.columns);
+        if (spec.shape == WeightShape::kConvolution) tensor.shape.insert(tensor.shape.begin() + (mlx_ ? 2 : 1), 1);
+        tensors_.push_back(std::move(tensor));
     }
 
-    void plan_layer(int64_t layer) {
-        const std::string path = prefix_ + "layers." + std::to_string(layer) + ".";
-        const auto i = static_cast<size_t>(layer);
-        stream_norm(path + "input_layernorm.weight", energy(layer, 0), 0.5);
+    void plan_layer(int layer) {
+        const std::string path = layer_path(prefix_, layer);
+        const LayerConfig& block = config_.layers[static_cast<size_t>(layer)];
         const double mixed = layer == 0 ? std::sqrt(kDriftEnergy) : step();
-        if (config_.mixers[i] == MixerKind::kGatedDeltaNet) {
-            plan_delta_net(path + "linear_attn.", mixed);
-        } else if (config_.mixers[i] == MixerKind::kMultiLatentAttention) {
-            plan_latent_attention(path + "self_attn.", mixed);
-        } else {
-            plan_attention(path + "self_attn.", mixed);
+        for (const WeightSpec& spec : mixer_weights(config_, block)) {
+            add(path, spec,
+                spec.role == Role::kMixerNorm
+                    ? stream_norm(energy(layer, 0), 0.5)
+                    : std::visit([&](const auto& mixer) { return values(mixer, spec, mixed); }, block.mixer));
         }
-        stream_norm(path + "post_attention_layernorm.weight", energy(layer, 1), kConstantShare);
-        if (config_.feed_forwards[i] == FeedForwardKind::kDense) {
-            plan_mlp(path + "mlp.", config_.dense_intermediate, step());
-        } else {
-            plan_moe(path + "mlp.");
+        bool experts_wait = std::holds_alternative<MixtureConfig>(block.feed_forward);
+        for (const WeightSpec& spec : feed_forward_weights(config_, block)) {
+            if (experts_wait && spec.role == Role::kSharedGate) {
+                plan_experts(path, *config_.mixture_of(layer));
+                experts_wait = false;
+            }
+            add(path, spec,
+                spec.role == Role::kFeedForwardNorm
+                    ? stream_norm(energy(layer, 1), kConstantShare)
+                    : std::visit([&](const auto& mlp) { return values(mlp, spec); }, block.feed_forward));
         }
+        if (experts_wait) plan_experts(path, *config_.mixture_of(layer));
     }
 
-    void plan_attention(const std::string& path, double output);
-    void plan_latent_attention(const std::string& path, double output);
-    void plan_latent_values(const std::string& path);
-    void plan_delta_net(const std::string& path, double output);
-    void plan_delta_projections(const std::string& path);
-    void plan_mlp(const std::string& path, int64_t intermediate, double output);
-    void plan_moe(const std::string& path);
-    void plan_experts(const std::string& path, double output);
+    [[noreturn]] void refuse(const WeightSpec& spec) const {
+        fail(ErrorCode::kUnsupported, "synth: no values are known for {} of {}", names_.module(spec.role).module,
+             config_.model_type);
+    }
 
-    const SynthShape& shape_;
-    const ModelConfig& config_;
+    // `output` is the deviation of what the block adds to the stream.
+    SynthTensor values(const GroupedAttentionConfig& attention, const WeightSpec& spec, double output);
+    SynthTensor values(const LatentAttentionConfig& attention, const WeightSpec& spec, double output);
+    SynthTensor values(const GatedDeltaNetConfig& net, const WeightSpec& spec, double output);
+    SynthTensor delta_vector(const GatedDeltaNetConfig& net, const WeightSpec& spec);
+    SynthTensor values(const DenseMlpConfig& mlp, const WeightSpec& spec);
+    SynthTensor values(const MixtureConfig& mixture, const WeightSpec& spec);
+    SynthTensor shared_expert(const MixtureConfig& mixture, const WeightSpec& spec) const;
+    SynthTensor down_projection(int64_t intermediate, double output) const;
+    DeltaVectors draw(const GatedDeltaNetConfig& net);
+    void plan_experts(const std::string& path, const MixtureConfig& mixture);
+    void plan_expert(const std::string& path, const std::array<std::string_view, 3>& projections,
+                     std::vector<int64_t> leading, const MixtureConfig& mixture, double output);
+    void plan_fused_experts(const std::string& path, const MixtureConfig& mixture, double output);
+
+    const SynthLayout& layout_;
+    ModelConfig config_;
+    TensorNames names_;
     std::mt19937_64 random_;
     bool mlx_ = false;
-    std::string prefix_, head_;
+    std::string prefix_;
+    DeltaVectors delta_;
     std::vector<SynthTensor> tensors_;
 };
 
-void Planner::plan_attention(const std::string& path, double output) {
-    const int64_t dim = config_.head_dim;
-    const int64_t rotary = config_.rotary.dims;
+// Rotary pairs that turn by more than a quarter radian per token: those would tell even neighbours apart.
+int64_t quick_pairs(const RotaryConfig& rotary) {
+    const double pairs = static_cast<double>(rotary.dims) / 2;
+    return static_cast<int64_t>(std::ceil(pairs * std::log(4.0) / std::log(rotary.theta)));
+}
+
+SynthTensor Planner::values(const GroupedAttentionConfig& attention, const WeightSpec& spec, double output) {
+    const int64_t dim = attention.head_dim;
+    const int64_t rotary = attention.rotary.dims;
     // Half of a head's energy is the constant, all of it in the slowly rotating pairs (i, i + rotary / 2).
-    const int64_t quick = quick_pairs();
+    const int64_t quick = quick_pairs(attention.rotary);
     const float lead = lead_for(std::sqrt(static_cast<double>(dim) / static_cast<double>(rotary - 2 * quick)));
     const std::vector<LeadColumns::Band> slow = {{quick, rotary / 2, lead}, {rotary / 2 + quick, rotary, lead}};
-    const int64_t query_period = config_.gated_attention ? 2 * dim : dim;
-    const int64_t hidden = config_.hidden_size;
-    matrix(path + "q_proj", config_.heads * query_period, hidden, unit(), LeadColumns::banded(query_period, slow));
-    matrix(path + "k_proj", config_.kv_heads * dim, hidden, unit(), LeadColumns::banded(dim, slow));
-    matrix(path + "v_proj", config_.kv_heads * dim, hidden, unit(), LeadColumns::zeros());
-    const double width = static_cast<double>(config_.heads * dim);
-    const double gate = config_.gated_attention ? 0.54 : 1.0;
-    matrix(path + "o_proj", hidden, config_.heads * dim, output / (std::sqrt(width) * gate * kAttentionAmplitude));
-    const double weight = std::sqrt(kNearness / (0.5 * std::sqrt(static_cast<double>(dim))));
-    norm(path + "q_norm.weight", dim, weight);
-    norm(path + "k_norm.weight", dim, weight);
+    const double width = static_cast<double>(attention.heads * dim);
+    const double gate = attention.gated ? 0.54 : 1.0;
+    switch (spec.role) {
+        case Role::kQuery:
+            return random_matrix(unit(), LeadColumns::banded(attention.gated ? 2 * dim : dim, slow));
+        case Role::kKey:
+            return random_matrix(unit(), LeadColumns::banded(dim, slow));
+        case Role::kValue:
+            return random_matrix(unit(), LeadColumns::zeros());
+        case Role::kOutput:
+            return random_matrix(output / (std::sqrt(width) * gate * kAttentionAmplitude));
+        case Role::kQueryNorm:
+        case Role::kKeyNorm:
+            return norm(spec, std::sqrt(kNearness / (0.5 * std::sqrt(static_cast<double>(dim)))));
+        default:
+            refuse(spec);
+    }
 }
 
-void Planner::plan_latent_attention(const std::string& path, double output) {
-    const int64_t hidden = config_.hidden_size;
-    const int64_t rope = config_.qk_rope_head_dim;
-    const int64_t head = config_.qk_nope_head_dim + rope;
-    const int64_t quick = 2 * quick_pairs();  // rows: pairs are neighbours here
-    const double m = 0.1 * std::log(config_.rotary.factor) * config_.rotary.mscale_all_dim + 1;
+SynthTensor Planner::values(const LatentAttentionConfig& attention, const WeightSpec& spec, double output) {
+    const int64_t rope = attention.rope_dim;
+    const int64_t head = attention.nope_dim + rope;
+    const int64_t quick = 2 * quick_pairs(attention.rotary);  // rows: pairs are neighbours here
+    const double m = 0.1 * std::log(attention.rotary.factor) * attention.rotary.mscale_all_dim + 1;
     const double scale = m * m / std::sqrt(static_cast<double>(head));
     const double value = std::sqrt(kNearness / (static_cast<double>(rope - quick) * scale));
+    const int64_t latent = attention.key_value_rank;
     // The first channels of the query's latent pass the constant on; its other channels do not see it.
     constexpr double kLatentLead = 2.0;
-    matrix(path + "q_a_proj", config_.q_lora_rank, hidden, unit(),
-           LeadColumns::banded(config_.q_lora_rank, {{0, kLeadColumns, lead_for(kLatentLead)}}));
-    norm(path + "q_a_layernorm.weight", config_.q_lora_rank, 1);
-    const double rank = static_cast<double>(config_.q_lora_rank);
-    matrix(path + "q_b_proj", config_.heads * head, config_.q_lora_rank, 1 / std::sqrt(rank),
-           LeadColumns::banded(head, {{config_.qk_nope_head_dim + quick, head,
-                                       static_cast<float>(value / (kLatentLead * kLeadColumns))}}));
-    const int64_t latent = config_.kv_lora_rank;
-    matrix(path + "kv_a_proj_with_mqa", latent + rope, hidden, unit(),
-           LeadColumns::banded(latent + rope, {{latent + quick, latent + rope, lead_for(value)}}));
-    norm(path + "kv_a_layernorm.weight", latent, 1);
-    plan_latent_values(path);
-    const int64_t width = config_.heads * config_.v_head_dim;
-    matrix(path + "o_proj", hidden, width, output / (std::sqrt(static_cast<double>(width)) * kAttentionAmplitude));
-}
-
-void Planner::plan_latent_values(const std::string& path) {
-    const int64_t latent = config_.kv_lora_rank, nope = config_.qk_nope_head_dim, value = config_.v_head_dim;
-    const double deviation = 1 / std::sqrt(static_cast<double>(latent));
-    if (!shape_.split_latent || !mlx_) {
-        matrix(path + "kv_b_proj", config_.heads * (nope + value), latent, deviation);
-        return;
+    switch (spec.role) {
+        case Role::kQueryLatent:
+            return random_matrix(unit(),
+                                 LeadColumns::banded(attention.query_rank, {{0, kLeadColumns, lead_for(kLatentLead)}}));
+        case Role::kQueryFromLatent:
+            return random_matrix(
+                1 / std::sqrt(static_cast<double>(attention.query_rank)),
+                LeadColumns::banded(head, {{attention.nope_dim + quick, head,
+                                            static_cast<float>(value / (kLatentLead * kLeadColumns))}}));
+        case Role::kKeyValueLatent:
+            return random_matrix(
+                unit(), LeadColumns::banded(latent + rope, {{latent + quick, latent + rope, lead_for(value)}}));
+        case Role::kQueryLatentNorm:
+        case Role::kKeyValueLatentNorm:
+            return norm(spec, 1);
+        case Role::kKeyValueFromLatent:
+        case Role::kKeyFold:
+        case Role::kValueUnfold:
+            return random_matrix(1 / std::sqrt(static_cast<double>(latent)));
+        case Role::kOutput:
+            return random_matrix(output / (std::sqrt(static_cast<double>(spec.columns)) * kAttentionAmplitude));
+        default:
+            refuse(spec);
     }
-    matrix(path + "embed_q", config_.heads * latent, nope, deviation).shape = {config_.heads, latent, nope};
-    matrix(path + "unembed_out", config_.heads * value, latent, deviation).shape = {config_.heads, value, latent};
 }
 
 // Queries and keys are mostly the constant, so every token writes to and reads from the same place; with a small beta
 // that place holds a running average of the values.
-void Planner::plan_delta_net(const std::string& path, double output) {
-    plan_delta_projections(path);
-    const int64_t keys = config_.linear_key_heads * config_.linear_key_dim;
-    const int64_t values = config_.linear_value_heads * config_.linear_value_dim;
-    const int64_t kernel = config_.linear_conv_kernel;
-    const int64_t channels = 2 * keys + values;
-    std::vector<float> taps;
-    for (int64_t channel = 0; channel < channels; ++channel) {
-        // Small values stay in silu's linear part: their average has no constant of its own.
-        const double size = channel < 2 * keys ? 1.0 : 0.3;
-        for (int64_t tap = 0; tap < kernel; ++tap) {
-            taps.push_back(static_cast<float>(size * (tap + 1 == kernel ? 0.7 : 0.1) * jitter(0.3)));
-        }
-    }
-    const bool last = mlx_;
-    vector(path + "conv1d.weight", {channels, last ? kernel : 1, last ? 1 : kernel}, std::move(taps));
-
-    const auto heads = static_cast<size_t>(config_.linear_value_heads);
-    std::vector<float> decay(heads), bias(heads);
-    for (size_t head = 0; head < heads; ++head) {
-        const double memory = kMemoryTokens * std::exp2(2 * jitter(1) - 2);
-        decay[head] = static_cast<float>(-std::log(memory));
-        bias[head] = static_cast<float>(0.54 * jitter(0.2));  // softplus of it is 1
-    }
-    vector(path + "A_log", {config_.linear_value_heads}, std::move(decay), DType::kF32);
-    vector(path + "dt_bias", {config_.linear_value_heads}, std::move(bias));
-    norm(path + "norm.weight", config_.linear_value_dim, 1, false);
-    constexpr double kGateAmplitude = 1.8;  // silu of a z about 2
-    matrix(path + "out_proj", config_.hidden_size, values,
-           output / (std::sqrt(static_cast<double>(values)) * kGateAmplitude));
-}
-
-void Planner::plan_delta_projections(const std::string& path) {
-    const int64_t hidden = config_.hidden_size;
-    const int64_t key = config_.linear_key_dim;
-    const int64_t key_heads = config_.linear_key_heads, value_heads = config_.linear_value_heads;
-    const int64_t ratio = value_heads / key_heads;
-    const int64_t values = ratio * config_.linear_value_dim;  // of one key head
+SynthTensor Planner::values(const GatedDeltaNetConfig& net, const WeightSpec& spec, double output) {
+    const int64_t key = net.key_dim;
+    const int64_t ratio = net.value_heads / net.key_heads;
+    const int64_t values = ratio * net.value_dim;  // of one key head
+    const int64_t period = 2 * (key + values);
     const float same = lead_for(2), gate = lead_for(2);
     const float beta = lead_for(-2 / 0.3);  // sigmoid of -2: each token counts for an eighth
-    if (config_.architecture == Architecture::kQwen3Next) {
-        const int64_t period = 2 * key + 2 * values;
-        matrix(path + "in_proj_qkvz", key_heads * period, hidden, unit(),
-               LeadColumns::banded(period, {{0, 2 * key, same}, {2 * key + values, period, gate}}));
-        matrix(path + "in_proj_ba", 2 * value_heads, hidden, 0.3 * unit(),
-               LeadColumns::banded(2 * ratio, {{0, ratio, 0.3f * beta}}));
-        return;
+    constexpr double kGateAmplitude = 1.8;  // silu of a z about 2
+    switch (spec.role) {
+        case Role::kLinearQkvz:
+            return random_matrix(unit(),
+                                 LeadColumns::banded(period, {{0, 2 * key, same}, {2 * key + values, period, gate}}));
+        case Role::kLinearBa:
+            return random_matrix(0.3 * unit(), LeadColumns::banded(2 * ratio, {{0, ratio, 0.3f * beta}}));
+        case Role::kLinearQkv:
+            return random_matrix(unit(), LeadColumns::banded(net.channels(), {{0, 2 * net.key_width(), same}}));
+        case Role::kLinearZ:
+            return random_matrix(unit(), LeadColumns::constant(gate));
+        case Role::kLinearB:
+            return random_matrix(0.3 * unit(), LeadColumns::constant(0.3f * beta));
+        case Role::kLinearA:
+            return random_matrix(0.3 * unit(), LeadColumns::zeros());
+        case Role::kLinearOutput:
+            return random_matrix(output / (std::sqrt(static_cast<double>(net.value_width())) * kGateAmplitude));
+        default:
+            return delta_vector(net, spec);
     }
-    const int64_t keys = key_heads * key;
-    matrix(path + "in_proj_qkv", 2 * keys + key_heads * values, hidden, unit(),
-           LeadColumns::banded(2 * keys + key_heads * values, {{0, 2 * keys, same}}));
-    matrix(path + "in_proj_z", key_heads * values, hidden, unit(), LeadColumns::constant(gate));
-    matrix(path + "in_proj_b", value_heads, hidden, 0.3 * unit(), LeadColumns::constant(0.3f * beta));
-    matrix(path + "in_proj_a", value_heads, hidden, 0.3 * unit(), LeadColumns::zeros());
 }
 
-void Planner::plan_mlp(const std::string& path, int64_t intermediate, double output) {
-    matrix(path + "gate_proj", intermediate, config_.hidden_size, unit(), LeadColumns::zeros());
-    matrix(path + "up_proj", intermediate, config_.hidden_size, unit(), LeadColumns::zeros());
-    matrix(path + "down_proj", config_.hidden_size, intermediate,
-           output / (std::sqrt(static_cast<double>(intermediate)) * kExpertAmplitude));
+SynthTensor Planner::delta_vector(const GatedDeltaNetConfig& net, const WeightSpec& spec) {
+    switch (spec.role) {
+        case Role::kLinearConv:
+            delta_ = draw(net);
+            return vector(std::move(delta_.taps));
+        case Role::kLinearALog:
+            return vector(std::move(delta_.decay), DType::kF32);
+        case Role::kLinearDtBias:
+            return vector(std::move(delta_.bias));
+        case Role::kLinearNorm:
+            return norm(spec, 1);
+        default:
+            refuse(spec);
+    }
 }
 
-void Planner::plan_moe(const std::string& path) {
-    SynthTensor& router = matrix(path + "gate", config_.experts, config_.hidden_size,
-                                 kRouterDeviation * unit() * std::sqrt(1 - kConstantShare));
-    router.keep_float = config_.noaux_tc;
-    router.eight_bits = true;
-    if (config_.noaux_tc) {
-        std::vector<float> bias(static_cast<size_t>(config_.experts));
-        for (float& value : bias) value = static_cast<float>(jitter(0.02) - 1);
-        vector(path + "gate.e_score_correction_bias", {config_.experts}, std::move(bias), DType::kF32);
+DeltaVectors Planner::draw(const GatedDeltaNetConfig& net) {
+    DeltaVectors drawn;
+    for (int64_t channel = 0; channel < net.channels(); ++channel) {
+        // Small values stay in silu's linear part: their average has no constant of its own.
+        const double size = channel < 2 * net.key_width() ? 1.0 : 0.3;
+        for (int64_t tap = 0; tap < net.kernel; ++tap) {
+            drawn.taps.push_back(static_cast<float>(size * (tap + 1 == net.kernel ? 0.7 : 0.1) * jitter(0.3)));
+        }
     }
+    for (int64_t head = 0; head < net.value_heads; ++head) {
+        const double memory = kMemoryTokens * std::exp2(2 * jitter(1) - 2);
+        drawn.decay.push_back(static_cast<float>(-std::log(memory)));
+        drawn.bias.push_back(static_cast<float>(0.54 * jitter(0.2)));  // softplus of it is 1
+    }
+    return drawn;
+}
+
+SynthTensor Planner::down_projection(int64_t intermediate, double output) const {
+    return random_matrix(output / (std::sqrt(static_cast<double>(intermediate)) * kExpertAmplitude));
+}
+
+SynthTensor Planner::values(const DenseMlpConfig& mlp, const WeightSpec& spec) {
+    if (spec.role == Role::kDenseDown) return down_projection(mlp.intermediate, step());
+    if (spec.role == Role::kDenseGate || spec.role == Role::kDenseUp)
+        return random_matrix(unit(), LeadColumns::zeros());
+    refuse(spec);
+}
+
+SynthTensor Planner::values(const MixtureConfig& mixture, const WeightSpec& spec) {
+    if (spec.role == Role::kRouter) {
+        SynthTensor router = random_matrix(kRouterDeviation * unit() * std::sqrt(1 - kConstantShare));
+        router.keep_float = spec.precision == Precision::kPublished;
+        router.eight_bits = spec.precision == Precision::kEightBits;
+        return router;
+    }
+    if (spec.role == Role::kRouterCorrection) {
+        std::vector<float> correction(static_cast<size_t>(spec.columns));
+        for (float& value : correction) value = static_cast<float>(jitter(0.02) - 1);
+        return vector(std::move(correction), DType::kF32);
+    }
+    return shared_expert(mixture, spec);
+}
+
+SynthTensor Planner::shared_expert(const MixtureConfig& mixture, const WeightSpec& spec) const {
+    const double gate = mixture.shared_expert_gated ? 2 : 1;  // its sigmoid halves what the expert adds
+    switch (spec.role) {
+        case Role::kSharedGate:
+        case Role::kSharedUp:
+            return random_matrix(unit(), LeadColumns::zeros());
+        case Role::kSharedDown:
+            return down_projection(mixture.shared_intermediate, gate * step() * std::sqrt(0.3));
+        case Role::kSharedExpertGate: {
+            SynthTensor projection = random_matrix(unit(), LeadColumns::zeros());
+            projection.eight_bits = true;
+            return projection;
+        }
+        default:
+            refuse(spec);
+    }
+}
+
+void Planner::plan_experts(const std::string& path, const MixtureConfig& mixture) {
     // Weights that add up to the scaling factor, spread over the chosen experts.
-    const double spread = std::sqrt(1.2 / static_cast<double>(config_.experts_per_token));
-    plan_experts(path, step() * std::sqrt(0.7) / (spread * config_.routed_scaling_factor));
-    if (config_.shared_intermediate == 0) return;
-    if (!config_.shared_expert_gated) {
-        plan_mlp(path + "shared_experts.", config_.shared_intermediate, step() * std::sqrt(0.3));
-        return;
+    const double spread = std::sqrt(1.2 / static_cast<double>(mixture.experts_per_token));
+    const double output = step() * std::sqrt(0.7) / (spread * mixture.routing.scale);
+    const ExpertNames& names = config_.architecture->experts;
+    if (mlx_)
+        return plan_expert(path + std::string(names.stacked), kStackedProjections, {mixture.experts}, mixture, output);
+    const std::string each = path + std::string(names.each);
+    if (layout_.fused_experts) return plan_fused_experts(each, mixture, output);
+    for (int64_t expert = 0; expert < mixture.experts; ++expert) {
+        plan_expert(each + std::to_string(expert) + ".", names.projections, {}, mixture, output);
     }
-    plan_mlp(path + "shared_expert.", config_.shared_intermediate, 2 * step() * std::sqrt(0.3));
-    matrix(path + "shared_expert_gate", 1, config_.hidden_size, unit(), LeadColumns::zeros()).eight_bits = true;
 }
 
-void Planner::plan_experts(const std::string& path, double output) {
-    const int64_t experts = config_.experts, inner = config_.expert_intermediate, hidden = config_.hidden_size;
-    if (mlx_) {
-        const size_t first = tensors_.size();
-        plan_mlp(path + "switch_mlp.", inner, output);
-        for (size_t i = first; i < tensors_.size(); ++i) {
-            tensors_[i].shape.insert(tensors_[i].shape.begin(), experts);
-        }
-        return;
-    }
-    if (config_.architecture != Architecture::kQwen35Moe) {
-        for (int64_t expert = 0; expert < experts; ++expert) {
-            plan_mlp(path + "experts." + std::to_string(expert) + ".", inner, output);
-        }
-        return;
-    }
-    SynthTensor& gate_up = matrix(path + "experts.gate_up_proj", 2 * inner, hidden, unit(), LeadColumns::zeros());
+// Gate, up and down of one expert, or of as many as `leading` says in each tensor.
+void Planner::plan_expert(const std::string& path, const std::array<std::string_view, 3>& projections,
+                          std::vector<int64_t> leading, const MixtureConfig& mixture, double output) {
+    const auto put = [&](std::string_view name, int64_t rows, int64_t columns, SynthTensor tensor) {
+        tensor.name = path + std::string(name);
+        tensor.shape = leading;
+        tensor.shape.insert(tensor.shape.end(), {rows, columns});
+        tensors_.push_back(std::move(tensor));
+    };
+    const int64_t inner = mixture.intermediate;
+    put(projections[0], inner, config_.hidden_size, random_matrix(unit(), LeadColumns::zeros()));
+    put(projections[1], inner, config_.hidden_size, random_matrix(unit(), LeadColumns::zeros()));
+    put(projections[2], config_.hidden_size, inner, down_projection(inner, output));
+}
+
+void Planner::plan_fused_experts(const std::string& path, const MixtureConfig& mixture, double output) {
+    const int64_t inner = mixture.intermediate;
+    SynthTensor gate_up = random_matrix(unit(), LeadColumns::zeros());
+    gate_up.name = path + "gate_up_proj";
     gate_up.full_name = true;
-    gate_up.shape = {experts, 2 * inner, hidden};
-    SynthTensor& down = matrix(path + "experts.down_proj", hidden, inner,
-                               output / (std::sqrt(static_cast<double>(inner)) * kExpertAmplitude));
+    gate_up.shape = {mixture.experts, 2 * inner, config_.hidden_size};
+    tensors_.push_back(std::move(gate_up));
+    SynthTensor down = down_projection(inner, output);
+    down.name = path + "down_proj";
     down.full_name = true;
-    down.shape = {experts, hidden, inner};
+    down.shape = {mixture.experts, config_.hidden_size, inner};
+    tensors_.push_back(std::move(down));
 }
 
 }  // namespace

@@ -260,7 +260,7 @@ TEST(Catalogue, LatentAttentionWholeAndSplit) {
     EXPECT_FALSE(checkpoint->has(0, Role::kKeyFold));
     EXPECT_TRUE(checkpoint->has(0, Role::kDenseGate));
     EXPECT_FALSE(checkpoint->has(0, Role::kRouter));
-    EXPECT_EQ(checkpoint->vector(1, Role::kRouterBias).size(), 8u);
+    EXPECT_EQ(checkpoint->vector(1, Role::kRouterCorrection).size(), 8u);
     const std::string path = "model.layers.1.self_attn.";
     tiny.tensors.erase(path + "kv_b_proj.weight");
     tiny.add(path + "embed_q.weight", {2, 32, 32});

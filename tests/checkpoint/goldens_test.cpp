@@ -67,7 +67,7 @@ TEST_P(Goldens, EveryWeightIsFinite) {
 }
 
 TEST_P(Goldens, NormsAreAroundOne) {
-    for (int layer = 0; layer < checkpoint_->config().layers; ++layer) {
+    for (int layer = 0; layer < checkpoint_->config().layer_count(); ++layer) {
         for (const Role role : {Role::kMixerNorm, Role::kFeedForwardNorm, Role::kQueryNorm, Role::kKeyNorm,
                                 Role::kLinearNorm, Role::kQueryLatentNorm, Role::kKeyValueLatentNorm}) {
             if (!checkpoint_->has(layer, role)) continue;
@@ -82,12 +82,12 @@ TEST_P(Goldens, NormsAreAroundOne) {
 
 TEST_P(Goldens, ConvolutionIsChannelsByKernel) {
     const ModelConfig& config = checkpoint_->config();
-    for (int layer = 0; layer < config.layers; ++layer) {
-        if (config.mixers[static_cast<size_t>(layer)] != MixerKind::kGatedDeltaNet) continue;
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        const auto* net = block_of<GatedDeltaNetConfig>(config.layers[static_cast<size_t>(layer)]);
+        if (net == nullptr) continue;
         const WeightSource& conv = checkpoint_->weight(layer, Role::kLinearConv);
-        EXPECT_EQ(conv.columns, config.linear_conv_kernel);
-        EXPECT_EQ(conv.rows, 2 * config.linear_key_heads * config.linear_key_dim +
-                                 config.linear_value_heads * config.linear_value_dim);
+        EXPECT_EQ(conv.columns, net->kernel);
+        EXPECT_EQ(conv.rows, 2 * net->key_heads * net->key_dim + net->value_heads * net->value_dim);
         EXPECT_EQ(checkpoint_->vector(layer, Role::kLinearConv).size(), static_cast<size_t>(conv.rows * conv.columns));
     }
 }
@@ -96,11 +96,11 @@ TEST_P(Goldens, ConvolutionIsChannelsByKernel) {
 TEST_P(Goldens, ReadsCoverTheExperts) {
     const ModelConfig& config = checkpoint_->config();
     uint64_t bytes = 0;
-    for (int layer = 0; layer < config.layers; ++layer) {
-        if (config.feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        if (config.mixture_of(layer) == nullptr) continue;
         const ExpertLayout& layout = checkpoint_->expert_layout(layer);
         std::vector<std::pair<std::pair<uint32_t, uint64_t>, uint64_t>> ranges;
-        for (int expert = 0; expert < config.experts; ++expert) {
+        for (int expert = 0; expert < config.experts(); ++expert) {
             for (const ExpertRead& read : checkpoint_->expert_reads(layer, expert)) {
                 ASSERT_LE(read.slot_offset + read.source.bytes, layout.record_bytes);
                 ranges.push_back({{read.source.file, read.source.offset}, read.source.bytes});

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "checkpoint/architecture.h"
 #include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
@@ -26,6 +27,31 @@ json deepseek() {
     return testing::tiny_deepseek_v3().config;
 }
 
+template <class Block>
+const Block& first(const ModelConfig& config) {
+    return *first_block<Block>(config);
+}
+
+RotaryConfig rotary_of(const ModelConfig& config) {
+    if (const auto* latent = first_block<LatentAttentionConfig>(config)) return latent->rotary;
+    return first<GroupedAttentionConfig>(config).rotary;
+}
+
+std::vector<bool> layers_with_experts(const ModelConfig& config) {
+    std::vector<bool> layers;
+    for (int64_t layer = 0; layer < config.layer_count(); ++layer)
+        layers.push_back(config.mixture_of(layer) != nullptr);
+    return layers;
+}
+
+std::vector<bool> layers_of_full_attention(const ModelConfig& config) {
+    std::vector<bool> layers;
+    for (const LayerConfig& layer : config.layers) {
+        layers.push_back(std::holds_alternative<GroupedAttentionConfig>(layer.mixer));
+    }
+    return layers;
+}
+
 void expect_refused(const json& config, ErrorCode code, std::vector<std::string> parts) {
     parts.emplace_back("dir/config.json");
     expect_error(code, parts, [&] { parse(config); });
@@ -35,20 +61,25 @@ TEST(ModelConfig, Qwen3Moe) {
     json config = qwen3_moe();
     config["rms_norm_eps"] = 1e-5;
     const ModelConfig parsed = parse(config);
-    EXPECT_EQ(parsed.architecture, Architecture::kQwen3Moe);
+    EXPECT_EQ(parsed.architecture->name, "qwen3_moe");
     EXPECT_EQ(parsed.hidden_size, 64);
-    EXPECT_EQ(parsed.heads, 4);
-    EXPECT_EQ(parsed.kv_heads, 2);
-    EXPECT_EQ(parsed.head_dim, 16);
-    EXPECT_EQ(parsed.rotary.dims, 16);
     EXPECT_EQ(parsed.rms_norm_epsilon, 1e-5);
-    EXPECT_FALSE(parsed.gated_attention);
-    EXPECT_FALSE(parsed.normalize_top_k);
     EXPECT_FALSE(parsed.tied_embeddings);
-    EXPECT_FALSE(parsed.noaux_tc);
-    EXPECT_EQ(parsed.shared_intermediate, 0);
-    EXPECT_EQ(parsed.mixers, std::vector(2, MixerKind::kFullAttention));
-    EXPECT_EQ(parsed.feed_forwards, std::vector(2, FeedForwardKind::kMoe));
+    ASSERT_EQ(parsed.layer_count(), 2);
+    for (const LayerConfig& layer : parsed.layers) {
+        const auto& attention = std::get<GroupedAttentionConfig>(layer.mixer);
+        EXPECT_EQ(attention.heads, 4);
+        EXPECT_EQ(attention.kv_heads, 2);
+        EXPECT_EQ(attention.head_dim, 16);
+        EXPECT_EQ(attention.rotary.dims, 16);
+        EXPECT_EQ(attention.query_key_norm, QueryKeyNorm::kPerHead);
+        EXPECT_FALSE(attention.gated);
+        const auto& mixture = std::get<MixtureConfig>(layer.feed_forward);
+        EXPECT_EQ(mixture.routing.score, Routing::Score::kSoftmax);
+        EXPECT_FALSE(mixture.routing.normalize);
+        EXPECT_FALSE(mixture.routing.corrected);
+        EXPECT_EQ(mixture.shared_intermediate, 0);
+    }
 }
 
 TEST(ModelConfig, DenseLayersOfQwen) {
@@ -58,10 +89,8 @@ TEST(ModelConfig, DenseLayersOfQwen) {
     config["mlp_only_layers"] = {3};
     config["intermediate_size"] = 96;
     const ModelConfig parsed = parse(config);
-    const auto dense = FeedForwardKind::kDense;
-    const auto moe = FeedForwardKind::kMoe;
-    EXPECT_EQ(parsed.feed_forwards, (std::vector{dense, moe, dense, dense, dense, moe}));
-    EXPECT_EQ(parsed.dense_intermediate, 96);
+    EXPECT_EQ(layers_with_experts(parsed), (std::vector{false, true, false, false, false, true}));
+    EXPECT_EQ(first<DenseMlpConfig>(parsed).intermediate, 96);
     config.erase("intermediate_size");
     expect_refused(config, ErrorCode::kInvalidFile, {"intermediate_size", "missing"});
 }
@@ -69,23 +98,23 @@ TEST(ModelConfig, DenseLayersOfQwen) {
 TEST(ModelConfig, Qwen35Nested) {
     json config = qwen35();
     ModelConfig parsed = parse(config);
-    EXPECT_EQ(parsed.architecture, Architecture::kQwen35Moe);
+    EXPECT_EQ(parsed.architecture->name, "qwen3_5_moe");
     EXPECT_EQ(parsed.model_type, "qwen3_5_moe");
-    EXPECT_TRUE(parsed.gated_attention);
-    EXPECT_TRUE(parsed.normalize_top_k);
-    EXPECT_TRUE(parsed.shared_expert_gated);
-    EXPECT_EQ(parsed.shared_intermediate, 32);
-    EXPECT_EQ(parsed.rotary.dims, 8);
-    EXPECT_EQ(parsed.rotary.theta, 1e7);
-    EXPECT_EQ(parsed.linear_conv_kernel, 4);
-    EXPECT_EQ(parsed.mixers, (std::vector{MixerKind::kGatedDeltaNet, MixerKind::kFullAttention}));
+    EXPECT_TRUE(first<GroupedAttentionConfig>(parsed).gated);
+    EXPECT_TRUE(first<MixtureConfig>(parsed).routing.normalize);
+    EXPECT_TRUE(first<MixtureConfig>(parsed).shared_expert_gated);
+    EXPECT_EQ(first<MixtureConfig>(parsed).shared_intermediate, 32);
+    EXPECT_EQ(rotary_of(parsed).dims, 8);
+    EXPECT_EQ(rotary_of(parsed).theta, 1e7);
+    EXPECT_EQ(first<GatedDeltaNetConfig>(parsed).kernel, 4);
+    EXPECT_EQ(layers_of_full_attention(parsed), (std::vector{false, true}));
     // The factor inside rope_parameters wins over one beside it.
     config["text_config"]["partial_rotary_factor"] = 1.0;
-    EXPECT_EQ(parse(config).rotary.dims, 8);
+    EXPECT_EQ(rotary_of(parse(config)).dims, 8);
     config["text_config"]["rope_parameters"].erase("partial_rotary_factor");
-    EXPECT_EQ(parse(config).rotary.dims, 16);
+    EXPECT_EQ(rotary_of(parse(config)).dims, 16);
     config["text_config"].erase("partial_rotary_factor");
-    EXPECT_EQ(parse(config).rotary.dims, 4);
+    EXPECT_EQ(rotary_of(parse(config)).dims, 4);
     // The nested tie is asked first.
     config["tie_word_embeddings"] = true;
     EXPECT_TRUE(parse(config).tied_embeddings);
@@ -95,7 +124,7 @@ TEST(ModelConfig, Qwen35Nested) {
 
 TEST(ModelConfig, FlatTextModelOfQwen35) {
     const ModelConfig parsed = parse(qwen35()["text_config"]);
-    EXPECT_EQ(parsed.architecture, Architecture::kQwen35Moe);
+    EXPECT_EQ(parsed.architecture->name, "qwen3_5_moe");
     EXPECT_EQ(parsed.model_type, "qwen3_5_moe_text");
 }
 
@@ -107,54 +136,53 @@ TEST(ModelConfig, PublishedQwen3NextHasNoLayerTypes) {
     config["full_attention_interval"] = 3;
     config["norm_topk_prob"] = false;
     const ModelConfig parsed = parse(config);
-    for (size_t layer = 0; layer < 8; ++layer) {
-        const bool full = layer == 2 || layer == 5;
-        EXPECT_EQ(parsed.mixers[layer], full ? MixerKind::kFullAttention : MixerKind::kGatedDeltaNet) << layer;
-    }
-    EXPECT_FALSE(parsed.normalize_top_k);
+    EXPECT_EQ(layers_of_full_attention(parsed), (std::vector{false, false, true, false, false, true, false, false}));
+    EXPECT_FALSE(first<MixtureConfig>(parsed).routing.normalize);
 }
 
 TEST(ModelConfig, DeepseekV3) {
     json config = deepseek();
     ModelConfig parsed = parse(config);
-    EXPECT_EQ(parsed.architecture, Architecture::kDeepseekV3);
-    EXPECT_EQ(parsed.q_lora_rank, 32);
-    EXPECT_TRUE(parsed.noaux_tc);
-    EXPECT_TRUE(parsed.normalize_top_k);
-    EXPECT_EQ(parsed.expert_groups, 4);
-    EXPECT_EQ(parsed.expert_groups_kept, 2);
-    EXPECT_EQ(parsed.shared_intermediate, 64);
-    EXPECT_FALSE(parsed.shared_expert_gated);
-    EXPECT_EQ(parsed.feed_forwards, (std::vector{FeedForwardKind::kDense, FeedForwardKind::kMoe}));
-    EXPECT_TRUE(parsed.rotary.yarn);
-    EXPECT_TRUE(parsed.rotary.interleaved);
-    EXPECT_EQ(parsed.rotary.factor, 40.0);
-    EXPECT_EQ(parsed.rotary.original_positions, 16);
-    EXPECT_EQ(parsed.rotary.mscale, 0.8);
-    EXPECT_EQ(parsed.rotary.mscale_all_dim, 0.5);
+    EXPECT_EQ(parsed.architecture->name, "deepseek_v3");
+    EXPECT_EQ(first<LatentAttentionConfig>(parsed).query_rank, 32);
+    const MixtureConfig& mixture = first<MixtureConfig>(parsed);
+    EXPECT_EQ(mixture.routing.score, Routing::Score::kSigmoid);
+    EXPECT_TRUE(mixture.routing.corrected);
+    EXPECT_TRUE(mixture.routing.normalize);
+    EXPECT_EQ(mixture.routing.groups, 4);
+    EXPECT_EQ(mixture.routing.groups_kept, 2);
+    EXPECT_EQ(mixture.shared_intermediate, 64);
+    EXPECT_FALSE(mixture.shared_expert_gated);
+    EXPECT_EQ(layers_with_experts(parsed), (std::vector{false, true}));
+    EXPECT_TRUE(rotary_of(parsed).yarn);
+    EXPECT_TRUE(rotary_of(parsed).interleaved);
+    EXPECT_EQ(rotary_of(parsed).factor, 40.0);
+    EXPECT_EQ(rotary_of(parsed).original_positions, 16);
+    EXPECT_EQ(rotary_of(parsed).mscale, 0.8);
+    EXPECT_EQ(rotary_of(parsed).mscale_all_dim, 0.5);
     config["q_lora_rank"] = nullptr;
     config["rope_interleave"] = false;
     config["rope_scaling"].erase("mscale");
     config["rope_scaling"].erase("mscale_all_dim");
     parsed = parse(config);
-    EXPECT_EQ(parsed.q_lora_rank, 0);
-    EXPECT_FALSE(parsed.rotary.interleaved);
-    EXPECT_EQ(parsed.rotary.mscale, 1.0);
-    EXPECT_EQ(parsed.rotary.mscale_all_dim, 0.0);
+    EXPECT_EQ(first<LatentAttentionConfig>(parsed).query_rank, 0);
+    EXPECT_FALSE(rotary_of(parsed).interleaved);
+    EXPECT_EQ(rotary_of(parsed).mscale, 1.0);
+    EXPECT_EQ(rotary_of(parsed).mscale_all_dim, 0.0);
 }
 
 TEST(ModelConfig, KimiFlatAndNested) {
     json config = deepseek();
     config["model_type"] = "kimi_k2";
-    EXPECT_EQ(parse(config).architecture, Architecture::kDeepseekV3);
+    EXPECT_EQ(parse(config).architecture->name, "deepseek_v3");
     const json nested = {{"model_type", "kimi_k25"}, {"text_config", config}};
-    EXPECT_EQ(parse(nested).architecture, Architecture::kDeepseekV3);
+    EXPECT_EQ(parse(nested).architecture->name, "deepseek_v3");
     EXPECT_EQ(parse(nested).model_type, "kimi_k25");
 }
 
 TEST(ModelConfig, RopeSettingsOldAndNew) {
     json config = deepseek();
-    const RotaryConfig old_style = parse(config).rotary;
+    const RotaryConfig old_style = rotary_of(parse(config));
     json rope = config["rope_scaling"];
     rope["rope_type"] = rope["type"];
     rope.erase("type");
@@ -162,20 +190,20 @@ TEST(ModelConfig, RopeSettingsOldAndNew) {
     config.erase("rope_scaling");
     config.erase("rope_theta");
     config["rope_parameters"] = rope;
-    const RotaryConfig new_style = parse(config).rotary;
+    const RotaryConfig new_style = rotary_of(parse(config));
     EXPECT_EQ(new_style.theta, old_style.theta);
     EXPECT_EQ(new_style.factor, old_style.factor);
     EXPECT_EQ(new_style.original_positions, old_style.original_positions);
     EXPECT_TRUE(new_style.yarn);
     config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 50000.0}};
-    EXPECT_EQ(parse(config).rotary.theta, 50000.0);
-    EXPECT_FALSE(parse(config).rotary.yarn);
+    EXPECT_EQ(rotary_of(parse(config)).theta, 50000.0);
+    EXPECT_FALSE(rotary_of(parse(config)).yarn);
     config["rope_parameters"] = {{"rope_type", "default"}};
     config["rope_theta"] = 777.0;
-    EXPECT_EQ(parse(config).rotary.theta, 777.0);
+    EXPECT_EQ(rotary_of(parse(config)).theta, 777.0);
     config["rope_parameters"] = nullptr;
     config["rope_scaling"] = nullptr;
-    EXPECT_EQ(parse(config).rotary.theta, 777.0);
+    EXPECT_EQ(rotary_of(parse(config)).theta, 777.0);
 }
 
 TEST(ModelConfig, ExpertCountUnderThreeNames) {
@@ -183,7 +211,7 @@ TEST(ModelConfig, ExpertCountUnderThreeNames) {
         json config = qwen3_moe();
         config.erase("num_experts");
         config[name] = 4;
-        EXPECT_EQ(parse(config).experts, 4) << name;
+        EXPECT_EQ(parse(config).experts(), 4) << name;
     }
     json config = qwen3_moe();
     config["num_local_experts"] = 5;
@@ -244,6 +272,7 @@ TEST(ModelConfig, RefusesFieldsByName) {
                          {"mlp_only_layers", {"a"}, kInvalid, {}},
                          {"decoder_sparse_step", 0, kInvalid, {}},
                          {"hidden_act", "gelu", kUnsupported, {"gelu", "silu"}},
+                         {"scoring_func", "sigmoid", kUnsupported, {"sigmoid", "softmax"}},
                          {"attention_bias", true, kUnsupported, {}},
                          {"attention_bias", "no", kInvalid, {}},
                          {"use_sliding_window", true, kUnsupported, {}},
@@ -262,7 +291,7 @@ TEST(ModelConfig, RefusesFieldsByName) {
     // The last one above: int(16 * 0.2) = 3 is odd.
     json config = qwen3_moe();
     config.erase("head_dim");
-    EXPECT_EQ(parse(config).head_dim, 16);
+    EXPECT_EQ(first<GroupedAttentionConfig>(parse(config)).head_dim, 16);
     config["num_attention_heads"] = 6;
     expect_refused(config, kInvalid, {"head_dim"});
 }

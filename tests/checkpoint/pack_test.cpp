@@ -55,9 +55,9 @@ TEST_P(PackMoves, EveryWeightAndAlignsTheRecords) {
     EXPECT_THAT(after->skipped(), IsEmpty());
     expect_same_weights(*before, *after);
     EXPECT_GT(report.records, 0u);
-    for (int layer = 0; layer < after->config().layers; ++layer) {
-        if (after->config().feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
-        for (int expert = 0; expert < after->config().experts; ++expert) {
+    for (int layer = 0; layer < after->config().layer_count(); ++layer) {
+        if (after->config().mixture_of(layer) == nullptr) continue;
+        for (int expert = 0; expert < after->config().experts(); ++expert) {
             const std::vector<ExpertRead> reads = after->expert_reads(layer, expert);
             ASSERT_EQ(reads.size(), 1u);
             EXPECT_EQ(reads[0].source.offset % kPageBytes, 0u);
@@ -104,7 +104,7 @@ TEST_P(PackQuantizes, WithinTheErrorOfItsBits) {
         EXPECT_EQ(after->vector(2, Role::kMixerNorm), before->vector(2, Role::kMixerNorm));
         const double router =
             relative_error(trunk_values(*after, 3, Role::kRouter), trunk_values(*before, 3, Role::kRouter));
-        const bool deepseek = before->config().noaux_tc;
+        const bool deepseek = before->config().mixture_of(3)->routing.corrected;
         EXPECT_LT(router, deepseek ? 1e-9 : 0.01);
         const nlohmann::json table = config_of(target).at("quantization");
         EXPECT_EQ(table.at("bits"), bits);
@@ -134,16 +134,20 @@ TEST(Pack, KeepsTheGatesOfQwenAtEightBits) {
               8);
 }
 
+void set_expert_intermediate(SynthShape& shape, int64_t intermediate) {
+    change_blocks<MixtureConfig>(shape.config, [&](MixtureConfig& mixture) { mixture.intermediate = intermediate; });
+}
+
 TEST(Pack, UsesASmallerGroupOrNoneWhereColumnsAskForIt) {
     const TemporaryFolder folder;
     SynthShape shape = tiny_shape("qwen3-30b-a3b", 2);
-    shape.config.expert_intermediate = 96;  // down_proj: groups of 32
+    set_expert_intermediate(shape, 96);  // down_proj: groups of 32
     synthesize_shape(folder / "a", shape, SynthEncoding::kBf16, 1);
     EXPECT_THAT(pack(folder / "a", folder / "a4", {.quantize = "affine4"}).quantization, HasSubstr("smaller groups"));
     EXPECT_EQ(Checkpoint::open(folder / "a4")->expert_layout(0).down.format.group_size, 32);
     EXPECT_EQ(Checkpoint::open(folder / "a4")->expert_layout(0).gate.format.group_size, 64);
 
-    shape.config.expert_intermediate = 80;  // none divides it
+    set_expert_intermediate(shape, 80);  // none divides it
     synthesize_shape(folder / "b", shape, SynthEncoding::kBf16, 1);
     EXPECT_THAT(pack(folder / "b", folder / "b4", {.quantize = "affine4"}).quantization, HasSubstr("not quantized"));
     const auto before = Checkpoint::open(folder / "b"), after = Checkpoint::open(folder / "b4");
@@ -155,7 +159,8 @@ TEST(Pack, UsesASmallerGroupOrNoneWhereColumnsAskForIt) {
 TEST(Pack, EncodesALargeMatrixInPieces) {
     const TemporaryFolder folder;
     SynthShape shape = tiny_shape("deepseek-v3", 2);
-    shape.config.dense_intermediate = 65500;  // over 8 million weights, and its last FP8 block is ragged
+    shape.dense_intermediate = 65500;  // over 8 million weights, and its last FP8 block is ragged
+    change_blocks<DenseMlpConfig>(shape.config, [](DenseMlpConfig& mlp) { mlp.intermediate = 65500; });
     synthesize_shape(folder / "source", shape, SynthEncoding::kFp8, 1);
     pack(folder / "source", folder / "packed", {.quantize = "affine8"});
     const auto before = Checkpoint::open(folder / "source"), after = Checkpoint::open(folder / "packed");
@@ -170,7 +175,8 @@ TEST(Pack, EncodesALargeMatrixInPieces) {
 TEST(Pack, LeavesFp8WhereNoGroupFits) {
     const TemporaryFolder folder;
     SynthShape shape = tiny_shape("deepseek-v3", 2);
-    shape.config.expert_intermediate = shape.config.shared_intermediate = 80;
+    change_blocks<MixtureConfig>(
+        shape.config, [](MixtureConfig& mixture) { mixture.intermediate = mixture.shared_intermediate = 80; });
     synthesize_shape(folder / "source", shape, SynthEncoding::kFp8, 1);
     pack(folder / "source", folder / "packed", {.quantize = "affine8"});
     const auto before = Checkpoint::open(folder / "source"), after = Checkpoint::open(folder / "packed");
@@ -259,7 +265,7 @@ TEST(Pack, RefusesOptionsAndFoldersThatMakeNoSense) {
     const std::string before = read_text_file(other / "config.json");
     expect_error(ErrorCode::kUsage, {"other"}, [&] { pack(source, other, {}); });
     EXPECT_EQ(read_text_file(other / "config.json"), before);
-    EXPECT_EQ(Checkpoint::open(other)->config().layers, 2);
+    EXPECT_EQ(Checkpoint::open(other)->config().layer_count(), 2);
 }
 
 TEST(Pack, LeavesAFolderAloneThatAnotherProgramPacksInto) {

@@ -52,7 +52,8 @@ TEST(StateMemory, PerTokenAsTheFormulaSays) {
     for (const Family& family : kFamilies) {
         const TemporaryFolder folder;
         SynthShape shape = tiny_shape(family.preset, 4);
-        if (shape.config.kv_lora_rank > 0) shape.config.kv_lora_rank = 512;
+        change_blocks<LatentAttentionConfig>(shape.config,
+                                             [](LatentAttentionConfig& attention) { attention.key_value_rank = 512; });
         synthesize_shape(folder / "model", shape, SynthEncoding::kAffine4, 1);
         for (const char* format : {"f32", "bf16", "int8"}) {
             SCOPED_TRACE(::testing::Message() << family.preset << ' ' << format);

@@ -161,7 +161,8 @@ TEST_F(WarmStartTest, OfAModelThatCannotBeWrittenIsInTheUsersCache) {
     fs::create_directories(cache.parent_path());
     fs::permissions(cache.parent_path(), fs::perms(0777));
     fs::permissions(model, fs::perms(0555));
-    HotList used(static_cast<int>(checkpoint->config().layers), static_cast<int>(checkpoint->config().experts));
+    HotList used(static_cast<int>(checkpoint->config().layer_count()),
+                 static_cast<int>(checkpoint->config().experts()));
     used.note(0, std::vector<int>{1, 3});
     {
         const OrdinaryUser user;

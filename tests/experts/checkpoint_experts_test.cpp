@@ -34,9 +34,9 @@ void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind,
     options.direct_io = direct;
     options.read_threads = 4;
     ExpertStore store(checkpoint, options, make_host_slots);
-    for (int layer = 0; layer < checkpoint->config().layers; ++layer) {
-        if (checkpoint->config().feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
-        ExpertStream stream = store.stream(layer, range(0, static_cast<int>(checkpoint->config().experts)));
+    for (int layer = 0; layer < checkpoint->config().layer_count(); ++layer) {
+        if (checkpoint->config().mixture_of(layer) == nullptr) continue;
+        ExpertStream stream = store.stream(layer, range(0, static_cast<int>(checkpoint->config().experts())));
         const auto came = drain(stream, [&](const HeldExpert& ready) {
             ASSERT_FALSE(ready.error());
             for (const ExpertRead& part : checkpoint->expert_reads(layer, ready.expert())) {
@@ -47,7 +47,7 @@ void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind,
                     << "layer " << layer << " expert " << ready.expert();
             }
         });
-        EXPECT_EQ(came.size(), static_cast<size_t>(checkpoint->config().experts));
+        EXPECT_EQ(came.size(), static_cast<size_t>(checkpoint->config().experts()));
     }
     EXPECT_EQ(store.counters().failed_reads, 0u);
 }

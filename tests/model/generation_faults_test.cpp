@@ -153,7 +153,7 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
         const size_t still_failed = step(sequences);
         EXPECT_TRUE(still_failed == 0 || i < 2) << "only reads that were under way may still fail";
     }
-    const int per_token = static_cast<int>(checkpoint_->config().experts_per_token);
+    const int per_token = static_cast<int>(checkpoint_->config().experts_per_token());
     ExpertStream first = store.stream(0, range(0, per_token));
     ExpertStream second = store.stream(1, range(0, per_token));
     std::vector<HeldExpert> held;

@@ -19,7 +19,7 @@ class GoneDrive : public ::testing::Test {
   protected:
     void SetUp() override {
         checkpoint_ = Checkpoint::open(source_file("/models/stories-hybrid"));
-        ASSERT_GE(checkpoint_->config().layers, 6);
+        ASSERT_GE(checkpoint_->config().layer_count(), 6);
         model_ = std::make_unique<Model>(checkpoint_, *backend_, KvFormat::kBF16);
         ExpertCatalogue catalogue = ExpertCatalogue::of(checkpoint_);
         auto files = std::make_shared<std::vector<File>>();
@@ -85,7 +85,7 @@ TEST_F(GoneDrive, FailsOnlyWhoNeedsIt) {
     ASSERT_FALSE(outputs[0].error) << "all of its experts are here";
     EXPECT_TRUE(outputs[0].logits == expected);
     const ExpertCounters spent = store_->counters() - before;
-    EXPECT_LE(spent.misses, static_cast<uint64_t>(checkpoint_->config().experts_per_token))
+    EXPECT_LE(spent.misses, static_cast<uint64_t>(checkpoint_->config().experts_per_token()))
         << "a row that has failed is not read for";
     EXPECT_LT(spent.stall_seconds, 2 * kAllowed);
 }

@@ -46,7 +46,8 @@ class SameBits : public ::testing::TestWithParam<Case> {
     std::shared_ptr<const Checkpoint> checkpoint_;
 
     uint64_t record_bytes() const {
-        return ExpertStore::floor_bytes(*checkpoint_) / static_cast<uint64_t>(checkpoint_->config().experts_per_token);
+        return ExpertStore::floor_bytes(*checkpoint_) /
+               static_cast<uint64_t>(checkpoint_->config().experts_per_token());
     }
 
     // Logits of a prompt and of tokens decoded one by one.
@@ -121,9 +122,9 @@ TEST_P(SameBits, WithAWarmStart) {
     const std::vector<float> expected = run(*backend, model, {.cache_bytes = full});
     const ModelConfig& config = checkpoint_->config();
     std::vector<ExpertKey> all;
-    for (int layer = 0; layer < static_cast<int>(config.layers); ++layer) {
-        if (config.feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
-        for (int expert = 0; expert < static_cast<int>(config.experts); ++expert) all.push_back({layer, expert});
+    for (int layer = 0; layer < static_cast<int>(config.layer_count()); ++layer) {
+        if (config.mixture_of(layer) == nullptr) continue;
+        for (int expert = 0; expert < static_cast<int>(config.experts()); ++expert) all.push_back({layer, expert});
     }
     uint64_t warm_reads = 0;
     for (const uint64_t cache_bytes :
@@ -154,7 +155,7 @@ TEST_P(SameBits, APromptReadsEachExpertOnce) {
         options.cache_bytes = cache_bytes;
         ExpertStore store(checkpoint_, options,
                           [&](size_t slots, size_t bytes) { return backend->make_slots(slots, bytes); });
-        RoutingTrace trace(config.layers, config.experts, config.experts_per_token);
+        RoutingTrace trace(config.layer_count(), config.experts(), config.experts_per_token());
         model.use_experts(store, &trace);
         const auto state = model.new_state();
         const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {95}};
@@ -185,7 +186,7 @@ TEST_P(SameBits, APromptThatReadsAhead) {
         if (outputs[0].error) std::rethrow_exception(outputs[0].error);
         return std::pair(outputs[0].logits, store.counters());
     };
-    RoutingTrace trace(config.layers, config.experts, config.experts_per_token);
+    RoutingTrace trace(config.layer_count(), config.experts(), config.experts_per_token());
     const uint64_t full = ExpertStore::full_bytes(*checkpoint_);
     const std::vector<float> expected = evaluate({.cache_bytes = full}, &trace).first;
     const size_t touched = experts_touched(trace);

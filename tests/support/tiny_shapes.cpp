@@ -13,19 +13,28 @@ SynthShape tiny_shape(const std::string& preset, int64_t layers) {
     ModelConfig& config = shape.config;
     config.hidden_size = 192;
     config.vocabulary = 512;
-    config.experts = 16;
-    config.experts_per_token = 4;
-    config.expert_groups = std::min<int64_t>(config.expert_groups, 4);
-    config.expert_groups_kept = std::min<int64_t>(config.expert_groups_kept, 2);
-    config.expert_intermediate = 64;
-    if (config.dense_intermediate > 0) config.dense_intermediate = 128;
-    if (config.shared_intermediate > 0) config.shared_intermediate = 64;
-    config.heads = 4;
-    config.kv_heads = config.kv_lora_rank > 0 ? 4 : 2;
-    config.q_lora_rank = std::min<int64_t>(config.q_lora_rank, 128);
-    config.kv_lora_rank = std::min<int64_t>(config.kv_lora_rank, 128);
-    config.linear_key_heads = std::min<int64_t>(config.linear_key_heads, 2);
-    config.linear_value_heads = std::min<int64_t>(config.linear_value_heads, 4);
+    if (shape.dense_intermediate > 0) shape.dense_intermediate = 128;
+    change_blocks<DenseMlpConfig>(config, [](DenseMlpConfig& mlp) { mlp.intermediate = 128; });
+    change_blocks<MixtureConfig>(config, [](MixtureConfig& mixture) {
+        mixture.experts = 16;
+        mixture.experts_per_token = 4;
+        mixture.routing.groups = std::min<int64_t>(mixture.routing.groups, 4);
+        mixture.routing.groups_kept = std::min<int64_t>(mixture.routing.groups_kept, 2);
+        mixture.intermediate = 64;
+        if (mixture.shared_intermediate > 0) mixture.shared_intermediate = 64;
+    });
+    change_blocks<GroupedAttentionConfig>(config, [](GroupedAttentionConfig& attention) {
+        attention.heads = 4;
+        attention.kv_heads = 2;
+    });
+    change_blocks<LatentAttentionConfig>(config, [](LatentAttentionConfig& attention) {
+        attention.heads = 4;
+        attention.query_rank = attention.key_value_rank = 128;
+    });
+    change_blocks<GatedDeltaNetConfig>(config, [](GatedDeltaNetConfig& net) {
+        net.key_heads = 2;
+        net.value_heads = 4;
+    });
     return shape;
 }
 

@@ -20,8 +20,10 @@ SynthShape small_shape(const std::string& preset, int64_t layers) {
     SynthShape shape = tiny_shape(preset, layers);
     shape.config.hidden_size = 320;
     shape.config.vocabulary = 4096;
-    shape.config.experts = 128;
-    shape.config.experts_per_token = 8;
+    change_blocks<MixtureConfig>(shape.config, [](MixtureConfig& mixture) {
+        mixture.experts = 128;
+        mixture.experts_per_token = 8;
+    });
     return shape;
 }
 
@@ -86,8 +88,8 @@ TEST_P(SynthRouting, HasTheLocalityOfPublishedModels) {
     synthesize_shape(folder / "model", shape, SynthEncoding::kAffine4, 1);
     const RoutingTrace trace = generate_and_trace(folder / "model", GetParam().temperature);
     double recurrence = 0, busiest = 0, layers = 0;
-    for (int32_t layer = 0; layer < shape.config.layers; ++layer) {
-        if (shape.config.feed_forwards[static_cast<size_t>(layer)] != FeedForwardKind::kMoe) continue;
+    for (int32_t layer = 0; layer < shape.config.layer_count(); ++layer) {
+        if (shape.config.mixture_of(layer) == nullptr) continue;
         const Locality locality = measure(trace, layer);
         EXPECT_GT(locality.recurrence, 0.18) << "layer " << layer;
         EXPECT_LT(locality.recurrence, 0.52) << "layer " << layer;

@@ -1,0 +1,130 @@
+#include "checkpoint/architectures/reading.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "checkpoint/rotary_config.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr int64_t kLargestVocabulary = int64_t{1} << 24;
+constexpr int64_t kLargestPosition = int64_t{1} << 40;
+
+// The one count of experts, under whichever of its three names.
+int64_t read_expert_count(const JsonFields& fields) {
+    int64_t count = 0;
+    std::string_view counted_by;
+    for (const std::string_view name : {"num_experts", "num_local_experts", "n_routed_experts"}) {
+        if (!fields.has(name)) continue;
+        const int64_t value = fields.integer(name, 1, kMostExperts);
+        if (count != 0 && value != count) {
+            fields.reject(ErrorCode::kInvalidFile, name, "{}, but {} is {}", value, counted_by, count);
+        }
+        count = value;
+        counted_by = name;
+    }
+    if (count == 0) fields.reject(ErrorCode::kInvalidFile, "num_experts", "missing, as are its other names");
+    return count;
+}
+
+}  // namespace
+
+void require_string(const JsonFields& fields, std::string_view name,
+                    std::initializer_list<std::string_view> supported) {
+    const std::string value = fields.string_or(name, *supported.begin());
+    if (std::ranges::find(supported, value) != supported.end()) return;
+    fields.reject(ErrorCode::kUnsupported, name, "\"{}\" is not supported, only \"{}\"", value, *supported.begin());
+}
+
+void refuse_true(const JsonFields& fields, std::string_view name) {
+    if (!fields.boolean_or(name, false)) return;
+    fields.reject(ErrorCode::kUnsupported, name, "true is not supported, only false");
+}
+
+void require_plain_blocks(const JsonFields& fields) {
+    require_string(fields, "hidden_act", {"silu", "swish"});
+    refuse_true(fields, "mlp_bias");
+}
+
+void read_sizes(const JsonFields& fields, ModelConfig& config) {
+    config.hidden_size = fields.integer("hidden_size", 1, kLargestSize);
+    config.layers.resize(static_cast<size_t>(fields.integer("num_hidden_layers", 1, kMostLayers)));
+    config.vocabulary = fields.integer("vocab_size", 1, kLargestVocabulary);
+    config.max_positions = fields.integer("max_position_embeddings", 1, kLargestPosition);
+    config.rms_norm_epsilon = fields.number_or("rms_norm_eps", 1e-6);
+    if (config.rms_norm_epsilon <= 0.0 || config.rms_norm_epsilon >= 1.0) {
+        fields.reject(ErrorCode::kInvalidFile, "rms_norm_eps", "{} is not between 0 and 1", config.rms_norm_epsilon);
+    }
+}
+
+GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const ModelConfig& config,
+                                              double rotary_factor) {
+    GroupedAttentionConfig attention;
+    attention.heads = fields.integer("num_attention_heads", 1, kLargestSize);
+    attention.kv_heads = fields.integer_or("num_key_value_heads", attention.heads, 1, kLargestSize);
+    if (attention.heads % attention.kv_heads != 0) {
+        fields.reject(ErrorCode::kInvalidFile, "num_key_value_heads", "{} does not divide num_attention_heads {}",
+                      attention.kv_heads, attention.heads);
+    }
+    if (!fields.has("head_dim") && config.hidden_size % attention.heads != 0) {
+        fields.reject(ErrorCode::kInvalidFile, "head_dim", "missing, and num_attention_heads {} does not divide {}",
+                      attention.heads, config.hidden_size);
+    }
+    attention.head_dim = fields.integer_or("head_dim", config.hidden_size / attention.heads, 1, kLargestSize);
+    attention.rotary = read_partial_rotary(fields, attention.head_dim, rotary_factor, config.max_positions);
+    return attention;
+}
+
+std::vector<bool> read_full_attention_layers(const JsonFields& fields, const ModelConfig& config,
+                                             std::string_view other) {
+    std::vector<bool> full;
+    if (!fields.has("layer_types")) return full;
+    const std::vector<std::string> types = fields.strings("layer_types");
+    if (types.size() != config.layers.size()) {
+        fields.reject(ErrorCode::kInvalidFile, "layer_types", "{} entries, but num_hidden_layers is {}", types.size(),
+                      config.layers.size());
+    }
+    for (const std::string& type : types) {
+        if (type != "full_attention" && (other.empty() || type != other)) {
+            fields.reject(ErrorCode::kUnsupported, "layer_types", "\"{}\" is not supported in {}", type,
+                          config.model_type);
+        }
+        full.push_back(type == "full_attention");
+    }
+    return full;
+}
+
+DenseMlpConfig read_dense_mlp(const JsonFields& fields) {
+    return {.intermediate = fields.integer("intermediate_size", 1, kLargestSize)};
+}
+
+MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermediate_field, bool normalize_by_default) {
+    MixtureConfig mixture;
+    mixture.experts = read_expert_count(fields);
+    mixture.experts_per_token = fields.integer("num_experts_per_tok", 1, mixture.experts);
+    mixture.intermediate = fields.integer(intermediate_field, 1, kLargestSize);
+    mixture.routing.normalize = fields.boolean_or("norm_topk_prob", normalize_by_default);
+    return mixture;
+}
+
+void read_sparse_layers(const JsonFields& fields, bool normalize_by_default, ModelConfig& config) {
+    const std::vector<int64_t> listed = fields.integers("mlp_only_layers");
+    const int64_t step = fields.integer_or("decoder_sparse_step", 1, 1, kMostLayers);
+    std::optional<DenseMlpConfig> dense;
+    std::optional<MixtureConfig> mixture;
+    for (int64_t layer = 0; layer < config.layer_count(); ++layer) {
+        FeedForwardConfig& block = config.layers[static_cast<size_t>(layer)].feed_forward;
+        if (std::ranges::find(listed, layer) != listed.end() || (layer + 1) % step != 0) {
+            if (!dense) dense = read_dense_mlp(fields);
+            block = *dense;
+        } else {
+            if (!mixture) mixture = read_mixture(fields, "moe_intermediate_size", normalize_by_default);
+            block = *mixture;
+        }
+    }
+}
+
+}  // namespace sluice

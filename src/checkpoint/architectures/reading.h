@@ -1,0 +1,46 @@
+#pragma once
+
+// What the readers of several architectures share. All throw kInvalidFile or kUnsupported, naming file and field.
+
+#include <initializer_list>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/json_fields.h"
+#include "checkpoint/model_config.h"
+
+namespace sluice {
+
+// Far above any model, and small enough that no product of three of them overflows.
+inline constexpr int64_t kLargestSize = int64_t{1} << 20;
+inline constexpr int64_t kMostLayers = 4096;
+inline constexpr int64_t kMostExperts = 1 << 16;
+
+// Settings that change the arithmetic and that an architecture has in one form alone. The first of the supported ones
+// is what an absent field means.
+void require_string(const JsonFields& fields, std::string_view name, std::initializer_list<std::string_view> supported);
+void refuse_true(const JsonFields& fields, std::string_view name);
+// SiLU, and no biases in the MLPs.
+void require_plain_blocks(const JsonFields& fields);
+
+// The model's own sizes, and as many layers as it has.
+void read_sizes(const JsonFields& fields, ModelConfig& config);
+
+// Heads and rotary settings; `rotary_factor` is the share of a head that is rotated where the config does not say.
+GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const ModelConfig& config,
+                                              double rotary_factor = 1.0);
+
+// Whether each layer is "full_attention" in `layer_types`, the alternative being `other` (empty: there is none).
+// Nothing where the field is absent.
+std::vector<bool> read_full_attention_layers(const JsonFields& fields, const ModelConfig& config,
+                                             std::string_view other = {});
+
+DenseMlpConfig read_dense_mlp(const JsonFields& fields);
+
+// Experts of `intermediate_field` inner channels each, chosen by the softmax of all logits.
+MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermediate_field, bool normalize_by_default);
+
+// Layers that `mlp_only_layers` lists or `decoder_sparse_step` skips are dense, all others hold `mixture`.
+void read_sparse_layers(const JsonFields& fields, bool normalize_by_default, ModelConfig& config);
+
+}  // namespace sluice

@@ -1,0 +1,153 @@
+#include "checkpoint/weights.h"
+
+#include <functional>
+#include <numeric>
+
+namespace sluice {
+
+namespace {
+
+WeightSpec matrix(Role role, int64_t rows, int64_t columns, Precision precision = Precision::kAny) {
+    return {.role = role, .leading = {rows}, .columns = columns, .precision = precision};
+}
+
+// One matrix for each head.
+WeightSpec matrix_of_heads(Role role, int64_t heads, int64_t rows, int64_t columns) {
+    return {.role = role, .leading = {heads, rows}, .columns = columns};
+}
+
+WeightSpec vector(Role role, int64_t columns) {
+    return {.role = role, .shape = WeightShape::kVector, .columns = columns};
+}
+
+WeightSpec norm(Role role, int64_t columns) {
+    return {.role = role, .shape = WeightShape::kNorm, .columns = columns};
+}
+
+// Each appends the weights of a block that reads `hidden` channels.
+
+void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentionConfig& a) {
+    const int64_t width = a.heads * a.head_dim;
+    const int64_t kv_width = a.kv_heads * a.head_dim;
+    const int64_t query_rows = a.gated ? 2 * width : width;
+    list.push_back(matrix(Role::kQuery, query_rows, hidden));
+    list.push_back(matrix(Role::kKey, kv_width, hidden));
+    list.push_back(matrix(Role::kValue, kv_width, hidden));
+    list.push_back(matrix(Role::kOutput, hidden, width));
+    if (a.query_key_value_bias) {
+        list.push_back(vector(Role::kQueryBias, query_rows));
+        list.push_back(vector(Role::kKeyBias, kv_width));
+        list.push_back(vector(Role::kValueBias, kv_width));
+    }
+    if (a.output_bias) list.push_back(vector(Role::kOutputBias, hidden));
+    if (a.query_key_norm != QueryKeyNorm::kNone) {
+        const bool whole = a.query_key_norm == QueryKeyNorm::kWholeProjection;
+        list.push_back(norm(Role::kQueryNorm, whole ? width : a.head_dim));
+        list.push_back(norm(Role::kKeyNorm, whole ? kv_width : a.head_dim));
+    }
+    if (a.sinks) list.push_back(vector(Role::kSinks, a.heads));
+}
+
+void append(std::vector<WeightSpec>& list, int64_t hidden, const LatentAttentionConfig& a) {
+    const int64_t query_width = a.heads * (a.nope_dim + a.rope_dim);
+    if (a.query_rank > 0) {
+        list.push_back(matrix(Role::kQueryLatent, a.query_rank, hidden));
+        list.push_back(vector(Role::kQueryLatentNorm, a.query_rank));
+        list.push_back(matrix(Role::kQueryFromLatent, query_width, a.query_rank));
+    } else {
+        list.push_back(matrix(Role::kQuery, query_width, hidden));
+    }
+    list.push_back(matrix(Role::kKeyValueLatent, a.key_value_rank + a.rope_dim, hidden));
+    list.push_back(vector(Role::kKeyValueLatentNorm, a.key_value_rank));
+    if (a.split_key_value) {
+        list.push_back(matrix_of_heads(Role::kKeyFold, a.heads, a.key_value_rank, a.nope_dim));
+        list.push_back(matrix_of_heads(Role::kValueUnfold, a.heads, a.value_dim, a.key_value_rank));
+    } else {
+        list.push_back(matrix(Role::kKeyValueFromLatent, a.heads * (a.nope_dim + a.value_dim), a.key_value_rank));
+    }
+    list.push_back(matrix(Role::kOutput, hidden, a.heads * a.value_dim));
+}
+
+// Decay and update strength are small, and their error lives on in the state.
+void append(std::vector<WeightSpec>& list, int64_t hidden, const GatedDeltaNetConfig& net) {
+    const Precision careful = Precision::kEightBits;
+    if (net.fused_projections) {
+        list.push_back(matrix(Role::kLinearQkvz, net.channels() + net.value_width(), hidden));
+        list.push_back(matrix(Role::kLinearBa, 2 * net.value_heads, hidden, careful));
+    } else {
+        list.push_back(matrix(Role::kLinearQkv, net.channels(), hidden));
+        list.push_back(matrix(Role::kLinearZ, net.value_width(), hidden));
+        list.push_back(matrix(Role::kLinearB, net.value_heads, hidden, careful));
+        list.push_back(matrix(Role::kLinearA, net.value_heads, hidden, careful));
+    }
+    list.push_back({.role = Role::kLinearConv,
+                    .shape = WeightShape::kConvolution,
+                    .leading = {net.channels()},
+                    .columns = net.kernel});
+    list.push_back(vector(Role::kLinearALog, net.value_heads));
+    list.push_back(vector(Role::kLinearDtBias, net.value_heads));
+    list.push_back(vector(Role::kLinearNorm, net.value_dim));
+    list.push_back(matrix(Role::kLinearOutput, hidden, net.value_width()));
+}
+
+void append(std::vector<WeightSpec>& list, int64_t hidden, const DenseMlpConfig& mlp) {
+    list.push_back(matrix(Role::kDenseGate, mlp.intermediate, hidden));
+    list.push_back(matrix(Role::kDenseUp, mlp.intermediate, hidden));
+    list.push_back(matrix(Role::kDenseDown, hidden, mlp.intermediate));
+}
+
+// A corrected router was trained with its correction, as precise as it is; MLX leaves it alone, too.
+void append(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& mixture) {
+    const bool corrected = mixture.routing.corrected;
+    list.push_back(
+        matrix(Role::kRouter, mixture.experts, hidden, corrected ? Precision::kPublished : Precision::kEightBits));
+    if (corrected) list.push_back(vector(Role::kRouterCorrection, mixture.experts));
+    if (mixture.shared_intermediate > 0) {
+        list.push_back(matrix(Role::kSharedGate, mixture.shared_intermediate, hidden));
+        list.push_back(matrix(Role::kSharedUp, mixture.shared_intermediate, hidden));
+        list.push_back(matrix(Role::kSharedDown, hidden, mixture.shared_intermediate));
+    }
+    if (mixture.shared_expert_gated) {
+        list.push_back(matrix(Role::kSharedExpertGate, 1, hidden, Precision::kEightBits));
+    }
+}
+
+}  // namespace
+
+int64_t WeightSpec::rows() const {
+    return std::accumulate(leading.begin(), leading.end(), int64_t{1}, std::multiplies<>());
+}
+
+std::vector<WeightSpec> model_weights(const ModelConfig& config) {
+    std::vector<WeightSpec> list = {matrix(Role::kEmbedding, config.vocabulary, config.hidden_size),
+                                    norm(Role::kFinalNorm, config.hidden_size)};
+    if (!config.tied_embeddings) list.push_back(matrix(Role::kHead, config.vocabulary, config.hidden_size));
+    return list;
+}
+
+std::vector<WeightSpec> mixer_weights(const ModelConfig& config, const LayerConfig& layer) {
+    const int64_t hidden = config.hidden_size;
+    std::vector<WeightSpec> list;
+    if (layer.norms.before) list.push_back(norm(Role::kMixerNorm, hidden));
+    std::visit([&](const auto& mixer) { append(list, hidden, mixer); }, layer.mixer);
+    if (layer.norms.after) list.push_back(norm(Role::kMixerPostNorm, hidden));
+    return list;
+}
+
+std::vector<WeightSpec> feed_forward_weights(const ModelConfig& config, const LayerConfig& layer) {
+    const int64_t hidden = config.hidden_size;
+    std::vector<WeightSpec> list;
+    if (layer.norms.before) list.push_back(norm(Role::kFeedForwardNorm, hidden));
+    std::visit([&](const auto& block) { append(list, hidden, block); }, layer.feed_forward);
+    if (layer.norms.after) list.push_back(norm(Role::kFeedForwardPostNorm, hidden));
+    return list;
+}
+
+std::vector<WeightSpec> layer_weights(const ModelConfig& config, const LayerConfig& layer) {
+    std::vector<WeightSpec> list = mixer_weights(config, layer);
+    const std::vector<WeightSpec> rest = feed_forward_weights(config, layer);
+    list.insert(list.end(), rest.begin(), rest.end());
+    return list;
+}
+
+}  // namespace sluice

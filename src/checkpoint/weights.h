@@ -1,0 +1,51 @@
+#pragma once
+
+// The weights of each block, from which resolving, loading, inspecting, packing and synthesizing all follow.
+
+#include <cstdint>
+#include <vector>
+
+#include "checkpoint/model_config.h"
+#include "checkpoint/role.h"
+
+namespace sluice {
+
+enum class WeightShape : uint8_t {
+    kMatrix,       // [leading..., columns]: the product of `leading` is its rows
+    kVector,       // [columns]: kept as plain floats, never quantized
+    kNorm,         // a vector that publishers may store as an offset to 1
+    kConvolution,  // a vector of [channels, 1, taps] or [channels, taps, 1], `leading` being the channels
+};
+
+// How far a quantized copy of a matrix may go.
+enum class Precision : uint8_t {
+    kAny,
+    kEightBits,  // a small matrix whose errors choose experts, or live on in a recurrent state
+    kPublished,  // as it was published
+};
+
+// A weight that config.json asks for.
+struct WeightSpec {
+    Role role{};
+    WeightShape shape = WeightShape::kMatrix;
+    std::vector<int64_t> leading{};
+    int64_t columns = 0;
+    Precision precision = Precision::kAny;
+
+    int64_t rows() const;  // of a vector 1
+    bool is_matrix() const { return shape == WeightShape::kMatrix; }
+};
+
+// The embedding, the final norm, and the head unless it is the embedding.
+std::vector<WeightSpec> model_weights(const ModelConfig& config);
+
+// Of the mixer with its norms, in the order in which they are used.
+std::vector<WeightSpec> mixer_weights(const ModelConfig& config, const LayerConfig& layer);
+
+// Of the feed-forward block with its norms, routed experts apart.
+std::vector<WeightSpec> feed_forward_weights(const ModelConfig& config, const LayerConfig& layer);
+
+// Both.
+std::vector<WeightSpec> layer_weights(const ModelConfig& config, const LayerConfig& layer);
+
+}  // namespace sluice

@@ -1,0 +1,79 @@
+#include "model/implemented.h"
+
+#include "base/error.h"
+
+namespace sluice {
+
+namespace {
+
+class Checker {
+  public:
+    Checker(const ModelConfig& config, const std::string& label) : config_(config), label_(label) {}
+
+    void check() {
+        refuse(config_.embedding_scale != 1.0, "a scale of the embedding");
+        refuse(config_.logit_cap != 0.0, "a cap of the logits");
+        for (layer_ = 0; layer_ < config_.layer_count(); ++layer_) {
+            const LayerConfig& layer = config_.layers[static_cast<size_t>(layer_)];
+            refuse(!layer.norms.before, "a block without a norm before it");
+            refuse(layer.norms.after, "a norm after a block");
+            refuse(layer.residual != Residual::kAdd, "a residual of several streams");
+            std::visit([this](const auto& mixer) { check(mixer); }, layer.mixer);
+            std::visit([this](const auto& block) { check(block); }, layer.feed_forward);
+        }
+    }
+
+  private:
+    void refuse(bool used, std::string_view setting) const {
+        if (!used) return;
+        const std::string where = layer_ < 0 ? "" : fmt::format("layer {}: ", layer_);
+        fail(ErrorCode::kUnsupported, "{}: {}{} is not supported", label_, where, setting);
+    }
+
+    void check(const GroupedAttentionConfig& attention) const {
+        refuse(attention.rotary.dims == 0, "attention without rotary positions");
+        refuse(attention.sinks, "attention with sinks");
+        refuse(attention.query_key_value_bias, "a bias of query, key and value");
+        refuse(attention.output_bias, "a bias of attention's output");
+        refuse(attention.window != 0, "a sliding window");
+        refuse(attention.projection_clamp != 0, "a clamp of query, key and value");
+    }
+
+    void check(const LatentAttentionConfig& attention) const {
+        refuse(attention.rotary.dims == 0, "attention without rotary positions");
+    }
+
+    void check(const GatedDeltaNetConfig&) const {}
+
+    void check(const ActivationConfig& activation) const {
+        refuse(activation.kind != ActivationConfig::Kind::kSilu, "an activation other than SiLU");
+        refuse(activation.limit != 0, "a clamped activation");
+    }
+
+    void check(const DenseMlpConfig& mlp) const { check(mlp.activation); }
+
+    void check(const MixtureConfig& mixture) const {
+        check(mixture.activation);
+        const Routing& routing = mixture.routing;
+        refuse(routing.score == Routing::Score::kSqrtSoftplus, "routing by the root of a softplus");
+        refuse(routing.corrected != (routing.score == Routing::Score::kSigmoid),
+               "routing other than by a softmax or by corrected sigmoids");
+        refuse(!routing.corrected && routing.groups != 1, "routing in groups by a softmax");
+        refuse(!routing.corrected && routing.scale != 1.0, "a scale of softmax routing");
+        // One store holds the experts of all layers.
+        refuse(mixture.experts != config_.experts() || mixture.experts_per_token != config_.experts_per_token(),
+               "another number of experts than in other layers");
+    }
+
+    const ModelConfig& config_;
+    const std::string& label_;
+    int64_t layer_ = -1;
+};
+
+}  // namespace
+
+void require_implemented(const ModelConfig& config, const std::string& label) {
+    Checker(config, label).check();
+}
+
+}  // namespace sluice
