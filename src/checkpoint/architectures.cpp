@@ -5,6 +5,7 @@
 // Every architecture: the constant NAME_architecture of architectures/NAME.cpp.
 #define SLUICE_ARCHITECTURES(X) \
     X(deepseek_v3)              \
+    X(mixtral)                  \
     X(olmoe)                    \
     X(qwen3_5_moe)              \
     X(qwen3_moe)                \
