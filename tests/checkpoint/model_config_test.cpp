@@ -180,6 +180,40 @@ TEST(ModelConfig, KimiFlatAndNested) {
     EXPECT_EQ(parse(nested).model_type, "kimi_k25");
 }
 
+json with_model_type(json config, const char* type) {
+    config["model_type"] = type;
+    config["intermediate_size"] = config["moe_intermediate_size"];
+    config.erase("moe_intermediate_size");
+    return config;
+}
+
+TEST(ModelConfig, Olmoe) {
+    json config = with_model_type(qwen3_moe(), "olmoe");
+    const ModelConfig parsed = parse(config);
+    const auto& attention = first<GroupedAttentionConfig>(parsed);
+    EXPECT_EQ(attention.query_key_norm, QueryKeyNorm::kWholeProjection);
+    EXPECT_EQ(attention.projection_clamp, 0);
+    EXPECT_FALSE(attention.query_key_value_bias);
+    EXPECT_EQ(first<MixtureConfig>(parsed).intermediate, 32);
+    EXPECT_FALSE(first<MixtureConfig>(parsed).routing.normalize);
+    // Said, and refused when the model is put together.
+    config["clip_qkv"] = 8.0;
+    config["attention_bias"] = true;
+    EXPECT_EQ(first<GroupedAttentionConfig>(parse(config)).projection_clamp, 8.0);
+    EXPECT_TRUE(first<GroupedAttentionConfig>(parse(config)).output_bias);
+}
+
+TEST(ModelConfig, Mixtral) {
+    json config = with_model_type(qwen3_moe(), "mixtral");
+    config["norm_topk_prob"] = false;
+    const ModelConfig parsed = parse(config);
+    EXPECT_EQ(first<GroupedAttentionConfig>(parsed).query_key_norm, QueryKeyNorm::kNone);
+    EXPECT_EQ(first<GroupedAttentionConfig>(parsed).window, 0);
+    EXPECT_TRUE(first<MixtureConfig>(parsed).routing.normalize);
+    config["sliding_window"] = 64;
+    EXPECT_EQ(first<GroupedAttentionConfig>(parse(config)).window, 64);
+}
+
 TEST(ModelConfig, RopeSettingsOldAndNew) {
     json config = deepseek();
     const RotaryConfig old_style = rotary_of(parse(config));
