@@ -105,14 +105,9 @@ void report_ops(benchmark::State& state, double ops, double bound_per_thread) {
 
 // Of the products in which such a weight meets many tokens.
 double ops_per_second(const WeightFormat& format) {
-    switch (fastest_layout(select_kernels(InstructionSet::kAuto), format).form) {
-        case ActivationForm::kInt8:
-            return int8_ops_per_second();
-        case ActivationForm::kFloat:
-            return float_ops_per_second();
-        default:
-            return bf16_ops_per_second();
-    }
+    const LinearKernel* kernel = fastest_layout(select_kernels(InstructionSet::kAuto), format).kernel;
+    if (kernel == &kInt8Linear) return int8_ops_per_second();
+    return kernel == &kFloatLinear ? float_ops_per_second() : bf16_ops_per_second();
 }
 
 // One token through a weight at a time, the weights one after the other.

@@ -273,8 +273,6 @@ std::vector<std::vector<float>> fast_products(const KernelTable& kernels, const 
     const ActivationLayout layout = fastest_layout(kernels, weight.format);
     const auto tokens = static_cast<int64_t>(count);
     Scratch scratch;
-    scratch.reset(ActivationRows::bytes(kernels, layout, tokens, weight.columns) + ActivationRows::pick_bytes(count) +
-                  multiply_rows_scratch(kernels, weight, count));
     const ActivationRows rows(kernels, layout, tokens, weight.columns, scratch);
     std::vector<std::vector<float>> out(count, std::vector<float>(static_cast<size_t>(weight.rows), 0.5f));
     std::vector<float*> targets;
@@ -282,8 +280,14 @@ std::vector<std::vector<float>> fast_products(const KernelTable& kernels, const 
         rows.set(kernels, static_cast<int64_t>(t), 0, weight.columns, x[first + t].data());
         targets.push_back(out[t].data());
     }
-    const LinearInput input = rows.pick(count, std::identity{}, scratch);
-    multiply_rows(kernels, weight, input, targets.data(), 0, true, scratch);
+    multiply_rows(kernels,
+                  {.weight = weight,
+                   .layout = layout,
+                   .x = rows.pick(count, std::identity{}, scratch),
+                   .columns = weight.columns,
+                   .out = targets.data(),
+                   .accumulate = true},
+                  scratch);
     return out;
 }
 

@@ -47,19 +47,15 @@ void CpuBackend::execute(const Linear& op) {
         const std::vector<float*> out = row_pointers(op.out);
         const auto tokens = static_cast<size_t>(op.x.rows);
         const ActivationLayout layout = op.full_precision ? ActivationLayout{} : layout_for(weight);
-        ActivationRows rows(layout, x, op.x.row_stride);
-        size_t bytes = ActivationRows::pick_bytes(tokens);
-        if (!takes_floats(layout)) {
-            bytes += ActivationRows::bytes(kernels_, layout, op.x.rows, op.x.columns);
-        }
-        scratch_.reset(bytes);
-        if (!takes_floats(layout)) {
+        ActivationRows rows(layout, x, op.x.row_stride, op.x.columns);
+        scratch_.reset();
+        if (!layout.kernel->takes_floats()) {
             rows = ActivationRows(kernels_, layout, op.x.rows, op.x.columns, scratch_);
             for_rows(op.x.rows, op.x.columns,
                      [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
         }
-        const LinearInput input = rows.pick(tokens, std::identity{}, scratch_);
-        const bool whole_blocks = layout.form == ActivationForm::kScaledBf16 && tokens > 1;
+        const auto inputs = rows.pick(tokens, std::identity{}, scratch_);
+        const bool whole_blocks = layout.kernel->shares_blocks && tokens > 1;
         const int64_t task_rows = rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
                                                 usual_task_rows(weight.rows, tokens, whole_blocks, pool_.threads()));
         const int64_t row_tasks = pieces(weight.rows, task_rows);
@@ -69,12 +65,20 @@ void CpuBackend::execute(const Linear& op) {
             const int64_t row = static_cast<int64_t>(task) % row_tasks * task_rows;
             const WeightView part = weight.rows_at(row, std::min(task_rows, weight.rows - row));
             Scratch& scratch = thread_scratch();
-            scratch.reset(multiply_rows_scratch(kernels_, part, count));
+            scratch.reset();
             const int64_t next_row = row + task_rows;
             WeightView next;
             if (next_row < weight.rows) next = weight.rows_at(next_row, std::min(task_rows, weight.rows - next_row));
-            multiply_rows(kernels_, part, input.part(first, count), out.data() + first, row, op.accumulate, scratch,
-                          next.data != nullptr ? &next : nullptr);
+            multiply_rows(kernels_,
+                          {.weight = part,
+                           .layout = layout,
+                           .x = inputs.subspan(first, count),
+                           .columns = rows.columns(),
+                           .out = out.data() + first,
+                           .first = row,
+                           .accumulate = op.accumulate,
+                           .next = next.data != nullptr ? &next : nullptr},
+                          scratch);
         });
     });
 }
@@ -102,19 +106,22 @@ void CpuBackend::run_heads(const HeadLinear& h) {
             outputs[static_cast<size_t>(t)] = out + (first + t) * h.out.row_stride + head * h.rows;
         }
         const float* inputs = x + first * h.x.row_stride + head * h.x_stride;
-        ActivationRows rows(layout, inputs, h.x.row_stride);
+        ActivationRows rows(layout, inputs, h.x.row_stride, part.columns);
         Scratch& scratch = thread_scratch();
-        scratch.reset(multiply_rows_scratch(kernels_, part, static_cast<size_t>(count)) +
-                      ActivationRows::bytes(kernels_, layout, count, part.columns) +
-                      ActivationRows::pick_bytes(static_cast<size_t>(count)));
-        if (!takes_floats(layout)) {
+        scratch.reset();
+        if (!layout.kernel->takes_floats()) {
             rows = ActivationRows(kernels_, layout, count, part.columns, scratch);
             for (int64_t t = 0; t < count; ++t) {
                 rows.set(kernels_, t, 0, part.columns, inputs + t * h.x.row_stride);
             }
         }
-        const LinearInput input = rows.pick(static_cast<size_t>(count), std::identity{}, scratch);
-        multiply_rows(kernels_, part, input, outputs.data(), 0, false, scratch);
+        multiply_rows(kernels_,
+                      {.weight = part,
+                       .layout = layout,
+                       .x = rows.pick(static_cast<size_t>(count), std::identity{}, scratch),
+                       .columns = part.columns,
+                       .out = outputs.data()},
+                      scratch);
     });
 }
 

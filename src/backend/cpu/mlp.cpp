@@ -50,17 +50,10 @@ class InputSet {
     void require(ActivationLayout layout) {
         if (std::ranges::find(layouts_, layout) == layouts_.end()) layouts_.push_back(layout);
     }
-    size_t bytes(const KernelTable& kernels, int64_t rows, int64_t columns) const {
-        size_t total = 0;
-        for (const ActivationLayout layout : layouts_) {
-            if (!given(layout)) total += ActivationRows::bytes(kernels, layout, rows, columns);
-        }
-        return total;
-    }
     void allocate(const KernelTable& kernels, int64_t rows, int64_t columns, Scratch& scratch) {
         for (const ActivationLayout layout : layouts_) {
             if (given(layout)) {
-                rows_.emplace_back(layout, floats_, stride_);
+                rows_.emplace_back(layout, floats_, stride_, columns);
             } else {
                 rows_.emplace_back(kernels, layout, rows, columns, scratch);
             }
@@ -78,7 +71,7 @@ class InputSet {
     }
 
   private:
-    bool given(ActivationLayout layout) const { return floats_ != nullptr && takes_floats(layout); }
+    bool given(ActivationLayout layout) const { return floats_ != nullptr && layout.kernel->takes_floats(); }
 
     const float* floats_;
     int64_t stride_;
@@ -147,7 +140,7 @@ void CpuBackend::execute(const GatedMlp& op) {
             inner.require(group.down.layout);
         }
         const auto slot_rows = static_cast<int64_t>(slots);
-        scratch_.reset(inputs.bytes(kernels_, op.x.rows, op.x.columns) + inner.bytes(kernels_, slot_rows, inner_width));
+        scratch_.reset();
         inputs.allocate(kernels_, op.x.rows, op.x.columns, scratch_);
         inner.allocate(kernels_, slot_rows, inner_width, scratch_);
         inputs.for_own([&](const ActivationRows& rows) {
@@ -162,12 +155,15 @@ void CpuBackend::execute(const GatedMlp& op) {
             auto* targets = scratch.take<float*>(task.tokens);
             for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.columns;
             const ActivationRows& source = inputs.find(projection.layout);
-            const LinearInput input = source.pick(
-                task.tokens, [&](size_t t) { return rows[t]; }, scratch);
-            multiply_rows(kernels_, task.rows(projection), input, targets, 0, false, scratch, next);
-        };
-        const auto pointer_bytes = [](size_t tokens) {
-            return Scratch::padded<float*>(tokens) + ActivationRows::pick_bytes(tokens);
+            const auto row_at = [&](size_t t) { return rows[t]; };
+            multiply_rows(kernels_,
+                          {.weight = task.rows(projection),
+                           .layout = projection.layout,
+                           .x = source.pick(task.tokens, row_at, scratch),
+                           .columns = source.columns(),
+                           .out = targets,
+                           .next = next},
+                          scratch);
         };
 
         const std::vector<Task> first_pass = cut(kernels_, groups, &Group::gate, kInnerColumns);
@@ -176,9 +172,7 @@ void CpuBackend::execute(const GatedMlp& op) {
             const Group& group = *task.group;
             Scratch& scratch = thread_scratch();
             const size_t products = task.tokens * static_cast<size_t>(task.columns);
-            scratch.reset(2 * Scratch::padded<float>(products) + 2 * pointer_bytes(task.tokens) +
-                          multiply_rows_scratch(kernels_, group.gate.weight, task.tokens) +
-                          multiply_rows_scratch(kernels_, group.up.weight, task.tokens));
+            scratch.reset();
             auto* gate = scratch.take<float>(products);
             auto* up = scratch.take<float>(products);
             const WeightView own_up = task.rows(group.up);
@@ -201,16 +195,22 @@ void CpuBackend::execute(const GatedMlp& op) {
             const Group& group = *task.group;
             const int32_t* out_rows = group.rows->out_rows.data() + task.token;
             Scratch& scratch = thread_scratch();
-            scratch.reset(pointer_bytes(task.tokens) + multiply_rows_scratch(kernels_, group.down.weight, task.tokens));
+            scratch.reset();
             auto* targets = scratch.take<float*>(task.tokens);
             for (size_t t = 0; t < task.tokens; ++t) targets[t] = out + out_rows[t] * op.out.row_stride;
             const size_t first_slot = group.first_slot + task.token;
-            const LinearInput input = inner.find(group.down.layout)
-                                          .pick(
-                                              task.tokens, [&](size_t t) { return first_slot + t; }, scratch);
+            const ActivationRows& source = inner.find(group.down.layout);
+            const auto slot_at = [&](size_t t) { return first_slot + t; };
             const std::optional<WeightView> next_down = next_rows(second_pass, index, &Group::down);
-            multiply_rows(kernels_, task.rows(group.down), input, targets, task.column, false, scratch,
-                          next_down ? &*next_down : nullptr);
+            multiply_rows(kernels_,
+                          {.weight = task.rows(group.down),
+                           .layout = group.down.layout,
+                           .x = source.pick(task.tokens, slot_at, scratch),
+                           .columns = source.columns(),
+                           .out = targets,
+                           .first = task.column,
+                           .next = next_down ? &*next_down : nullptr},
+                          scratch);
         });
     });
 }

@@ -8,17 +8,16 @@
 
 namespace sluice {
 
-// Memory that grows and is used again: one operation, or one piece of it, at a time.
+// Memory that is used again: one operation, or one piece of it, at a time. It counts what is taken, so that whoever has
+// taken as much before finds it in one piece.
 class Scratch {
   public:
-    // Forgets what was taken; `bytes` may be taken now.
-    void reset(size_t bytes);
-    // 64-byte aligned.
+    // Gives back all that was taken; `bytes` may then be taken from one piece of memory.
+    void reset(size_t bytes = 0);
+    // 64-byte aligned; stays where it is until the next reset().
     template <typename T>
     T* take(size_t count) {
-        std::byte* p = memory_.data() + used_;
-        used_ += padded<T>(count);
-        return reinterpret_cast<T*>(p);
+        return reinterpret_cast<T*>(take_bytes(padded<T>(count)));
     }
     // What take<T>(count) uses.
     template <typename T>
@@ -27,8 +26,18 @@ class Scratch {
     }
 
   private:
-    PageMemory memory_;
-    size_t used_ = 0;
+    std::byte* take_bytes(size_t bytes) {
+        if (bytes > memory_.size() - used_) return overflow(bytes);
+        std::byte* taken = memory_.data() + used_;
+        used_ += bytes;
+        return taken;
+    }
+    std::byte* overflow(size_t bytes);
+
+    PageMemory memory_;  // what is taken from now
+    size_t used_ = 0;    // of it
+    std::vector<PageMemory> full_;
+    size_t full_bytes_ = 0;  // that were taken of them
 };
 
 // The calling thread's own.

@@ -5,6 +5,9 @@ set(CPU_SOURCES
   cpu/kernels.cpp
   cpu/scratch.cpp
   cpu/linear.cpp
+  cpu/linear_bf16.cpp
+  cpu/linear_float.cpp
+  cpu/linear_int8.cpp
   cpu/linear_ops.cpp
   cpu/row_ops.cpp
   cpu/route_ops.cpp

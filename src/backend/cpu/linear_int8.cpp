@@ -1,0 +1,135 @@
+// Affine weights times activations in int8: a row is its bytes, the scale of each group, and scale times sum.
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "backend/cpu/linear.h"
+
+namespace sluice {
+
+namespace {
+
+int64_t value_bytes(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns) {
+    return static_cast<int64_t>(round_up(static_cast<uint64_t>(kernels.quantized_bytes(columns, layout.bits)), 64));
+}
+
+size_t int8_row_bytes(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns) {
+    const auto groups = static_cast<size_t>(columns / layout.group);
+    return static_cast<size_t>(value_bytes(kernels, layout, columns)) + Scratch::padded<float>(2 * groups);
+}
+
+// The parts of a row that lies at `row`.
+struct Int8Row {
+    int8_t* values;
+    float *scales, *sums;
+
+    Int8Row(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns, std::byte* row)
+        : values(reinterpret_cast<int8_t*>(row)),
+          scales(reinterpret_cast<float*>(row + value_bytes(kernels, layout, columns))),
+          sums(scales + columns / layout.group) {}
+};
+
+void quantize(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns, int64_t first, int64_t count,
+              const float* x, std::byte* row) {
+    const Int8Row parts(kernels, layout, columns, row);
+    // Padding may lie between the columns of the last unit.
+    const int64_t unit = kernels.quantized_bytes(1, layout.bits), past = (first + count) % unit;
+    if (past != 0) std::memset(parts.values + first + count - past, 0, static_cast<size_t>(unit));
+    kernels.quantize(x, first, count, layout.bits, layout.group, parts.values, parts.scales, parts.sums);
+}
+
+// Enough for values of a byte each, as AMX takes them.
+size_t tile_value_bytes(const KernelTable& kernels, const WeightView& weight) {
+    const int64_t row_bytes = kernels.quantized_bytes(weight.columns, weight.format.bits);
+    const bool halves = weight.format.bits == 4 && kernels.amx == nullptr;
+    return static_cast<size_t>((halves ? row_bytes / 2 : row_bytes) * kernels.tile_rows);
+}
+
+AffineTile take_tile(const KernelTable& kernels, const WeightView& weight, Scratch& scratch) {
+    const auto scales = static_cast<size_t>(weight.columns / weight.format.group_size * kernels.tile_rows);
+    AffineTile tile{};
+    tile.values = scratch.take<std::byte>(tile_value_bytes(kernels, weight));
+    tile.scales = scratch.take<float>(scales);
+    tile.biases = scratch.take<float>(scales);
+    return tile;
+}
+
+// Calls multiply(rows, first row, what will probably be packed next) for the rows of every tile.
+template <typename Multiply>
+void for_tiles(const KernelTable& kernels, const WeightView& weight, const WeightView* next, Multiply&& multiply) {
+    const auto tile_at = [&](const WeightView& from, int64_t row) {
+        return from.rows_at(row, std::min<int64_t>(kernels.tile_rows, from.rows - row));
+    };
+    for (int64_t row = 0; row < weight.rows; row += kernels.tile_rows) {
+        std::optional<WeightView> following;
+        if (row + kernels.tile_rows < weight.rows) {
+            following = tile_at(weight, row + kernels.tile_rows);
+        } else if (next != nullptr && next->format.codec == &kAffineCodec) {
+            following = tile_at(*next, 0);
+        }
+        multiply(tile_at(weight, row), row, following ? &*following : nullptr);
+    }
+}
+
+// AMX computes whole blocks, so most of their rows must be wanted; it is up to twice as fast.
+bool amx_pays(const KernelTable& kernels, const ActivationLayout& layout, int64_t tokens) {
+    const bool takes = kernels.amx != nullptr && (layout.bits == 4 || layout.bits == 8) &&
+                       (layout.group == kAmxColumns || layout.group == 2 * kAmxColumns);
+    const int64_t computed = amx_blocks(tokens) * kAmxTokens;
+    return takes && 4 * tokens >= 3 * computed;
+}
+
+AmxActivations gather_activations(const KernelTable& kernels, const WeightView& weight, const QuantizedRow* x,
+                                  int64_t tokens, Scratch& scratch) {
+    const int64_t rows = amx_blocks(tokens) * kAmxTokens;
+    const auto factors = static_cast<size_t>(rows * (weight.columns / weight.format.group_size));
+    AmxActivations gathered{};
+    gathered.tokens = tokens;
+    gathered.columns = weight.columns;
+    gathered.values = scratch.take<int8_t>(static_cast<size_t>(rows * weight.columns));
+    gathered.scales = scratch.take<float>(factors);
+    gathered.sums = scratch.take<float>(factors);
+    kernels.amx->gather(x, weight.format.bits, weight.format.group_size, gathered);
+    return gathered;
+}
+
+void multiply_int8(const KernelTable& kernels, const LinearProduct& p, Scratch& scratch) {
+    const WeightView& weight = p.weight;
+    const int64_t tokens = p.tokens();
+    auto* x = scratch.take<QuantizedRow>(p.x.size());
+    std::ranges::transform(p.x, x, [&](const std::byte* row) {
+        const Int8Row parts(kernels, p.layout, p.columns, const_cast<std::byte*>(row));
+        return QuantizedRow{parts.values, parts.scales, parts.sums};
+    });
+    if (tokens < kernels.matrix_tokens) {
+        for (int64_t t = 0; t < tokens; ++t) {
+            kernels.affine_vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
+        }
+        return;
+    }
+    AffineTile tile = take_tile(kernels, weight, scratch);
+    if (amx_pays(kernels, p.layout, tokens)) {
+        const AmxActivations gathered = gather_activations(kernels, weight, x, tokens, scratch);
+        for_tiles(kernels, weight, p.next, [&](const WeightView& part, int64_t row, const WeightView* following) {
+            kernels.amx->pack(part, tile);
+            kernels.amx->matrix(tile, gathered, p.out, p.first + row, p.accumulate, following);
+        });
+        return;
+    }
+    for_tiles(kernels, weight, p.next, [&](const WeightView& part, int64_t row, const WeightView* following) {
+        kernels.affine_pack(part, tile);
+        kernels.affine_matrix(tile, x, tokens, p.out, p.first + row, p.accumulate, following);
+    });
+}
+
+}  // namespace
+
+constinit const LinearKernel kInt8Linear = {
+    .multiply = multiply_int8,
+    .row_bytes = int8_row_bytes,
+    .prepare = quantize,
+    .gathers = amx_pays,
+};
+
+}  // namespace sluice
