@@ -14,15 +14,21 @@ struct Heads {
     int64_t query, key_value;
 };
 
-Heads heads_of(const ModelConfig& config) {
-    if (const auto* latent = first_block<LatentAttentionConfig>(config)) return {latent->heads, latent->heads};
-    const auto* grouped = first_block<GroupedAttentionConfig>(config);
-    return {grouped->heads, grouped->kv_heads};
+const GroupedAttentionConfig& grouped_attention(const SynthShape& shape) {
+    const auto* attention = first_block<GroupedAttentionConfig>(shape.config);
+    return attention != nullptr ? *attention : shape.cut_attention.value();
 }
 
-Json shared_settings(const ModelConfig& config) {
+Heads heads_of(const SynthShape& shape) {
+    if (const auto* latent = first_block<LatentAttentionConfig>(shape.config)) return {latent->heads, latent->heads};
+    const GroupedAttentionConfig& grouped = grouped_attention(shape);
+    return {grouped.heads, grouped.kv_heads};
+}
+
+Json shared_settings(const SynthShape& shape) {
+    const ModelConfig& config = shape.config;
     const auto* mixture = first_block<MixtureConfig>(config);
-    const Heads heads = heads_of(config);
+    const Heads heads = heads_of(shape);
     return {{"attention_bias", false},
             {"attention_dropout", 0.0},
             {"bos_token_id", nullptr},
@@ -43,18 +49,18 @@ Json shared_settings(const ModelConfig& config) {
 }
 
 Json qwen3_moe_settings(const SynthShape& shape) {
-    const auto* attention = first_block<GroupedAttentionConfig>(shape.config);
+    const GroupedAttentionConfig& attention = grouped_attention(shape);
     const auto* mixture = first_block<MixtureConfig>(shape.config);
-    Json json = shared_settings(shape.config);
+    Json json = shared_settings(shape);
     json["decoder_sparse_step"] = 1;
-    json["head_dim"] = attention->head_dim;
+    json["head_dim"] = attention.head_dim;
     json["intermediate_size"] = shape.dense_intermediate;
     json["mlp_only_layers"] = Json::array();
     json["norm_topk_prob"] = mixture->routing.normalize;
     json["num_experts"] = mixture->experts;
     json["output_router_logits"] = false;
     json["rope_scaling"] = nullptr;
-    json["rope_theta"] = attention->rotary.theta;
+    json["rope_theta"] = attention.rotary.theta;
     json["router_aux_loss_coef"] = 0.001;
     json["sliding_window"] = nullptr;
     json["use_sliding_window"] = false;
@@ -80,19 +86,19 @@ Json qwen3_next_settings(const SynthShape& shape) {
     Json json = qwen3_moe_settings(shape);
     add_linear_attention(json, shape.config);
     json["full_attention_interval"] = shape.full_attention_interval;
-    json["partial_rotary_factor"] = partial_rotary(*first_block<GroupedAttentionConfig>(shape.config));
+    json["partial_rotary_factor"] = partial_rotary(grouped_attention(shape));
     return json;
 }
 
 // The text settings of Qwen3.5 stand one level down, beside the vision tower's (which a synthetic one lacks).
 Json qwen3_5_settings(const SynthShape& shape) {
     const ModelConfig& config = shape.config;
-    const auto* attention = first_block<GroupedAttentionConfig>(config);
-    Json text = shared_settings(config);
+    const GroupedAttentionConfig& attention = grouped_attention(shape);
+    Json text = shared_settings(shape);
     add_linear_attention(text, config);
     text["model_type"] = "qwen3_5_moe_text";
     text["dtype"] = "bfloat16";
-    text["head_dim"] = attention->head_dim;
+    text["head_dim"] = attention.head_dim;
     text["num_experts"] = config.experts();
     text["full_attention_interval"] = shape.full_attention_interval;
     Json types = Json::array();
@@ -102,12 +108,12 @@ Json qwen3_5_settings(const SynthShape& shape) {
     }
     text["layer_types"] = types;
     // A third of the rotary pairs for each of time, height and width; the rest goes to time.
-    const int64_t third = attention->rotary.dims / 6;
-    const int64_t time = attention->rotary.dims / 2 - 2 * third;
+    const int64_t third = attention.rotary.dims / 6;
+    const int64_t time = attention.rotary.dims / 2 - 2 * third;
     text["rope_parameters"] = {{"mrope_interleaved", true},
                                {"mrope_section", {time, third, third}},
-                               {"partial_rotary_factor", partial_rotary(*attention)},
-                               {"rope_theta", attention->rotary.theta},
+                               {"partial_rotary_factor", partial_rotary(attention)},
+                               {"rope_theta", attention.rotary.theta},
                                {"rope_type", "default"}};
     return {{"text_config", text}, {"tie_word_embeddings", config.tied_embeddings}};
 }
@@ -116,7 +122,7 @@ Json deepseek_settings(const SynthShape& shape) {
     const ModelConfig& config = shape.config;
     const auto* attention = first_block<LatentAttentionConfig>(config);
     const auto* mixture = first_block<MixtureConfig>(config);
-    Json json = shared_settings(config);
+    Json json = shared_settings(shape);
     json["first_k_dense_replace"] = std::ranges::count_if(config.layers, [](const LayerConfig& layer) {
         return std::holds_alternative<DenseMlpConfig>(layer.feed_forward);
     });

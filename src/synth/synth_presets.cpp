@@ -149,6 +149,8 @@ SynthShape cut_layers(const SynthShape& shape, int64_t layers) {
     SynthShape cut = shape;
     cut.config.layers.resize(static_cast<size_t>(layers));
     cut.config.layers.back().feed_forward = *first_block<MixtureConfig>(shape.config);
+    const auto* attention = first_block<GroupedAttentionConfig>(shape.config);
+    if (attention != nullptr) cut.cut_attention = *attention;
     return cut;
 }
 

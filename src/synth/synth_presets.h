@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,7 @@ struct SynthShape {
     ModelConfig config;
     int64_t dense_intermediate = 0;  // as config.json says, whether a layer is dense or not
     int64_t full_attention_interval = 4;
+    std::optional<GroupedAttentionConfig> cut_attention{};  // as config.json says, where all its layers were cut off
 };
 
 const std::vector<SynthShape>& synth_shapes();

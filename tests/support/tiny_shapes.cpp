@@ -23,10 +23,12 @@ SynthShape tiny_shape(const std::string& preset, int64_t layers) {
         mixture.intermediate = 64;
         if (mixture.shared_intermediate > 0) mixture.shared_intermediate = 64;
     });
-    change_blocks<GroupedAttentionConfig>(config, [](GroupedAttentionConfig& attention) {
+    const auto shrink = [](GroupedAttentionConfig& attention) {
         attention.heads = 4;
         attention.kv_heads = 2;
-    });
+    };
+    change_blocks<GroupedAttentionConfig>(config, shrink);
+    if (shape.cut_attention) shrink(*shape.cut_attention);
     change_blocks<LatentAttentionConfig>(config, [](LatentAttentionConfig& attention) {
         attention.heads = 4;
         attention.query_rank = attention.key_value_rank = 128;
