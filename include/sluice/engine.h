@@ -90,7 +90,7 @@ struct EngineInfo {
     bool direct_io = false;
     std::string quantization;  // of the experts
     std::string kv_format;
-    bool lossless = true;  // false only with an opt-in lossy option
+    bool lossless = true;  // false with an option that gives up accuracy: a KV cache of int8
     bool exact = false;
     int64_t layers = 0, experts = 0, experts_per_token = 0, hidden_size = 0, vocabulary = 0;
     int64_t context = 0, chunk = 0;

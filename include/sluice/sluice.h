@@ -5,7 +5,9 @@
  *
  * Every call that can fail returns a sluice_status; sluice_last_error() then holds one line for a person, per thread.
  * Threads: different sessions may be used from different threads, one session by one thread at a time; the model
- * serializes evaluation. Sizes are bytes unless they say tokens. Token ids are int32_t.
+ * evaluates one forward pass at a time. Callbacks may call anything but what changes the session that is being
+ * evaluated, which is refused with SLUICE_ERROR_USAGE. Getters give 0 for NULL. Sizes are bytes unless they say tokens.
+ * Token ids are int32_t.
  */
 
 #include <stddef.h>
@@ -107,7 +109,8 @@ sluice_status sluice_session_evaluate_all(sluice_session* session, const int32_t
 /* One more token at the end. */
 sluice_status sluice_session_evaluate_token(sluice_session* session, int32_t id);
 /* Logits of the last evaluation: [*rows, vocabulary], row-major, the last row being the last token's. NULL and 0 rows
- * before any. Valid until the session's next call. */
+ * before any, after one that failed and after whatever else changed the session. Valid until the session's next call.
+ */
 const float* sluice_session_logits(const sluice_session* session, size_t* rows);
 
 /* Goes back to `position` tokens. Exact: recurrent layers go back to a checkpoint (or the start), and the tokens in
@@ -123,6 +126,77 @@ sluice_status sluice_session_load(sluice_session* session, const char* path);
 sluice_status sluice_session_checkpoint(sluice_session* session, int64_t* checkpoint);
 sluice_status sluice_session_restore(sluice_session* session, int64_t checkpoint);
 sluice_status sluice_session_drop_checkpoint(sluice_session* session, int64_t checkpoint);
+
+/* A request to generate, moved on by sluice_step. It has its session to itself until it is finished or freed, and must
+ * be freed before it. One thread at a time; progress and cancel from any thread. */
+typedef struct sluice_generation sluice_generation;
+
+/* Sets the tokens that may come next in `words`, of which none is set: token i is bit i % 64 of word i / 64. `ids`:
+ * what was generated so far. Called during sluice_step, with no lock held. */
+typedef void (*sluice_mask)(const int32_t* ids, size_t count, uint64_t* words, size_t tokens, void* user);
+
+/* To be filled by sluice_generation_defaults first. What it points to is copied by begin, but for mask_user. */
+typedef struct sluice_generation_options {
+    double temperature;                                             /* 0: the likeliest token */
+    int64_t top_k;                                                  /* 0: off */
+    double top_p;                                                   /* 1: off */
+    double min_p;                                                   /* 0: off */
+    double repetition_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0: off */
+    uint64_t seed;
+    int64_t max_tokens;
+    int ignore_eos;
+    const char* const* stop; /* texts at which to stop */
+    size_t stop_count;
+    const int32_t* bias_ids; /* added to their logits: -100 bans a token, 100 bans all that have less */
+    const double* bias_values;
+    size_t bias_count;
+    int64_t log_probabilities; /* -1: none; else also of so many of the likeliest tokens at each place */
+    sluice_mask mask;          /* NULL: every token may come */
+    void* mask_user;
+} sluice_generation_options;
+
+typedef enum sluice_finish_reason {
+    SLUICE_FINISH_NOT_YET = 0,
+    SLUICE_FINISH_STOP = 1,
+    SLUICE_FINISH_LENGTH = 2,
+    SLUICE_FINISH_CONTEXT = 3,
+    SLUICE_FINISH_CANCELLED = 4,
+    SLUICE_FINISH_ERROR = 5
+} sluice_finish_reason;
+
+/* The model's own sampling, 256 tokens. */
+void sluice_generation_defaults(const sluice_model* model, sluice_generation_options* options);
+/* Continues the session with the prompt's tokens; evaluates nothing yet. `options` may be NULL: the defaults.
+ * *generation is NULL on failure. */
+sluice_status sluice_generation_begin(sluice_session* session, const int32_t* ids, size_t count,
+                                      const sluice_generation_options* options, sluice_generation** generation);
+/* The same for a text that is the whole of the session: what the session holds of its beginning is not evaluated again,
+ * anything else in it goes. */
+sluice_status sluice_generation_begin_text(sluice_session* session, const char* prompt,
+                                           const sluice_generation_options* options, sluice_generation** generation);
+/* One forward pass: a chunk of some prompts and a token of every other generation, of `token_budget` tokens at most (0:
+ * what there is memory for). Who has waited longest goes first. Finished ones are passed over; what goes wrong with one
+ * is that one's error, not the status. */
+sluice_status sluice_step(sluice_model* model, sluice_generation* const* generations, size_t count,
+                          int64_t token_budget);
+int sluice_generation_finished(const sluice_generation* generation);
+sluice_finish_reason sluice_generation_finish_reason(const sluice_generation* generation);
+/* The status and, in sluice_last_error(), the text of what ended it; SLUICE_OK where nothing went wrong. */
+sluice_status sluice_generation_error(const sluice_generation* generation);
+/* What became certain since it was last taken: whole UTF-8 characters, no terminating 0. *count as for tokenize; with
+ * too small a capacity nothing is taken. */
+sluice_status sluice_generation_take_text(sluice_generation* generation, char* text, size_t* count);
+/* All generated so far, without the end token. */
+sluice_status sluice_generation_tokens(const sluice_generation* generation, int32_t* ids, size_t* count);
+/* Natural logarithm of the probability of the generated token number `token`, and of the likeliest ones at its place;
+ * the top_... may be NULL together. */
+sluice_status sluice_generation_log_probability(const sluice_generation* generation, size_t token, float* value,
+                                                int32_t* top_ids, float* top_values, size_t* top_count);
+/* Tokens of the prompt evaluated or known before, and all of them. */
+void sluice_generation_progress(const sluice_generation* generation, int64_t* done, int64_t* total);
+/* The next step ends it. */
+void sluice_generation_cancel(sluice_generation* generation);
+void sluice_generation_free(sluice_generation* generation);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "checkpoint/architecture.h"
+#include "checkpoint/data_digest.h"
 #include "checkpoint/json_fields.h"
 #include "checkpoint/tensor_names.h"
 
@@ -35,8 +36,8 @@ class CatalogueBuilder {
         result_.files = table_.files;
         expert_tensors_.resize(config().layers.size());
         result_.experts.resize(config().layers.size());
-        result_.fingerprint =
-            fmt::format("{:016x}{}", XXH3_64bits(config_text.data(), config_text.size()), table_.header_digest);
+        result_.fingerprint = fmt::format("{:016x}{}{}", XXH3_64bits(config_text.data(), config_text.size()),
+                                          table_.header_digest, sampled_data_digest(table_.files));
     }
 
     Catalogue build() {

@@ -93,7 +93,7 @@ class Checkpoint {
     std::string quantization_name() const;  // of the experts: "affine 4-bit, group 64", "BF16", ...
     uint64_t trunk_bytes() const;           // bytes of all trunk tensors in use
     uint64_t expert_bytes() const;          // bytes of all experts
-    std::string fingerprint() const;        // of config and tensor headers: tells models and quantizations apart
+    std::string fingerprint() const;        // of config, tensor headers and samples of the data: tells models apart
 
     const std::vector<TrunkWeight>& trunk() const;  // without a head that is the embedding
     bool has(int layer, Role role) const;

@@ -1,25 +1,11 @@
 #include <algorithm>
 #include <cstring>
-#include <exception>
-#include <new>
 
-#include "base/error.h"
-#include "sluice/engine.h"
-#include "sluice/sluice.h"
-
-struct sluice_model {
-    std::unique_ptr<sluice::Engine> engine;
-};
-
-struct sluice_session {
-    sluice::Engine* engine = nullptr;
-    std::unique_ptr<sluice::Session> session;
-    sluice::ProgressCallback progress;
-    std::vector<float> logits;
-};
+#include "engine/c_api_impl.h"
 
 namespace {
 
+using namespace sluice::c_api;
 using sluice::ErrorCode;
 using sluice::fail;
 
@@ -28,37 +14,6 @@ struct LastError {
     std::string text;
 };
 thread_local LastError last_error;
-
-sluice_status remember(sluice_status status, const char* text) {
-    try {
-        last_error = {status, text};
-    } catch (...) {
-        last_error.status = status;
-        last_error.text.clear();
-    }
-    return status;
-}
-
-// Runs `body` and turns whatever it throws into a status and a text.
-template <typename Body>
-sluice_status guarded(Body&& body) noexcept {
-    try {
-        body();
-        return SLUICE_OK;
-    } catch (const sluice::Error& error) {
-        return remember(static_cast<sluice_status>(error.code()), error.what());
-    } catch (const std::bad_alloc&) {
-        return remember(SLUICE_ERROR_OUT_OF_MEMORY, "out of memory");
-    } catch (const std::exception& error) {
-        return remember(SLUICE_ERROR_INTERNAL, error.what());
-    } catch (...) {
-        return remember(SLUICE_ERROR_INTERNAL, "an unknown error");
-    }
-}
-
-void require(const void* argument, const char* name) {
-    if (argument == nullptr) fail(ErrorCode::kUsage, "argument {} is NULL", name);
-}
 
 void set_text(std::string& target, const char* value) {
     if (value != nullptr) target = value;
@@ -83,23 +38,17 @@ sluice::EngineOptions to_engine_options(const sluice_options* options) {
     return result;
 }
 
-void evaluate(sluice_session* session, const int32_t* ids, size_t count, int64_t position,
+// What is refused changes neither session nor position; there are no logits then.
+void evaluate(sluice_session* session, const int32_t* ids, size_t count, std::optional<int64_t> position,
               sluice::LogitsWanted wanted) {
     require(session, "session");
+    session->logits.clear();
     require(ids, "ids");
-    session->session->truncate(position);
-    session->logits = session->engine->evaluate(*session->session, {ids, count}, wanted, session->progress).logits;
-}
-
-// Writes `source` to a caller's array whose capacity is *count; *count becomes the size needed.
-template <typename T, typename Source>
-void give(const Source& source, T* target, size_t* count) {
-    const size_t capacity = *count;
-    *count = source.size();
-    if (source.size() > capacity) {
-        fail(ErrorCode::kUsage, "the array holds {} elements, {} are needed", capacity, source.size());
-    }
-    std::copy(source.begin(), source.end(), target);
+    const sluice::SequenceInput input{
+        .session = session->session.get(), .tokens = {ids, count}, .logits = wanted, .position = position};
+    std::vector<sluice::SequenceOutput> outputs = session->engine->evaluate(std::span(&input, 1), session->progress);
+    if (outputs[0].error) std::rethrow_exception(outputs[0].error);
+    session->logits = std::move(outputs[0].logits);
 }
 
 const sluice::Tokenizer& tokenizer_of(const sluice_model* model) {
@@ -110,6 +59,16 @@ const sluice::Tokenizer& tokenizer_of(const sluice_model* model) {
 }
 
 }  // namespace
+
+sluice_status sluice::c_api::remember(sluice_status status, const char* text) {
+    try {
+        last_error = {status, text};
+    } catch (...) {
+        last_error.status = status;
+        last_error.text.clear();
+    }
+    return status;
+}
 
 const char* sluice_version(void) {
     return SLUICE_VERSION;
@@ -136,14 +95,16 @@ void sluice_model_close(sluice_model* model) {
     delete model;
 }
 int64_t sluice_model_vocabulary(const sluice_model* model) {
-    return model->engine->info().vocabulary;
+    return model == nullptr ? 0 : model->engine->info().vocabulary;
 }
 int64_t sluice_model_context(const sluice_model* model) {
-    return model->engine->info().context;
+    return model == nullptr ? 0 : model->engine->info().context;
 }
 
 void sluice_model_statistics(const sluice_model* model, sluice_statistics* statistics) {
     (void)guarded([&] {
+        require(model, "model");
+        require(statistics, "statistics");
         const sluice::EngineStatistics s = model->engine->statistics();
         const sluice::EngineInfo& info = model->engine->info();
         *statistics = {.experts = s.experts,
@@ -188,10 +149,11 @@ void sluice_session_free(sluice_session* session) {
     delete session;
 }
 int64_t sluice_session_position(const sluice_session* session) {
-    return session->session->position();
+    return session == nullptr ? 0 : session->session->position();
 }
 
 void sluice_session_set_progress(sluice_session* session, sluice_progress progress, void* user) {
+    if (session == nullptr) return;
     if (progress == nullptr) {
         session->progress = {};
     } else {
@@ -208,13 +170,12 @@ sluice_status sluice_session_evaluate_all(sluice_session* session, const int32_t
 }
 
 sluice_status sluice_session_evaluate_token(sluice_session* session, int32_t id) {
-    return guarded([&] {
-        require(session, "session");
-        evaluate(session, &id, 1, session->session->position(), sluice::LogitsWanted::kLast);
-    });
+    return guarded([&] { evaluate(session, &id, 1, std::nullopt, sluice::LogitsWanted::kLast); });
 }
 
 const float* sluice_session_logits(const sluice_session* session, size_t* rows) {
+    if (rows != nullptr) *rows = 0;
+    if (session == nullptr) return nullptr;
     const auto vocabulary = static_cast<size_t>(session->engine->info().vocabulary);
     if (rows != nullptr) *rows = session->logits.size() / vocabulary;
     return session->logits.empty() ? nullptr : session->logits.data();
@@ -224,11 +185,17 @@ sluice_status sluice_session_truncate(sluice_session* session, int64_t position)
     return guarded([&] {
         require(session, "session");
         session->session->truncate(position);
+        session->logits.clear();
     });
 }
 
 uint64_t sluice_session_state_bytes(const sluice_session* session) {
-    return session->session->state_bytes();
+    uint64_t bytes = 0;
+    (void)guarded([&] {
+        require(session, "session");
+        bytes = session->session->state_bytes();
+    });
+    return bytes;
 }
 
 sluice_status sluice_session_save(sluice_session* session, const char* path) {

@@ -163,6 +163,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.direct_io = impl->store->direct_io();
     info.quantization = checkpoint.quantization_name();
     info.exact = options.exact;
+    info.lossless = info.kv_format != kv_format_name(KvFormat::kInt8);
     info.layers = config.layer_count();
     info.experts = config.experts();
     info.experts_per_token = config.experts_per_token();

@@ -1,10 +1,12 @@
 #include "engine/generation_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "engine/sampling_ranges.h"
 
 namespace sluice {
 
@@ -26,20 +28,24 @@ void read_field(const Json& json, const char* field, const std::filesystem::path
     if (!at->is_number() && !at->is_boolean()) {
         fail(ErrorCode::kInvalidFile, "{}: {} is not a number", path.string(), field);
     }
-    value = at->is_boolean() ? static_cast<T>(at->get<bool>()) : at->get<T>();
+    const double number = at->is_boolean() ? at->get<bool>() : at->get<double>();
+    if (std::is_integral_v<T> && !(std::abs(number) <= 0x1p53)) {
+        fail(ErrorCode::kInvalidFile, "{}: {} of {} is out of range", path.string(), field, number);
+    }
+    value = static_cast<T>(number);
 }
 
 // eos_token_id: one id, a list of ids, or null.
 void append_eos(const Json& json, const std::filesystem::path& path, std::vector<TokenId>& ids) {
     const auto at = json.find("eos_token_id");
     if (at == json.end() || at->is_null()) return;
-    const Json list = at->is_array() ? *at : Json::array({*at});
-    for (const Json& id : list) {
-        if (!id.is_number_integer()) {
-            fail(ErrorCode::kInvalidFile, "{}: eos_token_id is neither an id nor a list of ids", path.string());
-        }
+    const auto append = [&](const Json& id) {
+        const bool is_id = id.is_number_integer() && id.get<int64_t>() == id.get<TokenId>();
+        if (!is_id) fail(ErrorCode::kInvalidFile, "{}: eos_token_id is neither an id nor a list of ids", path.string());
         if (std::find(ids.begin(), ids.end(), id.get<TokenId>()) == ids.end()) ids.push_back(id.get<TokenId>());
-    }
+    };
+    if (!at->is_array()) return append(*at);
+    for (const Json& id : *at) append(id);
 }
 
 // The tokenizer's end token: chat models end a turn with it even where config.json names another.
@@ -74,15 +80,18 @@ GenerationDefaults read_generation_defaults(const std::filesystem::path& folder,
     bool do_sample = generation.contains("temperature");
     read_field(generation, "do_sample", path, do_sample);
     SamplingOptions& sampling = defaults.sampling;
-    if (!do_sample) {
-        sampling.temperature = 0;
-        return defaults;
-    }
-    read_field(generation, "temperature", path, sampling.temperature);
-    read_field(generation, "top_k", path, sampling.top_k);
-    read_field(generation, "top_p", path, sampling.top_p);
-    read_field(generation, "min_p", path, sampling.min_p);
     read_field(generation, "repetition_penalty", path, sampling.repetition_penalty);
+    if (do_sample) {
+        read_field(generation, "temperature", path, sampling.temperature);
+        read_field(generation, "top_k", path, sampling.top_k);
+        read_field(generation, "top_p", path, sampling.top_p);
+        read_field(generation, "min_p", path, sampling.min_p);
+    } else {
+        sampling.temperature = 0;
+    }
+    if (const std::optional<RangeFault> fault = find_range_fault(sampling)) {
+        fail(ErrorCode::kInvalidFile, "{}: {} {}", path.string(), fault->field, fault->problem);
+    }
     return defaults;
 }
 

@@ -23,9 +23,10 @@ std::string hash_hex(std::string_view text) {
     return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-// Entries of other models and KV formats never match.
+// Entries of other models never match, nor those whose numbers other arithmetic made.
 std::string model_key(const EngineInfo& info) {
-    return hash_hex(info.fingerprint + info.kv_format).substr(0, 16);
+    const std::string arithmetic = fmt::format("{} {} {}", info.kv_format, info.exact, info.device);
+    return hash_hex(info.fingerprint + arithmetic).substr(0, 16);
 }
 
 // The text length in an entry's name "<model>-<length>-<hash>", if it is one of `model`'s.

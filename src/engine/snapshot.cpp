@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "checkpoint/safetensors.h"
 
 namespace sluice {
@@ -55,6 +56,8 @@ void write_snapshot(const std::filesystem::path& path, const EngineInfo& info, c
                              {{"sluice.snapshot", kVersion},
                               {"fingerprint", info.fingerprint},
                               {"kv_format", info.kv_format},
+                              {"exact", info.exact ? "true" : "false"},
+                              {"device", info.device},
                               {"checksum", checksum(tokens, blocks)}});
     writer.write("token_ids", std::as_bytes(std::span(tokens)));
     for (const auto& block : blocks) writer.write(block.name, block.bytes);
@@ -74,6 +77,11 @@ Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info
     expect(file, path, "sluice.snapshot", kVersion, "format version");
     expect(file, path, "fingerprint", info.fingerprint, "model");
     expect(file, path, "kv_format", info.kv_format, "KV format");
+    if (info.exact) expect(file, path, "exact", "true", "arithmetic");
+    if (const std::string& made_by = field(file, path, "device"); made_by != info.device) {
+        log_warning("{}: a snapshot made by {}, of which {} differs in the last bits", path.string(), made_by,
+                    info.device);
+    }
     Snapshot snapshot;
     for (const int64_t id : file.integers("token_ids")) {
         if (id < 0 || id >= info.vocabulary) {

@@ -9,8 +9,8 @@
 namespace sluice {
 
 // A session on disk: one safetensors file. Tensors: `token_ids` I32 [n], then every block of SequenceState::save() as
-// U8. Metadata: `sluice.snapshot` (format version), `fingerprint`, `kv_format`, `checksum` (XXH3-64 over ids and
-// blocks).
+// U8. Metadata: `sluice.snapshot` (format version), `fingerprint`, `kv_format`, `exact`, `device` (with its kernels),
+// `checksum` (XXH3-64 over ids and blocks).
 struct Snapshot {
     std::vector<TokenId> tokens;
     std::vector<SequenceState::Block> blocks;
@@ -21,8 +21,8 @@ void write_snapshot(const std::filesystem::path& path, const EngineInfo& info, c
                     const SequenceState& state);
 // How many tokens a snapshot holds, by its header alone. Throws as read_snapshot.
 int64_t snapshot_tokens(const std::filesystem::path& path);
-// Checks version, model, KV format, sizes and checksum against a state of the same model. Throws kInvalidFile or
-// kContextFull with the reason.
+// Checks version, model, KV format, sizes and checksum against a state of the same model; for an exact engine also that
+// an exact one made it. Other kernels are a warning. Throws kInvalidFile or kContextFull with the reason.
 Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info, const SequenceState& state);
 
 }  // namespace sluice

@@ -21,7 +21,17 @@ struct Batch {
     std::vector<SequenceState*> states;      // one per sequence
     std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 
-    BatchShape shape() const { return {.rows = rows, .sequences = static_cast<int64_t>(sequences.size())}; }
+    // Where there are prompts, it is theirs alone: who decodes beside them names few experts.
+    BatchShape shape() const {
+        BatchShape prompts{.rows = 0, .sequences = 0};
+        for (const SequenceRows& each : sequences) {
+            if (each.count == 1) continue;
+            prompts.rows += each.count;
+            ++prompts.sequences;
+        }
+        if (prompts.sequences > 0) return prompts;
+        return {.rows = rows, .sequences = static_cast<int64_t>(sequences.size())};
+    }
     // Nobody wants the rest of the pass.
     bool all_failed() const {
         return std::ranges::all_of(errors, [](const std::exception_ptr& error) { return error != nullptr; });

@@ -35,6 +35,32 @@ TEST_F(GenerationConfig, DoSampleFalseIsGreedy) {
     EXPECT_EQ(read().sampling.temperature, 0);
 }
 
+TEST_F(GenerationConfig, APenaltyCountsWithoutSampling) {
+    write("generation_config.json", R"({"do_sample": false, "repetition_penalty": 1.2, "top_p": 7})");
+    EXPECT_EQ(read().sampling.repetition_penalty, 1.2);
+    EXPECT_EQ(read().sampling.temperature, 0);
+}
+
+TEST_F(GenerationConfig, ValuesOutOfRangeAreNamedWithTheirFile) {
+    for (const auto& [field, value] :
+         std::vector<std::pair<std::string, std::string>>{{"top_k", "-1"},
+                                                          {"top_k", "1e300"},
+                                                          {"top_p", "0"},
+                                                          {"min_p", "1.5"},
+                                                          {"temperature", "-0.5"},
+                                                          {"repetition_penalty", "1e38"}}) {
+        write("generation_config.json", (R"({"do_sample": true, ")" + field + "\": " + value + "}").c_str());
+        try {
+            read();
+            ADD_FAILURE() << field << ' ' << value;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::kInvalidFile);
+            const std::string text = error.what();
+            EXPECT_NE(text.find("generation_config.json: " + field), std::string::npos) << text;
+        }
+    }
+}
+
 TEST_F(GenerationConfig, EndFromTheModelConfigEvenNested) {
     write("config.json", R"({"eos_token_id": null, "text_config": {"eos_token_id": 11}})");
     EXPECT_EQ(read().eos_ids, (std::vector<TokenId>{11}));

@@ -61,6 +61,28 @@ TEST_F(PrefixCacheTest, ARestartedProcessGoesOnWithoutEvaluatingAgain) {
     EXPECT_EQ(after.prompt_ids, expected.prompt_ids);
 }
 
+// Every kind of arithmetic has entries of its own, and leaves those of the others alone.
+TEST_F(PrefixCacheTest, AnEntryIsOfItsArithmeticAlone) {
+    const std::string text = long_text(60);
+    const auto evaluated = [&](const std::string& kv_format, bool exact, const std::string& instruction_set) {
+        EngineOptions options;
+        options.context = 2048;
+        options.prefix_cache = folder_.path();
+        options.kv_format = kv_format;
+        options.exact = exact;
+        options.instruction_set = instruction_set;
+        const GenerationResult result = run(*Engine::open(kModel, options), text);
+        return result.prefilled_tokens;
+    };
+    for (const bool again : {false, true}) {
+        for (const char* format : {"f32", "bf16", "int8"}) {
+            EXPECT_EQ(evaluated(format, false, "") < 16, again) << format;
+        }
+        EXPECT_EQ(evaluated("f32", true, "") < 16, again) << "exact";
+        EXPECT_EQ(evaluated("f32", false, "scalar") < 16, again) << "scalar";
+    }
+}
+
 TEST_F(PrefixCacheTest, ADamagedEntryIsAMiss) {
     const std::string first = long_text(50);
     const GenerationResult before = run(*open(), first);

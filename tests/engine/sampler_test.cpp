@@ -131,6 +131,73 @@ TEST(Sampler, TheSameSeedDrawsTheSame) {
     EXPECT_NE(from_a, from_c);
 }
 
+// Models have more embeddings than their tokenizer has tokens, and sessions may hold such ids.
+TEST(Sampler, IdsWithoutALogitCountForNothing) {
+    const SamplingOptions options{.temperature = 0,
+                                  .repetition_penalty = 2.0,
+                                  .presence_penalty = 1,
+                                  .logit_bias = {{1 << 30, 5}, {-1, 5}, {4, 5}}};
+    Sampler sampler(options);
+    const std::vector<TokenId> history = {0, 4, 5, 1 << 30, -1};
+    EXPECT_EQ(sampler.sample(std::vector<float>{4, 3, -1, -1}, {.tokens = history, .generated = history}), 1);
+}
+
+TEST(Sampler, TinyTemperaturesAreGreedy) {
+    const std::vector<float> logits = {1, 5, 4.999f, -30};
+    for (const double temperature : {1e-7, 1e-40, 1e-46, 1e-300}) {
+        for (const SamplingOptions& options :
+             {SamplingOptions{.temperature = temperature}, SamplingOptions{.temperature = temperature, .top_k = 2},
+              SamplingOptions{.temperature = temperature, .min_p = 0.1},
+              SamplingOptions{.temperature = temperature, .top_p = 0.5}}) {
+            const auto counts = frequencies(options, logits, 50);
+            EXPECT_TRUE(counts.size() == 1 && counts.contains(1)) << temperature;
+        }
+    }
+}
+
+// What is ruled out never becomes a candidate, so that asking for more candidates must end.
+TEST(Sampler, ANucleusOfFewerTokensThanThereAreEnds) {
+    SamplingOptions options{.top_p = 0.99999999999};
+    for (TokenId id = 3; id < 1000; ++id) options.logit_bias[id] = -100;
+    const auto counts = frequencies(options, std::vector<float>(1000, 1.0f), 300);
+    EXPECT_EQ(counts.size(), 3u);
+    EXPECT_LT(counts.rbegin()->first, 3);
+}
+
+TEST(Sampler, BiasMovesBansAndForces) {
+    const std::vector<float> logits = {1, 2, 3, 4};
+    EXPECT_EQ(Sampler({.temperature = 0, .logit_bias = {{1, 2.5}}}).sample(logits, {}), 1);
+    EXPECT_EQ(Sampler({.temperature = 0, .logit_bias = {{3, -100}}}).sample(logits, {}), 2);
+    EXPECT_EQ(Sampler({.temperature = 0, .logit_bias = {{0, 100}}}).sample(std::vector<float>{-500, 0, 300}, {}), 0);
+}
+
+TEST(Sampler, PresenceAndFrequencyCountWhatWasGenerated) {
+    const std::vector<float> logits = {3, 2.5f, 1};
+    const std::vector<TokenId> prompt = {0, 0, 0}, once = {0}, thrice = {0, 0, 0};
+    Sampler presence({.temperature = 0, .presence_penalty = 1}),
+        frequency({.temperature = 0, .frequency_penalty = 0.2});
+    EXPECT_EQ(presence.sample(logits, {.tokens = prompt}), 0);
+    EXPECT_EQ(presence.sample(logits, {.tokens = prompt, .generated = once}), 1);
+    EXPECT_EQ(frequency.sample(logits, {.generated = once}), 0);
+    EXPECT_EQ(frequency.sample(logits, {.generated = thrice}), 1);
+}
+
+TEST(Sampler, AMaskLeavesOnlyWhatItAllows) {
+    TokenMask mask(70);
+    mask.allow(3);
+    mask.allow(69);
+    std::vector<float> logits(70, 1.0f);
+    logits[10] = 50;
+    Sampler sampler({.seed = 4});
+    std::map<TokenId, int> counts;
+    for (int i = 0; i < 200; ++i) ++counts[sampler.sample(logits, {.mask = &mask})];
+    EXPECT_EQ(counts.size(), 2u);
+    EXPECT_TRUE(counts.contains(3) && counts.contains(69));
+    mask.allow_none();
+    EXPECT_THROW((void)sampler.sample(logits, {.mask = &mask}), Error);
+    EXPECT_THROW((void)sampler.sample(std::vector<float>(71, 1.0f), {.mask = &mask}), Error) << "too small a mask";
+}
+
 TEST(Sampler, OptionsOutOfRangeAreNamed) {
     const auto message = [](const SamplingOptions& options) {
         try {
@@ -145,7 +212,12 @@ TEST(Sampler, OptionsOutOfRangeAreNamed) {
     EXPECT_NE(message({.top_k = -1}).find("top_k"), std::string::npos);
     EXPECT_NE(message({.top_p = 0}).find("top_p"), std::string::npos);
     EXPECT_NE(message({.min_p = 2}).find("min_p"), std::string::npos);
-    EXPECT_NE(message({.repetition_penalty = 0}).find("repetition_penalty"), std::string::npos);
+    for (const double penalty : {0.0, -1.0, 1e38}) {
+        EXPECT_NE(message({.repetition_penalty = penalty}).find("repetition_penalty"), std::string::npos);
+    }
+    EXPECT_NE(message({.presence_penalty = 2.5}).find("presence_penalty"), std::string::npos);
+    EXPECT_NE(message({.frequency_penalty = -3}).find("frequency_penalty"), std::string::npos);
+    EXPECT_NE(message({.logit_bias = {{5, 101}}}).find("logit_bias"), std::string::npos);
 }
 
 }  // namespace

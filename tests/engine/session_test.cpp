@@ -125,6 +125,40 @@ TEST_P(Sessions, TruncateIsAsIfNeverGoneOn) {
     EXPECT_THROW(session->truncate(-1), Error);
 }
 
+// A checkpoint of another text is no way back to this one.
+TEST_P(Sessions, TruncateDoesNotGoBackToAnotherText) {
+    const auto engine = open();
+    const auto session = engine->new_session(), fresh = engine->new_session();
+    engine->evaluate(*session, some_tokens(*engine, 20, 6));
+    session->checkpoint();
+    session->truncate(0);
+    const std::vector<TokenId> text = some_tokens(*engine, 30, 7);
+    engine->evaluate(*session, text);
+    session->truncate(25);
+    engine->evaluate(*fresh, std::span(text).first(25));
+    EXPECT_EQ(go_on(*engine, *session, 3, 5), go_on(*engine, *fresh, 3, 5));
+}
+
+TEST_P(Sessions, AnExactSessionTakesNoStateOfOtherArithmetic) {
+    const TemporaryFolder folder;
+    const auto path = folder / "session.safetensors";
+    EngineOptions options;
+    options.kv_format = "f32";
+    const auto rough = open(options);
+    const auto session = rough->new_session();
+    rough->evaluate(*session, some_tokens(*rough, 12, 9));
+    session->save(path);
+    options.exact = true;
+    const auto exact = open(options);
+    const auto loaded = exact->new_session();
+    EXPECT_THROW(loaded->load(path), Error);
+    EXPECT_EQ(loaded->position(), 0);
+    exact->evaluate(*loaded, some_tokens(*exact, 12, 9));
+    loaded->save(path);
+    EXPECT_NO_THROW(exact->new_session()->load(path));
+    EXPECT_NO_THROW(rough->new_session()->load(path));
+}
+
 TEST_P(Sessions, SavedSessionsGoOnBitIdentically) {
     const TemporaryFolder folder;
     for (const size_t length : {size_t{1}, size_t{16}, size_t{45}, size_t{256}}) {
