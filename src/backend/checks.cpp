@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "backend/kv_layout.h"
-#include "tensor/codecs.h"
+#include "tensor/codec.h"
 
 namespace sluice {
 

@@ -34,16 +34,8 @@ int32_t* writable_ints(const Tensor& tensor) {
 }
 
 WeightView view(const Weight& weight) {
-    const auto part = [](const WeightPart& bytes) { return host_bytes(bytes.buffer).data() + bytes.offset; };
-    WeightView result;
-    result.format = weight.format;
-    result.rows = weight.rows;
-    result.columns = weight.columns;
-    result.data = part(weight.data);
-    if (weight.format.has_scales()) result.scales = part(weight.scales);
-    if (weight.format.has_biases()) result.biases = part(weight.biases);
-    result.block_row_offset = weight.block_row_offset;
-    return result;
+    return weight.placed(
+        [](const WeightPart& part) -> const std::byte* { return host_bytes(part.buffer).data() + part.offset; });
 }
 
 }  // namespace sluice

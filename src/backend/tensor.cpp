@@ -42,17 +42,4 @@ Tensor make_tensor(BufferPtr buffer, DType dtype, int64_t rows, int64_t columns,
             .row_stride = columns};
 }
 
-Weight Weight::rows_at(int64_t first, int64_t count) const {
-    check_part("weight rows", first, count, rows);
-    const int64_t row = block_row_offset + first;
-    const auto groups_before = static_cast<uint64_t>(row / format.group_rows);
-    Weight part = *this;
-    part.rows = count;
-    part.data.offset += static_cast<uint64_t>(first) * format.data_row_bytes(columns);
-    part.scales.offset += groups_before * format.scale_row_bytes(columns);
-    part.biases.offset += groups_before * format.bias_row_bytes(columns);
-    part.block_row_offset = row % format.group_rows;
-    return part;
-}
-
 }  // namespace sluice

@@ -5,7 +5,7 @@
 
 #include "device/buffer.h"
 #include "tensor/dtype.h"
-#include "tensor/weight_format.h"
+#include "tensor/matrix.h"
 
 namespace sluice {
 
@@ -31,15 +31,11 @@ struct WeightPart {
     uint64_t offset = 0;  // bytes
 };
 
-// A weight matrix [rows, columns] as stored, in a backend's memory. See WeightView for the format.
-struct Weight {
-    WeightFormat format;
-    int64_t rows = 0;
-    int64_t columns = 0;
-    WeightPart data, scales, biases;
-    int64_t block_row_offset = 0;
+inline WeightPart further(WeightPart part, uint64_t bytes) {
+    part.offset += bytes;
+    return part;
+}
 
-    Weight rows_at(int64_t first, int64_t count) const;
-};
+using Weight = Matrix<WeightPart>;
 
 }  // namespace sluice

@@ -130,12 +130,7 @@ std::vector<float> Checkpoint::vector(int layer, Role role) const {
 }
 
 WeightView Checkpoint::view(const WeightSource& source) const {
-    return {.format = source.format,
-            .rows = source.rows,
-            .columns = source.columns,
-            .data = mapped(source.data).data(),
-            .scales = source.format.has_scales() ? mapped(source.scales).data() : nullptr,
-            .biases = source.format.has_biases() ? mapped(source.biases).data() : nullptr};
+    return source.placed([&](const ByteRange& range) { return mapped(range).data(); });
 }
 
 std::span<const std::byte> Checkpoint::mapped(const ByteRange& range) const {

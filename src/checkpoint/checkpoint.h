@@ -24,12 +24,8 @@ struct ByteRange {
 };
 
 // A weight matrix as it lies on disk.
-struct WeightSource {
+struct WeightSource : Matrix<ByteRange> {
     std::string name;  // of the tensor, for messages
-    WeightFormat format;
-    int64_t rows = 0;
-    int64_t columns = 0;
-    ByteRange data, scales, biases;
 };
 
 // A tensor of the trunk in use.
@@ -40,12 +36,7 @@ struct TrunkWeight {
 };
 
 // Where the parts of one projection lie inside an expert's slot, in bytes from the slot's start; 64-byte aligned.
-struct ProjectionLayout {
-    WeightFormat format;
-    int64_t rows = 0;
-    int64_t columns = 0;
-    uint64_t data = 0, scales = 0, biases = 0;
-};
+using ProjectionLayout = Matrix<uint64_t>;
 
 // How every expert of a layer lies in memory (and in a packed file, where a record is exactly this).
 struct ExpertLayout {

@@ -55,12 +55,7 @@ const ProjectionLayout& projection_of(const ExpertLayout& layout, Projection pro
 }
 
 WeightView view_in_slot(const ProjectionLayout& projection, const std::byte* slot) {
-    return {.format = projection.format,
-            .rows = projection.rows,
-            .columns = projection.columns,
-            .data = slot + projection.data,
-            .scales = projection.format.has_scales() ? slot + projection.scales : nullptr,
-            .biases = projection.format.has_biases() ? slot + projection.biases : nullptr};
+    return projection.placed([&](uint64_t offset) { return slot + offset; });
 }
 
 }  // namespace sluice

@@ -133,13 +133,13 @@ WeightSource WeightResolver::vector(const std::string& name, const ModuleTensors
              shape_text(shapes.front()));
     }
     const auto count = static_cast<int64_t>(stored.bytes / dtype_bytes(stored.dtype));
-    return {.name = stored.name,
-            .format = WeightFormat::floating(stored.dtype),
-            .rows = 1,
-            .columns = count,
-            .data = use(tensor),
-            .scales = {},
-            .biases = {}};
+    WeightSource source;
+    source.name = stored.name;
+    source.format = WeightFormat::floating(stored.dtype);
+    source.rows = 1;
+    source.columns = count;
+    source.data = use(tensor);
+    return source;
 }
 
 void WeightResolver::require_shape(int64_t tensor, std::vector<int64_t> leading, int64_t columns,

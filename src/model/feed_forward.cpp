@@ -248,12 +248,7 @@ class MixtureOfExperts : public FeedForward {
 
     MlpGroup group(const BufferPtr& record, const std::vector<int32_t>& entries) const {
         const auto weight = [&](const ProjectionLayout& layout) {
-            return Weight{.format = layout.format,
-                          .rows = layout.rows,
-                          .columns = layout.columns,
-                          .data = {record, layout.data},
-                          .scales = {record, layout.scales},
-                          .biases = {record, layout.biases}};
+            return layout.placed([&](uint64_t offset) { return WeightPart{record, offset}; });
         };
         MlpGroup group{.gate = weight(layout_.gate),
                        .up = weight(layout_.up),

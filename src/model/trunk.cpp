@@ -8,13 +8,7 @@ WeightPart Trunk::part(const ByteRange& range) {
 }
 
 Weight Trunk::weight(int layer, Role role) {
-    const WeightSource& source = checkpoint_.weight(layer, role);
-    return {.format = source.format,
-            .rows = source.rows,
-            .columns = source.columns,
-            .data = part(source.data),
-            .scales = part(source.scales),
-            .biases = part(source.biases)};
+    return checkpoint_.weight(layer, role).placed([&](const ByteRange& range) { return part(range); });
 }
 
 Tensor Trunk::upload(const std::vector<float>& values, int64_t columns) {

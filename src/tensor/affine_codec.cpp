@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 #include "tensor/weight_view.h"
 

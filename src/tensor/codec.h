@@ -6,11 +6,9 @@
 #include <string>
 #include <string_view>
 
-#include "tensor/weight_format.h"
+#include "tensor/matrix.h"
 
 namespace sluice {
-
-struct WeightView;
 
 // Values of a row that are stored together: `columns` of them take `bytes` of the data.
 struct DataBlock {

@@ -1,6 +1,7 @@
 // Plain floats, row-major: F32, F16 or BF16.
 
 #include "base/error.h"
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 #include "tensor/weight_view.h"
 

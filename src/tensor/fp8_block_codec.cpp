@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 #include "tensor/weight_view.h"
 

@@ -1,5 +1,6 @@
 // OCP microscaling FP4: E2M1 nibbles times one E8M0 power of two per 32 elements.
 
+#include "tensor/codecs.h"
 #include "tensor/e2m1_group.h"
 #include "tensor/weight_view.h"
 

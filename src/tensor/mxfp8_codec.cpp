@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 #include "tensor/weight_view.h"
 

@@ -1,5 +1,6 @@
 // NVIDIA's FP4 as MLX stores it: E2M1 nibbles times one E4M3 factor per 16 elements.
 
+#include "tensor/codecs.h"
 #include "tensor/e2m1_group.h"
 #include "tensor/weight_view.h"
 

@@ -7,17 +7,11 @@
 
 namespace sluice {
 
-WeightView WeightView::rows_at(int64_t first, int64_t count) const {
-    const auto rows_before = static_cast<uint64_t>(first);
-    const int64_t row = block_row_offset + first;
-    const auto groups_before = static_cast<uint64_t>(row / format.group_rows);
-    WeightView part = *this;
-    part.rows = count;
-    part.data += rows_before * format.data_row_bytes(columns);
-    if (format.has_scales()) part.scales += groups_before * format.scale_row_bytes(columns);
-    if (format.has_biases()) part.biases += groups_before * format.bias_row_bytes(columns);
-    part.block_row_offset = row % format.group_rows;
-    return part;
+void check_rows(int64_t first, int64_t count, int64_t rows) {
+    if (first < 0 || count < 0 || first > rows - count) {
+        fail(ErrorCode::kUsage, "{} weight rows from {} on: there are {}, choose a part that lies inside", count, first,
+             rows);
+    }
 }
 
 void decode_row(const WeightView& weight, int64_t row, float* out) {

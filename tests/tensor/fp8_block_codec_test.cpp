@@ -3,7 +3,6 @@
 #include <limits>
 
 #include "base/error.h"
-#include "tensor/codecs.h"
 #include "tensor/float_types.h"
 #include "tests/tensor/codec_support.h"
 

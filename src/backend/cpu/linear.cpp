@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tensor/codecs.h"
+
 namespace sluice {
 
 namespace {

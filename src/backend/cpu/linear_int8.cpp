@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "backend/cpu/linear.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 

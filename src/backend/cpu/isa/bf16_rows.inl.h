@@ -6,6 +6,7 @@
 #include "backend/cpu/isa/bf16_codes.inl.h"
 #include "backend/cpu/isa/decode.inl.h"
 #include "backend/cpu/kernels.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 namespace {

@@ -6,6 +6,7 @@
 #include "backend/cpu/isa/attention.inl.h"
 #include "backend/cpu/isa/delta.inl.h"
 #include "backend/cpu/isa/rows.inl.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 namespace {

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/weight_format.h"
+
+namespace sluice {
+
+// `bytes` further on: what a Place of a Matrix must be able to say, to have rows taken out of it.
+inline const std::byte* further(const std::byte* place, uint64_t bytes) {
+    return place + bytes;
+}
+inline uint64_t further(uint64_t place, uint64_t bytes) {
+    return place + bytes;
+}
+
+// Throws kUsage unless rows [first, first + count) lie inside of `rows`.
+void check_rows(int64_t first, int64_t count, int64_t rows);
+
+// A weight matrix [rows, columns] as stored. A Place says where a part of it lies: in a file, in an expert's record, in
+// a buffer of a backend, in memory. `scales` and `biases` are Place{} where the format has none.
+template <typename Place>
+struct Matrix {
+    WeightFormat format;
+    int64_t rows = 0;
+    int64_t columns = 0;
+    Place data{}, scales{}, biases{};
+    int64_t block_row_offset = 0;  // row of the whole matrix at which this one starts, modulo group_rows
+
+    // Rows [first, first + count).
+    Matrix rows_at(int64_t first, int64_t count) const {
+        check_rows(first, count, rows);
+        const int64_t row = block_row_offset + first;
+        const auto groups_before = static_cast<uint64_t>(row / format.group_rows);
+        Matrix part = *this;
+        part.rows = count;
+        part.data = further(data, static_cast<uint64_t>(first) * format.data_row_bytes(columns));
+        if (format.has_scales()) part.scales = further(scales, groups_before * format.scale_row_bytes(columns));
+        if (format.has_biases()) part.biases = further(biases, groups_before * format.bias_row_bytes(columns));
+        part.block_row_offset = row % format.group_rows;
+        return part;
+    }
+
+    // The same matrix where at(place) says that each of its parts lies.
+    template <typename Function>
+    auto placed(Function&& at) const {
+        using Other = decltype(at(data));
+        return Matrix<Other>{.format = format,
+                             .rows = rows,
+                             .columns = columns,
+                             .data = at(data),
+                             .scales = format.has_scales() ? at(scales) : Other{},
+                             .biases = format.has_biases() ? at(biases) : Other{},
+                             .block_row_offset = block_row_offset};
+    }
+};
+
+// In host memory; nothing is aligned.
+using WeightView = Matrix<const std::byte*>;
+
+}  // namespace sluice
