@@ -184,8 +184,7 @@ ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, 
 
 Rounding rounding_of(const WeightFormat& format) {
     if (format.codec == &kAffineCodec) return Rounding::kInt8;
-    const bool wider = format.codec == &kFloatCodec && (format.dtype == DType::kF32 || format.dtype == DType::kF16);
-    return wider ? Rounding::kNone : Rounding::kBf16;
+    return format.has_scales() || format.dtype == DType::kBF16 ? Rounding::kBf16 : Rounding::kNone;
 }
 
 std::vector<OpCase> all_op_cases() {

@@ -149,17 +149,17 @@ Weight CaseContext::weight(const WeightFormat& format, int64_t rows, int64_t col
 }
 
 std::vector<WeightFormat> all_weight_formats() {
-    std::vector<WeightFormat> formats = {WeightFormat::floating(DType::kF32),
-                                         WeightFormat::floating(DType::kF16),
-                                         WeightFormat::floating(DType::kBF16),
-                                         WeightFormat::fp8_block(128, 128),
-                                         WeightFormat::fp8_block(16, 32),
-                                         WeightFormat::fp8_block(128, 128, DType::kBF16),
-                                         kMxfp4Codec.standard,
-                                         kMxfp8Codec.standard,
-                                         kNvfp4Codec.standard};
+    std::vector<WeightFormat> formats;
+    for (const Codec* codec : codecs()) formats.push_back(codec->standard);
+    formats.push_back(WeightFormat::floating(DType::kF16));
+    formats.push_back(WeightFormat::floating(DType::kBF16));
+    formats.push_back(WeightFormat::fp8_block(16, 32));
+    formats.push_back(WeightFormat::fp8_block(128, 128, DType::kBF16));
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
-        for (const int group : {32, 64, 128}) formats.push_back(WeightFormat::affine(bits, group, DType::kBF16));
+        for (const int group : {32, 64, 128}) {
+            const WeightFormat format = WeightFormat::affine(bits, group, DType::kBF16);
+            if (format != kAffineCodec.standard) formats.push_back(format);
+        }
     }
     formats.push_back(WeightFormat::affine(4, 64, DType::kF16));
     formats.push_back(WeightFormat::affine(8, 32, DType::kF32));
@@ -169,7 +169,7 @@ std::vector<WeightFormat> all_weight_formats() {
 int64_t columns_for(const WeightFormat& format, int64_t groups) {
     if (format.codec == &kFloatCodec) return 37 * groups + 3;
     if (format.codec == &kFp8BlockCodec) return format.group_size * groups + 24;
-    return format.group_size * groups;
+    return format.run_columns() * groups;
 }
 
 }  // namespace sluice

@@ -136,16 +136,14 @@ TEST(PackedLayout, RefusesDamage) {
 }
 
 TEST(PackedLayout, FormatsComeBack) {
-    const WeightFormat formats[] = {
+    std::vector<WeightFormat> formats = {
         WeightFormat::floating(DType::kF16),
         WeightFormat::affine(3, 128, DType::kF16),
         WeightFormat::affine(8, 32, DType::kF32),
         WeightFormat::fp8_block(128, 64),
         WeightFormat::fp8_block(128, 64, DType::kBF16),
-        kMxfp4Codec.standard,
-        kMxfp8Codec.standard,
-        kNvfp4Codec.standard,
     };
+    for (const Codec* codec : codecs()) formats.push_back(codec->standard);
     for (const WeightFormat& format : formats) {
         const ExpertLayout layout = make_expert_layout(format, kMxfp4Codec.standard, format, 256, 128);
         const ExpertLayout read = read_packed_format(packed_format_text(layout), 256, 128, "here");
