@@ -10,7 +10,7 @@ namespace sluice {
 namespace {
 
 constexpr std::array kCodecs = {
-    &kFloatCodec, &kAffineCodec, &kFp8BlockCodec, &kMxfp4Codec, &kMxfp8Codec, &kNvfp4Codec,
+    &kFloatCodec, &kAffineCodec, &kFp8BlockCodec, &kMxfp4Codec, &kMxfp8Codec, &kNvfp4Codec, &kQ8_0Codec,
 };
 
 // "2, 3 or 4".

@@ -16,6 +16,7 @@ extern const Codec kFp8BlockCodec;  // F8_E4M3, a factor per block of rows and c
 extern const Codec kMxfp4Codec;     // E2M1, an E8M0 scale per 32
 extern const Codec kMxfp8Codec;     // E4M3, an E8M0 scale per 32
 extern const Codec kNvfp4Codec;     // E2M1, an E4M3 scale per 16
+extern const Codec kQ8_0Codec;      // GGUF: blocks of 32 signed bytes and their F16 scale
 
 std::span<const Codec* const> codecs();
 // Null where no codec has this name.

@@ -104,14 +104,24 @@ Parts mxfp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows
             {}};
 }
 
+Parts q8_0_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
+    Parts parts{random_bytes(context, format.data_bytes(rows, columns)), {}, {}};
+    for (size_t at = 0; at < parts.data.size(); at += 34) {
+        store_float(format.dtype, scale * (1 + context.normal() / 8) / 64, parts.data.data() + at);
+    }
+    return parts;
+}
+
 struct RandomParts {
     const Codec* codec;
     Parts (*make)(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale);
 };
 
 constexpr RandomParts kRandomParts[] = {
-    {&kFloatCodec, float_parts},          {&kAffineCodec, affine_parts}, {&kFp8BlockCodec, fp8_parts},
-    {&kMxfp4Codec, e2m1_parts<120, 124>}, {&kMxfp8Codec, mxfp8_parts},   {&kNvfp4Codec, e2m1_parts<0x08, 0x28>},
+    {&kFloatCodec, float_parts},  {&kAffineCodec, affine_parts},
+    {&kFp8BlockCodec, fp8_parts}, {&kMxfp4Codec, e2m1_parts<120, 124>},
+    {&kMxfp8Codec, mxfp8_parts},  {&kNvfp4Codec, e2m1_parts<0x08, 0x28>},
+    {&kQ8_0Codec, q8_0_parts},
 };
 
 Parts random_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns) {

@@ -21,6 +21,7 @@ constexpr CodecKernels kCodecKernels[] = {
      float_vector<decode_groups<8, e8m0_to_float>, add_codes_if_whole<E4m3Unit, E8m0Factors, 32>>},
     {&kNvfp4Codec, decode_groups<4, e4m3_to_float>,
      float_vector<decode_groups<4, e4m3_to_float>, add_codes_if_whole<E2m1Unit, E4m3Factors, 16>>},
+    {&kQ8_0Codec, decode_q8_0, float_vector<decode_q8_0, nullptr>},
 };
 
 constexpr KernelTable make_table(const char* name) {
