@@ -17,27 +17,27 @@ namespace sluice {
 
 namespace {
 
-Catalogue begin_catalogue(const std::filesystem::path& folder, std::string_view config_text, const std::string& label) {
+Catalogue begin_catalogue(const Published& published) {
     Catalogue catalogue;
-    catalogue.folder = folder;
-    catalogue.config = parse_model_config(config_text, label);
+    catalogue.folder = published.source;
+    catalogue.config = parse_model_config(published.config_text, published.config_label);
     return catalogue;
 }
 
 class CatalogueBuilder {
   public:
-    CatalogueBuilder(const std::filesystem::path& folder, std::string_view config_text, const std::string& label)
-        : config_label_(label),
-          quantization_(QuantizationConfig::parse(config_text, label)),
-          table_(read_tensor_table(folder)),
+    explicit CatalogueBuilder(Published published)
+        : quantization_(QuantizationConfig::parse(published.config_text, published.config_label)),
+          table_(std::move(published)),
           resolver_(table_, quantization_),
-          result_(begin_catalogue(folder, config_text, label)),
+          result_(begin_catalogue(table_)),
           tensor_names_(*config().architecture) {
         result_.files = table_.files;
         expert_tensors_.resize(config().layers.size());
         result_.experts.resize(config().layers.size());
-        result_.fingerprint = fmt::format("{:016x}{}{}", XXH3_64bits(config_text.data(), config_text.size()),
-                                          table_.header_digest, sampled_data_digest(table_.files));
+        result_.fingerprint =
+            fmt::format("{:016x}{}{}", XXH3_64bits(table_.config_text.data(), table_.config_text.size()),
+                        table_.header_digest, sampled_data_digest(table_.files));
     }
 
     Catalogue build() {
@@ -130,7 +130,7 @@ class CatalogueBuilder {
             fail(ErrorCode::kInvalidFile,
                  "{}: num_hidden_layers: {}, but tensor {} exists and its layer is not one of multi-token "
                  "prediction",
-                 config_label_, config().layer_count(), example);
+                 table_.config_label, config().layer_count(), example);
         }
     }
 
@@ -266,9 +266,8 @@ class CatalogueBuilder {
         }
     }
 
-    std::string config_label_;
     QuantizationConfig quantization_;
-    TensorTable table_;
+    Published table_;
     WeightResolver resolver_;
     Catalogue result_;
     TensorNames tensor_names_;
@@ -288,16 +287,8 @@ const TrunkWeight* Catalogue::find(int layer, Role role) const {
     return place == places.end() ? nullptr : &trunk[place->second];
 }
 
-Catalogue build_catalogue(const std::filesystem::path& folder) {
-    if (!std::filesystem::is_directory(folder)) {
-        fail(ErrorCode::kNotFound, "{}: not a folder; a checkpoint is one with config.json and *.safetensors",
-             folder.string());
-    }
-    if (!std::filesystem::exists(folder / "config.json")) {
-        fail(ErrorCode::kNotFound,
-             "{}: no config.json in it; a checkpoint is a folder with config.json and *.safetensors", folder.string());
-    }
-    return CatalogueBuilder(folder, read_config_text(folder), (folder / "config.json").string()).build();
+Catalogue build_catalogue(Published published) {
+    return CatalogueBuilder(std::move(published)).build();
 }
 
 }  // namespace sluice

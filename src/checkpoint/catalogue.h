@@ -29,7 +29,7 @@ struct Catalogue {
     const TrunkWeight* find(int layer, Role role) const;
 };
 
-// Reads config.json and all headers. Throws as Checkpoint::open does.
-Catalogue build_catalogue(const std::filesystem::path& folder);
+// Throws as Checkpoint::open does.
+Catalogue build_catalogue(Published published);
 
 }  // namespace sluice

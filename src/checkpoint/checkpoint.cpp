@@ -45,7 +45,7 @@ Checkpoint::~Checkpoint() = default;
 
 std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& folder) {
     auto impl = std::make_unique<Impl>();
-    impl->catalogue = build_catalogue(folder);
+    impl->catalogue = build_catalogue(read_folder(folder));
     impl->mappings.resize(impl->catalogue.files.size());
     return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(impl)));
 }

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/packed_layout.h"
-#include "checkpoint/tensor_table.h"
+#include "checkpoint/published.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
@@ -120,7 +120,7 @@ class PlanMaker {
     // ---- trunk
 
     void collect_trunk() {
-        const TensorTable table = read_tensor_table(checkpoint_.folder());
+        const Published table = read_folder(checkpoint_.folder());
         for (const StoredTensor& tensor : table.tensors) stored_[{tensor.file, tensor.entry.offset}] = &tensor.entry;
         std::map<std::string_view, const TrunkWeight*> used;
         for (const TrunkWeight& weight : checkpoint_.trunk()) used[weight.source.name] = &weight;

@@ -25,7 +25,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-WeightResolver::WeightResolver(const TensorTable& table, const QuantizationConfig& quantization)
+WeightResolver::WeightResolver(const Published& table, const QuantizationConfig& quantization)
     : table_(table), quantization_(quantization), used_(table.tensors.size(), false) {}
 
 ByteRange WeightResolver::use(int64_t tensor) {
@@ -43,6 +43,7 @@ WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors
         fail(ErrorCode::kNotFound, "{}: no tensor {}, which config.json asks for",
              table_.files.front().path.parent_path().string(), name);
     }
+    if (table_.tensors[static_cast<size_t>(weight)].codec != nullptr) return blocks(tensors, leading, columns);
     if (scaled) return affine_or_micro(name, tensors, leading, columns);
     const DType dtype = entry(weight).dtype;
     if (dtype == DType::kF8E4M3) return fp8(tensors, leading, columns);
@@ -84,6 +85,25 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
              format.describe());
     }
     return make_source(tensors, format, leading, columns, scales);
+}
+
+WeightSource WeightResolver::blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
+                                    int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight];
+    const WeightFormat& format = table_.tensors[static_cast<size_t>(weight)].codec->standard;
+    require_shape(weight, leading, columns, kFromConfig);
+    if (columns % format.run_columns() != 0) {
+        fail(ErrorCode::kInvalidFile, "{}: {} has blocks of {}, which do not divide its {} columns",
+             table_.describe(static_cast<size_t>(weight)), format.describe(), format.run_columns(), columns);
+    }
+    WeightSource source = make_source(tensors, format, leading, columns, kNoTensor);
+    const uint64_t wanted = format.data_bytes(source.rows, columns);
+    if (source.data.bytes != wanted) {
+        fail(ErrorCode::kInvalidFile, "{}: {} bytes, but {} of {} needs {}",
+             table_.describe(static_cast<size_t>(weight)), source.data.bytes, shape_text(entry(weight).shape),
+             format.describe(), wanted);
+    }
+    return source;
 }
 
 WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/published.h"
 #include "checkpoint/quantization_config.h"
 #include "checkpoint/tensor_names.h"
-#include "checkpoint/tensor_table.h"
 
 namespace sluice {
 
@@ -21,7 +21,7 @@ struct ModuleTensors {
 // Turns tensors into weight sources, checked against the sizes that config.json asks for. Remembers which it used.
 class WeightResolver {
   public:
-    WeightResolver(const TensorTable& table, const QuantizationConfig& quantization);
+    WeightResolver(const Published& table, const QuantizationConfig& quantization);
 
     // A matrix [product of leading, columns] stored as [leading..., columns]; `name` is that of its weight tensor.
     // Throws kNotFound, kInvalidFile or kUnsupported, naming file and tensor.
@@ -31,7 +31,7 @@ class WeightResolver {
     WeightSource vector(const std::string& name, const ModuleTensors& tensors,
                         const std::vector<std::vector<int64_t>>& shapes);
 
-    const TensorTable& table() const { return table_; }
+    const Published& table() const { return table_; }
     const SafetensorsEntry& entry(int64_t tensor) const { return table_.tensors[static_cast<size_t>(tensor)].entry; }
     ByteRange use(int64_t tensor);
     bool used(size_t tensor) const { return used_[tensor]; }
@@ -39,13 +39,15 @@ class WeightResolver {
   private:
     WeightSource affine_or_micro(const std::string& name, const ModuleTensors& tensors,
                                  const std::vector<int64_t>& leading, int64_t columns);
+    // Of a container that says the codec.
+    WeightSource blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     WeightSource fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     WeightSource make_source(const ModuleTensors& tensors, const WeightFormat& format,
                              const std::vector<int64_t>& leading, int64_t columns, int64_t scales);
     void require_shape(int64_t tensor, std::vector<int64_t> leading, int64_t columns, const std::string& why) const;
     [[noreturn]] void refuse_dtype(int64_t tensor, const std::string& supported) const;
 
-    const TensorTable& table_;
+    const Published& table_;
     const QuantizationConfig& quantization_;
     std::vector<bool> used_;
 };

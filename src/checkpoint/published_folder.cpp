@@ -1,4 +1,4 @@
-#include "checkpoint/tensor_table.h"
+// A checkpoint as Hugging Face publishes it: a folder of safetensors with config.json.
 
 #include <xxhash.h>
 
@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/published.h"
 
 namespace sluice {
 
@@ -19,6 +20,7 @@ using std::filesystem::path;
 using WeightMap = std::map<std::string, std::string>;
 
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
+constexpr std::string_view kConfigName = "config.json";
 constexpr std::string_view kSingleName = "model.safetensors";
 constexpr std::string_view kExtension = ".safetensors";
 
@@ -75,23 +77,23 @@ std::set<std::string> find_files(const path& folder) {
 
 using FileOfTensor = std::unordered_map<std::string_view, uint32_t>;
 
-FileOfTensor check_distinct(const TensorTable& table) {
+FileOfTensor check_distinct(const Published& published) {
     FileOfTensor files;
-    files.reserve(table.tensors.size());
-    for (const StoredTensor& tensor : table.tensors) {
+    files.reserve(published.tensors.size());
+    for (const StoredTensor& tensor : published.tensors) {
         const auto [found, added] = files.emplace(tensor.entry.name, tensor.file);
         if (added) continue;
-        fail(ErrorCode::kInvalidFile, "{}: tensor {} is also in {}", table.files[tensor.file].path.string(),
-             tensor.entry.name, table.files[found->second].path.string());
+        fail(ErrorCode::kInvalidFile, "{}: tensor {} is also in {}", published.files[tensor.file].path.string(),
+             tensor.entry.name, published.files[found->second].path.string());
     }
     return files;
 }
 
-void check_index(const TensorTable& table, const FileOfTensor& files, const WeightMap& weight_map,
+void check_index(const Published& published, const FileOfTensor& files, const WeightMap& weight_map,
                  const path& index_path) {
     for (const auto& [tensor, file] : weight_map) {
         const auto found = files.find(tensor);
-        if (found != files.end() && table.files[found->second].path.filename() == file) continue;
+        if (found != files.end() && published.files[found->second].path.filename() == file) continue;
         fail(ErrorCode::kInvalidFile, "{}: weight_map puts tensor {} into {}, which does not have it",
              index_path.string(), one_line(tensor), file);
     }
@@ -119,14 +121,18 @@ class HeaderDigest {
 
 }  // namespace
 
-std::string TensorTable::describe(size_t tensor) const {
+std::string Published::describe(size_t tensor) const {
     return fmt::format("{}: tensor {}", files[tensors[tensor].file].path.string(), tensors[tensor].entry.name);
 }
 
-TensorTable read_tensor_table(const path& folder) {
+Published read_folder(const path& folder) {
     if (!std::filesystem::is_directory(folder)) {
         fail(ErrorCode::kNotFound, "{}: not a folder; a checkpoint is one with config.json and *.safetensors",
              folder.string());
+    }
+    if (!std::filesystem::exists(folder / kConfigName)) {
+        fail(ErrorCode::kNotFound,
+             "{}: no config.json in it; a checkpoint is a folder with config.json and *.safetensors", folder.string());
     }
     const path index_path = folder / kIndexName;
     const bool indexed = std::filesystem::exists(index_path);
@@ -135,7 +141,10 @@ TensorTable read_tensor_table(const path& folder) {
     for (const auto& [tensor, file] : weight_map) names.insert(file);
     if (!indexed) names = find_files(folder);
 
-    TensorTable table;
+    Published published;
+    published.source = folder;
+    published.config_text = read_config_text(folder);
+    published.config_label = (folder / kConfigName).string();
     HeaderDigest digest;
     for (const std::string& name : names) {
         if (indexed && !std::filesystem::exists(folder / name)) {
@@ -146,14 +155,14 @@ TensorTable read_tensor_table(const path& folder) {
         digest.add(text);
         const uint64_t data_offset = kSafetensorsLengthBytes + text.size();
         SafetensorsHeader header = parse_safetensors_header(text, data_offset, file.size() - data_offset, file.label());
-        const auto number = static_cast<uint32_t>(table.files.size());
-        table.files.push_back({folder / name, file.size()});
-        table.metadata.push_back(std::move(header.metadata));
-        for (SafetensorsEntry& entry : header.tensors) table.tensors.push_back({std::move(entry), number});
+        const auto number = static_cast<uint32_t>(published.files.size());
+        published.files.push_back({folder / name, file.size()});
+        published.metadata.push_back(std::move(header.metadata));
+        for (SafetensorsEntry& entry : header.tensors) published.tensors.push_back({std::move(entry), number});
     }
-    table.header_digest = digest.hex();
-    check_index(table, check_distinct(table), weight_map, index_path);
-    return table;
+    published.header_digest = digest.hex();
+    check_index(published, check_distinct(published), weight_map, index_path);
+    return published;
 }
 
 }  // namespace sluice
