@@ -1,6 +1,7 @@
 #pragma once
 
-// Every option of opening and running a model, in one struct each: the command line, the C API and the docs follow it.
+// Every option of opening and running a model, in one struct each. option_table.h says of each field which values it
+// takes; the command line, the C interface and the messages follow from there.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,30 +13,29 @@
 #include <string>
 #include <vector>
 
+#include "sluice/choices.h"
+
 namespace sluice {
 
 struct EngineOptions {
-    std::string device = "cpu";   // "cpu", "reference" (the scalar oracle), "cuda" or "cuda:N"
-    size_t threads = 0;           // compute threads; 0: all physical cores this process may use
-    bool pin_threads = false;     // keep every compute thread but the caller's on a processor of its own
-    std::string instruction_set;  // "" best available; "scalar", "avx2", "avxvnni", "avx512", "avx512vnni-no-vbmi",
-                                  // "avx512vnni" (with VBMI), "amx", "neon"
-    bool exact = false;           // float32 activations, KV and arithmetic on the weights as stored
-    int64_t context = 0;          // tokens a session can hold; 0: the model's own maximum, at most 8192
-    std::string context_flag = "--context";  // what asked for so many, for the message when it is too many
-    int64_t chunk = 0;                       // tokens of a prompt evaluated at once; 0: chosen from the memory
-    std::string kv_format;                   // "" bf16, or f32 with `exact`; "f32", "bf16", "int8"
-    uint64_t ram_bytes = 0;                  // ceiling for all the process holds; 0: from the memory that is free
-    bool lock_trunk = false;                 // keep the trunk in memory whatever others need (mlock)
-    uint64_t vram_bytes = 0;                 // the same for the device's memory
-    std::string io = "auto";                 // "auto", "pread", "uring", "mmap"
-    std::string direct_io = "auto";          // "auto", "on", "off"
-    std::string look_ahead = "auto";  // read the next layer's probable experts in idle drive time: "auto" (of prompts,
-                                      // and in decoding while it pays), "on", "off"
-    std::string warm_start = "off";  // "on": keep which experts were used, beside the model (in the user's cache folder
-                                     // where that cannot be written), and read those in idle time after the next open
-    bool profile = false;            // time every operation, see Engine::profile()
-    std::filesystem::path trace;     // where to save the routing; empty: nowhere
+    std::string device = "cpu";  // "cpu", or "reference" (the scalar oracle)
+    size_t threads = 0;          // compute threads; 0: all physical cores this process may use
+    bool pin_threads = false;    // keep every compute thread but the caller's on a processor of its own
+    Instructions instruction_set = Instructions::kAuto;
+    bool exact = false;                  // float32 activations, KV and arithmetic on the weights as stored
+    int64_t context = 0;                 // tokens a session can hold; 0: the model's own maximum, at most 8192
+    int64_t chunk = 0;                   // tokens of a prompt evaluated at once; 0: chosen from the memory
+    std::optional<KvNumbers> kv_format;  // left out: BF16, or F32 with `exact`
+    uint64_t ram_bytes = 0;              // ceiling for all the process holds; 0: from the memory that is free
+    bool lock_trunk = false;             // keep the trunk in memory whatever others need (mlock)
+    ReadBy io = ReadBy::kAuto;
+    When direct_io = When::kAuto;   // read past the page cache
+    When look_ahead = When::kAuto;  // read the next layer's probable experts in idle drive time; kAuto: of prompts, and
+                                    // in decoding while it pays
+    bool warm_start = false;        // keep which experts were used, beside the model (in the user's cache folder where
+                                    // that cannot be written), and read those in idle time after the next open
+    bool profile = false;           // time every operation, see Engine::profile()
+    std::filesystem::path trace;    // where to save the routing; empty: nowhere
     std::filesystem::path prefix_cache;        // folder of evaluated prompts, kept between runs; empty: none
     uint64_t prefix_cache_bytes = 4ull << 30;  // limit of that folder; least recently used first out
     std::optional<uint64_t>

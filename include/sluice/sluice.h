@@ -33,7 +33,8 @@ typedef enum sluice_status {
 typedef struct sluice_model sluice_model;
 typedef struct sluice_session sluice_session;
 
-/* Zero or NULL in a field means its default. */
+/* Zero or NULL in a field means its default. Texts are those of the command line's flags; the message for another one
+ * lists what is taken. */
 typedef struct sluice_options {
     const char* device;     /* "cpu", "reference" */
     size_t threads;         /* 0: one per physical core */

@@ -8,7 +8,7 @@
 
 namespace sluice {
 
-uint64_t parse_size(std::string_view text, std::string_view what) {
+std::optional<uint64_t> read_size(std::string_view text) {
     double value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
@@ -24,11 +24,14 @@ uint64_t parse_size(std::string_view text, std::string_view what) {
         if (unit == "B" || unit == "b" || unit == "iB") unit = {};
     }
     const double bytes = value * scale;
-    if (error != std::errc() || !unit.empty() || !(bytes >= 0) || bytes >= 1e18) {
-        fail(ErrorCode::kUsage, "{}: \"{}\" is not a size; give bytes or a number with K, M, G or T, as in 1500M or 6G",
-             what, text);
-    }
+    if (error != std::errc() || !unit.empty() || !(bytes >= 0) || bytes >= 1e18) return std::nullopt;
     return static_cast<uint64_t>(bytes);
+}
+
+uint64_t parse_size(std::string_view text, std::string_view what) {
+    const std::optional<uint64_t> bytes = read_size(text);
+    if (!bytes) fail(ErrorCode::kUsage, "{}: \"{}\" {}", what, text, kNoSize);
+    return *bytes;
 }
 
 std::string format_size(uint64_t bytes) {

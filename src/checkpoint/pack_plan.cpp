@@ -25,14 +25,14 @@ struct Quantization {
 std::optional<Quantization> parse_options(const PackOptions& options) {
     const bool known_group = std::ranges::find(kGroups, options.group_size) != kGroups.end();
     if (!known_group) {
-        fail(ErrorCode::kUsage, "--group-size {}: the groups of affine quantization are 32, 64 and 128",
+        fail(ErrorCode::kUsage, "`group_size` {}: the groups of affine quantization are 32, 64 and 128",
              options.group_size);
     }
     const int group = static_cast<int>(options.group_size);
     if (options.quantize == "none") return std::nullopt;
     if (options.quantize == "affine4") return Quantization{4, group};
     if (options.quantize == "affine8") return Quantization{8, group};
-    fail(ErrorCode::kUsage, "--quantize {}: none, affine4 and affine8 exist", options.quantize);
+    fail(ErrorCode::kUsage, "`quantize` {}: none, affine4 and affine8 exist", options.quantize);
 }
 
 bool can_be_encoded(const WeightFormat& format) {
@@ -86,7 +86,7 @@ class PlanMaker {
 
     [[noreturn]] void refuse_quantized(const WeightFormat& format) const {
         fail(ErrorCode::kUnsupported,
-             "{}: is {} already; pack it with --quantize none, or quantize a BF16, F16, F32 or FP8 checkpoint",
+             "{}: is {} already; pack it with `quantize` none, or quantize a BF16, F16, F32 or FP8 checkpoint",
              checkpoint_.folder().string(), format.describe());
     }
 

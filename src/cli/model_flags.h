@@ -3,16 +3,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/flag.h"
 #include "sluice/engine.h"
 #include "sluice/options.h"
-
-namespace CLI {
-class App;
-}
 
 namespace sluice::cli {
 
@@ -20,16 +16,15 @@ namespace sluice::cli {
 struct ModelFlags {
     std::string model;  // empty: the bundled one
     EngineOptions engine;
+    std::string context_from;  // what the context follows from where it was not asked for by itself
     bool quiet = false;
 };
 
-void add_model_argument(CLI::App& app, std::string& model);
-void add_engine_flags(CLI::App& app, ModelFlags& flags);
+Flag model_argument(std::string& model);
+// A flag for every row of kEngineOptions that is of every verb, but those `without`; and the log's.
+void add_engine_flags(FlagList& list, ModelFlags& flags, std::initializer_list<std::string_view> without = {});
 // --quiet and --verbose, which set the log level as they are parsed.
-void add_log_flags(CLI::App& app, bool& quiet);
-void add_chunk_flag(CLI::App& app, int64_t& chunk, const std::string& description);
-// A SIZE flag: bytes, or a number with K, M, G or T.
-void add_size_flag(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
+void add_log_flags(FlagList& list, bool& quiet);
 
 // The folder that MODEL names; for an empty one the bundled model's: <prefix>/share/sluice/models/stories-hybrid beside
 // the installed program, or models/stories-hybrid of the source tree. Throws kNotFound where there is none.
@@ -37,20 +32,21 @@ std::filesystem::path model_folder(const std::string& model);
 
 std::unique_ptr<Engine> open_engine(const ModelFlags& flags);
 
-// Flags that override what generation_config.json says; those not given leave it alone.
+// Flags of generating. What is given of sampling lies over what generation_config.json says.
 struct SamplingFlags {
-    std::optional<double> temperature, top_p, min_p, repetition_penalty;
-    std::optional<int64_t> top_k;
-    std::optional<uint64_t> seed;
-    std::optional<int64_t> max_tokens;
-    std::vector<std::string> stop;
-    bool ignore_eos = false;
+    struct Given {
+        const Option<SamplingOptions>* option;
+        std::string text;
+    };
+    GenerationOptions generation;
+    std::vector<Given> given;
 };
 
-void add_sampling_flags(CLI::App& app, SamplingFlags& flags);
+// `max_tokens`: where no flag says.
+void add_sampling_flags(FlagList& list, SamplingFlags& flags, int64_t max_tokens);
 
 // The checkpoint's defaults with the flags laid over them. Without --seed a new seed is drawn; it is in the result, so
 // that a run can be repeated.
-GenerationOptions generation_options(const SamplingFlags& flags, const SamplingOptions& defaults, int64_t max_tokens);
+GenerationOptions generation_options(const SamplingFlags& flags, const SamplingOptions& defaults);
 
 }  // namespace sluice::cli

@@ -1,22 +1,22 @@
 #include "cli/prompt_flags.h"
 
-#include <CLI/CLI.hpp>
-
 #include "base/error.h"
 #include "cli/input.h"
 #include "cli/verb.h"
 
 namespace sluice::cli {
 
-void add_prompt_flags(CLI::App& app, PromptFlags& flags) {
-    constexpr const char* kGroup = "The prompt (one of these)";
-    app.add_option("--prompt,-p", flags.text, "The text to continue")->group(kGroup);
-    app.add_option("--prompt-file,-f", flags.text_file, "A file with it; - is standard input")
-        ->type_name("F")
-        ->group(kGroup);
-    app.add_option("--tokens", flags.token_file, "A JSON array of token ids; needs no tokenizer")
-        ->type_name("F.json")
-        ->group(kGroup);
+void add_prompt_flags(FlagList& list, PromptFlags& flags) {
+    Flag text{.names = "--prompt,-p", .help = "The text to continue", .value = "TEXT"};
+    text.take = [&flags](const std::string& given) {
+        flags.text = given;
+        return std::string();
+    };
+    const size_t first = list.size();
+    list.push_back(std::move(text));
+    list.push_back(text_flag("--prompt-file,-f", flags.text_file, "A file with it; - is standard input", "F"));
+    list.push_back(text_flag("--tokens", flags.token_file, "A JSON array of token ids; needs no tokenizer", "F.json"));
+    for (size_t i = first; i < list.size(); ++i) list[i].group = "The prompt (one of these)";
 }
 
 Prompt read_prompt(const PromptFlags& flags, const std::optional<std::string>& otherwise) {

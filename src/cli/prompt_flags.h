@@ -5,11 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/flag.h"
 #include "sluice/engine.h"
-
-namespace CLI {
-class App;
-}
 
 namespace sluice::cli {
 
@@ -19,7 +16,7 @@ struct PromptFlags {
     std::string text_file, token_file;
 };
 
-void add_prompt_flags(CLI::App& app, PromptFlags& flags);
+void add_prompt_flags(FlagList& list, PromptFlags& flags);
 
 // A prompt as it was given, read before a model is opened so that a wrong file costs no time.
 struct Prompt {

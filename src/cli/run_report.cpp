@@ -77,6 +77,26 @@ std::string describe_engine(const EngineInfo& info) {
                        info.reader, info.direct_io ? "with" : "without", info.device, info.lossless ? "" : " | LOSSY");
 }
 
+namespace {
+
+std::string ending(FinishReason reason, int64_t context) {
+    switch (reason) {
+        case FinishReason::kStop:
+            return "ended by itself";
+        case FinishReason::kLength:
+            return "ended by --max-tokens";
+        case FinishReason::kContext:
+            return fmt::format("ended by the context of {} tokens; a larger --context goes on", context);
+        case FinishReason::kCancelled:
+            return "interrupted";
+        case FinishReason::kError:
+            return "ended by an error";
+    }
+    return {};
+}
+
+}  // namespace
+
 std::string footer(const EngineInfo& info, const GenerationResult& result, const SamplingOptions& sampling) {
     const RunFigures figures = figures_of(result);
     std::string text =
@@ -88,6 +108,7 @@ std::string footer(const EngineInfo& info, const GenerationResult& result, const
                         result.spent.experts.stall_seconds, format_size(result.spent.peak_resident_bytes),
                         format_size(info.ram_bytes));
     text += describe_engine(info);
+    text += fmt::format(" | {}", ending(result.finish, info.context));
     text += sampling.temperature > 0 ? fmt::format(" | seed {}\n", sampling.seed) : "\n";
     return text;
 }

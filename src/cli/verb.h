@@ -6,9 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace CLI {
-class App;
-}
+#include "cli/flag.h"
 
 namespace sluice::cli {
 
@@ -16,6 +14,7 @@ namespace sluice::cli {
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;
 
 // Arguments that make no sense whatever the model is: exit 2. What depends on files or on the machine is an Error: exit
 // 1.
@@ -26,12 +25,18 @@ class UsageError : public std::runtime_error {
 
 using RunVerb = std::function<void()>;
 
-// One word after `sluice`. `declare` adds the flags to the subcommand and returns what runs once they are parsed.
+// The flags of a verb, and what runs once they are parsed.
+struct Command {
+    FlagList flags;
+    RunVerb run;
+};
+
+// One word after `sluice`.
 struct Verb {
     std::string_view name;
     std::string_view summary;
     std::string_view examples;  // printed under --help
-    RunVerb (*declare)(CLI::App& app);
+    Command (*declare)();
 };
 
 // In the order in which --help lists them.
@@ -40,19 +45,19 @@ std::span<const Verb> verbs();
 // The verb most like `word`; empty where none is near.
 std::string nearest_verb(std::string_view word);
 
-RunVerb declare_generate(CLI::App& app);
-RunVerb declare_chat(CLI::App& app);
-RunVerb declare_inspect(CLI::App& app);
-RunVerb declare_plan(CLI::App& app);
-RunVerb declare_pack(CLI::App& app);
-RunVerb declare_synth(CLI::App& app);
-RunVerb declare_tokenize(CLI::App& app);
-RunVerb declare_render(CLI::App& app);
-RunVerb declare_logits(CLI::App& app);
-RunVerb declare_perplexity(CLI::App& app);
-RunVerb declare_bench(CLI::App& app);
-RunVerb declare_bench_disk(CLI::App& app);
-RunVerb declare_cache_sim(CLI::App& app);
-RunVerb declare_doctor(CLI::App& app);
+Command declare_generate();
+Command declare_chat();
+Command declare_inspect();
+Command declare_plan();
+Command declare_pack();
+Command declare_synth();
+Command declare_tokenize();
+Command declare_render();
+Command declare_logits();
+Command declare_perplexity();
+Command declare_bench();
+Command declare_bench_disk();
+Command declare_cache_sim();
+Command declare_doctor();
 
 }  // namespace sluice::cli

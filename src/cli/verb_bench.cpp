@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -143,7 +142,7 @@ Bench measure(Flags flags) {
     }
     if (flags.model.engine.context == 0) {
         flags.model.engine.context = flags.prompt_tokens + flags.generate_tokens;
-        flags.model.engine.context_flag = "--prompt-tokens with --generate-tokens";
+        flags.model.context_from = "--prompt-tokens with --generate-tokens";
     }
     std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> prompt = prompt_ids(
@@ -255,24 +254,23 @@ std::string bench_text(const Bench& bench) {
 
 }  // namespace
 
-RunVerb declare_bench(CLI::App& app) {
+Command declare_bench() {
+    constexpr int64_t kMost = int64_t{1} << 30;
     auto flags = std::make_shared<Flags>();
-    const auto count = CLI::Range(int64_t{1}, int64_t{1} << 30);
-    add_model_argument(app, flags->model.model);
-    app.add_option("--prompt-tokens", flags->prompt_tokens, "Length of the prompt; default 512")
-        ->check(count)
-        ->type_name("N");
-    app.add_option("--tokens", flags->tokens, "Measure on these ids instead")->type_name("F.json");
-    app.add_option("--generate-tokens", flags->generate_tokens, "Tokens to generate; default 64")
-        ->check(count)
-        ->type_name("N");
-    app.add_option("--repeat", flags->repeat, "Repetitions, the first one cold; default 3")
-        ->check(count)
-        ->type_name("N");
-    app.add_flag("--profile", flags->model.engine.profile, "Also say where the time went, per operation");
-    app.add_flag("--json", flags->json, "One JSON object instead of the table");
-    add_engine_flags(app, flags->model);
-    return [flags] {
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model.model));
+    list.push_back(count_flag("--prompt-tokens", flags->prompt_tokens, "Length of the prompt; default: 512", 1, kMost));
+    list.push_back(text_flag("--tokens", flags->tokens, "Measure on these ids instead", "F.json"));
+    list.push_back(
+        count_flag("--generate-tokens", flags->generate_tokens, "Tokens to generate; default: 64", 1, kMost));
+    list.push_back(count_flag("--repeat", flags->repeat, "Repetitions, the first one cold; default: 3", 1, kMost));
+    for (const Option<EngineOptions>& option : kEngineOptions) {
+        if (option.name == "profile") list.push_back(option_flag(option, flags->model.engine));
+    }
+    list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the table"));
+    add_engine_flags(list, flags->model);
+    command.run = [flags] {
         const Bench bench = measure(*flags);
         Output output;
         if (flags->json) {
@@ -281,6 +279,7 @@ RunVerb declare_bench(CLI::App& app) {
             output.write(bench_text(bench));
         }
     };
+    return command;
 }
 
 }  // namespace sluice::cli

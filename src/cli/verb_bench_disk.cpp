@@ -1,13 +1,11 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/size.h"
 #include "cli/byte_progress.h"
-#include "cli/flag_checks.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -59,7 +57,6 @@ nlohmann::ordered_json rows_json(const std::vector<DiskMeasurement>& rows) {
 }
 
 void measure(const Flags& flags) {
-    if (flags.path.empty()) throw UsageError("PATH is empty; name a checkpoint, a file or a folder");
     const std::vector<DiskMeasurement> rows = with_byte_progress("reading", flags.quiet, [&](const auto& progress) {
         return measure_disk(flags.path, flags.read_bytes, flags.seconds, progress);
     });
@@ -76,19 +73,18 @@ void measure(const Flags& flags) {
 
 }  // namespace
 
-RunVerb declare_bench_disk(CLI::App& app) {
+Command declare_bench_disk() {
     auto flags = std::make_shared<Flags>();
-    app.add_option("PATH", flags->path,
-                   "A checkpoint directory, a file, or any folder (a file is made there and removed)")
-        ->required()
-        ->type_name("");
-    add_size_flag(app, "--read-size", flags->read_bytes, "Bytes of one read; default 2M, about one expert");
-    app.add_option("--seconds", flags->seconds, "Per row of the table; default 1")
-        ->check(number_in(0.01, 600))
-        ->type_name("S");
-    app.add_flag("--json", flags->json, "One JSON object instead of the table");
-    add_log_flags(app, flags->quiet);
-    return [flags] { measure(*flags); };
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(argument("PATH", flags->path,
+                            "A checkpoint directory, a file, or any folder (a file is made there and removed)", true));
+    list.push_back(size_flag("--read-size", flags->read_bytes, "Bytes of one read; default: 2M, about one expert"));
+    list.push_back(number_flag("--seconds", flags->seconds, "Per row of the table; default: 1", 0.01, 600));
+    list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the table"));
+    add_log_flags(list, flags->quiet);
+    command.run = [flags] { measure(*flags); };
+    return command;
 }
 
 }  // namespace sluice::cli

@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +18,20 @@ struct Flags {
     std::vector<double> fractions = {0.03, 0.06, 0.12, 0.25, 0.5, 0.75};
     bool json = false, quiet = false;
 };
+
+// Returns what is wrong with the text, or nothing.
+std::string read_fractions(const std::string& text, std::vector<double>& fractions) {
+    fractions.clear();
+    for (size_t begin = 0; begin <= text.size();) {
+        const size_t end = std::min(text.find(',', begin), text.size());
+        double fraction = 0;
+        const std::string problem = number_flag("", fraction, "", 1e-6, 1).take(text.substr(begin, end - begin));
+        if (!problem.empty()) return problem;
+        fractions.push_back(fraction);
+        begin = end + 1;
+    }
+    return {};
+}
 
 nlohmann::ordered_json rows_json(const std::vector<CacheSimulation>& rows) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
@@ -45,18 +58,18 @@ std::string rows_text(const std::vector<CacheSimulation>& rows) {
 
 }  // namespace
 
-RunVerb declare_cache_sim(CLI::App& app) {
+Command declare_cache_sim() {
     auto flags = std::make_shared<Flags>();
-    app.add_option("TRACE", flags->trace, "A routing trace, as --trace saves it")->required()->type_name("");
-    app.add_option("--fractions", flags->fractions, "Cache sizes as shares of all experts, separated by commas")
-        ->delimiter(',')
-        ->take_all()
-        ->allow_extra_args(false)
-        ->check(CLI::Range(1e-6, 1.0))
-        ->type_name("A,B,...");
-    app.add_flag("--json", flags->json, "One JSON object instead of the table");
-    add_log_flags(app, flags->quiet);
-    return [flags] {
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(argument("TRACE", flags->trace, "A routing trace, as --trace saves it", true));
+    list.push_back({.names = "--fractions",
+                    .help = "Cache sizes as shares of all experts, separated by commas",
+                    .value = "A,B,...",
+                    .take = [flags](const std::string& text) { return read_fractions(text, flags->fractions); }});
+    list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the table"));
+    add_log_flags(list, flags->quiet);
+    command.run = [flags] {
         const std::vector<CacheSimulation> rows = simulate_cache(flags->trace, flags->fractions);
         Output output;
         if (flags->json) {
@@ -65,6 +78,7 @@ RunVerb declare_cache_sim(CLI::App& app) {
             output.write(rows_text(rows));
         }
     };
+    return command;
 }
 
 }  // namespace sluice::cli

@@ -1,13 +1,13 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <optional>
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/command_line.h"
 #include "cli/conversation.h"
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
@@ -60,7 +60,7 @@ class Chat {
             } catch (const Error& error) {
                 // At a terminal there is somebody to say it differently, or to /reset.
                 if (!terminal) throw;
-                fmt::print(stderr, "sluice: {}\n", error.what());
+                complain(error.what(), kExitFailed);
             }
             if (interrupted() && !terminal) break;
             forget_interrupt();
@@ -83,7 +83,7 @@ class Chat {
     }
 
     void answer(const std::string& said) {
-        const GenerationOptions options = generation_options(flags_.sampling, engine_.defaults().sampling, 1024);
+        const GenerationOptions options = generation_options(flags_.sampling, engine_.defaults().sampling);
         std::unique_ptr<Progress> progress;
         const GenerationResult result = conversation_.reply(
             said, options,
@@ -117,14 +117,16 @@ class Chat {
 
 }  // namespace
 
-RunVerb declare_chat(CLI::App& app) {
+Command declare_chat() {
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model.model);
-    app.add_option("--system", flags->system, "Instructions that stand before the conversation");
-    add_sampling_flags(app, flags->sampling);
-    add_engine_flags(app, flags->model);
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model.model));
+    list.push_back(text_flag("--system", flags->system, "Instructions that stand before the conversation", "TEXT"));
+    add_sampling_flags(list, flags->sampling, 1024);
+    add_engine_flags(list, flags->model);
     flags->model.engine.prefix_memory_bytes.reset();  // the engine's own choice: conversations begin alike
-    return [flags] {
+    command.run = [flags] {
         const std::unique_ptr<Engine> engine = open_engine(flags->model);
         tokenizer_of(*engine);
         if (engine->chat_template() == nullptr) {
@@ -133,6 +135,7 @@ RunVerb declare_chat(CLI::App& app) {
         }
         Chat(*engine, *flags).run();
     };
+    return command;
 }
 
 }  // namespace sluice::cli

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
 
@@ -122,16 +121,17 @@ std::filesystem::path place(const std::string& named) {
 
 }  // namespace
 
-RunVerb declare_doctor(CLI::App& app) {
+Command declare_doctor() {
     struct Flags {
         std::string path;
         bool quiet = false;
     };
     auto flags = std::make_shared<Flags>();
-    app.add_option("PATH", flags->path, "A checkpoint or a folder on the drive to look at; default: the bundled model")
-        ->type_name("");
-    add_log_flags(app, flags->quiet);
-    return [flags] {
+    Command command;
+    command.flags.push_back(
+        argument("PATH", flags->path, "A checkpoint or a folder on the drive to look at; default: the bundled model"));
+    add_log_flags(command.flags, flags->quiet);
+    command.run = [flags] {
         const std::filesystem::path path = place(flags->path);
         Findings processor, memory, drive;
         examine_processor(processor);
@@ -141,6 +141,7 @@ RunVerb declare_doctor(CLI::App& app) {
             fmt::format("Processor\n{}Memory\n{}Drive\n{}Graphics card\n  note  this build runs on the CPU alone\n",
                         processor.text(), memory.text(), drive.text()));
     };
+    return command;
 }
 
 }  // namespace sluice::cli

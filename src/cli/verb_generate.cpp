@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -81,7 +80,7 @@ void generate(const Flags& flags) {
         read_prompt(flags.prompt, bundled ? std::optional<std::string>("Once upon a time") : std::nullopt);
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
-    const GenerationOptions options = generation_options(flags.sampling, engine->defaults().sampling, 256);
+    const GenerationOptions options = generation_options(flags.sampling, engine->defaults().sampling);
 
     Output output;
     Stream stream(output, flags.json, engine->tokenizer() == nullptr);
@@ -110,14 +109,18 @@ void generate(const Flags& flags) {
 
 }  // namespace
 
-RunVerb declare_generate(CLI::App& app) {
+Command declare_generate() {
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model.model);
-    add_prompt_flags(app, flags->prompt);
-    add_sampling_flags(app, flags->sampling);
-    add_engine_flags(app, flags->model);
-    app.add_flag("--json", flags->json, "One JSON object with the text, the ids and all figures instead of the stream");
-    return [flags] { generate(*flags); };
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model.model));
+    add_prompt_flags(list, flags->prompt);
+    add_sampling_flags(list, flags->sampling, 256);
+    list.push_back(switch_flag("--json", flags->json,
+                               "One JSON object with the text, the ids and all figures instead of the stream"));
+    add_engine_flags(list, flags->model);
+    command.run = [flags] { generate(*flags); };
+    return command;
 }
 
 }  // namespace sluice::cli

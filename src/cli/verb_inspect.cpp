@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -114,16 +113,17 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
 
 }  // namespace
 
-RunVerb declare_inspect(CLI::App& app) {
+Command declare_inspect() {
     struct Flags {
         std::string model;
         bool json = false, quiet = false;
     };
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model);
-    app.add_flag("--json", flags->json, "The same as one JSON object, bytes as numbers");
-    add_log_flags(app, flags->quiet);
-    return [flags] {
+    Command command;
+    command.flags.push_back(model_argument(flags->model));
+    command.flags.push_back(switch_flag("--json", flags->json, "The same as one JSON object, bytes as numbers"));
+    add_log_flags(command.flags, flags->quiet);
+    command.run = [flags] {
         const std::filesystem::path folder = model_folder(flags->model);
         const ModelReport report = inspect(folder);
         Output output;
@@ -133,6 +133,7 @@ RunVerb declare_inspect(CLI::App& app) {
             output.write(report_text(folder, report));
         }
     };
+    return command;
 }
 
 }  // namespace sluice::cli

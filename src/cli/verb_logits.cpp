@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <exception>
 #include <memory>
@@ -67,7 +66,7 @@ void write_logits(Flags flags) {
     const auto count = static_cast<int64_t>(prompt.ids.size());
     if (flags.model.engine.context == 0) {
         flags.model.engine.context = std::max<int64_t>(count, 1);
-        flags.model.engine.context_flag = fmt::format("--tokens {}", flags.tokens);
+        flags.model.context_from = fmt::format("--tokens {}", flags.tokens);
     }
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
@@ -94,19 +93,22 @@ void write_logits(Flags flags) {
 
 }  // namespace
 
-RunVerb declare_logits(CLI::App& app) {
+Command declare_logits() {
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model.model);
-    app.add_option("--tokens", flags->tokens, "A JSON array of token ids")->required()->type_name("F.json");
-    app.add_option("--output,-o", flags->output, "The file to write: tensor `logits`, F32 [tokens, vocabulary]")
-        ->required()
-        ->type_name("F.safetensors");
-    app.add_flag("--hidden", flags->hidden,
-                 "Also `hidden.N`, F32 [tokens, width]: 0 the embeddings, N after layer N, the last after "
-                 "the final norm");
-    add_chunk_flag(app, flags->model.engine.chunk, "Tokens evaluated per call");
-    add_engine_flags(app, flags->model);
-    return [flags] { write_logits(*flags); };
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model.model));
+    list.push_back(text_flag("--tokens", flags->tokens, "A JSON array of token ids", "F.json"));
+    list.back().required = true;
+    list.push_back(text_flag("--output,-o", flags->output,
+                             "The file to write: tensor `logits`, F32 [tokens, vocabulary]", "F.safetensors"));
+    list.back().required = true;
+    list.push_back(switch_flag("--hidden", flags->hidden,
+                               "Also `hidden.N`, F32 [tokens, width]: 0 the embeddings, N after layer N, the last "
+                               "after the final norm"));
+    add_engine_flags(list, flags->model);
+    command.run = [flags] { write_logits(*flags); };
+    return command;
 }
 
 }  // namespace sluice::cli

@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "base/size.h"
@@ -43,20 +42,17 @@ void pack_checkpoint(const Flags& flags) {
 
 }  // namespace
 
-RunVerb declare_pack(CLI::App& app) {
+Command declare_pack() {
     auto flags = std::make_shared<Flags>();
-    app.add_option("SRC", flags->source, "The checkpoint to read")->required()->type_name("");
-    app.add_option("DST", flags->target, "The folder to write; made if missing")->type_name("");
-    app.add_option("--quantize", flags->options.quantize, "none, affine4 or affine8")
-        ->check(CLI::IsMember({"none", "affine4", "affine8"}))
-        ->type_name("HOW");
-    app.add_option("--group-size", flags->options.group_size, "Weights that share a scale: 32, 64 or 128")
-        ->check(CLI::IsMember({32, 64, 128}))
-        ->type_name("N");
-    app.add_flag("--verify", flags->verify,
-                 "Hold every record against its checksum; with SRC alone, nothing is written");
-    add_log_flags(app, flags->quiet);
-    return [flags] {
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(argument("SRC", flags->source, "The checkpoint to read", true));
+    list.push_back(argument("DST", flags->target, "The folder to write; made if missing"));
+    for (const Option<PackOptions>& option : kPackOptions) list.push_back(option_flag(option, flags->options));
+    list.push_back(switch_flag("--verify", flags->verify,
+                               "Hold every record against its checksum; with SRC alone, nothing is written"));
+    add_log_flags(list, flags->quiet);
+    command.run = [flags] {
         if (!flags->target.empty()) {
             pack_checkpoint(*flags);
         } else if (flags->verify) {
@@ -65,6 +61,7 @@ RunVerb declare_pack(CLI::App& app) {
             throw UsageError("pack needs SRC and DST; `sluice pack --verify DIR` checks a packed checkpoint");
         }
     };
+    return command;
 }
 
 }  // namespace sluice::cli

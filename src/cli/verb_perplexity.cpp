@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -101,7 +100,7 @@ void perplexity(Flags flags) {
     const Prompt source = read_prompt(flags.source, std::nullopt);
     if (flags.model.engine.context == 0) {
         flags.model.engine.context = flags.chunk;
-        flags.model.engine.context_flag = "--chunk";
+        flags.model.context_from = "--chunk";
     }
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> ids = source.text ? tokenizer_of(*engine).encode(*source.text) : source.ids;
@@ -144,18 +143,22 @@ void perplexity(Flags flags) {
 
 }  // namespace
 
-RunVerb declare_perplexity(CLI::App& app) {
+Command declare_perplexity() {
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model.model);
-    CLI::Option* const file =
-        app.add_option("--file,-f", flags->source.text_file, "The text; - is standard input")->type_name("F");
-    app.add_option("--tokens", flags->source.token_file, "A JSON array of ids, or an object with `ids`")
-        ->type_name("F.json")
-        ->excludes(file);
-    add_chunk_flag(app, flags->chunk, "Tokens per chunk; chunks do not overlap and each starts fresh (default 512)");
-    app.add_flag("--json", flags->json, "One JSON object instead of the number");
-    add_engine_flags(app, flags->model);
-    return [flags] { perplexity(*flags); };
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model.model));
+    list.push_back(text_flag("--file,-f", flags->source.text_file, "The text; - is standard input", "F"));
+    list.push_back(
+        text_flag("--tokens", flags->source.token_file, "A JSON array of ids, or an object with `ids`", "F.json"));
+    list.back().excludes = "--file";
+    list.push_back(count_flag("--chunk", flags->chunk,
+                              "Tokens per chunk; chunks do not overlap and each starts fresh; default: 512", 2,
+                              int64_t{1} << 30));
+    list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the number"));
+    add_engine_flags(list, flags->model, {"chunk"});
+    command.run = [flags] { perplexity(*flags); };
+    return command;
 }
 
 }  // namespace sluice::cli

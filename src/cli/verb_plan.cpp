@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,7 +10,6 @@
 #include "base/memory.h"
 #include "base/size.h"
 #include "cli/estimate.h"
-#include "cli/flag_checks.h"
 #include "cli/interrupt.h"
 #include "cli/machine.h"
 #include "cli/model_flags.h"
@@ -30,10 +28,16 @@ constexpr double kSlowDriveBytesPerSecond = 3e8;
 
 struct Flags {
     std::string model;
-    uint64_t ram_bytes = 0, vram_bytes = 0;
-    int64_t context = 0;
+    EngineOptions engine;
     bool json = false, quiet = false;
 };
+
+// The options that a plan depends on.
+bool is_planned(std::string_view option) {
+    constexpr std::string_view kPlanned[] = {"ram_bytes", "context",   "chunk", "threads",
+                                             "exact",     "kv_format", "device"};
+    return std::find(std::begin(kPlanned), std::end(kPlanned), option) != std::end(kPlanned);
+}
 
 // Everything the answer is made of.
 struct Plan {
@@ -65,19 +69,15 @@ std::filesystem::path config_alone(const std::filesystem::path& path) {
 // The engine's own word where there is a checkpoint.
 MemoryOutlook foresee(const Plan& plan, const Flags& flags) {
     if (!plan.weights_missing) {
-        EngineOptions options;
-        options.ram_bytes = flags.ram_bytes;
-        options.context = flags.context;
-        options.prefix_memory_bytes = 0;
-        return Engine::foresee_memory(plan.folder, options);
+        return Engine::foresee_memory(plan.folder, flags.engine);
     }
-    if (plan.model.max_positions > 0 && flags.context > plan.model.max_positions) {
-        fail(ErrorCode::kUsage, "--context asks for {} tokens of context, out of range: this model takes 1 to {}",
-             flags.context, plan.model.max_positions);
+    if (plan.model.max_positions > 0 && flags.engine.context > plan.model.max_positions) {
+        fail(ErrorCode::kUsage, "`context` of {} tokens is out of range: this model takes 1 to {}",
+             flags.engine.context, plan.model.max_positions);
     }
     const uint64_t free = plan.available - plan.available / 8;
-    return guess_memory(plan.model,
-                        {.ram_bytes = flags.ram_bytes > 0 ? flags.ram_bytes : free, .context = flags.context});
+    return guess_memory(plan.model, {.ram_bytes = flags.engine.ram_bytes > 0 ? flags.engine.ram_bytes : free,
+                                     .context = flags.engine.context});
 }
 
 // A plan is of use without the drive's speed, where nothing can be read or written.
@@ -236,18 +236,18 @@ std::string plan_text(const Plan& plan) {
 
 }  // namespace
 
-RunVerb declare_plan(CLI::App& app) {
+Command declare_plan() {
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model);
-    add_size_flag(app, "--ram", flags->ram_bytes, "Plan for this much; default: most of the memory that is free");
-    add_size_flag(app, "--vram", flags->vram_bytes, "Memory of a graphics card; this build does not use one");
-    app.add_option("--context,-c", flags->context,
-                   "Tokens a conversation can hold; default: the model's own, at most 8192")
-        ->check(at_least(1))
-        ->type_name("N");
-    app.add_flag("--json", flags->json, "One JSON object instead of the lines");
-    add_log_flags(app, flags->quiet);
-    return [flags] {
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model));
+    flags->engine.prefix_memory_bytes = 0;
+    for (const Option<EngineOptions>& option : kEngineOptions) {
+        if (is_planned(option.name)) list.push_back(option_flag(option, flags->engine));
+    }
+    list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the lines"));
+    add_log_flags(list, flags->quiet);
+    command.run = [flags] {
         const Plan plan = make_plan(*flags);
         Output output;
         if (flags->json) {
@@ -256,6 +256,7 @@ RunVerb declare_plan(CLI::App& app) {
             output.write(plan_text(plan));
         }
     };
+    return command;
 }
 
 }  // namespace sluice::cli

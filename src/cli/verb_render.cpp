@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -32,16 +31,18 @@ std::string read_variables(const std::string& path) {
 
 }  // namespace
 
-RunVerb declare_render(CLI::App& app) {
+Command declare_render() {
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model);
-    app.add_option("--messages", flags->messages,
-                   "{\"messages\": [...], \"tools\": [...], ...template variables}; - is standard input")
-        ->required()
-        ->type_name("F.json");
-    app.add_option("--template", flags->template_file, "A Jinja file; MODEL is then not needed")->type_name("F.jinja");
-    add_log_flags(app, flags->quiet);
-    return [flags] {
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model));
+    list.push_back(text_flag("--messages", flags->messages,
+                             "{\"messages\": [...], \"tools\": [...], ...template variables}; - is standard input",
+                             "F.json"));
+    list.back().required = true;
+    list.push_back(text_flag("--template", flags->template_file, "A Jinja file; MODEL is then not needed", "F.jinja"));
+    add_log_flags(list, flags->quiet);
+    command.run = [flags] {
         const std::string variables = read_variables(flags->messages);
         const ChatTemplate chat = flags->template_file.empty()
                                       ? ChatTemplate::open(model_folder(flags->model))
@@ -51,6 +52,7 @@ RunVerb declare_render(CLI::App& app) {
         output.write(text);
         if (Output::is_terminal() && !text.empty() && text.back() != '\n') output.write("\n");
     };
+    return command;
 }
 
 }  // namespace sluice::cli

@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "base/size.h"
@@ -30,21 +29,16 @@ void list_presets() {
 
 }  // namespace
 
-RunVerb declare_synth(CLI::App& app) {
+Command declare_synth() {
     auto flags = std::make_shared<Flags>();
-    app.add_option("PRESET", flags->options.preset, "The shape; --list names them")->type_name("");
-    app.add_option("DST", flags->target, "The folder to write")->type_name("");
-    app.add_option("--layers", flags->options.layers, "Only this many layers; default: all")
-        ->check(CLI::Range(int64_t{1}, int64_t{100000}))
-        ->type_name("N");
-    app.add_option("--seed", flags->options.seed, "Of the random weights");
-    app.add_option("--quantize", flags->options.quantize,
-                   "affine4 (default), affine8, bf16, or fp8 where the shape has it")
-        ->check(CLI::IsMember({"affine4", "affine8", "bf16", "fp8"}))
-        ->type_name("HOW");
-    app.add_flag("--list", flags->list, "Name the shapes and stop");
-    add_log_flags(app, flags->quiet);
-    return [flags] {
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(argument("PRESET", flags->options.preset, "The shape; --list names them"));
+    list.push_back(argument("DST", flags->target, "The folder to write"));
+    for (const Option<SynthOptions>& option : kSynthOptions) list.push_back(option_flag(option, flags->options));
+    list.push_back(switch_flag("--list", flags->list, "Name the shapes and stop"));
+    add_log_flags(list, flags->quiet);
+    command.run = [flags] {
         if (flags->list) return list_presets();
         if (flags->target.empty())
             throw UsageError("synth needs PRESET and DST; `sluice synth --list` names the presets");
@@ -54,6 +48,7 @@ RunVerb declare_synth(CLI::App& app) {
         });
         if (!flags->quiet) fmt::print(stderr, "wrote {} to {}\n", flags->options.preset, flags->target);
     };
+    return command;
 }
 
 }  // namespace sluice::cli

@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -57,18 +56,26 @@ void tokenize(const Flags& flags) {
 
 }  // namespace
 
-RunVerb declare_tokenize(CLI::App& app) {
+Command declare_tokenize() {
     auto flags = std::make_shared<Flags>();
-    add_model_argument(app, flags->model);
-    app.add_option("--text", flags->text, "The text");
-    app.add_option("--file", flags->file, "A file with it; - is standard input")->type_name("F");
-    app.add_option("--decode", flags->decode, "A JSON array of ids to turn into text")->type_name("F.json");
-    app.add_flag("--json-lines", flags->json_lines,
-                 "One JSON string per line of standard input, one JSON array of ids per line out");
-    app.add_flag("--add-special-tokens", flags->add_special, "Also the tokens that the tokenizer puts around a text");
-    app.add_flag("--skip-special-tokens", flags->skip_special, "With --decode: leave them out of the text");
-    add_log_flags(app, flags->quiet);
-    return [flags] { tokenize(*flags); };
+    Command command;
+    FlagList& list = command.flags;
+    list.push_back(model_argument(flags->model));
+    list.push_back({.names = "--text", .help = "The text", .value = "TEXT", .take = [flags](const std::string& text) {
+                        flags->text = text;
+                        return std::string();
+                    }});
+    list.push_back(text_flag("--file", flags->file, "A file with it; - is standard input", "F"));
+    list.push_back(text_flag("--decode", flags->decode, "A JSON array of ids to turn into text", "F.json"));
+    list.push_back(switch_flag("--json-lines", flags->json_lines,
+                               "One JSON string per line of standard input, one JSON array of ids per line out"));
+    list.push_back(switch_flag("--add-special-tokens", flags->add_special,
+                               "Also the tokens that the tokenizer puts around a text"));
+    list.push_back(
+        switch_flag("--skip-special-tokens", flags->skip_special, "With --decode: leave them out of the text"));
+    add_log_flags(list, flags->quiet);
+    command.run = [flags] { tokenize(*flags); };
+    return command;
 }
 
 }  // namespace sluice::cli

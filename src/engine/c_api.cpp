@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "engine/c_api_impl.h"
+#include "sluice/option_table.h"
 
 namespace {
 
@@ -15,20 +16,16 @@ struct LastError {
 };
 thread_local LastError last_error;
 
-void set_text(std::string& target, const char* value) {
-    if (value != nullptr) target = value;
-}
-
 sluice::EngineOptions to_engine_options(const sluice_options* options) {
     sluice::EngineOptions result;
     result.prefix_memory_bytes = 0;  // no call of this interface looks for earlier prompts
     if (options == nullptr) return result;
-    set_text(result.device, options->device);
-    set_text(result.kv_format, options->kv_format);
-    set_text(result.io, options->io);
-    set_text(result.direct_io, options->direct_io);
-    set_text(result.look_ahead, options->look_ahead);
-    set_text(result.warm_start, options->warm_start);
+    const std::pair<const char*, const char*> texts[] = {
+        {"device", options->device},       {"kv_format", options->kv_format},   {"io", options->io},
+        {"direct_io", options->direct_io}, {"look_ahead", options->look_ahead}, {"warm_start", options->warm_start}};
+    for (const auto& [name, text] : texts) {
+        if (text != nullptr) sluice::set_option(result, name, text);
+    }
     result.threads = options->threads;
     result.pin_threads = options->pin_threads != 0;
     result.exact = options->exact != 0;

@@ -8,6 +8,7 @@
 #include "engine/generation_config.h"
 #include "engine/memory_plan.h"
 #include "engine/pass_plan.h"
+#include "sluice/option_table.h"
 
 namespace sluice {
 
@@ -16,69 +17,28 @@ namespace {
 // Parts of a trunk are locked in whole pages.
 constexpr uint64_t kLockSlackKilobytes = 16 << 10;
 
-InstructionSet parse_instruction_set(const std::string& name) {
-    struct Named {
-        const char* name;
-        InstructionSet set;
-    };
-    constexpr Named kNames[] = {{"", InstructionSet::kAuto},
-                                {"scalar", InstructionSet::kScalar},
-                                {"avx2", InstructionSet::kAvx2},
-                                {"avxvnni", InstructionSet::kAvxVnni},
-                                {"avx512", InstructionSet::kAvx512},
-                                {"avx512vnni-no-vbmi", InstructionSet::kAvx512VnniNoVbmi},
-                                {"avx512vnni", InstructionSet::kAvx512Vnni},
-                                {"amx", InstructionSet::kAmx},
-                                {"neon", InstructionSet::kNeon}};
-    for (const Named& named : kNames) {
-        if (name == named.name) return named.set;
-    }
-    fail(ErrorCode::kUsage,
-         "instruction set \"{}\" is none of scalar, avx2, avxvnni, avx512, avx512vnni-no-vbmi, avx512vnni, "
-         "amx, neon",
-         name);
+// The rooms below have the same lists in the same order.
+template <typename Below, typename Chosen>
+constexpr Below same(Chosen chosen) {
+    return static_cast<Below>(chosen);
+}
+static_assert(same<InstructionSet>(Instructions::kAvx512WithVnni) == InstructionSet::kAvx512VnniNoVbmi &&
+              same<InstructionSet>(Instructions::kNeon) == InstructionSet::kNeon);
+static_assert(same<KvFormat>(KvNumbers::kF32) == KvFormat::kF32 && same<KvFormat>(KvNumbers::kInt8) == KvFormat::kInt8);
+static_assert(same<ReaderKind>(ReadBy::kAuto) == ReaderKind::kAuto &&
+              same<ReaderKind>(ReadBy::kMmap) == ReaderKind::kMmap);
+
+LookAheadMode look_ahead(When when) {
+    if (when == When::kAuto) return LookAheadMode::kAuto;
+    return when == When::kOn ? LookAheadMode::kOn : LookAheadMode::kOff;
 }
 
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
     if (options.device == "reference") return make_reference_backend();
-    if (options.device == "cpu") {
-        return make_cpu_backend({.threads = options.threads,
-                                 .pin_threads = options.pin_threads,
-                                 .exact = options.exact,
-                                 .instruction_set = parse_instruction_set(options.instruction_set)});
-    }
-    fail(ErrorCode::kUnsupported, "--device {}: this build runs on cpu and reference", options.device);
-}
-
-KvFormat choose_kv_format(const EngineOptions& options) {
-    if (options.kv_format.empty()) return options.exact ? KvFormat::kF32 : KvFormat::kBF16;
-    for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
-        if (options.kv_format == kv_format_name(format)) return format;
-    }
-    fail(ErrorCode::kUsage, "KV format \"{}\" is none of f32, bf16, int8", options.kv_format);
-}
-
-ReaderKind parse_reader(const std::string& io) {
-    if (io == "auto") return ReaderKind::kAuto;
-    if (io == "pread") return ReaderKind::kPread;
-    if (io == "uring") return ReaderKind::kUring;
-    if (io == "mmap") return ReaderKind::kMmap;
-    fail(ErrorCode::kUsage, "--io {} is none of auto, pread, uring, mmap", io);
-}
-
-// DirectIo and LookAheadMode have the same three values.
-template <typename Switch>
-Switch parse_switch(const char* flag, const std::string& value) {
-    if (value == "auto") return Switch::kAuto;
-    if (value == "on") return Switch::kOn;
-    if (value == "off") return Switch::kOff;
-    fail(ErrorCode::kUsage, "{} {} is none of auto, on, off", flag, value);
-}
-
-bool parse_warm_start(const std::string& warm_start) {
-    if (warm_start == "on") return true;
-    if (warm_start == "off") return false;
-    fail(ErrorCode::kUsage, "--warm-start {} is none of on, off", warm_start);
+    return make_cpu_backend({.threads = options.threads,
+                             .pin_threads = options.pin_threads,
+                             .exact = options.exact,
+                             .instruction_set = same<InstructionSet>(options.instruction_set)});
 }
 
 std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
@@ -91,7 +51,7 @@ void lock_trunk(const Checkpoint& checkpoint) {
     for (const ByteRange& range : checkpoint.trunk_ranges()) {
         const std::string refusal = lock_memory(checkpoint.mapped(range));
         if (refusal.empty()) continue;
-        log_warning("--lock-trunk: the trunk stays unlocked ({}); `ulimit -l {}` would do", refusal,
+        log_warning("lock_trunk: the trunk stays unlocked ({}); `ulimit -l {}` would do", refusal,
                     (checkpoint.trunk_bytes() >> 10) + kLockSlackKilobytes);
         return;
     }
@@ -116,9 +76,11 @@ MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const E
 }
 
 std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& model, const EngineOptions& options) {
+    check_options(options);
     auto impl = std::make_unique<Impl>();
     impl->options = options;
-    const KvFormat kv_format = choose_kv_format(options);
+    const auto kv_format =
+        same<KvFormat>(options.kv_format.value_or(options.exact ? KvNumbers::kF32 : KvNumbers::kBF16));
     impl->info.kv_format = kv_format_name(kv_format);
     impl->checkpoint = Checkpoint::open(model);
     impl->tokenizer = open_tokenizer(model);
@@ -132,10 +94,9 @@ std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& mo
 std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
                                            const MakeStore& make_store) {
     ExpertStoreOptions store_options;
-    store_options.reader = parse_reader(options.io);
-    store_options.direct_io = parse_switch<DirectIo>("--direct-io", options.direct_io);
-    store_options.look_ahead = parse_switch<LookAheadMode>("--look-ahead", options.look_ahead);
-    const bool warm_start = parse_warm_start(options.warm_start);
+    store_options.reader = same<ReaderKind>(options.io);
+    store_options.direct_io = same<DirectIo>(options.direct_io);
+    store_options.look_ahead = look_ahead(options.look_ahead);
 
     auto impl = load(model, options);
     const Checkpoint& checkpoint = *impl->checkpoint;
@@ -181,7 +142,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.fingerprint = checkpoint.fingerprint();
     info.prefix_memory_bytes = plan.prefix_bytes;
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
-    if (warm_start) {
+    if (options.warm_start) {
         impl->warm_start.emplace(checkpoint, WarmStart::user_cache_folder());
         impl->store->warm_up(impl->warm_start->read().hottest());
     }

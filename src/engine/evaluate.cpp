@@ -64,9 +64,8 @@ void Engine::Impl::check_ids(std::span<const TokenId> tokens) const {
 void Engine::Impl::check_room(size_t there, size_t more) const {
     if (there + more <= static_cast<size_t>(info.context)) return;
     fail(ErrorCode::kContextFull,
-         "{} tokens after the {} already there do not fit the context of {}; give a larger "
-         "--context",
-         more, there, info.context);
+         "{} tokens after the {} already there do not fit the context of {}; give a larger `context`", more, there,
+         info.context);
 }
 
 // What concerns all sequences is the error of each.
@@ -83,7 +82,7 @@ std::vector<ForwardOutput> Engine::Impl::forward(std::span<const ForwardInput> i
                     Error(ErrorCode::kInvalidFile,
                           fmt::format("the logits are not finite: {}",
                                       culprit ? *culprit
-                                              : "every weight is finite, so an activation overflowed; try --exact")));
+                                              : "every weight is finite, so an activation overflowed; try `exact`")));
             }
             result.error = not_finite;
         }

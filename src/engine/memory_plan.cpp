@@ -47,8 +47,8 @@ uint64_t session_bytes(const Model& model, int64_t context) {
 int64_t checked_context(const EngineOptions& options, int64_t limit) {
     if (options.context == 0) return std::min(limit, kDefaultContext);
     if (options.context < 1 || options.context > limit) {
-        fail(ErrorCode::kUsage, "{} asks for {} tokens of context, out of range: this model takes 1 to {}",
-             options.context_flag, options.context, limit);
+        fail(ErrorCode::kUsage, "`context` of {} tokens is out of range: this model takes 1 to {}", options.context,
+             limit);
     }
     return options.context;
 }
@@ -61,7 +61,7 @@ uint64_t prefix_share(const EngineOptions& options, uint64_t spare, uint64_t exp
     if (*options.prefix_memory_bytes > spare) {
         fail(ErrorCode::kOutOfMemory,
              "{} of memory for evaluated prompts are too much: {} are left beside what the model needs; give "
-             "a smaller --prefix-memory or a larger --ram",
+             "a smaller `prefix_memory_bytes` or a larger `ram_bytes`",
              format_size(*options.prefix_memory_bytes), format_size(spare));
     }
     return *options.prefix_memory_bytes;

@@ -45,7 +45,7 @@ PrefixFolder::PrefixFolder(fs::path folder, uint64_t limit_bytes)
     : folder_(std::move(folder)), limit_bytes_(limit_bytes) {
     std::error_code error;
     fs::create_directories(folder_, error);
-    if (error) fail(ErrorCode::kIo, "--prefix-cache {}: {}", folder_.string(), error.message());
+    if (error) fail(ErrorCode::kIo, "`prefix_cache` {}: {}", folder_.string(), error.message());
 }
 
 fs::path PrefixFolder::path_of(std::string_view text, const EngineInfo& info) const {

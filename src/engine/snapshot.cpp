@@ -92,7 +92,7 @@ Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info
     }
     const auto position = static_cast<int64_t>(snapshot.tokens.size());
     if (position > info.context) {
-        fail(ErrorCode::kContextFull, "{}: {} tokens do not fit the context of {}; give a larger --context",
+        fail(ErrorCode::kContextFull, "{}: {} tokens do not fit the context of {}; give a larger `context`",
              path.string(), position, info.context);
     }
     for (const auto& [name, bytes] : state.block_sizes(position)) {

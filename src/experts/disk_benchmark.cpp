@@ -60,7 +60,7 @@ void check_size(const std::filesystem::path& path, const DiskBenchmark& benchmar
     if (benchmark.file_bytes / kLeastRecords >= benchmark.record_bytes) return;
     if (benchmark.temporary) {
         fail(ErrorCode::kInvalidFile,
-             "{}: the file of {} that is made there is too small for random reads of {}; give a --read-size of {} "
+             "{}: the file of {} that is made there is too small for random reads of {}; give `read_bytes` of {} "
              "at most, or name a larger file",
              path.string(), format_size(benchmark.file_bytes), format_size(benchmark.record_bytes),
              format_size(benchmark.file_bytes / kLeastRecords));

@@ -50,9 +50,10 @@ MemoryBudget plan_memory(const MemoryNeeds& needs, std::optional<uint64_t> ram) 
         const uint64_t megabytes = round_up(needs.floor(), 1 << 20) >> 20;
         fail(ErrorCode::kOutOfMemory,
              "{} of memory {}: the trunk takes {}, the context {}, scratch {}, the experts of one token {}; "
-             "--ram {}M would do",
-             format_size(ceiling), ram ? "(--ram) is too little" : "is free, too little", format_size(needs.trunk),
-             format_size(needs.kv), format_size(needs.scratch), format_size(needs.experts_floor), megabytes);
+             "`ram_bytes` {}M would do",
+             format_size(ceiling), ram ? "(`ram_bytes`) is too little" : "is free, too little",
+             format_size(needs.trunk), format_size(needs.kv), format_size(needs.scratch),
+             format_size(needs.experts_floor), megabytes);
     }
     return {ceiling, std::min(ceiling - needs.fixed(), std::max(needs.experts_all, needs.experts_floor))};
 }

@@ -167,7 +167,7 @@ void require_space(const std::filesystem::path& target, uint64_t bytes) {
     while (folder.has_relative_path() && !std::filesystem::exists(folder, error)) folder = folder.parent_path();
     const std::filesystem::space_info space = std::filesystem::space(folder, error);
     if (!error && space.available < bytes) {
-        fail(ErrorCode::kIo, "{}: {} are needed and {} are free; fewer --layers make it smaller", target.string(),
+        fail(ErrorCode::kIo, "{}: {} are needed and {} are free; fewer `layers` make it smaller", target.string(),
              format_size(bytes), format_size(space.available));
     }
 }

@@ -144,7 +144,7 @@ const std::vector<SynthShape>& synth_shapes() {
 
 SynthShape cut_layers(const SynthShape& shape, int64_t layers) {
     if (layers < 1 || layers > shape.config.layer_count()) {
-        fail(ErrorCode::kUsage, "--layers {}: {} has 1 to {} layers", layers, shape.name, shape.config.layer_count());
+        fail(ErrorCode::kUsage, "`layers` {}: {} has 1 to {} layers", layers, shape.name, shape.config.layer_count());
     }
     SynthShape cut = shape;
     cut.config.layers.resize(static_cast<size_t>(layers));

@@ -245,7 +245,7 @@ TEST(Pack, APackedCheckpointAgainGivesTheSame) {
 TEST(Pack, RefusesWhatIsQuantizedAlready) {
     const TemporaryFolder folder;
     const auto source = synthesized(folder, "qwen3-30b-a3b", SynthEncoding::kAffine4);
-    expect_error(ErrorCode::kUnsupported, {"affine 4-bit, group 64 already", "--quantize none"},
+    expect_error(ErrorCode::kUnsupported, {"affine 4-bit, group 64 already", "`quantize` none"},
                  [&] { pack(source, folder / "packed", {.quantize = "affine8"}); });
     EXPECT_FALSE(std::filesystem::exists(folder / "packed"));
 }
@@ -253,9 +253,9 @@ TEST(Pack, RefusesWhatIsQuantizedAlready) {
 TEST(Pack, RefusesOptionsAndFoldersThatMakeNoSense) {
     const TemporaryFolder folder;
     const auto source = synthesized(folder, "qwen3-30b-a3b", SynthEncoding::kBf16);
-    expect_error(ErrorCode::kUsage, {"--quantize int4", "affine4"},
+    expect_error(ErrorCode::kUsage, {"`quantize` int4", "affine4"},
                  [&] { pack(source, folder / "packed", {.quantize = "int4"}); });
-    expect_error(ErrorCode::kUsage, {"--group-size 48", "64"},
+    expect_error(ErrorCode::kUsage, {"`group_size` 48", "64"},
                  [&] { pack(source, folder / "packed", {.quantize = "affine4", .group_size = 48}); });
     expect_error(ErrorCode::kUsage, {"onto itself"}, [&] { pack(source, source, {}); });
     expect_error(ErrorCode::kNotFound, {"missing"}, [&] { pack(folder / "missing", folder / "packed", {}); });

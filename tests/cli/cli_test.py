@@ -115,7 +115,12 @@ class Usage(ProgramTest):
                       ["--seed", "-1"], ["--context", "0"], ["--repetition-penalty", "0"]):
             self.refused(2, [flags[0]], "generate", "--prompt", "x", *flags)
         self.refused(2, ["--colour"], "generate", "--colour")
+        self.refused(2, ["--look-ahead", '"far" is none of auto, on, off'], "generate", "--look-ahead", "far")
+        self.refused(2, ["--vram"], "generate", "--vram", "1G")
+        self.refused(2, ["--chunk"], "generate", "--chunk", "9223372036854775807")
+        self.refused(2, ["MODEL"], "generate", "", "--prompt", "x")
         self.refused(2, ["--chunk"], "perplexity", PLAIN, "--tokens", self.tokens_file([1, 2]), "--chunk", "0")
+        self.refused(2, ["--chunk"], "perplexity", PLAIN, "--tokens", self.tokens_file([1, 2]), "--chunk", "1")
 
     def test_prompts_exclude_each_other(self):
         self.refused(2, ["--prompt", "--tokens"], "generate", "--prompt", "x", "--tokens", self.tokens_file([1]))
@@ -154,8 +159,9 @@ class Generate(ProgramTest):
         self.assertTrue(process.stdout.read(1))
         process.send_signal(signal.SIGINT)
         _, message = process.communicate(timeout=120)
-        self.assertEqual(process.returncode, 0, message)
+        self.assertEqual(process.returncode, 130, message)
         self.assertIn(b"tok/s", message)
+        self.assertIn(b"interrupted", message)
 
     def test_json_holds_what_is_promised(self):
         got = self.json_of("generate", "--prompt", "The fox", "--max-tokens", "12", "--temperature", "0", "--json")
@@ -248,7 +254,7 @@ class Generate(ProgramTest):
         self.refused(1, ["ids.json", "entry 0"], "generate", PLAIN, "--tokens", self.tokens_file(["a"]))
         self.refused(1, ["ids.json", "JSON"], "generate", PLAIN, "--tokens", self.tokens_file("[1, 2"))
         self.refused(1, ["ids.json", "array"], "generate", PLAIN, "--tokens", self.tokens_file('{"a": 1}'))
-        self.refused(1, ["cuda"], "generate", "--prompt", "x", "--device", "cuda")
+        self.refused(1, ["--device", "cuda", "cpu, reference"], "generate", "--prompt", "x", "--device", "cuda")
 
 
 class Chat(ProgramTest):

@@ -1,10 +1,14 @@
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <regex>
 #include <set>
 #include <string>
 
+#include "cli/flag.h"
 #include "cli/table.h"
 #include "cli/verb.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::cli {
 namespace {
@@ -15,6 +19,87 @@ TEST(Verbs, AreDistinctAndEachHasExamples) {
         EXPECT_TRUE(names.insert(verb.name).second) << verb.name;
         EXPECT_NE(verb.examples.find("sluice " + std::string(verb.name)), std::string_view::npos) << verb.name;
     }
+}
+
+const Flag* find(const FlagList& flags, const std::string& name) {
+    for (const Flag& flag : flags) {
+        if (flag.names == name || flag.names.rfind(name + ",", 0) == 0) return &flag;
+    }
+    return nullptr;
+}
+
+TEST(Flags, OfARunFollowTheTable) {
+    for (Command (*declare)() : {declare_generate, declare_chat, declare_bench, declare_logits}) {
+        const Command command = declare();
+        for (const Option<EngineOptions>& option : kEngineOptions) {
+            const Flag* const flag = find(command.flags, flag_name(option));
+            if (flag == nullptr) {
+                EXPECT_FALSE(option.of_every_verb) << option.name;
+                continue;
+            }
+            EXPECT_EQ(flag->help.rfind(option.help, 0), 0u) << flag->help;
+            EXPECT_NE(flag->help.find(choices_text(option)), std::string::npos) << flag->help;
+        }
+    }
+}
+
+TEST(Flags, EveryChoiceIsTakenAndGivenBack) {
+    for (const Option<EngineOptions>& option : kEngineOptions) {
+        const auto* choice = std::get_if<Choice<EngineOptions>>(&option.field);
+        if (choice == nullptr) continue;
+        for (const ChoiceName& name : choice->names) {
+            EngineOptions options;
+            EXPECT_EQ(assign(option, options, name.name), "") << option.name;
+            const std::string given_back = value_text(option, options);
+            if (name.listed) {
+                EXPECT_EQ(given_back, name.name) << option.name;
+            }
+            EngineOptions again;
+            EXPECT_EQ(assign(option, again, given_back), "") << given_back;
+        }
+        EngineOptions options;
+        EXPECT_EQ(assign(option, options, "zzz"), "\"zzz\" is none of " + choices_text(option));
+    }
+}
+
+TEST(Flags, NumbersOutsideTheirRangeAreRefusedAndChangeNothing) {
+    for (const Option<EngineOptions>& option : kEngineOptions) {
+        if (!std::holds_alternative<int64_t EngineOptions::*>(option.field) &&
+            !std::holds_alternative<uint64_t EngineOptions::*>(option.field))
+            continue;
+        EngineOptions options;
+        for (const char* wrong : {"0", "-1", "9223372036854775807", "1.5", "many", "", "7x", "nan"}) {
+            EXPECT_NE(assign(option, options, wrong), "") << option.name << ' ' << wrong;
+            EXPECT_EQ(value_text(option, options), "0") << option.name << ' ' << wrong;
+        }
+        EXPECT_EQ(assign(option, options, "7"), "");
+        EXPECT_EQ(value_text(option, options), "7");
+    }
+}
+
+TEST(Flags, OfTheReadmeExist) {
+    std::set<std::string> known = {"--help",   "--version", "--preset", "--build", "--test-dir",
+                                   "--prefix", "--install", "--cflags", "--libs"};
+    for (const Verb& verb : verbs()) {
+        for (const Flag& flag : verb.declare().flags) known.insert(flag.names.substr(0, flag.names.find(',')));
+    }
+    std::ifstream in(sluice::testing::source_file("/README.md"));
+    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    const std::regex flag("--[a-z][a-z-]+");
+    size_t found = 0;
+    for (auto at = std::sregex_iterator(text.begin(), text.end(), flag); at != std::sregex_iterator(); ++at, ++found)
+        EXPECT_TRUE(known.count(at->str()) == 1) << at->str();
+    EXPECT_GT(found, 10u);
+}
+
+TEST(WithFlags, NamesFlagsForFields) {
+    EXPECT_EQ(with_flags("`ram_bytes` 90M would do"), "--ram 90M would do");
+    EXPECT_EQ(with_flags("give a smaller `prefix_memory_bytes` or a larger `ram_bytes`"),
+              "give a smaller --prefix-memory or a larger --ram");
+    EXPECT_EQ(with_flags("`ulimit -l 8` would do, or `context`"), "`ulimit -l 8` would do, or --context");
+    EXPECT_EQ(with_flags("`sluice inspect` and a lone ` and `look_ahead`"),
+              "`sluice inspect` and a lone ` and --look-ahead");
+    EXPECT_EQ(with_flags(""), "");
 }
 
 TEST(NearestVerb, ForgivesSlips) {

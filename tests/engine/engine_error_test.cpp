@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <limits>
 
 #include "checkpoint/pack.h"
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
 #include "sluice/engine.h"
+#include "sluice/option_table.h"
 #include "tests/support/golden_case.h"
 #include "tests/support/sanitizer.h"
 #include "tests/support/source_file.h"
@@ -40,7 +42,7 @@ TEST(EngineErrors, TokensThatCannotBeEvaluated) {
     expect_error(ErrorCode::kUsage, "512", [&] { engine->evaluate(*session, outside); });
     expect_error(ErrorCode::kUsage, "-1", [&] { engine->evaluate(*session, negative); });
     engine->evaluate(*session, good);
-    expect_error(ErrorCode::kContextFull, "--context", [&] { engine->evaluate(*session, more); });
+    expect_error(ErrorCode::kContextFull, "`context`", [&] { engine->evaluate(*session, more); });
     EXPECT_EQ(session->position(), 30);
     const SequenceInput twice[] = {{.session = session.get(), .tokens = std::span(good).first(1)},
                                    {.session = session.get(), .tokens = std::span(good).first(1)}};
@@ -70,14 +72,25 @@ TEST(EngineErrors, OptionsThatCannotBe) {
             Engine::open(kModel, options);
         };
     };
-    expect_error(ErrorCode::kUsage, "--context", opened([](auto& o) { o.context = 1 << 30; }));
-    expect_error(ErrorCode::kUsage, "--io", opened([](auto& o) { o.io = "tape"; }));
-    expect_error(ErrorCode::kUsage, "--direct-io", opened([](auto& o) { o.direct_io = "maybe"; }));
-    expect_error(ErrorCode::kUsage, "--look-ahead", opened([](auto& o) { o.look_ahead = "far"; }));
-    expect_error(ErrorCode::kUsage, "--warm-start", opened([](auto& o) { o.warm_start = "hot"; }));
-    expect_error(ErrorCode::kUsage, "KV format", opened([](auto& o) { o.kv_format = "f8"; }));
-    expect_error(ErrorCode::kUnsupported, "--device", opened([](auto& o) { o.device = "abacus"; }));
-    expect_error(ErrorCode::kUsage, "instruction set", opened([](auto& o) { o.instruction_set = "mmx"; }));
+    const auto set = [](const char* name, const char* text) {
+        return [=] {
+            EngineOptions options;
+            set_option(options, name, text);
+        };
+    };
+    expect_error(ErrorCode::kUsage, "`context` of 1073741824 tokens", opened([](auto& o) { o.context = 1 << 30; }));
+    expect_error(ErrorCode::kUsage, "`context` -1", opened([](auto& o) { o.context = -1; }));
+    expect_error(ErrorCode::kUsage, "`chunk`", opened([](auto& o) { o.chunk = std::numeric_limits<int64_t>::max(); }));
+    expect_error(ErrorCode::kUsage, "`io` \"tape\" is none of auto, pread, uring, mmap", set("io", "tape"));
+    expect_error(ErrorCode::kUsage, "`direct_io`", set("direct_io", "maybe"));
+    expect_error(ErrorCode::kUsage, "`look_ahead` \"far\" is none of auto, on, off", set("look_ahead", "far"));
+    expect_error(ErrorCode::kUsage, "`warm_start`", set("warm_start", "hot"));
+    expect_error(ErrorCode::kUsage, "`kv_format` \"f8\" is none of f32, bf16, int8", set("kv_format", "f8"));
+    expect_error(ErrorCode::kUsage, "`device` \"gpu\"", set("device", "gpu"));
+    expect_error(ErrorCode::kUnsupported, "`device` \"abacus\": this build runs on cpu, reference",
+                 opened([](auto& o) { o.device = "abacus"; }));
+    expect_error(ErrorCode::kUsage, "`instruction_set`", set("instruction_set", "mmx"));
+    expect_error(ErrorCode::kUsage, "no option `colour`", set("colour", "blue"));
     expect_error(ErrorCode::kOutOfMemory, "would do", opened([](auto& o) { o.ram_bytes = 1 << 20; }));
     expect_error(ErrorCode::kNotFound, "nowhere", [] { Engine::open("/nowhere", {}); });
 }
@@ -91,10 +104,10 @@ TEST(EngineErrors, TheRamThatWouldDoDoes) {
     } catch (const Error& error) {
         message = error.what();
     }
-    const size_t at = message.rfind("--ram ");
+    const size_t at = message.rfind("`ram_bytes` ");
     ASSERT_NE(at, std::string::npos) << message;
     if (kAddressSanitizer) return;
-    options.ram_bytes = std::stoull(message.substr(at + 6)) << 20;
+    options.ram_bytes = std::stoull(message.substr(at + 12)) << 20;
     EXPECT_NO_THROW(Engine::open(kModel, options));
 }
 
@@ -145,7 +158,8 @@ TEST(EngineErrors, NaNInAWeightIsNamed) {
 // A file that loses its experts while it is open is an error that names it, whatever reads it, and no signal; the
 // engine goes on with what it has, and with the rest once the file is back.
 TEST(EngineErrors, AFileThatIsCutWhileRunning) {
-    for (const char* io : {"pread", "uring", "mmap"}) {
+    for (const ReadBy io : {ReadBy::kPread, ReadBy::kUring, ReadBy::kMmap}) {
+        const std::string_view name = choice_name(kReaderNames, static_cast<int>(io));
         const TemporaryFolder folder;
         pack_in_shards(kModel, folder / "model", {}, 1);
         std::filesystem::path file;  // one with experts and none of the trunk, which stays mapped
@@ -165,13 +179,13 @@ TEST(EngineErrors, AFileThatIsCutWhileRunning) {
         std::filesystem::copy_file(file, folder / "kept");
         std::filesystem::resize_file(file, 4096);
         expect_error(ErrorCode::kIo, file.filename().string(), [&] { engine->evaluate(*session, many); });
-        EXPECT_EQ(session->position(), 1) << io;
+        EXPECT_EQ(session->position(), 1) << name;
         std::filesystem::copy_file(folder / "kept", file, std::filesystem::copy_options::overwrite_existing);
         const SequenceOutput after = engine->evaluate(*session, many);
         const auto sound = Engine::open(kModel, options);
         const auto other = sound->new_session();
         sound->evaluate(*other, few);
-        EXPECT_TRUE(after.logits == sound->evaluate(*other, many).logits) << io;
+        EXPECT_TRUE(after.logits == sound->evaluate(*other, many).logits) << name;
     }
 }
 

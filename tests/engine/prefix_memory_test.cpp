@@ -158,7 +158,7 @@ TEST(PrefixMemory, WhatDoesNotFitIsNotKept) {
 TEST(PrefixMemory, WhatIsCountedIsWhatTheProcessHolds) {
     EngineOptions options;
     options.context = 4096;
-    options.kv_format = "f32";
+    options.kv_format = KvNumbers::kF32;
     options.ram_bytes = 2ull << 30;
     options.prefix_memory_bytes = 512 << 20;
     const auto engine = Engine::open(kGrouped, options);
@@ -212,14 +212,14 @@ TEST(PrefixMemory, ItsShareIsPartOfTheCeiling) {
         ADD_FAILURE() << "more than there is was granted";
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
-        EXPECT_NE(std::string(error.what()).find("--prefix-memory"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("`prefix_memory_bytes`"), std::string::npos) << error.what();
     }
 }
 
 TEST(PrefixMemory, TenCheckpointsShareTheirPages) {
     EngineOptions options;
     options.context = 4096;
-    options.kv_format = "f32";
+    options.kv_format = KvNumbers::kF32;
     options.ram_bytes = 2ull << 30;
     const auto engine = Engine::open(kGrouped, options);
     const auto session = engine->new_session();

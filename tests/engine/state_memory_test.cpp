@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "sluice/engine.h"
+#include "sluice/option_table.h"
 #include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {
@@ -60,7 +61,7 @@ TEST(StateMemory, PerTokenAsTheFormulaSays) {
             uint64_t formula = 0;
             for (const uint64_t values : family.rows) formula += family.layers_with_cache * row_bytes(format, values);
             EngineOptions options;
-            options.kv_format = format;
+            set_option(options, "kv_format", format);
             options.context = kLong;
             options.ram_bytes = 4ull << 30;
             const auto engine = Engine::open(folder / "model", options);

@@ -28,10 +28,10 @@ struct WarmStartTest : ::testing::Test {
     }
     ~WarmStartTest() override { ::unsetenv("XDG_CACHE_HOME"); }
 
-    std::unique_ptr<Engine> open(const std::string& warm_start, uint64_t records = 0) const {
+    std::unique_ptr<Engine> open(bool warm_start, uint64_t records = 0) const {
         EngineOptions options;
         options.warm_start = warm_start;
-        options.look_ahead = "off";
+        options.look_ahead = When::kOff;
         options.context = 64;
         return Engine::Impl::open(
             model, options, [&](const auto& checkpoint, ExpertStoreOptions store, const auto& make_slots) {
@@ -65,19 +65,19 @@ struct WarmStartTest : ::testing::Test {
 };
 
 TEST_F(WarmStartTest, OffLeavesNoFile) {
-    run(*open("off"));
+    run(*open(false));
     EXPECT_FALSE(fs::exists(model / kFile));
     EXPECT_FALSE(fs::exists(folder / "cache"));
-    EXPECT_EQ(EngineOptions().warm_start, "off");
+    EXPECT_FALSE(EngineOptions().warm_start);
 }
 
 TEST_F(WarmStartTest, TheNextEngineHasWhatThisOneUsed) {
-    const std::vector<float> cold = run(*open("on"));
+    const std::vector<float> cold = run(*open(true));
     ASSERT_TRUE(fs::exists(model / kFile));
     const size_t used = listed();
     ASSERT_GT(used, 8u);
     for (const uint64_t records : {uint64_t{0}, uint64_t{12}, uint64_t{20}}) {
-        const auto engine = open("on", records);
+        const auto engine = open(true, records);
         wait_for_warm(*engine, std::min<uint64_t>(used, records == 0 ? used : records));
         const EngineStatistics before = engine->statistics();
         EXPECT_EQ(before.experts.hits + before.experts.misses, 0u);
@@ -92,19 +92,19 @@ TEST_F(WarmStartTest, TheNextEngineHasWhatThisOneUsed) {
         EXPECT_EQ(listed(), used);
     }
     // At once, reads under way or not: the same.
-    EXPECT_TRUE(run(*open("on")) == cold);
-    EXPECT_TRUE(run(*open("on", 12)) == cold);
+    EXPECT_TRUE(run(*open(true)) == cold);
+    EXPECT_TRUE(run(*open(true, 12)) == cold);
 }
 
 TEST_F(WarmStartTest, AnEngineThatEvaluatesNothingTeachesNothing) {
-    open("on");
+    open(true);
     EXPECT_FALSE(fs::exists(model / kFile));
 }
 
 TEST_F(WarmStartTest, AfterAnAnswerItGoesOn) {
-    run(*open("on"));
+    run(*open(true));
     const size_t used = listed();
-    const auto engine = open("on");
+    const auto engine = open(true);
     const auto session = engine->new_session();
     GenerationOptions options;
     options.max_tokens = 1;
@@ -119,25 +119,25 @@ TEST_F(WarmStartTest, AfterAnAnswerItGoesOn) {
 }
 
 TEST_F(WarmStartTest, ADamagedOrForeignListIsIgnoredAndReplaced) {
-    run(*open("on"));
+    run(*open(true));
     const size_t used = listed();
     const std::string empty_header("\x08\0\0\0\0\0\0\0{}      ", 16);
     for (const std::string& text : {std::string(), std::string("no list"), empty_header}) {
         std::ofstream(model / kFile, std::ios::binary) << text;
         EXPECT_EQ(listed(), 0u);
-        run(*open("on"));
+        run(*open(true));
         EXPECT_EQ(listed(), used);
     }
     HotList(99, 5).save(model / kFile, "another model");
     EXPECT_EQ(listed(), 0u);
     fs::remove(model / kFile);
     fs::create_directory(model / kFile);  // cannot be replaced
-    run(*open("on"));
+    run(*open(true));
     EXPECT_EQ(listed(), 0u);
 }
 
 TEST_F(WarmStartTest, TwoEnginesAtOnceBothTeach) {
-    auto one = open("on"), other = open("on");
+    auto one = open(true), other = open(true);
     run(*one);
     other->evaluate(*other->new_session(), std::vector<TokenId>{400, 401, 402, 403, 404, 405, 406, 407, 408});
     one.reset();

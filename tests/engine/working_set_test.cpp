@@ -47,7 +47,7 @@ Measured measure(const Tokens& tokens, const Tokens& prompt, const std::filesyst
     EngineOptions options;
     options.context = 1024;
     options.trace = trace;
-    options.look_ahead = "off";  // what it brings depends on the drive's idle time
+    options.look_ahead = When::kOff;  // what it brings depends on the drive's idle time
     uint64_t slot_bytes = 0;
     const auto engine = Engine::Impl::open(
         kModel, options, [&](const auto& checkpoint, ExpertStoreOptions store, const auto& make_slots) {

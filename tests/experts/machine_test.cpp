@@ -37,7 +37,7 @@ TEST(MemoryBudget, BelowTheFloorTheNumberThatWouldDoIsNamed) {
         FAIL();
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
-        EXPECT_THAT(error.what(), HasSubstr("--ram 670M"));
+        EXPECT_THAT(error.what(), HasSubstr("`ram_bytes` 670M"));
     }
 }
 

@@ -1,0 +1,83 @@
+#pragma once
+
+// What can be chosen, and how each choice is written. A value is added here, in its enum and in the names below it.
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace sluice {
+
+// A choice as text. Spellings of earlier releases are taken but not listed.
+struct ChoiceName {
+    std::string_view name;
+    int value = 0;
+    bool listed = true;
+    bool numbered = false;  // a number may follow, as in cuda:1
+};
+
+template <typename Enum>
+constexpr ChoiceName named(std::string_view name, Enum value, bool listed = true) {
+    return {name, static_cast<int>(value), listed};
+}
+
+// The first name of a value; empty for one that has none.
+constexpr std::string_view choice_name(std::span<const ChoiceName> names, int value) {
+    for (const ChoiceName& each : names) {
+        if (each.value == value) return each.name;
+    }
+    return {};
+}
+
+// How experts are read.
+enum class ReadBy { kAuto, kPread, kUring, kMmap };
+inline constexpr ChoiceName kReaderNames[] = {named("auto", ReadBy::kAuto), named("pread", ReadBy::kPread),
+                                              named("uring", ReadBy::kUring), named("mmap", ReadBy::kMmap)};
+
+// For what can be done always, never, or where it pays.
+enum class When { kAuto, kOn, kOff };
+inline constexpr ChoiceName kWhenNames[] = {named("auto", When::kAuto), named("on", When::kOn),
+                                            named("off", When::kOff)};
+inline constexpr ChoiceName kOnOffNames[] = {{"on", 1}, {"off", 0}};
+
+// How a row of the KV cache (one token, one head, or one latent) is stored.
+enum class KvNumbers : uint8_t {
+    kF32,
+    kBF16,
+    kInt8,  // one F32 scale, then `columns` signed bytes, padded to 4: value = byte * scale, scale = max|x| / 127
+};
+inline constexpr ChoiceName kKvFormatNames[] = {named("f32", KvNumbers::kF32), named("bf16", KvNumbers::kBF16),
+                                                named("int8", KvNumbers::kInt8)};
+
+// A name for the processor features that a set of kernels needs.
+enum class Instructions {
+    kAuto,  // the best that this processor has
+    kScalar,
+    kAvx2,
+    kAvxVnni,
+    kAvx512,
+    kAvx512WithVnni,
+    kAvx512WithVbmi,  // and VNNI
+    kAmx,             // and all of AVX-512 above
+    kNeon,
+};
+inline constexpr ChoiceName kInstructionSetNames[] = {named("auto", Instructions::kAuto),
+                                                      named("scalar", Instructions::kScalar),
+                                                      named("avx2", Instructions::kAvx2),
+                                                      named("avxvnni", Instructions::kAvxVnni),
+                                                      named("avx512", Instructions::kAvx512),
+                                                      named("avx512+vnni", Instructions::kAvx512WithVnni),
+                                                      named("avx512+vnni+vbmi", Instructions::kAvx512WithVbmi),
+                                                      named("amx", Instructions::kAmx),
+                                                      named("neon", Instructions::kNeon),
+                                                      named("avx512vnni-no-vbmi", Instructions::kAvx512WithVnni, false),
+                                                      named("avx512vnni", Instructions::kAvx512WithVbmi, false)};
+
+// Devices; those that are not listed are known, but not in this build.
+inline constexpr ChoiceName kDeviceNames[] = {{"cpu"}, {"reference"}, {"cuda", 0, false, true}};
+
+inline constexpr ChoiceName kPackQuantizations[] = {{"none"}, {"affine4"}, {"affine8"}};
+inline constexpr ChoiceName kGroupSizes[] = {{"32", 32}, {"64", 64}, {"128", 128}};
+inline constexpr ChoiceName kSynthQuantizations[] = {{"affine4"}, {"affine8"}, {"bf16"}, {"fp8"}};
+
+}  // namespace sluice
