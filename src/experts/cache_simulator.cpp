@@ -7,7 +7,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "experts/expert_cache.h"
+#include "experts/expert_tiers.h"
 
 namespace sluice {
 
@@ -38,6 +38,21 @@ void check_slots(const RoutingTrace& trace, uint64_t slots) {
     }
 }
 
+// The tier that had what the lease found.
+size_t tier_of(const ExpertTiers& tiers, const Lease& lease) {
+    size_t tier = 0;
+    if (lease.found == Found::kBelow) {
+        size_t slot = lease.slot;
+        const ExpertTiers* at = &tiers;
+        do {
+            slot = at->below(slot);
+            at = at->lower();
+            ++tier;
+        } while (at->top().state(slot) == SlotState::kInFlight);
+    }
+    return tier;
+}
+
 // The trace as a series of expert numbers, with the batch in which each is needed next.
 struct FutureUses {
     explicit FutureUses(const RoutingTrace& trace, const std::vector<Batch>& batches)
@@ -63,33 +78,44 @@ struct FutureUses {
 
 }  // namespace
 
-SimulatedCache simulate_cache(const RoutingTrace& trace, EvictionPolicy policy, uint64_t slots) {
-    check_slots(trace, slots);
-    SimulatedCache result{std::string(eviction_policy_name(policy)), slots};
+SimulatedTiers simulate_tiers(const RoutingTrace& trace, EvictionPolicy policy, std::span<const uint64_t> slots) {
+    if (slots.empty()) fail(ErrorCode::kUsage, "no cache to simulate: give the slots of one tier at least");
+    check_slots(trace, slots.front());
+    SimulatedTiers result{.policy = std::string(eviction_policy_name(policy)),
+                          .slots = {slots.begin(), slots.end()},
+                          .hits = std::vector<uint64_t>(slots.size()),
+                          .misses = 0};
     const int experts = static_cast<int>(trace.experts());
     const int top_k = static_cast<int>(trace.top_k());
-    ExpertCache cache(slots, static_cast<int>(trace.layers()), experts, policy);
+    const uint64_t upper = slots.front();
+    ExpertTiers tiers(std::vector<size_t>(slots.begin(), slots.end()), static_cast<int>(trace.layers()), experts,
+                      policy);
     BatchPlan plan;
     std::deque<size_t> held;
     const auto hold = [&](const Lease& lease) {
-        if (lease.found == Found::kMiss) cache.landed(lease.slot);
-        ++(lease.found == Found::kMiss ? result.misses : result.hits);
+        ++(lease.found == Found::kMiss ? result.misses : result.hits[tier_of(tiers, lease)]);
+        if (lease.found != Found::kHit) tiers.landed(lease.slot);
         held.push_back(lease.slot);
     };
     for (const Batch& batch : batches_of(trace)) {
         const bool scan = is_scan(batch.experts.size(), experts, top_k);
-        const size_t limit = std::min<size_t>(slots, scan ? scan_window(slots, top_k) : batch.experts.size());
-        cache.plan(batch.layer, batch.experts, scan, limit, plan);
+        const size_t limit = std::min<size_t>(upper, scan ? scan_window(upper, top_k) : batch.experts.size());
+        tiers.plan(batch.layer, batch.experts, scan, limit, plan);
         for (const Lease& lease : plan.taken) hold(lease);
         for (const int expert : plan.waiting) {
-            cache.release(held.front());
+            tiers.release(held.front());
             held.pop_front();
-            hold(cache.take(batch.layer, expert, scan));
+            hold(tiers.take(batch.layer, expert, scan));
         }
-        for (const size_t slot : held) cache.release(slot);
+        for (const size_t slot : held) tiers.release(slot);
         held.clear();
     }
     return result;
+}
+
+SimulatedCache simulate_cache(const RoutingTrace& trace, EvictionPolicy policy, uint64_t slots) {
+    const SimulatedTiers one = simulate_tiers(trace, policy, {&slots, 1});
+    return {one.policy, slots, one.hits.front(), one.misses};
 }
 
 SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots) {

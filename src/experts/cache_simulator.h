@@ -20,10 +20,21 @@ struct SimulatedCache {
     }
 };
 
-// Replays the trace on the bookkeeping of the live store (ExpertCache): the same hits and misses, expert by expert, for
+// The same of tiers over one another, the fastest first.
+struct SimulatedTiers {
+    std::string policy;
+    std::vector<uint64_t> slots;  // [tiers]
+    std::vector<uint64_t> hits;   // [tiers]: where an expert was found, looked for from above
+    uint64_t misses = 0;          // of all of them
+};
+
+// Replays the trace on the bookkeeping of the live store (ExpertTiers): the same hits and misses, expert by expert, for
 // one caller whose batches fit in the cache. Of wider batches the oldest slot is given back for each further expert.
 // `slots` at least the distinct experts of one row. Throws kUsage for fewer.
 SimulatedCache simulate_cache(const RoutingTrace& trace, EvictionPolicy policy, uint64_t slots);
+
+// The same through tiers of so many slots, such as a device's over the host's.
+SimulatedTiers simulate_tiers(const RoutingTrace& trace, EvictionPolicy policy, std::span<const uint64_t> slots);
 
 // What no policy can beat: the expert that is needed again last goes first (Belady), known from the trace itself.
 SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots);

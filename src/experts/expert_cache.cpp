@@ -33,7 +33,7 @@ size_t ExpertCache::find(int layer, int expert) const {
 void ExpertCache::plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan) {
     plan.taken.clear();
     plan.waiting.clear();
-    order_->begin(layer, ids, scan);
+    begin(layer, ids, scan);
     size_t present = 0;
     for (const int expert : ids) present += find(layer, expert) != kNoSlot;
     const size_t misses = std::min(ids.size() - present, std::max(limit - std::min(limit, present), limit / 2));

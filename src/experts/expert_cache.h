@@ -21,6 +21,7 @@ enum class SlotState : uint8_t {
 enum class Found : uint8_t {
     kHit,     // it is there
     kJoined,  // its read is under way for somebody else
+    kBelow,   // a lower tier has it, or will in a moment; the caller must copy it into the slot, then as with a miss
     kMiss,    // the caller must read it into the slot and then say landed() or failed()
     kFull,    // every slot is leased or in flight; nothing was taken
 };
@@ -51,6 +52,8 @@ class ExpertCache {
   public:
     ExpertCache(size_t slots, int layers, int experts, EvictionPolicy policy);
 
+    // A batch asks for these experts of the layer. plan() does this itself.
+    void begin(int layer, std::span<const int> ids, bool scan) { order_->begin(layer, ids, scan); }
     // Leases at most `limit` of the distinct experts `ids` of `layer`; those that are present come first, but when not
     // all fit, misses get half of the limit so that reads run while present experts are used.
     void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan);

@@ -8,9 +8,9 @@
 
 #include "device/slot_memory.h"
 #include "experts/admission.h"
-#include "experts/expert_cache.h"
 #include "experts/expert_catalogue.h"
 #include "experts/expert_stream.h"
+#include "experts/expert_tiers.h"
 
 namespace sluice {
 
@@ -24,7 +24,7 @@ struct ExpertPool {
 
     ExpertPool(std::unique_ptr<SlotMemory> slots, int layers, int experts, EvictionPolicy policy)
         : memory(std::move(slots)),
-          cache(memory->slots(), layers, experts, policy),
+          cache(std::vector{memory->slots()}, layers, experts, policy),
           admission(memory->slots()),
           arrivals(memory->slots()),
           waiters(memory->slots()),
@@ -44,7 +44,7 @@ struct ExpertPool {
     EventPtr arrival(size_t slot);
 
     std::unique_ptr<SlotMemory> memory;
-    ExpertCache cache;
+    ExpertTiers cache;  // of one tier: `memory`
     Admission admission;
     std::vector<EventPtr> arrivals;                         // [slots]
     std::vector<std::vector<ExpertStream::Impl*>> waiters;  // [slots]: for the read that fills it

@@ -105,12 +105,12 @@ void ExpertStore::hand_out(const Locked&, const ReadOutcome& outcome) {
 void ExpertStore::give_up(const Locked&, Stream& stream, bool drive_silent, SlotPlaces& cancelled) {
     ExpertPool& pool = *pools_[stream.pool];
     for (const size_t slot : stream.in_flight) {
-        const int expert = pool.cache.key(slot).expert;
+        const int expert = pool.cache.top().key(slot).expert;
         stream.ready.push_back({expert, kNoSlot, stalled(stream.layer, expert)});
         std::erase(pool.waiters[slot], &stream);
         pool.cache.release(slot);
         --stream.share.leases;
-        if (pool.cache.leases(slot) == 0) cancelled.push_back({stream.pool, slot});
+        if (pool.cache.top().leases(slot) == 0) cancelled.push_back({stream.pool, slot});
     }
     stream.in_flight.clear();
     drive_gone_ = drive_gone_ || drive_silent;
@@ -177,7 +177,7 @@ bool ExpertStore::issue_hint(const Locked& locked, const ExpertKey& key, SlotPla
     const size_t pool_index = pool_of(key.layer);
     ExpertPool& pool = *pools_[pool_index];
     if (!has_slot_to_spare(pool)) return false;
-    if (pool.cache.find(key.layer, key.expert) != kNoSlot) return true;
+    if (pool.cache.top().find(key.layer, key.expert) != kNoSlot) return true;
     const Lease lease = pool.cache.take(key.layer, key.expert, true);
     if (lease.found == Found::kFull) return false;
     pool.cache.release(lease.slot);
@@ -226,7 +226,7 @@ void ExpertStore::issue_warm(const Locked& locked, SlotPlaces& submitted) {
         ExpertPool& pool = *pools_[pool_index];
         if (!has_slot_to_spare(pool)) return;
         wishes_.take_warm();
-        if (!pool.cache.has_empty() || pool.cache.find(key->layer, key->expert) != kNoSlot) continue;
+        if (!pool.cache.top().has_empty() || pool.cache.top().find(key->layer, key->expert) != kNoSlot) continue;
         const Lease lease = pool.cache.take(key->layer, key->expert, true);
         pool.cache.release(lease.slot);
         begin_read(locked, {pool_index, lease.slot}, *key, ReadFor::kWarm, true, submitted);

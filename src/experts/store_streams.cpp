@@ -83,7 +83,7 @@ ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse 
     if (ids.empty()) return ExpertStream(std::move(stream));
     ExpertPool& pool = *pools_[stream->pool];
     stream->share.promised = std::min(ids.size(), static_cast<size_t>(catalogue_.experts_per_token));
-    stream->share.window = scan ? scan_window(pool.cache.slots(), catalogue_.experts_per_token) : ids.size();
+    stream->share.window = scan ? scan_window(pool.cache.top().slots(), catalogue_.experts_per_token) : ids.size();
     SlotPlaces submitted, unwanted;
     {
         const Locked locked(mutex_);
@@ -112,14 +112,15 @@ ExpertStream ExpertStore::hint_scan(int layer, std::span<const int> ids) {
     check_ids(*stream, ids);
     ExpertPool& pool = *pools_[stream->pool];
     StreamShare& share = stream->share;
-    share.window = scan_window(pool.cache.slots(), catalogue_.experts_per_token);
+    share.window = scan_window(pool.cache.top().slots(), catalogue_.experts_per_token);
     std::vector<int>& missing = stream->plan.waiting;
     missing.clear();
     SlotPlaces submitted;
     {
         const Locked locked(mutex_);
         for (const int expert : ids) {
-            if (missing.size() < share.window && pool.cache.find(layer, expert) == kNoSlot) missing.push_back(expert);
+            if (missing.size() < share.window && pool.cache.top().find(layer, expert) == kNoSlot)
+                missing.push_back(expert);
         }
         const size_t spare = pool.admission.spare(static_cast<size_t>(catalogue_.experts_per_token));
         if (look_ahead_.off() || pool.admission.anyone_waits() || spare == 0) missing.clear();
@@ -324,7 +325,7 @@ void ExpertStore::close(Stream& stream) {
             std::erase(pool.waiters[slot], &stream);
             pool.cache.release(slot);
             --stream.share.leases;
-            if (pool.cache.leases(slot) == 0) unwanted.push_back({stream.pool, slot});
+            if (pool.cache.top().leases(slot) == 0) unwanted.push_back({stream.pool, slot});
         }
         stream.ready.clear();
         stream.in_flight.clear();
