@@ -15,15 +15,17 @@ namespace {
 
 struct Batch {
     int layer = 0;
-    std::vector<int> experts;  // distinct, ascending
+    std::vector<int> experts;      // distinct, ascending
+    std::vector<int32_t> choices;  // of every row
 };
 
 std::vector<Batch> batches_of(const RoutingTrace& trace) {
     std::vector<Batch> batches;
     for (int64_t step = 0; step < trace.steps(); ++step) {
-        if (step == 0 || trace.batch(step) != trace.batch(step - 1)) batches.push_back({trace.layer(step), {}});
+        if (step == 0 || trace.batch(step) != trace.batch(step - 1)) batches.push_back({trace.layer(step), {}, {}});
         const auto chosen = trace.chosen(step);
         batches.back().experts.insert(batches.back().experts.end(), chosen.begin(), chosen.end());
+        batches.back().choices.insert(batches.back().choices.end(), chosen.begin(), chosen.end());
     }
     for (Batch& batch : batches) {
         std::sort(batch.experts.begin(), batch.experts.end());
@@ -100,7 +102,8 @@ SimulatedTiers simulate_tiers(const RoutingTrace& trace, EvictionPolicy policy, 
     for (const Batch& batch : batches_of(trace)) {
         const bool scan = is_scan(batch.experts.size(), experts, top_k);
         const size_t limit = std::min<size_t>(upper, scan ? scan_window(upper, top_k) : batch.experts.size());
-        tiers.plan(batch.layer, batch.experts, scan, limit, plan);
+        tiers.plan(batch.layer, batch.experts, scan, limit, plan,
+                   {.experts = batch.choices, .per_row = static_cast<size_t>(top_k)});
         for (const Lease& lease : plan.taken) hold(lease);
         for (const int expert : plan.waiting) {
             tiers.release(held.front());

@@ -16,7 +16,7 @@ class Lru final : public EvictionOrder {
   public:
     explicit Lru(size_t slots) : place_(slots), last_use_(slots), heap_(&place_) {}
 
-    void begin(int, std::span<const int>, bool) override {}
+    void begin(int, std::span<const int>, bool, const RowChoices&) override {}
     void insert(size_t slot, ExpertKey, bool scan) override {
         ++tick_;
         // Below everything that decoding used; the newest goes first, so that a repeated scan keeps a part of itself.
@@ -57,7 +57,7 @@ class FrequencyLru final : public EvictionOrder {
           key_(slots),
           heaps_(static_cast<size_t>(layers), SlotHeap(&place_)) {}
 
-    void begin(int layer, std::span<const int>, bool scan) override {
+    void begin(int layer, std::span<const int>, bool scan, const RowChoices&) override {
         current_ = layer;
         if (scan) return;
         const size_t first = static_cast<size_t>(layer) * experts_;
@@ -134,7 +134,7 @@ class S3Fifo final : public EvictionOrder {
           uses_(slots, 0),
           pinned_(slots, 1) {}
 
-    void begin(int, std::span<const int>, bool) override {}
+    void begin(int, std::span<const int>, bool, const RowChoices&) override {}
     void insert(size_t slot, ExpertKey key, bool scan) override {
         key_[slot] = index(key);
         uses_[slot] = 0;

@@ -23,6 +23,14 @@ struct ExpertKey {
 
 inline constexpr size_t kNoSlot = static_cast<size_t>(-1);
 
+// What each row of a batch takes of a layer, for orders that look for rows that are alike.
+struct RowChoices {
+    std::span<const int32_t> experts;  // [rows, per_row]; negative: none. Empty: one row that takes all of the batch's
+    size_t per_row = 0;
+
+    size_t rows() const { return per_row == 0 ? 1 : experts.size() / per_row; }
+};
+
 // Which of the slots that nobody uses loses its expert next. Pure bookkeeping, deterministic. One thread. A use that is
 // part of a scan (a long prompt that touches most experts of a layer) neither promotes an expert nor puts it before
 // those that decoding uses, so that the working set of decoding survives a prefill.
@@ -30,7 +38,7 @@ class EvictionOrder {
   public:
     virtual ~EvictionOrder() = default;
     // A batch asks for these experts of the layer; uses, insertions and evictions for them follow.
-    virtual void begin(int layer, std::span<const int> experts, bool scan) = 0;
+    virtual void begin(int layer, std::span<const int> experts, bool scan, const RowChoices& rows) = 0;
     virtual void insert(size_t slot, ExpertKey key, bool scan) = 0;  // the slot is taken and pinned
     virtual void use(size_t slot, bool scan) = 0;                    // asked for again while in the cache
     virtual void pin(size_t slot) = 0;                               // was evictable

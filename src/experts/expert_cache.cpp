@@ -30,10 +30,11 @@ size_t ExpertCache::find(int layer, int expert) const {
     return entry == 0 ? kNoSlot : entry - 1;
 }
 
-void ExpertCache::plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan) {
+void ExpertCache::plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan,
+                       const RowChoices& rows) {
     plan.taken.clear();
     plan.waiting.clear();
-    begin(layer, ids, scan);
+    begin(layer, ids, scan, rows);
     size_t present = 0;
     for (const int expert : ids) present += find(layer, expert) != kNoSlot;
     const size_t misses = std::min(ids.size() - present, std::max(limit - std::min(limit, present), limit / 2));

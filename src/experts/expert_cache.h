@@ -53,10 +53,13 @@ class ExpertCache {
     ExpertCache(size_t slots, int layers, int experts, EvictionPolicy policy);
 
     // A batch asks for these experts of the layer. plan() does this itself.
-    void begin(int layer, std::span<const int> ids, bool scan) { order_->begin(layer, ids, scan); }
+    void begin(int layer, std::span<const int> ids, bool scan, const RowChoices& rows) {
+        order_->begin(layer, ids, scan, rows);
+    }
     // Leases at most `limit` of the distinct experts `ids` of `layer`; those that are present come first, but when not
     // all fit, misses get half of the limit so that reads run while present experts are used.
-    void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan);
+    void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan,
+              const RowChoices& rows = {});
     // Leases one more expert of the same batch.
     Lease take(int layer, int expert, bool scan);
 

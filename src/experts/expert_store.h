@@ -68,7 +68,10 @@ class ExpertStore {
 
     // Takes the experts `ids` (distinct) of `layer`. A prefill of more experts than slots streams through the cache.
     // Throws kUsage for a layer without experts, an id out of range or one that is there twice.
-    ExpertStream stream(int layer, std::span<const int> ids, ExpertUse use = ExpertUse::kAuto);
+    // `choices`, [rows, experts_per_token], says what each row of the batch chose of them (negative: nothing), for the
+    // eviction order; without it the batch counts as one row.
+    ExpertStream stream(int layer, std::span<const int> ids, ExpertUse use = ExpertUse::kAuto,
+                        std::span<const int32_t> choices = {});
 
     // Whether a layer that begins should hint at what the next one needs, judged from what the last ones did. Asked
     // once a layer.

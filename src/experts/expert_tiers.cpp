@@ -9,15 +9,16 @@ ExpertTiers::ExpertTiers(std::span<const size_t> slots, int layers, int experts,
     if (slots.size() > 1) lower_ = std::make_unique<ExpertTiers>(slots.subspan(1), layers, experts, policy);
 }
 
-void ExpertTiers::begin(int layer, std::span<const int> ids, bool scan) {
-    top_.begin(layer, ids, scan);
-    if (lower_) lower_->begin(layer, ids, scan);
+void ExpertTiers::begin(int layer, std::span<const int> ids, bool scan, const RowChoices& rows) {
+    top_.begin(layer, ids, scan, rows);
+    if (lower_) lower_->begin(layer, ids, scan, rows);
 }
 
-void ExpertTiers::plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan) {
-    top_.plan(layer, ids, scan, limit, plan);
+void ExpertTiers::plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan,
+                       const RowChoices& rows) {
+    top_.plan(layer, ids, scan, limit, plan, rows);
     if (!lower_) return;
-    lower_->begin(layer, ids, scan);
+    lower_->begin(layer, ids, scan, rows);
     // Those that are there first, so that no miss takes the place of a hit.
     for (const bool there : {true, false}) {
         for (Lease& lease : plan.taken) {

@@ -19,7 +19,8 @@ class ExpertTiers {
     ExpertTiers(std::span<const size_t> slots, int layers, int experts, EvictionPolicy policy);
 
     // As of ExpertCache. Of a lease that was found kBelow, or missed, below() says where in the next tier.
-    void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan);
+    void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan,
+              const RowChoices& rows = {});
     Lease take(int layer, int expert, bool scan);
     void landed(size_t slot);
     void failed(size_t slot);
@@ -40,7 +41,7 @@ class ExpertTiers {
         bool in_flight = false;  // it is being filled for the same lease
     };
 
-    void begin(int layer, std::span<const int> ids, bool scan);
+    void begin(int layer, std::span<const int> ids, bool scan, const RowChoices& rows);
     void look_below(int layer, bool scan, Lease& lease);
 
     ExpertCache top_;

@@ -7,8 +7,10 @@ namespace sluice {
 
 namespace {
 
-constexpr size_t kTokens = 2048;    // remembered
-constexpr size_t kPicks = 16;       // remembered of a token and layer: more than any model takes
+constexpr size_t kTokens = 2048;  // remembered
+constexpr size_t kPicks = 16;     // remembered of a token and layer: more than any model takes
+constexpr size_t kRows = 8;       // of a batch: its first tokens, as a sample of a larger one
+constexpr size_t kNone = static_cast<size_t>(-1);
 constexpr size_t kNeighbours = 32;  // asked
 // Layers whose worth is brought up to date at an eviction: the nearest, since theirs is the choice that counts.
 constexpr size_t kLayersAhead = 12;
@@ -45,7 +47,9 @@ SimilarTokens::SimilarTokens(size_t slots, int layers, int experts)
       worth_(fast_),
       history_(layers_ * kTokens * kPicks),
       picks_(layers_ * kTokens, 0),
-      likeness_(kTokens, 0.0f),
+      next_(kTokens, kNone),
+      likeness_(kRows * kTokens, 0.0f),
+      inherited_(kTokens),
       votes_next_(experts_),
       votes_after_(experts_),
       asked_(experts_, 0),
@@ -60,7 +64,15 @@ SimilarTokens::SimilarTokens(size_t slots, int layers, int experts)
 }
 
 size_t SimilarTokens::age(size_t token) const {
-    return (token_ + kTokens - token) % kTokens;
+    return (place_of(rows_ - 1) + kTokens - token) % kTokens;
+}
+
+size_t SimilarTokens::place_of(size_t row) const {
+    return (first_ + row) % kTokens;
+}
+
+bool SimilarTokens::is_present(size_t place) const {
+    return age(place) < rows_;
 }
 
 std::span<const uint16_t> SimilarTokens::taken(size_t layer, size_t token) const {
@@ -72,9 +84,9 @@ double SimilarTokens::habit(size_t index) const {
     return kFastShare * fast_[index] + (1.0f - kFastShare) * slow_[index];
 }
 
-void SimilarTokens::begin(int layer, std::span<const int> experts, bool scan) {
+void SimilarTokens::begin(int layer, std::span<const int> experts, bool scan, const RowChoices& rows) {
     const auto next = static_cast<size_t>(layer);
-    if (!scan && next <= current_) begin_token();
+    if (!scan && next <= current_) begin_tokens(rows.rows());
     current_ = next;
     foreseen_ = false;
     if (scan) return;
@@ -87,8 +99,11 @@ void SimilarTokens::begin(int layer, std::span<const int> experts, bool scan) {
         fast_[first + static_cast<size_t>(expert)] += 1.0f - kFastDecay;
         slow_[first + static_cast<size_t>(expert)] += 1.0f - kSlowDecay;
     }
-    remember(experts);
-    if (evicted_) compare(experts);
+    for (size_t row = 0; row < std::min(rows.rows(), rows_); ++row) {
+        const auto taken = rows.per_row == 0 ? experts : rows.experts.subspan(row * rows.per_row, rows.per_row);
+        remember(row, taken);
+        if (evicted_) compare(row, taken);
+    }
     // What was foreseen for this turn is over.
     for (size_t i = first; i < first + experts_; ++i) {
         const double chance = habit(i);
@@ -97,50 +112,84 @@ void SimilarTokens::begin(int layer, std::span<const int> experts, bool scan) {
     heaps_[current_].update([this](size_t slot) { return worth_[index(slot)]; });
 }
 
-void SimilarTokens::begin_token() {
-    if (known_ > 0) token_ = (token_ + 1) % kTokens;
-    known_ = std::min(known_ + 1, kTokens);
-    for (size_t layer = 0; layer < layers_; ++layer) picks_[layer * kTokens + token_] = 0;
-    // Whoever was like the last token is followed by one that may be like this.
-    std::rotate(likeness_.begin(), likeness_.end() - 1, likeness_.end());
-    for (float& likeness : likeness_) likeness *= kTokenDecay;
-    likeness_[token_] = 0;
-    likeness_[(token_ + 1) % kTokens] = 0;  // the oldest: what came before it is forgotten
+void SimilarTokens::begin_tokens(size_t rows) {
+    const size_t old_first = first_, old_rows = known_ > 0 ? rows_ : 0;
+    if (known_ > 0) first_ = place_of(rows_);
+    rows_ = std::min(rows, kRows);
+    known_ = std::min(known_ + rows_, kTokens);
+    for (size_t row = 0; row < rows_; ++row) {
+        const size_t place = place_of(row);
+        for (size_t layer = 0; layer < layers_; ++layer) picks_[layer * kTokens + place] = 0;
+        next_[place] = kNone;
+        if (row < old_rows) next_[(old_first + row) % kTokens] = place;
+    }
+    inherit_likeness(old_rows);
 }
 
-void SimilarTokens::remember(std::span<const int> experts) {
-    const size_t row = current_ * kTokens + token_;
-    const size_t count = std::min(experts.size(), kPicks);
-    for (size_t i = 0; i < count; ++i) history_[row * kPicks + i] = static_cast<uint16_t>(experts[i]);
-    picks_[row] = static_cast<uint8_t>(count);
+// Whoever was like the last token is followed by one that may be like this.
+void SimilarTokens::inherit_likeness(size_t old_rows) {
+    for (size_t row = 0; row < rows_; ++row) {
+        float* const likeness = likeness_.data() + row * kTokens;
+        std::fill(inherited_.begin(), inherited_.end(), 0.0f);
+        for (size_t token = 0; token < known_ && row < old_rows; ++token) {
+            if (next_[token] != kNone) inherited_[next_[token]] = kTokenDecay * likeness[token];
+        }
+        std::copy(inherited_.begin(), inherited_.end(), likeness);
+    }
+}
+
+void SimilarTokens::remember(size_t row, std::span<const int> experts) {
+    const size_t at = current_ * kTokens + place_of(row);
+    size_t count = 0;
+    for (const int expert : experts) {
+        if (expert < 0 || count == kPicks) continue;
+        history_[at * kPicks + count++] = static_cast<uint16_t>(expert);
+    }
+    picks_[at] = static_cast<uint8_t>(count);
 }
 
 // Adds what this layer's experts say about who is like the present token.
-void SimilarTokens::compare(std::span<const int> experts) {
-    for (const int expert : experts) asked_[static_cast<size_t>(expert)] = 1;
+void SimilarTokens::compare(size_t row, std::span<const int> experts) {
+    const auto mark = [&](uint8_t asked) {
+        for (const int expert : experts) {
+            if (expert >= 0) asked_[static_cast<size_t>(expert)] = asked;
+        }
+    };
+    mark(1);
+    float* const likeness = likeness_.data() + row * kTokens;
     for (size_t token = 0; token < known_; ++token) {
         const auto picks = taken(current_, token);
-        if (token == token_ || picks.empty()) continue;
+        if (picks.empty()) continue;
         int common = 0;
         for (const uint16_t expert : picks) common += asked_[expert];
-        likeness_[token] = kLayerDecay * likeness_[token] + static_cast<float>(common);
+        likeness[token] = kLayerDecay * likeness[token] + static_cast<float>(common);
     }
-    for (const int expert : experts) asked_[static_cast<size_t>(expert)] = 0;
+    mark(0);
+    for (size_t present = 0; present < rows_; ++present) likeness[place_of(present)] = 0;
 }
 
 void SimilarTokens::find_neighbours() {
     neighbours_.clear();
+    for (size_t row = 0; row < rows_; ++row) {
+        find_neighbours(row);
+        neighbours_.insert(neighbours_.end(), of_row_.begin(), of_row_.end());
+    }
+}
+
+void SimilarTokens::find_neighbours(size_t row) {
+    of_row_.clear();
+    const float* const likeness = likeness_.data() + row * kTokens;
     float most = 0;
-    for (size_t token = 0; token < known_; ++token) most = std::max(most, likeness_[token]);
+    for (size_t token = 0; token < known_; ++token) most = std::max(most, likeness[token]);
     const float least = most + std::log(kLeastWeight) / kSharpness;
     for (size_t token = 0; token < known_; ++token) {
-        if (token == token_ || likeness_[token] <= least) continue;
-        neighbours_.push_back({token, std::exp(kSharpness * (likeness_[token] - most)) * newness_[age(token)]});
+        if (is_present(token) || likeness[token] <= least) continue;
+        of_row_.push_back({token, std::exp(kSharpness * (likeness[token] - most)) * newness_[age(token)]});
     }
-    if (neighbours_.size() <= kNeighbours) return;
-    std::nth_element(neighbours_.begin(), neighbours_.begin() + kNeighbours, neighbours_.end());
-    neighbours_.resize(kNeighbours);
-    std::sort(neighbours_.begin(), neighbours_.end());  // sums in one order
+    if (of_row_.size() <= kNeighbours) return;
+    std::nth_element(of_row_.begin(), of_row_.begin() + kNeighbours, of_row_.end());
+    of_row_.resize(kNeighbours);
+    std::sort(of_row_.begin(), of_row_.end());  // sums in one order
 }
 
 void SimilarTokens::foresee() {
@@ -157,11 +206,15 @@ void SimilarTokens::foresee_layer(size_t distance) {
     double voters_next = 0, voters_after = 0;
     add_votes(layer, tokens_on, votes_next_, voters_next);
     add_votes(layer, tokens_on + 1, votes_after_, voters_after);
+    // Neighbours of several tokens add up: any of them may take the expert.
+    voters_next /= static_cast<double>(rows_);
+    voters_after /= static_cast<double>(rows_);
+    const auto at_most_one = [this](double chance) { return rows_ == 1 ? chance : std::min(chance, 1.0); };
     for (size_t expert = 0; expert < experts_; ++expert) {
         const size_t i = layer * experts_ + expert;
         const double chance = habit(i);
-        const double next = (votes_next_[expert] + kHabitVotes * chance) / (voters_next + kHabitVotes);
-        const double after = (votes_after_[expert] + kHabitVotes * chance) / (voters_after + kHabitVotes);
+        const double next = at_most_one((votes_next_[expert] + kHabitVotes * chance) / (voters_next + kHabitVotes));
+        const double after = at_most_one((votes_after_[expert] + kHabitVotes * chance) / (voters_after + kHabitVotes));
         worth_[i] = static_cast<float>(worth(next, after, chance, circle_discount_));
     }
     heaps_[layer].update([this](size_t slot) { return worth_[index(slot)]; });
@@ -171,8 +224,10 @@ void SimilarTokens::foresee_layer(size_t distance) {
 void SimilarTokens::add_votes(size_t layer, size_t tokens_on, std::vector<float>& votes, double& voters) const {
     std::fill(votes.begin(), votes.end(), 0.0f);
     for (const Neighbour& neighbour : neighbours_) {
-        if (age(neighbour.token) < tokens_on) continue;
-        const auto picks = taken(layer, (neighbour.token + tokens_on) % kTokens);
+        size_t token = neighbour.token;
+        for (size_t i = 0; i < tokens_on && token != kNone; ++i) token = next_[token];
+        if (token == kNone) continue;
+        const auto picks = taken(layer, token);
         if (picks.empty()) continue;
         voters += neighbour.weight;
         for (const uint16_t expert : picks) votes[expert] += neighbour.weight;

@@ -72,7 +72,7 @@ void ExpertStore::check_ids(Stream& stream, std::span<const int> ids) const {
     std::sort(stream.plan.waiting.begin(), stream.plan.waiting.end());
 }
 
-ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse use) {
+ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse use, std::span<const int32_t> choices) {
     const bool scan = use == ExpertUse::kScan || is_scan(ids.size(), catalogue_.experts, catalogue_.experts_per_token);
     auto stream = std::make_shared<Stream>();
     stream->store = this;
@@ -81,6 +81,8 @@ ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse 
     stream->scan = scan;
     check_ids(*stream, ids);
     if (ids.empty()) return ExpertStream(std::move(stream));
+    const auto one_row = static_cast<size_t>(catalogue_.experts_per_token);
+    if (!scan && choices.size() > one_row) stream->choices.assign(choices.begin(), choices.end());
     ExpertPool& pool = *pools_[stream->pool];
     stream->share.promised = std::min(ids.size(), static_cast<size_t>(catalogue_.experts_per_token));
     stream->share.window = scan ? scan_window(pool.cache.top().slots(), catalogue_.experts_per_token) : ids.size();
@@ -167,7 +169,8 @@ void ExpertStore::admit(const Locked& locked, Stream& stream, SlotPlaces& submit
     ExpertPool& pool = *pools_[stream.pool];
     const size_t limit = pool.admission.admit(stream.share, pool.streams.back() == &stream);
     const std::vector<int> ids = std::move(stream.plan.waiting);
-    pool.cache.plan(stream.layer, ids, stream.scan, limit, stream.plan);
+    const size_t per_row = stream.choices.empty() ? 0 : static_cast<size_t>(catalogue_.experts_per_token);
+    pool.cache.plan(stream.layer, ids, stream.scan, limit, stream.plan, {stream.choices, per_row});
     stream.next_waiting = 0;
     for (const Lease& lease : stream.plan.taken) take_lease(locked, stream, lease, submitted);
     settle(stream);

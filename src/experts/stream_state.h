@@ -28,6 +28,7 @@ struct ExpertStream::Impl {
     bool open = false;  // among the pool's streams
     StreamShare share;
     std::vector<uint32_t> index_of;  // [experts]: 1 + place in the ids asked for, or 0
+    std::vector<int32_t> choices;    // of each row, where there are several and it is no scan
     BatchPlan plan;
     size_t next_waiting = 0;        // into plan.waiting
     std::vector<size_t> in_flight;  // slots

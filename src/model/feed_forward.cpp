@@ -87,9 +87,10 @@ class MixtureOfExperts : public FeedForward {
         const Scratch s = take(batch.rows, workspace);
         const std::vector<int32_t> ids = route(backend, x, s.choice);
         if (feed.trace != nullptr) feed.trace->append(layer_, ids, batch.host_positions);
-        const RowsOfExpert rows_of = group_rows(of_wanted_rows(ids, batch));
+        const std::vector<int32_t> wanted = of_wanted_rows(ids, batch);
+        const RowsOfExpert rows_of = group_rows(wanted);
         // The reads of all misses are on their way before anything else is computed.
-        ExpertStream stream = feed.store->stream(layer_, rows_of.experts);
+        ExpertStream stream = feed.store->stream(layer_, rows_of.experts, ExpertUse::kAuto, wanted);
         // What was hinted for this layer stays until the layer is done, unless its slots are waited for.
         std::optional<ExpertStream> hinted_before = std::exchange(feed.hinted, std::nullopt);
         if (!stream.admitted()) hinted_before.reset();
