@@ -6,9 +6,7 @@
 #include <span>
 #include <string>
 
-#include "backend/operation_label.h"
-#include "backend/ops.h"
-#include "base/clock.h"
+#include "backend/operations.h"
 #include "base/time_profile.h"
 #include "device/queue.h"
 #include "device/slot_memory.h"
@@ -39,76 +37,19 @@ class Backend : public Queue {
         copy(Region{source, source_offset, bytes}, Region{target, target_offset, bytes});
     }
 
-    // Checks shapes (throws kUsage naming operation and field), then hands over.
-    template <typename Op>
-    void run(const Op& op) {
-        check(op);
-        if (profile_ == nullptr) return execute(op);
-        const Stopwatch watch;
-        execute(op);
-        wait();
-        profile_->add(operation_label(op), watch.seconds());
-    }
+    // Checks the operation (throws kUsage naming it and the field), then hands it over.
+    void run(const Operation& operation);
 
     // From now on every operation is waited for and its time is added to `profile`, which must live until another one,
     // or null, is set.
     void set_profile(TimeProfile* profile) { profile_ = profile; }
 
   protected:
-    virtual void execute(const Embed& op) = 0;
-    virtual void execute(const RmsNorm& op) = 0;
-    virtual void execute(const Linear& op) = 0;
-    virtual void execute(const Rotary& op) = 0;
-    virtual void execute(const SplitQueryGate& op) = 0;
-    virtual void execute(const AppendKeyValue& op) = 0;
-    virtual void execute(const Attention& op) = 0;
-    virtual void execute(const SigmoidGate& op) = 0;
-    virtual void execute(const SplitLinearProjections& op) = 0;
-    virtual void execute(const CausalConvolution& op) = 0;
-    virtual void execute(const GatedDeltaRule& op) = 0;
-    virtual void execute(const GatedRmsNorm& op) = 0;
-    virtual void execute(const RouteSoftmax& op) = 0;
-    virtual void execute(const RouteGrouped& op) = 0;
-    virtual void execute(const GatedMlp& op) = 0;
-    virtual void execute(const CombineExperts& op) = 0;
-    virtual void execute(const AddGated& op) = 0;
-    virtual void execute(const GatherRows& op) = 0;
-    virtual void execute(const AppendLatent& op) = 0;
-    virtual void execute(const FoldQuery& op) = 0;
-    virtual void execute(const LatentAttention& op) = 0;
-    virtual void execute(const AccumulateLatentTile& op) = 0;
-    virtual void execute(const FinalizeLatentTiles& op) = 0;
-    virtual void execute(const ProjectValue& op) = 0;
-    virtual void execute(const ExpandedLatentAttention& op) = 0;
+    // The operation was checked.
+    virtual void execute(const Operation& operation) = 0;
 
   private:
     TimeProfile* profile_ = nullptr;
-
-    static void check(const Embed& op);
-    static void check(const RmsNorm& op);
-    static void check(const Linear& op);
-    static void check(const Rotary& op);
-    static void check(const SplitQueryGate& op);
-    static void check(const AppendKeyValue& op);
-    static void check(const Attention& op);
-    static void check(const SigmoidGate& op);
-    static void check(const SplitLinearProjections& op);
-    static void check(const CausalConvolution& op);
-    static void check(const GatedDeltaRule& op);
-    static void check(const GatedRmsNorm& op);
-    static void check(const RouteSoftmax& op);
-    static void check(const RouteGrouped& op);
-    static void check(const GatedMlp& op);
-    static void check(const CombineExperts& op);
-    static void check(const AddGated& op);
-    static void check(const GatherRows& op);
-    static void check(const AppendLatent& op);
-    static void check(const FoldQuery& op);
-    static void check(const LatentAttention& op);
-    static void check(const AccumulateLatentTile& op);
-    static void check(const FinalizeLatentTiles& op);
-    static void check(const ProjectValue& op);
-    static void check(const ExpandedLatentAttention& op);
 };
 
 // The scalar float32 oracle: one thread, plain loops, nothing quantized on the way.
@@ -127,7 +68,7 @@ enum class InstructionSet {
 };
 
 struct CpuBackendOptions {
-    size_t threads = 0;        // 0: all available cores
+    size_t threads = 0;        // 0: one per physical core
     bool pin_threads = false;  // each but the caller's on a processor of its own
     bool exact = false;        // F32 activations; otherwise int8 per group where weights are quantized
     InstructionSet instruction_set = InstructionSet::kAuto;  // kAuto: the best this processor has

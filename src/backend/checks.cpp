@@ -25,27 +25,6 @@ bool fits(int64_t value, int64_t wanted, int64_t smallest) {
     return value >= smallest && value <= kMostRows;
 }
 
-uint64_t last_byte(const Tensor& tensor) {
-    const int64_t elements = (tensor.rows - 1) * tensor.row_stride + tensor.columns;
-    return tensor.offset + static_cast<uint64_t>(elements) * dtype_bytes(tensor.dtype);
-}
-
-bool share_elements(const Tensor& a, const Tensor& b) {
-    if (a.buffer != b.buffer || a.rows == 0 || b.rows == 0) return false;
-    if (last_byte(a) <= b.offset || last_byte(b) <= a.offset) return false;
-    if (a.row_stride != b.row_stride || a.rows == 1 || b.rows == 1) return true;
-    // Columns of one matrix: apart when neither reaches the other inside a row.
-    const uint64_t row = static_cast<uint64_t>(a.row_stride) * dtype_bytes(a.dtype);
-    const uint64_t a_to_b = (b.offset + row - a.offset % row) % row;
-    const uint64_t a_bytes = static_cast<uint64_t>(a.columns) * dtype_bytes(a.dtype);
-    const uint64_t b_bytes = static_cast<uint64_t>(b.columns) * dtype_bytes(b.dtype);
-    return a_to_b < a_bytes || row - a_to_b < b_bytes;
-}
-
-bool same_place(const Tensor& a, const Tensor& b) {
-    return a.offset == b.offset && a.row_stride == b.row_stride && a.columns == b.columns;
-}
-
 }  // namespace
 
 void OperationCheck::range(std::string_view field, const BufferPtr& buffer, uint64_t offset, uint64_t bytes) const {
@@ -114,13 +93,6 @@ void OperationCheck::weight_format(std::string_view field, const WeightFormat& f
     if (format.supported()) return;
     refuse(field, "is {} with {}, {} bits, groups of {}: {}", format.describe(), dtype_name(format.dtype), format.bits,
            format.group_size, format.codec->choices());
-}
-
-void OperationCheck::apart(std::string_view field, const Tensor& tensor, std::string_view other_field,
-                           const Tensor& other, bool in_place) const {
-    if (!share_elements(tensor, other) || (in_place && same_place(tensor, other))) return;
-    refuse(field, "shares memory with {}: {}", other_field,
-           in_place ? "it must be the same tensor or apart from it" : "it must be apart from it");
 }
 
 void OperationCheck::rows(std::string_view field, const std::vector<int32_t>& rows, int64_t limit) const {

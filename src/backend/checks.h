@@ -7,10 +7,13 @@
 #include <utility>
 #include <vector>
 
-#include "backend/ops.h"
+#include "backend/operations.h"
 #include "base/error.h"
 
 namespace sluice {
+
+// Shapes fit each other and memory, and tensors are apart as Access asks. Throws kUsage naming operation and field.
+void check_operation(const Operation& operation);
 
 // Checks the fields of one operation. Every failure is kUsage and names operation and field.
 class OperationCheck {
@@ -34,9 +37,6 @@ class OperationCheck {
     void tensor(std::string_view field, const Tensor& tensor, int64_t rows, int64_t columns,
                 DType dtype = DType::kF32) const;
     void weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns) const;
-    // The written tensor shares no element with `other`; with `in_place` it may be exactly `other`.
-    void apart(std::string_view field, const Tensor& tensor, std::string_view other_field, const Tensor& other,
-               bool in_place = false) const;
     // Row numbers of a tensor with `limit` rows.
     void rows(std::string_view field, const std::vector<int32_t>& rows, int64_t limit) const;
 

@@ -7,33 +7,33 @@
 
 namespace sluice {
 
-BufferPtr HostBackend::allocate(uint64_t bytes) {
+BufferPtr HostMemoryBackend::allocate(uint64_t bytes) {
     return HostBuffer::allocate(bytes);
 }
 
-BufferPtr HostBackend::adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+BufferPtr HostMemoryBackend::adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
     return HostBuffer::adopt(bytes, std::move(owner));
 }
 
-std::unique_ptr<SlotMemory> HostBackend::make_slots(size_t slots, size_t slot_bytes) {
+std::unique_ptr<SlotMemory> HostMemoryBackend::make_slots(size_t slots, size_t slot_bytes) {
     return std::make_unique<HostSlots>(slots, slot_bytes);
 }
 
-void HostBackend::upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) {
+void HostMemoryBackend::upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) {
     OperationCheck("upload").range("target", target, offset, source.size());
     attempt([&] {
         if (!source.empty()) std::memcpy(writable_host_bytes(target).data() + offset, source.data(), source.size());
     });
 }
 
-void HostBackend::download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) {
+void HostMemoryBackend::download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) {
     OperationCheck("download").range("source", source, offset, target.size());
     attempt([&] {
         if (!target.empty()) std::memcpy(target.data(), host_bytes(source).data() + offset, target.size());
     });
 }
 
-void HostBackend::copy(const Region& source, const Region& target) {
+void HostMemoryBackend::copy(const Region& source, const Region& target) {
     check_copy(source, target);
     attempt([&] {
         if (source.bytes == 0) return;
@@ -42,11 +42,11 @@ void HostBackend::copy(const Region& source, const Region& target) {
     });
 }
 
-void HostBackend::after(const EventPtr& event) {
+void HostMemoryBackend::after(const EventPtr& event) {
     if (event) event->wait();
 }
 
-void HostBackend::wait() {
+void HostMemoryBackend::wait() {
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 

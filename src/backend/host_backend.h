@@ -2,13 +2,14 @@
 
 #include <exception>
 #include <utility>
+#include <variant>
 
 #include "backend/backend.h"
 
 namespace sluice {
 
-// What every backend that computes on the host at once has in common: memory, transfers, and errors kept for wait().
-class HostBackend : public Backend {
+// Memory and transfers of a backend that computes on the host at once, and errors kept for wait().
+class HostMemoryBackend : public Backend {
   public:
     BufferPtr allocate(uint64_t bytes) override;
     BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) override;
@@ -35,6 +36,16 @@ class HostBackend : public Backend {
 
   private:
     std::exception_ptr failure_;
+};
+
+// A backend that computes on the host at once. `Self` has a compute(const Op&) for every operation: one that lacks some
+// does not compile.
+template <typename Self>
+class HostBackend : public HostMemoryBackend {
+  protected:
+    void execute(const Operation& operation) final {
+        attempt([&] { std::visit([&](const auto& op) { static_cast<Self&>(*this).compute(op); }, operation); });
+    }
 };
 
 }  // namespace sluice

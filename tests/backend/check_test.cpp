@@ -239,6 +239,23 @@ TEST_F(CheckTest, States) {
     refuses<Rule>(rule, [](Rule& o) { o.key_heads = 2; }, {"GatedDeltaRule: qkv", "[*, 20]"});
     refuses<Rule>(rule, [&](Rule& o) { o.segments[0].state = matrix(8, 4); }, {"GatedDeltaRule: state of segments"});
     refuses<Rule>(rule, [](Rule& o) { o.segments.clear(); }, {"GatedDeltaRule: segments", "0 rows"});
+    refuses<Rule>(rule, [](Rule& o) { o.a = o.out.columns_at(2, 2); }, {"GatedDeltaRule: out", "shares memory with a"});
+
+    // Two sequences never share a state.
+    const Rule two{
+        .qkv = rule.qkv,
+        .b = rule.b,
+        .a = rule.a,
+        .a_log = rule.a_log,
+        .dt_bias = rule.dt_bias,
+        .key_heads = 1,
+        .value_heads = 2,
+        .key_dim = 3,
+        .value_dim = 4,
+        .segments = {{{.first_row = 0, .count = 1}, matrix(8, 3)}, {{.first_row = 1, .count = 1}, matrix(8, 3)}},
+        .out = rule.out};
+    refuses<Rule>(two, [](Rule& o) { o.segments[1].state = o.segments[0].state; },
+                  {"GatedDeltaRule: state of segments", "shares memory with state of segments"});
 }
 
 TEST_F(CheckTest, LatentAttentionAndItsProjections) {

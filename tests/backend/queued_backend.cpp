@@ -11,6 +11,7 @@
 #include <random>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "backend/checks.h"
@@ -197,115 +198,13 @@ class QueuedSlots final : public SlotMemory {
     std::vector<BufferPtr> buffers_;
 };
 
-// Replaces the buffers in an operation's fields by those they stand for.
-void enter(Tensor& tensor) {
-    if (tensor.buffer != nullptr) tensor.buffer = inner_buffer(tensor.buffer);
-}
-
-void enter(Weight& weight) {
-    for (WeightPart* part : {&weight.data, &weight.scales, &weight.biases}) {
-        if (part->buffer != nullptr) part->buffer = inner_buffer(part->buffer);
-    }
-}
-
-void enter(KvSegment& segment) {
-    for (BufferPtr& page : segment.cache.pages) page = inner_buffer(page);
-}
-
-void enter(StateSegment& segment) {
-    enter(segment.state);
-}
-
-void enter(MlpGroup& group) {
-    enter(group.gate);
-    enter(group.up);
-    enter(group.down);
-}
-
-template <typename Item>
-void enter(std::vector<Item>& items) {
-    for (Item& item : items) enter(item);
-}
-
-template <typename... Fields>
-void enter_all(Fields&... fields) {
-    (enter(fields), ...);
-}
-
-void enter(Embed& op) {
-    enter_all(op.ids, op.table, op.out);
-}
-void enter(RmsNorm& op) {
-    enter_all(op.x, op.weight, op.out);
-}
-void enter(Linear& op) {
-    enter_all(op.x, op.weight, op.out);
-}
-void enter(Rotary& op) {
-    enter_all(op.x, op.positions, op.frequencies);
-}
-void enter(SplitQueryGate& op) {
-    enter_all(op.fused, op.query, op.gate);
-}
-void enter(AppendKeyValue& op) {
-    enter_all(op.keys, op.values, op.segments);
-}
-void enter(Attention& op) {
-    enter_all(op.query, op.segments, op.out);
-}
-void enter(SigmoidGate& op) {
-    enter_all(op.x, op.gate);
-}
-void enter(SplitLinearProjections& op) {
-    enter_all(op.qkvz, op.ba, op.qkv, op.z, op.b, op.a);
-}
-void enter(CausalConvolution& op) {
-    enter_all(op.x, op.weight, op.segments, op.out);
-}
-void enter(GatedDeltaRule& op) {
-    enter_all(op.qkv, op.b, op.a, op.a_log, op.dt_bias, op.segments, op.out);
-}
-void enter(GatedRmsNorm& op) {
-    enter_all(op.x, op.z, op.weight, op.out);
-}
-void enter(RouteSoftmax& op) {
-    enter_all(op.logits, op.ids, op.weights);
-}
-void enter(RouteGrouped& op) {
-    enter_all(op.logits, op.bias, op.ids, op.weights);
-}
-void enter(GatedMlp& op) {
-    enter_all(op.x, op.groups, op.out);
-}
-void enter(CombineExperts& op) {
-    enter_all(op.parts, op.weights, op.out);
-}
-void enter(AddGated& op) {
-    enter_all(op.x, op.gate, op.out);
-}
-void enter(GatherRows& op) {
-    enter_all(op.x, op.out);
-}
-void enter(AppendLatent& op) {
-    enter_all(op.latent, op.rotary_key, op.segments);
-}
-void enter(FoldQuery& op) {
-    enter_all(op.query, op.key, op.out);
-}
-void enter(LatentAttention& op) {
-    enter_all(op.folded, op.query, op.segments, op.out);
-}
-void enter(AccumulateLatentTile& op) {
-    enter_all(op.folded, op.query, op.segments, op.maximum, op.total, op.sum);
-}
-void enter(FinalizeLatentTiles& op) {
-    enter_all(op.sum, op.total, op.out);
-}
-void enter(ProjectValue& op) {
-    enter_all(op.latent, op.value_weight, op.out);
-}
-void enter(ExpandedLatentAttention& op) {
-    enter_all(op.query, op.key, op.value_weight, op.segments, op.out);
+// The same operation over the buffers that its own stand for.
+Operation inner_operation(Operation operation) {
+    const auto enter = [](BufferPtr& buffer) {
+        if (buffer != nullptr) buffer = inner_buffer(buffer);
+    };
+    std::visit([&](auto& op) { for_each_buffer(op, enter); }, operation);
+    return operation;
 }
 
 class QueuedBackend final : public Backend {
@@ -369,31 +268,9 @@ class QueuedBackend final : public Backend {
     EventPtr mark() override { return std::make_shared<QueueCompletion>(queue_, queue_->submitted()); }
 
   protected:
-    void execute(const Embed& op) override { run_later(op); }
-    void execute(const RmsNorm& op) override { run_later(op); }
-    void execute(const Linear& op) override { run_later(op); }
-    void execute(const Rotary& op) override { run_later(op); }
-    void execute(const SplitQueryGate& op) override { run_later(op); }
-    void execute(const AppendKeyValue& op) override { run_later(op); }
-    void execute(const Attention& op) override { run_later(op); }
-    void execute(const SigmoidGate& op) override { run_later(op); }
-    void execute(const SplitLinearProjections& op) override { run_later(op); }
-    void execute(const CausalConvolution& op) override { run_later(op); }
-    void execute(const GatedDeltaRule& op) override { run_later(op); }
-    void execute(const GatedRmsNorm& op) override { run_later(op); }
-    void execute(const RouteSoftmax& op) override { run_later(op); }
-    void execute(const RouteGrouped& op) override { run_later(op); }
-    void execute(const GatedMlp& op) override { run_later(op); }
-    void execute(const CombineExperts& op) override { run_later(op); }
-    void execute(const AddGated& op) override { run_later(op); }
-    void execute(const GatherRows& op) override { run_later(op); }
-    void execute(const AppendLatent& op) override { run_later(op); }
-    void execute(const FoldQuery& op) override { run_later(op); }
-    void execute(const LatentAttention& op) override { run_later(op); }
-    void execute(const AccumulateLatentTile& op) override { run_later(op); }
-    void execute(const FinalizeLatentTiles& op) override { run_later(op); }
-    void execute(const ProjectValue& op) override { run_later(op); }
-    void execute(const ExpandedLatentAttention& op) override { run_later(op); }
+    void execute(const Operation& operation) override {
+        submit([this, operation] { inner_->run(inner_operation(operation)); });
+    }
 
   private:
     struct Download {
@@ -408,15 +285,6 @@ class QueuedBackend final : public Backend {
             if (queue_->failed()) return;
             work();
             inner_->wait();
-        });
-    }
-
-    template <typename Op>
-    void run_later(const Op& op) {
-        submit([this, op] {
-            Op inner_op = op;
-            enter(inner_op);
-            inner_->run(inner_op);
         });
     }
 

@@ -69,120 +69,110 @@ void run_attention(const AttentionKernel& kernel, AttentionRows rows) {
 
 }  // namespace
 
-void CpuBackend::execute(const AppendKeyValue& op) {
-    attempt([&] {
-        const float *keys = floats(op.keys), *values = floats(op.values);
-        const int64_t head_dim = op.keys.columns / op.kv_heads;
-        for (const KvSegment& segment : op.segments) {
-            const KvPages& cache = segment.cache;
-            const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
-            for_rows(segment.rows.count, 8 * op.keys.columns, [&](int64_t i) {
-                const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
-                const auto page = static_cast<size_t>(token / cache.page_tokens);
-                std::byte* base = writable_host_bytes(cache.pages[page]).data();
-                for (int64_t head = 0; head < op.kv_heads; ++head) {
-                    const int64_t slot = token % cache.page_tokens;
-                    encode_kv_row(cache.format, keys + row * op.keys.row_stride + head * head_dim, head_dim,
-                                  base + layout.key(head, slot));
-                    encode_kv_row(cache.format, values + row * op.values.row_stride + head * head_dim, head_dim,
-                                  base + layout.value(head, slot));
-                }
-            });
-        }
-    });
-}
-
-void CpuBackend::execute(const AppendLatent& op) {
-    attempt([&] {
-        const float *latent = floats(op.latent), *rotary = floats(op.rotary_key);
-        for (const KvSegment& segment : op.segments) {
-            const KvPages& cache = segment.cache;
-            const LatentKvLayout layout(cache.format, cache.page_tokens, op.latent.columns, op.rotary_key.columns);
-            for_rows(segment.rows.count, 8 * op.latent.columns, [&](int64_t i) {
-                const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
-                const auto page = static_cast<size_t>(token / cache.page_tokens);
-                std::byte* base = writable_host_bytes(cache.pages[page]).data();
+void CpuBackend::compute(const AppendKeyValue& op) {
+    const float *keys = floats(op.keys), *values = floats(op.values);
+    const int64_t head_dim = op.keys.columns / op.kv_heads;
+    for (const KvSegment& segment : op.segments) {
+        const KvPages& cache = segment.cache;
+        const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
+        for_rows(segment.rows.count, 8 * op.keys.columns, [&](int64_t i) {
+            const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
+            const auto page = static_cast<size_t>(token / cache.page_tokens);
+            std::byte* base = writable_host_bytes(cache.pages[page]).data();
+            for (int64_t head = 0; head < op.kv_heads; ++head) {
                 const int64_t slot = token % cache.page_tokens;
-                encode_kv_row(cache.format, latent + row * op.latent.row_stride, op.latent.columns,
-                              base + layout.latent(slot));
-                encode_kv_row(cache.format, rotary + row * op.rotary_key.row_stride, op.rotary_key.columns,
-                              base + layout.rotary_key(slot));
-            });
+                encode_kv_row(cache.format, keys + row * op.keys.row_stride + head * head_dim, head_dim,
+                              base + layout.key(head, slot));
+                encode_kv_row(cache.format, values + row * op.values.row_stride + head * head_dim, head_dim,
+                              base + layout.value(head, slot));
+            }
+        });
+    }
+}
+
+void CpuBackend::compute(const AppendLatent& op) {
+    const float *latent = floats(op.latent), *rotary = floats(op.rotary_key);
+    for (const KvSegment& segment : op.segments) {
+        const KvPages& cache = segment.cache;
+        const LatentKvLayout layout(cache.format, cache.page_tokens, op.latent.columns, op.rotary_key.columns);
+        for_rows(segment.rows.count, 8 * op.latent.columns, [&](int64_t i) {
+            const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
+            const auto page = static_cast<size_t>(token / cache.page_tokens);
+            std::byte* base = writable_host_bytes(cache.pages[page]).data();
+            const int64_t slot = token % cache.page_tokens;
+            encode_kv_row(cache.format, latent + row * op.latent.row_stride, op.latent.columns,
+                          base + layout.latent(slot));
+            encode_kv_row(cache.format, rotary + row * op.rotary_key.row_stride, op.rotary_key.columns,
+                          base + layout.rotary_key(slot));
+        });
+    }
+}
+
+void CpuBackend::compute(const Attention& op) {
+    const float* query = floats(op.query);
+    float* out = writable_floats(op.out);
+    const int64_t head_dim = op.query.columns / op.heads, share = op.heads / op.kv_heads;
+    std::vector<Pages> pages;
+    for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
+    const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
+    const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
+    for_tasks(blocks.size(), [&](size_t task) {
+        const Block& block = blocks[task];
+        const KvSegment& segment = op.segments[block.segment];
+        const KvPages& cache = segment.cache;
+        const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
+        const int64_t kv_head = block.first_head / share;
+        const KvRows keys = {cache.format,     pages[block.segment].data.data(), cache.page_tokens,
+                             layout.row_bytes, layout.key(kv_head, 0),           head_dim};
+        KvRows values = keys;
+        values.offset = layout.value(kv_head, 0);
+
+        std::vector<const float*> queries;
+        std::vector<float*> targets;
+        std::vector<int64_t> visible;
+        for (int64_t r = 0; r < block.rows(); ++r) {
+            const int64_t row = segment.rows.first_row + block.token(r), column = block.head(r) * head_dim;
+            queries.push_back(query + row * op.query.row_stride + column);
+            targets.push_back(out + row * op.out.row_stride + column);
+            visible.push_back(segment.rows.position + block.token(r) + 1);
         }
+        run_attention(attention, {&keys,
+                                  {queries.data(), nullptr},
+                                  1,
+                                  values,
+                                  static_cast<int>(block.rows()),
+                                  visible.data(),
+                                  op.scale,
+                                  targets.data(),
+                                  nullptr});
     });
 }
 
-void CpuBackend::execute(const Attention& op) {
-    attempt([&] {
-        const float* query = floats(op.query);
-        float* out = writable_floats(op.out);
-        const int64_t head_dim = op.query.columns / op.heads, share = op.heads / op.kv_heads;
-        std::vector<Pages> pages;
-        for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
-        const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
-        const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
-        for_tasks(blocks.size(), [&](size_t task) {
-            const Block& block = blocks[task];
-            const KvSegment& segment = op.segments[block.segment];
-            const KvPages& cache = segment.cache;
-            const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
-            const int64_t kv_head = block.first_head / share;
-            const KvRows keys = {cache.format,     pages[block.segment].data.data(), cache.page_tokens,
-                                 layout.row_bytes, layout.key(kv_head, 0),           head_dim};
-            KvRows values = keys;
-            values.offset = layout.value(kv_head, 0);
-
-            std::vector<const float*> queries;
-            std::vector<float*> targets;
-            std::vector<int64_t> visible;
-            for (int64_t r = 0; r < block.rows(); ++r) {
-                const int64_t row = segment.rows.first_row + block.token(r), column = block.head(r) * head_dim;
-                queries.push_back(query + row * op.query.row_stride + column);
-                targets.push_back(out + row * op.out.row_stride + column);
-                visible.push_back(segment.rows.position + block.token(r) + 1);
-            }
-            run_attention(attention, {&keys,
-                                      {queries.data(), nullptr},
-                                      1,
-                                      values,
-                                      static_cast<int>(block.rows()),
-                                      visible.data(),
-                                      op.scale,
-                                      targets.data(),
-                                      nullptr});
-        });
-    });
+void CpuBackend::compute(const LatentAttention& op) {
+    attend_latents(op, nullptr);
 }
 
-void CpuBackend::execute(const LatentAttention& op) {
-    attempt([&] { attend_latents(op, nullptr); });
+void CpuBackend::compute(const AccumulateLatentTile& op) {
+    attend_latents({.folded = op.folded,
+                    .query = op.query,
+                    .heads = op.heads,
+                    .nope = op.nope,
+                    .rope = op.rope,
+                    .scale = op.scale,
+                    .segments = op.segments,
+                    .out = op.sum},
+                   &op);
 }
 
-void CpuBackend::execute(const AccumulateLatentTile& op) {
-    attempt([&] {
-        attend_latents({.folded = op.folded,
-                        .query = op.query,
-                        .heads = op.heads,
-                        .nope = op.nope,
-                        .rope = op.rope,
-                        .scale = op.scale,
-                        .segments = op.segments,
-                        .out = op.sum},
-                       &op);
-    });
-}
-
-void CpuBackend::execute(const FinalizeLatentTiles& op) {
-    attempt([&] {
-        const float *sum = floats(op.sum), *total = floats(op.total);
-        float* out = writable_floats(op.out);
-        const int64_t width = op.sum.columns / op.total.columns;
-        for_rows(op.sum.rows, op.sum.columns, [&](int64_t row) {
-            for (int64_t i = 0; i < op.sum.columns; ++i) {
-                out[row * op.out.row_stride + i] =
-                    sum[row * op.sum.row_stride + i] / total[row * op.total.row_stride + i / width];
-            }
-        });
+void CpuBackend::compute(const FinalizeLatentTiles& op) {
+    const float *sum = floats(op.sum), *total = floats(op.total);
+    float* out = writable_floats(op.out);
+    const int64_t width = op.sum.columns / op.total.columns;
+    for_rows(op.sum.rows, op.sum.columns, [&](int64_t row) {
+        for (int64_t i = 0; i < op.sum.columns; ++i) {
+            out[row * op.out.row_stride + i] =
+                sum[row * op.sum.row_stride + i] / total[row * op.total.row_stride + i / width];
+        }
     });
 }
 

@@ -28,38 +28,37 @@ class RotationTable {
 
 // Runs every operation when it is handed over. What a task computes depends on its index alone, so neither the number
 // of threads nor the rest of the batch changes a bit.
-class CpuBackend final : public HostBackend {
+class CpuBackend final : public HostBackend<CpuBackend> {
   public:
     explicit CpuBackend(const CpuBackendOptions& options);
     std::string name() const override;
     size_t threads() const override { return pool_.threads(); }
 
-  protected:
-    void execute(const Embed& op) override;
-    void execute(const RmsNorm& op) override;
-    void execute(const Linear& op) override;
-    void execute(const Rotary& op) override;
-    void execute(const SplitQueryGate& op) override;
-    void execute(const AppendKeyValue& op) override;
-    void execute(const Attention& op) override;
-    void execute(const SigmoidGate& op) override;
-    void execute(const SplitLinearProjections& op) override;
-    void execute(const CausalConvolution& op) override;
-    void execute(const GatedDeltaRule& op) override;
-    void execute(const GatedRmsNorm& op) override;
-    void execute(const RouteSoftmax& op) override;
-    void execute(const RouteGrouped& op) override;
-    void execute(const GatedMlp& op) override;
-    void execute(const CombineExperts& op) override;
-    void execute(const AddGated& op) override;
-    void execute(const GatherRows& op) override;
-    void execute(const AppendLatent& op) override;
-    void execute(const FoldQuery& op) override;
-    void execute(const LatentAttention& op) override;
-    void execute(const AccumulateLatentTile& op) override;
-    void execute(const FinalizeLatentTiles& op) override;
-    void execute(const ProjectValue& op) override;
-    void execute(const ExpandedLatentAttention& op) override;
+    void compute(const Embed& op);
+    void compute(const RmsNorm& op);
+    void compute(const Linear& op);
+    void compute(const Rotary& op);
+    void compute(const SplitQueryGate& op);
+    void compute(const AppendKeyValue& op);
+    void compute(const Attention& op);
+    void compute(const SigmoidGate& op);
+    void compute(const SplitLinearProjections& op);
+    void compute(const CausalConvolution& op);
+    void compute(const GatedDeltaRule& op);
+    void compute(const GatedRmsNorm& op);
+    void compute(const RouteSoftmax& op);
+    void compute(const RouteGrouped& op);
+    void compute(const GatedMlp& op);
+    void compute(const CombineExperts& op);
+    void compute(const AddGated& op);
+    void compute(const GatherRows& op);
+    void compute(const AppendLatent& op);
+    void compute(const FoldQuery& op);
+    void compute(const LatentAttention& op);
+    void compute(const AccumulateLatentTile& op);
+    void compute(const FinalizeLatentTiles& op);
+    void compute(const ProjectValue& op);
+    void compute(const ExpandedLatentAttention& op);
 
   private:
     // In which layout activations meet the weight.

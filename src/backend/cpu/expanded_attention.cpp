@@ -127,30 +127,28 @@ void CpuBackend::run_expanded_head(const ExpandedHead& task, const float* query,
     }
 }
 
-void CpuBackend::execute(const ExpandedLatentAttention& op) {
-    attempt([&] {
-        const float* query = floats(op.query);
-        float* out = writable_floats(op.out);
-        const AttentionKernel& kernel = exact_ ? kernels_.attention : kernels_.rounded_attention;
-        const int64_t rank = op.transposed ? op.key.columns : op.key.rows / op.heads;
-        for (const KvSegment& segment : op.segments) {
-            const KvPages& cache = segment.cache;
-            const LatentKvLayout layout(cache.format, cache.page_tokens, rank, op.rope);
-            Latents latents;
-            latents.tokens = segment.rows.position + segment.rows.count;
-            for (const BufferPtr& page : cache.pages) latents.pages.push_back(page ? host_bytes(page).data() : nullptr);
-            scratch_.reset(Scratch::padded<float>(static_cast<size_t>(latents.tokens * rank)));
-            auto* values = scratch_.take<float>(static_cast<size_t>(latents.tokens * rank));
-            for_rows(latents.tokens, rank, [&](int64_t t) {
-                const std::byte* page = latents.pages[static_cast<size_t>(t / cache.page_tokens)];
-                decode_kv_row(cache.format, page + layout.latent(t % cache.page_tokens), rank, values + t * rank);
-            });
-            latents.values = values;
-            for_tasks(static_cast<size_t>(op.heads), [&](size_t head) {
-                run_expanded_head({op, segment, latents, static_cast<int64_t>(head), rank, kernel}, query, out);
-            });
-        }
-    });
+void CpuBackend::compute(const ExpandedLatentAttention& op) {
+    const float* query = floats(op.query);
+    float* out = writable_floats(op.out);
+    const AttentionKernel& kernel = exact_ ? kernels_.attention : kernels_.rounded_attention;
+    const int64_t rank = op.transposed ? op.key.columns : op.key.rows / op.heads;
+    for (const KvSegment& segment : op.segments) {
+        const KvPages& cache = segment.cache;
+        const LatentKvLayout layout(cache.format, cache.page_tokens, rank, op.rope);
+        Latents latents;
+        latents.tokens = segment.rows.position + segment.rows.count;
+        for (const BufferPtr& page : cache.pages) latents.pages.push_back(page ? host_bytes(page).data() : nullptr);
+        scratch_.reset(Scratch::padded<float>(static_cast<size_t>(latents.tokens * rank)));
+        auto* values = scratch_.take<float>(static_cast<size_t>(latents.tokens * rank));
+        for_rows(latents.tokens, rank, [&](int64_t t) {
+            const std::byte* page = latents.pages[static_cast<size_t>(t / cache.page_tokens)];
+            decode_kv_row(cache.format, page + layout.latent(t % cache.page_tokens), rank, values + t * rank);
+        });
+        latents.values = values;
+        for_tasks(static_cast<size_t>(op.heads), [&](size_t head) {
+            run_expanded_head({op, segment, latents, static_cast<int64_t>(head), rank, kernel}, query, out);
+        });
+    }
 }
 
 }  // namespace sluice

@@ -40,7 +40,7 @@ std::vector<float*> row_pointers(const Tensor& tensor) {
 
 }  // namespace
 
-void CpuBackend::execute(const Linear& op) {
+void CpuBackend::compute(const Linear& op) {
     attempt([&] {
         const WeightView weight = view(op.weight);
         const float* x = floats(op.x);
@@ -125,14 +125,14 @@ void CpuBackend::run_heads(const HeadLinear& h) {
     });
 }
 
-void CpuBackend::execute(const ProjectValue& op) {
+void CpuBackend::compute(const ProjectValue& op) {
     attempt([&] {
         run_heads({view(op.value_weight), op.heads, op.nope, op.value, op.nope + op.value, op.latent,
                    op.latent.columns / op.heads, op.out});
     });
 }
 
-void CpuBackend::execute(const FoldQuery& op) {
+void CpuBackend::compute(const FoldQuery& op) {
     attempt([&] {
         const WeightView key = view(op.key);
         const int64_t width = op.out.columns / op.heads;

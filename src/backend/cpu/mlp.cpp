@@ -122,96 +122,94 @@ std::vector<Group> resolve(const GatedMlp& op, LayoutFor&& layout_for) {
 
 }  // namespace
 
-void CpuBackend::execute(const GatedMlp& op) {
-    attempt([&] {
-        const float* x = floats(op.x);
-        float* out = writable_floats(op.out);
-        const std::vector<Group> groups = resolve(op, [&](const WeightView& weight) { return layout_for(weight); });
-        if (groups.empty()) return;
+void CpuBackend::compute(const GatedMlp& op) {
+    const float* x = floats(op.x);
+    float* out = writable_floats(op.out);
+    const std::vector<Group> groups = resolve(op, [&](const WeightView& weight) { return layout_for(weight); });
+    if (groups.empty()) return;
 
-        size_t slots = 0;
-        int64_t inner_width = 0;
-        InputSet inputs(x, op.x.row_stride), inner;
-        for (const Group& group : groups) {
-            slots += group.count;
-            inner_width = std::max(inner_width, group.gate.weight.rows);
-            inputs.require(group.gate.layout);
-            inputs.require(group.up.layout);
-            inner.require(group.down.layout);
+    size_t slots = 0;
+    int64_t inner_width = 0;
+    InputSet inputs(x, op.x.row_stride), inner;
+    for (const Group& group : groups) {
+        slots += group.count;
+        inner_width = std::max(inner_width, group.gate.weight.rows);
+        inputs.require(group.gate.layout);
+        inputs.require(group.up.layout);
+        inner.require(group.down.layout);
+    }
+    const auto slot_rows = static_cast<int64_t>(slots);
+    scratch_.reset();
+    inputs.allocate(kernels_, op.x.rows, op.x.columns, scratch_);
+    inner.allocate(kernels_, slot_rows, inner_width, scratch_);
+    inputs.for_own([&](const ActivationRows& rows) {
+        for_rows(op.x.rows, op.x.columns,
+                 [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
+    });
+
+    // part of gate . x or up . x for the tokens of a task, to `to` [tokens][columns].
+    const auto project = [&](const Task& task, const Projection& projection, const WeightView* next, float* to,
+                             Scratch& scratch) {
+        const int32_t* rows = task.group->rows->rows.data() + task.token;
+        auto* targets = scratch.take<float*>(task.tokens);
+        for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.columns;
+        const ActivationRows& source = inputs.find(projection.layout);
+        const auto row_at = [&](size_t t) { return rows[t]; };
+        multiply_rows(kernels_,
+                      {.weight = task.rows(projection),
+                       .layout = projection.layout,
+                       .x = source.pick(task.tokens, row_at, scratch),
+                       .columns = source.columns(),
+                       .out = targets,
+                       .next = next},
+                      scratch);
+    };
+
+    const std::vector<Task> first_pass = cut(kernels_, groups, &Group::gate, kInnerColumns);
+    for_tasks(first_pass.size(), [&](size_t index) {
+        const Task& task = first_pass[index];
+        const Group& group = *task.group;
+        Scratch& scratch = thread_scratch();
+        const size_t products = task.tokens * static_cast<size_t>(task.columns);
+        scratch.reset();
+        auto* gate = scratch.take<float>(products);
+        auto* up = scratch.take<float>(products);
+        const WeightView own_up = task.rows(group.up);
+        const std::optional<WeightView> next_gate = next_rows(first_pass, index, &Group::gate);
+        project(task, group.gate, &own_up, gate, scratch);
+        project(task, group.up, next_gate ? &*next_gate : nullptr, up, scratch);
+        const ActivationRows& own_inner = inner.find(group.down.layout);
+        for (size_t t = 0; t < task.tokens; ++t) {
+            const int64_t at = static_cast<int64_t>(t) * task.columns;
+            float* product = gate + at;
+            kernels_.silu_multiply(product, up + at, task.columns, product);
+            const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
+            own_inner.set(kernels_, slot, task.column, task.columns, product);
         }
-        const auto slot_rows = static_cast<int64_t>(slots);
-        scratch_.reset();
-        inputs.allocate(kernels_, op.x.rows, op.x.columns, scratch_);
-        inner.allocate(kernels_, slot_rows, inner_width, scratch_);
-        inputs.for_own([&](const ActivationRows& rows) {
-            for_rows(op.x.rows, op.x.columns,
-                     [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
-        });
+    });
 
-        // part of gate . x or up . x for the tokens of a task, to `to` [tokens][columns].
-        const auto project = [&](const Task& task, const Projection& projection, const WeightView* next, float* to,
-                                 Scratch& scratch) {
-            const int32_t* rows = task.group->rows->rows.data() + task.token;
-            auto* targets = scratch.take<float*>(task.tokens);
-            for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.columns;
-            const ActivationRows& source = inputs.find(projection.layout);
-            const auto row_at = [&](size_t t) { return rows[t]; };
-            multiply_rows(kernels_,
-                          {.weight = task.rows(projection),
-                           .layout = projection.layout,
-                           .x = source.pick(task.tokens, row_at, scratch),
-                           .columns = source.columns(),
-                           .out = targets,
-                           .next = next},
-                          scratch);
-        };
-
-        const std::vector<Task> first_pass = cut(kernels_, groups, &Group::gate, kInnerColumns);
-        for_tasks(first_pass.size(), [&](size_t index) {
-            const Task& task = first_pass[index];
-            const Group& group = *task.group;
-            Scratch& scratch = thread_scratch();
-            const size_t products = task.tokens * static_cast<size_t>(task.columns);
-            scratch.reset();
-            auto* gate = scratch.take<float>(products);
-            auto* up = scratch.take<float>(products);
-            const WeightView own_up = task.rows(group.up);
-            const std::optional<WeightView> next_gate = next_rows(first_pass, index, &Group::gate);
-            project(task, group.gate, &own_up, gate, scratch);
-            project(task, group.up, next_gate ? &*next_gate : nullptr, up, scratch);
-            const ActivationRows& own_inner = inner.find(group.down.layout);
-            for (size_t t = 0; t < task.tokens; ++t) {
-                const int64_t at = static_cast<int64_t>(t) * task.columns;
-                float* product = gate + at;
-                kernels_.silu_multiply(product, up + at, task.columns, product);
-                const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
-                own_inner.set(kernels_, slot, task.column, task.columns, product);
-            }
-        });
-
-        const std::vector<Task> second_pass = cut(kernels_, groups, &Group::down, kOutColumns);
-        for_tasks(second_pass.size(), [&](size_t index) {
-            const Task& task = second_pass[index];
-            const Group& group = *task.group;
-            const int32_t* out_rows = group.rows->out_rows.data() + task.token;
-            Scratch& scratch = thread_scratch();
-            scratch.reset();
-            auto* targets = scratch.take<float*>(task.tokens);
-            for (size_t t = 0; t < task.tokens; ++t) targets[t] = out + out_rows[t] * op.out.row_stride;
-            const size_t first_slot = group.first_slot + task.token;
-            const ActivationRows& source = inner.find(group.down.layout);
-            const auto slot_at = [&](size_t t) { return first_slot + t; };
-            const std::optional<WeightView> next_down = next_rows(second_pass, index, &Group::down);
-            multiply_rows(kernels_,
-                          {.weight = task.rows(group.down),
-                           .layout = group.down.layout,
-                           .x = source.pick(task.tokens, slot_at, scratch),
-                           .columns = source.columns(),
-                           .out = targets,
-                           .first = task.column,
-                           .next = next_down ? &*next_down : nullptr},
-                          scratch);
-        });
+    const std::vector<Task> second_pass = cut(kernels_, groups, &Group::down, kOutColumns);
+    for_tasks(second_pass.size(), [&](size_t index) {
+        const Task& task = second_pass[index];
+        const Group& group = *task.group;
+        const int32_t* out_rows = group.rows->out_rows.data() + task.token;
+        Scratch& scratch = thread_scratch();
+        scratch.reset();
+        auto* targets = scratch.take<float*>(task.tokens);
+        for (size_t t = 0; t < task.tokens; ++t) targets[t] = out + out_rows[t] * op.out.row_stride;
+        const size_t first_slot = group.first_slot + task.token;
+        const ActivationRows& source = inner.find(group.down.layout);
+        const auto slot_at = [&](size_t t) { return first_slot + t; };
+        const std::optional<WeightView> next_down = next_rows(second_pass, index, &Group::down);
+        multiply_rows(kernels_,
+                      {.weight = task.rows(group.down),
+                       .layout = group.down.layout,
+                       .x = source.pick(task.tokens, slot_at, scratch),
+                       .columns = source.columns(),
+                       .out = targets,
+                       .first = task.column,
+                       .next = next_down ? &*next_down : nullptr},
+                      scratch);
     });
 }
 

@@ -53,51 +53,47 @@ float group_score(const float* choice, int64_t size) {
 
 }  // namespace
 
-void CpuBackend::execute(const RouteSoftmax& op) {
-    attempt([&] {
-        const float* logits = floats(op.logits);
-        int32_t* ids = writable_ints(op.ids);
-        float* weights = writable_floats(op.weights);
-        const int64_t experts = op.logits.columns, count = op.ids.columns;
-        for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
-            static thread_local std::vector<float> scores;
-            scores.resize(static_cast<size_t>(experts));
-            kernels_.softmax(logits + t * op.logits.row_stride, experts, scores.data());
-            int32_t* chosen = ids + t * op.ids.row_stride;
-            select_largest(scores.data(), experts, count, chosen);
-            choose_weights(scores.data(), chosen, count, op.normalize, 0, 1, weights + t * op.weights.row_stride);
-        });
+void CpuBackend::compute(const RouteSoftmax& op) {
+    const float* logits = floats(op.logits);
+    int32_t* ids = writable_ints(op.ids);
+    float* weights = writable_floats(op.weights);
+    const int64_t experts = op.logits.columns, count = op.ids.columns;
+    for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
+        static thread_local std::vector<float> scores;
+        scores.resize(static_cast<size_t>(experts));
+        kernels_.softmax(logits + t * op.logits.row_stride, experts, scores.data());
+        int32_t* chosen = ids + t * op.ids.row_stride;
+        select_largest(scores.data(), experts, count, chosen);
+        choose_weights(scores.data(), chosen, count, op.normalize, 0, 1, weights + t * op.weights.row_stride);
     });
 }
 
-void CpuBackend::execute(const RouteGrouped& op) {
-    attempt([&] {
-        const float *logits = floats(op.logits), *bias = floats(op.bias);
-        int32_t* ids = writable_ints(op.ids);
-        float* weights = writable_floats(op.weights);
-        const int64_t experts = op.logits.columns, count = op.ids.columns, size = experts / op.groups;
-        for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
-            static thread_local std::vector<float> scores, choice, group_scores;
-            static thread_local std::vector<int32_t> kept;
-            scores.resize(static_cast<size_t>(experts));
-            kernels_.sigmoid(logits + t * op.logits.row_stride, experts, scores.data());
-            choice.resize(static_cast<size_t>(experts));
-            group_scores.resize(static_cast<size_t>(op.groups));
-            kept.resize(static_cast<size_t>(op.groups_kept));
-            for (size_t e = 0; e < choice.size(); ++e) choice[e] = scores[e] + bias[e];
-            for (int64_t g = 0; g < op.groups; ++g) {
-                group_scores[static_cast<size_t>(g)] = group_score(choice.data() + g * size, size);
-            }
-            select_largest(group_scores.data(), op.groups, op.groups_kept, kept.data());
-            for (int64_t g = 0; g < op.groups; ++g) {
-                if (std::ranges::find(kept, g) != kept.end()) continue;
-                std::fill_n(choice.begin() + g * size, size, kLowest);
-            }
-            int32_t* chosen = ids + t * op.ids.row_stride;
-            select_largest(choice.data(), experts, count, chosen);
-            choose_weights(scores.data(), chosen, count, op.normalize, 1e-20f, op.scale,
-                           weights + t * op.weights.row_stride);
-        });
+void CpuBackend::compute(const RouteGrouped& op) {
+    const float *logits = floats(op.logits), *bias = floats(op.bias);
+    int32_t* ids = writable_ints(op.ids);
+    float* weights = writable_floats(op.weights);
+    const int64_t experts = op.logits.columns, count = op.ids.columns, size = experts / op.groups;
+    for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
+        static thread_local std::vector<float> scores, choice, group_scores;
+        static thread_local std::vector<int32_t> kept;
+        scores.resize(static_cast<size_t>(experts));
+        kernels_.sigmoid(logits + t * op.logits.row_stride, experts, scores.data());
+        choice.resize(static_cast<size_t>(experts));
+        group_scores.resize(static_cast<size_t>(op.groups));
+        kept.resize(static_cast<size_t>(op.groups_kept));
+        for (size_t e = 0; e < choice.size(); ++e) choice[e] = scores[e] + bias[e];
+        for (int64_t g = 0; g < op.groups; ++g) {
+            group_scores[static_cast<size_t>(g)] = group_score(choice.data() + g * size, size);
+        }
+        select_largest(group_scores.data(), op.groups, op.groups_kept, kept.data());
+        for (int64_t g = 0; g < op.groups; ++g) {
+            if (std::ranges::find(kept, g) != kept.end()) continue;
+            std::fill_n(choice.begin() + g * size, size, kLowest);
+        }
+        int32_t* chosen = ids + t * op.ids.row_stride;
+        select_largest(choice.data(), experts, count, chosen);
+        choose_weights(scores.data(), chosen, count, op.normalize, 1e-20f, op.scale,
+                       weights + t * op.weights.row_stride);
     });
 }
 

@@ -18,47 +18,40 @@ void copy_floats(float* target, const float* source, int64_t count) {
 
 }  // namespace
 
-void CpuBackend::execute(const Embed& op) {
-    attempt([&] {
-        const int32_t* ids = ints(op.ids);
-        const WeightView table = view(op.table);
-        float* out = writable_floats(op.out);
-        for (int64_t t = 0; t < op.out.rows; ++t) {
-            const int32_t id = ids[t * op.ids.row_stride];
-            if (id >= 0 && id < table.rows) continue;
-            fail(ErrorCode::kUsage, "Embed: ids holds {}, the table has {} rows", id, table.rows);
+void CpuBackend::compute(const Embed& op) {
+    const int32_t* ids = ints(op.ids);
+    const WeightView table = view(op.table);
+    float* out = writable_floats(op.out);
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+        const int32_t id = ids[t * op.ids.row_stride];
+        if (id >= 0 && id < table.rows) continue;
+        fail(ErrorCode::kUsage, "Embed: ids holds {}, the table has {} rows", id, table.rows);
+    }
+    for_rows(op.out.rows, op.out.columns, [&](int64_t t) {
+        kernels_.decode(table, ids[t * op.ids.row_stride], 0, table.columns, out + t * op.out.row_stride);
+    });
+}
+
+void CpuBackend::compute(const RmsNorm& op) {
+    const float *x = floats(op.x), *weight = floats(op.weight);
+    float* out = writable_floats(op.out);
+    const int64_t width = op.weight.columns;
+    for_rows(op.x.rows, op.x.columns, [&](int64_t t) {
+        for (int64_t i = 0; i < op.x.columns; i += width) {
+            kernels_.rms_norm(x + t * op.x.row_stride + i, weight, width, op.epsilon, out + t * op.out.row_stride + i);
         }
-        for_rows(op.out.rows, op.out.columns, [&](int64_t t) {
-            kernels_.decode(table, ids[t * op.ids.row_stride], 0, table.columns, out + t * op.out.row_stride);
-        });
     });
 }
 
-void CpuBackend::execute(const RmsNorm& op) {
-    attempt([&] {
-        const float *x = floats(op.x), *weight = floats(op.weight);
-        float* out = writable_floats(op.out);
-        const int64_t width = op.weight.columns;
-        for_rows(op.x.rows, op.x.columns, [&](int64_t t) {
-            for (int64_t i = 0; i < op.x.columns; i += width) {
-                kernels_.rms_norm(x + t * op.x.row_stride + i, weight, width, op.epsilon,
-                                  out + t * op.out.row_stride + i);
-            }
-        });
-    });
-}
-
-void CpuBackend::execute(const GatedRmsNorm& op) {
-    attempt([&] {
-        const float *x = floats(op.x), *z = floats(op.z), *weight = floats(op.weight);
-        float* out = writable_floats(op.out);
-        const int64_t width = op.weight.columns;
-        for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
-            for (int64_t i = 0; i < op.x.columns; i += width) {
-                kernels_.gated_rms_norm(x + t * op.x.row_stride + i, z + t * op.z.row_stride + i, weight, width,
-                                        op.epsilon, out + t * op.out.row_stride + i);
-            }
-        });
+void CpuBackend::compute(const GatedRmsNorm& op) {
+    const float *x = floats(op.x), *z = floats(op.z), *weight = floats(op.weight);
+    float* out = writable_floats(op.out);
+    const int64_t width = op.weight.columns;
+    for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
+        for (int64_t i = 0; i < op.x.columns; i += width) {
+            kernels_.gated_rms_norm(x + t * op.x.row_stride + i, z + t * op.z.row_stride + i, weight, width, op.epsilon,
+                                    out + t * op.out.row_stride + i);
+        }
     });
 }
 
@@ -86,93 +79,79 @@ void RotationTable::prepare(std::span<const int32_t> positions, std::span<const 
                       });
 }
 
-void CpuBackend::execute(const Rotary& op) {
-    attempt([&] {
-        const int64_t half = op.frequencies.columns;
-        const int32_t* given = ints(op.positions);
-        std::vector<int32_t> positions(static_cast<size_t>(op.x.rows));
-        for (size_t t = 0; t < positions.size(); ++t)
-            positions[t] = given[static_cast<int64_t>(t) * op.positions.row_stride];
-        rotation_.prepare(positions, {floats(op.frequencies), static_cast<size_t>(half)}, op.magnitude, pool_);
-        float* x = writable_floats(op.x);
-        for_rows(op.x.rows, op.x.columns, [&](int64_t t) {
-            const float *cosines = rotation_.cosines(t), *sines = rotation_.sines(t);
-            for (int64_t head = 0; head < op.x.columns; head += op.head_dim) {
-                float* p = x + t * op.x.row_stride + head + op.first;
-                if (!op.interleaved) {
-                    kernels_.rotate_halves(p, p + half, cosines, sines, half);
-                    continue;
-                }
-                for (int64_t i = 0; i < half; ++i) {
-                    const float a = p[2 * i], b = p[2 * i + 1];
-                    p[2 * i] = a * cosines[i] - b * sines[i];
-                    p[2 * i + 1] = b * cosines[i] + a * sines[i];
-                }
+void CpuBackend::compute(const Rotary& op) {
+    const int64_t half = op.frequencies.columns;
+    const int32_t* given = ints(op.positions);
+    std::vector<int32_t> positions(static_cast<size_t>(op.x.rows));
+    for (size_t t = 0; t < positions.size(); ++t)
+        positions[t] = given[static_cast<int64_t>(t) * op.positions.row_stride];
+    rotation_.prepare(positions, {floats(op.frequencies), static_cast<size_t>(half)}, op.magnitude, pool_);
+    float* x = writable_floats(op.x);
+    for_rows(op.x.rows, op.x.columns, [&](int64_t t) {
+        const float *cosines = rotation_.cosines(t), *sines = rotation_.sines(t);
+        for (int64_t head = 0; head < op.x.columns; head += op.head_dim) {
+            float* p = x + t * op.x.row_stride + head + op.first;
+            if (!op.interleaved) {
+                kernels_.rotate_halves(p, p + half, cosines, sines, half);
+                continue;
             }
-        });
-    });
-}
-
-void CpuBackend::execute(const SplitQueryGate& op) {
-    attempt([&] {
-        const float* fused = floats(op.fused);
-        float *query = writable_floats(op.query), *gate = writable_floats(op.gate);
-        for_rows(op.fused.rows, op.fused.columns, [&](int64_t t) {
-            const float* source = fused + t * op.fused.row_stride;
-            for (int64_t i = 0; i < op.query.columns; i += op.head_dim) {
-                copy_floats(query + t * op.query.row_stride + i, source + 2 * i, op.head_dim);
-                copy_floats(gate + t * op.gate.row_stride + i, source + 2 * i + op.head_dim, op.head_dim);
+            for (int64_t i = 0; i < half; ++i) {
+                const float a = p[2 * i], b = p[2 * i + 1];
+                p[2 * i] = a * cosines[i] - b * sines[i];
+                p[2 * i + 1] = b * cosines[i] + a * sines[i];
             }
-        });
+        }
     });
 }
 
-void CpuBackend::execute(const SigmoidGate& op) {
-    attempt([&] {
-        const float* gate = floats(op.gate);
-        float* x = writable_floats(op.x);
-        for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
-            kernels_.sigmoid_multiply(gate + t * op.gate.row_stride, op.x.columns, x + t * op.x.row_stride);
-        });
+void CpuBackend::compute(const SplitQueryGate& op) {
+    const float* fused = floats(op.fused);
+    float *query = writable_floats(op.query), *gate = writable_floats(op.gate);
+    for_rows(op.fused.rows, op.fused.columns, [&](int64_t t) {
+        const float* source = fused + t * op.fused.row_stride;
+        for (int64_t i = 0; i < op.query.columns; i += op.head_dim) {
+            copy_floats(query + t * op.query.row_stride + i, source + 2 * i, op.head_dim);
+            copy_floats(gate + t * op.gate.row_stride + i, source + 2 * i + op.head_dim, op.head_dim);
+        }
     });
 }
 
-void CpuBackend::execute(const CombineExperts& op) {
-    attempt([&] {
-        const float *parts = floats(op.parts), *weights = floats(op.weights);
-        float* out = writable_floats(op.out);
-        const int64_t count = op.weights.columns;
-        for_rows(op.out.rows, op.out.columns * count, [&](int64_t t) {
-            for (int64_t j = 0; j < count; ++j) {
-                kernels_.add_scaled(parts + (t * count + j) * op.parts.row_stride,
-                                    weights[t * op.weights.row_stride + j], op.out.columns,
-                                    out + t * op.out.row_stride);
-            }
-        });
+void CpuBackend::compute(const SigmoidGate& op) {
+    const float* gate = floats(op.gate);
+    float* x = writable_floats(op.x);
+    for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
+        kernels_.sigmoid_multiply(gate + t * op.gate.row_stride, op.x.columns, x + t * op.x.row_stride);
     });
 }
 
-void CpuBackend::execute(const AddGated& op) {
-    attempt([&] {
-        const float* x = floats(op.x);
-        const float* gate = op.gate.buffer ? floats(op.gate) : nullptr;
-        float* out = writable_floats(op.out);
-        for_rows(op.out.rows, op.out.columns, [&](int64_t t) {
-            float factor = 1;
-            if (gate != nullptr) kernels_.sigmoid(gate + t * op.gate.row_stride, 1, &factor);
-            kernels_.add_scaled(x + t * op.x.row_stride, factor, op.out.columns, out + t * op.out.row_stride);
-        });
+void CpuBackend::compute(const CombineExperts& op) {
+    const float *parts = floats(op.parts), *weights = floats(op.weights);
+    float* out = writable_floats(op.out);
+    const int64_t count = op.weights.columns;
+    for_rows(op.out.rows, op.out.columns * count, [&](int64_t t) {
+        for (int64_t j = 0; j < count; ++j) {
+            kernels_.add_scaled(parts + (t * count + j) * op.parts.row_stride, weights[t * op.weights.row_stride + j],
+                                op.out.columns, out + t * op.out.row_stride);
+        }
     });
 }
 
-void CpuBackend::execute(const GatherRows& op) {
-    attempt([&] {
-        const float* x = floats(op.x);
-        float* out = writable_floats(op.out);
-        for_rows(op.out.rows, op.out.columns, [&](int64_t i) {
-            copy_floats(out + i * op.out.row_stride, x + op.rows[static_cast<size_t>(i)] * op.x.row_stride,
-                        op.out.columns);
-        });
+void CpuBackend::compute(const AddGated& op) {
+    const float* x = floats(op.x);
+    const float* gate = op.gate.buffer ? floats(op.gate) : nullptr;
+    float* out = writable_floats(op.out);
+    for_rows(op.out.rows, op.out.columns, [&](int64_t t) {
+        float factor = 1;
+        if (gate != nullptr) kernels_.sigmoid(gate + t * op.gate.row_stride, 1, &factor);
+        kernels_.add_scaled(x + t * op.x.row_stride, factor, op.out.columns, out + t * op.out.row_stride);
+    });
+}
+
+void CpuBackend::compute(const GatherRows& op) {
+    const float* x = floats(op.x);
+    float* out = writable_floats(op.out);
+    for_rows(op.out.rows, op.out.columns, [&](int64_t i) {
+        copy_floats(out + i * op.out.row_stride, x + op.rows[static_cast<size_t>(i)] * op.x.row_stride, op.out.columns);
     });
 }
 

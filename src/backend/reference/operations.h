@@ -1,6 +1,6 @@
 #pragma once
 
-#include "backend/ops.h"
+#include "backend/operations.h"
 
 // Every operation in plain loops, float32 in memory, sums in double so that the order of adding does not show. Shapes
 // were checked by Backend::run; buffers are host buffers.

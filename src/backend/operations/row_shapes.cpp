@@ -1,0 +1,150 @@
+// Shapes of the operations that look at one row at a time.
+
+#include <vector>
+
+#include "backend/checks.h"
+#include "backend/operations.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr int64_t kAny = OperationCheck::kAny;
+
+void check_routes(const OperationCheck& check, const Tensor& logits, const Tensor& ids, const Tensor& weights,
+                  int64_t selectable) {
+    check.tensor("ids", ids, logits.rows, kAny, DType::kI32);
+    check.tensor("weights", weights, logits.rows, ids.columns);
+    if (ids.columns > selectable) {
+        check.refuse("ids", "hold {} experts: at most {} can be chosen", ids.columns, selectable);
+    }
+}
+
+}  // namespace
+
+void Embed::check_shapes(const OperationCheck& check) const {
+    check.weight("table", table, kAny, kAny);
+    check.tensor("ids", ids, kAny, 1, DType::kI32);
+    check.tensor("out", out, ids.rows, table.columns);
+}
+
+void RmsNorm::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    check.tensor("weight", weight, 1, kAny);
+    check.multiple("x.columns", x.columns, weight.columns);
+    check.tensor("out", out, x.rows, x.columns);
+}
+
+void Linear::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    check.weight("weight", weight, kAny, x.columns);
+    check.tensor("out", out, x.rows, weight.rows);
+}
+
+void Rotary::check_shapes(const OperationCheck& check) const {
+    check.size("head_dim", head_dim);
+    check.tensor("x", x, kAny, kAny);
+    check.multiple("x.columns", x.columns, head_dim);
+    check.tensor("positions", positions, x.rows, 1, DType::kI32);
+    check.tensor("frequencies", frequencies, 1, kAny);
+    if (first < 0 || first > head_dim - 2 * frequencies.columns) {
+        check.refuse("first", "is {}: {} rotated dims must fit a head of {}", first, 2 * frequencies.columns, head_dim);
+    }
+}
+
+void SplitQueryGate::check_shapes(const OperationCheck& check) const {
+    check.size("head_dim", head_dim);
+    check.tensor("fused", fused, kAny, kAny);
+    check.multiple("fused.columns", fused.columns, 2 * head_dim);
+    check.tensor("query", query, fused.rows, fused.columns / 2);
+    check.tensor("gate", gate, fused.rows, fused.columns / 2);
+}
+
+void SigmoidGate::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    check.tensor("gate", gate, x.rows, x.columns);
+}
+
+void SplitLinearProjections::check_shapes(const OperationCheck& check) const {
+    check.size("key_heads", key_heads);
+    check.size("value_heads", value_heads);
+    check.size("key_dim", key_dim);
+    check.size("value_dim", value_dim);
+    check.multiple("value_heads", value_heads, key_heads);
+    const int64_t keys = key_heads * key_dim;
+    const int64_t values = value_heads * value_dim;
+    check.tensor("qkvz", qkvz, kAny, 2 * keys + 2 * values);
+    const int64_t rows = qkvz.rows;
+    check.tensor("ba", ba, rows, 2 * value_heads);
+    check.tensor("qkv", qkv, rows, 2 * keys + values);
+    check.tensor("z", z, rows, values);
+    check.tensor("b", b, rows, value_heads);
+    check.tensor("a", a, rows, value_heads);
+}
+
+void GatedRmsNorm::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    check.tensor("weight", weight, 1, kAny);
+    check.multiple("x.columns", x.columns, weight.columns);
+    check.tensor("z", z, x.rows, x.columns);
+    check.tensor("out", out, x.rows, x.columns);
+}
+
+void RouteSoftmax::check_shapes(const OperationCheck& check) const {
+    check.tensor("logits", logits, kAny, kAny);
+    check_routes(check, logits, ids, weights, logits.columns);
+}
+
+void RouteGrouped::check_shapes(const OperationCheck& check) const {
+    check.tensor("logits", logits, kAny, kAny);
+    const int64_t experts = logits.columns;
+    check.tensor("bias", bias, 1, experts);
+    check.size("groups", groups);
+    check.multiple("logits.columns", experts, groups);
+    if (groups_kept < 1 || groups_kept > groups) {
+        check.refuse("groups_kept", "is {}: it must be from 1 to the number of groups, {}", groups_kept, groups);
+    }
+    check_routes(check, logits, ids, weights, groups_kept * (experts / groups));
+}
+
+void GatedMlp::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    const int64_t hidden = x.columns;
+    check.tensor("out", out, kAny, hidden);
+    std::vector<bool> written(static_cast<size_t>(out.rows), false);
+    for (const MlpGroup& group : groups) {
+        check.weight("gate of groups", group.gate, kAny, hidden);
+        check.weight("up of groups", group.up, group.gate.rows, hidden);
+        check.weight("down of groups", group.down, hidden, group.gate.rows);
+        check.rows("rows of groups", group.rows, x.rows);
+        check.rows("out_rows of groups", group.out_rows, out.rows);
+        if (group.rows.size() != group.out_rows.size()) {
+            check.refuse("out_rows of groups", "are {}, rows are {}: one for each", group.out_rows.size(),
+                         group.rows.size());
+        }
+        for (const int32_t row : group.out_rows) {
+            if (written[static_cast<size_t>(row)]) check.refuse("out_rows of groups", "name row {} twice", row);
+            written[static_cast<size_t>(row)] = true;
+        }
+    }
+}
+
+void CombineExperts::check_shapes(const OperationCheck& check) const {
+    check.tensor("weights", weights, kAny, kAny);
+    check.tensor("out", out, weights.rows, kAny);
+    check.tensor("parts", parts, weights.rows * weights.columns, out.columns);
+}
+
+void AddGated::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    check.tensor("out", out, x.rows, x.columns);
+    if (gate.buffer != nullptr) check.tensor("gate", gate, x.rows, 1);
+}
+
+void GatherRows::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    check.rows("rows", rows, x.rows);
+    check.tensor("out", out, static_cast<int64_t>(rows.size()), x.columns);
+}
+
+}  // namespace sluice

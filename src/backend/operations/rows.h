@@ -1,0 +1,148 @@
+#pragma once
+
+// Operations on one row at a time: embedding, projections, norms, gates. See backend/operations.h.
+
+#include <cstdint>
+#include <vector>
+
+#include "backend/operations/fields.h"
+#include "backend/tensor.h"
+
+namespace sluice {
+
+// out[t] = table[ids[t]].
+struct Embed {
+    static constexpr const char* kName = "Embed";
+    Tensor ids;    // I32 [T, 1]
+    Weight table;  // [vocabulary, hidden]
+    Tensor out;    // [T, hidden]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("ids", op.ids, Access::kRead);
+        field("table", op.table, Access::kRead);
+        field("out", op.out, Access::kWritten);
+    }
+};
+
+// Per row and per run of weight.columns values: out = x * rsqrt(mean(x^2) + epsilon) * weight. May be in place.
+struct RmsNorm {
+    static constexpr const char* kName = "RmsNorm";
+    Tensor x;       // [T, n * width]
+    Tensor weight;  // [1, width]
+    float epsilon = 0;
+    Tensor out;  // [T, n * width]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kReadInPlace);
+        field("weight", op.weight, Access::kRead);
+        field("epsilon", op.epsilon);
+        field("out", op.out, Access::kWritten);
+    }
+};
+
+// out = x . weight^T, or out += with `accumulate`.
+struct Linear {
+    static constexpr const char* kName = "Linear";
+    Tensor x;       // [T, in]
+    Weight weight;  // [out, in]
+    Tensor out;     // [T, out]
+    bool accumulate = false;
+    bool full_precision = false;  // F32 activations even where the backend would quantize them (routers)
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kRead);
+        field("weight", op.weight, Access::kRead);
+        field("out", op.out, op.accumulate ? Access::kUpdated : Access::kWritten);
+        field("accumulate", op.accumulate);
+        field("full_precision", op.full_precision);
+    }
+};
+
+// Rotates dims [first, first + 2 * frequencies.columns) of every head, in place: angle = position * frequency, cos and
+// sin times `magnitude`. Pairs (i, i + half), or (2i, 2i + 1) when interleaved.
+struct Rotary {
+    static constexpr const char* kName = "Rotary";
+    Tensor x;            // [T, heads * head_dim]
+    Tensor positions;    // I32 [T, 1]
+    Tensor frequencies;  // [1, rotary / 2]
+    int64_t head_dim = 0;
+    int64_t first = 0;
+    bool interleaved = false;
+    float magnitude = 1;
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kUpdated);
+        field("positions", op.positions, Access::kRead);
+        field("frequencies", op.frequencies, Access::kRead);
+        field("head_dim", op.head_dim);
+        field("first", op.first);
+        field("interleaved", op.interleaved);
+        field("magnitude", op.magnitude);
+    }
+};
+
+// Splits gated attention's projection, per head [q | gate].
+struct SplitQueryGate {
+    static constexpr const char* kName = "SplitQueryGate";
+    Tensor fused;  // [T, heads * 2 * head_dim]
+    int64_t head_dim = 0;
+    Tensor query;  // [T, heads * head_dim]
+    Tensor gate;   // [T, heads * head_dim]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("fused", op.fused, Access::kRead);
+        field("head_dim", op.head_dim);
+        field("query", op.query, Access::kWritten);
+        field("gate", op.gate, Access::kWritten);
+    }
+};
+
+// x *= sigmoid(gate), in place.
+struct SigmoidGate {
+    static constexpr const char* kName = "SigmoidGate";
+    Tensor x;     // [T, n]
+    Tensor gate;  // [T, n]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kUpdated);
+        field("gate", op.gate, Access::kRead);
+    }
+};
+
+// out += x, or out += sigmoid(gate) * x with one gate value per row (gate.buffer may be null).
+struct AddGated {
+    static constexpr const char* kName = "AddGated";
+    Tensor x;     // [T, hidden]
+    Tensor gate;  // [T, 1] or empty
+    Tensor out;   // [T, hidden]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kRead);
+        field("gate", op.gate, Access::kRead);
+        field("out", op.out, Access::kUpdated);
+    }
+};
+
+// out[i] = x[rows[i]].
+struct GatherRows {
+    static constexpr const char* kName = "GatherRows";
+    Tensor x;  // [T, n]
+    std::vector<int32_t> rows;
+    Tensor out;  // [rows.size(), n]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kRead);
+        field("rows", op.rows);
+        field("out", op.out, Access::kWritten);
+    }
+};
+
+}  // namespace sluice

@@ -1,0 +1,166 @@
+// Shapes of the operations that reach across the tokens of a sequence: attention, recurrence, caches.
+
+#include "backend/checks.h"
+#include "backend/kv_layout.h"
+#include "backend/operations.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr int64_t kAny = OperationCheck::kAny;
+
+void check_grouped_cache(const OperationCheck& check, const std::vector<KvSegment>& segments, int64_t batch_rows,
+                         int64_t kv_heads, int64_t head_dim) {
+    check.segments(segments, batch_rows);
+    for (const KvSegment& segment : segments) {
+        check.size("page_tokens of segments", segment.cache.page_tokens);
+        const GroupedKvLayout layout(segment.cache.format, segment.cache.page_tokens, kv_heads, head_dim);
+        check.pages(segment, layout.page_bytes());
+    }
+}
+
+void check_latent_cache(const OperationCheck& check, const std::vector<KvSegment>& segments, int64_t batch_rows,
+                        int64_t kv_lora, int64_t rope) {
+    check.segments(segments, batch_rows);
+    for (const KvSegment& segment : segments) {
+        check.size("page_tokens of segments", segment.cache.page_tokens);
+        const LatentKvLayout layout(segment.cache.format, segment.cache.page_tokens, kv_lora, rope);
+        check.pages(segment, layout.page_bytes());
+    }
+}
+
+// What LatentAttention reads, whole or in tiles; gives kv_lora.
+template <typename Op>
+int64_t check_latent_scores(const OperationCheck& check, const Op& op) {
+    check.size("heads", op.heads);
+    check.size("nope", op.nope);
+    check.size("rope", op.rope);
+    check.tensor("folded", op.folded, kAny, kAny);
+    check.multiple("folded.columns", op.folded.columns, op.heads);
+    const int64_t kv_lora = op.folded.columns / op.heads;
+    check.size("kv_lora", kv_lora);
+    check.tensor("query", op.query, op.folded.rows, op.heads * (op.nope + op.rope));
+    check_latent_cache(check, op.segments, op.folded.rows, kv_lora, op.rope);
+    return kv_lora;
+}
+
+}  // namespace
+
+void AppendKeyValue::check_shapes(const OperationCheck& check) const {
+    check.size("kv_heads", kv_heads);
+    check.tensor("keys", keys, kAny, kAny);
+    check.multiple("keys.columns", keys.columns, kv_heads);
+    check.tensor("values", values, keys.rows, keys.columns);
+    check_grouped_cache(check, segments, keys.rows, kv_heads, keys.columns / kv_heads);
+}
+
+void Attention::check_shapes(const OperationCheck& check) const {
+    check.size("heads", heads);
+    check.size("kv_heads", kv_heads);
+    check.multiple("heads", heads, kv_heads);
+    check.tensor("query", query, kAny, kAny);
+    check.multiple("query.columns", query.columns, heads);
+    check.tensor("out", out, query.rows, query.columns);
+    check_grouped_cache(check, segments, query.rows, kv_heads, query.columns / heads);
+}
+
+void CausalConvolution::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAny, kAny);
+    check.tensor("weight", weight, x.columns, kAny);
+    check.tensor("out", out, x.rows, x.columns);
+    check.segments(segments, x.rows, weight.columns - 1, x.columns);
+}
+
+void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
+    check.size("key_heads", key_heads);
+    check.size("value_heads", value_heads);
+    check.size("key_dim", key_dim);
+    check.size("value_dim", value_dim);
+    check.multiple("value_heads", value_heads, key_heads);
+    const int64_t values = value_heads * value_dim;
+    check.tensor("qkv", qkv, kAny, 2 * key_heads * key_dim + values);
+    check.tensor("b", b, qkv.rows, value_heads);
+    check.tensor("a", a, qkv.rows, value_heads);
+    check.tensor("a_log", a_log, 1, value_heads);
+    check.tensor("dt_bias", dt_bias, 1, value_heads);
+    check.tensor("out", out, qkv.rows, values);
+    check.segments(segments, qkv.rows, values, key_dim);
+}
+
+void AppendLatent::check_shapes(const OperationCheck& check) const {
+    check.tensor("latent", latent, kAny, kAny);
+    check.tensor("rotary_key", rotary_key, latent.rows, kAny);
+    check.size("latent.columns", latent.columns);
+    check.size("rotary_key.columns", rotary_key.columns);
+    check_latent_cache(check, segments, latent.rows, latent.columns, rotary_key.columns);
+}
+
+void FoldQuery::check_shapes(const OperationCheck& check) const {
+    check.size("heads", heads);
+    check.size("nope", nope);
+    check.size("rope", rope);
+    check.tensor("query", query, kAny, heads * (nope + rope));
+    check.tensor("out", out, query.rows, kAny);
+    check.multiple("out.columns", out.columns, heads);
+    const int64_t kv_lora = out.columns / heads;
+    if (transposed) {
+        check.size("value", value);
+        check.weight("key", key, heads * (nope + value), kv_lora);
+    } else {
+        check.weight("key", key, heads * kv_lora, nope);
+    }
+}
+
+void LatentAttention::check_shapes(const OperationCheck& check) const {
+    const int64_t kv_lora = check_latent_scores(check, *this);
+    check.tensor("out", out, folded.rows, heads * kv_lora);
+}
+
+void AccumulateLatentTile::check_shapes(const OperationCheck& check) const {
+    const int64_t kv_lora = check_latent_scores(check, *this);
+    check.size("tokens", tokens);
+    if (first_token != 0) check.size("first_token", first_token);
+    check.tensor("maximum", maximum, folded.rows, heads);
+    check.tensor("total", total, folded.rows, heads);
+    check.tensor("sum", sum, folded.rows, heads * kv_lora);
+}
+
+void FinalizeLatentTiles::check_shapes(const OperationCheck& check) const {
+    check.tensor("sum", sum, kAny, kAny);
+    check.tensor("total", total, sum.rows, kAny);
+    check.multiple("sum.columns", sum.columns, total.columns);
+    check.tensor("out", out, sum.rows, sum.columns);
+}
+
+void ProjectValue::check_shapes(const OperationCheck& check) const {
+    check.size("heads", heads);
+    check.size("value", value);
+    if (nope != 0) check.size("nope", nope);
+    check.tensor("latent", latent, kAny, kAny);
+    check.multiple("latent.columns", latent.columns, heads);
+    check.weight("value_weight", value_weight, heads * (nope + value), latent.columns / heads);
+    check.tensor("out", out, latent.rows, heads * value);
+}
+
+void ExpandedLatentAttention::check_shapes(const OperationCheck& check) const {
+    check.size("heads", heads);
+    check.size("nope", nope);
+    check.size("rope", rope);
+    check.size("value", value);
+    check.tensor("query", query, kAny, heads * (nope + rope));
+    int64_t kv_lora = key.columns;
+    if (transposed) {
+        check.weight("key", key, heads * (nope + value), kv_lora);
+        check.weight("value_weight", value_weight, heads * (nope + value), kv_lora);
+    } else {
+        check.multiple("key.rows", key.rows, heads);
+        kv_lora = key.rows / heads;
+        check.weight("key", key, heads * kv_lora, nope);
+        check.weight("value_weight", value_weight, heads * value, kv_lora);
+    }
+    check.tensor("out", out, query.rows, heads * value);
+    check_latent_cache(check, segments, query.rows, kv_lora, rope);
+}
+
+}  // namespace sluice
