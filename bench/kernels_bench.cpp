@@ -281,7 +281,7 @@ void route(benchmark::State& state, int64_t tokens) {
     const auto cpu = backend();
     const Tensor logits = random_tensor(*cpu, tokens, 256), weights = random_tensor(*cpu, tokens, 8);
     const Tensor ids = make_tensor(cpu->allocate(static_cast<uint64_t>(tokens) * 8 * 4), DType::kI32, tokens, 8);
-    for (auto _ : state) cpu->run(RouteSoftmax{logits, true, ids, weights});
+    for (auto _ : state) cpu->run(Route{.logits = logits, .ids = ids, .weights = weights});
     cpu->wait();
 }
 

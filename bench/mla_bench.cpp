@@ -30,8 +30,7 @@ class Bench {
                    .scales = {put(scales), 0},
                    .biases = {put(biases), 0}};
         query_ = tensor(kHeads * (kNope + kRope));
-        folded_ = tensor(kHeads * kRank);
-        attended_ = tensor(kHeads * kRank);
+        scratch_ = tensor(LatentAttention::scratch_columns(kHeads, kRank));
         out_ = tensor(kHeads * kValue);
         segment_.rows = {.first_row = 0, .count = rows, .position = position};
         segment_.cache = {.format = KvFormat::kBF16, .page_tokens = kPageTokens, .pages = {}};
@@ -47,45 +46,26 @@ class Bench {
     }
 
     void folded() {
-        backend_->run(FoldQuery{.query = query_,
-                                .key = weight_,
-                                .transposed = true,
-                                .heads = kHeads,
-                                .nope = kNope,
-                                .rope = kRope,
-                                .value = kValue,
-                                .out = folded_});
-        backend_->run(LatentAttention{.folded = folded_,
-                                      .query = query_,
-                                      .heads = kHeads,
-                                      .nope = kNope,
-                                      .rope = kRope,
-                                      .scale = 0.07f,
-                                      .segments = {segment_},
-                                      .out = attended_});
-        backend_->run(ProjectValue{.latent = attended_,
-                                   .value_weight = weight_,
-                                   .heads = kHeads,
-                                   .nope = kNope,
-                                   .value = kValue,
-                                   .out = out_});
+        attend_folded(attention(), [&](const auto& form) { cpu().compute(form); });
     }
-
-    void expanded() {
-        backend_->run(ExpandedLatentAttention{.query = query_,
-                                              .key = weight_,
-                                              .value_weight = weight_,
-                                              .transposed = true,
-                                              .heads = kHeads,
-                                              .nope = kNope,
-                                              .rope = kRope,
-                                              .value = kValue,
-                                              .scale = 0.07f,
-                                              .segments = {segment_},
-                                              .out = out_});
-    }
+    void expanded() { cpu().compute(ExpandedLatentAttention{attention()}); }
 
   private:
+    CpuBackend& cpu() { return static_cast<CpuBackend&>(*backend_); }
+    LatentAttention attention() const {
+        return {.query = query_,
+                .key = weight_,
+                .value_weight = weight_,
+                .transposed = true,
+                .heads = kHeads,
+                .nope = kNope,
+                .rope = kRope,
+                .value = kValue,
+                .scale = 0.07f,
+                .segments = {segment_},
+                .scratch = scratch_,
+                .out = out_};
+    }
     std::vector<float> normals(int64_t count, float scale) {
         std::normal_distribution<float> normal(0, scale);
         std::vector<float> values(static_cast<size_t>(count));
@@ -106,7 +86,7 @@ class Bench {
     int64_t rows_;
     std::mt19937 random_{1};
     Weight weight_;
-    Tensor query_, folded_, attended_, out_;
+    Tensor query_, scratch_, out_;
     KvSegment segment_;
 };
 

@@ -28,6 +28,30 @@ std::string operation_label(const Operation& operation) {
         operation);
 }
 
+std::string_view name_of(RouterScore score) {
+    switch (score) {
+        case RouterScore::kSoftmax:
+            return "softmax";
+        case RouterScore::kSigmoid:
+            return "sigmoid";
+        case RouterScore::kSqrtSoftplus:
+            return "sqrt-softplus";
+    }
+    return "unknown";
+}
+
+std::string_view name_of(ActivationKind kind) {
+    switch (kind) {
+        case ActivationKind::kSilu:
+            return "silu";
+        case ActivationKind::kGeluTanh:
+            return "gelu-tanh";
+        case ActivationKind::kClampedSwiglu:
+            return "clamped-swiglu";
+    }
+    return "unknown";
+}
+
 class OperationPrinter::Writer {
   public:
     explicit Writer(std::vector<BufferPtr>& buffers) : buffers_(buffers) {}
@@ -82,6 +106,8 @@ class OperationPrinter::Writer {
             text_ += ']';
         } else if constexpr (HasFields<Value>) {
             fields(value);
+        } else if constexpr (std::is_enum_v<Value>) {
+            text_ += name_of(value);
         } else {
             append("{}", value);
         }

@@ -13,10 +13,8 @@
 
 namespace sluice {
 
-using Operation =
-    std::variant<Embed, RmsNorm, Linear, Rotary, SplitQueryGate, SigmoidGate, AddGated, GatherRows, AppendKeyValue,
-                 Attention, AppendLatent, FoldQuery, LatentAttention, AccumulateLatentTile, FinalizeLatentTiles,
-                 ProjectValue, ExpandedLatentAttention, SplitLinearProjections, CausalConvolution, GatedDeltaRule,
-                 GatedRmsNorm, RouteSoftmax, RouteGrouped, GatedMlp, CombineExperts>;
+using Operation = std::variant<Embed, RmsNorm, Linear, Rotary, SplitQueryGate, SigmoidGate, AddGated, GatherRows,
+                               AppendKeyValue, Attention, AppendLatent, LatentAttention, SplitLinearProjections,
+                               CausalConvolution, GatedDeltaRule, GatedRmsNorm, Route, GatedMlp, CombineExperts>;
 
 }  // namespace sluice

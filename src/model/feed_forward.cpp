@@ -23,6 +23,17 @@ std::vector<int32_t> all_rows(int64_t rows) {
     return indices;
 }
 
+RouterScore score_of(Routing::Score score) {
+    switch (score) {
+        case Routing::Score::kSigmoid:
+            return RouterScore::kSigmoid;
+        case Routing::Score::kSqrtSoftplus:
+            return RouterScore::kSqrtSoftplus;
+        default:
+            return RouterScore::kSoftmax;
+    }
+}
+
 // gate, up and down of an MLP that every row passes through.
 struct SharedMlp {
     Weight gate, up, down;
@@ -172,19 +183,16 @@ class MixtureOfExperts : public FeedForward {
     // The experts of each row, top_k a row.
     std::vector<int32_t> route(Backend& backend, const Tensor& x, const Choice& s) const {
         backend.run(Linear{.x = x, .weight = router_, .out = s.logits, .full_precision = true});
-        if (config_.routing.corrected) {
-            backend.run(RouteGrouped{.logits = s.logits,
-                                     .bias = correction_,
-                                     .groups = config_.routing.groups,
-                                     .groups_kept = config_.routing.groups_kept,
-                                     .normalize = config_.routing.normalize,
-                                     .scale = static_cast<float>(config_.routing.scale),
-                                     .ids = s.ids,
-                                     .weights = s.weights});
-        } else {
-            backend.run(RouteSoftmax{
-                .logits = s.logits, .normalize = config_.routing.normalize, .ids = s.ids, .weights = s.weights});
-        }
+        const Routing& routing = config_.routing;
+        backend.run(Route{.logits = s.logits,
+                          .bias = correction_,
+                          .score = score_of(routing.score),
+                          .groups = routing.groups,
+                          .groups_kept = routing.groups_kept,
+                          .normalize = routing.normalize,
+                          .scale = static_cast<float>(routing.scale),
+                          .ids = s.ids,
+                          .weights = s.weights});
         std::vector<int32_t> ids(static_cast<size_t>(x.rows * config_.experts_per_token));
         backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));
         backend.wait();

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -10,14 +9,6 @@ namespace {
 
 // The latent and key norms of the MLA projections ignore the config's epsilon.
 constexpr float kLatentNormEpsilon = 1e-6f;
-
-// Fewer new tokens than this are always folded: see docs/experiments.md for the measurement.
-constexpr int64_t kExpandFromTokens = 64;
-// A multiplication of the expansion takes about as long as this many of attention: weights are decoded for it.
-constexpr int64_t kExpansionCost = 2;
-
-// Cached tokens whose scores the folded form holds at once; longer caches go in tiles.
-constexpr int64_t kTileTokens = 4096;
 
 class LatentMixer : public Mixer {
   public:
@@ -63,27 +54,32 @@ class LatentMixer : public Mixer {
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
-        const SplitLatentProjection parts{.fused = s.key_value, .kv_lora = rank_};
-        const Tensor latent = parts.latent(), rotary_key = parts.rotary_key();
+        // Operations take rows with a stride, so that the parts of the fused projection need no copies.
+        const Tensor latent = s.key_value.columns_at(0, rank_), rotary_key = s.key_value.columns_at(rank_, rope_);
         backend.run(RmsNorm{.x = latent, .weight = key_value_norm_, .epsilon = kLatentNormEpsilon, .out = latent});
         rotate(backend, batch, s.query, nope_ + rope_, nope_);
         rotate(backend, batch, rotary_key, rope_, 0);
 
         const std::vector<KvSegment> segments = batch.kv_segments(layer_);
         backend.run(AppendLatent{.latent = latent, .rotary_key = rotary_key, .segments = segments});
-        for (const Run& run : runs(segments)) {
-            if (run.expanded) {
-                attend_expanded(backend, s, run);
-            } else {
-                attend_folded(backend, s, run);
-            }
-        }
+        backend.run(LatentAttention{.query = s.query,
+                                    .key = key_fold_,
+                                    .value_weight = value_unfold_,
+                                    .transposed = !split_,
+                                    .heads = heads_,
+                                    .nope = nope_,
+                                    .rope = rope_,
+                                    .value = value_,
+                                    .scale = scale_,
+                                    .segments = segments,
+                                    .scratch = s.attention,
+                                    .out = s.mixed});
         backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
     }
 
   private:
     struct Scratch {
-        Tensor query_latent, query, key_value, folded, attended, maximum, total, mixed;
+        Tensor query_latent, query, key_value, attention, mixed;
     };
 
     Scratch take(int64_t rows, Workspace& workspace) const {
@@ -91,10 +87,7 @@ class LatentMixer : public Mixer {
         if (query_rank_ > 0) s.query_latent = workspace.take(rows, query_rank_);
         s.query = workspace.take(rows, heads_ * (nope_ + rope_));
         s.key_value = workspace.take(rows, rank_ + rope_);
-        s.folded = workspace.take(rows, heads_ * rank_);
-        s.attended = workspace.take(rows, heads_ * rank_);
-        s.maximum = workspace.take(rows, heads_);
-        s.total = workspace.take(rows, heads_);
+        s.attention = workspace.take(rows, LatentAttention::scratch_columns(heads_, rank_));
         s.mixed = workspace.take(rows, heads_ * value_);
         return s;
     }
@@ -109,101 +102,6 @@ class LatentMixer : public Mixer {
         }
         backend.run(Linear{.x = source, .weight = *query_up_, .out = s.query});
         backend.run(Linear{.x = x, .weight = key_value_, .out = s.key_value});
-    }
-
-    // Segments one after the other that take the same form, their rows counted from first_row.
-    struct Run {
-        bool expanded = false;
-        int64_t first_row = 0, rows = 0;
-        std::vector<KvSegment> segments;
-    };
-
-    // Expanding costs a pass over every cached token and then less per query and token; folding costs per query. Only
-    // the segment's own shape decides, so company changes no bit.
-    bool expands(const SequenceRows& rows) const {
-        if (rows.count < kExpandFromTokens) return false;
-        const int64_t visible = rows.count * rows.position + rows.count * (rows.count + 1) / 2;
-        return kExpansionCost * rows.position * (nope_ + value_) * rank_ < visible * (2 * rank_ - nope_ - value_);
-    }
-
-    std::vector<Run> runs(const std::vector<KvSegment>& segments) const {
-        std::vector<Run> runs;
-        for (KvSegment segment : segments) {
-            const bool expanded = expands(segment.rows);
-            if (runs.empty() || runs.back().expanded != expanded) {
-                runs.push_back({.expanded = expanded, .first_row = segment.rows.first_row, .rows = 0, .segments = {}});
-            }
-            runs.back().rows += segment.rows.count;
-            segment.rows.first_row -= runs.back().first_row;
-            runs.back().segments.push_back(std::move(segment));
-        }
-        return runs;
-    }
-
-    void attend_folded(Backend& backend, const Scratch& s, const Run& run) const {
-        const auto part = [&](const Tensor& tensor) { return tensor.rows_at(run.first_row, run.rows); };
-        backend.run(FoldQuery{.query = part(s.query),
-                              .key = key_fold_,
-                              .transposed = !split_,
-                              .heads = heads_,
-                              .nope = nope_,
-                              .rope = rope_,
-                              .value = split_ ? 0 : value_,
-                              .out = part(s.folded)});
-        attend_latents(backend, s, run);
-        backend.run(ProjectValue{.latent = part(s.attended),
-                                 .value_weight = value_unfold_,
-                                 .heads = heads_,
-                                 .nope = split_ ? 0 : nope_,
-                                 .value = value_,
-                                 .out = part(s.mixed)});
-    }
-
-    void attend_latents(Backend& backend, const Scratch& s, const Run& run) const {
-        const auto part = [&](const Tensor& tensor) { return tensor.rows_at(run.first_row, run.rows); };
-        int64_t tokens = 0;
-        for (const KvSegment& segment : run.segments)
-            tokens = std::max(tokens, segment.rows.position + segment.rows.count);
-        if (tokens <= kTileTokens) {
-            backend.run(LatentAttention{.folded = part(s.folded),
-                                        .query = part(s.query),
-                                        .heads = heads_,
-                                        .nope = nope_,
-                                        .rope = rope_,
-                                        .scale = scale_,
-                                        .segments = run.segments,
-                                        .out = part(s.attended)});
-            return;
-        }
-        for (int64_t first = 0; first < tokens; first += kTileTokens) {
-            backend.run(AccumulateLatentTile{.folded = part(s.folded),
-                                             .query = part(s.query),
-                                             .heads = heads_,
-                                             .nope = nope_,
-                                             .rope = rope_,
-                                             .scale = scale_,
-                                             .first_token = first,
-                                             .tokens = kTileTokens,
-                                             .segments = run.segments,
-                                             .maximum = part(s.maximum),
-                                             .total = part(s.total),
-                                             .sum = part(s.attended)});
-        }
-        backend.run(FinalizeLatentTiles{.sum = part(s.attended), .total = part(s.total), .out = part(s.attended)});
-    }
-
-    void attend_expanded(Backend& backend, const Scratch& s, const Run& run) const {
-        backend.run(ExpandedLatentAttention{.query = s.query.rows_at(run.first_row, run.rows),
-                                            .key = key_fold_,
-                                            .value_weight = value_unfold_,
-                                            .transposed = !split_,
-                                            .heads = heads_,
-                                            .nope = nope_,
-                                            .rope = rope_,
-                                            .value = value_,
-                                            .scale = scale_,
-                                            .segments = run.segments,
-                                            .out = s.mixed.rows_at(run.first_row, run.rows)});
     }
 
     void rotate(Backend& backend, const Batch& batch, const Tensor& x, int64_t head_dim, int64_t first) const {

@@ -144,17 +144,17 @@ void route_softmax(CaseContext& context) {
     const int64_t top_k = std::min<int64_t>(experts, context.pick(1, 10));
     const Tensor ids = context.output(rows, top_k, DType::kI32);
     const Tensor weights = context.output(rows, top_k);
-    context.backend().run(RouteSoftmax{.logits = logits_with_ties(context, rows, experts),
-                                       .normalize = context.flip(),
-                                       .ids = ids,
-                                       .weights = weights});
+    context.backend().run(Route{.logits = logits_with_ties(context, rows, experts),
+                                .normalize = context.flip(),
+                                .ids = ids,
+                                .weights = weights});
     context.result(ids);
     context.result(weights);
 }
 
-void route_grouped(CaseContext& context) {
+void route_biased(CaseContext& context, RouterScore score, bool in_groups) {
     const int64_t rows = pick_rows(context);
-    const int64_t groups = context.pick_of({1, 2, 8});
+    const int64_t groups = in_groups ? context.pick_of({1, 2, 8}) : 1;
     const int64_t group_size = context.pick_of({2, 5, 32});
     const int64_t groups_kept = context.pick(1, groups);
     const int64_t top_k = std::min<int64_t>(groups_kept * group_size, context.pick(1, 8));
@@ -164,14 +164,15 @@ void route_grouped(CaseContext& context) {
     for (float& value : bias) value = std::round((value + shift) * 64) / 64;
     const Tensor ids = context.output(rows, top_k, DType::kI32);
     const Tensor weights = context.output(rows, top_k);
-    context.backend().run(RouteGrouped{.logits = logits_with_ties(context, rows, groups * group_size),
-                                       .bias = context.filled(bias, 1, groups * group_size),
-                                       .groups = groups,
-                                       .groups_kept = groups_kept,
-                                       .normalize = context.flip(),
-                                       .scale = 2.5f,
-                                       .ids = ids,
-                                       .weights = weights});
+    context.backend().run(Route{.logits = logits_with_ties(context, rows, groups * group_size),
+                                .bias = context.filled(bias, 1, groups * group_size),
+                                .score = score,
+                                .groups = groups,
+                                .groups_kept = groups_kept,
+                                .normalize = context.flip(),
+                                .scale = 2.5f,
+                                .ids = ids,
+                                .weights = weights});
     context.result(ids);
     context.result(weights);
 }
@@ -201,8 +202,13 @@ std::vector<OpCase> basic_cases() {
             {"GatherRows", Rounding::kNone, gather_rows},
             {"CombineExperts", Rounding::kNone, combine_experts},
             {"SplitLinearProjections", Rounding::kNone, split_linear_projections},
-            {"RouteSoftmax", Rounding::kNone, route_softmax},
-            {"RouteGrouped", Rounding::kNone, route_grouped},
+            {"Route by softmax", Rounding::kNone, route_softmax},
+            {"Route by sigmoid in groups", Rounding::kNone,
+             [](CaseContext& context) { route_biased(context, RouterScore::kSigmoid, true); }},
+            {"Route by sigmoid", Rounding::kNone,
+             [](CaseContext& context) { route_biased(context, RouterScore::kSigmoid, false); }},
+            {"Route by sqrt-softplus", Rounding::kNone,
+             [](CaseContext& context) { route_biased(context, RouterScore::kSqrtSoftplus, false); }},
             {"copy", Rounding::kNone, copy_bytes}};
 }
 

@@ -134,28 +134,28 @@ TEST_F(CheckTest, Rotary) {
 }
 
 TEST_F(CheckTest, Routers) {
-    const RouteSoftmax softmax{
+    const Route softmax{
         .logits = matrix(2, 4), .normalize = true, .ids = zeros(*backend_, 2, 3, DType::kI32), .weights = matrix(2, 3)};
-    refuses<RouteSoftmax>(softmax, [&](RouteSoftmax& o) { o.weights = matrix(2, 2); }, {"RouteSoftmax: weights"});
-    refuses<RouteSoftmax>(softmax,
-                          [&](RouteSoftmax& o) {
-                              o.ids = zeros(*backend_, 2, 5, DType::kI32);
-                              o.weights = matrix(2, 5);
-                          },
-                          {"RouteSoftmax: ids", "5 experts", "at most 4"});
+    refuses<Route>(softmax, [&](Route& o) { o.weights = matrix(2, 2); }, {"Route: weights"});
+    refuses<Route>(softmax,
+                   [&](Route& o) {
+                       o.ids = zeros(*backend_, 2, 5, DType::kI32);
+                       o.weights = matrix(2, 5);
+                   },
+                   {"Route: ids", "5 experts", "at most 4"});
 
-    const RouteGrouped grouped{.logits = matrix(2, 8),
-                               .bias = matrix(1, 8),
-                               .groups = 4,
-                               .groups_kept = 2,
-                               .ids = zeros(*backend_, 2, 4, DType::kI32),
-                               .weights = matrix(2, 4)};
-    using Grouped = RouteGrouped;
-    refuses<Grouped>(grouped, [](Grouped& o) { o.groups = 3; }, {"RouteGrouped: logits.columns", "multiple of 3"});
-    refuses<Grouped>(grouped, [](Grouped& o) { o.groups = 0; }, {"RouteGrouped: groups", "is 0"});
-    refuses<Grouped>(grouped, [](Grouped& o) { o.groups_kept = 5; }, {"RouteGrouped: groups_kept", "is 5"});
-    refuses<Grouped>(grouped, [](Grouped& o) { o.groups_kept = 1; }, {"RouteGrouped: ids", "at most 2"});
-    refuses<Grouped>(grouped, [&](Grouped& o) { o.bias = matrix(1, 7); }, {"RouteGrouped: bias"});
+    const Route grouped{.logits = matrix(2, 8),
+                        .bias = matrix(1, 8),
+                        .score = RouterScore::kSigmoid,
+                        .groups = 4,
+                        .groups_kept = 2,
+                        .ids = zeros(*backend_, 2, 4, DType::kI32),
+                        .weights = matrix(2, 4)};
+    refuses<Route>(grouped, [](Route& o) { o.groups = 3; }, {"Route: logits.columns", "multiple of 3"});
+    refuses<Route>(grouped, [](Route& o) { o.groups = 0; }, {"Route: groups", "is 0"});
+    refuses<Route>(grouped, [](Route& o) { o.groups_kept = 5; }, {"Route: groups_kept", "is 5"});
+    refuses<Route>(grouped, [](Route& o) { o.groups_kept = 1; }, {"Route: ids", "at most 2"});
+    refuses<Route>(grouped, [&](Route& o) { o.bias = matrix(1, 7); }, {"Route: bias"});
 }
 
 TEST_F(CheckTest, MlpGroups) {
@@ -259,64 +259,41 @@ TEST_F(CheckTest, States) {
 }
 
 TEST_F(CheckTest, LatentAttentionAndItsProjections) {
-    const FoldQuery fold{.query = matrix(2, 3 * 6),
-                         .key = floats(3 * 9, 5),
-                         .transposed = true,
-                         .heads = 3,
-                         .nope = 4,
-                         .rope = 2,
-                         .value = 5,
-                         .out = matrix(2, 15)};
-    refuses<FoldQuery>(fold, [](FoldQuery& o) { o.value = 4; }, {"FoldQuery: key", "[24, 5]"});
-    refuses<FoldQuery>(fold, [](FoldQuery& o) { o.transposed = false; }, {"FoldQuery: key", "[15, 4]"});
-    refuses<FoldQuery>(fold, [](FoldQuery& o) { o.rope = 3; }, {"FoldQuery: query"});
-
-    const ProjectValue project{.latent = matrix(2, 15),
-                               .value_weight = floats(27, 5),
-                               .heads = 3,
-                               .nope = 4,
-                               .value = 5,
-                               .out = matrix(2, 15)};
-    refuses<ProjectValue>(project, [](ProjectValue& o) { o.nope = 0; }, {"ProjectValue: value_weight", "[15, 5]"});
-
     const LatentKvLayout layout(KvFormat::kInt8, 4, 5, 2);
-    const LatentAttention attention{.folded = matrix(2, 15),
-                                    .query = matrix(2, 18),
-                                    .heads = 3,
-                                    .nope = 4,
-                                    .rope = 2,
-                                    .scale = 1,
-                                    .segments = {{{.first_row = 0, .count = 2, .position = 1},
-                                                  {.format = KvFormat::kInt8,
-                                                   .page_tokens = 4,
-                                                   .pages = {backend_->allocate(layout.page_bytes())}}}},
-                                    .out = matrix(2, 15)};
+    const LatentAttention whole{.query = matrix(2, 18),
+                                .key = floats(27, 5),
+                                .value_weight = floats(27, 5),
+                                .transposed = true,
+                                .heads = 3,
+                                .nope = 4,
+                                .rope = 2,
+                                .value = 5,
+                                .scale = 1,
+                                .segments = {{{.first_row = 0, .count = 2, .position = 1},
+                                              {.format = KvFormat::kInt8,
+                                               .page_tokens = 4,
+                                               .pages = {backend_->allocate(layout.page_bytes())}}}},
+                                .scratch = matrix(2, 36),
+                                .out = matrix(2, 15)};
     using Op = LatentAttention;
-    refuses<Op>(attention, [](Op& o) { o.segments[0].rows.position = 3; }, {"LatentAttention: cache of segments"});
-    refuses<Op>(attention, [](Op& o) { o.heads = 4; }, {"LatentAttention: folded.columns"});
-    const AccumulateLatentTile tile{.folded = attention.folded,
-                                    .query = attention.query,
-                                    .heads = 3,
-                                    .nope = 4,
-                                    .rope = 2,
-                                    .scale = 1,
-                                    .first_token = 0,
-                                    .tokens = 2,
-                                    .segments = attention.segments,
-                                    .maximum = matrix(2, 3),
-                                    .total = matrix(2, 3),
-                                    .sum = matrix(2, 15)};
-    using Tile = AccumulateLatentTile;
-    refuses<Tile>(tile, [](Tile& o) { o.tokens = 0; }, {"AccumulateLatentTile: tokens"});
-    refuses<Tile>(tile, [](Tile& o) { o.first_token = -1; }, {"AccumulateLatentTile: first_token"});
-    refuses<Tile>(tile, [&](Tile& o) { o.maximum = matrix(2, 2); }, {"AccumulateLatentTile: maximum"});
-    refuses<Tile>(tile, [](Tile& o) { o.total = o.maximum; }, {"AccumulateLatentTile: total"});
-    refuses<Tile>(tile, [](Tile& o) { o.sum = o.folded; }, {"AccumulateLatentTile: sum"});
-    using Finalize = FinalizeLatentTiles;
-    const Finalize finalize{.sum = matrix(2, 15), .total = matrix(2, 3), .out = matrix(2, 15)};
-    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = matrix(2, 4); }, {"FinalizeLatentTiles: sum.columns"});
-    refuses<Finalize>(finalize, [&](Finalize& o) { o.total = o.out.columns_at(0, 3); }, {"FinalizeLatentTiles: out"});
-    refuses<AppendLatent>({.latent = matrix(2, 5), .rotary_key = matrix(2, 2), .segments = attention.segments},
+    refuses<Op>(whole, [&](Op& o) { o.key = floats(24, 5); }, {"LatentAttention: key", "[27, 5]"});
+    refuses<Op>(whole, [](Op& o) { o.rope = 3; }, {"LatentAttention: query"});
+    refuses<Op>(whole, [&](Op& o) { o.value_weight = floats(15, 5); }, {"LatentAttention: value_weight", "[27, 5]"});
+    refuses<Op>(whole, [](Op& o) { o.heads = 4; }, {"LatentAttention: query", "[*, 24]"});
+    refuses<Op>(whole, [&](Op& o) { o.scratch = matrix(2, 35); }, {"LatentAttention: scratch", "[2, 36]"});
+    refuses<Op>(whole, [&](Op& o) { o.out = matrix(2, 12); }, {"LatentAttention: out", "[2, 15]"});
+    refuses<Op>(whole, [](Op& o) { o.out = o.scratch.columns_at(0, 15); }, {"LatentAttention: out", "scratch"});
+    refuses<Op>(whole, [](Op& o) { o.scratch.buffer = nullptr; }, {"LatentAttention: scratch", "no buffer"});
+    refuses<Op>(whole, [](Op& o) { o.segments[0].rows.position = 3; }, {"LatentAttention: cache of segments"});
+
+    Op split = whole;
+    split.transposed = false;
+    split.key = floats(15, 4);
+    split.value_weight = floats(15, 5);
+    refuses<Op>(split, [&](Op& o) { o.key = floats(14, 4); }, {"LatentAttention: key.rows", "multiple of 3"});
+    refuses<Op>(split, [&](Op& o) { o.key = floats(15, 5); }, {"LatentAttention: key", "[*, 4]"});
+    refuses<Op>(split, [&](Op& o) { o.value_weight = floats(27, 5); }, {"LatentAttention: value_weight", "[15, 5]"});
+    refuses<AppendLatent>({.latent = matrix(2, 5), .rotary_key = matrix(2, 2), .segments = whole.segments},
                           [&](AppendLatent& o) { o.rotary_key = matrix(1, 2); }, {"AppendLatent: rotary_key"});
 }
 

@@ -49,7 +49,7 @@ void full_precision_linear(CaseContext& context, const WeightFormat& format) {
 }
 
 // Several experts of one shape; every row goes to some of them, some rows to none, one expert gets no rows.
-void gated_mlp(CaseContext& context, const WeightFormat& format) {
+void gated_mlp(CaseContext& context, const WeightFormat& format, const Activation& activation = {}) {
     const int64_t rows = pick_rows(context);
     const int64_t hidden = columns_for(format, context.pick(1, 3));
     const int64_t inner = columns_for(format, context.pick(1, 3));
@@ -60,7 +60,7 @@ void gated_mlp(CaseContext& context, const WeightFormat& format) {
     for (size_t i = places.size(); i > 1; --i) {
         std::swap(places[i - 1], places[static_cast<size_t>(context.pick(0, static_cast<int64_t>(i) - 1))]);
     }
-    GatedMlp op{.x = x, .groups = {}, .out = context.random(rows * experts, hidden)};
+    GatedMlp op{.x = x, .groups = {}, .out = context.random(rows * experts, hidden), .activation = activation};
     for (int64_t e = 0; e < experts; ++e) {
         MlpGroup group{.gate = context.weight(format, inner, hidden),
                        .up = context.weight(format, inner, hidden),
@@ -138,6 +138,16 @@ std::vector<OpCase> matmul_cases() {
                          [format](CaseContext& context) { full_precision_linear(context, format); }});
         cases.push_back(
             {"GatedMlp, " + name, rounding, [format](CaseContext& context) { gated_mlp(context, format); }});
+    }
+    const Activation clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 0.8f, .up_offset = 1};
+    for (const Activation& activation : {Activation{.kind = ActivationKind::kGeluTanh}, clamped}) {
+        const std::string name = "GatedMlp, " + std::string(name_of(activation.kind));
+        const WeightFormat floats = WeightFormat::floating(DType::kF32),
+                           affine = WeightFormat::affine(4, 64, DType::kBF16);
+        for (const WeightFormat& format : {floats, affine}) {
+            cases.push_back({name + ", " + format.describe(), rounding_of(format),
+                             [=](CaseContext& context) { gated_mlp(context, format, activation); }});
+        }
     }
     cases.push_back({"GatedMlp, experts of two widths", Rounding::kBf16, experts_of_two_widths});
     cases.push_back({"GatedMlp, mixed formats", Rounding::kInt8, mixed_mlp});

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 
 #include "backend/kv_layout.h"
 #include "tests/backend/op_cases.h"
+#include "tests/backend/run_form.h"
 
 namespace sluice {
 
@@ -53,25 +55,25 @@ void append_latent(CaseContext& context, KvFormat format) {
     }
 }
 
-void latent_attention(CaseContext& context, KvFormat format, int64_t longest) {
+void attend_latents(CaseContext& context, KvFormat format, int64_t longest) {
     const auto sequences = context.sequences(longest);
     const int64_t heads = context.pick_of({1, 3, 5, 16});
     const int64_t kv_lora = context.pick_of({4, 33, 64});
     const int64_t nope = context.pick_of({1, 8});
     const int64_t rope = context.pick_of({2, 6, 32});
     const int64_t rows = total_rows(sequences);
-    LatentAttention op{.folded = context.random(rows, heads * kv_lora),
-                       .query = context.random(rows, heads * (nope + rope)),
-                       .heads = heads,
-                       .nope = nope,
-                       .rope = rope,
-                       .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
-                       .segments = {},
-                       .out = context.output(rows, heads * kv_lora)};
+    AttendLatents op{.folded = context.random(rows, heads * kv_lora),
+                     .query = context.random(rows, heads * (nope + rope)),
+                     .heads = heads,
+                     .nope = nope,
+                     .rope = rope,
+                     .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
+                     .segments = {},
+                     .out = context.output(rows, heads * kv_lora)};
     for (const SequenceRows& part : sequences) {
         op.segments.push_back(random_cache(context, part, format, kv_lora, rope, true));
     }
-    context.backend().run(op);
+    run_form(context.backend(), op);
     context.result(op.out);
 }
 
@@ -79,17 +81,17 @@ void latent_attention(CaseContext& context, KvFormat format, int64_t longest) {
 void split_projection(CaseContext& context) {
     const int64_t rows = context.pick_of({1, 2, 9});
     const int64_t kv_lora = context.pick_of({5, 64}), rope = context.pick_of({2, 32});
-    const SplitLatentProjection split{.fused = context.random(rows, kv_lora + rope), .kv_lora = kv_lora};
+    const Tensor fused = context.random(rows, kv_lora + rope);
+    const Tensor latent = fused.columns_at(0, kv_lora), rotary_key = fused.columns_at(kv_lora, rope);
     std::vector<int32_t> positions;
     for (int64_t row = 0; row < rows; ++row) positions.push_back(static_cast<int32_t>(3 * row));
-    context.backend().run(
-        RmsNorm{.x = split.latent(), .weight = context.random(1, kv_lora), .epsilon = 1e-6f, .out = split.latent()});
-    context.backend().run(Rotary{.x = split.rotary_key(),
+    context.backend().run(RmsNorm{.x = latent, .weight = context.random(1, kv_lora), .epsilon = 1e-6f, .out = latent});
+    context.backend().run(Rotary{.x = rotary_key,
                                  .positions = context.integers(positions),
                                  .frequencies = context.random(1, rope / 2),
                                  .head_dim = rope,
                                  .interleaved = true});
-    context.result(split.fused);
+    context.result(fused);
 }
 
 // A cache in tiles of `tile` tokens, the state between them included.
@@ -115,7 +117,7 @@ void latent_tiles(CaseContext& context, KvFormat format) {
         op.segments.push_back(random_cache(context, part, format, kv_lora, rope, true));
         longest = std::max(longest, part.position + part.count);
     }
-    for (; op.first_token < longest; op.first_token += op.tokens) context.backend().run(op);
+    for (; op.first_token < longest; op.first_token += op.tokens) run_form(context.backend(), op);
     context.result(op.total);
     context.result(op.sum);
 }
@@ -127,7 +129,8 @@ void finalize_tiles(CaseContext& context) {
     for (float& total : totals) total = 1 + std::abs(total);
     const Tensor sum = context.random(rows, heads * kv_lora);
     const Tensor out = context.flip() ? sum : context.output(rows, heads * kv_lora);
-    context.backend().run(FinalizeLatentTiles{.sum = sum, .total = context.filled(totals, rows, heads), .out = out});
+    run_form(context.backend(),
+             FinalizeLatentTiles{.sum = sum, .total = context.filled(totals, rows, heads), .out = out});
     context.result(out);
 }
 
@@ -140,15 +143,15 @@ void fold_query(CaseContext& context, const WeightFormat& format, bool transpose
     const int64_t kv_lora = transposed ? columns_for(format, context.pick(1, 2)) : context.pick_of({5, 32});
     const Tensor query = context.random(rows, heads * (nope + rope));
     const Tensor out = context.output(rows, heads * kv_lora);
-    context.backend().run(FoldQuery{.query = query,
-                                    .key = transposed ? context.weight(format, heads * (nope + value), kv_lora)
-                                                      : context.weight(format, heads * kv_lora, nope),
-                                    .transposed = transposed,
-                                    .heads = heads,
-                                    .nope = nope,
-                                    .rope = rope,
-                                    .value = value,
-                                    .out = out});
+    run_form(context.backend(), FoldQuery{.query = query,
+                                          .key = transposed ? context.weight(format, heads * (nope + value), kv_lora)
+                                                            : context.weight(format, heads * kv_lora, nope),
+                                          .transposed = transposed,
+                                          .heads = heads,
+                                          .nope = nope,
+                                          .rope = rope,
+                                          .value = value,
+                                          .out = out});
     context.result(out);
 }
 
@@ -160,16 +163,16 @@ void project_value(CaseContext& context, const WeightFormat& format) {
     const int64_t kv_lora = columns_for(format, context.pick(1, 3));
     const Tensor latent = context.random(rows, heads * kv_lora);
     const Tensor out = context.output(rows, heads * value);
-    context.backend().run(ProjectValue{.latent = latent,
-                                       .value_weight = context.weight(format, heads * (nope + value), kv_lora),
-                                       .heads = heads,
-                                       .nope = nope,
-                                       .value = value,
-                                       .out = out});
+    run_form(context.backend(), ProjectValue{.latent = latent,
+                                             .value_weight = context.weight(format, heads * (nope + value), kv_lora),
+                                             .heads = heads,
+                                             .nope = nope,
+                                             .value = value,
+                                             .out = out});
     context.result(out);
 }
 
-void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
+LatentAttention whole_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
     const auto sequences = context.sequences(300);
     const int64_t heads = context.pick_of({1, 3, 5});
     const int64_t nope = transposed ? context.pick_of({1, 7, 16}) : columns_for(format, 1);
@@ -178,21 +181,33 @@ void expanded_attention(CaseContext& context, const WeightFormat& format, KvForm
     const int64_t kv_lora = columns_for(format, context.pick(1, 2));
     const int64_t rows = total_rows(sequences);
     const Weight whole = context.weight(format, heads * (nope + value), kv_lora);
-    ExpandedLatentAttention op{.query = context.random(rows, heads * (nope + rope)),
-                               .key = transposed ? whole : context.weight(format, heads * kv_lora, nope),
-                               .value_weight = transposed ? whole : context.weight(format, heads * value, kv_lora),
-                               .transposed = transposed,
-                               .heads = heads,
-                               .nope = nope,
-                               .rope = rope,
-                               .value = value,
-                               .scale = 1 / std::sqrt(static_cast<float>(nope + rope)),
-                               .segments = {},
-                               .out = context.output(rows, heads * value)};
+    LatentAttention op{.query = context.random(rows, heads * (nope + rope)),
+                       .key = transposed ? whole : context.weight(format, heads * kv_lora, nope),
+                       .value_weight = transposed ? whole : context.weight(format, heads * value, kv_lora),
+                       .transposed = transposed,
+                       .heads = heads,
+                       .nope = nope,
+                       .rope = rope,
+                       .value = value,
+                       .scale = 1 / std::sqrt(static_cast<float>(nope + rope)),
+                       .segments = {},
+                       .scratch = context.output(rows, LatentAttention::scratch_columns(heads, kv_lora)),
+                       .out = context.output(rows, heads * value)};
     for (const SequenceRows& part : sequences) {
         op.segments.push_back(random_cache(context, part, kv_format, kv_lora, rope, true));
     }
+    return op;
+}
+
+void latent_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
+    const LatentAttention op = whole_attention(context, format, kv_format, transposed);
     context.backend().run(op);
+    context.result(op.out);
+}
+
+void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
+    const LatentAttention op = whole_attention(context, format, kv_format, transposed);
+    run_form(context.backend(), ExpandedLatentAttention{op});
     context.result(op.out);
 }
 
@@ -201,20 +216,33 @@ void expanded_attention(CaseContext& context, const WeightFormat& format, KvForm
 std::vector<OpCase> mla_cases() {
     std::vector<OpCase> cases;
     for (const KvFormat format : kAllKvFormats) {
-        const std::string name(kv_format_name(format));
-        cases.push_back({"AppendLatent, " + name, Rounding::kNone,
+        cases.push_back({"AppendLatent, " + std::string(kv_format_name(format)), Rounding::kNone,
                          [format](CaseContext& context) { append_latent(context, format); }});
-        cases.push_back({"LatentAttention, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { latent_attention(context, format, 100); }});
-        cases.push_back({"LatentAttention over a long cache, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { latent_attention(context, format, 1500); }});
     }
+    cases.push_back({"Parts of a latent projection", Rounding::kNone, split_projection});
+    for (const WeightFormat& format : all_weight_formats()) {
+        for (const bool transposed : {true, false}) {
+            cases.push_back({"LatentAttention, " + format.describe() + (transposed ? ", kv_b_proj" : ", split"),
+                             std::max(Rounding::kBf16, rounding_of(format)), [=](CaseContext& context) {
+                                 latent_attention(context, format, KvFormat::kBF16, transposed);
+                             }});
+        }
+    }
+    return cases;
+}
+
+std::vector<OpCase> latent_form_cases() {
+    std::vector<OpCase> cases;
     for (const KvFormat format : kAllKvFormats) {
-        cases.push_back({"AccumulateLatentTile, " + std::string(kv_format_name(format)), Rounding::kBf16,
+        const std::string name(kv_format_name(format));
+        cases.push_back({"AttendLatents, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { attend_latents(context, format, 100); }});
+        cases.push_back({"AttendLatents over a long cache, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { attend_latents(context, format, 1500); }});
+        cases.push_back({"AccumulateLatentTile, " + name, Rounding::kBf16,
                          [format](CaseContext& context) { latent_tiles(context, format); }});
     }
     cases.push_back({"FinalizeLatentTiles", Rounding::kNone, finalize_tiles});
-    cases.push_back({"SplitLatentProjection", Rounding::kNone, split_projection});
     for (const WeightFormat& format : all_weight_formats()) {
         const std::string name = format.describe();
         const Rounding rounding = rounding_of(format);

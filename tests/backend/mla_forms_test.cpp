@@ -9,6 +9,7 @@
 #include "backend/kv_layout.h"
 #include "backend/reference/naive_mla.h"
 #include "tests/backend/queued_backend.h"
+#include "tests/backend/run_form.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -109,14 +110,14 @@ struct Case {
         const KvSegment segment = cached(backend);
         const Tensor latent = zeros(backend, s.rows, s.heads * s.kv_lora);
         if (tile_tokens == kOneTile) {
-            backend.run(LatentAttention{.folded = folded,
-                                        .query = q,
-                                        .heads = s.heads,
-                                        .nope = s.nope,
-                                        .rope = s.rope,
-                                        .scale = scale(),
-                                        .segments = {segment},
-                                        .out = latent});
+            run_form(backend, AttendLatents{.folded = folded,
+                                            .query = q,
+                                            .heads = s.heads,
+                                            .nope = s.nope,
+                                            .rope = s.rope,
+                                            .scale = scale(),
+                                            .segments = {segment},
+                                            .out = latent});
             return latent;
         }
         AccumulateLatentTile tile{.folded = folded,
@@ -131,8 +132,8 @@ struct Case {
                                   .maximum = zeros(backend, s.rows, s.heads),
                                   .total = zeros(backend, s.rows, s.heads),
                                   .sum = zeros(backend, s.rows, s.heads * s.kv_lora)};
-        for (; tile.first_token < s.tokens; tile.first_token += tile_tokens) backend.run(tile);
-        backend.run(FinalizeLatentTiles{.sum = tile.sum, .total = tile.total, .out = latent});
+        for (; tile.first_token < s.tokens; tile.first_token += tile_tokens) run_form(backend, tile);
+        run_form(backend, FinalizeLatentTiles{.sum = tile.sum, .total = tile.total, .out = latent});
         return latent;
     }
 
@@ -140,39 +141,51 @@ struct Case {
         const Shape& s = shape;
         const Tensor q = tensor_of(backend, s.rows, s.heads * (s.nope + s.rope), query);
         const Tensor folded_query = zeros(backend, s.rows, s.heads * s.kv_lora);
-        backend.run(FoldQuery{.query = q,
-                              .key = key_weight(backend, split),
-                              .transposed = !split,
-                              .heads = s.heads,
-                              .nope = s.nope,
-                              .rope = s.rope,
-                              .value = s.value,
-                              .out = folded_query});
+        run_form(backend, FoldQuery{.query = q,
+                                    .key = key_weight(backend, split),
+                                    .transposed = !split,
+                                    .heads = s.heads,
+                                    .nope = s.nope,
+                                    .rope = s.rope,
+                                    .value = s.value,
+                                    .out = folded_query});
         const Tensor out = zeros(backend, s.rows, s.heads * s.value);
-        backend.run(ProjectValue{.latent = attend(backend, folded_query, q, tile_tokens),
-                                 .value_weight = value_weight(backend, split),
-                                 .heads = s.heads,
-                                 .nope = split ? 0 : s.nope,
-                                 .value = s.value,
-                                 .out = out});
+        run_form(backend, ProjectValue{.latent = attend(backend, folded_query, q, tile_tokens),
+                                       .value_weight = value_weight(backend, split),
+                                       .heads = s.heads,
+                                       .nope = split ? 0 : s.nope,
+                                       .value = s.value,
+                                       .out = out});
         return read(backend, out);
     }
 
-    std::vector<float> expanded(Backend& backend, bool split = false) const {
+    LatentAttention attention(Backend& backend, bool split) const {
         const Shape& s = shape;
-        const Tensor out = zeros(backend, s.rows, s.heads * s.value);
-        backend.run(ExpandedLatentAttention{.query = tensor_of(backend, s.rows, s.heads * (s.nope + s.rope), query),
-                                            .key = key_weight(backend, split),
-                                            .value_weight = value_weight(backend, split),
-                                            .transposed = !split,
-                                            .heads = s.heads,
-                                            .nope = s.nope,
-                                            .rope = s.rope,
-                                            .value = s.value,
-                                            .scale = scale(),
-                                            .segments = {cached(backend)},
-                                            .out = out});
-        return read(backend, out);
+        return {.query = tensor_of(backend, s.rows, s.heads * (s.nope + s.rope), query),
+                .key = key_weight(backend, split),
+                .value_weight = value_weight(backend, split),
+                .transposed = !split,
+                .heads = s.heads,
+                .nope = s.nope,
+                .rope = s.rope,
+                .value = s.value,
+                .scale = scale(),
+                .segments = {cached(backend)},
+                .scratch = zeros(backend, s.rows, LatentAttention::scratch_columns(s.heads, s.kv_lora)),
+                .out = zeros(backend, s.rows, s.heads * s.value)};
+    }
+
+    std::vector<float> expanded(Backend& backend, bool split = false) const {
+        const ExpandedLatentAttention form{attention(backend, split)};
+        run_form(backend, form);
+        return read(backend, form.attention.out);
+    }
+
+    // In whichever form the backend takes.
+    std::vector<float> whole(Backend& backend, bool split = false) const {
+        const LatentAttention op = attention(backend, split);
+        backend.run(op);
+        return read(backend, op.out);
     }
 };
 
@@ -285,8 +298,54 @@ std::unique_ptr<Backend> queued() {
 
 INSTANTIATE_TEST_SUITE_P(On, MlaForms,
                          ::testing::Values(NamedBackend{"Reference", make_reference_backend},
+                                           NamedBackend{"Cpu", exact_cpu}),
+                         [](const auto& one) { return std::string(one.param.name); });
+
+// The operation, which takes the form that suits the shape.
+class LatentAttentionOperation : public MlaForms {};
+
+TEST_P(LatentAttentionOperation, IsTheNaiveOneInEveryForm) {
+    for (const int64_t tokens : {1, 17, 63, 64, 200, 4096, 4097, 9000}) {
+        for (const int64_t rows : {1, 2, 70}) {  // decoded, and expanded where it pays
+            SCOPED_TRACE(testing::Message() << tokens << " tokens, " << rows << " rows");
+            const Case test({.tokens = tokens, .rows = std::min(tokens, rows), .heads = 5});
+            const auto naive = test.naive();
+            EXPECT_LT(relative_error(test.whole(*backend_), naive), kRelative);
+            EXPECT_LT(relative_error(test.whole(*backend_, true), naive), kRelative);
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(On, LatentAttentionOperation,
+                         ::testing::Values(NamedBackend{"Reference", make_reference_backend},
                                            NamedBackend{"Cpu", exact_cpu}, NamedBackend{"Queued", queued}),
                          [](const auto& one) { return std::string(one.param.name); });
+
+TEST(LatentAttentionForms, FollowTheShapeOfEachSequence) {
+    const auto backend = exact_cpu();
+    const Case prompt({.tokens = 70, .rows = 70, .heads = 5}), decode({.tokens = 5000, .rows = 1, .heads = 5});
+    EXPECT_EQ(prompt.whole(*backend), prompt.expanded(*backend));
+    EXPECT_EQ(decode.whole(*backend), decode.folded(*backend, 4096));
+
+    LatentAttention op = prompt.attention(*backend, false);
+    op.query = zeros(*backend, 74, op.query.columns);
+    op.scratch = zeros(*backend, 74, op.scratch.columns);
+    op.out = zeros(*backend, 74, op.out.columns);
+    const KvPages cache = op.segments[0].cache;
+    op.segments = {{{.first_row = 0, .count = 1, .position = 9}, cache},
+                   {{.first_row = 1, .count = 1, .position = 3}, cache},
+                   {{.first_row = 2, .count = 70, .position = 0}, cache},
+                   {{.first_row = 72, .count = 2, .position = 50}, cache}};
+    const auto runs = latent_runs(op);
+    ASSERT_EQ(runs.size(), 3u);
+    EXPECT_FALSE(runs[0].expanded);
+    EXPECT_EQ(runs[0].attention.segments.size(), 2u);
+    EXPECT_TRUE(runs[1].expanded);
+    EXPECT_EQ(runs[1].attention.segments[0].rows.first_row, 0);
+    EXPECT_EQ(runs[1].attention.out.rows, 70);
+    EXPECT_FALSE(runs[2].expanded);
+    EXPECT_EQ(runs[2].attention.query.offset, op.query.rows_at(72, 2).offset);
+}
 
 // Tiles that end where the cpu's own blocks do carry their sums over to the bit.
 TEST(CpuMla, ATiledCacheIsTheSameToTheBit) {

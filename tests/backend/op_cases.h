@@ -83,6 +83,7 @@ std::vector<OpCase> attention_cases();
 std::vector<OpCase> linear_attention_cases();
 std::vector<OpCase> mla_cases();
 std::vector<OpCase> all_op_cases();
+std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_form.h
 
 std::vector<WeightFormat> all_weight_formats();
 inline constexpr KvFormat kAllKvFormats[] = {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8};

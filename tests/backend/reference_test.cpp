@@ -137,6 +137,26 @@ TEST_F(ReferenceTest, GatedRmsNormGatesAfterTheNorm) {
     expect_near(get(x), {6 / rms * sigmoid_of(1), 4 / rms * -2 * sigmoid_of(-2)}, 1e-6f);
 }
 
+TEST_F(ReferenceTest, GatedMlpHasItsActivation) {
+    const auto run = [&](const Activation& activation, float gate, float up) {
+        const Tensor out = zeros(*backend_, 1, 1);
+        const auto weight = [&](float value) { return weight_of(*backend_, 1, 1, {value}); };
+        backend_->run(GatedMlp{
+            .x = values(1, 1, {1}),
+            .groups = {{.gate = weight(gate), .up = weight(up), .down = weight(1), .rows = {0}, .out_rows = {0}}},
+            .out = out,
+            .activation = activation});
+        return read(*backend_, out)[0];
+    };
+    EXPECT_NEAR(run({}, 2, 3), 2 / (1 + std::exp(-2.0)) * 3, 1e-6);
+    EXPECT_NEAR(run({.kind = ActivationKind::kGeluTanh}, 2, 3), 1.9545977 * 3, 1e-6);
+    EXPECT_NEAR(run({.kind = ActivationKind::kGeluTanh}, -1, 1), -0.1588080, 1e-6);
+    const Activation clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 7, .up_offset = 1};
+    EXPECT_NEAR(run(clamped, 2, 3), 2 / (1 + std::exp(-1.702 * 2)) * 4, 1e-5);
+    EXPECT_NEAR(run(clamped, 9, 8), 7 / (1 + std::exp(-1.702 * 7)) * 8, 1e-4);
+    EXPECT_NEAR(run(clamped, -9, -8), -9 / (1 + std::exp(1.702 * 9)) * -6, 1e-9);  // the gate has no lower limit
+}
+
 TEST_F(ReferenceTest, GatedMlpAppliesEveryGroupToItsRows) {
     const auto mlp = [&](float gate, std::vector<int32_t> rows, std::vector<int32_t> out_rows) {
         return MlpGroup{.gate = weight_of(*backend_, 1, 2, {gate, 0}),

@@ -149,6 +149,10 @@ void CpuBackend::compute(const Attention& op) {
 }
 
 void CpuBackend::compute(const LatentAttention& op) {
+    in_latent_forms(op, [this](const auto& form) { compute(form); });
+}
+
+void CpuBackend::compute(const AttendLatents& op) {
     attend_latents(op, nullptr);
 }
 
@@ -176,7 +180,7 @@ void CpuBackend::compute(const FinalizeLatentTiles& op) {
     });
 }
 
-void CpuBackend::attend_latents(const LatentAttention& op, const AccumulateLatentTile* tile) {
+void CpuBackend::attend_latents(const AttendLatents& op, const AccumulateLatentTile* tile) {
     const float *folded = floats(op.folded), *query = floats(op.query);
     float* out = writable_floats(op.out);
     float* maximum = tile == nullptr ? nullptr : writable_floats(tile->maximum);

@@ -7,6 +7,7 @@
 #include "backend/cpu/linear.h"
 #include "backend/cpu/scratch.h"
 #include "backend/host_backend.h"
+#include "backend/latent_forms.h"
 #include "base/thread_pool.h"
 
 namespace sluice {
@@ -46,19 +47,21 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     void compute(const CausalConvolution& op);
     void compute(const GatedDeltaRule& op);
     void compute(const GatedRmsNorm& op);
-    void compute(const RouteSoftmax& op);
-    void compute(const RouteGrouped& op);
+    void compute(const Route& op);
     void compute(const GatedMlp& op);
     void compute(const CombineExperts& op);
     void compute(const AddGated& op);
     void compute(const GatherRows& op);
     void compute(const AppendLatent& op);
-    void compute(const FoldQuery& op);
     void compute(const LatentAttention& op);
-    void compute(const AccumulateLatentTile& op);
-    void compute(const FinalizeLatentTiles& op);
-    void compute(const ProjectValue& op);
-    void compute(const ExpandedLatentAttention& op);
+
+    // Forms of LatentAttention.
+    void compute(const FoldQuery& form);
+    void compute(const AttendLatents& form);
+    void compute(const AccumulateLatentTile& form);
+    void compute(const FinalizeLatentTiles& form);
+    void compute(const ProjectValue& form);
+    void compute(const ExpandedLatentAttention& form);
 
   private:
     // In which layout activations meet the weight.
@@ -87,7 +90,9 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     struct HeadLinear;
     void run_heads(const HeadLinear& heads);
     // Attention over a tile of the latent cache; all of it, divided by the totals, without one.
-    void attend_latents(const LatentAttention& op, const AccumulateLatentTile* tile);
+    void attend_latents(const AttendLatents& form, const AccumulateLatentTile* tile);
+    // gate = activation(gate, up), elementwise.
+    void activate(const Activation& activation, const float* up, int64_t count, float* gate) const;
     struct ExpandedHead;
     void run_expanded_head(const ExpandedHead& task, const float* query, float* out);
 

@@ -28,7 +28,7 @@ struct HeadWeights {
     float* value;  // [value, rank]
 };
 
-void decode_head(const KernelTable& kernels, const ExpandedLatentAttention& op, int64_t head, int64_t rank,
+void decode_head(const KernelTable& kernels, const LatentAttention& op, int64_t head, int64_t rank,
                  const HeadWeights& weights, float* line) {
     const WeightView key = view(op.key), value = view(op.value_weight);
     if (op.transposed) {
@@ -52,7 +52,7 @@ void decode_head(const KernelTable& kernels, const ExpandedLatentAttention& op, 
 
 // One head of one segment: its expanded rows [key | value], one per token, and what attention reads.
 struct CpuBackend::ExpandedHead {
-    const ExpandedLatentAttention& op;
+    const LatentAttention& op;
     const KvSegment& segment;
     const Latents& latents;
     int64_t head, rank;
@@ -74,7 +74,7 @@ struct CpuBackend::ExpandedHead {
 };
 
 void CpuBackend::run_expanded_head(const ExpandedHead& task, const float* query, float* out) {
-    const ExpandedLatentAttention& op = task.op;
+    const LatentAttention& op = task.op;
     const int64_t tokens = task.latents.tokens, rank = task.rank, width = task.width();
     const std::byte* expanded_bytes = nullptr;
     const std::array<KvRows, 2> keys = task.keys(&expanded_bytes);
@@ -127,11 +127,12 @@ void CpuBackend::run_expanded_head(const ExpandedHead& task, const float* query,
     }
 }
 
-void CpuBackend::compute(const ExpandedLatentAttention& op) {
+void CpuBackend::compute(const ExpandedLatentAttention& form) {
+    const LatentAttention& op = form.attention;
     const float* query = floats(op.query);
     float* out = writable_floats(op.out);
     const AttentionKernel& kernel = exact_ ? kernels_.attention : kernels_.rounded_attention;
-    const int64_t rank = op.transposed ? op.key.columns : op.key.rows / op.heads;
+    const int64_t rank = op.kv_lora();
     for (const KvSegment& segment : op.segments) {
         const KvPages& cache = segment.cache;
         const LatentKvLayout layout(cache.format, cache.page_tokens, rank, op.rope);

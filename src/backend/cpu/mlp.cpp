@@ -182,7 +182,7 @@ void CpuBackend::compute(const GatedMlp& op) {
         for (size_t t = 0; t < task.tokens; ++t) {
             const int64_t at = static_cast<int64_t>(t) * task.columns;
             float* product = gate + at;
-            kernels_.silu_multiply(product, up + at, task.columns, product);
+            activate(op.activation, up + at, task.columns, product);
             const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
             own_inner.set(kernels_, slot, task.column, task.columns, product);
         }

@@ -12,6 +12,10 @@ namespace sluice {
 
 namespace {
 
+float softplus(float x) {
+    return x > 20.0f ? x : std::log1p(std::exp(x));
+}
+
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 // The `count` largest values (ties: lower index; NaN is the least) in ascending index order.
@@ -29,12 +33,12 @@ void select_largest(const float* values, int64_t size, int64_t count, int32_t* o
     std::sort(out, out + count);
 }
 
-void choose_weights(const float* scores, const int32_t* ids, int64_t count, bool normalize, float epsilon, float scale,
-                    float* weights) {
+void choose_weights(const Route& op, const float* scores, const int32_t* ids, float* weights) {
+    const int64_t count = op.ids.columns;
     float sum = 0;
     for (int64_t j = 0; j < count; ++j) sum += scores[ids[j]];
-    const float divisor = normalize ? sum + epsilon : 1.0f;
-    for (int64_t j = 0; j < count; ++j) weights[j] = scores[ids[j]] / divisor * scale;
+    const float divisor = op.normalize ? sum + 1e-20f : 1.0f;
+    for (int64_t j = 0; j < count; ++j) weights[j] = scores[ids[j]] / divisor * op.scale;
 }
 
 // The sum of the two largest.
@@ -51,49 +55,58 @@ float group_score(const float* choice, int64_t size) {
     return size > 1 ? first + second : first;
 }
 
-}  // namespace
-
-void CpuBackend::compute(const RouteSoftmax& op) {
-    const float* logits = floats(op.logits);
-    int32_t* ids = writable_ints(op.ids);
-    float* weights = writable_floats(op.weights);
-    const int64_t experts = op.logits.columns, count = op.ids.columns;
-    for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
-        static thread_local std::vector<float> scores;
-        scores.resize(static_cast<size_t>(experts));
-        kernels_.softmax(logits + t * op.logits.row_stride, experts, scores.data());
-        int32_t* chosen = ids + t * op.ids.row_stride;
-        select_largest(scores.data(), experts, count, chosen);
-        choose_weights(scores.data(), chosen, count, op.normalize, 0, 1, weights + t * op.weights.row_stride);
-    });
+// Choices of groups that are not kept become the least.
+void drop_groups(const Route& op, std::vector<float>& choice) {
+    static thread_local std::vector<float> group_scores;
+    static thread_local std::vector<int32_t> kept;
+    const int64_t size = op.logits.columns / op.groups;
+    group_scores.resize(static_cast<size_t>(op.groups));
+    kept.resize(static_cast<size_t>(op.groups_kept));
+    for (int64_t g = 0; g < op.groups; ++g) {
+        group_scores[static_cast<size_t>(g)] = group_score(choice.data() + g * size, size);
+    }
+    select_largest(group_scores.data(), op.groups, op.groups_kept, kept.data());
+    for (int64_t g = 0; g < op.groups; ++g) {
+        if (std::ranges::find(kept, g) == kept.end()) std::fill_n(choice.begin() + g * size, size, kLowest);
+    }
 }
 
-void CpuBackend::compute(const RouteGrouped& op) {
-    const float *logits = floats(op.logits), *bias = floats(op.bias);
+void score_row(const KernelTable& kernels, RouterScore score, const float* logits, int64_t experts, float* out) {
+    switch (score) {
+        case RouterScore::kSoftmax:
+            kernels.softmax(logits, experts, out);
+            return;
+        case RouterScore::kSigmoid:
+            kernels.sigmoid(logits, experts, out);
+            return;
+        case RouterScore::kSqrtSoftplus:
+            for (int64_t e = 0; e < experts; ++e) out[e] = std::sqrt(softplus(logits[e]));
+            return;
+    }
+}
+
+}  // namespace
+
+void CpuBackend::compute(const Route& op) {
+    const float* logits = floats(op.logits);
+    const float* bias = op.bias.buffer == nullptr ? nullptr : floats(op.bias);
     int32_t* ids = writable_ints(op.ids);
     float* weights = writable_floats(op.weights);
-    const int64_t experts = op.logits.columns, count = op.ids.columns, size = experts / op.groups;
+    const int64_t experts = op.logits.columns;
     for_rows(op.logits.rows, 16 * experts, [&](int64_t t) {
-        static thread_local std::vector<float> scores, choice, group_scores;
-        static thread_local std::vector<int32_t> kept;
+        static thread_local std::vector<float> scores, choice;
         scores.resize(static_cast<size_t>(experts));
-        kernels_.sigmoid(logits + t * op.logits.row_stride, experts, scores.data());
-        choice.resize(static_cast<size_t>(experts));
-        group_scores.resize(static_cast<size_t>(op.groups));
-        kept.resize(static_cast<size_t>(op.groups_kept));
-        for (size_t e = 0; e < choice.size(); ++e) choice[e] = scores[e] + bias[e];
-        for (int64_t g = 0; g < op.groups; ++g) {
-            group_scores[static_cast<size_t>(g)] = group_score(choice.data() + g * size, size);
-        }
-        select_largest(group_scores.data(), op.groups, op.groups_kept, kept.data());
-        for (int64_t g = 0; g < op.groups; ++g) {
-            if (std::ranges::find(kept, g) != kept.end()) continue;
-            std::fill_n(choice.begin() + g * size, size, kLowest);
+        score_row(kernels_, op.score, logits + t * op.logits.row_stride, experts, scores.data());
+        const float* best = scores.data();
+        if (!op.plain_choice()) {
+            choice = scores;
+            for (size_t e = 0; e < choice.size() && bias != nullptr; ++e) choice[e] += bias[e];
+            if (op.groups > 1) drop_groups(op, choice);
+            best = choice.data();
         }
         int32_t* chosen = ids + t * op.ids.row_stride;
-        select_largest(choice.data(), experts, count, chosen);
-        choose_weights(scores.data(), chosen, count, op.normalize, 1e-20f, op.scale,
-                       weights + t * op.weights.row_stride);
+        select_largest(best, experts, op.ids.columns, chosen);
+        choose_weights(op, scores.data(), chosen, weights + t * op.weights.row_stride);
     });
 }
 

@@ -11,6 +11,7 @@ set(CPU_SOURCES
   cpu/linear_ops.cpp
   cpu/row_ops.cpp
   cpu/route_ops.cpp
+  cpu/activation.cpp
   cpu/mlp.cpp
   cpu/attention_ops.cpp
   cpu/expanded_attention.cpp

@@ -91,17 +91,6 @@ struct Attention {
     }
 };
 
-// The parts of MLA's fused key and value projection, as views: every operation takes rows with a stride, so that
-// nothing is copied and no backend has work. The query's parts, [nope | rope] per head, are named to the operations by
-// their sizes.
-struct SplitLatentProjection {
-    Tensor fused;  // [T, kv_lora + rope]
-    int64_t kv_lora = 0;
-
-    Tensor latent() const { return fused.columns_at(0, kv_lora); }
-    Tensor rotary_key() const { return fused.columns_at(kv_lora, fused.columns - kv_lora); }
-};
-
 // Stores latents and rotary keys of the new tokens in the cache.
 struct AppendLatent {
     static constexpr const char* kName = "AppendLatent";
@@ -117,133 +106,26 @@ struct AppendLatent {
     }
 };
 
-// q'_h = W_K,h^T q_nope,h. `key` is either rows of kv_b_proj, [heads * (nope + value), kv_lora], of which the first
-// `nope` rows of each head are used (transposed = true), or embed_q, [heads * kv_lora, nope].
-struct FoldQuery {
-    static constexpr const char* kName = "FoldQuery";
-    Tensor query;  // [T, heads * (nope + rope)]; the first nope values of a head are used
-    Weight key;
-    bool transposed = true;
-    int64_t heads = 0, nope = 0, rope = 0, value = 0;
-    Tensor out;  // [T, heads * kv_lora]
-
-    void check_shapes(const OperationCheck& check) const;
-    static void fields(auto& op, auto&& field) {
-        field("query", op.query, Access::kRead);
-        field("key", op.key, Access::kRead);
-        field("transposed", op.transposed);
-        field("heads", op.heads);
-        field("nope", op.nope);
-        field("rope", op.rope);
-        field("value", op.value);
-        field("out", op.out, Access::kWritten);
-    }
-};
-
-// Causal attention over the latent cache: score_t = (q'_h . latent_t + q_pe,h . k_pe,t) * scale; out_h = sum p_t
-// latent_t. The whole cache is one tile: for longer ones than a backend should hold the scores of, see
-// AccumulateLatentTile.
+// Multi-head latent attention over the cache, which holds the new tokens already; causal. Per head: score_t = (q_nope .
+// (W_K latent_t) + q_rope . rotary_key_t) * scale; out = sum over t of softmax(score)_t * (W_V latent_t). In which form
+// that is computed (keys and values expanded, or the query folded and the values projected afterwards) and how the
+// cache is cut is the backend's affair.
 struct LatentAttention {
     static constexpr const char* kName = "LatentAttention";
-    Tensor folded;  // [T, heads * kv_lora]
-    Tensor query;   // [T, heads * (nope + rope)], rotary applied; the last rope values of a head are used
-    int64_t heads = 0, nope = 0, rope = 0;
-    float scale = 0;
-    std::vector<KvSegment> segments;
-    Tensor out;  // [T, heads * kv_lora]
-
-    void check_shapes(const OperationCheck& check) const;
-    static void fields(auto& op, auto&& field) {
-        field("folded", op.folded, Access::kRead);
-        field("query", op.query, Access::kRead);
-        field("heads", op.heads);
-        field("nope", op.nope);
-        field("rope", op.rope);
-        field("scale", op.scale);
-        field("segments", op.segments, Access::kRead);
-        field("out", op.out, Access::kWritten);
-    }
-};
-
-// The same over cached positions [first_token, first_token + tokens) alone, added to what earlier tiles gave: per head
-// the largest score m (in a unit of the backend's own), total = sum e^(score_t - m), sum = sum e^(score_t - m)
-// latent_t. The first tile (first_token 0) begins anew; a row that sees nothing of a tile stays as it is. One tile,
-// finalized, is LatentAttention to the bit.
-struct AccumulateLatentTile {
-    static constexpr const char* kName = "AccumulateLatentTile";
-    Tensor folded;  // as in LatentAttention
-    Tensor query;
-    int64_t heads = 0, nope = 0, rope = 0;
-    float scale = 0;
-    int64_t first_token = 0, tokens = 0;
-    std::vector<KvSegment> segments;
-    Tensor maximum, total;  // [T, heads]
-    Tensor sum;             // [T, heads * kv_lora]
-
-    void check_shapes(const OperationCheck& check) const;
-    static void fields(auto& op, auto&& field) {
-        field("folded", op.folded, Access::kRead);
-        field("query", op.query, Access::kRead);
-        field("heads", op.heads);
-        field("nope", op.nope);
-        field("rope", op.rope);
-        field("scale", op.scale);
-        field("first_token", op.first_token);
-        field("tokens", op.tokens);
-        field("segments", op.segments, Access::kRead);
-        field("maximum", op.maximum, Access::kUpdated);
-        field("total", op.total, Access::kUpdated);
-        field("sum", op.sum, Access::kUpdated);
-    }
-};
-
-// out_h = sum_h / total_h, after the last tile. May be in place.
-struct FinalizeLatentTiles {
-    static constexpr const char* kName = "FinalizeLatentTiles";
-    Tensor sum;    // [T, heads * kv_lora]
-    Tensor total;  // [T, heads]
-    Tensor out;    // [T, heads * kv_lora]
-
-    void check_shapes(const OperationCheck& check) const;
-    static void fields(auto& op, auto&& field) {
-        field("sum", op.sum, Access::kReadInPlace);
-        field("total", op.total, Access::kRead);
-        field("out", op.out, Access::kWritten);
-    }
-};
-
-// out_h = W_V,h c_h. `value_weight` is either kv_b_proj, [heads * (nope + value), kv_lora], of which the last `value`
-// rows of each head are used (nope > 0), or unembed_out, [heads * value, kv_lora] (nope = 0).
-struct ProjectValue {
-    static constexpr const char* kName = "ProjectValue";
-    Tensor latent;  // [T, heads * kv_lora]
-    Weight value_weight;
-    int64_t heads = 0, nope = 0, value = 0;
-    Tensor out;  // [T, heads * value]
-
-    void check_shapes(const OperationCheck& check) const;
-    static void fields(auto& op, auto&& field) {
-        field("latent", op.latent, Access::kRead);
-        field("value_weight", op.value_weight, Access::kRead);
-        field("heads", op.heads);
-        field("nope", op.nope);
-        field("value", op.value);
-        field("out", op.out, Access::kWritten);
-    }
-};
-
-// The same attention for many new tokens at once: keys W_K latent_t and values W_V latent_t of every cached position
-// are expanded per head, then out_h = sum p_t v_t. Fewer operations than the folded form when many queries share them.
-struct ExpandedLatentAttention {
-    static constexpr const char* kName = "ExpandedLatentAttention";
-    Tensor query;         // [T, heads * (nope + rope)], rotary applied
-    Weight key;           // as in FoldQuery
-    Weight value_weight;  // as in ProjectValue; the same as `key` when transposed
+    Tensor query;  // [T, heads * (nope + rope)], rotary applied
+    // `transposed`: both are kv_b_proj, [heads * (nope + value), kv_lora], of a head first the rows of W_K, then those
+    // of W_V. Otherwise key is embed_q, W_K^T of the heads, [heads * kv_lora, nope], value_weight is unembed_out,
+    // [heads * value, kv_lora].
+    Weight key, value_weight;
     bool transposed = true;
     int64_t heads = 0, nope = 0, rope = 0, value = 0;
     float scale = 0;
     std::vector<KvSegment> segments;
-    Tensor out;  // [T, heads * value]
+    Tensor scratch;  // [T, scratch_columns()]: for the backend's use, what it holds afterwards means nothing
+    Tensor out;      // [T, heads * value]
+
+    int64_t kv_lora() const { return transposed ? key.columns : key.rows / heads; }
+    static int64_t scratch_columns(int64_t heads, int64_t kv_lora) { return heads * (2 * kv_lora + 2); }
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
@@ -257,6 +139,7 @@ struct ExpandedLatentAttention {
         field("value", op.value);
         field("scale", op.scale);
         field("segments", op.segments, Access::kRead);
+        field("scratch", op.scratch, Access::kWritten);
         field("out", op.out, Access::kWritten);
     }
 };

@@ -3,6 +3,7 @@
 // Operations of the feed-forward: routers, gated MLPs, the sum of experts. See backend/operations.h.
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "backend/operations/fields.h"
@@ -10,46 +11,59 @@
 
 namespace sluice {
 
-// p = softmax(logits); the top_k largest (ties: lower id), in ascending id order; weights divided by their sum if
-// asked.
-struct RouteSoftmax {
-    static constexpr const char* kName = "RouteSoftmax";
-    Tensor logits;  // [T, experts]
-    bool normalize = true;
-    Tensor ids;      // I32 [T, top_k]
-    Tensor weights;  // [T, top_k]
+// What a router makes of a logit.
+enum class RouterScore : uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus };
+std::string_view name_of(RouterScore score);
 
-    void check_shapes(const OperationCheck& check) const;
-    static void fields(auto& op, auto&& field) {
-        field("logits", op.logits, Access::kRead);
-        field("normalize", op.normalize);
-        field("ids", op.ids, Access::kWritten);
-        field("weights", op.weights, Access::kWritten);
-    }
-};
-
-// DeepSeek-V3: s = sigmoid(logits), c = s + bias; a group's score is the sum of its two largest c; top_k of c inside
-// the groups_kept best groups, in ascending id order; weights are s, divided by (sum + 1e-20) if asked, times scale.
-struct RouteGrouped {
-    static constexpr const char* kName = "RouteGrouped";
-    Tensor logits;  // [T, experts]
-    Tensor bias;    // [1, experts]
+// s = score(logits), c = s + bias. Of the groups (runs of experts / groups experts) the groups_kept best are kept, a
+// group's worth being the sum of its two largest c; of their experts the top_k with the largest c (ties: lower id) are
+// chosen, in ascending id order. Their weights are s, divided by (their sum + 1e-20) if asked, times scale.
+// Softmax without groups: Mixtral, Qwen; sigmoid with groups and bias: DeepSeek-V3; sqrt(softplus): DeepSeek-V4.
+struct Route {
+    static constexpr const char* kName = "Route";
+    Tensor logits;     // [T, experts]
+    Tensor bias = {};  // [1, experts], or empty: zero
+    RouterScore score = RouterScore::kSoftmax;
     int64_t groups = 1, groups_kept = 1;
     bool normalize = true;
     float scale = 1;
     Tensor ids;      // I32 [T, top_k]
     Tensor weights;  // [T, top_k]
 
+    // Whether the choice is by the scores themselves.
+    bool plain_choice() const { return bias.buffer == nullptr && groups == 1; }
+
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("logits", op.logits, Access::kRead);
         field("bias", op.bias, Access::kRead);
+        field("score", op.score);
         field("groups", op.groups);
         field("groups_kept", op.groups_kept);
         field("normalize", op.normalize);
         field("scale", op.scale);
         field("ids", op.ids, Access::kWritten);
         field("weights", op.weights, Access::kWritten);
+    }
+};
+
+// How a gated MLP joins gate and up.
+enum class ActivationKind : uint8_t {
+    kSilu,           // silu(gate) * up
+    kGeluTanh,       // gelu(gate) * up, gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
+    kClampedSwiglu,  // g * sigmoid(alpha * g) * (u + up_offset), g = min(gate, limit), u = clamp(up, -limit, limit)
+};
+std::string_view name_of(ActivationKind kind);
+
+struct Activation {
+    ActivationKind kind = ActivationKind::kSilu;
+    float alpha = 1, limit = 0, up_offset = 0;  // of kClampedSwiglu; gpt-oss has 1.702, 7 and 1
+
+    static void fields(auto& value, auto&& field) {
+        field("kind", value.kind);
+        field("alpha", value.alpha);
+        field("limit", value.limit);
+        field("up_offset", value.up_offset);
     }
 };
 
@@ -69,18 +83,20 @@ struct MlpGroup {
     }
 };
 
-// For every group: out[out_row] = down . (silu(gate . x[row]) * (up . x[row])). Experts, shared experts and dense MLPs.
+// For every group: out[out_row] = down . activation(gate . x[row], up . x[row]). Experts, shared experts, dense MLPs.
 struct GatedMlp {
     static constexpr const char* kName = "GatedMlp";
     Tensor x;  // [T, hidden]
     std::vector<MlpGroup> groups;
     Tensor out;  // [*, hidden]; out_rows are distinct
+    Activation activation = {};
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kRead);
         field("groups", op.groups, Access::kRead);
         field("out", op.out, Access::kWritten);
+        field("activation", op.activation);
     }
 };
 

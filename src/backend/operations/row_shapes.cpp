@@ -11,15 +11,6 @@ namespace {
 
 constexpr int64_t kAny = OperationCheck::kAny;
 
-void check_routes(const OperationCheck& check, const Tensor& logits, const Tensor& ids, const Tensor& weights,
-                  int64_t selectable) {
-    check.tensor("ids", ids, logits.rows, kAny, DType::kI32);
-    check.tensor("weights", weights, logits.rows, ids.columns);
-    if (ids.columns > selectable) {
-        check.refuse("ids", "hold {} experts: at most {} can be chosen", ids.columns, selectable);
-    }
-}
-
 }  // namespace
 
 void Embed::check_shapes(const OperationCheck& check) const {
@@ -90,21 +81,21 @@ void GatedRmsNorm::check_shapes(const OperationCheck& check) const {
     check.tensor("out", out, x.rows, x.columns);
 }
 
-void RouteSoftmax::check_shapes(const OperationCheck& check) const {
-    check.tensor("logits", logits, kAny, kAny);
-    check_routes(check, logits, ids, weights, logits.columns);
-}
-
-void RouteGrouped::check_shapes(const OperationCheck& check) const {
+void Route::check_shapes(const OperationCheck& check) const {
     check.tensor("logits", logits, kAny, kAny);
     const int64_t experts = logits.columns;
-    check.tensor("bias", bias, 1, experts);
+    if (bias.buffer != nullptr) check.tensor("bias", bias, 1, experts);
     check.size("groups", groups);
     check.multiple("logits.columns", experts, groups);
     if (groups_kept < 1 || groups_kept > groups) {
         check.refuse("groups_kept", "is {}: it must be from 1 to the number of groups, {}", groups_kept, groups);
     }
-    check_routes(check, logits, ids, weights, groups_kept * (experts / groups));
+    check.tensor("ids", ids, logits.rows, kAny, DType::kI32);
+    check.tensor("weights", weights, logits.rows, ids.columns);
+    const int64_t selectable = groups_kept * (experts / groups);
+    if (ids.columns > selectable) {
+        check.refuse("ids", "hold {} experts: at most {} can be chosen", ids.columns, selectable);
+    }
 }
 
 void GatedMlp::check_shapes(const OperationCheck& check) const {

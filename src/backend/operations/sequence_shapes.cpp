@@ -30,21 +30,6 @@ void check_latent_cache(const OperationCheck& check, const std::vector<KvSegment
     }
 }
 
-// What LatentAttention reads, whole or in tiles; gives kv_lora.
-template <typename Op>
-int64_t check_latent_scores(const OperationCheck& check, const Op& op) {
-    check.size("heads", op.heads);
-    check.size("nope", op.nope);
-    check.size("rope", op.rope);
-    check.tensor("folded", op.folded, kAny, kAny);
-    check.multiple("folded.columns", op.folded.columns, op.heads);
-    const int64_t kv_lora = op.folded.columns / op.heads;
-    check.size("kv_lora", kv_lora);
-    check.tensor("query", op.query, op.folded.rows, op.heads * (op.nope + op.rope));
-    check_latent_cache(check, op.segments, op.folded.rows, kv_lora, op.rope);
-    return kv_lora;
-}
-
 }  // namespace
 
 void AppendKeyValue::check_shapes(const OperationCheck& check) const {
@@ -96,71 +81,25 @@ void AppendLatent::check_shapes(const OperationCheck& check) const {
     check_latent_cache(check, segments, latent.rows, latent.columns, rotary_key.columns);
 }
 
-void FoldQuery::check_shapes(const OperationCheck& check) const {
-    check.size("heads", heads);
-    check.size("nope", nope);
-    check.size("rope", rope);
-    check.tensor("query", query, kAny, heads * (nope + rope));
-    check.tensor("out", out, query.rows, kAny);
-    check.multiple("out.columns", out.columns, heads);
-    const int64_t kv_lora = out.columns / heads;
-    if (transposed) {
-        check.size("value", value);
-        check.weight("key", key, heads * (nope + value), kv_lora);
-    } else {
-        check.weight("key", key, heads * kv_lora, nope);
-    }
-}
-
 void LatentAttention::check_shapes(const OperationCheck& check) const {
-    const int64_t kv_lora = check_latent_scores(check, *this);
-    check.tensor("out", out, folded.rows, heads * kv_lora);
-}
-
-void AccumulateLatentTile::check_shapes(const OperationCheck& check) const {
-    const int64_t kv_lora = check_latent_scores(check, *this);
-    check.size("tokens", tokens);
-    if (first_token != 0) check.size("first_token", first_token);
-    check.tensor("maximum", maximum, folded.rows, heads);
-    check.tensor("total", total, folded.rows, heads);
-    check.tensor("sum", sum, folded.rows, heads * kv_lora);
-}
-
-void FinalizeLatentTiles::check_shapes(const OperationCheck& check) const {
-    check.tensor("sum", sum, kAny, kAny);
-    check.tensor("total", total, sum.rows, kAny);
-    check.multiple("sum.columns", sum.columns, total.columns);
-    check.tensor("out", out, sum.rows, sum.columns);
-}
-
-void ProjectValue::check_shapes(const OperationCheck& check) const {
-    check.size("heads", heads);
-    check.size("value", value);
-    if (nope != 0) check.size("nope", nope);
-    check.tensor("latent", latent, kAny, kAny);
-    check.multiple("latent.columns", latent.columns, heads);
-    check.weight("value_weight", value_weight, heads * (nope + value), latent.columns / heads);
-    check.tensor("out", out, latent.rows, heads * value);
-}
-
-void ExpandedLatentAttention::check_shapes(const OperationCheck& check) const {
     check.size("heads", heads);
     check.size("nope", nope);
     check.size("rope", rope);
     check.size("value", value);
     check.tensor("query", query, kAny, heads * (nope + rope));
-    int64_t kv_lora = key.columns;
+
     if (transposed) {
-        check.weight("key", key, heads * (nope + value), kv_lora);
-        check.weight("value_weight", value_weight, heads * (nope + value), kv_lora);
+        check.weight("key", key, heads * (nope + value), key.columns);
+        check.weight("value_weight", value_weight, heads * (nope + value), key.columns);
     } else {
         check.multiple("key.rows", key.rows, heads);
-        kv_lora = key.rows / heads;
-        check.weight("key", key, heads * kv_lora, nope);
-        check.weight("value_weight", value_weight, heads * value, kv_lora);
+        check.size("kv_lora", key.rows / heads);
+        check.weight("key", key, kAny, nope);
+        check.weight("value_weight", value_weight, heads * value, kv_lora());
     }
+    check.tensor("scratch", scratch, query.rows, scratch_columns(heads, kv_lora()));
     check.tensor("out", out, query.rows, heads * value);
-    check_latent_cache(check, segments, query.rows, kv_lora, rope);
+    check_latent_cache(check, segments, query.rows, kv_lora(), rope);
 }
 
 }  // namespace sluice

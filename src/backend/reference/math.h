@@ -28,6 +28,10 @@ inline double sigmoid(double x) {
 inline double silu(double x) {
     return x * sigmoid(x);
 }
+inline double gelu_tanh(double x) {
+    constexpr double kRootOfTwoOverPi = 0.79788456080286535588;
+    return 0.5 * x * (1.0 + std::tanh(kRootOfTwoOverPi * (x + 0.044715 * x * x * x)));
+}
 // exp(x) overflows where log(1 + exp(x)) is x anyway.
 inline double softplus(double x) {
     return x > 30.0 ? x : std::log1p(std::exp(x));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <vector>
 
 #include "backend/reference/math.h"
@@ -21,7 +22,21 @@ void compute(const Linear& op) {
 
 namespace {
 
-void apply(const MlpGroup& group, const Rows<const float>& x, const Rows<float>& out) {
+double activate(const Activation& activation, double gate, double up) {
+    switch (activation.kind) {
+        case ActivationKind::kSilu:
+            return silu(gate) * up;
+        case ActivationKind::kGeluTanh:
+            return gelu_tanh(gate) * up;
+        case ActivationKind::kClampedSwiglu: {
+            const double limit = activation.limit, g = std::min(gate, limit);
+            return g * sigmoid(activation.alpha * g) * (std::clamp(up, -limit, limit) + activation.up_offset);
+        }
+    }
+    return 0;
+}
+
+void apply(const MlpGroup& group, const Activation& activation, const Rows<const float>& x, const Rows<float>& out) {
     const WeightView gate = view(group.gate);
     const WeightView up = view(group.up);
     const WeightView down = view(group.down);
@@ -36,8 +51,8 @@ void apply(const MlpGroup& group, const Rows<const float>& x, const Rows<float>&
         decode_row(up, i, up_row.data());
         for (size_t r = 0; r < count; ++r) {
             const float* input = x[group.rows[r]];
-            activated[r * static_cast<size_t>(inner) + static_cast<size_t>(i)] =
-                static_cast<float>(silu(dot(gate_row.data(), input, hidden)) * dot(up_row.data(), input, hidden));
+            activated[r * static_cast<size_t>(inner) + static_cast<size_t>(i)] = static_cast<float>(
+                activate(activation, dot(gate_row.data(), input, hidden), dot(up_row.data(), input, hidden)));
         }
     }
     std::vector<float> down_row(static_cast<size_t>(inner));
@@ -53,7 +68,7 @@ void apply(const MlpGroup& group, const Rows<const float>& x, const Rows<float>&
 }  // namespace
 
 void compute(const GatedMlp& op) {
-    for (const MlpGroup& group : op.groups) apply(group, rows_of(op.x), writable_rows_of(op.out));
+    for (const MlpGroup& group : op.groups) apply(group, op.activation, rows_of(op.x), writable_rows_of(op.out));
 }
 
 }  // namespace sluice::reference

@@ -1,4 +1,4 @@
-// Multi-head latent attention in its folded form; naive_mla.h has the form that defines it.
+// Multi-head latent attention in its forms; naive_mla.h has the one that defines it.
 
 #include <algorithm>
 #include <cstddef>
@@ -29,6 +29,10 @@ void compute(const AppendLatent& op) {
             encode_kv_row(cache.format, rotary_key[row], rope, page + layout.rotary_key(token));
         }
     }
+}
+
+void compute(const LatentAttention& op) {
+    in_latent_forms(op, [](const auto& form) { compute(form); });
 }
 
 void compute(const FoldQuery& op) {
@@ -159,7 +163,7 @@ void for_latent_queries(const Op& op, Visit&& visit) {
 
 }  // namespace
 
-void compute(const LatentAttention& op) {
+void compute(const AttendLatents& op) {
     const auto out = writable_rows_of(op.out);
     const int64_t kv_lora = op.folded.columns / op.heads;
     for_latent_queries(
@@ -199,7 +203,8 @@ void compute(const FinalizeLatentTiles& op) {
     }
 }
 
-void compute(const ExpandedLatentAttention& op) {
+void compute(const ExpandedLatentAttention& form) {
+    const LatentAttention& op = form.attention;
     const auto query = rows_of(op.query);
     const auto out = writable_rows_of(op.out);
     const WeightView key = view(op.key), value = view(op.value_weight);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backend/latent_forms.h"
 #include "backend/operations.h"
 
 // Every operation in plain loops, float32 in memory, sums in double so that the order of adding does not show. Shapes
@@ -18,18 +19,20 @@ void compute(const SplitLinearProjections& op);
 void compute(const CausalConvolution& op);
 void compute(const GatedDeltaRule& op);
 void compute(const GatedRmsNorm& op);
-void compute(const RouteSoftmax& op);
-void compute(const RouteGrouped& op);
+void compute(const Route& op);
 void compute(const GatedMlp& op);
 void compute(const CombineExperts& op);
 void compute(const AddGated& op);
 void compute(const GatherRows& op);
 void compute(const AppendLatent& op);
-void compute(const FoldQuery& op);
 void compute(const LatentAttention& op);
-void compute(const AccumulateLatentTile& op);
-void compute(const FinalizeLatentTiles& op);
-void compute(const ProjectValue& op);
-void compute(const ExpandedLatentAttention& op);
+
+// Forms of LatentAttention.
+void compute(const FoldQuery& form);
+void compute(const AttendLatents& form);
+void compute(const AccumulateLatentTile& form);
+void compute(const FinalizeLatentTiles& form);
+void compute(const ProjectValue& form);
+void compute(const ExpandedLatentAttention& form);
 
 }  // namespace sluice::reference

@@ -52,53 +52,59 @@ double chosen_sum(const std::vector<bool>& chosen, const std::vector<double>& va
     return sum;
 }
 
-}  // namespace
+// Scores of a row, before they are divided by `whole`: softmax keeps the quotient for last.
+struct Scores {
+    std::vector<double> values;
+    double whole = 1;
+};
 
-void compute(const RouteSoftmax& op) {
-    const auto logits = rows_of(op.logits);
-    const auto weights = writable_rows_of(op.weights);
-    int32_t* ids = writable_ints(op.ids);
-    const auto experts = static_cast<size_t>(op.logits.columns);
-    const std::vector<bool> all(experts, true);
-    for (int64_t t = 0; t < op.logits.rows; ++t) {
-        // Softmax keeps the order of the logits, so the choice needs no rounding.
-        const std::vector<float> row(logits[t], logits[t] + experts);
-        const std::vector<bool> chosen = choose_largest(row, all, op.ids.columns);
-        const double largest = *std::max_element(row.begin(), row.end());
-        std::vector<double> p(experts);
-        double sum = 0;
-        for (size_t e = 0; e < experts; ++e) sum += p[e] = std::exp(row[e] - largest);
-        write_routes(chosen, p, op.normalize ? chosen_sum(chosen, p) : sum, 1.0, ids + t * op.ids.row_stride,
-                     weights[t]);
+Scores score_row(RouterScore score, const float* logits, size_t experts) {
+    Scores scores{.values = std::vector<double>(experts)};
+    if (score == RouterScore::kSoftmax) {
+        const double largest = *std::max_element(logits, logits + experts);
+        scores.whole = 0;
+        for (size_t e = 0; e < experts; ++e) scores.whole += scores.values[e] = std::exp(logits[e] - largest);
+        return scores;
     }
+    for (size_t e = 0; e < experts; ++e) {
+        const double value = score == RouterScore::kSigmoid ? sigmoid(logits[e]) : std::sqrt(softplus(logits[e]));
+        scores.values[e] = static_cast<float>(value);  // float32: the definition's rounding decides ties
+    }
+    return scores;
 }
 
-void compute(const RouteGrouped& op) {
+std::vector<bool> selectable_experts(const Route& op, const std::vector<float>& choice) {
+    const int64_t group_size = op.logits.columns / op.groups;
+    std::vector<float> group_scores(static_cast<size_t>(op.groups));
+    for (int64_t g = 0; g < op.groups; ++g) {
+        group_scores[static_cast<size_t>(g)] = group_score(choice.data() + g * group_size, group_size);
+    }
+    const std::vector<bool> kept =
+        choose_largest(group_scores, std::vector<bool>(group_scores.size(), true), op.groups_kept);
+    std::vector<bool> selectable(choice.size());
+    for (size_t e = 0; e < choice.size(); ++e) selectable[e] = kept[e / static_cast<size_t>(group_size)];
+    return selectable;
+}
+
+}  // namespace
+
+void compute(const Route& op) {
     const auto logits = rows_of(op.logits);
     const auto weights = writable_rows_of(op.weights);
-    const float* bias = floats(op.bias);
+    const float* bias = op.bias.buffer == nullptr ? nullptr : floats(op.bias);
     int32_t* ids = writable_ints(op.ids);
-    const int64_t experts = op.logits.columns;
-    const int64_t group_size = experts / op.groups;
+    const auto experts = static_cast<size_t>(op.logits.columns);
     for (int64_t t = 0; t < op.logits.rows; ++t) {
-        std::vector<double> score(static_cast<size_t>(experts));
-        std::vector<float> choice(static_cast<size_t>(experts));  // float32: the definition's rounding decides ties
-        for (size_t e = 0; e < score.size(); ++e) {
-            const auto s = static_cast<float>(sigmoid(logits[t][e]));
-            score[e] = s;
-            choice[e] = s + bias[e];
+        const Scores scores = score_row(op.score, logits[t], experts);
+        // Softmax keeps the order of the logits, so that the choice needs no rounding.
+        std::vector<float> choice(logits[t], logits[t] + experts);
+        const bool by_logits = op.score == RouterScore::kSoftmax && op.plain_choice();
+        for (size_t e = 0; e < experts && !by_logits; ++e) {
+            choice[e] = static_cast<float>(scores.values[e] / scores.whole) + (bias == nullptr ? 0 : bias[e]);
         }
-        std::vector<float> group_scores(static_cast<size_t>(op.groups));
-        for (int64_t g = 0; g < op.groups; ++g) {
-            group_scores[static_cast<size_t>(g)] = group_score(choice.data() + g * group_size, group_size);
-        }
-        const std::vector<bool> any_group(group_scores.size(), true);
-        const std::vector<bool> kept = choose_largest(group_scores, any_group, op.groups_kept);
-        std::vector<bool> selectable(score.size());
-        for (size_t e = 0; e < score.size(); ++e) selectable[e] = kept[e / static_cast<size_t>(group_size)];
-        const std::vector<bool> chosen = choose_largest(choice, selectable, op.ids.columns);
-        const double divisor = op.normalize ? chosen_sum(chosen, score) + 1e-20 : 1.0;
-        write_routes(chosen, score, divisor, op.scale, ids + t * op.ids.row_stride, weights[t]);
+        const std::vector<bool> chosen = choose_largest(choice, selectable_experts(op, choice), op.ids.columns);
+        const double divisor = op.normalize ? chosen_sum(chosen, scores.values) + 1e-20 : scores.whole;
+        write_routes(chosen, scores.values, divisor, op.scale, ids + t * op.ids.row_stride, weights[t]);
     }
 }
 
