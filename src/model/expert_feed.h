@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "backend/ops.h"
+#include "backend/operations.h"
 #include "experts/expert_store.h"
 #include "experts/routing_trace.h"
 

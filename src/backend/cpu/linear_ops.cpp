@@ -41,45 +41,43 @@ std::vector<float*> row_pointers(const Tensor& tensor) {
 }  // namespace
 
 void CpuBackend::compute(const Linear& op) {
-    attempt([&] {
-        const WeightView weight = view(op.weight);
-        const float* x = floats(op.x);
-        const std::vector<float*> out = row_pointers(op.out);
-        const auto tokens = static_cast<size_t>(op.x.rows);
-        const ActivationLayout layout = op.full_precision ? ActivationLayout{} : layout_for(weight);
-        ActivationRows rows(layout, x, op.x.row_stride, op.x.columns);
-        scratch_.reset();
-        if (!layout.kernel->takes_floats()) {
-            rows = ActivationRows(kernels_, layout, op.x.rows, op.x.columns, scratch_);
-            for_rows(op.x.rows, op.x.columns,
-                     [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
-        }
-        const auto inputs = rows.pick(tokens, std::identity{}, scratch_);
-        const bool whole_blocks = layout.kernel->shares_blocks && tokens > 1;
-        const int64_t task_rows = rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
-                                                usual_task_rows(weight.rows, tokens, whole_blocks, pool_.threads()));
-        const int64_t row_tasks = pieces(weight.rows, task_rows);
-        for_tasks(static_cast<size_t>(row_tasks * pieces(op.x.rows, kTaskTokens)), [&](size_t task) {
-            const size_t first = task / static_cast<size_t>(row_tasks) * kTaskTokens;
-            const size_t count = std::min<size_t>(kTaskTokens, tokens - first);
-            const int64_t row = static_cast<int64_t>(task) % row_tasks * task_rows;
-            const WeightView part = weight.rows_at(row, std::min(task_rows, weight.rows - row));
-            Scratch& scratch = thread_scratch();
-            scratch.reset();
-            const int64_t next_row = row + task_rows;
-            WeightView next;
-            if (next_row < weight.rows) next = weight.rows_at(next_row, std::min(task_rows, weight.rows - next_row));
-            multiply_rows(kernels_,
-                          {.weight = part,
-                           .layout = layout,
-                           .x = inputs.subspan(first, count),
-                           .columns = rows.columns(),
-                           .out = out.data() + first,
-                           .first = row,
-                           .accumulate = op.accumulate,
-                           .next = next.data != nullptr ? &next : nullptr},
-                          scratch);
-        });
+    const WeightView weight = view(op.weight);
+    const float* x = floats(op.x);
+    const std::vector<float*> out = row_pointers(op.out);
+    const auto tokens = static_cast<size_t>(op.x.rows);
+    const ActivationLayout layout = op.full_precision ? ActivationLayout{} : layout_for(weight);
+    ActivationRows rows(layout, x, op.x.row_stride, op.x.columns);
+    scratch_.reset();
+    if (!layout.kernel->takes_floats()) {
+        rows = ActivationRows(kernels_, layout, op.x.rows, op.x.columns, scratch_);
+        for_rows(op.x.rows, op.x.columns,
+                 [&](int64_t t) { rows.set(kernels_, t, 0, op.x.columns, x + t * op.x.row_stride); });
+    }
+    const auto inputs = rows.pick(tokens, std::identity{}, scratch_);
+    const bool whole_blocks = layout.kernel->shares_blocks && tokens > 1;
+    const int64_t task_rows = rows_per_task(kernels_, layout, std::min<size_t>(tokens, kTaskTokens),
+                                            usual_task_rows(weight.rows, tokens, whole_blocks, pool_.threads()));
+    const int64_t row_tasks = pieces(weight.rows, task_rows);
+    for_tasks(static_cast<size_t>(row_tasks * pieces(op.x.rows, kTaskTokens)), [&](size_t task) {
+        const size_t first = task / static_cast<size_t>(row_tasks) * kTaskTokens;
+        const size_t count = std::min<size_t>(kTaskTokens, tokens - first);
+        const int64_t row = static_cast<int64_t>(task) % row_tasks * task_rows;
+        const WeightView part = weight.rows_at(row, std::min(task_rows, weight.rows - row));
+        Scratch& scratch = thread_scratch();
+        scratch.reset();
+        const int64_t next_row = row + task_rows;
+        WeightView next;
+        if (next_row < weight.rows) next = weight.rows_at(next_row, std::min(task_rows, weight.rows - next_row));
+        multiply_rows(kernels_,
+                      {.weight = part,
+                       .layout = layout,
+                       .x = inputs.subspan(first, count),
+                       .columns = rows.columns(),
+                       .out = out.data() + first,
+                       .first = row,
+                       .accumulate = op.accumulate,
+                       .next = next.data != nullptr ? &next : nullptr},
+                      scratch);
     });
 }
 
@@ -126,41 +124,37 @@ void CpuBackend::run_heads(const HeadLinear& h) {
 }
 
 void CpuBackend::compute(const ProjectValue& op) {
-    attempt([&] {
-        run_heads({view(op.value_weight), op.heads, op.nope, op.value, op.nope + op.value, op.latent,
-                   op.latent.columns / op.heads, op.out});
-    });
+    run_heads({view(op.value_weight), op.heads, op.nope, op.value, op.nope + op.value, op.latent,
+               op.latent.columns / op.heads, op.out});
 }
 
 void CpuBackend::compute(const FoldQuery& op) {
-    attempt([&] {
-        const WeightView key = view(op.key);
-        const int64_t width = op.out.columns / op.heads;
-        if (!op.transposed) {
-            run_heads({key, op.heads, 0, width, width, op.query, op.nope + op.rope, op.out});
-            return;
+    const WeightView key = view(op.key);
+    const int64_t width = op.out.columns / op.heads;
+    if (!op.transposed) {
+        run_heads({key, op.heads, 0, width, width, op.query, op.nope + op.rope, op.out});
+        return;
+    }
+    const float* query = floats(op.query);
+    float* out = writable_floats(op.out);
+    const int64_t stride = (width + kernels_.lanes - 1) / kernels_.lanes * kernels_.lanes;
+    for_tasks(static_cast<size_t>(op.heads), [&](size_t task) {
+        const auto head = static_cast<int64_t>(task);
+        Scratch& scratch = thread_scratch();
+        const auto weight_floats = static_cast<size_t>(op.nope * stride);
+        const auto sum_floats = static_cast<size_t>(op.query.rows * stride);
+        scratch.reset(Scratch::padded<float>(weight_floats) + Scratch::padded<float>(sum_floats));
+        auto* rows = scratch.take<float>(weight_floats);
+        for (int64_t j = 0; j < op.nope; ++j) {
+            std::fill_n(rows + j * stride + width, stride - width, 0.0f);
+            kernels_.decode(key, head * (op.nope + op.value) + j, 0, width, rows + j * stride);
         }
-        const float* query = floats(op.query);
-        float* out = writable_floats(op.out);
-        const int64_t stride = (width + kernels_.lanes - 1) / kernels_.lanes * kernels_.lanes;
-        for_tasks(static_cast<size_t>(op.heads), [&](size_t task) {
-            const auto head = static_cast<int64_t>(task);
-            Scratch& scratch = thread_scratch();
-            const auto weight_floats = static_cast<size_t>(op.nope * stride);
-            const auto sum_floats = static_cast<size_t>(op.query.rows * stride);
-            scratch.reset(Scratch::padded<float>(weight_floats) + Scratch::padded<float>(sum_floats));
-            auto* rows = scratch.take<float>(weight_floats);
-            for (int64_t j = 0; j < op.nope; ++j) {
-                std::fill_n(rows + j * stride + width, stride - width, 0.0f);
-                kernels_.decode(key, head * (op.nope + op.value) + j, 0, width, rows + j * stride);
-            }
-            auto* sums = scratch.take<float>(sum_floats);
-            kernels_.multiply(query + head * (op.nope + op.rope), op.query.row_stride, op.query.rows, rows, stride,
-                              op.nope, stride, sums, stride, false);
-            for (int64_t t = 0; t < op.query.rows; ++t) {
-                std::copy_n(sums + t * stride, width, out + t * op.out.row_stride + head * width);
-            }
-        });
+        auto* sums = scratch.take<float>(sum_floats);
+        kernels_.multiply(query + head * (op.nope + op.rope), op.query.row_stride, op.query.rows, rows, stride, op.nope,
+                          stride, sums, stride, false);
+        for (int64_t t = 0; t < op.query.rows; ++t) {
+            std::copy_n(sums + t * stride, width, out + t * op.out.row_stride + head * width);
+        }
     });
 }
 
