@@ -61,12 +61,14 @@ struct GenerationOptions {
     SamplingOptions sampling;
     int64_t max_tokens = 256;
     bool ignore_eos = false;
-    std::vector<std::string> stop;  // text at which to stop; it is not part of the result
+    std::vector<std::string> stop;  // text at which to stop; it is not part of the result. Special tokens count as text
     // Also the log-probabilities of the tokens, and of so many of the likeliest at each place.
     std::optional<size_t> log_probabilities;
     // Fills in which tokens may come next, given those generated so far; the mask comes with none allowed. Called
     // without locks by whoever calls Engine::step; what it throws is the generation's error.
     std::function<void(std::span<const int32_t> generated, TokenMask& mask)> mask;
+    // Of a prompt's text: those its tokenizer puts around one. A rendered conversation has its own.
+    bool add_special_tokens = false;
 };
 
 }  // namespace sluice

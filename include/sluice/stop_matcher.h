@@ -10,15 +10,19 @@ class StopMatcher {
   public:
     explicit StopMatcher(std::vector<std::string> stop);
 
-    // What of the text so far is certain not to belong to a stop string. Empty once stopped.
-    std::string push(const std::string& text);
+    // What of the text so far is certain not to belong to a stop string. Empty once stopped. Text that is not `shown`
+    // (of a special token) is searched and never returned.
+    std::string push(const std::string& text, bool shown = true);
     // The end: what was held back, unless a stop string was found.
     std::string finish(const std::string& text);
     bool stopped() const { return stopped_; }
 
   private:
     std::vector<std::string> stop_;
+    std::string take(size_t bytes);
+
     std::string held_;
+    std::string shown_;  // of each byte of held_: 1 if it is
     bool stopped_ = false;
 };
 

@@ -18,9 +18,12 @@ using TokenId = int32_t;
 // merges, decoder. Immutable after open: every const method may be called from many threads.
 class Tokenizer {
   public:
-    // `path`: a checkpoint folder or a tokenizer.json. Throws sluice::Error (kNotFound, kInvalidFile, kUnsupported)
-    // with the file and the field at fault.
+    // `path`: a checkpoint folder (tokenizer.json, else tiktoken.model; with the tokens that tokenizer_config.json or
+    // special_tokens_map.json adds), or a tokenizer.json alone. Throws sluice::Error (kNotFound, kInvalidFile,
+    // kUnsupported) with the file and the field at fault.
     static Tokenizer open(const std::filesystem::path& path);
+    // Whether the folder has a file that open() reads.
+    static bool is_in(const std::filesystem::path& folder);
     // Of a tokenizer.json already in memory; `label` is used in messages.
     static Tokenizer parse(std::string_view json, const std::string& label);
 
@@ -29,7 +32,8 @@ class Tokenizer {
     ~Tokenizer();
 
     // Invalid UTF-8 is read as U+FFFD. Added tokens in the text become their ids; no BOS or EOS is added unless
-    // `add_special_tokens` and the file's post-processor asks for them. Throws kUsage for a text over 1 GiB, and
+    // `add_special_tokens` and the file's post-processor, or add_bos_token or add_eos_token of tokenizer_config.json,
+    // asks for them. Throws kUsage for a text over 1 GiB, and
     // kUnsupported where one of the file's patterns exceeds its limits on this text.
     std::vector<TokenId> encode(std::string_view text, bool add_special_tokens = false) const;
 

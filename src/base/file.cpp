@@ -2,31 +2,56 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <random>
 #include <utility>
-
-#include "base/error.h"
 
 namespace sluice {
 
 namespace {
 
+// As much of the limit as the process may give itself; false where it has that already.
+bool raise_open_file_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return false;
+    limit.rlim_cur = limit.rlim_max;
+    return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+// open(), and again with a higher limit where there are too many files; -1 with errno where that does not help.
+int open_descriptor(const std::filesystem::path& path, int flags, mode_t mode = 0) {
+    const int descriptor = ::open(path.c_str(), flags, mode);
+    if (descriptor >= 0 || errno != EMFILE || !raise_open_file_limit()) return descriptor;
+    return ::open(path.c_str(), flags, mode);
+}
+
 [[noreturn]] void fail_open(const std::filesystem::path& path, int error_number) {
+    if (error_number == EMFILE) {
+        fail(ErrorCode::kIo, "{}: {}; a higher limit (`ulimit -n`) would do", path.string(), errno_text(error_number));
+    }
     const ErrorCode code = error_number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
     fail(code, "{}: {}", path.string(), errno_text(error_number));
 }
 
 // pread until `out` is full or the position `end` is reached; returns the bytes read, fewer only at the end of the
 // file.
-size_t read_fully(int descriptor, uint64_t offset, uint64_t end, std::span<std::byte> out, const std::string& label) {
+size_t read_fully(int descriptor, uint64_t offset, uint64_t end, std::span<std::byte> out, const std::string& label,
+                  bool direct) {
     size_t done = 0;
     while (done < out.size() && offset + done < end) {
         const ssize_t n = ::pread(descriptor, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) fail(ErrorCode::kIo, "{}: read at offset {}: {}", label, offset + done, errno_text(errno));
+        if (n < 0) {
+            const int error_number = errno;
+            const std::string what =
+                fmt::format("{}: read at offset {}: {}", label, offset + done, errno_text(error_number));
+            if (direct && error_number == EINVAL) throw DirectReadRefused(ErrorCode::kIo, what);
+            throw Error(ErrorCode::kIo, what);
+        }
         if (n == 0) break;
         done += static_cast<size_t>(n);
     }
@@ -46,15 +71,15 @@ void write_fully(int descriptor, uint64_t offset, std::span<const std::byte> byt
 
 }  // namespace
 
-File::File(int descriptor, uint64_t size, std::string label)
-    : descriptor_(descriptor), size_(size), label_(std::move(label)) {}
+File::File(int descriptor, uint64_t size, std::string label, bool direct)
+    : descriptor_(descriptor), size_(size), label_(std::move(label)), direct_(direct) {}
 
 File File::open(const std::filesystem::path& path, Access access) {
     int flags = O_RDONLY | O_CLOEXEC;
 #ifdef O_DIRECT
     if (access == Access::kReadDirect) flags |= O_DIRECT;
 #endif
-    const int descriptor = ::open(path.c_str(), flags);
+    const int descriptor = open_descriptor(path, flags | O_NONBLOCK);  // a FIFO would wait for a writer
     if (descriptor < 0) fail_open(path, errno);
     struct stat status {};
     if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
@@ -64,16 +89,20 @@ File File::open(const std::filesystem::path& path, Access access) {
         if (!regular) fail(ErrorCode::kInvalidFile, "{}: not a regular file", path.string());
         fail_open(path, error_number);
     }
-    return {descriptor, static_cast<uint64_t>(status.st_size), path.string()};
+    return {descriptor, static_cast<uint64_t>(status.st_size), path.string(), access == Access::kReadDirect};
 }
 
 File::File(File&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_), label_(std::move(other.label_)) {}
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(other.size_),
+      label_(std::move(other.label_)),
+      direct_(other.direct_) {}
 
 File& File::operator=(File&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
     std::swap(size_, other.size_);
     std::swap(label_, other.label_);
+    std::swap(direct_, other.direct_);
     return *this;
 }
 
@@ -82,7 +111,7 @@ File::~File() {
 }
 
 void File::read_at(uint64_t offset, std::span<std::byte> out) const {
-    const size_t done = read_fully(descriptor_, offset, UINT64_MAX, out, label_);
+    const size_t done = read_fully(descriptor_, offset, UINT64_MAX, out, label_, direct_);
     if (done < out.size()) {
         fail(ErrorCode::kIo, "{}: ends at byte {}, but {} bytes at offset {} were expected", label_, offset + done,
              out.size(), offset);
@@ -96,7 +125,7 @@ uint64_t File::size_now() const {
 
 size_t File::read_up_to(uint64_t offset, std::span<std::byte> out) const {
     // A direct read may not go on from an end that is no multiple of a block.
-    return read_fully(descriptor_, offset, size_, out, label_);
+    return read_fully(descriptor_, offset, size_, out, label_, direct_);
 }
 
 void File::drop_cached_pages(uint64_t offset, uint64_t bytes) const {
@@ -149,16 +178,18 @@ void MappedFile::check_intact() const {
          label());
 }
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
-    std::string name = path_.string() + ".tmp-XXXXXX";
-    descriptor_ = ::mkstemp(name.data());
-    if (descriptor_ < 0) fail(ErrorCode::kIo, "{}: {}", path_.string(), errno_text(errno));
-    temporary_ = name;
-    // mkstemp makes the file private; a model file is readable as any other new file would be.
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    if (::fchmod(descriptor_, static_cast<mode_t>(0666) & ~mask) != 0) {
-        fail(ErrorCode::kIo, "{}: {}", name, errno_text(errno));
+AtomicFile::AtomicFile(std::filesystem::path path, Privacy privacy) : path_(std::move(path)) {
+    // The kernel applies the umask when it makes the file. Asking for the umask would change it for a moment, and with
+    // it the files that other threads make meanwhile.
+    const mode_t mode = privacy == Privacy::kPrivate ? 0600 : 0666;
+    std::random_device random;
+    for (int attempt = 0; descriptor_ < 0; ++attempt) {
+        constexpr int kMostAttempts = 100;
+        temporary_ = fmt::format("{}.tmp-{:08x}", path_.string(), random());
+        descriptor_ = open_descriptor(temporary_, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        if (descriptor_ < 0 && (errno != EEXIST || attempt == kMostAttempts)) {
+            fail(ErrorCode::kIo, "{}: {}", path_.string(), errno_text(errno));
+        }
     }
 }
 
@@ -191,6 +222,13 @@ void AtomicFile::commit() {
     }
 }
 
+void create_private_folders(const std::filesystem::path& folder) {
+    if (folder.empty() || std::filesystem::is_directory(folder)) return;
+    create_private_folders(folder.parent_path());
+    if (::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST) return;
+    fail(ErrorCode::kIo, "{}: {}", folder.string(), errno_text(errno));
+}
+
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit_bytes) {
     const File file = File::open(path);
     if (file.size() > limit_bytes) {
@@ -202,8 +240,8 @@ std::string read_text_file(const std::filesystem::path& path, uint64_t limit_byt
     return text;
 }
 
-void write_text_file(const std::filesystem::path& path, const std::string& text) {
-    AtomicFile file(path);
+void write_text_file(const std::filesystem::path& path, const std::string& text, Privacy privacy) {
+    AtomicFile file(path, privacy);
     file.append(std::as_bytes(std::span(text)));
     file.commit();
 }

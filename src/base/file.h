@@ -7,16 +7,25 @@
 #include <span>
 #include <string>
 
+#include "base/error.h"
 #include "base/mapping_guard.h"
 
 namespace sluice {
+
+// What read_at() and read_up_to() of a file opened with kReadDirect throw where the file system takes the flag and
+// then refuses a read: the same bytes can be had through the page cache.
+class DirectReadRefused : public Error {
+  public:
+    using Error::Error;
+};
 
 // An open file, read by position. Const methods may be called from many threads at once.
 class File {
   public:
     enum class Access { kRead, kReadDirect };  // direct: past the page cache (O_DIRECT), aligned transfers only
 
-    // Throws kNotFound or kIo, naming the path.
+    // Throws kNotFound or kIo, naming the path; kInvalidFile for what is no regular file, without waiting for it. The
+    // process's soft limit of open files is raised where it does not do.
     static File open(const std::filesystem::path& path, Access access = Access::kRead);
 
     File(File&& other) noexcept;
@@ -39,10 +48,11 @@ class File {
     void drop_cached_pages(uint64_t offset, uint64_t bytes) const;
 
   private:
-    File(int descriptor, uint64_t size, std::string label);
+    File(int descriptor, uint64_t size, std::string label, bool direct);
     int descriptor_ = -1;
     uint64_t size_ = 0;
     std::string label_;
+    bool direct_ = false;
 };
 
 // A read-only mapping of a whole file; the bytes stay valid as long as a copy of the pointer lives. A file that is cut
@@ -68,11 +78,19 @@ class MappedFile {
     mutable MappingGuard guard_;
 };
 
+// Who may read what is written: everybody whom the umask lets, or the user alone.
+enum class Privacy { kShared, kPrivate };
+
+// Makes the folder and those above it where they are missing, for the user alone: they hold what was said to a model.
+// Throws kIo.
+void create_private_folders(const std::filesystem::path& folder);
+
 // A file that appears under its name only when complete: written beside it under a temporary name, flushed to the
 // drive, renamed. Destroyed before commit(), it leaves nothing behind.
 class AtomicFile {
   public:
-    explicit AtomicFile(std::filesystem::path path);
+    // Throws kIo, and then leaves nothing behind.
+    explicit AtomicFile(std::filesystem::path path, Privacy privacy = Privacy::kShared);
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
@@ -92,6 +110,6 @@ class AtomicFile {
 // The whole file as text. Throws kNotFound or kIo; kInvalidFile when it is larger than `limit_bytes`.
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit_bytes = 1ull << 30);
 // Replaces the file atomically.
-void write_text_file(const std::filesystem::path& path, const std::string& text);
+void write_text_file(const std::filesystem::path& path, const std::string& text, Privacy privacy = Privacy::kShared);
 
 }  // namespace sluice

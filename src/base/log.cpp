@@ -1,8 +1,12 @@
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <memory>
 #include <mutex>
 
@@ -25,6 +29,23 @@ void set_log_level(LogLevel level) {
         case LogLevel::kVerbose:
             spdlog::set_level(spdlog::level::debug);
             break;
+    }
+}
+
+void tell_with(fmt::string_view format, fmt::format_args args) noexcept {
+    try {
+        const std::string text = fmt::vformat(format, args);
+        std::fwrite(text.data(), 1, text.size(), stderr);
+        std::fflush(stderr);
+    } catch (...) {
+    }
+}
+
+void hold_standard_streams() noexcept {
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(stream, F_GETFD) != -1 || errno != EBADF) continue;
+        // The lowest number that is free is this one. Results that cannot be written stay an error.
+        [[maybe_unused]] const int opened = ::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY);
     }
 }
 

@@ -10,6 +10,18 @@ enum class LogLevel { kQuiet, kNormal, kVerbose };
 // cannot be written is no reason to stop.
 void set_log_level(LogLevel level);
 
+// Text for whoever sits at the terminal, to stderr as it stands. Never throws: what cannot be written is lost.
+void tell_with(fmt::string_view format, fmt::format_args args) noexcept;
+
+template <typename... Args>
+void tell(fmt::format_string<Args...> format, Args&&... args) noexcept {
+    tell_with(format, fmt::make_format_args(args...));
+}
+
+// Standard streams that were closed when the process began lead to /dev/null from now on, so that no file that is
+// opened later takes the number of one and gets the messages.
+void hold_standard_streams() noexcept;
+
 enum class LogKind { kDebug, kInfo, kWarning };
 void log_with(LogKind kind, fmt::string_view format, fmt::format_args args) noexcept;
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "base/cgroup.h"
 #include "base/error.h"
 #include "base/processors.h"
 #include "base/size.h"
@@ -46,40 +47,20 @@ struct CgroupMemory {
     uint64_t used;  // without page cache that the kernel would drop
 };
 
-// Calls visit(folder, v2) for this process's memory cgroup and each of its ancestors.
-template <typename Visit>
-void for_each_memory_cgroup(Visit visit) {
-    std::ifstream in("/proc/self/cgroup");
-    std::string line;
-    while (std::getline(in, line)) {
-        const size_t first = line.find(':');
-        const size_t second = line.find(':', first + 1);
-        if (first == std::string::npos || second == std::string::npos) continue;
-        const std::string controllers = line.substr(first + 1, second - first - 1);
-        const bool v2 = controllers.empty();
-        if (!v2 && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
-        const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-        std::string path = line.substr(second + 1);
-        while (true) {
-            visit(root + (path == "/" ? "" : path), v2);
-            if (path.empty() || path == "/") break;
-            path.erase(path.rfind('/'));
-        }
-    }
-}
-
-// Calls visit for each of these cgroups that has a limit.
+// Calls visit for each memory cgroup of this process that has a limit.
 template <typename Visit>
 void for_each_cgroup_limit(Visit visit) {
-    for_each_memory_cgroup([&](const std::string& folder, bool v2) {
+    for (const ControlGroup& group : control_groups("memory")) {
+        const std::string folder = group.folder.string();
+        const bool v2 = group.unified;
         const auto limit = read_number(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
         const auto used = read_number(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
-        if (!limit || !used || *limit >= (1ull << 60)) return;
+        if (!limit || !used || *limit >= (1ull << 60)) continue;
         const std::string stat = folder + "/memory.stat";
         const uint64_t cache = v2 ? read_field(stat, "inactive_file") + read_field(stat, "active_file")
                                   : read_field(stat, "total_inactive_file") + read_field(stat, "total_active_file");
         visit(CgroupMemory{*limit, *used - std::min(*used, cache)});
-    });
+    }
 }
 
 // "some avg10=0.00 avg60=0.00 avg300=0.00 total=12345", microseconds.
@@ -190,10 +171,10 @@ uint64_t available_memory_bytes() {
 
 std::optional<double> memory_stall_seconds() {
     std::optional<double> most = stall_seconds_of("/proc/pressure/memory");
-    for_each_memory_cgroup([&](const std::string& folder, bool v2) {
-        const auto seconds = v2 ? stall_seconds_of(folder + "/memory.pressure") : std::nullopt;
+    for (const ControlGroup& group : control_groups("memory")) {
+        const auto seconds = group.unified ? stall_seconds_of(group.folder / "memory.pressure") : std::nullopt;
         if (seconds) most = std::max(most.value_or(0), *seconds);
-    });
+    }
     return most;
 }
 

@@ -4,10 +4,13 @@
 #include <charconv>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
 #include <utility>
+
+#include "base/cgroup.h"
 
 #ifdef __linux__
 #include <linux/mempolicy.h>
@@ -57,15 +60,6 @@ std::vector<int> allowed_processors() {
     return allowed;
 }
 
-// Processors' worth of time that the cgroup grants, rounded down; `unlimited` without a limit.
-size_t cgroup_processors(size_t unlimited) {
-    std::ifstream in("/sys/fs/cgroup/cpu.max");
-    std::string quota;
-    double period = 0;
-    if (!(in >> quota >> period) || quota == "max" || period <= 0) return unlimited;
-    return static_cast<size_t>(std::stod(quota) / period);
-}
-
 }  // namespace
 
 std::vector<Processor> team_order(std::span<const int> allowed, const std::filesystem::path& system) {
@@ -99,7 +93,11 @@ const std::vector<Processor>& usable_processors() {
 size_t available_cores() {
     std::set<int> cores;
     for (const Processor& processor : usable_processors()) cores.insert(processor.core);
-    return std::max<size_t>(1, std::min(cores.size(), cgroup_processors(cores.size())));
+    // A thread beyond the quota would stop all of them for the rest of each period.
+    const std::optional<double> quota = processor_quota();
+    const size_t paid =
+        quota && *quota < static_cast<double>(cores.size()) ? static_cast<size_t>(*quota) : cores.size();
+    return std::max<size_t>(1, paid);
 }
 
 void pin_this_thread(const Processor& processor) {

@@ -7,6 +7,9 @@
 
 namespace sluice {
 
+// The line of a bar that fits into so many columns: what there is no room for is left out, the bar first.
+std::string bar_line(const std::string& label, double fraction, double seconds_left, size_t columns);
+
 // A line on stderr for work that lasts over two seconds: a bar on a terminal, nothing elsewhere. One thread.
 class Progress {
   public:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/processors.h"
+#include "base/start_thread.h"
 
 namespace sluice {
 
@@ -16,6 +17,7 @@ namespace {
 // A worker looks for the next loop this many times before it sleeps: between two operations of a token it is cheaper to
 // look than to be woken.
 constexpr int kSpins = 4000;
+constexpr size_t kMostThreads = 64;  // a mistyped number must not start thousands
 
 void relax() {
 #if defined(__x86_64__)
@@ -45,6 +47,8 @@ struct alignas(64) Share {
 };
 
 struct ThreadPool::State {
+    ~State();
+
     std::vector<std::thread> workers;
     std::vector<Share> shares;
     std::mutex mutex;
@@ -107,24 +111,29 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(size_t threads, bool pinned) : state_(std::make_unique<State>()) {
-    const size_t team = threads == 0 ? available_cores() : threads;
+    const size_t most = std::max(kMostThreads, 4 * usable_processors().size());
+    const size_t team = threads == 0 ? available_cores() : std::min(threads, most);
     state_->shares = std::vector<Share>(team);
+    state_->workers.reserve(team - 1);
     for (size_t i = 1; i < team; ++i) {
-        state_->workers.emplace_back([state = state_.get(), i, pinned] {
+        state_->workers.push_back(start_thread([state = state_.get(), i, pinned] {
             const std::vector<Processor>& processors = usable_processors();
             if (pinned) pin_this_thread(processors[i % processors.size()]);
             state->serve(i);
-        });
+        }));
     }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() = default;
+
+// Also where the pool could not be finished: the threads that run wait for work, and nobody else will end them.
+ThreadPool::State::~State() {
     {
-        const std::lock_guard lock(state_->mutex);
-        state_->stop = true;
+        const std::lock_guard lock(mutex);
+        stop = true;
     }
-    state_->wake.notify_all();
-    for (std::thread& worker : state_->workers) worker.join();
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
 }
 
 size_t ThreadPool::threads() const {

@@ -11,7 +11,8 @@ namespace sluice {
 // who is free, so what a task computes cannot depend on the number of threads. One run at a time per pool.
 class ThreadPool {
   public:
-    // 0 threads: one per available core. `pinned` keeps every thread but the caller's on a processor of its own.
+    // 0 threads: one per available core; never more than 4 times the processors, or 64. Throws kOutOfMemory where the
+    // system starts no more threads. `pinned` keeps every thread but the caller's on a processor of its own.
     explicit ThreadPool(size_t threads, bool pinned = false);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;

@@ -26,12 +26,13 @@ Catalogue begin_catalogue(const Published& published) {
 
 class CatalogueBuilder {
   public:
-    explicit CatalogueBuilder(Published published)
+    CatalogueBuilder(Published published, Catalogue begun)
         : quantization_(QuantizationConfig::parse(published.config_text, published.config_label)),
           table_(std::move(published)),
           resolver_(table_, quantization_),
-          result_(begin_catalogue(table_)),
+          result_(std::move(begun)),
           tensor_names_(*config().architecture) {
+        refuse_separate_quantization(table_.source, quantization_);
         result_.files = table_.files;
         expert_tensors_.resize(config().layers.size());
         result_.experts.resize(config().layers.size());
@@ -58,9 +59,16 @@ class CatalogueBuilder {
 
     void sort_names() {
         names_.reserve(table_.tensors.size());
+        std::vector<int64_t> expert_tensors(config().layers.size());
+        for (const StoredTensor& tensor : table_.tensors) {
+            const TensorName& name = names_.emplace_back(tensor_names_.parse(tensor.entry.name));
+            const bool of_expert = name.kind == NameKind::kExpert && name.layer < config().layer_count();
+            if (of_expert) ++expert_tensors[static_cast<size_t>(name.layer)];
+        }
+        check_expert_counts(expert_tensors);
         for (size_t i = 0; i < table_.tensors.size(); ++i) {
             const std::string& text = table_.tensors[i].entry.name;
-            TensorName name = tensor_names_.parse(text);
+            TensorName& name = names_[i];
             if (name.kind == NameKind::kTrunk && name.role == Role::kEmbedding) prefix_ = text.substr(0, name.prefix);
             if (name.layer >= config().layer_count()) {
                 note_extra_layer(name, text);
@@ -68,7 +76,15 @@ class CatalogueBuilder {
             } else {
                 place(name, static_cast<int64_t>(i));
             }
-            names_.push_back(name);
+        }
+    }
+
+    // Room for all experts of a layer is made when its first tensor is placed: a file of a few must not ask for it.
+    void check_expert_counts(const std::vector<int64_t>& tensors) const {
+        for (size_t layer = 0; layer < tensors.size(); ++layer) {
+            if (tensors[layer] == 0 || tensors[layer] >= config().experts()) continue;
+            fail(ErrorCode::kInvalidFile, "{}: {} experts, but layer {} has only {} tensors of experts", config_label_,
+                 config().experts(), layer, tensors[layer]);
         }
     }
 
@@ -288,7 +304,9 @@ const TrunkWeight* Catalogue::find(int layer, Role role) const {
 }
 
 Catalogue build_catalogue(Published published) {
-    return CatalogueBuilder(std::move(published)).build();
+    // First, because no conversion of the weights mends an architecture that is not supported.
+    Catalogue begun = begin_catalogue(published);
+    return CatalogueBuilder(std::move(published), std::move(begun)).build();
 }
 
 }  // namespace sluice

@@ -3,7 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "base/file.h"
+#include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/inspect_config.h"
 #include "sluice/checkpoint_tools.h"
@@ -60,7 +60,7 @@ bool has_chat_template(const std::filesystem::path& model) {
     }
     const std::filesystem::path settings = model / "tokenizer_config.json";
     if (!std::filesystem::exists(settings)) return false;
-    const auto json = nlohmann::json::parse(read_text_file(settings), nullptr, false);
+    const nlohmann::json json = read_json_file(settings);
     return json.is_object() && json.contains("chat_template");
 }
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/architecture.h"
 #include "checkpoint/json_fields.h"
 
@@ -38,8 +39,7 @@ int64_t ModelConfig::experts_per_token() const {
 }
 
 ModelConfig parse_model_config(std::string_view text, const std::string& label) {
-    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (json.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not valid JSON", label);
+    const nlohmann::json json = parse_json(text, label);
     const JsonFields top(json, label);
     // Models that also see nest what the text model needs, its own model_type included.
     const JsonFields fields = top.object("text_config").value_or(top);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
@@ -53,7 +54,7 @@ bool keeps_fp8(const PackPlan& plan) {
 
 std::string packed_config_text(const std::string& source_text, const PackPlan& plan) {
     if (!plan.quantized) return source_text;
-    Json json = Json::parse(source_text);
+    Json json = parse_ordered_json(source_text, "config.json");
     const Json table = quantization_table(plan);
     json["quantization"] = table;
     // What is still FP8 needs its block size; otherwise the second table mirrors the first, as MLX writes it.

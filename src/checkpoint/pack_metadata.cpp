@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/packed_layout.h"
 
 // The streaming state is opaque in the library's header without this.
@@ -87,7 +88,7 @@ std::string TrunkChecksums::text() const {
 }
 
 std::map<std::string, uint64_t> TrunkChecksums::parse(std::string_view text, const std::string& where) {
-    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+    const nlohmann::json json = parse_json(text, where);
     if (!json.is_object()) fail(ErrorCode::kInvalidFile, "{}: {} is not a JSON object", where, kTrunkChecksumsKey);
     std::map<std::string, uint64_t> checksums;
     for (const auto& [name, value] : json.items()) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/json_fields.h"
 #include "tensor/codecs.h"
@@ -76,8 +77,7 @@ std::string packed_format_text(const ExpertLayout& layout) {
 }
 
 ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate, const std::string& where) {
-    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (json.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not valid JSON", where);
+    const nlohmann::json json = parse_json(text, where);
     const JsonFields fields(json, where);
     const auto read = [&](std::string_view name, int64_t columns) {
         const std::optional<JsonFields> format = fields.object(name);

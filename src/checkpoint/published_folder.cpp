@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/json_fields.h"
 #include "checkpoint/published.h"
 
@@ -30,8 +31,7 @@ bool is_plain_file_name(const std::string& name) {
 
 WeightMap read_index(const path& index_path) {
     const std::string label = index_path.string();
-    const nlohmann::json json = nlohmann::json::parse(read_text_file(index_path), nullptr, false);
-    if (json.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not valid JSON", label);
+    const nlohmann::json json = read_json_file(index_path);
     const JsonFields top(json, label);
     const std::optional<JsonFields> map = top.object("weight_map");
     if (!map || map->raw().empty()) top.reject(ErrorCode::kInvalidFile, "weight_map", "missing or empty");
@@ -55,14 +55,16 @@ size_t shard_count(std::string_view name) {
     return count;
 }
 
-// Without an index: model.safetensors, or every shard of a model.
+// Without an index: model.safetensors, or every shard of a model, or whatever there is but adapters.
 std::set<std::string> find_files(const path& folder) {
     if (std::filesystem::exists(folder / kSingleName)) return {std::string(kSingleName)};
-    std::set<std::string> names;
+    std::set<std::string> names, others;
     for (const auto& item : std::filesystem::directory_iterator(folder)) {
         const std::string name = item.path().filename().string();
-        if (name.ends_with(kExtension) && name.starts_with("model")) names.insert(name);
+        if (!name.ends_with(kExtension) || name.starts_with("adapter_")) continue;
+        (name.starts_with("model") && shard_count(name) > 0 ? names : others).insert(name);
     }
+    if (names.empty()) names = std::move(others);
     if (names.empty()) {
         fail(ErrorCode::kNotFound, "{}: neither {} nor {} nor shards of them: not a checkpoint", folder.string(),
              kSingleName, kIndexName);
@@ -94,7 +96,8 @@ void check_index(const Published& published, const FileOfTensor& files, const We
     for (const auto& [tensor, file] : weight_map) {
         const auto found = files.find(tensor);
         if (found != files.end() && published.files[found->second].path.filename() == file) continue;
-        fail(ErrorCode::kInvalidFile, "{}: weight_map puts tensor {} into {}, which does not have it",
+        fail(ErrorCode::kInvalidFile,
+             "{}: weight_map puts tensor {} into {}, which does not have it; if the files are whole, remove the index",
              index_path.string(), one_line(tensor), file);
     }
 }
@@ -126,6 +129,11 @@ std::string Published::describe(size_t tensor) const {
 }
 
 Published read_folder(const path& folder) {
+    if (folder.extension() == ".gguf" && std::filesystem::is_regular_file(folder)) {
+        fail(ErrorCode::kUnsupported,
+             "{}: GGUF is not supported; a folder with config.json and *.safetensors of the model would do",
+             folder.string());
+    }
     if (!std::filesystem::is_directory(folder)) {
         fail(ErrorCode::kNotFound, "{}: not a folder; a checkpoint is one with config.json and *.safetensors",
              folder.string());
@@ -148,7 +156,9 @@ Published read_folder(const path& folder) {
     HeaderDigest digest;
     for (const std::string& name : names) {
         if (indexed && !std::filesystem::exists(folder / name)) {
-            fail(ErrorCode::kNotFound, "{}: no such file, but {} names it", (folder / name).string(), kIndexName);
+            fail(ErrorCode::kNotFound,
+                 "{}: no such file, but {} names it; get the file, or remove the index if the model does without it",
+                 (folder / name).string(), kIndexName);
         }
         const File file = File::open(folder / name);
         const std::string text = read_safetensors_header_text(file);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/json_fields.h"
 #include "tensor/codecs.h"
 
@@ -43,8 +44,9 @@ WeightFormat read_mlx_format(const JsonFields& fields) {
 }
 
 WeightFormat read_fp8_format(const JsonFields& fields) {
-    if (fields.string_or("fmt", "e4m3") != "e4m3") {
-        fields.reject(ErrorCode::kUnsupported, "fmt", "only e4m3 is supported");
+    const std::string format = fields.string_or("fmt", "e4m3");
+    if (format != "e4m3" && format != "float8_e4m3fn") {
+        fields.reject(ErrorCode::kUnsupported, "fmt", "\"{}\" is not supported, only e4m3", format);
     }
     const std::vector<int64_t> block = fields.integers("weight_block_size");
     constexpr int64_t kLargestBlock = 1 << 16;
@@ -55,11 +57,32 @@ WeightFormat read_fp8_format(const JsonFields& fields) {
     return WeightFormat::fp8_block(static_cast<int>(block[0]), static_cast<int>(block[1]));
 }
 
+// Publishers put the text model below wrappers, and not always below the same ones in tensors and in settings.
+std::string_view without_wrappers(std::string_view path) {
+    constexpr std::array<std::string_view, 4> kWrappers = {"model.", "language_model.", "text_model.", "module."};
+    while (true) {
+        const auto wrapper = std::ranges::find_if(kWrappers, [&](std::string_view w) { return path.starts_with(w); });
+        if (wrapper == kWrappers.end()) return path;
+        path.remove_prefix(wrapper->size());
+    }
+}
+
 }  // namespace
 
+void refuse_separate_quantization(const std::filesystem::path& folder, const QuantizationConfig& config) {
+    const std::filesystem::path path = folder / "hf_quant_config.json";
+    if (!config.empty() || !std::filesystem::exists(path)) return;
+    const nlohmann::json json = read_json_file(path);
+    const std::optional<JsonFields> quantization = JsonFields(json, path.string()).object("quantization");
+    if (!quantization || !quantization->has("quant_algo")) return;
+    quantization->reject(
+        ErrorCode::kUnsupported, "quant_algo",
+        "\"{}\" of ModelOpt is not supported; a checkpoint in BF16, FP8 or one of MLX's formats would do",
+        quantization->string_or("quant_algo", ""));
+}
+
 QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const std::string& label) {
-    const nlohmann::json json = nlohmann::json::parse(config_text, nullptr, false);
-    if (json.is_discarded()) fail(ErrorCode::kInvalidFile, "{}: not valid JSON", label);
+    const nlohmann::json json = parse_json(config_text, label);
     const JsonFields top(json, label);
     const std::optional<JsonFields> nested = top.object("text_config");
     const auto find = [&](std::string_view name) {
@@ -90,7 +113,9 @@ QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const
 }
 
 WeightFormat QuantizationConfig::module_format(const std::string& path, DType scale_dtype) const {
-    const auto found = overrides_.find(path);
+    const auto same = [&](const auto& entry) { return without_wrappers(entry.first) == without_wrappers(path); };
+    auto found = overrides_.find(path);
+    if (found == overrides_.end()) found = std::ranges::find_if(overrides_, same);
     const std::optional<WeightFormat>& stated = found == overrides_.end() ? default_ : found->second;
     if (!stated) {
         fail(ErrorCode::kInvalidFile, "{}: {}.scales exists, but `quantization` {}", label_, path,

@@ -17,7 +17,10 @@ class QuantizationConfig {
     // Throws kInvalidFile or kUnsupported, naming `label` and the field.
     static QuantizationConfig parse(std::string_view config_text, const std::string& label);
 
-    // The format of a module that has `.scales`: what the dict says of this path, or its default. `scale_dtype` is that
+    bool empty() const { return !default_ && !fp8_ && overrides_.empty(); }  // nothing is said
+
+    // The format of a module that has `.scales`: what the dict says of this path, or its default. Names of modules may
+    // differ in what wraps the text model ("model.", "language_model."). `scale_dtype` is that
     // of the scales tensor. Throws kInvalidFile when the dict says nothing or `false`.
     WeightFormat module_format(const std::string& path, DType scale_dtype) const;
 
@@ -34,5 +37,9 @@ class QuantizationConfig {
     std::unordered_map<std::string, std::optional<WeightFormat>> overrides_;  // nothing: not quantized
     std::optional<WeightFormat> fp8_;
 };
+
+// Throws kUnsupported where hf_quant_config.json of NVIDIA's ModelOpt, beside a config.json that says nothing of it,
+// quantizes the weights.
+void refuse_separate_quantization(const std::filesystem::path& folder, const QuantizationConfig& config);
 
 }  // namespace sluice

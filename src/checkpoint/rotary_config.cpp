@@ -39,12 +39,37 @@ void refuse_settings_per_layer_type(const JsonFields& settings) {
     }
 }
 
+std::string_view type_field_of(const JsonFields& settings) {
+    return settings.has("rope_type") ? "rope_type" : "type";
+}
+
+std::string scaling_type(const JsonFields& settings) {
+    return settings.string_or(type_field_of(settings), "default");
+}
+
+// What both say must be the same.
+void require_agreement(const JsonFields& newer, const JsonFields& older) {
+    const auto differ = [&](std::string_view name) {
+        older.reject(ErrorCode::kInvalidFile, name, "differs from rope_parameters; keep one of the two");
+    };
+    if (scaling_type(newer) != scaling_type(older)) differ(type_field_of(older));
+    for (const auto& [name, value] : older.raw().items()) {
+        if (name == "type" || name == "rope_type") continue;
+        if (newer.has(name) && newer.raw()[name] != value) differ(name);
+        if (!newer.has(name) && name != "rope_theta") differ(name);
+    }
+}
+
 }  // namespace
 
 RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_positions) {
     const std::optional<JsonFields> newer = fields.object("rope_parameters");
     const std::optional<JsonFields> older = fields.object("rope_scaling");
-    const JsonFields& settings = newer ? *newer : older ? *older : fields;
+    const bool newer_scales = newer && scaling_type(*newer) != "default";
+    const bool older_scales = older && scaling_type(*older) != "default";
+    if (newer_scales && older_scales) require_agreement(*newer, *older);
+    // Model cards say to add rope_scaling to a config.json that has rope_parameters without it.
+    const JsonFields& settings = older_scales && !newer_scales ? *older : newer ? *newer : older ? *older : fields;
     RotaryConfig rotary;
     rotary.dims = dims;
     const JsonFields& holds_theta = newer && newer->has("rope_theta") ? *newer : fields;
@@ -54,8 +79,8 @@ RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_pos
     }
     if (!newer && !older) return rotary;
     refuse_settings_per_layer_type(settings);
-    const std::string_view type_field = settings.has("rope_type") ? "rope_type" : "type";
-    const std::string type = settings.string_or(type_field, "default");
+    const std::string_view type_field = type_field_of(settings);
+    const std::string type = scaling_type(settings);
     if (type == "yarn") {
         read_yarn(settings, max_positions, rotary);
     } else if (type != "default") {

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_events.h"
 #include "checkpoint/json_fields.h"
 
 namespace sluice {
@@ -22,7 +24,7 @@ constexpr std::string_view kMetadataKey = "__metadata__";
 
 // Reads the header as a stream of events: a hundred thousand tensors need no tree, and a tree would hide names that
 // occur twice.
-class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
+class HeaderHandler : public JsonEvents {
   public:
     HeaderHandler(SafetensorsHeader& header, uint64_t data_offset, const std::string& label)
         : header_(header), data_offset_(data_offset), label_(label) {}
@@ -195,7 +197,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_
         fail(ErrorCode::kInvalidFile, "{}: {} bytes of data are larger than any file", label, data_bytes);
     }
     HeaderHandler handler(header, data_offset, label);
-    nlohmann::json::sax_parse(json.begin(), json.end(), &handler);
+    read_json_events(json, handler);
     check_distinct_names(header.tensors, label);
     std::stable_sort(header.tensors.begin(), header.tensors.end(),
                      [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
@@ -215,6 +217,14 @@ std::string read_safetensors_header_text(const File& file) {
     for (size_t i = 0; i < kSafetensorsLengthBytes; ++i) length |= static_cast<uint64_t>(prefix[i]) << (8 * i);
     if (std::string_view(reinterpret_cast<const char*>(prefix.data()), kSafetensorsLengthBytes) == "version ") {
         fail(ErrorCode::kInvalidFile, "{}: a Git LFS pointer, not the weights: fetch the file with git lfs pull",
+             file.label());
+    }
+    if (prefix[0] == std::byte{'<'}) {
+        fail(ErrorCode::kInvalidFile, "{}: a page of HTML, not a safetensors file: what was to be fetched is an error",
+             file.label());
+    }
+    if (std::memcmp(prefix.data(), "GGUF", 4) == 0) {
+        fail(ErrorCode::kUnsupported, "{}: a GGUF file, not a safetensors file; GGUF is not supported here",
              file.label());
     }
     if (length > kLargestHeader || length > file.size() - kSafetensorsLengthBytes) {

@@ -67,9 +67,11 @@ class SafetensorsWriter {
         DType dtype{};
         std::vector<int64_t> shape;
     };
-    // `data_alignment`: the data area starts at a multiple of it (the header is padded with spaces).
+    // `data_alignment`: the data area starts at a multiple of it (the header is padded with spaces). `privacy`: who may
+    // read the file.
     SafetensorsWriter(const std::filesystem::path& path, const std::vector<Declaration>& tensors,
-                      const std::map<std::string, std::string>& metadata = {}, uint64_t data_alignment = 8);
+                      const std::map<std::string, std::string>& metadata = {}, uint64_t data_alignment = 8,
+                      Privacy privacy = Privacy::kShared);
     // Throws kUsage for a tensor that was not declared or bytes that do not fit into it. Each byte is written once.
     void write(const std::string& name, std::span<const std::byte> bytes, uint64_t offset_in_tensor = 0);
     // Replaces the value of a metadata key that was given at construction by one of the same length: for what is known

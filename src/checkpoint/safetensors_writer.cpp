@@ -53,8 +53,9 @@ std::string header_text(const std::vector<SafetensorsWriter::Declaration>& tenso
 }  // namespace
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const std::vector<Declaration>& tensors,
-                                     const std::map<std::string, std::string>& metadata, uint64_t data_alignment)
-    : file_(path), tensors_(tensors), metadata_(metadata) {
+                                     const std::map<std::string, std::string>& metadata, uint64_t data_alignment,
+                                     Privacy privacy)
+    : file_(path, privacy), tensors_(tensors), metadata_(metadata) {
     std::string text = header_text(tensors, metadata);
     layout_.data_offset = round_up(kSafetensorsLengthBytes + text.size(), data_alignment);
     text.resize(layout_.data_offset - kSafetensorsLengthBytes, ' ');

@@ -91,7 +91,7 @@ int complain(std::string message, int status) {
     message = with_flags(message);
     std::replace(message.begin(), message.end(), '\n', ' ');
     while (!message.empty() && message.back() == ' ') message.pop_back();
-    fmt::print(stderr, "sluice: {}\n", message);
+    tell("sluice: {}\n", message);
     return status;
 }
 
@@ -108,7 +108,7 @@ Parsed parse_command_line(int argc, char** argv) {
         app->callback([&parsed, run = command.run] { parsed.run = run; });
     }
     if (argc < 2) {
-        fmt::print(stderr, "{}", program.help());
+        tell("{}", program.help());
         return {.run = {}, .status = kExitUsage};
     }
     const std::string_view word = argv[1];

@@ -29,7 +29,7 @@ GenerationResult Conversation::reply(const std::string& said, const GenerationOp
     messages_.push_back({{"role", "user"}, {"content", said}});
     try {
         const std::string text = rendered();
-        prompt_ids({.text = text, .ids = {}}, engine_);  // refuses what the context cannot hold
+        prompt_ids({.text = text, .ids = {}, .rendered = true}, engine_);  // refuses what the context cannot hold
         GenerationResult result = engine_.generate_text(*session_, text, options, on_token, progress);
         messages_.push_back({{"role", "assistant"}, {"content", result.text}});
         return result;

@@ -40,6 +40,7 @@ int guarded(int argc, char** argv) {
 int main(int argc, char** argv) {
     // A closed stdout shows as a failed write, which ends the work in order instead of killing the process.
     std::signal(SIGPIPE, SIG_IGN);
+    sluice::hold_standard_streams();
     std::signal(SIGXFSZ, SIG_IGN);  // `ulimit -f`: the write then fails, as on a full drive
     sluice::set_log_level(sluice::LogLevel::kNormal);
     sluice::cli::watch_for_interrupt();

@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
 #include "base/size.h"
 #include "cli/byte_progress.h"
 #include "cli/model_flags.h"
@@ -66,8 +67,8 @@ void measure(const Flags& flags) {
     const auto fastest = std::max_element(
         rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.bytes_per_second < b.bytes_per_second; });
     if (!flags.quiet && fastest != rows.end() && fastest->bytes_per_second > 0) {
-        fmt::print(stderr, "fastest: {} {} direct I/O at depth {}, {:.2f} GB/s\n", fastest->reader,
-                   fastest->direct_io ? "with" : "without", fastest->depth, fastest->bytes_per_second / 1e9);
+        tell("fastest: {} {} direct I/O at depth {}, {:.2f} GB/s\n", fastest->reader,
+             fastest->direct_io ? "with" : "without", fastest->depth, fastest->bytes_per_second / 1e9);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "cli/command_line.h"
 #include "cli/conversation.h"
@@ -34,7 +35,7 @@ constexpr const char* kCommands =
 std::optional<std::string> read_turn(bool terminal) {
     std::string turn, line;
     while (true) {
-        if (terminal) fmt::print(stderr, "{}", turn.empty() ? "> " : "  ");
+        if (terminal) tell("{}", turn.empty() ? "> " : "  ");
         if (!std::getline(std::cin, line)) return std::nullopt;
         if (line.empty() || line.back() != '\\') return turn + line;
         line.back() = '\n';
@@ -50,7 +51,7 @@ class Chat {
 
     void run() {
         const bool terminal = ::isatty(STDIN_FILENO) == 1;
-        if (terminal && !flags_.model.quiet) fmt::print(stderr, "{}\n", kCommands);
+        if (terminal && !flags_.model.quiet) tell("{}\n", kCommands);
         while (output_.open()) {
             const std::optional<std::string> turn = read_turn(terminal);
             if (!turn || *turn == "/exit") break;
@@ -77,7 +78,7 @@ class Chat {
         } else if (word == "/system") {
             conversation_.set_system(turn.size() > word.size() ? turn.substr(word.size() + 1) : std::string());
         } else {
-            fmt::print(stderr, "sluice: {} is no command; {}\n", word, kCommands);
+            tell("sluice: {} is no command; {}\n", word, kCommands);
         }
         return true;
     }
@@ -102,11 +103,10 @@ class Chat {
         output_.write("\n");
         if (flags_.model.quiet) return;
         const RunFigures figures = figures_of(result);
-        fmt::print(stderr, "[{:.1f} tok/s, {} tokens evaluated, first token {:.2f} s, hit rate {:.1f} %{}]\n",
-                   figures.decode_tokens_per_s, result.prefilled_tokens, result.time_to_first_token_s,
-                   100 * figures.hit_rate,
-                   result.finish == FinishReason::kStop ? std::string()
-                                                        : fmt::format(", ended by {}", finish_name(result.finish)));
+        tell("[{:.1f} tok/s, {} tokens evaluated, first token {:.2f} s, hit rate {:.1f} %{}]\n",
+             figures.decode_tokens_per_s, result.prefilled_tokens, result.time_to_first_token_s, 100 * figures.hit_rate,
+             result.finish == FinishReason::kStop ? std::string()
+                                                  : fmt::format(", ended by {}", finish_name(result.finish)));
     }
 
     Engine& engine_;

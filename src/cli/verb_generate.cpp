@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
 #include "base/progress.h"
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
@@ -80,7 +81,8 @@ void generate(const Flags& flags) {
         read_prompt(flags.prompt, bundled ? std::optional<std::string>("Once upon a time") : std::nullopt);
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
-    const GenerationOptions options = generation_options(flags.sampling, engine->defaults().sampling);
+    GenerationOptions options = generation_options(flags.sampling, engine->defaults().sampling);
+    options.add_special_tokens = true;
 
     Output output;
     Stream stream(output, flags.json, engine->tokenizer() == nullptr);
@@ -102,7 +104,7 @@ void generate(const Flags& flags) {
     stream.close();
     if (flags.json) write_json(output, result_json(*engine, result, options));
     if (!flags.model.quiet && !flags.json) {
-        fmt::print(stderr, "\n{}", footer(engine->info(), result, options.sampling));
+        tell("\n{}", footer(engine->info(), result, options.sampling));
     }
     engine->save_trace();
 }

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "base/log.h"
 #include "base/size.h"
 #include "cli/byte_progress.h"
 #include "cli/model_flags.h"
@@ -19,7 +20,7 @@ struct Flags {
 };
 
 void say(const Flags& flags, const std::string& text) {
-    if (!flags.quiet) fmt::print(stderr, "{}\n", text);
+    if (!flags.quiet) tell("{}\n", text);
 }
 
 void verify(const Flags& flags, const std::string& folder) {

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "cli/interrupt.h"
@@ -103,7 +104,7 @@ void perplexity(Flags flags) {
         flags.model.context_from = "--chunk";
     }
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
-    const std::vector<TokenId> ids = source.text ? tokenizer_of(*engine).encode(*source.text) : source.ids;
+    const std::vector<TokenId> ids = source.text ? tokenizer_of(*engine).encode(*source.text, true) : source.ids;
     if (ids.size() < 2) fail(ErrorCode::kUsage, "perplexity needs at least two tokens; there are {}", ids.size());
 
     const Stopwatch watch;
@@ -133,9 +134,8 @@ void perplexity(Flags flags) {
     } else {
         output.write(fmt::format("{:.4f}\n", std::exp(mean)));
         if (!flags.model.quiet) {
-            fmt::print(stderr, "perplexity over {} positions in {} chunks; {:.1f} s, {:.1f} tok/s\n{}\n", values.size(),
-                       chunks, seconds, per_second(static_cast<double>(ids.size()), seconds),
-                       describe_engine(engine->info()));
+            tell("perplexity over {} positions in {} chunks; {:.1f} s, {:.1f} tok/s\n{}\n", values.size(), chunks,
+                 seconds, per_second(static_cast<double>(ids.size()), seconds), describe_engine(engine->info()));
         }
     }
     engine->save_trace();

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "base/log.h"
 #include "base/size.h"
 #include "cli/byte_progress.h"
 #include "cli/model_flags.h"
@@ -46,7 +47,7 @@ Command declare_synth() {
             synthesize(flags->target, flags->options, progress);
             return true;
         });
-        if (!flags->quiet) fmt::print(stderr, "wrote {} to {}\n", flags->options.preset, flags->target);
+        if (!flags->quiet) tell("wrote {} to {}\n", flags->options.preset, flags->target);
     };
     return command;
 }

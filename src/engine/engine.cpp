@@ -42,7 +42,7 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
 }
 
 std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
-    if (!std::filesystem::exists(folder / "tokenizer.json")) return std::nullopt;
+    if (!Tokenizer::is_in(folder)) return std::nullopt;
     return Tokenizer::open(folder);
 }
 

@@ -73,9 +73,7 @@ void Generation::Impl::note_pass() {
     prompt_done = piece_begin_ + work_.done;
     if (work_.output.error || work_.remaining() > 0) return;
     if (!std::ranges::binary_search(points_, static_cast<int64_t>(piece_end_))) return;
-    // The last of them is the prompt's own; those before it only share its beginning.
-    const bool own = static_cast<int64_t>(piece_end_) == points_.back();
-    engine.remember(*session, own ? *text : std::string());
+    engine.remember(*session, *text);
 }
 
 void Generation::Impl::go_on() {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "engine/sampling_ranges.h"
 
 namespace sluice {
@@ -16,7 +17,7 @@ using Json = nlohmann::json;
 
 Json read_object(const std::filesystem::path& path) {
     if (!std::filesystem::exists(path)) return Json::object();
-    Json json = Json::parse(read_text_file(path), nullptr, false);
+    Json json = read_json_file(path);
     if (!json.is_object()) fail(ErrorCode::kInvalidFile, "{}: not a JSON object", path.string());
     return json;
 }

@@ -28,27 +28,32 @@ void PrefixCache::resume(const Prompt& prompt, SequenceState& state) {
     if (std::optional<SequenceState> known = memory_.find(prompt.tokens, state.position())) {
         state = std::move(*known);
     }
+    common_in_folder_ = 0;
     if (!folder_) return;
-    auto entry = folder_->find(prompt.text, info_);
-    while (entry) {
-        // After a shorter snapshot: a shorter text has fewer tokens still.
-        if (load_entry(*entry, prompt.tokens, state) != Load::kUnusable || entry->text_bytes == 0) return;
-        entry = folder_->find(prompt.text.substr(0, entry->text_bytes - 1), info_);
+    const std::vector<PrefixFolder::Entry> entries = folder_->find(prompt.tokens, info_);
+    if (!entries.empty()) common_in_folder_ = entries[0].common;
+    for (const PrefixFolder::Entry& entry : entries) {
+        // After one that gives no more than is known: those behind it have less in common.
+        if (load_entry(entry, prompt.tokens, state) != Load::kUnusable) return;
     }
 }
 
 PrefixCache::Load PrefixCache::load_entry(const PrefixFolder::Entry& entry, std::span<const TokenId> tokens,
                                           SequenceState& state) {
     try {
-        const int64_t reach = std::min(snapshot_tokens(entry.path), static_cast<int64_t>(tokens.size()) - 1);
+        // One token is left to evaluate.
+        const int64_t reach = std::min(entry.common, static_cast<int64_t>(tokens.size()) - 1);
         if (reach <= state.position()) return Load::kShorter;
+        if (state.recurrent() && reach < entry.tokens) return Load::kUnusable;
         const Snapshot snapshot = read_snapshot(entry.path, info_, state);
-        const bool whole = snapshot.tokens.size() == tokens.size();
-        if (!begins_with(tokens, snapshot.tokens) || (whole && state.recurrent())) return Load::kUnusable;
+        // The entry may have been replaced since it was found.
+        const std::span<const TokenId> seen = snapshot.tokens;
+        const auto shared = static_cast<size_t>(reach);
+        if (seen.size() < shared || !begins_with(tokens, seen.first(shared))) return Load::kUnusable;
         state.load(static_cast<int64_t>(snapshot.tokens.size()), snapshot.blocks);
         folder_->touch(entry);
         keep_in_memory(snapshot.tokens, state);
-        if (whole) state.truncate(state.position() - 1);  // one token is left to evaluate
+        if (state.position() > reach) state.truncate(reach);
         return Load::kDone;
     } catch (const Error& error) {
         log_debug("prefix cache: {}", error.what());
@@ -62,7 +67,7 @@ std::vector<int64_t> PrefixCache::worth_keeping(const Prompt& prompt, const Sequ
     const auto end = static_cast<int64_t>(prompt.tokens.size());
     if (!state.recurrent()) return {end};
     std::vector<int64_t> positions;
-    const int64_t parting = memory_.common_tokens(prompt.tokens);
+    const int64_t parting = std::max(memory_.common_tokens(prompt.tokens), common_in_folder_);
     if (parting >= start + kBranchTokens && parting < end - 1) positions.push_back(parting);
     if (end - 1 > start) positions.push_back(end - 1);
     return positions;
@@ -76,7 +81,7 @@ void PrefixCache::keep_in_memory(std::span<const TokenId> tokens, const Sequence
 void PrefixCache::put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state) {
     try {
         keep_in_memory(tokens, state);
-        if (folder_ && !text.empty()) folder_->put(text, info_, tokens, state);
+        if (folder_ && !text.empty()) folder_->put(info_, tokens, state);
     } catch (const Error& error) {
         log_warning("prefix cache: {}; going on without this entry", error.what());
     }

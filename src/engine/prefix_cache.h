@@ -30,8 +30,8 @@ class PrefixCache {
     // last, and before it where the prompt parts from an earlier one. States that can be truncated need the end alone;
     // recurrent ones must stop a token before it, for the same prompt to find one to evaluate.
     std::vector<int64_t> worth_keeping(const Prompt& prompt, const SequenceState& state, int64_t start) const;
-    // Keeps a state that has seen exactly `tokens`: in memory, and under a text that begins with them in the folder
-    // too. What cannot be kept costs the entry, not the request.
+    // Keeps a state that has seen exactly `tokens`: in memory, and where there is a text that begins with them in the
+    // folder too. What cannot be kept costs the entry, not the request.
     void put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state);
 
     uint64_t memory_bytes() const { return memory_bytes_; }  // without a lock
@@ -46,6 +46,7 @@ class PrefixCache {
     PrefixMemory memory_;
     std::atomic<uint64_t> memory_bytes_ = 0;
     std::optional<PrefixFolder> folder_;
+    int64_t common_in_folder_ = 0;  // tokens that the prompt of the last resume() shares with an entry at most
 };
 
 }  // namespace sluice

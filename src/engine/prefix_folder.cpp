@@ -5,8 +5,12 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace sluice {
 
@@ -17,6 +21,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kExtension = ".prefix.safetensors";
 // A file that is being written changes every moment: one this old was left by a process that died.
 constexpr auto kAbandonedAfter = std::chrono::minutes(10);
+constexpr size_t kBeginning = 64;  // tokens that are told by the name of an entry
 
 std::string hash_hex(std::string_view text) {
     const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
@@ -29,44 +34,73 @@ std::string model_key(const EngineInfo& info) {
     return hash_hex(info.fingerprint + arithmetic).substr(0, 16);
 }
 
-// The text length in an entry's name "<model>-<length>-<hash>", if it is one of `model`'s.
-std::optional<size_t> text_length(const std::string& name, const std::string& model) {
-    if (!name.starts_with(model + "-") || !name.ends_with(kExtension)) return std::nullopt;
-    const char* begin = name.data() + model.size() + 1;
-    size_t length = 0;
-    const auto [end, error] = std::from_chars(begin, name.data() + name.size(), length);
+std::string hash_of(std::span<const TokenId> tokens) {
+    return hash_hex({reinterpret_cast<const char*>(tokens.data()), tokens.size_bytes()});
+}
+
+std::string hash_of_beginning(std::span<const TokenId> tokens) {
+    return hash_of(tokens.first(std::min(tokens.size(), kBeginning))).substr(0, 16);
+}
+
+// "<model>-<beginning>-<tokens>-<hash of all>": which entries may serve a prompt can be told by their names.
+std::string name_of(std::span<const TokenId> tokens, const EngineInfo& info) {
+    return fmt::format("{}-{}-{}-{}{}", model_key(info), hash_of_beginning(tokens), tokens.size(), hash_of(tokens),
+                       kExtension);
+}
+
+// How many tokens the entry `name` has seen, if its name starts with `start`.
+std::optional<size_t> tokens_of(const std::string& name, const std::string& start) {
+    if (!name.starts_with(start) || !name.ends_with(kExtension)) return std::nullopt;
+    const char* begin = name.data() + start.size();
+    size_t tokens = 0;
+    const auto [end, error] = std::from_chars(begin, name.data() + name.size(), tokens);
     if (error != std::errc() || *end != '-') return std::nullopt;
-    return length;
+    return tokens;
+}
+
+size_t common_tokens(std::span<const TokenId> prompt, const std::vector<TokenId>& tokens) {
+    return static_cast<size_t>(std::ranges::mismatch(prompt, tokens).in1 - prompt.begin());
 }
 
 }  // namespace
 
 PrefixFolder::PrefixFolder(fs::path folder, uint64_t limit_bytes)
     : folder_(std::move(folder)), limit_bytes_(limit_bytes) {
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error) fail(ErrorCode::kIo, "`prefix_cache` {}: {}", folder_.string(), error.message());
+    try {
+        create_private_folders(folder_);
+    } catch (const Error& error) {
+        fail(ErrorCode::kIo, "`prefix_cache` {}: {}", folder_.string(), error.what());
+    }
+    evict(0);
 }
 
-fs::path PrefixFolder::path_of(std::string_view text, const EngineInfo& info) const {
-    return folder_ / fmt::format("{}-{}-{}{}", model_key(info), text.size(), hash_hex(text), kExtension);
-}
-
-std::optional<PrefixFolder::Entry> PrefixFolder::find(std::string_view text, const EngineInfo& info) const {
-    const std::string model = model_key(info);
-    std::vector<size_t> lengths;
+std::vector<PrefixFolder::Entry> PrefixFolder::find(std::span<const TokenId> prompt, const EngineInfo& info) const {
+    const std::string model = model_key(info) + "-";
+    const std::string start = model + hash_of_beginning(prompt) + "-";
+    std::vector<Entry> found;
     std::error_code error;
     for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-        const auto length = text_length(it->path().filename().string(), model);
-        if (length && *length <= text.size()) lengths.push_back(*length);
+        const std::string name = it->path().filename().string();
+        Entry entry{.path = it->path()};
+        if (const auto tokens = tokens_of(name, start)) {
+            entry.tokens = static_cast<int64_t>(*tokens);
+            try {
+                entry.common = static_cast<int64_t>(common_tokens(prompt, snapshot_token_ids(entry.path)));
+            } catch (const Error& unusable) {
+                if (unusable.code() == ErrorCode::kInvalidFile) remove(entry);
+            }
+        } else if (name.starts_with(model)) {
+            // One of fewer tokens than make a beginning, which serves whole or not at all.
+            const size_t dash = std::min(name.find('-', model.size()), name.size() - 1);
+            const size_t size = tokens_of(name, name.substr(0, dash + 1)).value_or(0);
+            if (size == 0 || size >= kBeginning || size > prompt.size()) continue;
+            if (name != name_of(prompt.first(size), info)) continue;
+            entry.tokens = entry.common = static_cast<int64_t>(size);
+        }
+        if (entry.common > 0) found.push_back(std::move(entry));
     }
-    std::sort(lengths.rbegin(), lengths.rend());
-    lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
-    for (const size_t length : lengths) {
-        fs::path path = path_of(text.substr(0, length), info);
-        if (fs::exists(path, error)) return Entry{std::move(path), length};
-    }
-    return std::nullopt;
+    std::ranges::stable_sort(found, std::ranges::greater(), &Entry::common);
+    return found;
 }
 
 void PrefixFolder::touch(const Entry& entry) const {
@@ -79,24 +113,27 @@ void PrefixFolder::remove(const Entry& entry) const {
     fs::remove(entry.path, ignored);
 }
 
-void PrefixFolder::put(std::string_view text, const EngineInfo& info, const std::vector<TokenId>& tokens,
-                       const SequenceState& state) const {
-    if (state.bytes() > limit_bytes_) return;
-    const fs::path path = path_of(text, info);
+void PrefixFolder::put(const EngineInfo& info, const std::vector<TokenId>& tokens, const SequenceState& state) const {
+    constexpr uint64_t kHeaderBytes = 16 << 10;
+    const uint64_t bytes = state.bytes() + tokens.size() * sizeof(TokenId) + kHeaderBytes;
+    if (tokens.empty() || bytes > limit_bytes_) return;
+    const fs::path path = folder_ / name_of(tokens, info);
     std::error_code error;
-    if (fs::exists(path, error)) return touch({path, text.size()});
+    if (fs::exists(path, error)) return touch({.path = path});
+    evict(bytes);
     write_snapshot(path, info, tokens, state);
-    evict();
+    evict(0);
 }
 
-void PrefixFolder::evict() const {
-    struct File {
+// Removes the least recently used until `wanted_bytes` more are within the limit.
+void PrefixFolder::evict(uint64_t wanted_bytes) const {
+    struct Stored {
         fs::path path;
         fs::file_time_type used;
         uint64_t bytes;
     };
-    std::vector<File> files;
-    uint64_t total = 0;
+    std::vector<Stored> files;
+    uint64_t total = wanted_bytes;
     std::error_code error;
     const fs::file_time_type now = fs::file_time_type::clock::now();
     for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
@@ -114,8 +151,8 @@ void PrefixFolder::evict() const {
         files.push_back({it->path(), used, bytes});
         total += bytes;
     }
-    std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.used < b.used; });
-    for (const File& file : files) {
+    std::sort(files.begin(), files.end(), [](const Stored& a, const Stored& b) { return a.used < b.used; });
+    for (const Stored& file : files) {
         if (total <= limit_bytes_) return;
         fs::remove(file.path, error);
         total -= file.bytes;

@@ -13,6 +13,7 @@ namespace sluice {
 namespace {
 
 constexpr const char* kVersion = "1";
+constexpr uint64_t kSnapshotAlignment = 8;  // bytes, of the data
 
 std::string checksum(std::span<const TokenId> tokens, const std::vector<SequenceState::Block>& blocks) {
     const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
@@ -58,18 +59,20 @@ void write_snapshot(const std::filesystem::path& path, const EngineInfo& info, c
                               {"kv_format", info.kv_format},
                               {"exact", info.exact ? "true" : "false"},
                               {"device", info.device},
-                              {"checksum", checksum(tokens, blocks)}});
+                              {"checksum", checksum(tokens, blocks)}},
+                             kSnapshotAlignment, Privacy::kPrivate);
     writer.write("token_ids", std::as_bytes(std::span(tokens)));
     for (const auto& block : blocks) writer.write(block.name, block.bytes);
     writer.commit();
 }
 
-int64_t snapshot_tokens(const std::filesystem::path& path) {
+std::vector<TokenId> snapshot_token_ids(const std::filesystem::path& path) {
     const SafetensorsReader file = SafetensorsReader::open(path);
     if (!file.has("token_ids") || file.entry("token_ids").shape.size() != 1) {
         fail(ErrorCode::kInvalidFile, "{}: not a Sluice snapshot: no list of token_ids", path.string());
     }
-    return file.entry("token_ids").shape[0];
+    const std::vector<int64_t> ids = file.integers("token_ids");
+    return {ids.begin(), ids.end()};
 }
 
 Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info, const SequenceState& state) {

@@ -19,8 +19,8 @@ struct Snapshot {
 // Written under a temporary name, flushed and renamed. Throws kIo.
 void write_snapshot(const std::filesystem::path& path, const EngineInfo& info, const std::vector<TokenId>& tokens,
                     const SequenceState& state);
-// How many tokens a snapshot holds, by its header alone. Throws as read_snapshot.
-int64_t snapshot_tokens(const std::filesystem::path& path);
+// The tokens that a snapshot has seen, without a look at the rest of it. Throws as read_snapshot.
+std::vector<TokenId> snapshot_token_ids(const std::filesystem::path& path);
 // Checks version, model, KV format, sizes and checksum against a state of the same model; for an exact engine also that
 // an exact one made it. Other kernels are a warning. Throws kInvalidFile or kContextFull with the reason.
 Snapshot read_snapshot(const std::filesystem::path& path, const EngineInfo& info, const SequenceState& state);

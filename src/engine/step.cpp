@@ -57,7 +57,7 @@ std::unique_ptr<Generation> Engine::begin(Session& session, std::string_view pro
     if (tokenizer() == nullptr) {
         fail(ErrorCode::kUsage, "{} has no tokenizer.json; give the prompt as token ids", impl_->info.model_name);
     }
-    std::vector<TokenId> ids = tokenizer()->encode(prompt);
+    std::vector<TokenId> ids = tokenizer()->encode(prompt, options.add_special_tokens);
     impl_->check_ids(ids);
     impl_->check_room(0, ids.size());
     return impl_->begin(*session.impl_, std::move(ids), std::string(prompt), options);

@@ -1,7 +1,6 @@
 #include "sluice/stop_matcher.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace sluice {
 
@@ -21,9 +20,20 @@ StopMatcher::StopMatcher(std::vector<std::string> stop) : stop_(std::move(stop))
     std::erase_if(stop_, [](const std::string& s) { return s.empty(); });
 }
 
-std::string StopMatcher::push(const std::string& text) {
+std::string StopMatcher::take(size_t bytes) {
+    std::string taken;
+    for (size_t i = 0; i < bytes; ++i) {
+        if (shown_[i] != 0) taken += held_[i];
+    }
+    held_.erase(0, bytes);
+    shown_.erase(0, bytes);
+    return taken;
+}
+
+std::string StopMatcher::push(const std::string& text, bool shown) {
     if (stopped_) return {};
     held_ += text;
+    shown_.append(text.size(), shown ? 1 : 0);
     size_t first = std::string::npos;
     size_t keep = 0;
     for (const std::string& s : stop_) {
@@ -32,16 +42,14 @@ std::string StopMatcher::push(const std::string& text) {
     }
     if (first != std::string::npos) {
         stopped_ = true;
-        return std::exchange(held_, {}).substr(0, first);
+        return take(first);
     }
-    std::string certain = held_.substr(0, held_.size() - keep);
-    held_.erase(0, certain.size());
-    return certain;
+    return take(held_.size() - keep);
 }
 
 std::string StopMatcher::finish(const std::string& text) {
     const std::string certain = push(text);
-    return stopped_ ? certain : certain + std::exchange(held_, {});
+    return stopped_ ? certain : certain + take(held_.size());
 }
 
 }  // namespace sluice

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 
 namespace sluice {
@@ -74,7 +75,7 @@ void WarmStart::learn(HotList used) const {
     if (path_.empty() || used.empty()) return;
     try {
         used.add_earlier(read());
-        fs::create_directories(path_.parent_path());
+        create_private_folders(path_.parent_path());
         used.save(path_, fingerprint_);
     } catch (const std::exception& error) {
         log_debug("warm start: {}; nothing is learned from this run", error.what());

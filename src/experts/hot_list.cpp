@@ -106,7 +106,8 @@ void HotList::save(const std::filesystem::path& path, const std::string& fingerp
     const auto turn_bytes = std::as_bytes(std::span(turns_)), share_bytes = std::as_bytes(std::span(shares));
     SafetensorsWriter writer(
         path, {{"turns", DType::kF32, {layers}}, {"shares", DType::kU16, {layers, experts}}},
-        {{kFormatKey, kFormat}, {kFingerprintKey, fingerprint}, {kChecksumKey, checksum(turn_bytes, share_bytes)}});
+        {{kFormatKey, kFormat}, {kFingerprintKey, fingerprint}, {kChecksumKey, checksum(turn_bytes, share_bytes)}}, 8,
+        Privacy::kPrivate);
     writer.write("turns", turn_bytes);
     writer.write("shares", share_bytes);
     writer.commit();

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
+#include "base/start_thread.h"
 
 namespace sluice {
 
@@ -77,7 +78,7 @@ MemoryGovernor::MemoryGovernor(Cache cache, std::function<MemoryState()> state, 
       seconds_(seconds),
       // Half of what a default budget leaves free: the cache's own growth to its size is no pressure.
       reserve_(left_to_system(state_().available) / 2),
-      thread_([this] { work(); }) {}
+      thread_(start_thread([this] { work(); })) {}
 
 MemoryGovernor::~MemoryGovernor() {
     {

@@ -11,7 +11,9 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/memory.h"
+#include "base/start_thread.h"
 #include "experts/reader.h"
 
 namespace sluice {
@@ -22,7 +24,7 @@ namespace {
 using TransferFunction = std::function<uint64_t(const ReaderFiles&, const ReadRequest&, std::span<std::byte> bounce)>;
 
 uint64_t read_buffered(const ReaderFiles& files, const ReadRequest& request) {
-    files[request.file].read_at(request.offset, {request.destination, request.bytes});
+    files.buffered(request.file).read_at(request.offset, {request.destination, request.bytes});
     files.done_with(request);
     return request.bytes;
 }
@@ -44,13 +46,22 @@ uint64_t read_bounced(const File& file, const ReadRequest& request, std::span<st
     return transferred;
 }
 
-uint64_t pread_request(const ReaderFiles& files, const ReadRequest& request, std::span<std::byte> bounce) {
-    if (!files.direct()) return read_buffered(files, request);
+uint64_t read_direct(const ReaderFiles& files, const ReadRequest& request, std::span<std::byte> bounce) {
     const File& file = files[request.file];
     const Transfer transfer = make_transfer(request.offset, request.bytes, request.destination, true);
     if (transfer.bounced) return read_bounced(file, request, bounce);
     file.read_at(request.offset, {request.destination, request.bytes});
     return request.bytes;
+}
+
+uint64_t pread_request(const ReaderFiles& files, const ReadRequest& request, std::span<std::byte> bounce) {
+    if (!files.direct()) return read_buffered(files, request);
+    try {
+        return read_direct(files, request, bounce);
+    } catch (const DirectReadRefused&) {
+        files.give_up_direct(files[request.file].label());
+        return read_buffered(files, request);
+    }
 }
 
 // A copy out of the mapping made by the kernel, which stops where the file was cut or a page cannot be read instead of
@@ -81,7 +92,7 @@ class PoolReader final : public Reader {
           transfer_(std::move(transfer)),
           completed_(std::move(completed)),
           bounce_(threads, files_.direct()) {
-        for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this, i] { work(bounce_.at(i)); });
+        start(threads);
     }
 
     ~PoolReader() override {
@@ -121,6 +132,20 @@ class PoolReader final : public Reader {
     bool direct() const override { return files_.direct(); }
 
   private:
+    // As many as the system starts: fewer read the same, one is needed.
+    void start(size_t threads) {
+        threads_.reserve(threads);
+        for (size_t i = 0; i < threads; ++i) {
+            try {
+                threads_.push_back(start_thread([this, i] { work(bounce_.at(i)); }));
+            } catch (const Error& error) {
+                if (threads_.empty()) throw;
+                log_warning("{} of {} threads read: {}", threads_.size(), threads, error.what());
+                return;
+            }
+        }
+    }
+
     void work(std::span<std::byte> bounce) {
         while (true) {
             ReadRequest request;

@@ -8,30 +8,38 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/start_thread.h"
 
 namespace sluice {
 
 namespace {
 
-// Bytes per second of `depth` threads that read at random pages of one file; 0 when a read fails.
+// Bytes per second of `depth` threads that read at random pages of one file; 0 when a read fails or a thread does not
+// start.
 double speed_at(const File& file, size_t depth, uint64_t read_bytes, double seconds) {
     std::atomic<uint64_t> total{0};
     std::atomic<bool> failed{false};
     const Stopwatch watch;
-    std::vector<std::thread> threads;
-    for (size_t i = 0; i < depth; ++i) {
-        threads.emplace_back([&, i] {
-            try {
-                std::mt19937_64 random(i * 7919 + depth);
-                const PageMemory buffer(read_bytes);
-                const uint64_t places = (file.size() - read_bytes) / kPageBytes + 1;
-                while (watch.seconds() < seconds) {
-                    total += file.read_up_to(random() % places * kPageBytes, {buffer.data(), read_bytes});
-                }
-            } catch (const Error&) {
-                failed = true;
+    const auto read = [&](size_t i) {
+        try {
+            std::mt19937_64 random(i * 7919 + depth);
+            const PageMemory buffer(read_bytes);
+            const uint64_t places = (file.size() - read_bytes) / kPageBytes + 1;
+            while (watch.seconds() < seconds) {
+                total += file.read_up_to(random() % places * kPageBytes, {buffer.data(), read_bytes});
             }
-        });
+        } catch (const std::exception&) {
+            failed = true;
+        }
+    };
+    std::vector<std::thread> threads;
+    threads.reserve(depth);
+    for (size_t i = 0; i < depth && !failed; ++i) {
+        try {
+            threads.push_back(start_thread([&read, i] { read(i); }));
+        } catch (const Error&) {
+            failed = true;  // fewer threads will have to do
+        }
     }
     for (auto& thread : threads) thread.join();
     return failed ? 0 : static_cast<double>(total) / watch.seconds();

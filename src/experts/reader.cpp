@@ -19,6 +19,20 @@ ReaderFiles::ReaderFiles(const std::vector<std::filesystem::path>& paths, bool d
     }
 }
 
+void ReaderFiles::give_up_direct(const std::string& file) const {
+    if (fallback_->refused.exchange(true)) return;
+    log_warning("{}: a direct read is refused: reading through the page cache; --direct-io off does so from the start",
+                file);
+}
+
+const File& ReaderFiles::buffered(uint32_t index) const {
+    if (!direct_) return files_[index];
+    const std::lock_guard lock(fallback_->mutex);
+    const auto known = fallback_->files.find(index);
+    if (known != fallback_->files.end()) return known->second;
+    return fallback_->files.emplace(index, File::open(files_[index].label())).first->second;
+}
+
 void ReaderFiles::done_with(const ReadRequest& request) const {
     if (drop_behind_) files_[request.file].drop_cached_pages(request.offset, request.bytes);
 }

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,14 +50,20 @@ class Reader {
     virtual bool direct() const = 0;        // past the page cache
 };
 
-// The files that a reader reads, all opened one way.
+// The files that a reader reads, all opened one way. Thread-safe once made.
 class ReaderFiles {
   public:
     ReaderFiles(const std::vector<std::filesystem::path>& paths, bool direct, bool drop_behind);
 
     const File& operator[](uint32_t index) const { return files_[index]; }
     size_t size() const { return files_.size(); }
-    bool direct() const { return direct_; }
+    // Past the page cache, and no read was refused so far.
+    bool direct() const { return direct_ && !fallback_->refused; }
+    bool opened_direct() const { return direct_; }
+    // A direct read was refused: all that follow go through the page cache. Said once in the log.
+    void give_up_direct(const std::string& file) const;
+    // The file through the page cache, opened for that when it is first asked for.
+    const File& buffered(uint32_t index) const;
     // After a read past which the page cache should keep nothing.
     void done_with(const ReadRequest& request) const;
 
@@ -62,6 +71,13 @@ class ReaderFiles {
     std::vector<File> files_;
     bool direct_;
     bool drop_behind_;
+
+    struct Fallback {
+        std::atomic<bool> refused = false;
+        std::mutex mutex;
+        std::map<uint32_t, File> files;
+    };
+    std::unique_ptr<Fallback> fallback_ = std::make_unique<Fallback>();
 };
 
 // A part of a request as it is transferred: rounded outward to whole pages where the reader is direct.

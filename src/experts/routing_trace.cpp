@@ -71,14 +71,14 @@ std::span<const int32_t> RoutingTrace::chosen(int64_t step) const {
 
 void RoutingTrace::save(const std::filesystem::path& path) const {
     const int64_t count = steps();
-    SafetensorsWriter writer(path,
-                             {{"experts", DType::kI32, {count, top_k_}},
-                              {"layer", DType::kI32, {count}},
-                              {"position", DType::kI32, {count}},
-                              {"batch", DType::kI32, {count}}},
-                             {{"layers", std::to_string(layers_)},
-                              {"experts", std::to_string(experts_)},
-                              {"top_k", std::to_string(top_k_)}});
+    SafetensorsWriter writer(
+        path,
+        {{"experts", DType::kI32, {count, top_k_}},
+         {"layer", DType::kI32, {count}},
+         {"position", DType::kI32, {count}},
+         {"batch", DType::kI32, {count}}},
+        {{"layers", std::to_string(layers_)}, {"experts", std::to_string(experts_)}, {"top_k", std::to_string(top_k_)}},
+        8, Privacy::kPrivate);
     writer.write("experts", bytes_of(experts_chosen_));
     writer.write("layer", bytes_of(layer_));
     writer.write("position", bytes_of(position_));

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/start_thread.h"
 #include "experts/reader.h"
 
 namespace sluice {
@@ -32,7 +33,12 @@ class UringReader final : public Reader {
           bounce_(depth, files_.direct()),
           pieces_(depth) {
         for (size_t i = depth; i > 0; --i) free_pieces_.push_back(i - 1);
-        thread_ = std::thread([this] { work(); });
+        try {
+            thread_ = start_thread([this] { work(); });
+        } catch (...) {
+            close_ring();
+            throw;
+        }
     }
 
     ~UringReader() override {
@@ -42,8 +48,7 @@ class UringReader final : public Reader {
         }
         poke();
         thread_.join();
-        ::io_uring_queue_exit(&ring_);
-        ::close(wake_);
+        close_ring();
     }
 
     void submit(std::span<const ReadRequest> requests) override {
@@ -87,6 +92,11 @@ class UringReader final : public Reader {
         uint64_t got = 0;  // of transfer.bytes
         int retries = 0;
     };
+
+    void close_ring() {
+        ::io_uring_queue_exit(&ring_);
+        ::close(wake_);
+    }
 
     void poke() const {
         const uint64_t one = 1;
@@ -183,7 +193,25 @@ class UringReader final : public Reader {
         entry->user_data = index;
     }
 
+    // The piece again, through the page cache and on this thread: only where direct reads are refused.
+    void read_buffered(size_t index) {
+        Piece& piece = pieces_[index];
+        const ReadRequest& request = piece.of->request;
+        files_.give_up_direct(files_[request.file].label());
+        std::byte* to = piece.transfer.bounced ? bounce_.at(index).data() : request.destination + piece.begin;
+        try {
+            const File& file = files_.buffered(request.file);
+            piece.got = file.read_up_to(piece.transfer.offset, {to, piece.transfer.bytes});
+        } catch (...) {
+            piece.of->result.error = std::current_exception();
+        }
+    }
+
     void piece_done(size_t index, int result) {
+        if (result == -EINVAL && files_.opened_direct()) {
+            read_buffered(index);
+            result = 0;
+        }
         Piece& piece = pieces_[index];
         const Transfer& transfer = piece.transfer;
         const File& file = files_[piece.of->request.file];

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <limits>
 
+#include "jinja/big_integer.h"
 #include "jinja/failure.h"
 #include "jinja/format.h"
 #include "jinja/operations.h"
@@ -30,35 +31,15 @@ const char* symbol(Arithmetic operation) {
     return "?";
 }
 
-[[noreturn]] void overflow() {
-    raise("an integer result does not fit 64 bits");
-}
-
+// Both divisions round down; 64 bits hold the result of all but one pair.
 int64_t floor_divide(int64_t left, int64_t right) {
-    if (right == 0) raise("integer division or modulo by zero");
-    if (right == -1) {
-        if (left == std::numeric_limits<int64_t>::min()) overflow();
-        return -left;
-    }
     const int64_t quotient = left / right;
     return quotient - ((left % right != 0) && ((left < 0) != (right < 0)) ? 1 : 0);
 }
 
 int64_t floor_modulo(int64_t left, int64_t right) {
-    if (right == 0) raise("integer division or modulo by zero");
-    if (right == -1) return 0;
     const int64_t rest = left % right;
     return rest != 0 && ((rest < 0) != (right < 0)) ? rest + right : rest;
-}
-
-int64_t power(int64_t base, int64_t exponent) {
-    int64_t result = 1;
-    while (exponent > 0) {
-        if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) overflow();
-        exponent >>= 1;
-        if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) overflow();
-    }
-    return result;
 }
 
 double float_modulo(double left, double right) {
@@ -93,30 +74,68 @@ Value float_power(double base, double exponent) {
     return Value::real(result);
 }
 
-Value integers(Arithmetic operation, int64_t left, int64_t right) {
-    int64_t result = 0;
+Value big_integers(Arithmetic operation, const BigInteger& left, const BigInteger& right) {
     switch (operation) {
         case Arithmetic::kAdd:
-            if (__builtin_add_overflow(left, right, &result)) overflow();
-            return Value::integer(result);
+            return (left + right).value();
         case Arithmetic::kSubtract:
-            if (__builtin_sub_overflow(left, right, &result)) overflow();
-            return Value::integer(result);
+            return (left - right).value();
         case Arithmetic::kMultiply:
-            if (__builtin_mul_overflow(left, right, &result)) overflow();
-            return Value::integer(result);
+            return (left * right).value();
         case Arithmetic::kDivide:
-            if (right == 0) raise("division by zero");
-            return Value::real(static_cast<double>(left) / static_cast<double>(right));
+            return Value::real(left.divide_real(right));
         case Arithmetic::kFloorDivide:
-            return Value::integer(floor_divide(left, right));
+            return left.divide(right).quotient.value();
         case Arithmetic::kModulo:
-            return Value::integer(floor_modulo(left, right));
+            return left.divide(right).remainder.value();
         case Arithmetic::kPower:
-            if (right < 0) return float_power(static_cast<double>(left), static_cast<double>(right));
-            return Value::integer(power(left, right));
+            if (right.negative()) return float_power(left.real(), right.real());
+            const Value exponent = right.value();
+            if (!exponent.is(Kind::kInt)) raise("an exponent of {} is too large", right.text());
+            return left.power(exponent.as_int()).value();
     }
     return {};
+}
+
+// Nothing where the result does not fit 64 bits.
+std::optional<Value> small_integers(Arithmetic operation, int64_t left, int64_t right) {
+    int64_t result = 0;
+    bool fits = false;
+    const bool divides = right != 0 && !(right == -1 && left == std::numeric_limits<int64_t>::min());
+    constexpr int64_t kExact = int64_t{1} << 53;  // up to here a double is exact
+    switch (operation) {
+        case Arithmetic::kAdd:
+            fits = !__builtin_add_overflow(left, right, &result);
+            break;
+        case Arithmetic::kSubtract:
+            fits = !__builtin_sub_overflow(left, right, &result);
+            break;
+        case Arithmetic::kMultiply:
+            fits = !__builtin_mul_overflow(left, right, &result);
+            break;
+        case Arithmetic::kDivide:
+            if (right == 0 || left > kExact || left < -kExact || right > kExact || right < -kExact) break;
+            return Value::real(static_cast<double>(left) / static_cast<double>(right));
+        case Arithmetic::kFloorDivide:
+            fits = divides;
+            if (fits) result = floor_divide(left, right);
+            break;
+        case Arithmetic::kModulo:
+            fits = divides;
+            if (fits) result = floor_modulo(left, right);
+            break;
+        case Arithmetic::kPower:
+            break;
+    }
+    return fits ? std::optional(Value::integer(result)) : std::nullopt;
+}
+
+bool is_whole(const Value& value) {
+    return value.is_integral() || value.is(Kind::kBigInt);
+}
+
+double real_of(const Value& value) {
+    return value.is(Kind::kBigInt) ? BigInteger::of(value).real() : value.as_real();
 }
 
 Value floats(Arithmetic operation, double left, double right) {
@@ -184,8 +203,12 @@ bool repeatable(const Value& value) {
 }  // namespace
 
 Value calculate(Arithmetic operation, const Value& left, const Value& right) {
-    if (left.is_integral() && right.is_integral()) return integers(operation, left.as_int(), right.as_int());
-    if (left.is_number() && right.is_number()) return floats(operation, left.as_real(), right.as_real());
+    if (left.is_integral() && right.is_integral()) {
+        if (std::optional<Value> result = small_integers(operation, left.as_int(), right.as_int())) return *result;
+    }
+    if (is_whole(left) && is_whole(right)) return big_integers(operation, BigInteger::of(left), BigInteger::of(right));
+    const bool numbers = (left.is_number() || is_whole(left)) && (right.is_number() || is_whole(right));
+    if (numbers) return floats(operation, real_of(left), real_of(right));
     if (operation == Arithmetic::kModulo && left.is_string()) {
         return Value::string(percent_format(left.text(), right), left.as_string().markup);
     }
@@ -209,13 +232,13 @@ Value calculate(Arithmetic operation, const Value& left, const Value& right) {
 
 Value negate(const Value& value) {
     if (value.is(Kind::kFloat)) return Value::real(-value.as_real());
-    if (value.is_integral()) return integers(Arithmetic::kSubtract, 0, value.as_int());
+    if (is_whole(value)) return (-BigInteger::of(value)).value();
     if (value.is_undefined()) raise("{}", value.reason());
     raise("bad operand type for unary -: '{}'", type_name(value));
 }
 
 Value positive(const Value& value) {
-    if (value.is(Kind::kFloat)) return value;
+    if (value.is(Kind::kFloat) || value.is(Kind::kBigInt)) return value;
     if (value.is_integral()) return Value::integer(value.as_int());
     if (value.is_undefined()) raise("{}", value.reason());
     raise("bad operand type for unary +: '{}'", type_name(value));

@@ -94,7 +94,8 @@ std::span<const Builtin> choice_filters() {
 }
 
 const Builtin* find_filter(std::string_view name) {
-    for (const auto table : {text_filters(), item_filters(), choice_filters(), number_filters()}) {
+    for (const auto table : {text_filters(), item_filters(), choice_filters(), number_filters(), html_filters(),
+                             wrap_filters(), print_filters(), link_filters()}) {
         if (const Builtin* filter = find_in(table, name)) return filter;
     }
     return nullptr;

@@ -271,7 +271,8 @@ void Interpreter::bind_parameters(const MacroStatement& macro, const CallArgumen
     } else if (arguments.positional.size() > count) {
         raise("macro '{}' takes not more than {} argument(s)", macro.name, count);
     }
-    // Defaults last and in order: they may refer to the parameters before them.
+    // Defaults last and in order: they may refer to the parameters before them, and those behind hide what is outside.
+    for (const size_t i : missing) scope_->set(signature.parameters[i], Value());
     for (const size_t i : missing) {
         const std::string& name = signature.parameters[i];
         const size_t first_default = count - signature.defaults.size();

@@ -11,6 +11,10 @@ std::span<const Builtin> text_filters();
 std::span<const Builtin> item_filters();
 std::span<const Builtin> choice_filters();  // those that take the name of another filter or of a test
 std::span<const Builtin> number_filters();
+std::span<const Builtin> html_filters();
+std::span<const Builtin> wrap_filters();
+std::span<const Builtin> print_filters();
+std::span<const Builtin> link_filters();
 
 // "address.city.0": names and indexes with dots between. An attribute of none is the item itself. Where a part is
 // missing and `fallback` is not none, the fallback takes its place.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <random>
 #include <utility>
 
 #include "jinja/failure.h"
@@ -111,6 +112,14 @@ Value last(const Bound& arguments) {
     if (!has_length(arguments[0])) raise("'{}' object is not reversible", type_name(arguments[0]));
     const Value::Items items = iterate(arguments[0]);
     return items.empty() ? Value::undefined("No last item, sequence was empty.") : items.back();
+}
+
+Value random_item(const Bound& arguments) {
+    if (!has_length(arguments[0])) raise("object of type '{}' has no len()", type_name(arguments[0]));
+    const Value::Items items = iterate(arguments[0]);
+    if (items.empty()) return Value::undefined("No random item, sequence was empty.");
+    std::random_device source;
+    return items[std::uniform_int_distribution<size_t>(0, items.size() - 1)(source)];
 }
 
 Value group_by(const Bound& arguments) {
@@ -264,6 +273,7 @@ constexpr std::array kItemFilters = std::to_array<Builtin>({
     {"list", "value", as_list},
     {"max", "value case_sensitive? attribute?", extreme<true>},
     {"min", "value case_sensitive? attribute?", extreme<false>},
+    {"random", "seq", random_item},
     {"reverse", "value", reversed},
     {"slice", "value slices fill_with?", slices},
     {"sort", "value reverse? case_sensitive? attribute?", sort},

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/json_events.h"
 #include "jinja/failure.h"
 #include "jinja/operations.h"
 #include "jinja/render.h"
@@ -199,7 +200,7 @@ class Writer {
 };
 
 // Builds values while nlohmann's parser reads, so that nothing is held twice and no digit is lost.
-class Builder : public nlohmann::json_sax<nlohmann::json> {
+class Builder : public JsonEvents {
   public:
     Value take() { return std::move(result_); }
 
@@ -279,7 +280,7 @@ std::string json_text(const Value& value, const JsonStyle& style) {
 
 Value parse_json(std::string_view text) {
     Builder builder;
-    nlohmann::json::sax_parse(text, &builder);
+    read_json_events(text, builder);
     return builder.take();
 }
 

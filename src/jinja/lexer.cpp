@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "jinja/big_integer.h"
 #include "jinja/failure.h"
 #include "jinja/string_literal.h"
 #include "jinja/unicode.h"
@@ -252,8 +253,8 @@ class Lexer {
         const std::string digits = without_underscores(end).substr(base == 10 ? 0 : 2);
         int64_t value = 0;
         const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
-        if (error != std::errc()) raise_at(line_, "the number {} does not fit 64 bits", digits);
-        push_number(Value::integer(value), end);
+        const bool fits = error == std::errc();
+        push_number(fits ? Value::integer(value) : BigInteger::parse(digits, base, false).value(), end);
     }
 
     std::string without_underscores(size_t end) const {

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "jinja/big_integer.h"
 #include "jinja/failure.h"
 #include "jinja/filters.h"
 #include "jinja/operations.h"
@@ -17,6 +18,7 @@ Value absolute(const Bound& arguments) {
     const Value& value = arguments[0];
     if (value.is(Kind::kFloat)) return Value::real(std::fabs(value.as_real()));
     if (value.is_integral()) return value.as_int() < 0 ? negate(value) : Value::integer(value.as_int());
+    if (value.is(Kind::kBigInt)) return value.digits().starts_with('-') ? negate(value) : value;
     if (value.is_undefined()) raise("{}", value.reason());
     raise("bad operand type for abs(): '{}'", type_name(value));
 }
@@ -59,8 +61,7 @@ std::optional<Value> parse_integer(std::string_view given, int64_t base) {
         std::from_chars(text.data(), text.data() + text.size(), magnitude, static_cast<int>(base));
     if (end != text.data() + text.size()) return std::nullopt;
     if (error != std::errc() || magnitude > static_cast<uint64_t>(INT64_MAX) + (negative ? 1 : 0)) {
-        if (base == 10) return Value::big_integer(fmt::format("{}{}", negative ? "-" : "", text));
-        raise("the integer '{}' does not fit 64 bits", given);
+        return BigInteger::parse(text, static_cast<int>(base), negative).value();
     }
     return Value::integer(static_cast<int64_t>(negative ? 0 - magnitude : magnitude));
 }
@@ -136,6 +137,7 @@ Value round_number(const Bound& arguments) {
     const std::string method = arguments.text(2, "common");
     if (method != "common" && method != "ceil" && method != "floor") raise("method must be common, ceil or floor");
     if (value.is_undefined()) raise("{}", value.reason());
+    if (value.is(Kind::kBigInt) && precision >= 0 && method == "common") return value;
     if (!value.is_number()) raise("type {} doesn't define __round__ method", type_name(value));
     if (method == "common") {
         if (value.is(Kind::kFloat)) return Value::real(round_decimal(value.as_real(), precision));
@@ -147,8 +149,30 @@ Value round_number(const Bound& arguments) {
     return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
 }
 
+Value file_size(const Bound& arguments) {
+    const Value& value = arguments[0];
+    std::optional<double> bytes;
+    if (value.is_undefined()) raise("{}", value.reason());
+    if (value.is_number()) bytes = value.as_real();
+    if (value.is(Kind::kBigInt)) bytes = BigInteger::of(value).real();
+    if (value.is_string()) bytes = parse_float(value.text());
+    if (!bytes) raise("could not convert {} to float", repr(value));
+    const bool binary = arguments.flag(1, false);
+    const double base = binary ? 1024 : 1000;
+    if (*bytes == 1) return Value::string("1 Byte");
+    if (*bytes < base) return Value::string(to_text(truncated(*bytes)) + " Bytes");
+    constexpr std::string_view kPrefixes = "kMGTPEZY";
+    long double unit = base * base;  // exact up to the one that a double cannot hold, 10^24
+    size_t prefix = 0;
+    for (; prefix + 1 < kPrefixes.size() && *bytes >= unit; ++prefix) unit *= base;
+    const char letter = binary && prefix == 0 ? 'K' : kPrefixes[prefix];
+    return Value::string(
+        fmt::format("{:.1f} {}{}", base * *bytes / static_cast<double>(unit), letter, binary ? "iB" : "B"));
+}
+
 constexpr std::array kNumberFilters = std::to_array<Builtin>({
     {"abs", "number", absolute},
+    {"filesizeformat", "value binary?", file_size},
     {"float", "value default?", to_float},
     {"int", "value default? base?", to_integer},
     {"round", "value precision? method?", round_number},

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <compare>
 
+#include "jinja/big_integer.h"
 #include "jinja/failure.h"
 #include "jinja/methods.h"
 #include "jinja/render.h"
@@ -186,9 +188,28 @@ bool truthy(const Value& value) {
     return true;
 }
 
+namespace {
+
+// Of two numbers, one or both of them beyond 64 bits.
+std::partial_ordering big_order(const Value& left, const Value& right) {
+    const auto real = [](const Value& value) {
+        if (!value.is(Kind::kBigInt)) return value.as_real();
+        const BigInteger number = BigInteger::of(value);
+        constexpr size_t kDigits = 310;  // more than any double has
+        if (value.digits().size() > kDigits) return number.negative() ? -HUGE_VAL : HUGE_VAL;
+        return number.real();
+    };
+    if (left.is(Kind::kFloat) || right.is(Kind::kFloat)) return real(left) <=> real(right);
+    return BigInteger::of(left) <=> BigInteger::of(right);
+}
+
+}  // namespace
+
 bool equal(const Value& left, const Value& right) {
     const Nested nested;
     if (left.is_number() && right.is_number()) return equal_numbers(left, right);
+    const bool with_big = left.is(Kind::kBigInt) || right.is(Kind::kBigInt);
+    if (with_big && (left.is(Kind::kFloat) || right.is(Kind::kFloat))) return big_order(left, right) == 0;
     if (left.kind() != right.kind()) return false;
     if (left.same_object(right)) return true;
     switch (left.kind()) {
@@ -232,6 +253,10 @@ bool less(const Value& left, const Value& right) {
     const Nested nested;
     if (left.is_integral() && right.is_integral()) return left.as_int() < right.as_int();
     if (left.is_number() && right.is_number()) return left.as_real() < right.as_real();
+    const bool with_big = left.is(Kind::kBigInt) || right.is(Kind::kBigInt);
+    if (with_big && (left.is_number() || right.is_number() || left.kind() == right.kind())) {
+        return big_order(left, right) < 0;
+    }
     if (left.is_string() && right.is_string()) return left.text() < right.text();
     const bool sequences = left.kind() == right.kind() && (left.is(Kind::kList) || left.is(Kind::kTuple));
     if (sequences) {

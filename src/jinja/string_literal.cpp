@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "jinja/character_names.h"
 #include "jinja/failure.h"
 #include "jinja/unicode.h"
 #include "unicode/utf8.h"
@@ -93,7 +94,8 @@ class Unescaper {
                 code_point(8);
                 break;
             case 'N':
-                raise_at(line_, "\\N{{...}} in a string is not supported; write the character itself");
+                named_character();
+                break;
             default:
                 if (digit_value(letter, 8) >= 0) {
                     --at_;
@@ -113,6 +115,18 @@ class Unescaper {
             point = (point << 4) | static_cast<char32_t>(value);
         }
         append(point);
+    }
+
+    void named_character() {
+        const size_t end = text_.find('}', at_);
+        if (at_ >= text_.size() || text_[at_] != '{' || end == std::string_view::npos) {
+            raise_at(line_, "\\N in a string needs the name of a character, as in \\N{{BULLET}}");
+        }
+        const std::string_view name = text_.substr(at_ + 1, end - at_ - 1);
+        const std::optional<char32_t> point = character_named(name);
+        if (!point) raise_at(line_, "\\N{{{}}} is no character known here; write the character itself", name);
+        append(*point);
+        at_ = end + 1;
     }
 
     void octal() {

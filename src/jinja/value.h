@@ -42,7 +42,7 @@ enum class Kind : uint8_t {
     kNone,
     kBool,
     kInt,
-    kBigInt,  // an integer of the input that does not fit 64 bits: kept as its digits, not calculated with
+    kBigInt,  // an integer that does not fit 64 bits, kept as its digits
     kFloat,
     kString,
     kList,

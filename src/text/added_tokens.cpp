@@ -1,7 +1,10 @@
 #include "text/added_tokens.h"
 
 #include <algorithm>
+#include <charconv>
+#include <map>
 
+#include "text/tokenizer_config.h"
 #include "text/tokenizer_field.h"
 #include "unicode/utf8.h"
 
@@ -42,12 +45,9 @@ std::pair<size_t, size_t> AddedTokens::Trie::longest(std::string_view text, size
     return best;
 }
 
-AddedToken AddedTokens::parse_one(const TokenizerField& field) {
+AddedToken AddedTokens::parse_one(const TokenizerField& field, const TokenizerField& id_field, int64_t id) {
+    if (id < 0 || id > kMaxTokenId) id_field.invalid(fmt::format("is {}; ids are 0 to {}", id, kMaxTokenId));
     AddedToken token;
-    const int64_t id = field.at("id").integer();
-    if (id < 0 || id > kMaxTokenId) {
-        field.at("id").invalid(fmt::format("is {}; ids are 0 to {}", id, kMaxTokenId));
-    }
     token.id = static_cast<TokenId>(id);
     token.content = field.at("content").text();
     token.special = field.flag_or("special", false);
@@ -58,46 +58,94 @@ AddedToken AddedTokens::parse_one(const TokenizerField& field) {
     return token;
 }
 
-// False for a token that is left out: without content, or given before.
-bool AddedTokens::insert(const TokenizerField& field, AddedToken token, const TokenizerVocabulary& vocabulary) {
-    if (token.content.empty()) return false;
-    if (const AddedToken* same = find(token.content)) {
-        if (same->id == token.id) return false;
-        field.at("id").invalid(
+void AddedTokens::check_listed(const TokenizerField& field, const AddedToken& token) const {
+    const TokenizerField id_field = field.at("id");
+    if (const AddedToken* same = find(token.content); same != nullptr && same->id != token.id) {
+        id_field.invalid(
             fmt::format("is {}, but {} is there before with id {}", token.id, in_quotes(token.content), same->id));
     }
-    if (const AddedToken* other = find(token.id)) {
-        field.at("id").invalid(fmt::format("is {}, which {} has already", token.id, in_quotes(other->content)));
+    if (const AddedToken* other = find(token.id); other != nullptr && other->content != token.content) {
+        id_field.invalid(fmt::format("is {}, which {} has already", token.id, in_quotes(other->content)));
     }
-    if (const auto id = vocabulary.find(token.content); id && *id != token.id) {
-        field.at("id").invalid(
+    if (const auto id = vocabulary_->find(token.content); id && *id != token.id) {
+        id_field.invalid(
             fmt::format("is {}, but model.vocab gives {} the id {}", token.id, in_quotes(token.content), *id));
     }
-    if (const auto content = vocabulary.content(token.id); content && *content != token.content) {
-        field.at("id").invalid(fmt::format("is {}, which {} of model.vocab has", token.id, in_quotes(*content)));
+    if (const auto content = vocabulary_->content(token.id); content && *content != token.content) {
+        id_field.invalid(fmt::format("is {}, which {} of model.vocab has", token.id, in_quotes(*content)));
     }
-    id_limit_ = std::max(id_limit_, token.id + 1);
-    by_id_.emplace(token.id, tokens_.size());
-    by_content_.emplace(token.content, tokens_.size());
-    tokens_.push_back(std::move(token));
-    return true;
 }
 
-AddedTokens AddedTokens::parse(const TokenizerField& field, const TokenizerVocabulary& vocabulary,
-                               const Normalizer& normalizer) {
-    AddedTokens added;
-    PatternScratch scratch;
-    for (const TokenizerField& item : field.items()) {
-        if (!added.insert(item, parse_one(item), vocabulary)) continue;
-        const size_t index = added.tokens_.size() - 1;
-        const AddedToken& token = added.tokens_[index];
-        if (token.normalized) {
-            added.normalized_.insert(normalizer.apply(token.content, scratch), index);
-        } else {
-            added.raw_.insert(token.content, index);
+void AddedTokens::put(AddedToken token) {
+    id_limit_ = std::max(id_limit_, token.id + 1);
+    const auto [known, fresh] = by_content_.try_emplace(token.content, tokens_.size());
+    if (fresh) {
+        by_id_.emplace(token.id, tokens_.size());
+        tokens_.push_back(std::move(token));
+    } else {
+        // A token that was special once stays so in the reference.
+        token.special = token.special || tokens_[known->second].special;
+        tokens_[known->second] = std::move(token);
+    }
+}
+
+void AddedTokens::add_listed(const TokenizerField& list) {
+    for (const TokenizerField& field : list.items()) {
+        AddedToken token = parse_one(field, field.at("id"), field.at("id").integer());
+        if (token.content.empty()) continue;
+        check_listed(field, token);
+        put(std::move(token));
+    }
+}
+
+// Tokens that are there keep their ids whatever the file says; so does the reference.
+TokenId AddedTokens::configured_id(const AddedToken& token) const {
+    if (const AddedToken* known = find(token.content)) return known->id;
+    if (const auto id = vocabulary_->find(token.content)) return *id;
+    const bool taken = find(token.id) != nullptr || vocabulary_->content(token.id);
+    return taken ? std::max(id_limit_, vocabulary_->id_limit()) : token.id;
+}
+
+void AddedTokens::add_configured(const TokenizerField& config) {
+    std::map<int64_t, AddedToken> listed;  // in the order of their ids
+    if (config.has("added_tokens_decoder")) {
+        for (const auto& [key, field] : config.at("added_tokens_decoder").members()) {
+            int64_t id = -1;
+            const auto end = std::from_chars(key.data(), key.data() + key.size(), id).ptr;
+            if (end != key.data() + key.size()) field.invalid("must have a whole number, its id, for a name");
+            listed.emplace(id, parse_one(field, field, id));
         }
     }
-    return added;
+    for (auto& [id, token] : listed) {
+        if (token.content.empty()) continue;
+        token.id = configured_id(token);
+        put(std::move(token));
+    }
+    for (const TokenizerField& field : special_token_fields(config)) {
+        AddedToken token{.content = field.token_content(), .special = true};
+        const auto id = vocabulary_->find(token.content);
+        if (!id || find(token.content) != nullptr) continue;
+        token.id = *id;
+        if (field.is_object()) {
+            token.lstrip = field.flag_or("lstrip", false);
+            token.rstrip = field.flag_or("rstrip", false);
+            token.single_word = field.flag_or("single_word", false);
+            token.normalized = field.flag_or("normalized", false);
+        }
+        put(std::move(token));
+    }
+}
+
+void AddedTokens::prepare(const Normalizer& normalizer) {
+    PatternScratch scratch;
+    for (size_t index = 0; index < tokens_.size(); ++index) {
+        const AddedToken& token = tokens_[index];
+        if (token.normalized) {
+            normalized_.insert(normalizer.apply(token.content, scratch), index);
+        } else {
+            raw_.insert(token.content, index);
+        }
+    }
 }
 
 std::vector<AddedTokens::Cut> AddedTokens::cuts(std::string_view text, const Trie& trie) const {

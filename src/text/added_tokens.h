@@ -24,14 +24,20 @@ struct AddedToken {
     bool rstrip = false;       // and after it
 };
 
-// `added_tokens` of tokenizer.json: tokens that are cut out of the text before anything else sees it. Immutable; many
-// threads may use one, each with scratch of its own.
+// Added tokens of tokenizer.json and of tokenizer_config.json beside it: they are cut out of the text before anything
+// else sees it. Many threads may use one that is prepared, each with scratch of its own.
 class AddedTokens {
   public:
-    AddedTokens() = default;
-    // `vocabulary` is the model's: a token may be in both, with the same id. Throws kInvalidFile.
-    static AddedTokens parse(const TokenizerField& field, const TokenizerVocabulary& vocabulary,
-                             const Normalizer& normalizer);
+    // `vocabulary` is the model's: a token may be in both, with the same id.
+    explicit AddedTokens(const TokenizerVocabulary& vocabulary) : vocabulary_(&vocabulary) {}
+
+    // Those of `added_tokens`. Of a token that is given again the later flags count. Throws kInvalidFile.
+    void add_listed(const TokenizerField& list);
+    // Those of tokenizer_config.json, as transformers adds them when it opens a tokenizer: `added_tokens_decoder`, and
+    // the special tokens that it names and the vocabulary has. Throws kInvalidFile.
+    void add_configured(const TokenizerField& config);
+    // To be called once, after the last token.
+    void prepare(const Normalizer& normalizer);
 
     // Cuts valid UTF-8 `text` at the tokens that are matched as they stand, normalizes what lies between, and cuts that
     // at the normalized ones. What remains are words of `words`.
@@ -65,10 +71,13 @@ class AddedTokens {
         TokenId token;  // WordList::kWord: the text between tokens
     };
 
-    static AddedToken parse_one(const TokenizerField& field);
-    bool insert(const TokenizerField& field, AddedToken token, const TokenizerVocabulary& vocabulary);
+    static AddedToken parse_one(const TokenizerField& field, const TokenizerField& id_field, int64_t id);
+    void check_listed(const TokenizerField& field, const AddedToken& token) const;
+    TokenId configured_id(const AddedToken& token) const;
+    void put(AddedToken token);
     std::vector<Cut> cuts(std::string_view text, const Trie& trie) const;
 
+    const TokenizerVocabulary* vocabulary_;
     std::vector<AddedToken> tokens_;
     std::unordered_map<TokenId, size_t> by_id_;
     std::unordered_map<std::string, size_t> by_content_;

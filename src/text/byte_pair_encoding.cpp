@@ -66,10 +66,9 @@ BytePairEncoding::BytePairEncoding(TokenizerFile& file) : label_(file.label), vo
     if (file.merges.empty()) refuse_stripped_merges(document);
 
     merges_.reserve(file.merges.size());
-    for (size_t rank = 0; rank < file.merges.size(); ++rank) {
-        const TokenizerFile::Merge& merge = file.merges[rank];
+    for (const TokenizerFile::Merge& merge : file.merges) {
         // A pair given twice counts by its last place, as the reference does it.
-        merges_.set(merge.left, merge.right, {static_cast<uint32_t>(rank), merge.result});
+        merges_.set(merge.left, merge.right, {merge.rank, merge.result});
     }
     file.merges = {};
 

@@ -1,5 +1,6 @@
 #include "sluice/chat_template.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -7,32 +8,26 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "jinja/template.h"
+#include "text/tokenizer_config.h"
 
 namespace sluice {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 using jinja::Value;
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;
+constexpr JsonLimits kVariableLimits = {.bytes = UINT64_MAX, .depth = 1000, .bytes_per_value = 1};  // the caller's own
 
 // A template and the name under which a checkpoint lists it; the only one of a checkpoint is the default.
 struct Named {
     std::string name;
     jinja::Template parsed;
 };
-
-std::optional<Json> read_json(const fs::path& path) {
-    if (!fs::exists(path)) return std::nullopt;
-    try {
-        return Json::parse(read_text_file(path, kMaxFileBytes));
-    } catch (const Json::exception& error) {
-        fail(ErrorCode::kInvalidFile, "{}: not valid JSON: {}", path.string(), error.what());
-    }
-}
 
 std::vector<Named> templates_of(const Json& config, const fs::path& path) {
     std::vector<Named> found;
@@ -54,6 +49,25 @@ std::vector<Named> templates_of(const Json& config, const fs::path& path) {
         found.push_back({name, jinja::parse(text("template"), label + " '" + name + "'")});
     }
     return found;
+}
+
+Named template_in(const fs::path& path, std::string name) {
+    return {std::move(name), jinja::parse(read_text_file(path, kMaxFileBytes), path.string())};
+}
+
+// Each file of the folder is a template by the name it has; it takes the place of one that has it already.
+void add_additional(const fs::path& folder, std::vector<Named>& templates) {
+    std::vector<fs::path> files;
+    std::error_code none;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, none)) {
+        if (entry.path().extension() == ".jinja") files.push_back(entry.path());
+    }
+    std::ranges::sort(files);
+    for (const fs::path& file : files) {
+        const std::string name = file.stem().string();
+        std::erase_if(templates, [&](const Named& known) { return known.name == name; });
+        templates.push_back(template_in(file, name));
+    }
 }
 
 // A special token is written as a string, or as an object that describes how it is matched.
@@ -86,7 +100,7 @@ jinja::Defaults standard_variables() {
 }
 
 bool gives_tools(std::string_view variables) {
-    const Json given = Json::parse(variables, nullptr, false);
+    const Json given = parse_json(variables, "the variables", kVariableLimits);
     return given.is_object() && given.contains("tools") && !given["tools"].is_null();
 }
 
@@ -125,21 +139,22 @@ ChatTemplate ChatTemplate::open(const fs::path& folder) {
     impl->folder = folder.string();
     impl->defaults = standard_variables();
     const fs::path config_path = folder / "tokenizer_config.json";
-    const std::optional<Json> config = read_json(config_path);
-    if (config) add_special_tokens(*config, impl->defaults);
+    const Json config = read_tokenizer_config(folder);
+    add_special_tokens(config, impl->defaults);
 
     const fs::path own = folder / "chat_template.jinja";
     const fs::path in_json = folder / "chat_template.json";
     if (fs::exists(own)) {
-        impl->templates.push_back({"default", jinja::parse(read_text_file(own, kMaxFileBytes), own.string())});
-    } else if (const std::optional<Json> json = read_json(in_json)) {
-        impl->templates = templates_of(*json, in_json);
+        impl->templates.push_back(template_in(own, "default"));
+    } else if (fs::exists(in_json)) {
+        impl->templates = templates_of(read_json_file(in_json), in_json);
     }
-    if (impl->templates.empty() && config) impl->templates = templates_of(*config, config_path);
+    if (impl->templates.empty()) impl->templates = templates_of(config, config_path);
+    add_additional(folder / "additional_chat_templates", impl->templates);
     if (impl->templates.empty()) {
         fail(ErrorCode::kNotFound,
-             "{}: no chat template (looked for chat_template.jinja, chat_template.json and the field "
-             "'chat_template' of tokenizer_config.json)",
+             "{}: no chat template (looked for chat_template.jinja, chat_template.json, additional_chat_templates/ and "
+             "the field 'chat_template' of tokenizer_config.json)",
              folder.string());
     }
     return ChatTemplate(std::move(impl));

@@ -38,9 +38,6 @@ void Normalizer::add(const TokenizerField& field) {
     } else if (type == "Replace") {
         Step step{.kind = Kind::kReplace, .content = field.at("content").text()};
         step.pattern.emplace(Pattern::parse(field.at("pattern")));
-        if (field.at("pattern").has("Regex") && step.content.find('$') != std::string::npos) {
-            field.at("content").unsupported("refers to groups of the pattern, which is not supported");
-        }
         steps_.push_back(std::move(step));
     } else {
         field.at("type").unsupported(fmt::format("is {}, a normalizer that is not supported", in_quotes(type)));

@@ -1,10 +1,19 @@
 #include "text/post_processor.h"
 
+#include <algorithm>
+#include <array>
+
 #include "text/tokenizer_field.h"
 
 namespace sluice {
 
 namespace {
+
+// Classes of transformers that know nothing of the template of tokenizer.json.
+constexpr std::array<std::string_view, 8> kOwnTemplate = {
+    "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
+    "GemmaTokenizer", "GemmaTokenizerFast", "CohereTokenizer",    "CohereTokenizerFast",
+};
 
 TokenId token_id(const TokenizerField& field, TokenId id_limit) {
     const int64_t id = field.integer();
@@ -60,8 +69,24 @@ void PostProcessor::add_template(const TokenizerField& field, TokenId id_limit) 
     }
 }
 
+void PostProcessor::configure(const TokenizerField& config,
+                              const std::function<std::optional<TokenId>(std::string_view)>& find) {
+    const std::string type = config.text_or("tokenizer_class", "");
+    const bool own_template = std::ranges::find(kOwnTemplate, type) != kOwnTemplate.end();
+    const auto wanted = [&](const char* flag, const char* token, bool fallback) -> std::optional<TokenId> {
+        if (!config.flag_or(flag, fallback) || !config.has(token)) return std::nullopt;
+        return find(config.at(token).token_content());
+    };
+    const std::optional<TokenId> first = wanted("add_bos_token", "bos_token", own_template);
+    const std::optional<TokenId> last = wanted("add_eos_token", "eos_token", false);
+    const bool replaces = own_template && (first || !config.flag_or("add_bos_token", true));
+    if (replaces || pieces_.empty()) pieces_ = {std::nullopt};
+    if (first && pieces_.front() != first) pieces_.insert(pieces_.begin(), first);
+    if (last && pieces_.back() != last) pieces_.push_back(last);
+}
+
 std::vector<TokenId> PostProcessor::apply(std::vector<TokenId> ids) const {
-    if (!has_template_) return ids;
+    if (pieces_.size() == 1 && !pieces_[0]) return ids;
     std::vector<TokenId> all;
     for (const std::optional<TokenId>& piece : pieces_) {
         if (piece) {

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "text/byte_alphabet.h"
+#include "text/metaspace.h"
 #include "text/tokenizer_field.h"
 #include "unicode/utf8.h"
 
@@ -46,6 +47,7 @@ void WordList::add_word(std::string_view word) {
 void WordList::clear() {
     text.clear();
     items.clear();
+    whole = true;
 }
 
 PreTokenizer PreTokenizer::parse(const TokenizerField& field) {
@@ -76,8 +78,19 @@ PreTokenizer::Step PreTokenizer::split_step(const TokenizerField& field) {
 }
 
 PreTokenizer::Step PreTokenizer::byte_level_step(const TokenizerField& field) {
-    Step step{.prefix_space = field.at("add_prefix_space").flag(), .to_bytes = true};
+    Step step{.prefix = field.at("add_prefix_space").flag() ? Prefix::kAlways : Prefix::kNever, .to_bytes = true};
     if (field.flag_or("use_regex", true)) step.pattern.emplace(Pattern::regex(kByteLevelPattern, field.place()));
+    return step;
+}
+
+// Spaces become the replacement, which then begins each word: what sentencepiece does.
+PreTokenizer::Step PreTokenizer::metaspace_step(const TokenizerField& field) {
+    const Metaspace metaspace = Metaspace::parse(field);
+    Step step{
+        .behavior = Behavior::kMergedWithNext, .prefix_text = metaspace.replacement, .space = metaspace.replacement};
+    if (metaspace.scheme == "always") step.prefix = Prefix::kAlways;
+    if (metaspace.scheme == "first") step.prefix = Prefix::kFirst;
+    if (metaspace.split) step.pattern.emplace(Pattern::literal(metaspace.replacement, field.place()));
     return step;
 }
 
@@ -89,6 +102,8 @@ void PreTokenizer::add(const TokenizerField& field) {
         steps_.push_back(split_step(field));
     } else if (type == "ByteLevel") {
         steps_.push_back(byte_level_step(field));
+    } else if (type == "Metaspace") {
+        steps_.push_back(metaspace_step(field));
     } else if (type == "Digits") {
         const bool each = field.at("individual_digits").flag();
         steps_.push_back(
@@ -122,25 +137,36 @@ void PreTokenizer::apply(WordList& words, PatternScratch& scratch) const {
     }
 }
 
+// The word as the step wants it before it is cut; `rewritten` holds it where it changes.
+std::string_view PreTokenizer::prepared(const Step& step, std::string_view word, bool first, std::string& rewritten) {
+    if (!step.space.empty() && word.find(' ') != std::string_view::npos) {
+        rewritten = replace_all(word, " ", step.space);
+        word = rewritten;
+    }
+    const bool prefixed = step.prefix == Prefix::kAlways || (step.prefix == Prefix::kFirst && first);
+    if (!prefixed || word.starts_with(step.prefix_text)) return word;
+    rewritten = step.prefix_text + std::string(word);
+    return rewritten;
+}
+
 void PreTokenizer::apply_step(const Step& step, const WordList& in, PatternScratch& scratch, WordList& out) {
     std::vector<TextSpan> spans;
-    std::string spaced;
+    std::string rewritten;
     std::string bytes;
     size_t begin = 0;
+    out.whole = in.whole;
     for (const WordList::Item& item : in.items) {
+        const bool first = in.whole && &item == in.items.data();
         std::string_view word = std::string_view(in.text).substr(begin, item.end - begin);
         begin = item.end;
         if (item.token != WordList::kWord) {
             out.add_token(item.token);
             continue;
         }
-        if (step.prefix_space && !word.starts_with(' ')) {
-            spaced = ' ';
-            spaced += word;
-            word = spaced;
-        }
+        word = prepared(step, word, first, rewritten);
         spans.clear();
         cut(step, word, scratch, spans);
+        if (first && (spans.empty() || spans[0].begin > 0)) out.whole = false;
         for (const TextSpan& span : spans) {
             std::string_view piece = word.substr(span.begin, span.end - span.begin);
             if (step.to_bytes) {

@@ -21,6 +21,7 @@ struct WordList {
     };
     std::string text;
     std::vector<Item> items;
+    bool whole = true;  // nothing was dropped before the first item: it begins where the text does
 
     void add_word(std::string_view word);  // an empty one is dropped
     void add_token(TokenId token) { items.push_back({text.size(), token}); }
@@ -38,20 +39,25 @@ class PreTokenizer {
     void apply(WordList& words, PatternScratch& scratch) const;
 
   private:
+    enum class Prefix { kNever, kFirst, kAlways };  // kFirst: of the text's first word
     enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
     struct Step {
         std::optional<Pattern> pattern = {};    // what to cut at: a pattern,
         bool (*character)(char32_t) = nullptr;  // or a class of characters, each a match of its own
         Behavior behavior = Behavior::kIsolated;
-        bool invert = false;        // matched and unmatched trade places
-        bool prefix_space = false;  // words get a space at the front unless they have one
-        bool to_bytes = false;      // afterwards each byte becomes its character of the byte alphabet
+        bool invert = false;  // matched and unmatched trade places
+        Prefix prefix = Prefix::kNever;
+        std::string prefix_text = " ";  // put before words that do not begin with it
+        std::string space = {};         // Metaspace: takes the place of every space, before all else
+        bool to_bytes = false;          // afterwards each byte becomes its character of the byte alphabet
     };
 
     void add(const TokenizerField& field);
     static Step split_step(const TokenizerField& field);
     static Step byte_level_step(const TokenizerField& field);
+    static Step metaspace_step(const TokenizerField& field);
     static Behavior behavior(const TokenizerField& field);
+    static std::string_view prepared(const Step& step, std::string_view word, bool first, std::string& rewritten);
     static void apply_step(const Step& step, const WordList& in, PatternScratch& scratch, WordList& out);
     static void cut(const Step& step, std::string_view word, PatternScratch& scratch, std::vector<TextSpan>& spans);
 

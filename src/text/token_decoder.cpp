@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "text/byte_alphabet.h"
+#include "text/metaspace.h"
 #include "text/tokenizer_field.h"
 #include "unicode/utf8.h"
 
@@ -44,12 +45,13 @@ void TokenDecoder::add(const TokenizerField& field) {
         steps_.push_back({.kind = Kind::kByteFallback});
     } else if (type == "Fuse") {
         steps_.push_back({.kind = Kind::kFuse});
+    } else if (type == "Metaspace") {
+        const Metaspace metaspace = Metaspace::parse(field);
+        steps_.push_back(
+            {.kind = Kind::kMetaspace, .content = metaspace.replacement, .drops_first = metaspace.scheme != "never"});
     } else if (type == "Replace") {
         Step step{.kind = Kind::kReplace, .content = field.at("content").text()};
         step.pattern.emplace(Pattern::parse(field.at("pattern")));
-        if (field.at("pattern").has("Regex") && step.content.find('$') != std::string::npos) {
-            field.at("content").unsupported("refers to groups of the pattern, which is not supported");
-        }
         steps_.push_back(std::move(step));
     } else if (type == "Strip") {
         Step step{.kind = Kind::kStrip, .content = field.at("content").text()};
@@ -77,7 +79,8 @@ void TokenDecoder::settle() {
     bool needed = false;
     for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
         step->waits = needed;
-        const bool grows = step->kind == Kind::kFuse || (step->kind == Kind::kStrip && step->right == 0);
+        const bool grows = step->kind == Kind::kFuse || step->kind == Kind::kMetaspace ||
+                           (step->kind == Kind::kStrip && step->right == 0);
         needed = needed || !grows;
     }
 }
@@ -94,6 +97,8 @@ std::string TokenDecoder::bytes_of(std::string_view token) const {
             std::string replaced;
             step.pattern->replace(bytes, step.content, scratch, replaced);
             bytes = std::move(replaced);
+        } else if (step.kind == Kind::kMetaspace) {
+            bytes = replace_all(bytes, step.content, " ");
         }
     }
     return bytes;
@@ -137,6 +142,10 @@ void TokenDecoderStream::feed(size_t at, std::string text, std::string& out) {
             std::string replaced;
             step.pattern->replace(text, step.content, scratch_, replaced);
             return feed(at + 1, std::move(replaced), out);
+        }
+        case TokenDecoder::Kind::kMetaspace: {
+            const bool first = step.whole_text || !std::exchange(state.begun, true);
+            return feed(at + 1, replace_all(text, step.content, first && step.drops_first ? "" : " "), out);
         }
         case TokenDecoder::Kind::kStrip:
             return feed(at + 1, strip(at, text), out);

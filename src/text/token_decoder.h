@@ -24,15 +24,16 @@ class TokenDecoder {
 
   private:
     friend class TokenDecoderStream;
-    enum class Kind { kJoin, kByteLevel, kByteFallback, kFuse, kReplace, kStrip };
+    enum class Kind { kJoin, kByteLevel, kByteFallback, kFuse, kReplace, kStrip, kMetaspace };
     struct Step {
         Kind kind;
-        std::string content = {};             // kReplace, kStrip
+        std::string content = {};             // kReplace, kStrip, kMetaspace
         std::optional<Pattern> pattern = {};  // kReplace
         size_t left = 0;                      // kStrip: how many `content` to drop at most
         size_t right = 0;
-        bool whole_text = false;  // kStrip: of the text, not of each token
-        bool waits = false;       // kByteLevel, kFuse: a later step needs the text whole
+        bool drops_first = false;  // kMetaspace: the first token has none instead of spaces
+        bool whole_text = false;   // kStrip, kMetaspace: of the text, not of each token
+        bool waits = false;        // kByteLevel, kFuse: a later step needs the text whole
     };
 
     void add(const TokenizerField& field);

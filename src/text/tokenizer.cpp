@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "text/tiktoken_file.h"
+#include "text/tokenizer_config.h"
 #include "text/tokenizer_field.h"
 #include "text/tokenizer_impl.h"
 #include "unicode/utf8.h"
@@ -13,7 +15,10 @@ namespace sluice {
 
 namespace {
 
-constexpr size_t kLargestText = size_t{1} << 30;  // bytes; positions inside fit 32 bits
+namespace fs = std::filesystem;
+
+constexpr size_t kLargestFile = size_t{256} << 20;  // the largest published ones have 33 MB
+constexpr size_t kLargestText = size_t{1} << 30;    // bytes; positions inside fit 32 bits
 
 // The words of one text repeat; what one became is copied from where it stands among the ids.
 class SeenWords {
@@ -53,9 +58,9 @@ TokenizerField member_or_null(const TokenizerField& document, std::string_view k
 }
 
 TokenizerFile parse_file(std::string_view json, const std::string& label) {
-    if (json.size() > kLargestText) {
+    if (json.size() > kLargestFile) {
         fail(ErrorCode::kInvalidFile, "{}: {} bytes are no tokenizer; the limit is {}", label, json.size(),
-             kLargestText);
+             kLargestFile);
     }
     TokenizerFile file = TokenizerFile::parse(json, label);
     const TokenizerField document(file.rest, label + ": ");
@@ -67,19 +72,27 @@ TokenizerFile parse_file(std::string_view json, const std::string& label) {
 
 }  // namespace
 
-Tokenizer::Impl::Impl(TokenizerFile file) : label(file.label), model(file) {
+Tokenizer::Impl::Impl(TokenizerFile file, const nlohmann::json& config, const fs::path& folder)
+    : label(file.label), model(file), added(model.vocabulary()) {
     const TokenizerField document(file.rest, label + ": ");
     normalizer = Normalizer::parse(member_or_null(document, "normalizer"));
-    if (document.has("added_tokens")) {
-        added = AddedTokens::parse(document.at("added_tokens"), model.vocabulary(), normalizer);
-    }
+    const TokenizerField configured(config, (folder / "tokenizer_config.json").string() + ": ");
+    if (document.has("added_tokens")) added.add_listed(document.at("added_tokens"));
+    added.add_configured(configured);
+    added.prepare(normalizer);
     pre_tokenizer = PreTokenizer::parse(member_or_null(document, "pre_tokenizer"));
     post_processor = PostProcessor::parse(member_or_null(document, "post_processor"), id_limit());
+    post_processor.configure(configured, [this](std::string_view content) { return find(content); });
     decoder = TokenDecoder::parse(member_or_null(document, "decoder"));
 }
 
 TokenId Tokenizer::Impl::id_limit() const {
     return std::max(model.vocabulary().id_limit(), added.id_limit());
+}
+
+std::optional<TokenId> Tokenizer::Impl::find(std::string_view content) const {
+    if (const AddedToken* token = added.find(content)) return token->id;
+    return model.vocabulary().find(content);
 }
 
 std::string_view Tokenizer::Impl::content(TokenId id) const {
@@ -95,15 +108,25 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::open(const std::filesystem::path& path) {
+Tokenizer Tokenizer::open(const fs::path& path) {
     std::error_code unreadable;  // which reading the file then reports
-    const bool folder = std::filesystem::is_directory(path, unreadable);
-    const std::filesystem::path file = folder ? path / "tokenizer.json" : path;
-    return parse(read_text_file(file), file.string());
+    if (!fs::is_directory(path, unreadable)) return parse(read_text_file(path, kLargestFile), path.string());
+    const nlohmann::json config = read_tokenizer_config(path);
+    const fs::path ranks = path / "tiktoken.model";
+    const fs::path file = path / "tokenizer.json";
+    const bool from_ranks = !fs::exists(file) && fs::exists(ranks);
+    const std::string text = read_text_file(from_ranks ? ranks : file, kLargestFile);
+    return Tokenizer(std::make_unique<Impl>(
+        from_ranks ? parse_tiktoken_file(text, ranks.string(), config) : parse_file(text, file.string()), config,
+        path));
+}
+
+bool Tokenizer::is_in(const fs::path& folder) {
+    return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tiktoken.model");
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& label) {
-    return Tokenizer(std::make_unique<Impl>(parse_file(json, label)));
+    return Tokenizer(std::make_unique<Impl>(parse_file(json, label), nlohmann::json::object(), fs::path()));
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
@@ -152,8 +175,7 @@ bool Tokenizer::is_special(TokenId id) const {
 }
 
 std::optional<TokenId> Tokenizer::find(std::string_view token) const {
-    if (const AddedToken* added = impl_->added.find(token)) return added->id;
-    return impl_->model.vocabulary().find(token);
+    return impl_->find(token);
 }
 
 size_t Tokenizer::vocabulary_size() const {

@@ -14,6 +14,14 @@ bool TokenizerField::is_object() const {
     return value_->is_object();
 }
 
+bool TokenizerField::is_array() const {
+    return value_->is_array();
+}
+
+bool TokenizerField::is_text() const {
+    return value_->is_string();
+}
+
 std::string TokenizerField::member_place(std::string_view key) const {
     // The document itself is placed as "FILE: "; everything below as "FILE: a.b".
     return fmt::format("{}{}{}", place_, place_.ends_with(' ') ? "" : ".", key);
@@ -40,6 +48,19 @@ std::vector<TokenizerField> TokenizerField::items() const {
         items.emplace_back(item, fmt::format("{}[{}]", place_, items.size()));
     }
     return items;
+}
+
+std::vector<std::pair<std::string, TokenizerField>> TokenizerField::members() const {
+    if (!value_->is_object()) invalid("must be an object");
+    std::vector<std::pair<std::string, TokenizerField>> members;
+    for (const auto& [name, value] : value_->items()) {
+        members.emplace_back(name, TokenizerField(value, member_place(in_quotes(name))));
+    }
+    return members;
+}
+
+std::string TokenizerField::token_content() const {
+    return is_object() ? at("content").text() : text();
 }
 
 std::string TokenizerField::text() const {

@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -18,12 +19,16 @@ class TokenizerField {
 
     bool is_null() const;
     bool is_object() const;
+    bool is_array() const;
+    bool is_text() const;
     bool has(std::string_view key) const;  // an object's member that is not null
 
     // Each throws kInvalidFile where the value is missing or of another kind.
     TokenizerField at(std::string_view key) const;
     std::vector<TokenizerField> items() const;
+    std::vector<std::pair<std::string, TokenizerField>> members() const;  // sorted by name
     std::string text() const;
+    std::string token_content() const;  // of a token: a string, or an object with `content`
     bool flag() const;
     int64_t integer() const;
     double number() const;

@@ -1,8 +1,11 @@
 #include "text/tokenizer_file.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "base/error.h"
+#include "base/json_events.h"
 #include "text/tokenizer_field.h"
 #include "unicode/utf8.h"
 
@@ -13,6 +16,11 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kDeepestNesting = 64;
+constexpr uint64_t kFreeValues = 65536;  // as many, and one in so many bytes of the file
+constexpr uint64_t kBytesPerValue = 8;
+constexpr std::array<std::string_view, 7> kMembers = {
+    "version", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model",
+};
 
 // A merge as the file gives it: two token contents, one after the other in MergeTexts::contents.
 struct MergeTexts {
@@ -34,29 +42,23 @@ struct MergeTexts {
 
 // Receives the parser's events. nlohmann's own document would make a quarter million small values of a large
 // vocabulary; here those two members stream into their tables and only the rest becomes a document.
-class Reader {
+class Reader : public JsonEvents {
   public:
-    using number_integer_t = json::number_integer_t;
-    using number_unsigned_t = json::number_unsigned_t;
-    using number_float_t = json::number_float_t;
-    using string_t = json::string_t;
-    using binary_t = json::binary_t;
+    Reader(TokenizerFile& file, uint64_t bytes) : file_(file), values_left_(kFreeValues + bytes / kBytesPerValue) {}
 
-    explicit Reader(TokenizerFile& file) : file_(file) {}
+    bool null() override { return value(json(nullptr), "null"); }
+    bool boolean(bool flag) override { return value(json(flag), "a boolean"); }
+    bool number_integer(number_integer_t number) override { return value(json(number), "a negative number"); }
+    bool number_float(number_float_t number, const string_t&) override { return value(json(number), "a fraction"); }
+    bool binary(binary_t&) override { return false; }
 
-    bool null() { return value(json(nullptr), "null"); }
-    bool boolean(bool flag) { return value(json(flag), "a boolean"); }
-    bool number_integer(number_integer_t number) { return value(json(number), "a negative number"); }
-    bool number_float(number_float_t number, const string_t&) { return value(json(number), "a fraction"); }
-    bool binary(binary_t&) { return false; }
-
-    bool number_unsigned(number_unsigned_t number) {
+    bool number_unsigned(number_unsigned_t number) override {
         if (place_ != Place::kVocabulary) return value(json(number), "a number");
         add_token(number);
         return true;
     }
 
-    bool string(string_t& text) {
+    bool string(string_t& text) override {
         if (place_ == Place::kMerges) {
             add_joined_merge(text);
         } else if (place_ == Place::kMergePair) {
@@ -70,8 +72,10 @@ class Reader {
         return true;
     }
 
-    bool key(string_t& text) {
+    bool key(string_t& text) override {
+        if (skipped_depth_ > 0) return true;
         key_ = std::move(text);
+        skip_next_ = open_.size() == 1 && std::ranges::find(kMembers, key_) == kMembers.end();
         if (place_ == Place::kRest && in_model() && (key_ == "vocab" || key_ == "merges")) {
             bool& seen = key_ == "vocab" ? saw_vocabulary_ : saw_merges_;
             if (seen) invalid("model.{} appears twice", key_);
@@ -80,7 +84,7 @@ class Reader {
         return true;
     }
 
-    bool start_object(size_t) {
+    bool start_object(size_t) override {
         if (place_ == Place::kRest && in_model() && key_ == "vocab") {
             place_ = Place::kVocabulary;
             read_vocabulary_ = true;
@@ -89,7 +93,7 @@ class Reader {
         return open(json::object());
     }
 
-    bool start_array(size_t) {
+    bool start_array(size_t) override {
         if (place_ == Place::kRest && in_model() && key_ == "merges") {
             place_ = Place::kMerges;
             read_merges_ = true;
@@ -104,15 +108,11 @@ class Reader {
         return open(json::array());
     }
 
-    bool end_object() { return close(); }
-    bool end_array() { return close(); }
+    bool end_object() override { return close(); }
+    bool end_array() override { return close(); }
 
-    bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) {
-        // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
-        std::string_view what = error.what();
-        if (const size_t end = what.find("] "); end != std::string_view::npos) what.remove_prefix(end + 2);
-        constexpr size_t kLongest = 200;
-        invalid("not valid JSON at byte {}: {}", position, utf8::sanitize(what.substr(0, kLongest)));
+    bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
+        invalid("{}", json_error_text(position, error));
     }
 
     void finish() {
@@ -141,8 +141,12 @@ class Reader {
 
     bool in_model() const { return open_.size() == 2 && model_depth_ == 2; }
 
+    // Members that nobody asks for make no values. True for one of them, and for all that is in it.
+    bool skips() { return skipped_depth_ > 0 || std::exchange(skip_next_, false); }
+
     // Puts a finished value where the open container, or the document, expects it.
     json* place_value(json&& item) {
+        if (values_left_-- == 0) invalid("holds more values than a file of its size should");
         if (open_.empty()) {
             file_.rest = std::move(item);
             return &file_.rest;
@@ -152,6 +156,7 @@ class Reader {
     }
 
     bool value(json&& item, std::string_view kind) {
+        if (skips()) return true;
         if (place_ == Place::kVocabulary) {
             invalid("model.vocab: {} has {} for an id", in_quotes(key_), kind);
         }
@@ -165,7 +170,11 @@ class Reader {
             invalid("model.vocab: {} must have a number for an id", in_quotes(key_));
         }
         if (place_ != Place::kRest) bad_merge();
-        if (open_.size() == kDeepestNesting) invalid("nested deeper than {} levels", kDeepestNesting);
+        if (open_.size() + skipped_depth_ == kDeepestNesting) invalid("nested deeper than {} levels", kDeepestNesting);
+        if (skips()) {
+            ++skipped_depth_;
+            return true;
+        }
         const bool model = open_.size() == 1 && open_[0]->is_object() && key_ == "model";
         open_.push_back(place_value(std::move(container)));
         if (model) model_depth_ = open_.size();
@@ -173,6 +182,10 @@ class Reader {
     }
 
     bool close() {
+        if (skipped_depth_ > 0) {
+            --skipped_depth_;
+            return true;
+        }
         if (place_ == Place::kMergePair) {
             if (pair_strings_ != 2) bad_merge();
             place_ = Place::kMerges;
@@ -240,16 +253,19 @@ class Reader {
                 invalid("model.merges[{}]: {} lacks the continuing_subword_prefix", i, in_quotes(right));
             }
             joined.assign(left).append(right.substr(prefix.size()));
-            file_.merges.push_back({left_id, right_id, merge_token(joined, i)});
+            file_.merges.push_back({left_id, right_id, merge_token(joined, i), static_cast<uint32_t>(i)});
         }
     }
 
     TokenizerFile& file_;
+    uint64_t values_left_;
     MergeTexts merges_;
     Place place_ = Place::kRest;
     std::string key_;
     std::vector<json*> open_;  // the containers being filled, outermost first
     size_t model_depth_ = 0;   // how many are open while directly or deeper in "model"; 0: outside
+    size_t skipped_depth_ = 0;
+    bool skip_next_ = false;
     int pair_strings_ = 0;
     bool saw_vocabulary_ = false;
     bool saw_merges_ = false;
@@ -264,8 +280,8 @@ TokenizerFile TokenizerFile::parse(std::string_view json_text, const std::string
     file.label = label;
     // A published file spends about 70 bytes on a token and its merge, and 8 of them are the token.
     file.vocabulary.reserve(json_text.size() / 70, json_text.size() / 8);
-    Reader reader(file);
-    json::sax_parse(json_text, &reader);
+    Reader reader(file, json_text.size());
+    read_json_events(json_text, reader);
     reader.finish();
     return file;
 }

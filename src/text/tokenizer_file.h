@@ -15,12 +15,13 @@ struct TokenizerFile {
         TokenId left = 0;
         TokenId right = 0;
         TokenId result = 0;
+        uint32_t rank = 0;  // the lowest goes first; among equals the leftmost
     };
 
     std::string label;               // the file, for messages
     nlohmann::json rest;             // everything but model.vocab and model.merges; an object
     TokenizerVocabulary vocabulary;  // model.vocab
-    std::vector<Merge> merges;       // model.merges, the first is the strongest
+    std::vector<Merge> merges;       // model.merges
 
     // Throws kInvalidFile or, for a model that is not BPE, kUnsupported.
     static TokenizerFile parse(std::string_view json, const std::string& label);

@@ -21,9 +21,11 @@ struct Tokenizer::Impl {
     PostProcessor post_processor;
     TokenDecoder decoder;
 
-    explicit Impl(TokenizerFile file);
+    // `config`: tokenizer_config.json and what counts as part of it; `folder` is for messages.
+    Impl(TokenizerFile file, const nlohmann::json& config, const std::filesystem::path& folder);
 
     TokenId id_limit() const;
+    std::optional<TokenId> find(std::string_view content) const;
     // What the file calls the token; empty for an id that no token has. Throws kUsage for one past the vocabulary.
     std::string_view content(TokenId id) const;
 };

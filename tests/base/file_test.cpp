@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -54,6 +58,39 @@ TEST(File, NamesWhatIsMissing) {
     EXPECT_EQ(code, ErrorCode::kNotFound);
     EXPECT_NE(message.find("absent"), std::string::npos);
     EXPECT_EQ(error_of([&] { read_text_file(folder / "absent"); }).first, ErrorCode::kNotFound);
+}
+
+TEST(File, AFifoIsRefusedWithoutWaitingForAWriter) {
+    const TemporaryFolder folder;
+    ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+    ::alarm(20);
+    const auto [code, message] = error_of([&] { File::open(folder / "pipe"); });
+    ::alarm(0);
+    EXPECT_EQ(code, ErrorCode::kInvalidFile);
+    EXPECT_NE(message.find("not a regular file"), std::string::npos);
+}
+
+TEST(File, TheLimitOfOpenFilesIsRaisedOrNamed) {
+    const TemporaryFolder folder;
+    write_text_file(folder / "a", "x");
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    if (before.rlim_max < 128) GTEST_SKIP() << "the hard limit is low";
+    const pid_t child = ::fork();
+    if (child == 0) {
+        rlimit limit{32, 128};
+        ::setrlimit(RLIMIT_NOFILE, &limit);
+        std::vector<File> files;
+        try {
+            while (true) files.push_back(File::open(folder / "a"));
+        } catch (const Error& error) {
+            const bool named = std::string(error.what()).find("ulimit -n") != std::string::npos;
+            ::_exit(named && files.size() > 64 ? 0 : 1);
+        }
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
 }
 
 TEST(File, ReadingPastTheEndIsAnError) {

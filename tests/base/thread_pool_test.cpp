@@ -3,8 +3,13 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -13,8 +18,46 @@
 #include <thread>
 #include <vector>
 
+#include "base/error.h"
+
 namespace sluice {
 namespace {
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// With memory for the stacks of a few threads only.
+int start_many_threads() {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_AS, &limit);
+    std::ifstream in("/proc/self/statm");
+    uint64_t pages = 0;
+    in >> pages;
+    limit.rlim_cur = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) + (uint64_t{100} << 20);
+    ::setrlimit(RLIMIT_AS, &limit);
+    try {
+        const ThreadPool pool(60);
+        return 1;
+    } catch (const Error& error) {
+        const std::string what = error.what();
+        return error.code() == ErrorCode::kOutOfMemory && what.find("thread could not be started") != what.npos ? 0 : 2;
+    }
+}
+
+TEST(ThreadPool, ThreadsThatDoNotStartAreAnError) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::alarm(60);  // a hang is a failure
+        ::_exit(start_many_threads());
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+#endif
+
+TEST(ThreadPool, AMistypedNumberStartsNoThousands) {
+    EXPECT_LE(ThreadPool(1'000'000).threads(), std::max<size_t>(64, 4 * usable_processors().size()));
+}
 
 TEST(ThreadPool, TouchesEveryIndexOnce) {
     for (const size_t threads : {1, 2, 3, 8}) {

@@ -255,7 +255,8 @@ TEST(CheckpointErrors, MissingShard) {
     const TemporaryFolder folder;
     tiny_qwen3_moe().write(folder.path(), 3);
     std::filesystem::remove(folder / "model-00002-of-00003.safetensors");
-    expect_error(kNotFound, {"model-00002-of-00003.safetensors", "index"}, [&] { Checkpoint::open(folder.path()); });
+    expect_error(kNotFound, {"model-00002-of-00003.safetensors", "index", "or remove"},
+                 [&] { Checkpoint::open(folder.path()); });
     std::filesystem::remove(folder / "model.safetensors.index.json");
     expect_error(kNotFound, {"1 of the 3 shards"}, [&] { Checkpoint::open(folder.path()); });
 }
@@ -277,7 +278,7 @@ TEST(CheckpointErrors, IndexThatLies) {
     expect_index_error(index.dump(), {"index.json", kQuery, other});
     index = good;
     index["weight_map"]["model.layers.9.extra.weight"] = other;
-    expect_index_error(index.dump(), {"index.json", "model.layers.9.extra.weight", other});
+    expect_index_error(index.dump(), {"index.json", "model.layers.9.extra.weight", other, "remove the index"});
     index = good;
     index["weight_map"][kQuery] = "../model.safetensors";
     expect_index_error(index.dump(), {"index.json", kQuery, "../model.safetensors"});
@@ -286,6 +287,42 @@ TEST(CheckpointErrors, IndexThatLies) {
     expect_index_error("{\"weight_map\": {}}", {"index.json", "weight_map"});
     expect_index_error("[]", {"index.json", "object"});
     expect_index_error("{", {"index.json", "JSON"});
+}
+
+TEST(CheckpointErrors, OtherKindsOfFilesAreNamed) {
+    const TemporaryFolder folder;
+    tiny_qwen3_moe().write(folder.path());
+    write_text_file(folder / "model.safetensors", "<!DOCTYPE html><html>401</html>");
+    expect_error(kInvalid, {"model.safetensors", "a page of HTML"}, [&] { Checkpoint::open(folder.path()); });
+    write_text_file(folder / "model.safetensors", "GGUF and more of it");
+    expect_error(kUnsupported, {"model.safetensors", "a GGUF file"}, [&] { Checkpoint::open(folder.path()); });
+    write_text_file(folder / "model.gguf", "GGUF");
+    expect_error(kUnsupported, {"model.gguf", "GGUF is not supported"},
+                 [&] { Checkpoint::open(folder / "model.gguf"); });
+}
+
+TEST(CheckpointErrors, ShardsOfOtherNamesAreRead) {
+    const TemporaryFolder folder;
+    tiny_qwen3_moe().write(folder.path(), 2);
+    std::filesystem::remove(folder / "model.safetensors.index.json");
+    std::filesystem::rename(folder / "model-00001-of-00002.safetensors", folder / "model-bf16-0.safetensors");
+    std::filesystem::rename(folder / "model-00002-of-00002.safetensors", folder / "layer-1-experts.safetensors");
+    write_text_file(folder / "adapter_model.safetensors", "not looked at");
+    EXPECT_EQ(Checkpoint::open(folder.path())->files().size(), 2u);
+}
+
+TEST(CheckpointErrors, AnArchitectureIsNamedBeforeItsQuantization) {
+    TinyCheckpoint tiny = tiny_qwen3_moe();
+    tiny.config["model_type"] = "minimax_m2";
+    tiny.config["quantization_config"] = {{"quant_method", "gptq"}};
+    expect_refused(tiny, kUnsupported, {"model_type", "minimax_m2"});
+}
+
+// 27 KB that speak of 16 million experts must not ask for memory for them.
+TEST(CheckpointErrors, MoreExpertsThanTensors) {
+    TinyCheckpoint tiny = tiny_qwen3_moe();
+    tiny.config["num_experts"] = 65536;
+    expect_refused(tiny, kInvalid, {"config.json", "65536 experts", "only 12 tensors"});
 }
 
 TEST(CheckpointErrors, TensorInTwoFiles) {

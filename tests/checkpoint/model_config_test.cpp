@@ -240,6 +240,24 @@ TEST(ModelConfig, RopeSettingsOldAndNew) {
     EXPECT_EQ(rotary_of(parse(config)).theta, 777.0);
 }
 
+TEST(ModelConfig, RopeScalingBesideRopeParameters) {
+    json config = deepseek();
+    const RotaryConfig inside = rotary_of(parse(config));
+    config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", config["rope_theta"]}};
+    const RotaryConfig beside = rotary_of(parse(config));
+    EXPECT_TRUE(beside.yarn) << "what rope_parameters leaves out is not dropped";
+    EXPECT_EQ(beside.factor, inside.factor);
+    EXPECT_EQ(beside.theta, inside.theta);
+    EXPECT_EQ(beside.original_positions, inside.original_positions);
+
+    config["rope_parameters"] = config["rope_scaling"];
+    config["rope_parameters"]["rope_theta"] = config["rope_theta"];
+    EXPECT_EQ(rotary_of(parse(config)).factor, inside.factor);
+    config["rope_scaling"]["factor"] = 41.0;
+    expect_error(ErrorCode::kInvalidFile, {"rope_scaling.factor", "rope_parameters", "keep one"},
+                 [&] { parse(config); });
+}
+
 TEST(ModelConfig, ExpertCountUnderThreeNames) {
     for (const char* name : {"num_experts", "num_local_experts", "n_routed_experts"}) {
         json config = qwen3_moe();

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "tensor/codecs.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_checkpoint.h"
 
 namespace sluice {
@@ -25,6 +27,39 @@ TEST(QuantizationConfig, DefaultsAndOverrides) {
     expect_error(ErrorCode::kInvalidFile, {"config.json", "c.scales", "not quantized"},
                  [&] { config.module_format("c", DType::kF16); });
     expect_error(ErrorCode::kInvalidFile, {"config.json", "w", "F8_E4M3"}, [&] { config.fp8_format("w"); });
+}
+
+TEST(QuantizationConfig, WrappersOfTheTextModelMakeNoOtherModule) {
+    const QuantizationConfig config = parse(
+        R"({"quantization":{"bits":4,"model.language_model.layers.0.mlp.gate":{"bits":8},"layers.1.mlp.gate":false}})");
+    const WeightFormat eight = WeightFormat::affine(8, 64, DType::kBF16);
+    for (const char* path : {"language_model.model.layers.0.mlp.gate", "model.layers.0.mlp.gate",
+                             "model.language_model.layers.0.mlp.gate", "layers.0.mlp.gate"}) {
+        EXPECT_EQ(config.module_format(path, DType::kBF16), eight) << path;
+    }
+    EXPECT_EQ(config.module_format("model.layers.2.mlp.gate", DType::kBF16), WeightFormat::affine(4, 64, DType::kBF16));
+    expect_error(ErrorCode::kInvalidFile, {"layers.1.mlp.gate", "not quantized"},
+                 [&] { config.module_format("model.layers.1.mlp.gate", DType::kBF16); });
+}
+
+TEST(QuantizationConfig, FormatsOfFp8HaveTwoNames) {
+    const auto named = [](const char* name) {
+        return parse(fmt::format(
+            R"({{"quantization_config":{{"quant_method":"fp8","fmt":"{}","weight_block_size":[128,128]}}}})", name));
+    };
+    EXPECT_EQ(named("float8_e4m3fn").fp8_format("w"), named("e4m3").fp8_format("w"));
+}
+
+TEST(QuantizationConfig, AFileOfModelOptBesideIsNotOverlooked) {
+    const testing::TemporaryFolder folder;
+    const QuantizationConfig nothing = parse("{}");
+    refuse_separate_quantization(folder.path(), nothing);
+    write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": null}})");
+    refuse_separate_quantization(folder.path(), nothing);
+    write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": "NVFP4", "group_size": 16}})");
+    expect_error(ErrorCode::kUnsupported, {"hf_quant_config.json", "quant_algo", "NVFP4", "BF16"},
+                 [&] { refuse_separate_quantization(folder.path(), nothing); });
+    refuse_separate_quantization(folder.path(), parse(R"({"quantization":{"bits":4}})"));
 }
 
 // An override without a mode is affine, also where the default is another.

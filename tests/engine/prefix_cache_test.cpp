@@ -104,6 +104,56 @@ TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirst) {
     EXPECT_LT(last.prefilled_tokens, 16u);
 }
 
+// A bundled model's layers are recurrent: the first prompt to part from an earlier one leaves a state where it does.
+TEST_F(PrefixCacheTest, ACommonBeginningCountsAcrossRuns) {
+    const std::string shared = long_text(120);
+    run(*open(), shared + " One bear was red.");
+    run(*open(), shared + " Two birds went home.");
+    const std::string third = shared + " Three fish came by.";
+    EngineOptions without;
+    without.context = 2048;
+    const GenerationResult expected = run(*Engine::open(kModel, without), third);
+    const GenerationResult after = run(*open(), third);
+    EXPECT_LT(after.prefilled_tokens, 16u);
+    EXPECT_EQ(after.token_ids, expected.token_ids);
+}
+
+TEST_F(PrefixCacheTest, TheLimitHoldsInAnyFolderThatIsFound) {
+    {
+        const auto engine = open();
+        for (const char* start : {"One ", "Two ", "Three "}) run(*engine, start + long_text(120));
+    }
+    const auto bytes = [&] {
+        uint64_t total = 0;
+        for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) total += entry.file_size();
+        return total;
+    };
+    const uint64_t before = bytes();
+    const auto engine = open(before / 2);
+    EXPECT_LE(bytes(), before / 2) << "before anything is written";
+    EXPECT_GT(bytes(), 0u) << "and no more goes than has to";
+    run(*engine, "Four " + long_text(120));
+    EXPECT_LE(bytes(), before / 2);
+    open(1);
+    EXPECT_EQ(bytes(), 0u);
+}
+
+TEST_F(PrefixCacheTest, EntriesAreForTheUserAlone) {
+    const std::filesystem::path inner = folder_ / "a/b";
+    EngineOptions options;
+    options.context = 256;
+    options.prefix_cache = inner;
+    run(*Engine::open(kModel, options), "Once upon a time");
+    namespace fs = std::filesystem;
+    EXPECT_EQ(fs::status(inner).permissions(), fs::perms::owner_all);
+    size_t entries = 0;
+    for (const auto& entry : fs::directory_iterator(inner)) {
+        EXPECT_EQ(entry.status().permissions(), fs::perms::owner_read | fs::perms::owner_write);
+        ++entries;
+    }
+    EXPECT_GE(entries, 1u);
+}
+
 TEST_F(PrefixCacheTest, AFolderThatTakesNothingCostsTheEntryNotTheRequest) {
     const auto engine = open();
     std::filesystem::remove_all(folder_.path());

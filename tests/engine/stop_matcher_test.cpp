@@ -33,6 +33,21 @@ TEST(StopMatcher, StopsInsideAndAcrossPieces) {
     EXPECT_EQ(whole.push("xxabcd"), "xx");
 }
 
+TEST(StopMatcher, FindsWhatIsNotShown) {
+    StopMatcher matcher({"<end>", "a<x>b"});
+    EXPECT_EQ(matcher.push("hi"), "hi");
+    EXPECT_EQ(matcher.push("<other>", false), "");
+    EXPECT_EQ(matcher.push("a"), "");
+    EXPECT_EQ(matcher.push("<x>", false), "");
+    EXPECT_EQ(matcher.push("c"), "ac") << "held back, and shown without the special token";
+    EXPECT_EQ(matcher.push("<end>", false), "");
+    EXPECT_TRUE(matcher.stopped());
+    EXPECT_EQ(matcher.finish("more"), "");
+    StopMatcher across({"a<x>b"});
+    EXPECT_EQ(across.push("1a") + across.push("<x>", false) + across.push("b2"), "1");
+    EXPECT_TRUE(across.stopped());
+}
+
 TEST(StopMatcher, SelfOverlappingPattern) {
     StopMatcher matcher({"aab"});
     EXPECT_EQ(feed(matcher, "aaab."), "a");

@@ -121,6 +121,29 @@ TEST_F(ChatTemplateFolder, ToolsChooseAmongNamedTemplates) {
     EXPECT_EQ(render(R"({"tools": [{}]})"), "tools");
 }
 
+TEST_F(ChatTemplateFolder, AdditionalTemplatesAreNamedByTheirFiles) {
+    fs::create_directories(folder_ / "additional_chat_templates");
+    write("additional_chat_templates/tool_use.jinja", "tools");
+    write("additional_chat_templates/rag.jinja", "rag");
+    write("additional_chat_templates/notes.txt", "{{ broken");
+    write("chat_template.jinja", "plain");
+    EXPECT_EQ(render(), "plain");
+    EXPECT_EQ(render(R"({"tools": [{}]})"), "tools");
+    fs::remove(folder_ / "chat_template.jinja");
+    write("tokenizer_config.json", R"({"chat_template": [{"name": "default", "template": "config"},
+                                                         {"name": "tool_use", "template": "config tools"}]})");
+    EXPECT_EQ(render(), "config");
+    EXPECT_EQ(render(R"({"tools": [{}]})"), "tools");
+}
+
+TEST_F(ChatTemplateFolder, OlderCheckpointsHaveAMapOfSpecialTokens) {
+    write("chat_template.jinja", "{{ bos_token }}|{{ eos_token }}");
+    write("special_tokens_map.json", R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>"})");
+    EXPECT_EQ(render(), "<s>|</s>");
+    write("tokenizer_config.json", R"({"bos_token": "<b>", "added_tokens_decoder": {}})");
+    EXPECT_EQ(render(), "<b>|");
+}
+
 TEST_F(ChatTemplateFolder, NamedTemplatesWithoutADefaultAreListed) {
     write("tokenizer_config.json", R"({"chat_template": [{"name": "rag", "template": "r"},
                                                          {"name": "tool_use", "template": "t"}]})");

@@ -42,6 +42,16 @@ const std::string kFuse = R"({"type": "Fuse"})";
 const std::string kSpaces = R"({"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "})";
 const std::string kStripFirst = R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})";
 
+TEST(TokenDecoder, MetaspaceMakesSpacesAndNoneOfTheFirstToken) {
+    const std::string always = R"({"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"})";
+    const std::string never = R"({"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never"})";
+    EXPECT_EQ(pieces(always, {"\u2581a\u2581", "\u2581b", "c"}), (Texts{"a", " b", "c", ""}));
+    EXPECT_EQ(pieces(never, {"\u2581a", "\u2581b"}), (Texts{" a", " b", ""}));
+    EXPECT_EQ(joined(pieces(sequence({kFallback, kFuse, always}), {"\u2581a", "<0xC3>", "<0xA9>", "\u2581b"})),
+              "a\u00e9b")
+        << "after Fuse all is one token";
+}
+
 TEST(TokenDecoder, JoinsWithSpacesWhereThereIsNone) {
     EXPECT_EQ(joined(pieces("null", {"a", "b", "c"})), "a b c");
 }

@@ -48,6 +48,7 @@ TEST(Normalizer, AppliesEachType) {
     EXPECT_EQ(normalize(R"({"type": "Prepend", "prepend": "_"})", ""), "");
     EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"String": "a."}, "content": "$1"})", "xa.ab"), "x$1ab");
     EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "})", "a \n b"), "a b");
+    EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"Regex": "a+"}, "content": "$1\\0"})", "xaab"), "x$1\\0b");
     EXPECT_EQ(normalize(R"({"type": "ByteLevel"})", "a \u00e9"), "a\u0120\u00c3\u00a9");
 }
 
@@ -206,6 +207,49 @@ TEST(BytePairEncoding, PrefixesAndSuffixes) {
                        "end_of_word_suffix": "</w>")")
                   .encode("aab"),
               (Ids{0, 2}));
+}
+
+Words metaspace(const std::string& members, const std::string& text) {
+    return cut(R"({"type": "Metaspace", "replacement": "\u2581", )" + members + "}", text);
+}
+
+TEST(PreTokenizer, MetaspaceMarksSpaces) {
+    EXPECT_EQ(metaspace(R"("prepend_scheme": "always", "split": true)", "a  b"),
+              (Words{"\u2581a", "\u2581", "\u2581b"}));
+    EXPECT_EQ(metaspace(R"("prepend_scheme": "always", "split": false)", "a b"), (Words{"\u2581a\u2581b"}));
+    EXPECT_EQ(metaspace(R"("prepend_scheme": "never")", "a b"), (Words{"a", "\u2581b"}));
+    EXPECT_EQ(metaspace(R"("prepend_scheme": "always")", " a"), (Words{"\u2581a"})) << "one is enough";
+    EXPECT_EQ(metaspace(R"("add_prefix_space": true, "str_rep": "\u2581")", "a"), (Words{"\u2581a"}));
+    EXPECT_EQ(metaspace(R"("add_prefix_space": false)", "a"), (Words{"a"}));
+    EXPECT_EQ(metaspace(R"("prepend_scheme": "first")", "a\tb c"), (Words{"\u2581a\tb", "\u2581c"}));
+    EXPECT_THROW(metaspace(R"("prepend_scheme": "second")", "a"), Error);
+    EXPECT_THROW(metaspace(R"("prepend_scheme": "first", "add_prefix_space": false)", "a"), Error);
+}
+
+TEST(PreTokenizer, MetaspaceKnowsTheFirstWordOfTheText) {
+    const std::string first = R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"})";
+    const std::string always = R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "always"})";
+    const auto after = [](const std::string& step, const std::string& last, const std::string& text) {
+        return cut(R"({"type": "Sequence", "pretokenizers": [)" + step + ", " + last + "]}", text);
+    };
+    const std::string spaces = R"({"type": "WhitespaceSplit"})";
+    EXPECT_EQ(after(spaces, first, "a b"), (Words{"_a", "b"}));
+    EXPECT_EQ(after(spaces, always, "a b"), (Words{"_a", "_b"}));
+    EXPECT_EQ(after(spaces, first, " a b"), (Words{"a", "b"})) << "the text begins with a space";
+    const Tokenizer tokenizer = tokenizer_of(
+        with(with_added(byte_level_document({}), R"([{"id": 300, "content": "<s>"}])"), "/pre_tokenizer", first));
+    EXPECT_EQ(tokenizer.encode("a<s>b"), (Ids{'_', 'a', 300, 'b'}));
+    EXPECT_EQ(tokenizer.encode("<s>b"), (Ids{300, 'b'}));
+}
+
+TEST(AddedTokens, OfOneGivenTwiceTheLaterFlagsCount) {
+    const Tokenizer tokenizer =
+        tokenizer_of(with_added(byte_level_document({}), R"([{"id": 300, "content": "<s>", "special": true},
+                                                {"id": 301, "content": "</s>", "lstrip": true},
+                                                {"id": 300, "content": "<s>", "rstrip": true}])"));
+    EXPECT_EQ(tokenizer.encode("a <s> b"), (Ids{'a', ' ', 300, 'b'}));
+    EXPECT_EQ(tokenizer.encode("a </s>"), (Ids{'a', 301}));
+    EXPECT_TRUE(tokenizer.is_special(300)) << "special once is special always";
 }
 
 TEST(PostProcessor, AddsSpecialTokensOnlyWhenAsked) {
