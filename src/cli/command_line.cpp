@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/log.h"
 #include "cli/output.h"
 
 namespace sluice::cli {
