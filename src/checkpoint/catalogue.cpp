@@ -83,8 +83,8 @@ class CatalogueBuilder {
     void check_expert_counts(const std::vector<int64_t>& tensors) const {
         for (size_t layer = 0; layer < tensors.size(); ++layer) {
             if (tensors[layer] == 0 || tensors[layer] >= config().experts()) continue;
-            fail(ErrorCode::kInvalidFile, "{}: {} experts, but layer {} has only {} tensors of experts", config_label_,
-                 config().experts(), layer, tensors[layer]);
+            fail(ErrorCode::kInvalidFile, "{}: {} experts, but layer {} has only {} tensors of experts",
+                 table_.config_label, config().experts(), layer, tensors[layer]);
         }
     }
 
