@@ -219,7 +219,8 @@ std::string read_safetensors_header_text(const File& file) {
         fail(ErrorCode::kInvalidFile, "{}: a Git LFS pointer, not the weights: fetch the file with git lfs pull",
              file.label());
     }
-    if (prefix[0] == std::byte{'<'}) {
+    // A header of 60 bytes begins with the same one.
+    if (prefix[0] == std::byte{'<'} && length > file.size()) {
         fail(ErrorCode::kInvalidFile, "{}: a page of HTML, not a safetensors file: what was to be fetched is an error",
              file.label());
     }

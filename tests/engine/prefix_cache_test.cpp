@@ -64,7 +64,7 @@ TEST_F(PrefixCacheTest, ARestartedProcessGoesOnWithoutEvaluatingAgain) {
 // Every kind of arithmetic has entries of its own, and leaves those of the others alone.
 TEST_F(PrefixCacheTest, AnEntryIsOfItsArithmeticAlone) {
     const std::string text = long_text(60);
-    const auto evaluated = [&](const std::string& kv_format, bool exact, const std::string& instruction_set) {
+    const auto evaluated = [&](KvNumbers kv_format, bool exact, Instructions instruction_set) {
         EngineOptions options;
         options.context = 2048;
         options.prefix_cache = folder_.path();
@@ -75,11 +75,11 @@ TEST_F(PrefixCacheTest, AnEntryIsOfItsArithmeticAlone) {
         return result.prefilled_tokens;
     };
     for (const bool again : {false, true}) {
-        for (const char* format : {"f32", "bf16", "int8"}) {
-            EXPECT_EQ(evaluated(format, false, "") < 16, again) << format;
+        for (const KvNumbers format : {KvNumbers::kF32, KvNumbers::kBF16, KvNumbers::kInt8}) {
+            EXPECT_EQ(evaluated(format, false, Instructions::kAuto) < 16, again) << static_cast<int>(format);
         }
-        EXPECT_EQ(evaluated("f32", true, "") < 16, again) << "exact";
-        EXPECT_EQ(evaluated("f32", false, "scalar") < 16, again) << "scalar";
+        EXPECT_EQ(evaluated(KvNumbers::kF32, true, Instructions::kAuto) < 16, again) << "exact";
+        EXPECT_EQ(evaluated(KvNumbers::kF32, false, Instructions::kScalar) < 16, again) << "scalar";
     }
 }
 
