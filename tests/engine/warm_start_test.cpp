@@ -182,8 +182,9 @@ TEST_F(WarmStartTest, OfAModelThatCannotBeWrittenIsInTheUsersCache) {
             EXPECT_TRUE(WarmStart(*checkpoint, place).read().empty());
         }
     }
-    // A list that came with the model is used all the same.
+    // A list that came with the model, for everybody to read, is used all the same.
     used.save(model / kFile, checkpoint->fingerprint());
+    fs::permissions(model / kFile, fs::perms(0644));
     {
         const OrdinaryUser user;
         EXPECT_EQ(WarmStart(*checkpoint, cache).read().hottest(), used.hottest());
