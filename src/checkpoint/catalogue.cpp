@@ -36,9 +36,6 @@ class CatalogueBuilder {
         result_.files = table_.files;
         expert_tensors_.resize(config().layers.size());
         result_.experts.resize(config().layers.size());
-        result_.fingerprint =
-            fmt::format("{:016x}{}{}", XXH3_64bits(table_.config_text.data(), table_.config_text.size()),
-                        table_.header_digest, sampled_data_digest(table_.files));
     }
 
     Catalogue build() {
@@ -49,6 +46,7 @@ class CatalogueBuilder {
         decide_conventions();
         count_skipped();
         name_quantization();
+        take_fingerprint();
         return std::move(result_);
     }
 
@@ -264,6 +262,14 @@ class CatalogueBuilder {
             ++entry->count;
             entry->bytes += table_.tensors[i].entry.bytes;
         }
+    }
+
+    void take_fingerprint() {
+        std::vector<ByteRange> parts;
+        for (const TrunkWeight& weight : result_.trunk) parts.push_back(weight.source.data);
+        result_.fingerprint =
+            fmt::format("{:016x}{}{}", XXH3_64bits(table_.config_text.data(), table_.config_text.size()),
+                        table_.header_digest, sampled_data_digest(table_.files, parts));
     }
 
     void name_quantization() {

@@ -16,22 +16,30 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::vector<SafetensorsEntry> tensors_of(const fs::path& model) {
+    return SafetensorsReader::open(model / "model.safetensors").header().tensors;
+}
+
+// Puts the bytes of one of the model's tensors into another order.
+void rotate_tensor(const fs::path& model, const SafetensorsEntry& tensor) {
+    const fs::path file = model / "model.safetensors";
+    fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
+    std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
+    std::string bytes(tensor.bytes, '\0');
+    stream.seekg(static_cast<std::streamoff>(tensor.offset));
+    stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ranges::rotate(bytes, bytes.begin() + 4);
+    stream.seekp(static_cast<std::streamoff>(tensor.offset));
+    stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
 // The base's files but for one tensor, whose bytes stand in another order.
 class Identity : public ::testing::Test {
   protected:
     void SetUp() override {
-        fs::copy(kBase, folder_ / "tuned");
-        const fs::path file = folder_ / "tuned" / "model.safetensors";
-        fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
-        const SafetensorsHeader header = SafetensorsReader::open(file).header();
-        const auto largest = std::ranges::max_element(header.tensors, {}, &SafetensorsEntry::bytes);
-        std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
-        std::string bytes(largest->bytes, '\0');
-        stream.seekg(static_cast<std::streamoff>(largest->offset));
-        stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-        std::ranges::rotate(bytes, bytes.begin() + 64);
-        stream.seekp(static_cast<std::streamoff>(largest->offset));
-        stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+        fs::copy(kBase, tuned());
+        const std::vector<SafetensorsEntry> tensors = tensors_of(tuned());
+        rotate_tensor(tuned(), *std::ranges::max_element(tensors, {}, &SafetensorsEntry::bytes));
     }
     fs::path tuned() const { return folder_ / "tuned"; }
 
@@ -44,6 +52,19 @@ TEST_F(Identity, TheFingerprintTellsThemApart) {
     EXPECT_NE(base->info().fingerprint, tuned->info().fingerprint);
     fs::copy(kBase, folder_ / "copy");
     EXPECT_EQ(base->info().fingerprint, Engine::open(folder_ / "copy", {})->info().fingerprint);
+}
+
+TEST_F(Identity, EveryMatrixOfTheTrunkCounts) {
+    const std::string base = Engine::open(kBase, {})->info().fingerprint;
+    size_t tried = 0;
+    for (const SafetensorsEntry& tensor : tensors_of(kBase)) {
+        if (tensor.name.find("v_proj.weight") == std::string::npos) continue;
+        const fs::path other = folder_ / std::to_string(tried++);
+        fs::copy(kBase, other);
+        rotate_tensor(other, tensor);
+        EXPECT_NE(Engine::open(other, {})->info().fingerprint, base) << tensor.name;
+    }
+    EXPECT_GT(tried, 0u);
 }
 
 TEST_F(Identity, ASnapshotIsRefused) {
