@@ -2,6 +2,7 @@
 
 // The engine: a model opened from its published files, sessions on it, and generation. See docs/architecture.md.
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
@@ -72,6 +73,8 @@ struct SequenceInput {
     bool hidden = false;  // also the residual stream after every layer
     // The session goes back to this position first (see Session::truncate), once the whole batch has been checked.
     std::optional<int64_t> position = {};
+    // Set from any thread, even inside a pass, it ends this sequence with an error of kCancelled. Outlives the call.
+    const std::atomic<bool>* cancelled = nullptr;
 };
 
 struct SequenceOutput {
@@ -141,8 +144,9 @@ class Engine {
     // `model`: a checkpoint folder. Throws Error; nothing is left behind. The process gets a handler of SIGBUS that
     // turns a mapped file's cutting into an Error and passes on whatever else raises it.
     static std::unique_ptr<Engine> open(const std::filesystem::path& model, const EngineOptions& options);
-    // What open() would do with the memory; of the weights little more than their headers is read. Throws as open()
-    // does, but for too small a ceiling.
+    // What open() would do with the memory; of the weights little more than their headers is read. `model` may be a
+    // config.json alone, whose weights are not there yet: scratch is then an estimate. Throws as open() does, but for
+    // too small a ceiling.
     static MemoryOutlook foresee_memory(const std::filesystem::path& model, const EngineOptions& options);
     ~Engine();
     Engine(const Engine&) = delete;

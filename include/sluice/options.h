@@ -3,6 +3,7 @@
 // Every option of opening and running a model, in one struct each. option_table.h says of each field which values it
 // takes; the command line, the C interface and the messages follow from there.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -69,6 +70,8 @@ struct GenerationOptions {
     std::function<void(std::span<const int32_t> generated, TokenMask& mask)> mask;
     // Of a prompt's text: those its tokenizer puts around one. A rendered conversation has its own.
     bool add_special_tokens = false;
+    // Set from any thread, even inside a pass, it ends the generation as Generation::cancel() does. Outlives it.
+    const std::atomic<bool>* cancelled = nullptr;
 };
 
 }  // namespace sluice

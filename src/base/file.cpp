@@ -10,6 +10,8 @@
 #include <random>
 #include <utility>
 
+#include "base/special_file.h"
+
 namespace sluice {
 
 namespace {
@@ -182,10 +184,13 @@ AtomicFile::AtomicFile(std::filesystem::path path, Privacy privacy) : path_(std:
     // The kernel applies the umask when it makes the file. Asking for the umask would change it for a moment, and with
     // it the files that other threads make meanwhile.
     const mode_t mode = privacy == Privacy::kPrivate ? 0600 : 0666;
+    // A name that cannot be replaced is written through in the end, from a place where any file may be made.
+    const std::filesystem::path place =
+        is_replaceable(path_) ? path_ : std::filesystem::temp_directory_path() / path_.filename();
     std::random_device random;
     for (int attempt = 0; descriptor_ < 0; ++attempt) {
         constexpr int kMostAttempts = 100;
-        temporary_ = fmt::format("{}.tmp-{:08x}", path_.string(), random());
+        temporary_ = fmt::format("{}.tmp-{:08x}", place.string(), random());
         descriptor_ = open_descriptor(temporary_, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (descriptor_ < 0 && (errno != EEXIST || attempt == kMostAttempts)) {
             fail(ErrorCode::kIo, "{}: {}", path_.string(), errno_text(errno));
@@ -209,6 +214,12 @@ void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 void AtomicFile::commit() {
+    if (!is_replaceable(path_)) {
+        write_through(descriptor_, path_);
+        ::unlink(temporary_.c_str());
+        ::close(std::exchange(descriptor_, -1));
+        return;
+    }
     if (::fsync(descriptor_) != 0) fail(ErrorCode::kIo, "{}: fsync: {}", path_.string(), errno_text(errno));
     if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
         fail(ErrorCode::kIo, "{}: rename: {}", path_.string(), errno_text(errno));

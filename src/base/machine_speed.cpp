@@ -9,14 +9,10 @@
 #include "base/amx_configuration.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/processor_features.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
-#endif
-#if defined(__x86_64__) && defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace sluice {
@@ -134,6 +130,19 @@ __attribute__((target("avx512f"))) uint64_t float_avx512(uint64_t rounds) {
     return first_word(sums);
 }
 
+__attribute__((target("avx512f,avx512bf16"))) uint64_t bf16_avx512(uint64_t rounds) {
+    __m512 sums[kAccumulators];
+    for (__m512& sum : sums) sum = _mm512_setzero_ps();
+    __m512i a = _mm512_set1_epi16(0x3f80), b = a;
+    for (uint64_t i = 0; i < rounds; ++i) {
+        asm volatile("" : "+v"(a), "+v"(b));
+        for (__m512& sum : sums)
+            sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+    }
+    for (size_t i = 1; i < kAccumulators; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
+    return first_word(sums);
+}
+
 __attribute__((target("avx2,fma"))) uint64_t float_avx2(uint64_t rounds) {
     __m256 sums[kAccumulators];
     for (__m256& sum : sums) sum = _mm256_setzero_ps();
@@ -175,22 +184,33 @@ uint64_t float_portable(uint64_t rounds) {
 
 Kernel int8_kernel() {
 #if defined(__x86_64__)
-    if (processor_has_amx()) return {int8_amx, kAmxOperations, "AMX"};
-    if (__builtin_cpu_supports("avx512vnni")) return {int8_avx512vnni, kAccumulators * 128.0, "AVX-512 VNNI"};
-    if (processor_has_avx_vnni()) return {int8_avxvnni, kAccumulators * 64.0, "AVX-VNNI"};
-    if (__builtin_cpu_supports("avx2")) return {int8_avx2, kAccumulators * 64.0, "AVX2"};
+    if (has_features(feature_bits({Feature::kAmxInt8}))) return {int8_amx, kAmxOperations, "AMX"};
+    if (has_features(feature_bits({Feature::kAvx512Bw, Feature::kAvx512Vnni})))
+        return {int8_avx512vnni, kAccumulators * 128.0, "AVX-512 VNNI"};
+    if (has_features(feature_bits({Feature::kAvx2, Feature::kAvxVnni})))
+        return {int8_avxvnni, kAccumulators * 64.0, "AVX-VNNI"};
+    if (has_features(feature_bits({Feature::kAvx2}))) return {int8_avx2, kAccumulators * 64.0, "AVX2"};
 #endif
     return {int8_portable, 128.0, "portable"};
 }
 
 Kernel float_kernel() {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) return {float_avx512, kAccumulators * 32.0, "AVX-512"};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (has_features(feature_bits({Feature::kAvx512f}))) return {float_avx512, kAccumulators * 32.0, "AVX-512"};
+    if (has_features(feature_bits({Feature::kAvx2, Feature::kFma}))) {
         return {float_avx2, kAccumulators * 16.0, "AVX2"};
     }
 #endif
     return {float_portable, 128.0, "portable"};
+}
+
+// Without instructions of its own, BF16 is computed as float32.
+Kernel bf16_kernel() {
+#if defined(__x86_64__)
+    if (has_features(feature_bits({Feature::kAvx512f, Feature::kAvx512Bf16})))
+        return {bf16_avx512, kAccumulators * 64.0, "AVX-512 BF16"};
+#endif
+    return float_kernel();
 }
 
 ArithmeticPeak measure(ThreadPool& pool, const Kernel& kernel) {
@@ -208,43 +228,6 @@ ArithmeticPeak measure(ThreadPool& pool, const Kernel& kernel) {
 }
 
 }  // namespace
-
-bool processor_has_amx() {
-#if defined(__x86_64__) && defined(__linux__)
-    // Asked once: Linux lets a process use AMX only if it asks, since the registers make every thread's saved state
-    // larger.
-    static const bool granted = [] {
-        unsigned a = 0, b = 0, c = 0, d = 0;
-        constexpr unsigned kTileAndInt8 = 1u << 24 | 1u << 25;  // leaf 7, EDX
-        if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTileAndInt8) != kTileAndInt8) return false;
-        constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-        return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-    }();
-    return granted;
-#else
-    return false;
-#endif
-}
-
-bool processor_has_amx_bf16() {
-#if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    constexpr unsigned kAmxBf16Bit = 1u << 22;  // leaf 7, EDX
-    return processor_has_amx() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16Bit) != 0;
-#else
-    return false;
-#endif
-}
-
-bool processor_has_avx_vnni() {
-#if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    constexpr unsigned kAvxVnniBit = 1u << 4;  // leaf 7, subleaf 1, EAX
-    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvxVnniBit) != 0;
-#else
-    return false;
-#endif
-}
 
 double measure_memory_bandwidth(ThreadPool& pool) {
     const size_t bytes = std::clamp<size_t>(available_memory_bytes() / 3, kSmallestBuffer, kLargestBuffer);
@@ -265,6 +248,10 @@ double measure_memory_bandwidth(ThreadPool& pool) {
 
 ArithmeticPeak measure_int8_peak(ThreadPool& pool) {
     return measure(pool, int8_kernel());
+}
+
+ArithmeticPeak measure_bf16_peak(ThreadPool& pool) {
+    return measure(pool, bf16_kernel());
 }
 
 ArithmeticPeak measure_float_peak(ThreadPool& pool) {

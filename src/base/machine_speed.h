@@ -18,14 +18,9 @@ struct ArithmeticPeak {
     std::string instructions;          // "AVX-512 VNNI"
 };
 
-// The fastest int8 dot products, and float32 multiply-adds, of this processor, on all threads of the pool.
+// The fastest int8 and BF16 dot products, and float32 multiply-adds, of this processor, on all threads of the pool.
 ArithmeticPeak measure_int8_peak(ThreadPool& pool);
+ArithmeticPeak measure_bf16_peak(ThreadPool& pool);
 ArithmeticPeak measure_float_peak(ThreadPool& pool);
-
-// Asked of the processor itself, because not every compiler knows the names. AMX (int8, and BF16 besides it) counts
-// where the system lets this process use it.
-bool processor_has_avx_vnni();
-bool processor_has_amx();
-bool processor_has_amx_bf16();
 
 }  // namespace sluice

@@ -31,23 +31,6 @@ std::span<const Point> hit_rates_for(int64_t experts) {
 constexpr double kMemoryEfficiency = 0.6;
 constexpr double kDiskEfficiency = 0.85;
 
-// The program, its tokenizer and stacks, read buffers.
-constexpr uint64_t kProgramBytes = uint64_t{40} << 20;
-constexpr uint64_t kLargestLogitsBytes = uint64_t{16} << 20;
-
-// What the engine takes where no context is asked for, and the least that it goes down to.
-constexpr int64_t kDefaultContext = 8192;
-constexpr int64_t kSmallestContext = 1024;
-
-// The scratch of the smallest chunk that the engine goes down to: logits, and some two dozen rows of the hidden size.
-uint64_t scratch_bytes(const ModelReport& model) {
-    constexpr uint64_t kChunk = 32;
-    constexpr uint64_t kRowsOfHidden = 24;
-    const uint64_t logits = kChunk * static_cast<uint64_t>(model.vocabulary) * sizeof(float);
-    const uint64_t rows = kChunk * kRowsOfHidden * static_cast<uint64_t>(model.hidden_size) * sizeof(float);
-    return std::min(logits, kLargestLogitsBytes) + rows;
-}
-
 }  // namespace
 
 double expected_hit_rate(int64_t experts, double cached_fraction) {
@@ -86,25 +69,6 @@ TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, dou
     if (speed.memory_bytes_per_s > 0) bound.memory_s = (weights + state) / speed.memory_bytes_per_s;
     if (speed.disk_bytes_per_s > 0) bound.disk_s = miss_bytes_per_token / speed.disk_bytes_per_s;
     return bound;
-}
-
-MemoryOutlook guess_memory(const ModelReport& model, const PlanRequest& request) {
-    const auto fixed = [&](int64_t context) {
-        return kProgramBytes + scratch_bytes(model) + model.trunk_bytes + model.state_bytes_per_sequence +
-               static_cast<uint64_t>(context) * model.kv_bytes_per_token;
-    };
-    const uint64_t one_token = static_cast<uint64_t>(model.experts_per_token) * model.bytes_per_expert;
-    const int64_t limit = model.max_positions > 0 ? model.max_positions : kDefaultContext;
-    const int64_t wanted = request.context > 0 ? request.context : std::min(limit, kDefaultContext);
-    const int64_t least = request.context > 0 ? wanted : std::min(wanted, kSmallestContext);
-    MemoryOutlook outlook{.ram_bytes = request.ram_bytes, .context = wanted};
-    outlook.least_bytes = fixed(least) + one_token;
-    outlook.full_bytes = fixed(wanted) + model.expert_bytes;
-    outlook.runs = request.ram_bytes >= outlook.least_bytes;
-    while (outlook.context > least && fixed(outlook.context) + one_token > request.ram_bytes)
-        outlook.context = std::max(least, outlook.context / 2);
-    if (outlook.runs) outlook.cache_bytes = std::min(request.ram_bytes - fixed(outlook.context), model.expert_bytes);
-    return outlook;
 }
 
 PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, const MemoryOutlook& memory) {

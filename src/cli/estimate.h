@@ -32,14 +32,6 @@ struct TokenBound {
 TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, double miss_bytes_per_token,
                         double context_tokens);
 
-struct PlanRequest {
-    uint64_t ram_bytes = 0;
-    int64_t context = 0;  // 0: none asked for
-};
-
-// What the engine foresees of a checkpoint on disk, guessed for a model whose weights are not there.
-MemoryOutlook guess_memory(const ModelReport& model, const PlanRequest& request);
-
 struct PlanEstimate {
     double cached_fraction = 0;  // of all experts
     double hit_rate = 0;

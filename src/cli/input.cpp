@@ -1,6 +1,9 @@
 #include "cli/input.h"
 
+#include <cerrno>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <limits>
@@ -12,8 +15,15 @@
 namespace sluice::cli {
 
 std::string read_text(const std::string& path) {
-    if (path != "-") return read_text_file(path);
-    return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+    if (path == "-") return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+    // Only a regular file has a size to ask for; a pipe or a terminal is read to its end.
+    std::error_code error;
+    const std::filesystem::file_status status = std::filesystem::status(path, error);
+    const bool streams = std::filesystem::is_fifo(status) || std::filesystem::is_character_file(status);
+    if (!streams) return read_text_file(path);
+    std::ifstream in(path, std::ios::binary);
+    if (!in) fail(ErrorCode::kIo, "{}: {}", path, errno_text(errno));
+    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
 std::vector<TokenId> read_token_file(const std::string& path) {

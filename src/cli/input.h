@@ -7,7 +7,7 @@
 
 namespace sluice::cli {
 
-// A whole file, or standard input where the name is "-". Throws as read_text_file does.
+// A whole file, a pipe to its end, or standard input where the name is "-". Throws as read_text_file does.
 std::string read_text(const std::string& path);
 
 // A JSON array of ids, or an object with `ids`. Throws kInvalidFile naming the file and the entry at fault.

@@ -10,10 +10,17 @@ namespace sluice::cli {
 namespace {
 
 std::atomic<bool> asked{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may touch nothing else");
+std::atomic<int> holds{0};
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
+              "a signal handler may touch nothing else");
 
 void on_signal(int number) {
-    if (asked.exchange(true)) ::_exit(128 + number);
+    const bool again = asked.exchange(true);
+    if (holds.load() > 0 && !again) return;
+    constexpr char kWord[] = "sluice: interrupted\n";
+    // Nothing can be done about a standard error that is gone.
+    if (::write(STDERR_FILENO, kWord, sizeof kWord - 1) < 0) ::_exit(128 + number);
+    ::_exit(128 + number);
 }
 
 }  // namespace
@@ -30,8 +37,20 @@ bool interrupted() {
     return asked.load();
 }
 
+const std::atomic<bool>& interrupt_flag() {
+    return asked;
+}
+
 void forget_interrupt() {
     asked.store(false);
+}
+
+InterruptHold::InterruptHold() {
+    ++holds;
+}
+
+InterruptHold::~InterruptHold() {
+    --holds;
 }
 
 }  // namespace sluice::cli

@@ -17,8 +17,8 @@
 #include <thread>
 
 #include "base/error.h"
-#include "base/machine_speed.h"
 #include "base/memory.h"
+#include "base/processor_features.h"
 #include "base/processors.h"
 
 namespace sluice::cli {
@@ -42,21 +42,6 @@ uint64_t meminfo_bytes(std::string_view key) {
     uint64_t kilobytes = 0;
     std::istringstream(field("/proc/meminfo", key)) >> kilobytes;
     return kilobytes * 1024;
-}
-
-std::vector<std::string> processor_features() {
-    std::vector<std::string> names;
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) names.emplace_back("AVX2");
-    if (__builtin_cpu_supports("fma")) names.emplace_back("FMA");
-    if (processor_has_avx_vnni()) names.emplace_back("AVX-VNNI");
-    if (__builtin_cpu_supports("avx512f")) names.emplace_back("AVX-512");
-    if (__builtin_cpu_supports("avx512vnni")) names.emplace_back("AVX-512 VNNI");
-    if (processor_has_amx()) names.emplace_back("AMX");
-#elif defined(__aarch64__)
-    names.emplace_back("NEON");
-#endif
-    return names;
 }
 
 // A line of mountinfo: "36 35 98:0 /root /mount/point options - type source superoptions".
@@ -138,7 +123,7 @@ std::string direct_io_refusal(const std::filesystem::path& file) {
 ProcessorFacts processor_facts() {
     ProcessorFacts facts;
     facts.name = field("/proc/cpuinfo", "model name");
-    facts.features = processor_features();
+    for (const std::string_view name : processor_feature_names()) facts.features.emplace_back(name);
     facts.cores_online = std::thread::hardware_concurrency();
     facts.cores_allowed = available_cores();
     return facts;

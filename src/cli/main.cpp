@@ -25,7 +25,9 @@ int guarded(int argc, char** argv) {
     } catch (const UsageError& error) {
         return complain(error.what(), kExitUsage);
     } catch (const Error& error) {
-        return complain(error.what(), interrupted() ? kExitInterrupted : kExitFailed);
+        if (interrupted() && error.code() == ErrorCode::kCancelled)
+            return complain(std::string("interrupted: ") + error.what(), kExitInterrupted);
+        return complain(error.what(), kExitFailed);
     } catch (const std::bad_alloc&) {
         return complain("out of memory; give a smaller `ram_bytes`, `context` or `chunk`", kExitFailed);
     } catch (const std::exception& error) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/interrupt.h"
 
 namespace sluice::cli {
 
@@ -112,6 +113,7 @@ GenerationOptions generation_options(const SamplingFlags& flags, const SamplingO
     GenerationOptions options = flags.generation;
     options.sampling = defaults;
     options.sampling.seed = drawn_seed();
+    options.cancelled = &interrupt_flag();
     for (const SamplingFlags::Given& given : flags.given) assign(*given.option, options.sampling, given.text);
     return options;
 }

@@ -157,8 +157,10 @@ Bench measure(Flags flags) {
     bench.options.sampling.seed = 1;
     bench.options.max_tokens = flags.generate_tokens;
     bench.options.ignore_eos = true;
+    bench.options.cancelled = &interrupt_flag();
     const uint64_t tokens_per_run = prompt.size() + static_cast<uint64_t>(flags.generate_tokens);
     {
+        const InterruptHold hold;
         Progress progress("measuring", tokens_per_run * static_cast<uint64_t>(flags.repeat), !flags.model.quiet);
         for (int64_t i = 0; i < flags.repeat; ++i) {
             bench.runs.push_back(

@@ -127,7 +127,9 @@ Command declare_chat() {
     add_engine_flags(list, flags->model);
     flags->model.engine.prefix_memory_bytes.reset();  // the engine's own choice: conversations begin alike
     command.run = [flags] {
+        std::optional<InterruptHold> hold;  // outlives the engine, whose end may write a file
         const std::unique_ptr<Engine> engine = open_engine(flags->model);
+        hold.emplace();
         tokenizer_of(*engine);
         if (engine->chat_template() == nullptr) {
             fail(ErrorCode::kUnsupported, "{} has no chat template, so it cannot hold a conversation; use generate",

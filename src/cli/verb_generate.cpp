@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/log.h"
 #include "base/progress.h"
@@ -79,7 +80,9 @@ void generate(const Flags& flags) {
     const bool bundled = flags.model.model.empty();
     const Prompt prompt =
         read_prompt(flags.prompt, bundled ? std::optional<std::string>("Once upon a time") : std::nullopt);
+    std::optional<InterruptHold> hold;  // outlives the engine, whose end may write a file
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
+    hold.emplace();
     const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
     GenerationOptions options = generation_options(flags.sampling, engine->defaults().sampling);
     options.add_special_tokens = true;

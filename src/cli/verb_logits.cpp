@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -68,7 +69,9 @@ void write_logits(Flags flags) {
         flags.model.engine.context = std::max<int64_t>(count, 1);
         flags.model.context_from = fmt::format("--tokens {}", flags.tokens);
     }
+    std::optional<InterruptHold> hold;  // outlives the engine, whose end may write a file
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
+    hold.emplace();
     const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
     std::vector<NamedTensor> tensors = empty_tensors(engine->info(), count, flags.hidden);
     reserve(tensors);
@@ -77,15 +80,17 @@ void write_logits(Flags flags) {
     const size_t step = static_cast<size_t>(std::max<int64_t>(engine->info().chunk, 1));
     Progress progress("evaluating", ids.size(), !flags.model.quiet);
     for (size_t begin = 0; begin < ids.size(); begin += step) {
-        if (interrupted()) fail(ErrorCode::kCancelled, "interrupted; {} was not written", flags.output);
         const SequenceInput input{.session = session.get(),
                                   .tokens = std::span(ids).subspan(begin, std::min(step, ids.size() - begin)),
                                   .logits = LogitsWanted::kAll,
-                                  .hidden = flags.hidden};
-        const std::vector<SequenceOutput> outputs = engine->evaluate(std::span(&input, 1));
+                                  .hidden = flags.hidden,
+                                  .cancelled = &interrupt_flag()};
+        const std::vector<SequenceOutput> outputs = engine->evaluate(std::span(&input, 1), [&](int64_t done, int64_t) {
+            progress.advance_to(begin + static_cast<size_t>(done));
+            return !interrupted();
+        });
         if (outputs[0].error) std::rethrow_exception(outputs[0].error);
         append(tensors, outputs[0]);
-        progress.advance_to(begin + input.tokens.size());
     }
     write_float_tensors(flags.output, tensors);
     engine->save_trace();

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "cli/byte_progress.h"
+#include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "cli/verb.h"
 #include "sluice/checkpoint_tools.h"
@@ -54,6 +55,7 @@ Command declare_pack() {
                                "Hold every record against its checksum; with SRC alone, nothing is written"));
     add_log_flags(list, flags->quiet);
     command.run = [flags] {
+        const InterruptHold hold;
         if (!flags->target.empty()) {
             pack_checkpoint(*flags);
         } else if (flags->verify) {

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <span>
 
 #include "base/clock.h"
@@ -54,11 +56,17 @@ class ChunkScorer {
         const size_t step = std::max<size_t>(1, kLogitsBytes / (vocabulary_ * sizeof(float)));
         for (size_t begin = 0; begin < chunk.size(); begin += step) {
             const std::span<const TokenId> piece = chunk.subspan(begin, std::min(step, chunk.size() - begin));
-            const SequenceOutput output =
-                engine_.evaluate(*session, piece, LogitsWanted::kAll, [&](int64_t done, int64_t) {
+            const SequenceInput input{.session = session.get(),
+                                      .tokens = piece,
+                                      .logits = LogitsWanted::kAll,
+                                      .cancelled = &interrupt_flag()};
+            const std::vector<SequenceOutput> outputs =
+                engine_.evaluate(std::span(&input, 1), [&](int64_t done, int64_t) {
                     advance(begin + static_cast<size_t>(done));
                     return !interrupted();
                 });
+            if (outputs[0].error) std::rethrow_exception(outputs[0].error);
+            const SequenceOutput& output = outputs[0];
             const size_t predicted = std::min(piece.size(), chunk.size() - begin - 1);
             score_rows(output.logits, chunk.subspan(begin + 1, predicted), values);
         }
@@ -103,7 +111,9 @@ void perplexity(Flags flags) {
         flags.model.engine.context = flags.chunk;
         flags.model.context_from = "--chunk";
     }
+    std::optional<InterruptHold> hold;  // outlives the engine, whose end may write a file
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
+    hold.emplace();
     const std::vector<TokenId> ids = source.text ? tokenizer_of(*engine).encode(*source.text, true) : source.ids;
     if (ids.size() < 2) fail(ErrorCode::kUsage, "perplexity needs at least two tokens; there are {}", ids.size());
 

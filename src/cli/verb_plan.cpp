@@ -66,20 +66,6 @@ std::filesystem::path config_alone(const std::filesystem::path& path) {
     return path / "config.json";
 }
 
-// The engine's own word where there is a checkpoint.
-MemoryOutlook foresee(const Plan& plan, const Flags& flags) {
-    if (!plan.weights_missing) {
-        return Engine::foresee_memory(plan.folder, flags.engine);
-    }
-    if (plan.model.max_positions > 0 && flags.engine.context > plan.model.max_positions) {
-        fail(ErrorCode::kUsage, "`context` of {} tokens is out of range: this model takes 1 to {}",
-             flags.engine.context, plan.model.max_positions);
-    }
-    const uint64_t free = plan.available - plan.available / 8;
-    return guess_memory(plan.model, {.ram_bytes = flags.engine.ram_bytes > 0 ? flags.engine.ram_bytes : free,
-                                     .context = flags.engine.context});
-}
-
 // A plan is of use without the drive's speed, where nothing can be read or written.
 void measure_drive(Plan& plan) {
     const uint64_t read_bytes = std::max<uint64_t>(plan.model.bytes_per_expert, kPageBytes);
@@ -108,7 +94,7 @@ Plan make_plan(const Flags& flags) {
         plan.model = inspect_config(config);
         plan.folder = std::filesystem::absolute(config).parent_path();
     }
-    plan.memory = foresee(plan, flags);
+    plan.memory = Engine::foresee_memory(plan.weights_missing ? config : plan.folder, flags.engine);
     if (!plan.weights_missing) plan.model = inspect(plan.folder);
     plan.drive = drive_facts(plan.folder);
     ThreadPool pool(0);

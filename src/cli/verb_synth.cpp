@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "cli/byte_progress.h"
+#include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/verb.h"
@@ -43,6 +44,7 @@ Command declare_synth() {
         if (flags->list) return list_presets();
         if (flags->target.empty())
             throw UsageError("synth needs PRESET and DST; `sluice synth --list` names the presets");
+        const InterruptHold hold;
         with_byte_progress("writing", flags->quiet, [&](const BytesCallback& progress) {
             synthesize(flags->target, flags->options, progress);
             return true;

@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
-#include "engine/memory_plan.h"
+#include "engine/memory_ledger.h"
 #include "engine/pass_plan.h"
 #include "sluice/option_table.h"
 
@@ -71,8 +71,14 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
 }
 
 MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const EngineOptions& options) {
+    const uint64_t ceiling = memory_ceiling(options, cgroup_memory_limit_bytes());
+    if (std::filesystem::is_regular_file(model)) {
+        check_options(options);
+        return MemoryLedger(options, memory_sizes(inspect_config(model), options), ceiling).foresee();
+    }
     const std::unique_ptr<Impl> impl = Impl::load(model, options);
-    return foresee_engine_memory(options, *impl->checkpoint, *impl->model);
+    return MemoryLedger(options, memory_sizes(*impl->checkpoint, *impl->model, impl->backend->threads()), ceiling)
+        .foresee();
 }
 
 std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& model, const EngineOptions& options) {
@@ -101,7 +107,9 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     auto impl = load(model, options);
     const Checkpoint& checkpoint = *impl->checkpoint;
     const ModelConfig& config = checkpoint.config();
-    const MemoryPlan plan = plan_engine_memory(options, checkpoint, *impl->model);
+    const MemoryPlan plan = MemoryLedger(options, memory_sizes(checkpoint, *impl->model, impl->backend->threads()),
+                                         memory_ceiling(options, cgroup_memory_limit_bytes()))
+                                .divide();
     store_options.cache_bytes = plan.cache_bytes;
     impl->store = make_store(impl->checkpoint, store_options,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });

@@ -72,7 +72,7 @@ struct Engine::Impl {
     void remember(const Session::Impl& session, std::string_view text);
 
   private:
-    std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs);
+    std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs, const PassHook& hook);
     struct Piece {
         SequenceWork* work;
         std::span<const TokenId> tokens;

@@ -69,11 +69,11 @@ void Engine::Impl::check_room(size_t there, size_t more) const {
 }
 
 // What concerns all sequences is the error of each.
-std::vector<ForwardOutput> Engine::Impl::forward(std::span<const ForwardInput> inputs) {
+std::vector<ForwardOutput> Engine::Impl::forward(std::span<const ForwardInput> inputs, const PassHook& hook) {
     std::vector<ForwardOutput> results(inputs.size());
     std::exception_ptr not_finite;  // found once: it takes a look at every weight
     try {
-        results = model->forward(inputs);
+        results = model->forward(inputs, hook);
         for (ForwardOutput& result : results) {
             if (all_finite(result.logits)) continue;
             if (!not_finite) {
@@ -115,6 +115,10 @@ void Engine::Impl::finish_piece(const Piece& piece, ForwardOutput&& result) {
 
 void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room) {
     // A sequence is cut where it would be cut alone, so that company changes no bit; what does not fit waits.
+    for (SequenceWork* each : work) {
+        if (each->is_cancelled() && !each->output.error)
+            each->output.error = std::make_exception_ptr(Error(ErrorCode::kCancelled, "stopped by the caller"));
+    }
     std::vector<PassCandidate> candidates;
     for (const SequenceWork* each : work) {
         candidates.push_back(
@@ -137,7 +141,10 @@ void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room) {
         input.logit_rows = rows_with_logits(each.logits, count, each.done + count == each.tokens.size());
         input.hidden = each.hidden;
     }
-    std::vector<ForwardOutput> results = forward(inputs);
+    // A pass goes on while anyone wants it.
+    std::vector<ForwardOutput> results = forward(inputs, [&pieces](int64_t, int64_t) {
+        return !std::ranges::all_of(pieces, [](const Piece& piece) { return piece.work->is_cancelled(); });
+    });
     for (size_t i = 0; i < pieces.size(); ++i) finish_piece(pieces[i], std::move(results[i]));
 }
 
@@ -183,6 +190,7 @@ std::vector<SequenceOutput> Engine::Impl::evaluate(std::span<const SequenceInput
                 work[i].tokens = input.tokens;
                 work[i].logits = input.logits;
                 work[i].hidden = input.hidden;
+                work[i].cancelled_by_caller = input.cancelled;
             } catch (const Error&) {
                 work[i].output.error = std::current_exception();
             }

@@ -26,6 +26,8 @@ Generation::Impl::Impl(Engine::Impl& of, Session::Impl& on, std::vector<TokenId>
       stream(of.tokenizer ? &*of.tokenizer : nullptr, how.stop) {
     result.prompt_ids = std::move(prompt);
     work_.session = session;
+    work_.cancelled = &cancelled;
+    work_.cancelled_by_caller = options.cancelled;
     session->generation = this;
 }
 
@@ -77,6 +79,7 @@ void Generation::Impl::note_pass() {
 }
 
 void Generation::Impl::go_on() {
+    if (work_.output.error && work_.is_cancelled()) return finish(FinishReason::kCancelled);
     if (work_.output.error) std::rethrow_exception(work_.output.error);
     if (work_.remaining() > 0) return;
     if (drawing) return draw();

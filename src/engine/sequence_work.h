@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 
@@ -18,6 +19,13 @@ struct SequenceWork {
     uint64_t evaluated = 0;  // tokens, those that the state was behind by included
     uint64_t last_pass = 0;  // the number of the last pass it took part in
     SequenceOutput output;   // an error ends the work
+    // Set from any thread: nobody wants the rest. null: nobody can.
+    const std::atomic<bool>* cancelled = nullptr;
+    const std::atomic<bool>* cancelled_by_caller = nullptr;
+
+    bool is_cancelled() const {
+        return (cancelled != nullptr && *cancelled) || (cancelled_by_caller != nullptr && *cancelled_by_caller);
+    }
 
     int64_t behind() const;     // tokens that the session has and its state has not seen
     int64_t remaining() const;  // 0: done

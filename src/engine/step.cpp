@@ -26,7 +26,7 @@ void drop_finished(Live& live) {
 }
 
 void check_before(Generation::Impl& generation) {
-    if (generation.cancelled) return generation.finish(FinishReason::kCancelled);
+    if (generation.work().is_cancelled()) return generation.finish(FinishReason::kCancelled);
     generation.check_session();
 }
 

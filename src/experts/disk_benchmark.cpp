@@ -1,7 +1,11 @@
 #include "experts/disk_benchmark.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <random>
 #include <utility>
@@ -16,42 +20,52 @@ namespace sluice {
 
 namespace {
 
-// A file of bytes that no drive can compress, gone when this is.
+// A file of bytes that no drive can compress. It has no name once it is there, so that however the process ends nothing
+// is left behind.
 class TemporaryFile {
   public:
     // `step` is called before every megabyte and may throw.
-    TemporaryFile(const std::filesystem::path& folder, uint64_t bytes, const std::function<void()>& step)
-        : path_(folder / "sluice-bench-disk.tmp") {
+    TemporaryFile(const std::filesystem::path& folder, uint64_t bytes, const std::function<void()>& step) {
         try {
+            std::string name = (folder / "sluice-bench-disk.tmp-XXXXXX").string();
+            descriptor_ = ::mkstemp(name.data());
+            if (descriptor_ < 0) fail(ErrorCode::kIo, "{}", errno_text(errno));
+            ::unlink(name.c_str());
             write(bytes, step);
         } catch (const Error& error) {
+            close();
             if (error.code() == ErrorCode::kCancelled) throw;
             fail(error.code(), "{}: no file of {} to read can be made there ({}); name a file of that size",
                  folder.string(), format_size(bytes), error.what());
         }
     }
-    ~TemporaryFile() {
-        std::error_code ignored;
-        std::filesystem::remove(path_, ignored);
-    }
+    ~TemporaryFile() { close(); }
     TemporaryFile(const TemporaryFile&) = delete;
     TemporaryFile& operator=(const TemporaryFile&) = delete;
-    const std::filesystem::path& path() const { return path_; }
+    // By which this process can open it.
+    std::filesystem::path path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
 
   private:
     void write(uint64_t bytes, const std::function<void()>& step) {
-        AtomicFile file(path_);
         std::mt19937_64 random(std::random_device{}());
         std::vector<uint64_t> block((1 << 20) / sizeof(uint64_t));
-        while (file.position() < bytes) {
+        const size_t block_bytes = block.size() * sizeof(uint64_t);
+        for (uint64_t done = 0; done < bytes;) {
             step();
             for (uint64_t& word : block) word = random();
-            file.append(std::as_bytes(std::span(block)));
+            const ssize_t written = ::pwrite(descriptor_, block.data(), block_bytes, static_cast<off_t>(done));
+            if (written < 0 && errno == EINTR) continue;
+            if (written < 0) fail(ErrorCode::kIo, "write: {}", errno_text(errno));
+            done += static_cast<uint64_t>(written);
         }
-        file.commit();
+        if (::fsync(descriptor_) != 0) fail(ErrorCode::kIo, "fsync: {}", errno_text(errno));
+    }
+    void close() {
+        if (descriptor_ >= 0) ::close(descriptor_);
+        descriptor_ = -1;
     }
 
-    std::filesystem::path path_;
+    int descriptor_ = -1;
 };
 
 // Random reads of fewer records would meet the same ones again.

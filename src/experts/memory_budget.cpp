@@ -5,22 +5,12 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/memory.h"
-#include "base/size.h"
 #include "base/start_thread.h"
 
 namespace sluice {
 
 namespace {
-
-// What the rest of the system is left of `available` bytes. A tenth: others need memory too, and a full cgroup stalls
-// in reclaim before it kills.
-uint64_t left_to_system(uint64_t available) {
-    constexpr uint64_t kLeast = 256ull << 20;
-    constexpr uint64_t kMost = 4096ull << 20;
-    return std::min(std::clamp(available / 10, kLeast, kMost), available / 4);
-}
 
 // The state since the last call.
 class SystemMemory {
@@ -40,23 +30,16 @@ class SystemMemory {
 
 }  // namespace
 
+// A tenth: others need memory too, and a full cgroup stalls in reclaim before it kills.
+uint64_t left_to_system(uint64_t available) {
+    constexpr uint64_t kLeast = 256ull << 20;
+    constexpr uint64_t kMost = 4096ull << 20;
+    return std::min(std::clamp(available / 10, kLeast, kMost), available / 4);
+}
+
 uint64_t default_memory_ceiling() {
     const uint64_t available = available_memory_bytes();
     return available - left_to_system(available) + resident_bytes();
-}
-
-MemoryBudget plan_memory(const MemoryNeeds& needs, std::optional<uint64_t> ram) {
-    const uint64_t ceiling = ram.value_or(default_memory_ceiling());
-    if (ceiling < needs.floor()) {
-        const uint64_t megabytes = round_up(needs.floor(), 1 << 20) >> 20;
-        fail(ErrorCode::kOutOfMemory,
-             "{} of memory {}: the trunk takes {}, the context {}, scratch {}, the experts of one token {}; "
-             "`ram_bytes` {}M would do",
-             format_size(ceiling), ram ? "(`ram_bytes`) is too little" : "is free, too little",
-             format_size(needs.trunk), format_size(needs.kv), format_size(needs.scratch),
-             format_size(needs.experts_floor), megabytes);
-    }
-    return {ceiling, std::min(ceiling - needs.fixed(), std::max(needs.experts_all, needs.experts_floor))};
 }
 
 uint64_t next_cache_bytes(uint64_t current, uint64_t full, uint64_t floor, const MemoryState& state, uint64_t reserve) {

@@ -4,35 +4,16 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
-#include <optional>
 #include <thread>
 
 namespace sluice {
-
-// What a run holds in memory beside the expert cache, bytes.
-struct MemoryNeeds {
-    uint64_t trunk = 0;
-    uint64_t kv = 0;             // of all sequences at their longest
-    uint64_t scratch = 0;        // activations, bounce buffers, the program itself
-    uint64_t experts_floor = 0;  // the least expert cache: ExpertStore::floor_bytes
-    uint64_t experts_all = 0;    // all experts: the cache never gets more
-
-    uint64_t fixed() const { return trunk + kv + scratch; }
-    uint64_t floor() const { return fixed() + experts_floor; }
-};
-
-struct MemoryBudget {
-    uint64_t ceiling = 0;      // for all that the process holds
-    uint64_t cache_bytes = 0;  // of it, for experts
-};
 
 // The ceiling where nobody names one: what this process has and may still take (cgroup limits included), less what the
 // rest of the system is left for its own work.
 uint64_t default_memory_ceiling();
 
-// Divides `ram`, or default_memory_ceiling(). Throws kOutOfMemory, with the --ram that would do, when it is below the
-// floor.
-MemoryBudget plan_memory(const MemoryNeeds& needs, std::optional<uint64_t> ram);
+// What the rest of the system is left of `available` bytes.
+uint64_t left_to_system(uint64_t available);
 
 // What the system says of its memory.
 struct MemoryState {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <vector>
 
 #include "backend/backend.h"
@@ -10,6 +11,10 @@
 #include "model/sequence_state.h"
 
 namespace sluice {
+
+// Asked on the way through a pass, between layers and between experts; false ends it. Called by the thread that runs
+// the pass.
+using PassHook = std::function<bool(int64_t layer, int64_t layers)>;
 
 // One forward pass's rows: the new tokens of every sequence, one sequence after the other.
 struct Batch {
@@ -21,6 +26,10 @@ struct Batch {
     std::vector<SequenceState*> states;      // one per sequence
     std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 
+    const PassHook* hook = nullptr;         // null: nobody asks
+    int64_t running_layer = 0, layers = 0;  // of all
+
+    void check_cancelled() const;  // throws kCancelled where the hook says so
     // Where there are prompts, it is theirs alone: who decodes beside them names few experts.
     BatchShape shape() const {
         BatchShape prompts{.rows = 0, .sequences = 0};

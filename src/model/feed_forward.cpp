@@ -252,6 +252,7 @@ class MixtureOfExperts : public FeedForward {
             const EventPtr use = backend.mark();
             for (HeldExpert& expert : held) expert.keep_until(use);
             if (batch.all_failed()) return;
+            batch.check_cancelled();
         }
     }
 

@@ -19,6 +19,11 @@ class Mixer {
                      Workspace& workspace) const = 0;
     // Takes what run() takes, for sizing.
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
+    // Beside the workspace: what all threads take for a prompt's attention over `tokens`, bytes.
+    virtual uint64_t context_scratch_bytes(int64_t tokens, size_t threads) const {
+        (void)tokens, (void)threads;
+        return 0;
+    }
 };
 
 // What every mixer is made with.

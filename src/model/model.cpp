@@ -19,6 +19,10 @@ std::vector<KvSegment> Batch::kv_segments(int layer) const {
     return segments;
 }
 
+void Batch::check_cancelled() const {
+    if (hook != nullptr && !(*hook)(running_layer, layers)) fail(ErrorCode::kCancelled, "stopped by the caller");
+}
+
 Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format)
     : checkpoint_(std::move(checkpoint)), backend_(backend), inputs_workspace_(backend), workspace_(backend) {
     const ModelConfig& config = checkpoint_->config();
@@ -76,6 +80,12 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
     return blocks.peak_bytes() + residual_and_normed;
 }
 
+uint64_t Model::context_scratch_bytes(int64_t tokens, size_t threads) const {
+    uint64_t bytes = 0;
+    for (const Layer& layer : layers_) bytes = std::max(bytes, layer.mixer->context_scratch_bytes(tokens, threads));
+    return bytes;
+}
+
 Batch Model::make_batch(std::span<const ForwardInput> inputs) {
     Batch batch;
     std::vector<int32_t> ids;
@@ -128,6 +138,8 @@ void Model::run_layers(Batch& batch, ExpertFeed& feed, const Tensor& residual, c
     tap_hidden(batch, residual, inputs, outputs);
     for (size_t l = 0; l < layers_.size(); ++l) {
         const Layer& layer = layers_[l];
+        batch.running_layer = static_cast<int64_t>(l);
+        batch.check_cancelled();
         backend_.run(RmsNorm{.x = residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = normed});
         workspace_.reset();
         layer.mixer->run(backend_, batch, normed, residual, workspace_);
@@ -161,6 +173,7 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
     const auto at_once = static_cast<size_t>(head_rows());
     for (size_t begin = 0; begin < wanted.size(); begin += at_once) {
         const size_t count = std::min(at_once, wanted.size() - begin);
+        batch.check_cancelled();
         workspace_.reset();
         GatherRows gather{.x = normed, .rows = {}, .out = workspace_.take(static_cast<int64_t>(count), normed.columns)};
         for (size_t i = 0; i < count; ++i) gather.rows.push_back(wanted[begin + i].row);
@@ -175,11 +188,13 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
     }
 }
 
-std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs) {
+std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, const PassHook& hook) {
     inputs_workspace_.reset();
     workspace_.reset();
     std::vector<ForwardOutput> outputs(inputs.size());
     Batch batch = make_batch(inputs);
+    batch.hook = hook ? &hook : nullptr;
+    batch.layers = static_cast<int64_t>(layers_.size());
     const int64_t hidden = checkpoint_->config().hidden_size;
     const Tensor residual = inputs_workspace_.take(batch.rows, hidden);
     const Tensor normed = inputs_workspace_.take(batch.rows, hidden);

@@ -42,12 +42,15 @@ class Model {
     // Evaluates a batch and advances the states of all sequences that did not fail. Sequences must be distinct. Throws
     // what concerns all of them (a file of the trunk that was cut): then no state has advanced, and recurrent ones are
     // no longer usable.
-    std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs);
+    // `hook` may end the pass, which then throws kCancelled as what concerns all.
+    std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs, const PassHook& hook = {});
 
     std::unique_ptr<SequenceState> new_state() const;
     const std::vector<StateSpec>& state_specs() const { return *state_specs_; }
     // Scratch of a pass over `rows` rows, bytes.
     uint64_t scratch_bytes(int64_t rows) const;
+    // Beside it: of attention over `tokens` by so many threads, bytes.
+    uint64_t context_scratch_bytes(int64_t tokens, size_t threads) const;
 
   private:
     struct Layer {

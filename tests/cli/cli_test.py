@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 import unittest
 from pathlib import Path
 
@@ -213,6 +215,19 @@ class Generate(ProgramTest):
         self.assertEqual(self.json_of("generate", "--prompt-file", prompt, *flags)["token_ids"], wanted)
         self.assertEqual(self.json_of("generate", "--prompt-file", "-", *flags, stdin="A small boat")["token_ids"],
                          wanted)
+
+    def test_prompt_from_a_pipe(self):
+        flags = ["--max-tokens", "4", "--temperature", "0", "--json"]
+        wanted = self.json_of("generate", "--prompt", "A small boat", *flags)["token_ids"]
+        piped = self.json_of("generate", "--prompt-file", "/dev/stdin", *flags, stdin="A small boat")
+        self.assertEqual(piped["token_ids"], wanted)
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        writer = threading.Thread(target=fifo.write_text, args=("A small boat",))
+        writer.start()
+        self.assertEqual(self.json_of("generate", "--prompt-file", fifo, *flags)["token_ids"], wanted)
+        writer.join()
+        self.refused(1, [str(self.folder)], "generate", "--prompt-file", self.folder)
 
     def test_without_a_tokenizer_ids_go_in_and_out(self):
         tokens = self.tokens_file([1, 2, 3])
@@ -445,6 +460,17 @@ class Numbers(ProgramTest):
                      self.folder / "no-folder/out.safetensors")
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["ids.json"])
 
+    def test_logits_go_through_a_link_and_a_device(self):
+        tokens = self.tokens_file([1, 2, 3])
+        target, link, null = self.folder / "target", self.folder / "link", self.folder / "null"
+        link.symlink_to(target)
+        null.symlink_to("/dev/null")
+        for output in (link, null):
+            self.succeed("logits", PLAIN, "--tokens", tokens, "--output", output, "-q")
+            self.assertTrue(output.is_symlink())
+        self.assertEqual(load_floats(target)["logits"][0][0], 3)
+        self.assertEqual(os.stat("/dev/null").st_rdev, os.makedev(1, 3))
+
     def test_perplexity_follows_from_the_logits(self):
         ids = [(7 * i * i + 3 * i) % 50 for i in range(21)]
         tokens = self.tokens_file(ids)
@@ -508,6 +534,20 @@ class Machine(ProgramTest):
         self.refused(1, ["--read-size", "64.0 MB"], "bench-disk", self.folder, "--read-size", "5000G")
         self.refused(2, ["--seconds"], "bench-disk", self.folder, "--seconds", "nan")
         self.assertEqual([path.name for path in self.folder.iterdir()], ["tiny"])
+
+    def test_an_interrupted_measurement_leaves_nothing(self):
+        for verb in (["bench-disk", self.folder, "--seconds", "60"], ["plan", PLAIN]):
+            process = subprocess.Popen([PROGRAM, *map(str, verb)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            asked = time.monotonic()
+            _, message = process.communicate(timeout=60)
+            if verb[0] == "plan" and process.returncode == 0:
+                continue  # it was done by then
+            self.assertEqual(process.returncode, 130, message)
+            self.assertLess(time.monotonic() - asked, 10)
+            self.assertIn(b"interrupted", message)
+            self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_trace_and_cache_sim(self):
         trace = self.folder / "trace.safetensors"

@@ -55,33 +55,20 @@ TEST(DecodeBound, WithoutAMeasurementIsZero) {
     EXPECT_EQ(decode_bound(large_model(), {}, 1e9, 0).tokens_per_s(), 0);
 }
 
-TEST(Plan, RefusesBelowTheFloorAndRunsAtIt) {
+TEST(Plan, OfTooLittleMemoryHasNoSpeed) {
     const ModelReport model = large_model();
-    MemoryOutlook memory = guess_memory(model, {.ram_bytes = kGigabyte, .context = 1024});
-    EXPECT_FALSE(memory.runs);
-    EXPECT_GT(memory.least_bytes, model.trunk_bytes);
-    EXPECT_EQ(estimate_plan(model, kMachine, memory).decode_tokens_per_s, 0);
-    const uint64_t least = memory.least_bytes;
-    EXPECT_FALSE(guess_memory(model, {.ram_bytes = least - 1, .context = 1024}).runs);
-    memory = guess_memory(model, {.ram_bytes = least, .context = 1024});
-    EXPECT_TRUE(memory.runs);
-    EXPECT_GT(estimate_plan(model, kMachine, memory).decode_tokens_per_s, 0);
+    EXPECT_EQ(estimate_plan(model, kMachine, {.runs = false}).decode_tokens_per_s, 0);
+    EXPECT_GT(estimate_plan(model, kMachine, {.runs = true}).decode_tokens_per_s, 0);
 }
 
-TEST(Plan, ShrinksTheContextThatNobodyAskedFor) {
+TEST(Plan, HitsWithEveryExpertCached) {
     const ModelReport model = large_model();
-    const uint64_t least = guess_memory(model, {.ram_bytes = kGigabyte}).least_bytes;
-    const MemoryOutlook memory = guess_memory(model, {.ram_bytes = least});
-    EXPECT_TRUE(memory.runs);
-    EXPECT_EQ(memory.context, 1024);
-    EXPECT_FALSE(guess_memory(model, {.ram_bytes = least, .context = 8192}).runs);
-    EXPECT_EQ(guess_memory(model, {.ram_bytes = 2 * least}).context, 8192);
-}
-
-TEST(Plan, NeverCachesMoreThanThereIs) {
-    const MemoryOutlook memory = guess_memory(large_model(), {.ram_bytes = 100 * kGigabyte, .context = 1024});
-    EXPECT_EQ(memory.cache_bytes, large_model().expert_bytes);
-    EXPECT_DOUBLE_EQ(estimate_plan(large_model(), kMachine, memory).hit_rate, 1);
+    const PlanEstimate all = estimate_plan(model, kMachine, {.runs = true, .cache_bytes = model.expert_bytes});
+    EXPECT_DOUBLE_EQ(all.cached_fraction, 1);
+    EXPECT_DOUBLE_EQ(all.hit_rate, 1);
+    const PlanEstimate half = estimate_plan(model, kMachine, {.runs = true, .cache_bytes = model.expert_bytes / 2});
+    EXPECT_DOUBLE_EQ(half.cached_fraction, 0.5);
+    EXPECT_LT(half.decode_tokens_per_s, all.decode_tokens_per_s);
 }
 
 TEST(DiskSpeed, TakesTheFastestRowOfItsKindAndSkipsRefusals) {

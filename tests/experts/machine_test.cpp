@@ -19,27 +19,6 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr uint64_t kMegabyte = 1 << 20;
-constexpr MemoryNeeds kNeeds{.trunk = 500 * kMegabyte,
-                             .kv = 100 * kMegabyte,
-                             .scratch = 50 * kMegabyte,
-                             .experts_floor = 20 * kMegabyte,
-                             .experts_all = 4000 * kMegabyte};
-
-TEST(MemoryBudget, TheCacheGetsWhatIsLeft) {
-    EXPECT_EQ(plan_memory(kNeeds, 1650 * kMegabyte).cache_bytes, 1000 * kMegabyte);
-    EXPECT_EQ(plan_memory(kNeeds, 670 * kMegabyte).cache_bytes, 20 * kMegabyte);
-    EXPECT_EQ(plan_memory(kNeeds, 1ull << 40).cache_bytes, 4000 * kMegabyte);
-}
-
-TEST(MemoryBudget, BelowTheFloorTheNumberThatWouldDoIsNamed) {
-    try {
-        plan_memory(kNeeds, 670 * kMegabyte - 1);
-        FAIL();
-    } catch (const Error& error) {
-        EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
-        EXPECT_THAT(error.what(), HasSubstr("`ram_bytes` 670M"));
-    }
-}
 
 TEST(MemoryBudget, TheDefaultLeavesTheSystemRoom) {
     const uint64_t ceiling = default_memory_ceiling();

@@ -1,0 +1,192 @@
+#include "engine/memory_ledger.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/size.h"
+#include "experts/expert_store.h"
+#include "experts/memory_budget.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr int64_t kDefaultContext = 8192;
+constexpr int64_t kSmallestContext = 1024;
+constexpr int64_t kLargestChunk = 2048;
+constexpr int64_t kSmallestChunk = 32;
+// What a run is planned for: a long prompt and its answer, tokens.
+constexpr int64_t kPlannedPrompt = 2048;
+constexpr int64_t kPlannedAnswer = 256;
+// What the process holds by then differs a little from verb to verb; a forecast allows for it.
+constexpr uint64_t kProcessVaries = 256ull << 10;
+// Evaluated prompts get this part of what experts could use, or all that experts cannot use: experts are wanted by
+// every token, a prompt now and then. A few conversations are the most that one process needs.
+constexpr uint64_t kPrefixPart = 32;
+constexpr uint64_t kPrefixSessions = 4;
+
+uint64_t megabytes(uint64_t bytes) {
+    return round_up(bytes, 1 << 20);
+}
+
+// Sums and products of numbers that a person or a config.json gave: too large stays too large.
+constexpr uint64_t kTooMuch = std::numeric_limits<uint64_t>::max() / 2;
+
+uint64_t product(uint64_t a, uint64_t b) {
+    uint64_t result = 0;
+    return __builtin_mul_overflow(a, b, &result) ? kTooMuch : std::min(result, kTooMuch);
+}
+
+uint64_t sum(std::initializer_list<uint64_t> parts) {
+    uint64_t result = 0;
+    for (const uint64_t part : parts) result = std::min(kTooMuch, result + std::min(part, kTooMuch));
+    return result;
+}
+
+}  // namespace
+
+uint64_t memory_ceiling(const EngineOptions& options, std::optional<uint64_t> cgroup_limit) {
+    if (options.ram_bytes == 0) return default_memory_ceiling();
+    if (!cgroup_limit || options.ram_bytes <= *cgroup_limit) return options.ram_bytes;
+    const uint64_t allowed = *cgroup_limit - left_to_system(*cgroup_limit);
+    log_warning("ram_bytes: {} are more than the {} that the process's cgroup may use; going on with {}",
+                format_size(options.ram_bytes), format_size(*cgroup_limit), format_size(allowed));
+    return allowed;
+}
+
+MemoryLedger::MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint64_t ceiling)
+    : options_(options),
+      sizes_(std::move(sizes)),
+      ceiling_(ceiling),
+      largest_context_(sizes_.largest_context > 0 ? sizes_.largest_context : kDefaultContext),
+      context_(options.context != 0 ? options.context : std::min(largest_context_, kDefaultContext)) {
+    if (context_ < 1 || context_ > largest_context_) {
+        fail(ErrorCode::kUsage, "`context` of {} tokens is out of range: this model takes 1 to {}", context_,
+             largest_context_);
+    }
+}
+
+uint64_t MemoryLedger::session_bytes(int64_t context) const {
+    const uint64_t tokens = round_up(static_cast<uint64_t>(context), static_cast<uint64_t>(kKvPageTokens));
+    return sum({product(tokens, sizes_.kv_per_token), sizes_.recurrent});
+}
+
+MemoryLedger::Shape MemoryLedger::shape(int64_t context, int64_t chunk) const {
+    // A state passes through memory once more on its way to the folder of evaluated prompts and back.
+    const uint64_t copy = options_.prefix_cache.empty() ? 0 : session_bytes(context);
+    return {.context = context,
+            .chunk = chunk,
+            .fixed = sum({sizes_.trunk, session_bytes(context), copy, sizes_.scratch(chunk, context), sizes_.process})};
+}
+
+MemoryLedger::Shape MemoryLedger::least() const {
+    const int64_t context = options_.context != 0 ? context_ : std::min(context_, kSmallestContext);
+    const int64_t chunk = options_.chunk != 0 ? options_.chunk : std::min(context, kSmallestChunk);
+    return shape(context, chunk);
+}
+
+MemoryLedger::Shape MemoryLedger::largest() const {
+    return shape(context_, options_.chunk != 0 ? options_.chunk : std::min(context_, kLargestChunk));
+}
+
+// Of the planned prompt and answer. A part of a prompt needs as many experts as its tokens can name.
+double MemoryLedger::expected_reads(const Shape& shape) const {
+    const auto all = static_cast<double>(sizes_.experts_all);
+    if (all == 0) return 0;
+    const double cached = std::min(1.0, static_cast<double>(ceiling_ - shape.fixed) / all);
+    const int64_t prompt = std::min(kPlannedPrompt, shape.context);
+    const int64_t passes = (prompt + shape.chunk - 1) / shape.chunk;
+    const double token = static_cast<double>(sizes_.experts_floor);
+    const double pass = std::min(all, token * static_cast<double>(shape.chunk));
+    const double answer = token * static_cast<double>(kPlannedAnswer);
+    return (1 - cached) * (pass * static_cast<double>(passes) + answer);
+}
+
+std::optional<MemoryLedger::Shape> MemoryLedger::best_chunk(int64_t context) const {
+    std::optional<Shape> best;
+    double least_read = 0;
+    for (int64_t chunk = options_.chunk != 0 ? options_.chunk : std::min(context, kLargestChunk);; chunk /= 2) {
+        const Shape tried = shape(context, chunk);
+        if (ceiling_ >= sum({tried.fixed, sizes_.experts_floor})) {
+            const double read = expected_reads(tried);
+            if (!best || read < least_read) {
+                best = tried;
+                least_read = read;
+            }
+        }
+        if (options_.chunk != 0 || chunk <= kSmallestChunk) return best;
+        if (chunk / 2 < kSmallestChunk) chunk = 2 * kSmallestChunk;
+    }
+}
+
+std::optional<MemoryLedger::Shape> MemoryLedger::best() const {
+    // What nobody asked for shrinks, the chunk before the context.
+    for (int64_t context = context_;; context = std::max(kSmallestContext, context / 2)) {
+        const std::optional<Shape> found = best_chunk(context);
+        if (found || options_.context != 0 || context <= kSmallestContext) return found;
+    }
+}
+
+// For evaluated prompts, of the `spare` bytes beyond the floor of which experts could use `experts`.
+uint64_t MemoryLedger::prefix_share(uint64_t spare, uint64_t experts, uint64_t session) const {
+    if (!options_.prefix_memory_bytes)
+        return std::min(kPrefixSessions * session, std::max(spare - experts, spare / kPrefixPart));
+    if (*options_.prefix_memory_bytes > spare) {
+        fail(ErrorCode::kOutOfMemory,
+             "{} of memory for evaluated prompts are too much: {} are left beside what the model needs; give "
+             "a smaller `prefix_memory_bytes` or a larger `ram_bytes`",
+             format_size(*options_.prefix_memory_bytes), format_size(spare));
+    }
+    return *options_.prefix_memory_bytes;
+}
+
+void MemoryLedger::refuse(const Shape& shape) const {
+    const uint64_t floor = sum({shape.fixed, sizes_.experts_floor});
+    fail(ErrorCode::kOutOfMemory,
+         "{} of memory {}: the trunk takes {}, the context {}, scratch {}, the experts of one token {}; "
+         "`ram_bytes` {}M would do",
+         format_size(ceiling_), options_.ram_bytes != 0 ? "(`ram_bytes`) is too little" : "is free, too little",
+         format_size(sizes_.trunk), format_size(session_bytes(shape.context)),
+         format_size(shape.fixed - sizes_.trunk - session_bytes(shape.context)), format_size(sizes_.experts_floor),
+         megabytes(floor) >> 20);
+}
+
+MemoryPlan MemoryLedger::plan_of(const Shape& shape) const {
+    const uint64_t spare = ceiling_ - shape.fixed - sizes_.experts_floor;
+    const uint64_t useful = std::min(spare, sizes_.experts_all - std::min(sizes_.experts_all, sizes_.experts_floor));
+    MemoryPlan plan{
+        .ram_bytes = ceiling_, .context = shape.context, .largest_context = largest_context_, .chunk = shape.chunk};
+    plan.prefix_bytes = prefix_share(spare, useful, session_bytes(shape.context));
+    plan.cache_bytes = sizes_.experts_floor + std::min(useful, spare - plan.prefix_bytes);
+    return plan;
+}
+
+MemoryPlan MemoryLedger::divide() const {
+    const std::optional<Shape> shape = best();
+    if (!shape) refuse(least());
+    return plan_of(*shape);
+}
+
+MemoryOutlook MemoryLedger::foresee() const {
+    const uint64_t prefixes = options_.prefix_memory_bytes.value_or(0);
+    const Shape smallest = least();
+    MemoryOutlook outlook;
+    outlook.ram_bytes = ceiling_;
+    outlook.full_bytes = megabytes(sum({largest().fixed, sizes_.experts_all, prefixes, kProcessVaries}));
+    outlook.least_bytes = megabytes(sum({smallest.fixed, sizes_.experts_floor, prefixes, kProcessVaries}));
+    outlook.runs = ceiling_ >= outlook.least_bytes;
+    Shape shape = smallest;
+    if (outlook.runs) {
+        shape = best().value_or(smallest);
+        outlook.cache_bytes = plan_of(shape).cache_bytes;
+    }
+    outlook.context = shape.context;
+    outlook.chunk = shape.chunk;
+    return outlook;
+}
+
+}  // namespace sluice

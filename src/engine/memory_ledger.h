@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "model/model.h"
+#include "sluice/checkpoint_tools.h"
+#include "sluice/engine.h"
+
+namespace sluice {
+
+// What of a model takes memory; bytes but where tokens are said. Of a checkpoint on disk they are exact; of a
+// config.json alone scratch is an estimate from the widths it names.
+struct MemorySizes {
+    uint64_t trunk = 0;
+    uint64_t kv_per_token = 0, recurrent = 0;  // of a session
+    uint64_t experts_floor = 0;                // the least cache: the experts of one token
+    uint64_t experts_all = 0;                  // the cache never gets more
+    uint64_t process = 0;                      // the program, its libraries, what it has read so far
+    int64_t largest_context = 0;               // tokens that the model takes; 0: it does not say
+    // Of a pass over `chunk` tokens of a session of `context` tokens.
+    std::function<uint64_t(int64_t chunk, int64_t context)> scratch;
+};
+MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, size_t threads);
+MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options);
+
+// How the ceiling is divided. All but cache and prefixes is needed in full; they take what is left.
+struct MemoryPlan {
+    uint64_t ram_bytes = 0;     // the ceiling
+    uint64_t cache_bytes = 0;   // expert slots
+    uint64_t prefix_bytes = 0;  // evaluated prompts
+    int64_t context = 0;
+    int64_t largest_context = 0;  // that the model takes
+    int64_t chunk = 0;
+};
+
+// The ceiling that the options ask for, or what is free. One above the limit of the process's cgroup is taken down to
+// what that leaves, with a warning: the kernel would end the process.
+uint64_t memory_ceiling(const EngineOptions& options, std::optional<uint64_t> cgroup_limit);
+
+// The one place where memory is divided: opening an engine, foreseeing it and planning from a config.json alone.
+class MemoryLedger {
+  public:
+    // Throws kUsage for a context that the model does not take.
+    MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint64_t ceiling);
+
+    // Throws kOutOfMemory with the `ram_bytes` that would do.
+    MemoryPlan divide() const;
+    // The same as a forecast: too little does not throw.
+    MemoryOutlook foresee() const;
+
+  private:
+    // Context and chunk, and what both need beside the cache.
+    struct Shape {
+        int64_t context = 0, chunk = 0;
+        uint64_t fixed = 0;
+    };
+
+    uint64_t session_bytes(int64_t context) const;
+    Shape shape(int64_t context, int64_t chunk) const;
+    Shape least() const;
+    Shape largest() const;
+    // Nothing where no context and chunk that the options allow fit the ceiling.
+    std::optional<Shape> best() const;
+    std::optional<Shape> best_chunk(int64_t context) const;
+    double expected_reads(const Shape& shape) const;
+    uint64_t prefix_share(uint64_t spare, uint64_t experts, uint64_t session) const;
+    MemoryPlan plan_of(const Shape& shape) const;
+    [[noreturn]] void refuse(const Shape& shape) const;
+
+    const EngineOptions& options_;
+    MemorySizes sizes_;
+    uint64_t ceiling_;
+    int64_t largest_context_, context_;
+};
+
+}  // namespace sluice

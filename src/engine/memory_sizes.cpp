@@ -1,0 +1,98 @@
+#include <algorithm>
+
+#include "base/memory.h"
+#include "base/processors.h"
+#include "engine/memory_ledger.h"
+#include "engine/pass_plan.h"
+#include "experts/expert_store.h"
+
+namespace sluice {
+
+namespace {
+
+// Beyond the ledger: the program's own pages and its libraries' (about 10 MB are touched), allocator slack, read
+// buffers, page tables.
+constexpr uint64_t kSlackBytes = 36ull << 20;
+// What an entry of a vocabulary takes in a tokenizer that is not read yet.
+constexpr uint64_t kTokenizerBytesPerEntry = 200;
+// As in the model: logits of this many bytes at most are computed at once.
+constexpr uint64_t kHeadBytes = 16 << 20;
+
+uint64_t unsigned_of(int64_t value) {
+    return static_cast<uint64_t>(std::max<int64_t>(value, 0));
+}
+
+// Numbers of the KV cache of a token of all layers, by its bytes in BF16.
+uint64_t kv_bytes(const ModelReport& report, const EngineOptions& options) {
+    const uint64_t numbers = report.kv_bytes_per_token / 2;
+    const KvNumbers format = options.kv_format.value_or(options.exact ? KvNumbers::kF32 : KvNumbers::kBF16);
+    if (format == KvNumbers::kF32) return numbers * sizeof(float);
+    if (format == KvNumbers::kBF16) return report.kv_bytes_per_token;
+    const uint64_t row = std::max<uint64_t>(unsigned_of(report.head_dim), 1);
+    return numbers + (numbers + row - 1) / row * sizeof(float);
+}
+
+// The widest numbers that a token takes beside the residual: of its mixer, or of its experts.
+uint64_t widest(const ModelReport& report) {
+    const uint64_t hidden = unsigned_of(report.hidden_size);
+    const uint64_t heads = unsigned_of(report.heads) * unsigned_of(report.head_dim);
+    const uint64_t experts = unsigned_of(report.experts_per_token) * (hidden + 2) + unsigned_of(report.experts) +
+                             (report.shared_intermediate > 0 ? hidden + 1 : 0);
+    uint64_t mixer = 2 * heads + 2 * unsigned_of(report.kv_heads) * unsigned_of(report.head_dim);
+    if (report.linear_attention_layers > 0) {
+        // Gated attention beside gated delta nets of about nine times the hidden size, in and out.
+        mixer = std::max(5 * heads + mixer - 2 * heads, 18 * hidden);
+    }
+    if (report.latent_attention_layers > 0) {
+        const uint64_t latent = report.kv_bytes_per_token / 2 / static_cast<uint64_t>(report.latent_attention_layers);
+        mixer = 2 * heads + 2 * unsigned_of(report.heads) * latent + 2 * hidden;
+    }
+    return std::max(experts, mixer);
+}
+
+// Of every thread, for a prompt's attention over the whole context: the keys and values of a head.
+uint64_t expanded_bytes(const ModelReport& report, uint64_t threads, int64_t context) {
+    if (report.latent_attention_layers == 0) return 0;
+    const uint64_t latent = report.kv_bytes_per_token / 2 / static_cast<uint64_t>(report.latent_attention_layers);
+    const uint64_t head = 2 * unsigned_of(report.head_dim);
+    return unsigned_of(context) * sizeof(float) * (latent + std::min(threads, unsigned_of(report.heads)) * head);
+}
+
+}  // namespace
+
+MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, size_t threads) {
+    MemorySizes sizes{.trunk = checkpoint.trunk_bytes(),
+                      .experts_floor = ExpertStore::floor_bytes(checkpoint),
+                      .experts_all = ExpertStore::full_bytes(checkpoint),
+                      .process = private_resident_bytes() + kSlackBytes,
+                      .largest_context = checkpoint.config().max_positions,
+                      .scratch = [&model, threads](int64_t chunk, int64_t context) {
+                          return model.scratch_bytes(pass_rows(chunk)) + model.context_scratch_bytes(context, threads);
+                      }};
+    for (const StateSpec& spec : model.state_specs()) {
+        sizes.kv_per_token += spec.kv_bytes_per_token;
+        sizes.recurrent += spec.recurrent_bytes();
+    }
+    return sizes;
+}
+
+MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options) {
+    const uint64_t threads = options.threads != 0 ? options.threads : available_cores();
+    const uint64_t vocabulary = unsigned_of(report.vocabulary), hidden = unsigned_of(report.hidden_size);
+    const auto scratch = [=](int64_t chunk, int64_t context) {
+        const uint64_t rows = unsigned_of(pass_rows(chunk));
+        const uint64_t logits = std::min(rows * vocabulary * sizeof(float), kHeadBytes);
+        const uint64_t blocks = rows * widest(report) * sizeof(float);
+        return std::max(logits, blocks) + 2 * rows * hidden * sizeof(float) + expanded_bytes(report, threads, context);
+    };
+    return {.trunk = report.trunk_bytes,
+            .kv_per_token = kv_bytes(report, options),
+            .recurrent = report.state_bytes_per_sequence,
+            .experts_floor = unsigned_of(report.experts_per_token) * round_up(report.bytes_per_expert, kPageBytes),
+            .experts_all = report.expert_bytes,
+            .process = private_resident_bytes() + kSlackBytes + vocabulary * kTokenizerBytesPerEntry,
+            .largest_context = report.max_positions,
+            .scratch = scratch};
+}
+
+}  // namespace sluice

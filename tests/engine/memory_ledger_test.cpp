@@ -1,0 +1,158 @@
+// How a memory ceiling is divided: the same rules for opening, foreseeing and planning from a config.json alone.
+
+#include "engine/memory_ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "synth/synth.h"
+#include "tests/support/source_file.h"
+#include "tests/support/temporary_folder.h"
+
+namespace sluice::testing {
+namespace {
+
+constexpr uint64_t kMegabyte = 1 << 20;
+constexpr uint64_t kNone = 1ull << 62;
+
+// 500 MB of trunk, 100 KB of KV a token, 4,000 MB of experts of which a token needs 20; 100 KB of scratch a row.
+MemorySizes sizes() {
+    return {.trunk = 500 * kMegabyte,
+            .kv_per_token = 100 << 10,
+            .experts_floor = 20 * kMegabyte,
+            .experts_all = 4000 * kMegabyte,
+            .process = 40 * kMegabyte,
+            .largest_context = 32768,
+            .scratch = [](int64_t chunk, int64_t) { return static_cast<uint64_t>(chunk) * (100 << 10); }};
+}
+
+EngineOptions asked(int64_t context, int64_t chunk) {
+    EngineOptions options;
+    options.context = context;
+    options.chunk = chunk;
+    options.ram_bytes = 1;  // somebody asked
+    options.prefix_memory_bytes = 0;
+    return options;
+}
+
+uint64_t fixed_bytes(int64_t context, int64_t chunk) {
+    return 540 * kMegabyte + static_cast<uint64_t>(context + chunk) * (100 << 10);
+}
+
+TEST(MemoryLedger, TheCacheGetsWhatIsLeft) {
+    const EngineOptions options = asked(1024, 64);
+    const uint64_t fixed = fixed_bytes(1024, 64);
+    EXPECT_EQ(MemoryLedger(options, sizes(), fixed + 1000 * kMegabyte).divide().cache_bytes, 1000 * kMegabyte);
+    EXPECT_EQ(MemoryLedger(options, sizes(), fixed + 20 * kMegabyte).divide().cache_bytes, 20 * kMegabyte);
+    EXPECT_EQ(MemoryLedger(options, sizes(), kNone).divide().cache_bytes, 4000 * kMegabyte);
+}
+
+TEST(MemoryLedger, BelowTheFloorTheNumberThatWouldDoIsNamedAndDoes) {
+    const EngineOptions options = asked(1024, 64);
+    const uint64_t floor = fixed_bytes(1024, 64) + 20 * kMegabyte;
+    try {
+        MemoryLedger(options, sizes(), floor - 1).divide();
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+        const std::string message = error.what();
+        const std::string name = "`ram_bytes` ";
+        const uint64_t would_do = std::stoull(message.substr(message.rfind(name) + name.size())) << 20;
+        EXPECT_LT(would_do - floor, kMegabyte) << message;
+        EXPECT_NO_THROW(MemoryLedger(options, sizes(), would_do).divide());
+    }
+}
+
+TEST(MemoryLedger, WhatNobodyAskedForShrinksTheChunkFirst) {
+    const EngineOptions options = asked(0, 0);
+    const uint64_t least = MemoryLedger(options, sizes(), kNone).foresee().least_bytes;
+    EXPECT_LT(least, fixed_bytes(1024, 32) + 22 * kMegabyte);
+    const MemoryPlan tight = MemoryLedger(options, sizes(), least).divide();
+    EXPECT_EQ(tight.context, 1024);
+    EXPECT_EQ(tight.chunk, 32);
+    const MemoryPlan wide = MemoryLedger(options, sizes(), kNone).divide();
+    EXPECT_EQ(wide.context, 8192);
+    EXPECT_EQ(wide.chunk, 2048);
+    const MemoryPlan between = MemoryLedger(options, sizes(), fixed_bytes(8192, 64) + 20 * kMegabyte).divide();
+    EXPECT_EQ(between.context, 8192);
+    EXPECT_LE(between.chunk, 64);
+}
+
+// A pass over a part of a prompt reads what is not cached once: few large passes beat a slightly larger cache.
+TEST(MemoryLedger, TheChunkStaysLargeWhileItSavesReads) {
+    const EngineOptions options = asked(8192, 0);
+    for (const uint64_t beyond : {300, 600, 1200, 2400}) {
+        const MemoryPlan plan = MemoryLedger(options, sizes(), fixed_bytes(8192, 32) + beyond * kMegabyte).divide();
+        EXPECT_GE(plan.chunk, 512) << beyond;
+        EXPECT_GE(plan.cache_bytes, 20 * kMegabyte);
+    }
+}
+
+TEST(MemoryLedger, ForeseesWhatItWouldDo) {
+    for (const int64_t context : {0, 2048})
+        for (const uint64_t ceiling : {700, 800, 1000, 1500, 3000, 6000}) {
+            const EngineOptions options = asked(context, 0);
+            const MemoryLedger ledger(options, sizes(), ceiling * kMegabyte);
+            const MemoryOutlook outlook = ledger.foresee();
+            if (!outlook.runs) {
+                EXPECT_LT(ceiling * kMegabyte, outlook.least_bytes);
+                EXPECT_EQ(outlook.cache_bytes, 0u);
+                continue;
+            }
+            const MemoryPlan plan = ledger.divide();
+            EXPECT_EQ(outlook.cache_bytes, plan.cache_bytes) << ceiling;
+            EXPECT_EQ(outlook.context, plan.context) << ceiling;
+            EXPECT_EQ(outlook.chunk, plan.chunk) << ceiling;
+        }
+}
+
+TEST(MemoryLedger, HugeNumbersAreTooMuchAndNotSmall) {
+    MemorySizes huge = sizes();
+    huge.largest_context = 1ll << 40;
+    huge.kv_per_token = 1ull << 40;
+    const EngineOptions options = asked(1 << 30, 1 << 20);
+    EXPECT_THROW(MemoryLedger(options, huge, 64ull << 30).divide(), Error);
+    EXPECT_FALSE(MemoryLedger(options, huge, 64ull << 30).foresee().runs);
+}
+
+TEST(MemoryLedger, AFolderOfPromptsTakesAStateMore) {
+    EngineOptions options = asked(1024, 64);
+    const uint64_t without = MemoryLedger(options, sizes(), kNone).foresee().least_bytes;
+    options.prefix_cache = "somewhere";
+    const uint64_t with = MemoryLedger(options, sizes(), kNone).foresee().least_bytes;
+    EXPECT_NEAR(static_cast<double>(with - without), 1024.0 * (100 << 10), kMegabyte);
+}
+
+TEST(MemoryCeiling, StaysUnderTheCgroupsLimit) {
+    EngineOptions options;
+    options.ram_bytes = 4ull << 30;
+    EXPECT_EQ(memory_ceiling(options, std::nullopt), options.ram_bytes);
+    EXPECT_EQ(memory_ceiling(options, 8ull << 30), options.ram_bytes);
+    const uint64_t limited = memory_ceiling(options, 900 * kMegabyte);
+    EXPECT_LT(limited, 850 * kMegabyte);
+    EXPECT_GT(limited, 600 * kMegabyte);
+}
+
+// Before the weights are there, only scratch and the tokenizer are estimates.
+TEST(MemoryLedger, AgreesBeforeAndAfterTheDownload) {
+    for (const char* const golden : {"qwen3-moe-mlx4", "qwen3-next-bf16"}) {
+        const std::filesystem::path model = source_file(std::string("/tests/data/goldens/") + golden);
+        EngineOptions options;
+        options.prefix_memory_bytes = 0;
+        options.threads = 2;
+        options.ram_bytes = 2ull << 30;
+        const MemoryOutlook before = Engine::foresee_memory(model / "config.json", options);
+        const MemoryOutlook after = Engine::foresee_memory(model, options);
+        EXPECT_TRUE(before.runs && after.runs) << golden;
+        EXPECT_EQ(before.context, after.context) << golden;
+        EXPECT_EQ(before.chunk, after.chunk) << golden;
+        EXPECT_NEAR(static_cast<double>(before.cache_bytes), static_cast<double>(after.cache_bytes), kMegabyte)
+            << golden;
+        EXPECT_NEAR(static_cast<double>(before.least_bytes), static_cast<double>(after.least_bytes), 4 * kMegabyte)
+            << golden;
+    }
+}
+
+}  // namespace
+}  // namespace sluice::testing
