@@ -50,9 +50,8 @@ class LatentMixer : public Mixer {
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
 
-    // The expanded form: the latents in float32, and of each thread the keys and values of a head and its weights.
+    // Of the expanded form: the latents in float32, and of each thread the keys and values of a head and its weights.
     uint64_t context_scratch_bytes(int64_t tokens, size_t threads) const override {
-        if (tokens < kExpandFromTokens) return 0;
         const int64_t head = (nope_ + value_) * (tokens + rank_);
         const int64_t heads = std::min(heads_, static_cast<int64_t>(threads));
         return static_cast<uint64_t>(tokens * rank_ + heads * head) * sizeof(float);
