@@ -66,9 +66,10 @@ TEST(Plan, HitsWithEveryExpertCached) {
     const PlanEstimate all = estimate_plan(model, kMachine, {.runs = true, .cache_bytes = model.expert_bytes});
     EXPECT_DOUBLE_EQ(all.cached_fraction, 1);
     EXPECT_DOUBLE_EQ(all.hit_rate, 1);
-    const PlanEstimate half = estimate_plan(model, kMachine, {.runs = true, .cache_bytes = model.expert_bytes / 2});
-    EXPECT_DOUBLE_EQ(half.cached_fraction, 0.5);
-    EXPECT_LT(half.decode_tokens_per_s, all.decode_tokens_per_s);
+    // So few that the drive, not memory, bounds a token.
+    const PlanEstimate few = estimate_plan(model, kMachine, {.runs = true, .cache_bytes = model.expert_bytes / 100});
+    EXPECT_NEAR(few.cached_fraction, 0.01, 1e-6);
+    EXPECT_LT(few.decode_tokens_per_s, all.decode_tokens_per_s);
 }
 
 TEST(DiskSpeed, TakesTheFastestRowOfItsKindAndSkipsRefusals) {
