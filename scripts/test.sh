@@ -66,13 +66,18 @@ on_day_of() { # RECORDED
 }
 
 # `clock`, if set, is a command that runs another at some time.
-run_check() { # NAME check.py arguments
+run_check() { # NAME SCRIPT arguments
     name=$1
-    shift
+    script=../shared/$2
+    shift 2
+    if [ ! -f "$script" ]; then
+        echo "== check-$name: no $script; skipped"
+        return
+    fi
     # shellcheck disable=SC2086
-    ${clock:-} python3 ../shared/checks/check.py "$@" >"$logs/check-$name.log" 2>&1
+    ${clock:-} python3 "$script" "$@" >"$logs/check-$name.log" 2>&1
     status=$?
-    grep '^FAIL' "$logs/check-$name.log"
+    grep -E '^(FAIL|FAULT)' "$logs/check-$name.log"
     last=$(tail -n 1 "$logs/check-$name.log")
     good=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1/p')
     bad=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\2/p')
@@ -96,12 +101,16 @@ run_shared() {
     # The smallest ceiling that runs is in the refusal of one that is far too low; 1M more holds a few experts.
     floor=$("$program" logits "$goldens/qwen3_5-moe-bf16" --tokens "$logs/ids.json" --output "$logs/o.safetensors" \
         --exact --ram 1M 2>&1 | sed -n 's/.*--ram \([0-9]*\)M would do.*/\1/p')
-    run_check goldens --only qwen --ram "$((${floor:-96} + 4))M" goldens "$program" "$goldens"
-    run_check tokens tokens "$program" ../shared/text/tokenizers/*
+    run_check goldens checks/check.py --only qwen --ram "$((${floor:-96} + 4))M" goldens "$program" "$goldens"
+    run_check tokens checks/check.py tokens "$program" ../shared/text/tokenizers/*
     clock=$(on_day_of ../shared/text/template_cases.json)
-    run_check templates templates "$program" ../shared/text
+    run_check templates checks/check.py templates "$program" ../shared/text
     clock=
-    run_check models models "$program" ../shared/models
+    run_check models checks/check.py models "$program" ../shared/models
+    for family in olmoe mixtral; do
+        run_check "$family" checks/check.py --only "$family" goldens "$program" ../shared/goldens-next
+    done
+    run_check field-text field/text/check.py
 }
 
 # The targets of a preset whose names match, on one line; configures it first.
