@@ -5,8 +5,9 @@
 
 #include <random>
 
-#include "backend/backend.h"
+#include "backend/cpu/cpu_backend.h"
 #include "backend/kv_layout.h"
+#include "backend/latent_forms.h"
 #include "tensor/weight_view.h"
 
 namespace sluice {
