@@ -36,6 +36,7 @@ class Target {
     Target(const path& folder, const PackSource& source) : folder_(folder), source_(source), lock_(created(folder)) {
         std::error_code error;
         bool any_shard = false;
+        std::string other;
         for (const auto& entry : std::filesystem::directory_iterator(folder)) {
             const std::string name = entry.path().filename().string();
             if (name.find(kTemporaryMark) != std::string::npos) {
@@ -43,11 +44,14 @@ class Target {
             } else if (name.ends_with(".safetensors")) {
                 require_ours(entry.path());
                 any_shard = true;
+            } else if (other.empty() || name == "config.json") {
+                other = name;
             }
         }
-        if (!any_shard && std::filesystem::exists(folder / "config.json")) {
-            fail(ErrorCode::kUsage, "{}: holds another model; give an empty folder, or one that does not exist",
-                 folder.string());
+        // Shards come first, so that without one nothing here is of a packed model.
+        if (!any_shard && !other.empty()) {
+            fail(ErrorCode::kUsage, "{}: holds {}; give an empty folder, or one that does not exist", folder.string(),
+                 other == "config.json" ? "another model" : other);
         }
     }
 

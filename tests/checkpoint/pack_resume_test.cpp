@@ -122,6 +122,20 @@ TEST_F(PackResume, RefusesAnotherSourceOrOtherOptions) {
     EXPECT_NO_THROW(verify_packed(folder_ / "whole"));
 }
 
+TEST_F(PackResume, RefusesAFolderOfOtherFiles) {
+    const auto target = folder_ / "home";
+    std::filesystem::create_directories(target);
+    write_text_file(target / "notes.txt", "keep");
+    try {
+        pack(source(), target, kOptions);
+        ADD_FAILURE() << "packed";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kUsage);
+        EXPECT_THAT(error.what(), HasSubstr("notes.txt"));
+    }
+    EXPECT_EQ(files_in(target), std::vector<std::string>{"notes.txt"});
+}
+
 TEST_F(PackResume, WritesAMissingShardAgain) {
     const std::string second = files_in(folder_ / "whole").at(3);  // after both JSON files and the first
     ASSERT_THAT(second, ::testing::StartsWith("model-00002-of-"));
