@@ -1,3 +1,5 @@
+// What Jinja calls tests: `x is defined`.
+
 #include <array>
 
 #include "jinja/builtin.h"
