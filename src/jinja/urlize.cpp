@@ -216,7 +216,8 @@ LinkStyle style_of(const Bound& arguments) {
     std::set<std::string> relations = {"noopener"};
     if (arguments.flag(2, false)) relations.insert("nofollow");
     if (!arguments.absent(4)) {
-        for (const std::string_view part : split_at(arguments.text(4, ""), ' ')) {
+        const std::string given = arguments.text(4, "");
+        for (const std::string_view part : split_at(given, ' ')) {
             if (!part.empty()) relations.emplace(part);
         }
     }

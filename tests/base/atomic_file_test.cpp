@@ -15,6 +15,7 @@
 #include "sluice/error.h"
 #include "tests/support/temporary_folder.h"
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 namespace {
 
 std::vector<std::string> calls;
@@ -27,7 +28,6 @@ void note(const std::string& call, int descriptor) {
 
 }  // namespace
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 extern "C" {
 int fsync(int descriptor) {
     note("fsync", descriptor);
@@ -48,9 +48,9 @@ namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 using Calls = std::vector<std::string>;
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST(AtomicFile, WhatHasANewNameIsOnTheDrive) {
     const testing::TemporaryFolder folder;
     calls.clear();
