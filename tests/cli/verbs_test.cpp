@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <regex>
 #include <set>
 #include <string>
 
@@ -85,10 +84,14 @@ TEST(Flags, OfTheReadmeExist) {
     }
     std::ifstream in(sluice::testing::source_file("/README.md"));
     const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-    const std::regex flag("--[a-z][a-z-]+");
+    constexpr const char* kLetters = "abcdefghijklmnopqrstuvwxyz";
     size_t found = 0;
-    for (auto at = std::sregex_iterator(text.begin(), text.end(), flag); at != std::sregex_iterator(); ++at, ++found)
-        EXPECT_TRUE(known.count(at->str()) == 1) << at->str();
+    for (size_t at = text.find("--"); at != std::string::npos; at = text.find("--", at + 2)) {
+        const std::string flag = text.substr(at, text.find_first_not_of(std::string(kLetters) + "-", at) - at);
+        if (flag.find_first_of(kLetters) != 2 || flag.size() < 4) continue;
+        ++found;
+        EXPECT_TRUE(known.contains(flag)) << flag;
+    }
     EXPECT_GT(found, 10u);
 }
 
