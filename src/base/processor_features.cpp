@@ -23,6 +23,12 @@ struct Leaf {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
+Leaf leaf_one() {
+    Leaf leaf;
+    if (__get_cpuid(1, &leaf.eax, &leaf.ebx, &leaf.ecx, &leaf.edx) == 0) return {};
+    return leaf;
+}
+
 Leaf leaf_seven(unsigned part) {
     Leaf leaf;
     if (__get_cpuid_count(7, part, &leaf.eax, &leaf.ebx, &leaf.ecx, &leaf.edx) == 0) return {};
@@ -46,7 +52,8 @@ uint32_t detect() {
     };
     // These also say whether the system saves the registers.
     add(Feature::kFma, __builtin_cpu_supports("fma"));
-    add(Feature::kF16c, __builtin_cpu_supports("f16c"));
+    constexpr unsigned kF16cBit = 1u << 29;  // of leaf 1, ECX
+    add(Feature::kF16c, __builtin_cpu_supports("avx") && (leaf_one().ecx & kF16cBit) != 0);
     add(Feature::kBmi2, __builtin_cpu_supports("bmi2"));
     add(Feature::kAvx2, __builtin_cpu_supports("avx2"));
     add(Feature::kAvx512f, __builtin_cpu_supports("avx512f"));
