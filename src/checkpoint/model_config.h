@@ -84,9 +84,14 @@ using MixerConfig = std::variant<GroupedAttentionConfig, LatentAttentionConfig, 
 
 // ---- what works on each token alone
 
+// How gate and up become what down reads: with SiLU gate * sigmoid(alpha * gate) * (up + up_offset).
 struct ActivationConfig {
     enum class Kind : uint8_t { kSilu, kGeluTanh } kind = Kind::kSilu;
-    double limit = 0;  // gate is cut above it, up on both sides; 0: not
+    double limit = 0;  // first gate is cut above it, up on both sides; 0: not
+    double alpha = 1;
+    double up_offset = 0;
+
+    bool plain() const { return limit == 0 && alpha == 1 && up_offset == 0; }
 
     bool operator==(const ActivationConfig&) const = default;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -34,25 +35,37 @@ RouterScore score_of(Routing::Score score) {
     }
 }
 
+Activation activation_of(const ActivationConfig& config) {
+    if (config.kind == ActivationConfig::Kind::kGeluTanh) return {.kind = ActivationKind::kGeluTanh};
+    if (config.plain()) return {};
+    return {.kind = ActivationKind::kClampedSwiglu,
+            .alpha = static_cast<float>(config.alpha),
+            .limit = config.limit == 0 ? std::numeric_limits<float>::infinity() : static_cast<float>(config.limit),
+            .up_offset = static_cast<float>(config.up_offset)};
+}
+
 // gate, up and down of an MLP that every row passes through.
 struct SharedMlp {
     Weight gate, up, down;
+    Activation activation;
 
     GatedMlp operation(const Tensor& x, const Tensor& out) const {
         return {
             .x = x,
             .groups = {{.gate = gate, .up = up, .down = down, .rows = all_rows(x.rows), .out_rows = all_rows(x.rows)}},
-            .out = out};
+            .out = out,
+            .activation = activation};
     }
 };
 
 class DenseMlp : public FeedForward {
   public:
-    DenseMlp(const FeedForwardContext& context, Trunk& trunk)
+    DenseMlp(const DenseMlpConfig& config, const FeedForwardContext& context, Trunk& trunk)
         : hidden_(context.checkpoint.config().hidden_size),
           mlp_{.gate = trunk.weight(context.layer, Role::kDenseGate),
                .up = trunk.weight(context.layer, Role::kDenseUp),
-               .down = trunk.weight(context.layer, Role::kDenseDown)} {}
+               .down = trunk.weight(context.layer, Role::kDenseDown),
+               .activation = activation_of(config.activation)} {}
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { workspace.take(rows, hidden_); }
 
@@ -77,12 +90,14 @@ class MixtureOfExperts : public FeedForward {
           hidden_(context.checkpoint.config().hidden_size),
           config_(config),
           layout_(context.checkpoint.expert_layout(layer_)),
+          activation_(activation_of(config.activation)),
           router_(trunk.weight(layer_, Role::kRouter)) {
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
         if (config_.shared_intermediate == 0) return;
         shared_ = SharedMlp{.gate = trunk.weight(layer_, Role::kSharedGate),
                             .up = trunk.weight(layer_, Role::kSharedUp),
-                            .down = trunk.weight(layer_, Role::kSharedDown)};
+                            .down = trunk.weight(layer_, Role::kSharedDown),
+                            .activation = activation_};
         if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer_, Role::kSharedExpertGate);
     }
 
@@ -238,7 +253,7 @@ class MixtureOfExperts : public FeedForward {
                      const RowsOfExpert& rows_of, ExpertStream& stream, std::span<const ExpertKey> hints) const {
         for (std::vector<HeldExpert> held = stream.next(); !held.empty(); held = stream.next()) {
             if (!hints.empty() && !stream.reading()) hint_scan(feed, std::exchange(hints, {}));
-            GatedMlp operation{.x = x, .groups = {}, .out = s.parts};
+            GatedMlp operation{.x = x, .groups = {}, .out = s.parts, .activation = activation_};
             for (const HeldExpert& expert : held) {
                 const auto& entries = rows_of.entries[expert.index()];
                 if (expert.error()) {
@@ -286,6 +301,7 @@ class MixtureOfExperts : public FeedForward {
     int64_t hidden_;
     MixtureConfig config_;
     ExpertLayout layout_;
+    Activation activation_;
     Weight router_;
     Tensor correction_;
     std::optional<SharedMlp> shared_;
@@ -294,8 +310,9 @@ class MixtureOfExperts : public FeedForward {
 
 }  // namespace
 
-std::unique_ptr<FeedForward> make_feed_forward(const DenseMlpConfig&, const FeedForwardContext& context, Trunk& trunk) {
-    return std::make_unique<DenseMlp>(context, trunk);
+std::unique_ptr<FeedForward> make_feed_forward(const DenseMlpConfig& config, const FeedForwardContext& context,
+                                               Trunk& trunk) {
+    return std::make_unique<DenseMlp>(config, context, trunk);
 }
 
 std::unique_ptr<FeedForward> make_feed_forward(const MixtureConfig& config, const FeedForwardContext& context,

@@ -46,20 +46,14 @@ class Checker {
     void check(const GatedDeltaNetConfig&) const {}
 
     void check(const ActivationConfig& activation) const {
-        refuse(activation.kind != ActivationConfig::Kind::kSilu, "an activation other than SiLU");
-        refuse(activation.limit != 0, "a clamped activation");
+        refuse(activation.kind == ActivationConfig::Kind::kGeluTanh && !activation.plain(),
+               "GELU with a clamp, a factor or an offset");
     }
 
     void check(const DenseMlpConfig& mlp) const { check(mlp.activation); }
 
     void check(const MixtureConfig& mixture) const {
         check(mixture.activation);
-        const Routing& routing = mixture.routing;
-        refuse(routing.score == Routing::Score::kSqrtSoftplus, "routing by the root of a softplus");
-        refuse(routing.corrected != (routing.score == Routing::Score::kSigmoid),
-               "routing other than by a softmax or by corrected sigmoids");
-        refuse(!routing.corrected && routing.groups != 1, "routing in groups by a softmax");
-        refuse(!routing.corrected && routing.scale != 1.0, "a scale of softmax routing");
         // One store holds the experts of all layers.
         refuse(mixture.experts != config_.experts() || mixture.experts_per_token != config_.experts_per_token(),
                "another number of experts than in other layers");

@@ -273,6 +273,17 @@ TEST(ModelConfig, ExpertCountUnderThreeNames) {
     expect_refused(config, ErrorCode::kInvalidFile, {"num_experts", "missing"});
 }
 
+TEST(ModelConfig, ActivationOfEveryBlock) {
+    const auto kind_of = [](const json& config) { return first<MixtureConfig>(parse(config)).activation.kind; };
+    json config = deepseek();
+    EXPECT_EQ(kind_of(config), ActivationConfig::Kind::kSilu);
+    config["hidden_act"] = "swish";
+    EXPECT_EQ(kind_of(config), ActivationConfig::Kind::kSilu);
+    config["hidden_act"] = "gelu_pytorch_tanh";
+    EXPECT_EQ(kind_of(config), ActivationConfig::Kind::kGeluTanh);
+    EXPECT_EQ(first<DenseMlpConfig>(parse(config)).activation.kind, ActivationConfig::Kind::kGeluTanh);
+}
+
 struct BadField {
     const char* field;
     json value;

@@ -42,8 +42,10 @@ TEST(Implemented, RefusesByLayerWhatNoOperationComputes) {
               "dir/config.json: layer 1: a bias of attention's output is not supported");
     EXPECT_EQ(refusal([](ModelConfig&, Attention& a, Mixture&) { a.projection_clamp = 8; }),
               "dir/config.json: layer 1: a clamp of query, key and value is not supported");
-    EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) { m.activation.limit = 7; }),
-              "dir/config.json: layer 1: a clamped activation is not supported");
+    EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) {
+                  m.activation = {.kind = ActivationConfig::Kind::kGeluTanh, .limit = 7};
+              }),
+              "dir/config.json: layer 1: GELU with a clamp, a factor or an offset is not supported");
     EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) { m.experts = 5; }),
               "dir/config.json: layer 1: another number of experts than in other layers is not supported");
     EXPECT_EQ(refusal([](ModelConfig& c, Attention&, Mixture&) { c.layers[1].norms.after = true; }),
@@ -57,16 +59,20 @@ TEST(Implemented, RefusesSettingsOfTheWholeModel) {
               "dir/config.json: a cap of the logits is not supported");
 }
 
-TEST(Implemented, RoutesBySoftmaxOrByCorrectedSigmoids) {
+TEST(Implemented, ActivatesAndRoutesAsTheOperationsDo) {
+    const auto activated = [](const ActivationConfig& activation) {
+        return refusal([&](ModelConfig&, Attention&, Mixture& m) { m.activation = activation; });
+    };
+    EXPECT_EQ(activated({.kind = ActivationConfig::Kind::kGeluTanh}), "nothing was refused");
+    EXPECT_EQ(activated({.limit = 7, .alpha = 1.702, .up_offset = 1}), "nothing was refused");
     const auto routed = [](const Routing& routing) {
         return refusal([&](ModelConfig&, Attention&, Mixture& m) { m.routing = routing; });
     };
     EXPECT_EQ(routed({.score = Routing::Score::kSigmoid, .corrected = true, .groups = 2, .scale = 2.5}),
               "nothing was refused");
-    EXPECT_NE(routed({.score = Routing::Score::kSigmoid}), "nothing was refused");
-    EXPECT_NE(routed({.score = Routing::Score::kSqrtSoftplus, .corrected = true}), "nothing was refused");
-    EXPECT_NE(routed({.groups = 2}), "nothing was refused");
-    EXPECT_NE(routed({.scale = 2.0}), "nothing was refused");
+    EXPECT_EQ(routed({.score = Routing::Score::kSigmoid}), "nothing was refused");
+    EXPECT_EQ(routed({.score = Routing::Score::kSqrtSoftplus, .corrected = true}), "nothing was refused");
+    EXPECT_EQ(routed({.groups = 2, .scale = 2.0}), "nothing was refused");
 }
 
 }  // namespace

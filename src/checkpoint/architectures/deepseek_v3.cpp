@@ -72,7 +72,7 @@ MixtureConfig read_corrected_mixture(const JsonFields& fields) {
 }
 
 void read_deepseek_v3(const JsonFields& fields, ModelConfig& config) {
-    require_plain_blocks(fields);
+    refuse_true(fields, "mlp_bias");
     require_string(fields, "scoring_func", {"sigmoid"});
     require_string(fields, "topk_method", {"noaux_tc"});
     refuse_true(fields, "attention_bias");

@@ -12,7 +12,7 @@ constexpr std::string_view kModelTypes[] = {"mixtral"};
 constexpr NameRule kNames[] = {{Role::kRouter, "block_sparse_moe.gate"}};
 
 void read_mixtral(const JsonFields& fields, ModelConfig& config) {
-    require_plain_blocks(fields);
+    refuse_true(fields, "mlp_bias");
     read_sizes(fields, config);
     GroupedAttentionConfig attention = read_grouped_attention(fields, config);
     attention.query_key_norm = QueryKeyNorm::kNone;

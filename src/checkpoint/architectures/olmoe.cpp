@@ -10,7 +10,7 @@ namespace {
 constexpr std::string_view kModelTypes[] = {"olmoe"};
 
 void read_olmoe(const JsonFields& fields, ModelConfig& config) {
-    require_plain_blocks(fields);
+    refuse_true(fields, "mlp_bias");
     read_sizes(fields, config);
     GroupedAttentionConfig attention = read_grouped_attention(fields, config);
     attention.query_key_norm = QueryKeyNorm::kWholeProjection;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::string_view kModelTypes[] = {"qwen3_moe"};
 
 void read_qwen3_moe(const JsonFields& fields, ModelConfig& config) {
-    require_plain_blocks(fields);
+    refuse_true(fields, "mlp_bias");
     require_string(fields, "scoring_func", {"softmax"});
     refuse_true(fields, "attention_bias");
     refuse_true(fields, "use_sliding_window");

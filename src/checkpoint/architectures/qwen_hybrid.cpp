@@ -34,7 +34,7 @@ std::vector<bool> full_attention_layers(const JsonFields& fields, const ModelCon
 }  // namespace
 
 void read_qwen_hybrid_mixers(const JsonFields& fields, ModelConfig& config) {
-    require_plain_blocks(fields);
+    refuse_true(fields, "mlp_bias");
     require_string(fields, "scoring_func", {"softmax"});
     refuse_true(fields, "attention_bias");
     refuse_true(fields, "use_sliding_window");

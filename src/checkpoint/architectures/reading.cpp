@@ -1,8 +1,13 @@
 #include "checkpoint/architectures/reading.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <iterator>
 #include <optional>
+#include <ranges>
 #include <string>
+#include <utility>
 
 #include "checkpoint/rotary_config.h"
 
@@ -44,9 +49,15 @@ void refuse_true(const JsonFields& fields, std::string_view name) {
     fields.reject(ErrorCode::kUnsupported, name, "true is not supported, only false");
 }
 
-void require_plain_blocks(const JsonFields& fields) {
-    require_string(fields, "hidden_act", {"silu", "swish"});
-    refuse_true(fields, "mlp_bias");
+ActivationConfig read_activation(const JsonFields& fields) {
+    using Kind = ActivationConfig::Kind;
+    static constexpr std::pair<std::string_view, Kind> kKinds[] = {
+        {"silu", Kind::kSilu}, {"swish", Kind::kSilu}, {"gelu_pytorch_tanh", Kind::kGeluTanh}};
+    const std::string value = fields.string_or("hidden_act", "silu");
+    const auto found = std::ranges::find(kKinds, value, &std::pair<std::string_view, Kind>::first);
+    if (found != std::end(kKinds)) return {.kind = found->second};
+    fields.reject(ErrorCode::kUnsupported, "hidden_act", "\"{}\" is not supported, only \"{}\"", value,
+                  fmt::join(kKinds | std::views::keys, "\" and \""));
 }
 
 void read_sizes(const JsonFields& fields, ModelConfig& config) {
@@ -98,7 +109,8 @@ std::vector<bool> read_full_attention_layers(const JsonFields& fields, const Mod
 }
 
 DenseMlpConfig read_dense_mlp(const JsonFields& fields) {
-    return {.intermediate = fields.integer("intermediate_size", 1, kLargestSize)};
+    return {.intermediate = fields.integer("intermediate_size", 1, kLargestSize),
+            .activation = read_activation(fields)};
 }
 
 MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermediate_field, bool normalize_by_default) {
@@ -106,6 +118,7 @@ MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermedia
     mixture.experts = read_expert_count(fields);
     mixture.experts_per_token = fields.integer("num_experts_per_tok", 1, mixture.experts);
     mixture.intermediate = fields.integer(intermediate_field, 1, kLargestSize);
+    mixture.activation = read_activation(fields);
     mixture.routing.normalize = fields.boolean_or("norm_topk_prob", normalize_by_default);
     return mixture;
 }

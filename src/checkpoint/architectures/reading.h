@@ -20,8 +20,8 @@ inline constexpr int64_t kMostExperts = 1 << 16;
 // is what an absent field means.
 void require_string(const JsonFields& fields, std::string_view name, std::initializer_list<std::string_view> supported);
 void refuse_true(const JsonFields& fields, std::string_view name);
-// SiLU, and no biases in the MLPs.
-void require_plain_blocks(const JsonFields& fields);
+// Of `hidden_act`; SiLU where it is absent.
+ActivationConfig read_activation(const JsonFields& fields);
 
 // The model's own sizes, and as many layers as it has.
 void read_sizes(const JsonFields& fields, ModelConfig& config);
