@@ -10,7 +10,14 @@ namespace sluice {
 namespace {
 
 constexpr std::array kCodecs = {
-    &kFloatCodec, &kAffineCodec, &kFp8BlockCodec, &kMxfp4Codec, &kMxfp8Codec, &kNvfp4Codec, &kQ8_0Codec,
+    &kFloatCodec,  &kAffineCodec,     &kFp8BlockCodec,   &kMxfp4Codec,
+    &kMxfp8Codec,  &kNvfp4Codec,      &kQ8_0Codec,       &kQ4_0Codec,
+    &kQ4_1Codec,   &kQ5_0Codec,       &kQ5_1Codec,       &kQ2_KCodec,
+    &kQ3_KCodec,   &kQ4_KCodec,       &kQ5_KCodec,       &kQ6_KCodec,
+    &kIq4NlCodec,  &kIq4XsCodec,      &kIq3XxsCodec,     &kIq3SCodec,
+    &kIq2XxsCodec, &kIq2XsCodec,      &kIq2SCodec,       &kIq1SCodec,
+    &kIq1MCodec,   &kMxfp4BlockCodec, &kNvfp4BlockCodec, &kScaledNvfp4BlockCodec,
+    &kTq1_0Codec,  &kTq2_0Codec,      &kQ1_0Codec,       &kQ2_0Codec,
 };
 
 // "2, 3 or 4".

@@ -54,7 +54,8 @@ uint64_t WeightFormat::data_row_bytes(int64_t columns) const {
 }
 
 uint64_t WeightFormat::scale_row_bytes(int64_t columns) const {
-    return codec->scales ? ceil_div(columns, group_size) * dtype_bytes(dtype) : 0;
+    if (!codec->scales) return 0;
+    return (group_size > 0 ? ceil_div(columns, group_size) : 1) * dtype_bytes(dtype);
 }
 
 uint64_t WeightFormat::bias_row_bytes(int64_t columns) const {

@@ -19,7 +19,7 @@ struct WeightFormat {
     const Codec* codec = &kFloatCodec;
     DType dtype = DType::kF32;  // of the elements of plain floats, else of the scales
     int bits = 0;               // of a code; 0 for plain floats
-    int group_size = 0;         // columns that share a scale; 0 where there are none
+    int group_size = 0;         // columns that share a scale; 0 where there are none or all do
     int group_rows = 1;         // rows that share a scale
 
     bool operator==(const WeightFormat&) const = default;

@@ -104,11 +104,46 @@ Parts mxfp8_parts(CaseContext& context, const WeightFormat& format, int64_t rows
             {}};
 }
 
-Parts q8_0_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
+// Random blocks with an F16 at kFirst and, if there is one, at kSecond, which make values of about one out of codes and
+// factors of kTypical.
+template <int kTypical, size_t kFirst, size_t kSecond = kFirst>
+Parts block_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
     Parts parts{random_bytes(context, format.data_bytes(rows, columns)), {}, {}};
-    for (size_t at = 0; at < parts.data.size(); at += 34) {
-        store_float(format.dtype, scale * (1 + context.normal() / 8) / 64, parts.data.data() + at);
+    const auto block_bytes = static_cast<size_t>(format.codec->block(format).bytes);
+    for (size_t at = 0; at < parts.data.size(); at += block_bytes) {
+        for (const size_t place : {kFirst, kSecond}) {
+            const float factor = scale * (1 + context.normal() / 8) / kTypical;
+            store_float(DType::kF16, context.flip() ? factor : -factor, parts.data.data() + at + place);
+        }
     }
+    return parts;
+}
+
+// The scale is in the upper nibbles of the last four words.
+Parts iq1_m_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
+    Parts parts{random_bytes(context, format.data_bytes(rows, columns)), {}, {}};
+    for (size_t at = 0; at < parts.data.size(); at += 56) {
+        const uint16_t bits = float_to_f16(scale * (1 + context.normal() / 8) / 6);
+        for (size_t i = 0; i < 4; ++i) {
+            std::byte& upper = parts.data[at + 49 + 2 * i];
+            upper = (upper & std::byte{0x0f}) | static_cast<std::byte>((bits >> (4 * i) & 15) << 4);
+        }
+    }
+    return parts;
+}
+
+// E2M1 behind kScales codes of scales from `lowest` to `highest`, and one F32 where there is a factor.
+template <size_t kScales, int kLowest, int kHighest>
+Parts fp4_block_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float) {
+    Parts parts{random_bytes(context, format.data_bytes(rows, columns)), {}, {}};
+    const auto block_bytes = static_cast<size_t>(format.codec->block(format).bytes);
+    for (size_t at = 0; at < parts.data.size(); at += block_bytes) {
+        for (size_t i = 0; i < kScales; ++i) {
+            parts.data[at + i] = static_cast<std::byte>(context.pick(kLowest, kHighest));
+        }
+    }
+    parts.scales.resize(format.scale_bytes(rows, columns));
+    if (!parts.scales.empty()) store_float(DType::kF32, 1.25f, parts.scales.data());
     return parts;
 }
 
@@ -118,10 +153,38 @@ struct RandomParts {
 };
 
 constexpr RandomParts kRandomParts[] = {
-    {&kFloatCodec, float_parts},  {&kAffineCodec, affine_parts},
-    {&kFp8BlockCodec, fp8_parts}, {&kMxfp4Codec, e2m1_parts<120, 124>},
-    {&kMxfp8Codec, mxfp8_parts},  {&kNvfp4Codec, e2m1_parts<0x08, 0x28>},
-    {&kQ8_0Codec, q8_0_parts},
+    {&kFloatCodec, float_parts},
+    {&kAffineCodec, affine_parts},
+    {&kFp8BlockCodec, fp8_parts},
+    {&kMxfp4Codec, e2m1_parts<120, 124>},
+    {&kMxfp8Codec, mxfp8_parts},
+    {&kNvfp4Codec, e2m1_parts<0x08, 0x28>},
+    {&kQ8_0Codec, block_parts<64, 0>},
+    {&kQ4_0Codec, block_parts<5, 0>},
+    {&kQ4_1Codec, block_parts<8, 0, 2>},
+    {&kQ5_0Codec, block_parts<10, 0>},
+    {&kQ5_1Codec, block_parts<16, 0, 2>},
+    {&kQ2_KCodec, block_parts<12, 80, 82>},
+    {&kQ3_KCodec, block_parts<40, 108>},
+    {&kQ4_KCodec, block_parts<256, 0, 2>},
+    {&kQ5_KCodec, block_parts<512, 0, 2>},
+    {&kQ6_KCodec, block_parts<1300, 208>},
+    {&kIq4NlCodec, block_parts<64, 0>},
+    {&kIq4XsCodec, block_parts<1150, 0>},
+    {&kIq3XxsCodec, block_parts<120, 0>},
+    {&kIq3SCodec, block_parts<128, 0>},
+    {&kIq2XxsCodec, block_parts<50, 0>},
+    {&kIq2XsCodec, block_parts<50, 0>},
+    {&kIq2SCodec, block_parts<50, 0>},
+    {&kIq1SCodec, block_parts<6, 0>},
+    {&kIq1MCodec, iq1_m_parts},
+    {&kMxfp4BlockCodec, fp4_block_parts<1, 120, 124>},
+    {&kNvfp4BlockCodec, fp4_block_parts<4, 0x08, 0x28>},
+    {&kScaledNvfp4BlockCodec, fp4_block_parts<4, 0x08, 0x28>},
+    {&kTq1_0Codec, block_parts<1, 52>},
+    {&kTq2_0Codec, block_parts<1, 64>},
+    {&kQ1_0Codec, block_parts<1, 0>},
+    {&kQ2_0Codec, block_parts<1, 0>},
 };
 
 Parts random_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns) {

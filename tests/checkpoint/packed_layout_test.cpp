@@ -145,8 +145,8 @@ TEST(PackedLayout, FormatsComeBack) {
     };
     for (const Codec* codec : codecs()) formats.push_back(codec->standard);
     for (const WeightFormat& format : formats) {
-        const ExpertLayout layout = make_expert_layout(format, kMxfp4Codec.standard, format, 256, 128);
-        const ExpertLayout read = read_packed_format(packed_format_text(layout), 256, 128, "here");
+        const ExpertLayout layout = make_expert_layout(format, kMxfp4Codec.standard, format, 256, 512);
+        const ExpertLayout read = read_packed_format(packed_format_text(layout), 256, 512, "here");
         EXPECT_EQ(read.gate.format, format);
         EXPECT_EQ(read.up.format, kMxfp4Codec.standard);
         EXPECT_EQ(read.down.biases, layout.down.biases);
@@ -159,7 +159,7 @@ TEST(PackedLayout, RefusesFormats) {
         const std::string text = R"({"gate":)" + gate + R"(,"up":{"kind":"mxfp4"},"down":{"kind":"mxfp4"}})";
         expect_error(code, parts, [&] { read_packed_format(text, 96, 64, "here"); });
     };
-    expect_bad(R"({"kind":"q4_k"})", ErrorCode::kUnsupported, {"here", "gate.kind", "q4_k"});
+    expect_bad(R"({"kind":"q9_k"})", ErrorCode::kUnsupported, {"here", "gate.kind", "q9_k"});
     expect_bad(R"({"kind":"affine","bits":4,"group_size":64,"dtype":"BF16"})", ErrorCode::kInvalidFile,
                {"here", "gate.group_size", "96"});
     expect_bad(R"({"kind":"affine","bits":7,"group_size":32,"dtype":"BF16"})", ErrorCode::kUnsupported, {"7-bit"});

@@ -38,6 +38,7 @@ TEST(Codecs, ComeBack) {
     constexpr int64_t kRows = 5, kColumns = 256;
     const std::vector<float> values = gaussian_values(kRows * kColumns, 9);
     for (const Codec* codec : codecs()) {
+        if (codec->encode == nullptr) continue;
         const WeightFormat& format = codec->standard;
         StoredWeight weight(format, kRows, kColumns);
         encode(format, values.data(), kRows, kColumns, {weight.data(), weight.scales(), weight.biases()});

@@ -4,6 +4,7 @@
 // count) of a row; first a multiple of kDecodeStep, count too unless the row ends there.
 
 #include "backend/cpu/isa/affine.inl.h"
+#include "tensor/codec.h"
 #include "tensor/float_types.h"
 
 namespace sluice {
@@ -125,6 +126,36 @@ inline void decode_q8_0(const WeightView& w, int64_t row, int64_t first, int64_t
         const float scale = f16_to_float(load_unaligned<uint16_t>(block));
         decode_scaled(block + 2, 8, 32, scale, out + i, [](const void* p) { return load_i8(p); });
     }
+}
+
+// Blocks that hold all that they need, by the codec's own definition.
+inline void decode_blocks(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
+    constexpr int64_t kLargestBlock = 256;
+    const DataBlock shape = w.format.codec->block(w.format);
+    const int64_t columns = shape.columns, bytes = shape.bytes;
+    WeightView part = w;
+    part.data += row * (w.columns / columns * bytes) + first / columns * bytes;
+    const int64_t before = first % columns;
+    if (before != 0) {
+        float block[kLargestBlock];
+        part.columns = columns;
+        w.format.codec->decode_row(part, 0, block);
+        const int64_t rest = smaller(columns - before, count);
+        __builtin_memcpy(out, block + before, static_cast<size_t>(rest) * sizeof(float));
+        part.data += bytes;
+        out += rest;
+        count -= rest;
+    }
+    part.columns = count / columns * columns;
+    w.format.codec->decode_row(part, 0, out);
+    const int64_t rest = count - part.columns;
+    if (rest == 0) return;
+    float block[kLargestBlock];
+    part.data += part.columns / columns * bytes;
+    out += part.columns;
+    part.columns = columns;
+    w.format.codec->decode_row(part, 0, block);
+    __builtin_memcpy(out, block, static_cast<size_t>(rest) * sizeof(float));
 }
 
 }  // namespace

@@ -11,6 +11,10 @@
 namespace sluice {
 namespace {
 
+constexpr CodecKernels of_blocks(const Codec* codec) {
+    return {codec, decode_blocks, float_vector<decode_blocks, nullptr>};
+}
+
 constexpr CodecKernels kCodecKernels[] = {
     {&kFloatCodec, decode_float, float_vector<decode_float, add_plain>},
     {&kAffineCodec, decode_affine, float_vector<decode_affine, add_affine>},
@@ -22,6 +26,31 @@ constexpr CodecKernels kCodecKernels[] = {
     {&kNvfp4Codec, decode_groups<4, e4m3_to_float>,
      float_vector<decode_groups<4, e4m3_to_float>, add_codes_if_whole<E2m1Unit, E4m3Factors, 16>>},
     {&kQ8_0Codec, decode_q8_0, float_vector<decode_q8_0, nullptr>},
+    of_blocks(&kQ4_0Codec),
+    of_blocks(&kQ4_1Codec),
+    of_blocks(&kQ5_0Codec),
+    of_blocks(&kQ5_1Codec),
+    of_blocks(&kQ2_KCodec),
+    of_blocks(&kQ3_KCodec),
+    of_blocks(&kQ4_KCodec),
+    of_blocks(&kQ5_KCodec),
+    of_blocks(&kQ6_KCodec),
+    of_blocks(&kIq4NlCodec),
+    of_blocks(&kIq4XsCodec),
+    of_blocks(&kIq3XxsCodec),
+    of_blocks(&kIq3SCodec),
+    of_blocks(&kIq2XxsCodec),
+    of_blocks(&kIq2XsCodec),
+    of_blocks(&kIq2SCodec),
+    of_blocks(&kIq1SCodec),
+    of_blocks(&kIq1MCodec),
+    of_blocks(&kMxfp4BlockCodec),
+    of_blocks(&kNvfp4BlockCodec),
+    of_blocks(&kScaledNvfp4BlockCodec),
+    of_blocks(&kTq1_0Codec),
+    of_blocks(&kTq2_0Codec),
+    of_blocks(&kQ1_0Codec),
+    of_blocks(&kQ2_0Codec),
 };
 
 constexpr KernelTable make_table(const char* name) {
