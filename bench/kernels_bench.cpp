@@ -70,7 +70,7 @@ Weight random_weight(Backend& target, const WeightFormat& format, int64_t rows, 
     weight.data.buffer = random_bytes(target, format.data_bytes(rows, columns));
     if (format.codec == &kAffineCodec) {
         weight.scales.buffer = small_bf16(target, format.scale_bytes(rows, columns) / 2);
-        weight.biases.buffer = small_bf16(target, format.bias_bytes(rows, columns) / 2);
+        weight.zero_points.buffer = small_bf16(target, format.zero_point_bytes(rows, columns) / 2);
     } else if (format.codec == &kFp8BlockCodec) {
         weight.scales.buffer =
             random_tensor(target, 1, static_cast<int64_t>(format.scale_bytes(rows, columns) / 4)).buffer;
@@ -84,7 +84,7 @@ Weight random_weight(Backend& target, const WeightFormat& format, int64_t rows, 
 
 uint64_t weight_bytes(const Weight& w) {
     return w.format.data_bytes(w.rows, w.columns) + w.format.scale_bytes(w.rows, w.columns) +
-           w.format.bias_bytes(w.rows, w.columns);
+           w.format.zero_point_bytes(w.rows, w.columns);
 }
 
 void report_reads(benchmark::State& state, double bytes) {

@@ -21,15 +21,15 @@ class Bench {
         const WeightFormat format = WeightFormat::affine(4, 64, DType::kBF16);
         const int64_t weight_rows = kHeads * (kNope + kValue);
         std::vector<std::byte> data(format.data_bytes(weight_rows, kRank)),
-            scales(format.scale_bytes(weight_rows, kRank)), biases(format.bias_bytes(weight_rows, kRank));
+            scales(format.scale_bytes(weight_rows, kRank)), zero_points(format.zero_point_bytes(weight_rows, kRank));
         const std::vector<float> values = normals(weight_rows * kRank, 0.05f);
-        encode(format, values.data(), weight_rows, kRank, {data.data(), scales.data(), biases.data()});
+        encode(format, values.data(), weight_rows, kRank, {data.data(), scales.data(), zero_points.data()});
         weight_ = {.format = format,
                    .rows = weight_rows,
                    .columns = kRank,
                    .data = {put(data), 0},
                    .scales = {put(scales), 0},
-                   .biases = {put(biases), 0}};
+                   .zero_points = {put(zero_points), 0}};
         query_ = tensor(kHeads * (kNope + kRope));
         scratch_ = tensor(LatentAttention::scratch_columns(kHeads, kRank));
         out_ = tensor(kHeads * kValue);

@@ -83,9 +83,9 @@ void OperationCheck::weight(std::string_view field, const Weight& weight, int64_
         range(fmt::format("scales of {}", field), weight.scales.buffer, weight.scales.offset,
               format.scale_bytes(weight.rows + weight.block_row_offset, weight.columns));
     }
-    if (format.has_biases()) {
-        range(fmt::format("biases of {}", field), weight.biases.buffer, weight.biases.offset,
-              format.bias_bytes(weight.rows, weight.columns));
+    if (format.has_zero_points()) {
+        range(fmt::format("zero points of {}", field), weight.zero_points.buffer, weight.zero_points.offset,
+              format.zero_point_bytes(weight.rows, weight.columns));
     }
 }
 

@@ -85,7 +85,7 @@ uint64_t Checkpoint::trunk_bytes() const {
 std::vector<ByteRange> Checkpoint::trunk_ranges() const {
     std::vector<ByteRange> ranges;
     for (const auto& [layer, spec, source] : impl_->catalogue.trunk) {
-        for (const ByteRange& range : {source.data, source.scales, source.biases}) {
+        for (const ByteRange& range : {source.data, source.scales, source.zero_points}) {
             if (range.bytes > 0) ranges.push_back(range);
         }
     }

@@ -40,7 +40,7 @@ ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up
         ProjectionLayout& part = projection_of(layout, projection);
         position = place(part.data, part.format.data_bytes(part.rows, part.columns), position);
         position = place(part.scales, part.format.scale_bytes(part.rows, part.columns), position);
-        position = place(part.biases, part.format.bias_bytes(part.rows, part.columns), position);
+        position = place(part.zero_points, part.format.zero_point_bytes(part.rows, part.columns), position);
     }
     layout.record_bytes = round_up(position, kPageBytes);
     return layout;

@@ -37,7 +37,7 @@ ByteRange slice(const ByteRange& whole, uint64_t index, uint64_t count) {
 void store_slices(const WeightSource& source, uint64_t index, uint64_t count, ByteRange* parts) {
     parts[0] = slice(source.data, index, count);
     parts[1] = slice(source.scales, index, count);
-    parts[2] = slice(source.biases, index, count);
+    parts[2] = slice(source.zero_points, index, count);
 }
 
 class ExpertResolver {
@@ -226,7 +226,7 @@ std::vector<ExpertRead> expert_reads_of(const ExpertSources& sources, int expert
     if (sources.packed) return {{.source = ranges[0], .slot_offset = 0}};
     for (const Projection projection : kProjections) {
         const ProjectionLayout& layout = projection_of(sources.layout, projection);
-        const uint64_t offsets[kPartsPerProjection] = {layout.data, layout.scales, layout.biases};
+        const uint64_t offsets[kPartsPerProjection] = {layout.data, layout.scales, layout.zero_points};
         for (size_t part = 0; part < kPartsPerProjection; ++part, ++ranges) {
             if (ranges->bytes != 0) reads.push_back({.source = *ranges, .slot_offset = offsets[part]});
         }

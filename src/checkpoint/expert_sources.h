@@ -24,7 +24,7 @@ struct ExpertSources {
     ExpertLayout layout;
     bool packed = false;
     std::string module;  // "model.layers.3.mlp.experts", for messages
-    // Per expert: one record, or nine parts (data, scales and biases of gate, up and down).
+    // Per expert: one record, or nine parts (data, scales and zero points of gate, up and down).
     std::vector<ByteRange> ranges;
     std::vector<uint64_t> checksums;  // packed only
 

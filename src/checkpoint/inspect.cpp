@@ -38,7 +38,7 @@ void describe_experts(const Checkpoint& checkpoint, ModelReport& report) {
 // What one token is multiplied with: every matrix of the trunk once, one row of the embedding, its experts.
 void describe_work_per_token(const Checkpoint& checkpoint, ModelReport& report) {
     const auto add = [&](const WeightSource& source, int64_t rows) {
-        const uint64_t bytes = source.data.bytes + source.scales.bytes + source.biases.bytes;
+        const uint64_t bytes = source.data.bytes + source.scales.bytes + source.zero_points.bytes;
         report.trunk_bytes_per_token += bytes * static_cast<uint64_t>(rows) / static_cast<uint64_t>(source.rows);
     };
     for (const auto& [layer, spec, source] : checkpoint.trunk()) {

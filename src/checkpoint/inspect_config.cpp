@@ -129,7 +129,8 @@ class ExpectedWeights {
 
     uint64_t bytes_of(int64_t rows, int64_t columns, const std::string& module) const {
         const WeightFormat format = quantization_.expected_format(module);
-        return format.data_bytes(rows, columns) + format.scale_bytes(rows, columns) + format.bias_bytes(rows, columns);
+        return format.data_bytes(rows, columns) + format.scale_bytes(rows, columns) +
+               format.zero_point_bytes(rows, columns);
     }
 
     const ModelConfig& config_;

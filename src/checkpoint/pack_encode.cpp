@@ -29,7 +29,7 @@ void encode_rows(const WeightView& source, const WeightFormat& format, int64_t f
             encode(format, values.data(), 1, source.columns,
                    {.data = out.data + i * format.data_row_bytes(source.columns),
                     .scales = out.scales + i * format.scale_row_bytes(source.columns),
-                    .biases = out.biases + i * format.bias_row_bytes(source.columns)});
+                    .zero_points = out.zero_points + i * format.zero_point_row_bytes(source.columns)});
         } catch (const Error& error) {
             fail(error.code(), "{}: row {}: {}", name, row_base + first + row, error.what());
         }
@@ -55,7 +55,7 @@ void move_part(const WeightFormat& format, int64_t rows, int64_t columns, const 
     };
     copy(from.data, to.data, format.data_bytes(rows, columns));
     copy(from.scales, to.scales, format.scale_bytes(rows, columns));
-    copy(from.biases, to.biases, format.bias_bytes(rows, columns));
+    copy(from.zero_points, to.zero_points, format.zero_point_bytes(rows, columns));
 }
 
 }  // namespace
@@ -79,7 +79,7 @@ void PackEncoder::encode_record(const PackLayer& layer, int64_t expert, std::spa
             move_part(from.format, from.rows, from.columns, from, to, slot, record);
             continue;
         }
-        const EncodedRows out{record.data() + to.data, record.data() + to.scales, record.data() + to.biases};
+        const EncodedRows out{record.data() + to.data, record.data() + to.scales, record.data() + to.zero_points};
         encode_rows(view_in_slot(from, slot.data()), to.format, 0, from.rows, out,
                     fmt::format("{}: layer {}, expert {}, {}", checkpoint_.folder().string(), layer.layer, expert,
                                 projection_name(projection)));
@@ -132,12 +132,12 @@ void PackEncoder::encode_matrix(const PackTrunk& unit, const TensorSink& sink) {
     const uint64_t source_bytes = source.format.data_row_bytes(source.columns);
     const uint64_t data_bytes = format.data_row_bytes(source.columns);
     const uint64_t scale_bytes = format.scale_row_bytes(source.columns);
-    const uint64_t bias_bytes = format.bias_row_bytes(source.columns);
+    const uint64_t zero_point_bytes = format.zero_point_row_bytes(source.columns);
     const auto at_once = std::clamp<int64_t>(static_cast<int64_t>(kFloatsPerPiece) / source.columns, 1, source.rows);
     const auto piece = static_cast<uint64_t>(at_once);
     // Read, not mapped: the pages of a mapping would count as this process's memory to the end.
     std::vector<std::byte> stored(piece * source_bytes), factors(source.scales.bytes);
-    std::vector<std::byte> data(piece * data_bytes), scales(piece * scale_bytes), biases(piece * bias_bytes);
+    std::vector<std::byte> data(piece * data_bytes), scales(piece * scale_bytes), zero_points(piece * zero_point_bytes);
     files_[source.scales.file].read_at(source.scales.offset, factors);
     const File& file = files_[source.data.file];
     const std::string name = file.label() + ": tensor " + source.name;
@@ -148,12 +148,12 @@ void PackEncoder::encode_matrix(const PackTrunk& unit, const TensorSink& sink) {
         const WeightView rows = rows_of(source, first, count, stored.data(), factors.data());
         pool_.parallel_for(static_cast<size_t>(count), kRowsPerTask, [&](size_t begin, size_t end) {
             const EncodedRows out{data.data() + begin * data_bytes, scales.data() + begin * scale_bytes,
-                                  biases.data() + begin * bias_bytes};
+                                  zero_points.data() + begin * zero_point_bytes};
             encode_rows(rows, format, static_cast<int64_t>(begin), static_cast<int64_t>(end - begin), out, name, first);
         });
         sink(unit.declarations[0].name, std::span(data).first(n * data_bytes), start * data_bytes);
         sink(unit.declarations[1].name, std::span(scales).first(n * scale_bytes), start * scale_bytes);
-        sink(unit.declarations[2].name, std::span(biases).first(n * bias_bytes), start * bias_bytes);
+        sink(unit.declarations[2].name, std::span(zero_points).first(n * zero_point_bytes), start * zero_point_bytes);
     }
 }
 

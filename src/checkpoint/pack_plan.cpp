@@ -173,12 +173,12 @@ class PlanMaker {
         };
         declare(".weight", DType::kU32, unit.target->data_row_bytes(columns));
         declare(".scales", unit.target->dtype, unit.target->scale_row_bytes(columns));
-        declare(".biases", unit.target->dtype, unit.target->bias_row_bytes(columns));
+        declare(".biases", unit.target->dtype, unit.target->zero_point_row_bytes(columns));
     }
 
     // The tensors whose bytes the source consists of.
     void declare_moved(PackTrunk& unit) const {
-        for (const ByteRange& part : {unit.source.data, unit.source.scales, unit.source.biases}) {
+        for (const ByteRange& part : {unit.source.data, unit.source.scales, unit.source.zero_points}) {
             if (part.bytes == 0) continue;
             const SafetensorsEntry& entry = *stored_.at({part.file, part.offset});
             unit.declarations.push_back({entry.name, entry.dtype, entry.shape});

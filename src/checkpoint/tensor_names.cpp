@@ -49,7 +49,7 @@ struct PartSuffix {
 constexpr PartSuffix kPartSuffixes[] = {
     {".weight", TensorPart::kWeight},
     {".scales", TensorPart::kScales},
-    {".biases", TensorPart::kBiases},
+    {".biases", TensorPart::kZeroPoints},
     {".weight_scale_inv", TensorPart::kScaleInverse},
 };
 // Of tensors that carry no `.weight`.

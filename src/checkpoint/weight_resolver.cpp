@@ -60,28 +60,28 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
                                              const std::vector<int64_t>& leading, int64_t columns) {
     const int64_t weight = tensors[TensorPart::kWeight];
     const int64_t scales = tensors[TensorPart::kScales];
-    const int64_t biases = tensors[TensorPart::kBiases];
+    const int64_t zero_points = tensors[TensorPart::kZeroPoints];
     const std::string module = name.substr(0, name.rfind(".weight"));
     const WeightFormat format = quantization_.module_format(module, entry(scales).dtype);
     const std::string stated = "config.json's " + format.describe();
     if (entry(weight).dtype != DType::kU32) refuse_dtype(weight, "U32, since it has .scales");
-    if (format.has_biases() && !is_plain_float(entry(scales).dtype)) refuse_dtype(scales, "F32, F16 and BF16");
-    if (!format.has_biases() && entry(scales).dtype != DType::kU8) refuse_dtype(scales, "U8");
+    if (format.has_zero_points() && !is_plain_float(entry(scales).dtype)) refuse_dtype(scales, "F32, F16 and BF16");
+    if (!format.has_zero_points() && entry(scales).dtype != DType::kU8) refuse_dtype(scales, "U8");
     if (columns % format.group_size != 0 || columns * format.bits % kWordBits != 0) {
         fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
              table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
     }
     require_shape(weight, leading, columns * format.bits / kWordBits, stated);
     require_shape(scales, leading, columns / format.group_size, stated);
-    if (format.has_biases()) {
-        if (biases == kNoTensor) {
+    if (format.has_zero_points()) {
+        if (zero_points == kNoTensor) {
             fail(ErrorCode::kNotFound, "{}: {} needs {}.biases, which is missing",
                  table_.describe(static_cast<size_t>(scales)), format.describe(), module);
         }
-        if (entry(biases).dtype != format.dtype) refuse_dtype(biases, std::string(dtype_name(format.dtype)));
-        require_shape(biases, leading, columns / format.group_size, stated);
-    } else if (biases != kNoTensor) {
-        fail(ErrorCode::kInvalidFile, "{}: {} has no biases", table_.describe(static_cast<size_t>(biases)),
+        if (entry(zero_points).dtype != format.dtype) refuse_dtype(zero_points, std::string(dtype_name(format.dtype)));
+        require_shape(zero_points, leading, columns / format.group_size, stated);
+    } else if (zero_points != kNoTensor) {
+        fail(ErrorCode::kInvalidFile, "{}: {} has no zero points", table_.describe(static_cast<size_t>(zero_points)),
              format.describe());
     }
     return make_source(tensors, format, leading, columns, scales);
@@ -134,7 +134,7 @@ WeightSource WeightResolver::make_source(const ModuleTensors& tensors, const Wei
     source.columns = columns;
     source.data = use(tensors[TensorPart::kWeight]);
     if (format.has_scales()) source.scales = use(scales);
-    if (format.has_biases()) source.biases = use(tensors[TensorPart::kBiases]);
+    if (format.has_zero_points()) source.zero_points = use(tensors[TensorPart::kZeroPoints]);
     return source;
 }
 

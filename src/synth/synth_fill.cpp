@@ -94,8 +94,8 @@ void fill_values(const SynthStored& stored, std::byte* out) {
     }
 }
 
-// Scales or biases of affine rows. Both draw the same factors: scale = +-deviation of the group, bias = minus the
-// middle level times it. In lead columns that are not random the scale is 0 and the bias is the value.
+// Scales or zero points of affine rows. Both draw the same factors: scale = +-deviation of the group, zero point =
+// minus the middle level times it. In lead columns that are not random the scale is 0 and the zero point is the value.
 void fill_affine_grid(const SynthStored& stored, Random& random, int64_t first, int64_t count, std::byte* out) {
     const SynthTensor& tensor = *stored.tensor;
     const int bits = stored.format.bits;
@@ -190,7 +190,7 @@ std::vector<SynthStored> stored_tensors(const SynthTensor& tensor, SynthEncoding
     add(tensor.full_name ? "" : ".weight", data_type, SynthPart::kData, rows, format.data_row_bytes(columns));
     if (format.codec == &kAffineCodec) {
         add(".scales", format.dtype, SynthPart::kScales, rows, format.scale_row_bytes(columns));
-        add(".biases", format.dtype, SynthPart::kBiases, rows, format.bias_row_bytes(columns));
+        add(".biases", format.dtype, SynthPart::kZeroPoints, rows, format.zero_point_row_bytes(columns));
     } else if (format.codec == &kFp8BlockCodec) {
         add(".weight_scale_inv", format.dtype, SynthPart::kScales, (rows + kFp8Block - 1) / kFp8Block,
             format.scale_row_bytes(columns));
@@ -205,7 +205,7 @@ int64_t fill_rows(const SynthStored& stored) {
 
 void fill(const SynthStored& stored, uint64_t seed, int64_t first, int64_t count, std::span<std::byte> out) {
     if (stored.part == SynthPart::kValues) return fill_values(stored, out.data());
-    // Scales and biases must draw alike, so both go by the name of the module and of "scales".
+    // Scales and zero points must draw alike, so both go by the name of the module and of "scales".
     const std::string key = stored.tensor->name + (stored.part == SynthPart::kData ? ".weight" : ".scales");
     Random random(XXH3_64bits_withSeed(key.data(), key.size(), seed) + static_cast<uint64_t>(first));
     if (stored.part == SynthPart::kData) return fill_data(stored, random, first, count, out);

@@ -12,7 +12,7 @@
 
 namespace sluice {
 
-enum class SynthPart { kValues, kData, kScales, kBiases };
+enum class SynthPart { kValues, kData, kScales, kZeroPoints };
 
 // One tensor of the file: a vector, or one part of an encoded matrix.
 struct SynthStored {

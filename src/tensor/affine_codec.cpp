@@ -1,5 +1,5 @@
-// MLX affine: value = q * scale + bias, q unsigned of 2, 3, 4, 5, 6 or 8 bits in a little-endian bit stream per row,
-// element 0 lowest; scale and bias per group along the row.
+// MLX affine: value = q * scale + zero point, q unsigned of 2, 3, 4, 5, 6 or 8 bits in a little-endian bit stream per
+// row, element 0 lowest; scale and zero point per group along the row.
 
 #include <algorithm>
 #include <cmath>
@@ -30,7 +30,7 @@ void store_scale(DType dtype, float value, std::byte* bytes) {
 
 struct Grid {
     float scale;
-    float bias;
+    float zero_point;
 };
 
 // As MLX fits it: the edge of larger magnitude gets a whole multiple of the scale, so that zero and it are exact.
@@ -52,7 +52,7 @@ void pack_group(const float* values, int64_t count, const Grid& grid, int bits, 
     uint32_t buffer = 0;
     int filled = 0;
     for (int64_t i = 0; i < count; ++i) {
-        const float level = std::nearbyint((values[i] - grid.bias) / grid.scale);
+        const float level = std::nearbyint((values[i] - grid.zero_point) / grid.scale);
         buffer |= static_cast<uint32_t>(std::clamp(level, 0.0f, largest)) << filled;
         for (filled += bits; filled >= 8; filled -= 8, buffer >>= 8) *bytes++ = static_cast<std::byte>(buffer);
     }
@@ -60,9 +60,9 @@ void pack_group(const float* values, int64_t count, const Grid& grid, int bits, 
 
 void require_representable(const WeightFormat& format, const Grid& grid, int64_t row) {
     const float limit = format.dtype == DType::kF16 ? kLargestF16 : std::numeric_limits<float>::max();
-    if (std::abs(grid.scale) <= limit && std::abs(grid.bias) <= limit) return;
+    if (std::abs(grid.scale) <= limit && std::abs(grid.zero_point) <= limit) return;
     fail(ErrorCode::kUnsupported, "row {}: values up to {} do not fit {} with {} scales", row,
-         std::max(std::abs(grid.scale), std::abs(grid.bias)), format.describe(), dtype_name(format.dtype));
+         std::max(std::abs(grid.scale), std::abs(grid.zero_point)), format.describe(), dtype_name(format.dtype));
 }
 
 void decode_affine_row(const WeightView& weight, int64_t row, float* out) {
@@ -71,20 +71,20 @@ void decode_affine_row(const WeightView& weight, int64_t row, float* out) {
     const auto index = static_cast<uint64_t>(row);
     const std::byte* data = weight.data + index * format.data_row_bytes(weight.columns);
     const std::byte* scales = weight.scales + index * format.scale_row_bytes(weight.columns);
-    const std::byte* biases = weight.biases + index * format.bias_row_bytes(weight.columns);
+    const std::byte* zero_points = weight.zero_points + index * format.zero_point_row_bytes(weight.columns);
     const uint32_t mask = (1u << format.bits) - 1;
     uint32_t buffer = 0;
     int filled = 0;
     for (int64_t start = 0; start < weight.columns; start += format.group_size) {
         const float scale = load_scale(format.dtype, scales);
-        const float bias = load_scale(format.dtype, biases);
+        const float zero_point = load_scale(format.dtype, zero_points);
         scales += width;
-        biases += width;
+        zero_points += width;
         const int64_t end = std::min<int64_t>(start + format.group_size, weight.columns);
         for (int64_t i = start; i < end; ++i) {
             for (; filled < format.bits; filled += 8) buffer |= static_cast<uint32_t>(*data++) << filled;
             const float product = static_cast<float>(buffer & mask) * scale;
-            out[i] = product + bias;
+            out[i] = product + zero_point;
             buffer >>= format.bits;
             filled -= format.bits;
         }
@@ -95,7 +95,7 @@ void encode_affine(const WeightFormat& format, const float* values, int64_t rows
                    const EncodedRows& out) {
     const size_t width = dtype_bytes(format.dtype);
     const int64_t group_bytes = format.group_size * format.bits / 8;
-    auto [data, scales, biases] = out;
+    auto [data, scales, zero_points] = out;
     for (int64_t row = 0; row < rows; ++row) {
         for (int64_t start = 0; start < columns; start += format.group_size) {
             largest_magnitude(values, format.group_size, row);
@@ -103,11 +103,11 @@ void encode_affine(const WeightFormat& format, const float* values, int64_t rows
             require_representable(format, grid, row);
             pack_group(values, format.group_size, grid, format.bits, data);
             store_scale(format.dtype, grid.scale, scales);
-            store_scale(format.dtype, grid.bias, biases);
+            store_scale(format.dtype, grid.zero_point, zero_points);
             values += format.group_size;
             data += group_bytes;
             scales += width;
-            biases += width;
+            zero_points += width;
         }
     }
 }
@@ -127,7 +127,7 @@ constinit const Codec kAffineCodec = {
     .dtype_stated = true,
     .parameters = kParameters,
     .scales = true,
-    .biases = true,
+    .zero_points = true,
     .block =
         [](const WeightFormat& format) {
             return DataBlock{8, format.bits};

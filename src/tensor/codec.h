@@ -33,11 +33,12 @@ struct FormatParameter {
     bool allows(int number) const;
 };
 
-// Where an encoder puts what it makes: data_bytes, scale_bytes and bias_bytes of the format; null where it has none.
+// Where an encoder puts what it makes: data_bytes, scale_bytes and zero_point_bytes of the format; null where it has
+// none.
 struct EncodedRows {
     std::byte* data = nullptr;
     std::byte* scales = nullptr;
-    std::byte* biases = nullptr;
+    std::byte* zero_points = nullptr;
 };
 
 // One way to store weights: a row of the table in codecs.h, a source file and a test of its own.
@@ -51,7 +52,7 @@ struct Codec {
     std::span<const FormatParameter> parameters{};
 
     bool scales = false;
-    bool biases = false;
+    bool zero_points = false;
     bool ragged = false;  // the last group of a row, and of the rows, may be short
     DataBlock (*block)(const WeightFormat& format) = nullptr;
     std::string (*describe)(const WeightFormat& format) = nullptr;  // null: the name

@@ -19,13 +19,14 @@ inline uint64_t further(uint64_t place, uint64_t bytes) {
 void check_rows(int64_t first, int64_t count, int64_t rows);
 
 // A weight matrix [rows, columns] as stored. A Place says where a part of it lies: in a file, in an expert's record, in
-// a buffer of a backend, in memory. `scales` and `biases` are Place{} where the format has none.
+// a buffer of a backend, in memory. `scales` and `zero_points` are Place{} where the format has none;
+// a zero point is what a code of 0 stands for, in the scales' type (MLX: `biases`).
 template <typename Place>
 struct Matrix {
     WeightFormat format;
     int64_t rows = 0;
     int64_t columns = 0;
-    Place data{}, scales{}, biases{};
+    Place data{}, scales{}, zero_points{};
     int64_t block_row_offset = 0;  // row of the whole matrix at which this one starts, modulo group_rows
 
     // Rows [first, first + count).
@@ -37,7 +38,9 @@ struct Matrix {
         part.rows = count;
         part.data = further(data, static_cast<uint64_t>(first) * format.data_row_bytes(columns));
         if (format.has_scales()) part.scales = further(scales, groups_before * format.scale_row_bytes(columns));
-        if (format.has_biases()) part.biases = further(biases, groups_before * format.bias_row_bytes(columns));
+        if (format.has_zero_points()) {
+            part.zero_points = further(zero_points, groups_before * format.zero_point_row_bytes(columns));
+        }
         part.block_row_offset = row % format.group_rows;
         return part;
     }
@@ -51,7 +54,7 @@ struct Matrix {
                              .columns = columns,
                              .data = at(data),
                              .scales = format.has_scales() ? at(scales) : Other{},
-                             .biases = format.has_biases() ? at(biases) : Other{},
+                             .zero_points = format.has_zero_points() ? at(zero_points) : Other{},
                              .block_row_offset = block_row_offset};
     }
 };

@@ -40,8 +40,8 @@ bool WeightFormat::has_scales() const {
     return codec->scales;
 }
 
-bool WeightFormat::has_biases() const {
-    return codec->biases;
+bool WeightFormat::has_zero_points() const {
+    return codec->zero_points;
 }
 
 int64_t WeightFormat::run_columns() const {
@@ -58,8 +58,8 @@ uint64_t WeightFormat::scale_row_bytes(int64_t columns) const {
     return (group_size > 0 ? ceil_div(columns, group_size) : 1) * dtype_bytes(dtype);
 }
 
-uint64_t WeightFormat::bias_row_bytes(int64_t columns) const {
-    return codec->biases ? scale_row_bytes(columns) : 0;
+uint64_t WeightFormat::zero_point_row_bytes(int64_t columns) const {
+    return codec->zero_points ? scale_row_bytes(columns) : 0;
 }
 
 uint64_t WeightFormat::data_bytes(int64_t rows, int64_t columns) const {
@@ -70,8 +70,8 @@ uint64_t WeightFormat::scale_bytes(int64_t rows, int64_t columns) const {
     return ceil_div(rows, group_rows) * scale_row_bytes(columns);
 }
 
-uint64_t WeightFormat::bias_bytes(int64_t rows, int64_t columns) const {
-    return ceil_div(rows, group_rows) * bias_row_bytes(columns);
+uint64_t WeightFormat::zero_point_bytes(int64_t rows, int64_t columns) const {
+    return ceil_div(rows, group_rows) * zero_point_row_bytes(columns);
 }
 
 bool WeightFormat::supported() const {

@@ -29,18 +29,18 @@ struct WeightFormat {
     static WeightFormat fp8_block(int block_rows, int block_columns, DType scale_dtype = DType::kF32);
 
     bool has_scales() const;
-    bool has_biases() const;
+    bool has_zero_points() const;
     // A row is stored in whole runs of so many columns: the larger of block and group; 1 where both may be cut short.
     int64_t run_columns() const;
 
-    // Bytes of one row's data, scales and biases; a row of scales serves group_rows rows.
+    // Bytes of one row's data, scales and zero points; a row of scales serves group_rows rows.
     uint64_t data_row_bytes(int64_t columns) const;
     uint64_t scale_row_bytes(int64_t columns) const;
-    uint64_t bias_row_bytes(int64_t columns) const;
+    uint64_t zero_point_row_bytes(int64_t columns) const;
     // Bytes of the whole part for a matrix of this size.
     uint64_t data_bytes(int64_t rows, int64_t columns) const;
     uint64_t scale_bytes(int64_t rows, int64_t columns) const;
-    uint64_t bias_bytes(int64_t rows, int64_t columns) const;
+    uint64_t zero_point_bytes(int64_t rows, int64_t columns) const;
 
     // Whether everything that the codec leaves open is among its choices, and the rest is as it must be.
     bool supported() const;

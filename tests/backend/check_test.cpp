@@ -24,7 +24,7 @@ class CheckTest : public ::testing::Test {
         result.columns = columns;
         result.data = part(format.data_bytes(rows, columns));
         if (format.has_scales()) result.scales = part(format.scale_bytes(rows, columns));
-        if (format.has_biases()) result.biases = part(format.bias_bytes(rows, columns));
+        if (format.has_zero_points()) result.zero_points = part(format.zero_point_bytes(rows, columns));
         return result;
     }
     Weight floats(int64_t rows, int64_t columns) { return weight(WeightFormat::floating(DType::kF32), rows, columns); }
@@ -79,7 +79,7 @@ TEST_F(CheckTest, Weights) {
     with([](Weight& w) { w.columns = 64; }, {"Linear: weight", "[3, 64]", "[*, 128]"});
     with([](Weight& w) { w.rows = 4; }, {"Linear: weight", "256 bytes"});
     with([](Weight& w) { w.scales.buffer = nullptr; }, {"Linear: scales of weight", "no buffer"});
-    with([](Weight& w) { w.biases.offset = 1; }, {"Linear: biases of weight", "offset 1"});
+    with([](Weight& w) { w.zero_points.offset = 1; }, {"Linear: zero points of weight", "offset 1"});
     with([](Weight& w) { w.format.bits = 7; }, {"Linear: weight", "7 bits"});
     with([](Weight& w) { w.format.group_size = 0; }, {"Linear: weight", "groups of 0"});
     with([](Weight& w) { w.format.dtype = DType::kU8; }, {"Linear: weight", "U8"});
@@ -335,7 +335,7 @@ TEST(WeightParts, ShareBlocksOfScales) {
     const Weight affine = weight.rows_at(2, 3);
     EXPECT_EQ(affine.data.offset, 2u * 48);
     EXPECT_EQ(affine.scales.offset, 2u * 4);
-    EXPECT_EQ(affine.biases.offset, 2u * 4);
+    EXPECT_EQ(affine.zero_points.offset, 2u * 4);
     expect_usage_error([&] { weight.rows_at(50, 1); }, {"weight rows"});
 }
 

@@ -40,9 +40,9 @@ class CpuBatch : public ::testing::TestWithParam<bool> {
     Weight affine(int bits, int group, int64_t rows, int64_t columns) {
         const WeightFormat format = WeightFormat::affine(bits, group, DType::kBF16);
         std::vector<std::byte> data(format.data_bytes(rows, columns)), scales(format.scale_bytes(rows, columns));
-        std::vector<std::byte> biases(format.bias_bytes(rows, columns));
-        encode(format, normals(rows * columns).data(), rows, columns, {data.data(), scales.data(), biases.data()});
-        return {format, rows, columns, {bytes(data)}, {bytes(scales)}, {bytes(biases)}};
+        std::vector<std::byte> zero_points(format.zero_point_bytes(rows, columns));
+        encode(format, normals(rows * columns).data(), rows, columns, {data.data(), scales.data(), zero_points.data()});
+        return {format, rows, columns, {bytes(data)}, {bytes(scales)}, {bytes(zero_points)}};
     }
     std::vector<float> values(const Tensor& tensor) {
         std::vector<float> out(static_cast<size_t>(tensor.rows * tensor.columns));

@@ -43,7 +43,7 @@ class CpuKernels : public ::testing::TestWithParam<InstructionSet> {
 
 // An affine weight at an odd address whose last byte is the last of its memory.
 struct AffineWeight {
-    std::vector<std::byte> data, scales, biases;
+    std::vector<std::byte> data, scales, zero_points;
     WeightView view;
 
     AffineWeight(int bits, int group, int64_t rows, int64_t columns, const std::vector<float>& values) {
@@ -52,11 +52,11 @@ struct AffineWeight {
         view.columns = columns;
         data.resize(view.format.data_bytes(rows, columns) + 1);
         scales.resize(view.format.scale_bytes(rows, columns) + 1);
-        biases.resize(view.format.bias_bytes(rows, columns) + 1);
-        encode(view.format, values.data(), rows, columns, {data.data() + 1, scales.data() + 1, biases.data() + 1});
+        zero_points.resize(view.format.zero_point_bytes(rows, columns) + 1);
+        encode(view.format, values.data(), rows, columns, {data.data() + 1, scales.data() + 1, zero_points.data() + 1});
         view.data = data.data() + 1;
         view.scales = scales.data() + 1;
-        view.biases = biases.data() + 1;
+        view.zero_points = zero_points.data() + 1;
     }
 };
 
@@ -144,11 +144,11 @@ TEST_P(CpuKernels, VectorAndMatrixFormsAgreeInEveryBit) {
             }
             std::vector<std::byte> tile_values(stride * static_cast<size_t>(kernels_->tile_rows) + 64);
             std::vector<float> tile_scales(groups * static_cast<size_t>(kernels_->tile_rows));
-            std::vector<float> tile_biases(tile_scales.size());
+            std::vector<float> tile_zero_points(tile_scales.size());
             AffineTile tile{};
             tile.values = tile_values.data();
             tile.scales = tile_scales.data();
-            tile.biases = tile_biases.data();
+            tile.zero_points = tile_zero_points.data();
             kernels_->affine_pack(weight.view, tile);
             std::vector<std::vector<float>> one(kTokens, normals(static_cast<size_t>(rows))), many = one;
             std::vector<float*> out;

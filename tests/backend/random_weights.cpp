@@ -51,7 +51,7 @@ Bytes random_codes(CaseContext& context, uint64_t count, int64_t lowest, int64_t
 }
 
 struct Parts {
-    Bytes data, scales, biases;
+    Bytes data, scales, zero_points;
 };
 
 Parts float_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
@@ -65,18 +65,18 @@ Parts float_parts(CaseContext& context, const WeightFormat& format, int64_t rows
     return parts;
 }
 
-// Scales of either sign, and biases that put zero inside of the range, as encoders leave them.
+// Scales of either sign, and zero points that put zero inside of the range, as encoders leave them.
 Parts affine_parts(CaseContext& context, const WeightFormat& format, int64_t rows, int64_t columns, float scale) {
     Parts parts;
     parts.data = random_bytes(context, format.data_bytes(rows, columns));
     parts.scales.resize(format.scale_bytes(rows, columns));
-    parts.biases.resize(parts.scales.size());
+    parts.zero_points.resize(parts.scales.size());
     const size_t element = dtype_bytes(format.dtype);
     const float levels = std::ldexp(1.0f, format.bits);
     for (size_t at = 0; at < parts.scales.size(); at += element) {
         const float step = scale * (2 + context.normal() / 4) / levels * (context.flip() ? 1.0f : -1.0f);
         store_float(format.dtype, step, parts.scales.data() + at);
-        store_float(format.dtype, -step * levels * (0.5f + context.normal() / 32), parts.biases.data() + at);
+        store_float(format.dtype, -step * levels * (0.5f + context.normal() / 32), parts.zero_points.data() + at);
     }
     return parts;
 }
@@ -217,7 +217,7 @@ Weight CaseContext::weight(const WeightFormat& format, int64_t rows, int64_t col
     };
     weight.data = place_part(parts.data);
     weight.scales = place_part(parts.scales);
-    weight.biases = place_part(parts.biases);
+    weight.zero_points = place_part(parts.zero_points);
     return weight.rows_at(before, rows);
 }
 

@@ -37,7 +37,7 @@ inline Weight weight_of(Backend& backend, int64_t rows, int64_t columns, const s
             .columns = columns,
             .data = {tensor.buffer, 0},
             .scales = {},
-            .biases = {}};
+            .zero_points = {}};
 }
 
 template <typename Element = float>

@@ -26,18 +26,18 @@ TEST(ExpertLayout, PartsFollowEachOtherAligned) {
     const uint64_t scales = 32 * 6;
     EXPECT_EQ(layout.gate.data, 0u);
     EXPECT_EQ(layout.gate.scales, data);
-    EXPECT_EQ(layout.gate.biases, data + scales);
+    EXPECT_EQ(layout.gate.zero_points, data + scales);
     EXPECT_EQ(layout.up.data, data + 2 * scales);
     EXPECT_EQ(layout.gate_up_bytes, 2 * (data + 2 * scales));
     EXPECT_EQ(layout.down.data, layout.gate_up_bytes);
     EXPECT_EQ(layout.down.scales, layout.down.data + 96 * 16);
-    EXPECT_EQ(layout.down.biases, 0u);
+    EXPECT_EQ(layout.down.zero_points, 0u);
     EXPECT_EQ(layout.record_bytes % 4096, 0u);
     for (const Projection projection : kProjections) {
         const ProjectionLayout& part = projection_of(layout, projection);
         EXPECT_EQ(part.data % 64, 0u);
         EXPECT_EQ(part.scales % 64, 0u);
-        EXPECT_EQ(part.biases % 64, 0u);
+        EXPECT_EQ(part.zero_points % 64, 0u);
     }
     const ExpertLayout odd = make_expert_layout(WeightFormat::fp8_block(128, 128), WeightFormat::fp8_block(128, 128),
                                                 WeightFormat::fp8_block(128, 128), 130, 30);
@@ -52,7 +52,7 @@ TEST(ExpertLayout, ViewsOfASlot) {
     EXPECT_EQ(down.rows, 128);
     EXPECT_EQ(down.columns, 64);
     EXPECT_EQ(down.data, slot.data() + layout.down.data);
-    EXPECT_EQ(down.biases, slot.data() + layout.down.biases);
+    EXPECT_EQ(down.zero_points, slot.data() + layout.down.zero_points);
     const WeightFormat plain = WeightFormat::floating(DType::kF32);
     const ExpertLayout floats = make_expert_layout(plain, plain, plain, 16, 16);
     EXPECT_EQ(view_in_slot(floats.up, slot.data()).scales, nullptr);

@@ -200,7 +200,8 @@ TEST(Pack, IsPlainSafetensorsWithZerosBetweenTheParts) {
     EXPECT_EQ(reader.header().metadata.at("sluice.packed"), "1");
     const auto record = reader.bytes(entry.name).subspan(5 * layout.record_bytes, layout.record_bytes);
     EXPECT_EQ(record_checksum(record), packed->expert_checksum(2, 5));
-    const uint64_t end = layout.down.biases + layout.down.format.bias_bytes(layout.down.rows, layout.down.columns);
+    const uint64_t end =
+        layout.down.zero_points + layout.down.format.zero_point_bytes(layout.down.rows, layout.down.columns);
     ASSERT_LT(end, layout.record_bytes);
     for (uint64_t i = end; i < layout.record_bytes; ++i) ASSERT_EQ(record[i], std::byte{0});
     EXPECT_TRUE(reader.has("model.layers.2.self_attn.q_proj.scales"));

@@ -149,7 +149,7 @@ TEST(PackedLayout, FormatsComeBack) {
         const ExpertLayout read = read_packed_format(packed_format_text(layout), 256, 512, "here");
         EXPECT_EQ(read.gate.format, format);
         EXPECT_EQ(read.up.format, kMxfp4Codec.standard);
-        EXPECT_EQ(read.down.biases, layout.down.biases);
+        EXPECT_EQ(read.down.zero_points, layout.down.zero_points);
         EXPECT_EQ(read.record_bytes, layout.record_bytes);
     }
 }

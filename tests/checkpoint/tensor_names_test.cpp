@@ -27,7 +27,7 @@ TEST(TensorNames, Trunk) {
     expect_trunk("model.language_model.embed_tokens.weight", kNoLayer, Role::kEmbedding);
     expect_trunk("language_model.model.embed_tokens.scales", kNoLayer, Role::kEmbedding, TensorPart::kScales);
     expect_trunk("lm_head.weight", kNoLayer, Role::kHead);
-    expect_trunk("language_model.lm_head.biases", kNoLayer, Role::kHead, TensorPart::kBiases);
+    expect_trunk("language_model.lm_head.biases", kNoLayer, Role::kHead, TensorPart::kZeroPoints);
     expect_trunk("model.norm.weight", kNoLayer, Role::kFinalNorm);
     expect_trunk("model.layers.17.self_attn.q_proj.weight_scale_inv", 17, Role::kQuery, TensorPart::kScaleInverse);
     expect_trunk("model.layers.0.mlp.gate.weight", 0, Role::kRouter);
@@ -50,7 +50,7 @@ TEST(TensorNames, Experts) {
     name = parse("language_model.model.layers.2.mlp.switch_mlp.down_proj.biases");
     EXPECT_EQ(name.kind, NameKind::kExpertStack);
     EXPECT_EQ(name.projection, Projection::kDown);
-    EXPECT_EQ(name.part, TensorPart::kBiases);
+    EXPECT_EQ(name.part, TensorPart::kZeroPoints);
     name = parse("model.language_model.layers.2.mlp.experts.down_proj");
     EXPECT_EQ(name.kind, NameKind::kExpertStack);
     EXPECT_EQ(parse("model.layers.2.mlp.experts.gate_up_proj").kind, NameKind::kGateUpStack);

@@ -60,11 +60,11 @@ void TinyCheckpoint::quantize(const std::string& module, const WeightFormat& for
     weight.shape.back() = columns * format.bits / 32;
     TinyTensor scales{format.dtype, shape, std::vector<std::byte>(format.scale_bytes(rows, columns))};
     scales.shape.back() = columns / format.group_size;
-    TinyTensor biases = scales;
-    encode(format, floats.data(), rows, columns, {weight.bytes.data(), scales.bytes.data(), biases.bytes.data()});
+    TinyTensor zero_points = scales;
+    encode(format, floats.data(), rows, columns, {weight.bytes.data(), scales.bytes.data(), zero_points.bytes.data()});
     tensors[module + ".weight"] = std::move(weight);
     tensors[module + ".scales"] = std::move(scales);
-    tensors[module + ".biases"] = std::move(biases);
+    tensors[module + ".biases"] = std::move(zero_points);
 }
 
 void TinyCheckpoint::rename_prefix(const std::string& from, const std::string& to) {

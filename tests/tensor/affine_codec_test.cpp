@@ -19,7 +19,7 @@ struct Encoded {
     int bits;
     const char* data;
     uint16_t scale;
-    uint16_t bias;
+    uint16_t zero_point;
 };
 
 // Computed apart from this code, with numpy in float32, by the rules of MLX's quantizer.
@@ -42,11 +42,11 @@ constexpr Encoded kLowEdge[] = {
 
 void expect_encoding(const Encoded& expected, DType dtype, const std::vector<float>& values) {
     StoredWeight weight(WeightFormat::affine(expected.bits, 32, dtype), 1, 32);
-    encode(weight.view().format, values.data(), 1, 32, {weight.data(), weight.scales(), weight.biases()});
+    encode(weight.view().format, values.data(), 1, 32, {weight.data(), weight.scales(), weight.zero_points()});
     const std::vector<std::byte> bytes = from_hex(expected.data);
     EXPECT_EQ(std::vector<std::byte>(weight.data(), weight.data() + bytes.size()), bytes) << expected.bits;
     EXPECT_EQ(load_unaligned<uint16_t>(weight.scales()), expected.scale) << expected.bits;
-    EXPECT_EQ(load_unaligned<uint16_t>(weight.biases()), expected.bias) << expected.bits;
+    EXPECT_EQ(load_unaligned<uint16_t>(weight.zero_points()), expected.zero_point) << expected.bits;
 }
 
 TEST(AffineCodec, EncodesAsMlxDoes) {
@@ -66,7 +66,7 @@ TEST(AffineCodec, DecodesAStreamThatStraddlesBytes) {
     const std::vector<std::byte> octet = from_hex("88c6fa");
     for (size_t i = 0; i < 12; ++i) weight.data()[i] = octet[i % 3];
     store_unaligned(weight.scales(), -0.5f);
-    store_unaligned(weight.biases(), 3.0f);
+    store_unaligned(weight.zero_points(), 3.0f);
     const std::vector<float> decoded = weight.decode();
     for (size_t i = 0; i < decoded.size(); ++i) EXPECT_EQ(decoded[i], 3.0f - 0.5f * static_cast<float>(i % 8)) << i;
 }
@@ -77,7 +77,7 @@ TEST(AffineCodec, RoundsTheProductAndThenTheSum) {
     const float scale = 1.0f + 0x1p-23f;
     weight.data()[0] = std::byte{255};
     store_unaligned(weight.scales(), scale);
-    store_unaligned(weight.biases(), -255.0f);
+    store_unaligned(weight.zero_points(), -255.0f);
     const volatile float product = 255.0f * scale;
     EXPECT_EQ(weight.decode()[0], product - 255.0f);
     EXPECT_NE(weight.decode()[0], 255.0f * 0x1p-23f);  // the exact value, as one rounding gives it
@@ -115,7 +115,7 @@ TEST_P(AffineFormats, DistortionIsThatOfTheFormat) {
     const int64_t columns = 384;
     const std::vector<float> values = gaussian_values(static_cast<size_t>(rows * columns), 1);
     StoredWeight weight(WeightFormat::affine(bits, group, dtype), rows, columns);
-    encode(weight.view().format, values.data(), rows, columns, {weight.data(), weight.scales(), weight.biases()});
+    encode(weight.view().format, values.data(), rows, columns, {weight.data(), weight.scales(), weight.zero_points()});
     const double measured = distortion(values, weight.decode());
     EXPECT_NEAR(measured / expected_distortion(bits, group, dtype), 1.0, 0.04);
 }
@@ -125,12 +125,12 @@ TEST_P(AffineFormats, RowsAreIndependent) {
     const int64_t columns = 256;
     const std::vector<float> values = gaussian_values(static_cast<size_t>(5 * columns), 2);
     StoredWeight all(WeightFormat::affine(bits, group, dtype), 5, columns);
-    encode(all.view().format, values.data(), 5, columns, {all.data(), all.scales(), all.biases()});
+    encode(all.view().format, values.data(), 5, columns, {all.data(), all.scales(), all.zero_points()});
     const std::vector<float> decoded = all.decode();
     for (int64_t row = 0; row < 5; ++row) {
         StoredWeight one(WeightFormat::affine(bits, group, dtype), 1, columns);
         encode(one.view().format, &values[static_cast<size_t>(row * columns)], 1, columns,
-               {one.data(), one.scales(), one.biases()});
+               {one.data(), one.scales(), one.zero_points()});
         std::vector<float> part(static_cast<size_t>(columns));
         decode_row(all.view().rows_at(row, 1), 0, part.data());
         EXPECT_EQ(one.decode(), part);
@@ -148,13 +148,13 @@ TEST(AffineCodec, KeepsZeroAndTheLargerEdge) {
     values[3] = -2.0f;
     values[9] = 1.75f;
     StoredWeight weight(WeightFormat::affine(4, 64, DType::kBF16), 1, 64);
-    encode(weight.view().format, values.data(), 1, 64, {weight.data(), weight.scales(), weight.biases()});
+    encode(weight.view().format, values.data(), 1, 64, {weight.data(), weight.scales(), weight.zero_points()});
     const std::vector<float> decoded = weight.decode();
     EXPECT_EQ(decoded[3], -2.0f);
     EXPECT_EQ(decoded[9], 1.75f);
     EXPECT_EQ(decoded[0], 0.0f);
     const std::vector<float> nothing(64, 0.0f);
-    encode(weight.view().format, nothing.data(), 1, 64, {weight.data(), weight.scales(), weight.biases()});
+    encode(weight.view().format, nothing.data(), 1, 64, {weight.data(), weight.scales(), weight.zero_points()});
     EXPECT_EQ(weight.decode(), nothing);
 }
 

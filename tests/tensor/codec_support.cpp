@@ -12,7 +12,7 @@ StoredWeight::StoredWeight(const WeightFormat& format, int64_t rows, int64_t col
       columns_(columns),
       data_(format.data_bytes(rows, columns) + 1),
       scales_(format.scale_bytes(rows, columns) + 1),
-      biases_(format.bias_bytes(rows, columns) + 1) {}
+      zero_points_(format.zero_point_bytes(rows, columns) + 1) {}
 
 WeightView StoredWeight::view() const {
     return {.format = format_,
@@ -20,7 +20,7 @@ WeightView StoredWeight::view() const {
             .columns = columns_,
             .data = data_.data() + 1,
             .scales = format_.has_scales() ? scales_.data() + 1 : nullptr,
-            .biases = format_.has_biases() ? biases_.data() + 1 : nullptr};
+            .zero_points = format_.has_zero_points() ? zero_points_.data() + 1 : nullptr};
 }
 
 std::vector<float> StoredWeight::decode() const {

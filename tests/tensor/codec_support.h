@@ -17,7 +17,7 @@ class StoredWeight {
     WeightView view() const;
     std::byte* data() { return data_.data() + 1; }
     std::byte* scales() { return scales_.data() + 1; }
-    std::byte* biases() { return biases_.data() + 1; }
+    std::byte* zero_points() { return zero_points_.data() + 1; }
     std::vector<float> decode() const;
 
   private:
@@ -26,7 +26,7 @@ class StoredWeight {
     int64_t columns_;
     std::vector<std::byte> data_;
     std::vector<std::byte> scales_;
-    std::vector<std::byte> biases_;
+    std::vector<std::byte> zero_points_;
 };
 
 // Gaussian values of deviation 1, the same on every machine.

@@ -41,7 +41,7 @@ TEST(Codecs, ComeBack) {
         if (codec->encode == nullptr) continue;
         const WeightFormat& format = codec->standard;
         StoredWeight weight(format, kRows, kColumns);
-        encode(format, values.data(), kRows, kColumns, {weight.data(), weight.scales(), weight.biases()});
+        encode(format, values.data(), kRows, kColumns, {weight.data(), weight.scales(), weight.zero_points()});
         const std::vector<float> decoded = weight.decode();
         EXPECT_LT(distortion(values, decoded), 0.15) << format.describe();
         std::vector<float> row(kColumns);

@@ -10,7 +10,7 @@ TEST(WeightFormat, BytesOfEveryKind) {
     const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);
     EXPECT_EQ(affine.data_bytes(512, 2048), 512u * 1024);
     EXPECT_EQ(affine.scale_bytes(512, 2048), 512u * 32 * 2);
-    EXPECT_EQ(affine.bias_bytes(512, 2048), 512u * 32 * 2);
+    EXPECT_EQ(affine.zero_point_bytes(512, 2048), 512u * 32 * 2);
     const WeightFormat three = WeightFormat::affine(3, 32, DType::kF32);
     EXPECT_EQ(three.data_row_bytes(64), 24u);
     EXPECT_EQ(three.scale_row_bytes(64), 8u);
@@ -18,7 +18,7 @@ TEST(WeightFormat, BytesOfEveryKind) {
     EXPECT_EQ(fp8.data_bytes(300, 130), 300u * 130);
     EXPECT_EQ(fp8.scale_row_bytes(130), 8u);
     EXPECT_EQ(fp8.scale_bytes(300, 130), 3u * 8);
-    EXPECT_EQ(fp8.bias_bytes(300, 130), 0u);
+    EXPECT_EQ(fp8.zero_point_bytes(300, 130), 0u);
     EXPECT_EQ(kMxfp4Codec.standard.data_row_bytes(64), 32u);
     EXPECT_EQ(kMxfp4Codec.standard.scale_row_bytes(64), 2u);
     EXPECT_EQ(kMxfp8Codec.standard.data_row_bytes(64), 64u);

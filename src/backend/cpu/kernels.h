@@ -21,11 +21,11 @@ struct QuantizedRow {
 };
 
 // Up to KernelTable::tile_rows rows of an affine weight as bytes (4-bit weights as pairs), interleaved so that a vector
-// holds four columns (eight) of each row; scales and biases as floats, [groups, tile_rows].
+// holds four columns (eight) of each row; scales and zero points as floats, [groups, tile_rows].
 struct AffineTile {
     std::byte* values;
     float* scales;
-    float* biases;
+    float* zero_points;
     int64_t columns;
     int bits;
     int group;

@@ -52,7 +52,7 @@ AffineTile take_tile(const KernelTable& kernels, const WeightView& weight, Scrat
     AffineTile tile{};
     tile.values = scratch.take<std::byte>(tile_value_bytes(kernels, weight));
     tile.scales = scratch.take<float>(scales);
-    tile.biases = scratch.take<float>(scales);
+    tile.zero_points = scratch.take<float>(scales);
     return tile;
 }
 

@@ -43,7 +43,7 @@ void for_each_buffer(Value& value, Visit&& visit) {
     } else if constexpr (std::is_same_v<Plain, Weight>) {
         visit(value.data.buffer);
         visit(value.scales.buffer);
-        visit(value.biases.buffer);
+        visit(value.zero_points.buffer);
     } else if constexpr (is_list<Plain>) {
         for (auto& item : value) for_each_buffer(item, visit);
     } else if constexpr (HasFields<Plain>) {

@@ -1,8 +1,8 @@
 #pragma once
 
 // Affine weights times int8 activations. A group's products are added up exactly in int32; groups are added in float,
-// in ascending order, row by row in lanes: acc += bias * sum(x); acc += scale * (scale_x * sum(q x)). The vector and
-// the matrix form do the same operations in the same order.
+// in ascending order, row by row in lanes: acc += zero point * sum(x); acc += scale * (scale_x * sum(q x)). The vector
+// and the matrix form do the same operations in the same order.
 
 #include "backend/cpu/isa/quantize.inl.h"
 #include "backend/cpu/kernels.h"
@@ -20,12 +20,12 @@ inline void prefetch(const std::byte* p) {
     __builtin_prefetch(p, 0, 2);
 }
 
-// Bytes of a row of scales or biases: WeightFormat::scale_row_bytes for what affine has, without a call.
+// Bytes of a row of scales or zero points: WeightFormat::scale_row_bytes for what affine has, without a call.
 inline int64_t factor_row_bytes(const WeightView& w) {
     return w.columns / w.format.group_size * (w.format.dtype == DType::kF32 ? 4 : 2);
 }
 
-// Scales or biases of a weight.
+// Scales or zero points of a weight.
 struct Factors {
     const std::byte *first, *end;
     int64_t stride;  // bytes per row
@@ -202,14 +202,14 @@ inline void step_sums(const std::byte* const (&rows)[kLanes], int64_t offset, in
     }
 }
 
-inline F add_group(F acc, F scale, F bias, I sum, float x_scale, float x_sum) {
-    acc = fma(bias, set1(x_sum), acc);
+inline F add_group(F acc, F scale, F zero_point, I sum, float x_scale, float x_sum) {
+    acc = fma(zero_point, set1(x_sum), acc);
     return fma(scale, mul(to_float(sum), set1(x_scale)), acc);
 }
 
 // Where a block of kLanes rows lies.
 struct Block {
-    const std::byte *data, *scales, *biases;
+    const std::byte *data, *scales, *zero_points;
 };
 
 // The block `distance` rows after `row`, which may lie in `next`; without one, the block at `row`.
@@ -226,14 +226,14 @@ inline Block block_ahead(const WeightView& w, int64_t row, int64_t distance, con
     }
     const int64_t scale_stride = factor_row_bytes(*from);
     return {from->data + at * (from->columns * from->format.bits / 8), from->scales + at * scale_stride,
-            from->biases + at * scale_stride};
+            from->zero_points + at * scale_stride};
 }
 
 // The scales of kLanes groups of every row of a block, from byte `offset` of a row on.
 inline void prefetch_factors(const Block& block, int64_t stride, int64_t offset) {
     for (int r = 0; r < kLanes; ++r) {
         prefetch(block.scales + r * stride + offset);
-        prefetch(block.biases + r * stride + offset);
+        prefetch(block.zero_points + r * stride + offset);
     }
 }
 
@@ -245,9 +245,9 @@ inline F block_dot(const WeightView& w, int64_t first_row, int rows, const Quant
     using Sums = GroupSums<Shape::kGroups>;
     const int64_t stride = w.columns * kBits / 8;
     const int64_t groups = w.columns / kGroup;
-    const Factors scale_factors(w, w.scales), bias_factors(w, w.biases);
+    const Factors scale_factors(w, w.scales), zero_point_factors(w, w.zero_points);
     const std::byte* data = w.data + first_row * stride;
-    alignas(64) float scales[kFactorGroups][kLanes], biases[kFactorGroups][kLanes];
+    alignas(64) float scales[kFactorGroups][kLanes], zero_points[kFactorGroups][kLanes];
     alignas(64) int32_t sums[kLanes][kFactorGroups];
     const std::byte *lines[kLanes], *row_data[kLanes];
     for (int r = 0; r < kLanes; ++r) lines[r] = reinterpret_cast<const std::byte*>(sums[smaller(r, rows - 1)]);
@@ -264,10 +264,10 @@ inline F block_dot(const WeightView& w, int64_t first_row, int rows, const Quant
             }
         }
         load_factors(scale_factors, first_row, rows, base, count, scales);
-        load_factors(bias_factors, first_row, rows, base, count, biases);
+        load_factors(zero_point_factors, first_row, rows, base, count, zero_points);
         prefetch_factors(ahead, scale_factors.stride, base * scale_factors.width);
         const auto add_sums = [&](int group, I turned) {
-            acc = add_group(acc, load(scales[group]), load(biases[group]), turned, x.scales[base + group],
+            acc = add_group(acc, load(scales[group]), load(zero_points[group]), turned, x.scales[base + group],
                             x.sums[base + group]);
         };
         for (int done = 0; done < by_rows; done += kLanes) {

@@ -8,7 +8,7 @@
 namespace sluice {
 namespace {
 
-// `count` rows from `first` on of a weight's scales or biases to every kTileVectors-th vector of `out`.
+// `count` rows from `first` on of a weight's scales or zero points to every kTileVectors-th vector of `out`.
 inline void pack_factors(const Factors& factors, int first, int rows, int64_t groups, float* out) {
     alignas(64) float lines[kFactorGroups][kLanes];
     for (int64_t base = 0; base < groups; base += kFactorGroups) {
@@ -18,7 +18,7 @@ inline void pack_factors(const Factors& factors, int first, int rows, int64_t gr
     }
 }
 
-// The scales and biases of a weight's rows to the tile, and its values to store_unit(v, unit, lines): a unit is
+// The scales and zero points of a weight's rows to the tile, and its values to store_unit(v, unit, lines): a unit is
 // kVectorBytes of a row (unpacked, where bits are neither 4 nor 8), and lines[i] the dword i of each row of row vector
 // v.
 template <int kBits, typename StoreUnit>
@@ -26,13 +26,13 @@ inline void turn_rows(const WeightView& w, AffineTile& tile, StoreUnit&& store_u
     constexpr int kUnitBytes = AffineShape<kBits, 32>::kUnitBytes;  // the same for every group
     const int64_t stride = w.columns * kBits / 8;
     const int64_t groups = w.columns / w.format.group_size;
-    const Factors scales(w, w.scales), biases(w, w.biases);
+    const Factors scales(w, w.scales), zero_points(w, w.zero_points);
     const int total = static_cast<int>(w.rows);
     for (int v = 0; v < kTileVectors; ++v) {
         const int first = smaller(v * kLanes, total - 1);
         const int rows = smaller(kLanes, total - first);
         pack_factors(scales, first, rows, groups, tile.scales + v * kLanes);
-        pack_factors(biases, first, rows, groups, tile.biases + v * kLanes);
+        pack_factors(zero_points, first, rows, groups, tile.zero_points + v * kLanes);
         const std::byte* pointers[kLanes];
         row_pointers(w.data + first * stride, stride, rows, pointers);
         alignas(64) std::byte copy[kLanes][kVectorBytes];
@@ -189,12 +189,12 @@ inline void tile_dot(const AffineTile& tile, const QuantizedRow* rows, float* co
             }
         }
         const float* scales = tile.scales + g * kTileVectors * kLanes;
-        const float* biases = tile.biases + g * kTileVectors * kLanes;
+        const float* zero_points = tile.zero_points + g * kTileVectors * kLanes;
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
 #pragma GCC unroll 4
             for (int v = 0; v < kTileVectors; ++v) {
-                acc[v][t] = add_group(acc[v][t], load(scales + v * kLanes), load(biases + v * kLanes), sums[v][t],
+                acc[v][t] = add_group(acc[v][t], load(scales + v * kLanes), load(zero_points + v * kLanes), sums[v][t],
                                       rows[t].scales[g], rows[t].sums[g]);
             }
         }
@@ -231,7 +231,7 @@ inline Stream stream_of(const WeightView* next, int64_t turns) {
     const int64_t scale_bytes = next->rows * factor_row_bytes(*next);
     for (int64_t offset = 0; offset < scale_bytes; offset += kLineBytes) {
         prefetch(next->scales + offset);
-        prefetch(next->biases + offset);
+        prefetch(next->zero_points + offset);
     }
     ahead.at = next->data;
     ahead.lines = next->rows * next->columns * next->format.bits / 8 / kLineBytes + 1;

@@ -13,7 +13,7 @@ namespace {
 constexpr int kDecodeStep = 128;  // decoding starts at a multiple of this: whole groups, whole bytes
 
 template <int kBits>
-inline void decode_affine_group(const std::byte* data, int group, float scale, float bias, float* out) {
+inline void decode_affine_group(const std::byte* data, int group, float scale, float zero_point, float* out) {
     alignas(64) uint8_t values[kVectorBytes];
     for (int done = 0; done < group; done += kVectorBytes) {
         const std::byte* p = data + done * kBits / 8;
@@ -26,7 +26,7 @@ inline void decode_affine_group(const std::byte* data, int group, float scale, f
         }
         istore(values, unpack<kBits>(p));
         for (int i = 0; i < run; i += kLanes) {
-            store(out + done + i, add(mul(load_u8(values + i), set1(scale)), set1(bias)));
+            store(out + done + i, add(mul(load_u8(values + i), set1(scale)), set1(zero_point)));
         }
     }
 }
@@ -45,7 +45,7 @@ inline void decode_affine_bits(const WeightView& w, int64_t row, int64_t first, 
     for (int64_t g = first / group; g < (first + count) / group; ++g, out += group) {
         decode_affine_group<kBits>(data + g * group * kBits / 8, group,
                                    load_scale(w.scales, w.format.dtype, row * groups + g),
-                                   load_scale(w.biases, w.format.dtype, row * groups + g), out);
+                                   load_scale(w.zero_points, w.format.dtype, row * groups + g), out);
     }
 }
 

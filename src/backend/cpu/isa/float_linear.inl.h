@@ -152,7 +152,7 @@ inline bool add_codes_if_whole(const WeightView& w, int64_t row, const float* x,
     return true;
 }
 
-// Factors of groups [first, first + count) of a row, scales or biases.
+// Factors of groups [first, first + count) of a row, scales or zero points.
 inline void load_group_factors(const WeightView& w, const std::byte* factors, int64_t row, int64_t first, int64_t count,
                                float* out) {
     const int bits = w.format.dtype == DType::kF32 ? 32 : 16;
@@ -165,7 +165,7 @@ inline void add_affine_bits(const WeightView& w, int64_t row, const float* x, F 
     const int64_t groups = w.columns / w.format.group_size, row_bytes = w.columns * kBits / 8;
     const std::byte* rows[kDotRows];
     for (int r = 0; r < kDotRows; ++r) rows[r] = w.data + smaller(row + r, w.rows - 1) * row_bytes;
-    alignas(64) float scales[kDotRows][kFactorRuns], biases[kDotRows][kFactorRuns];
+    alignas(64) float scales[kDotRows][kFactorRuns], zero_points[kDotRows][kFactorRuns];
     alignas(64) uint8_t values[kDotRows][kVectorBytes];
     static_assert(kDotRows == 4);
     F sum0 = acc[0][0], sum1 = acc[1][0], sum2 = acc[2][0], sum3 = acc[3][0];
@@ -173,7 +173,7 @@ inline void add_affine_bits(const WeightView& w, int64_t row, const float* x, F 
         const int64_t count = smaller(kFactorRuns, groups - first);
         for (int r = 0; r < kDotRows; ++r) {
             load_group_factors(w, w.scales, smaller(row + r, w.rows - 1), first, count, scales[r]);
-            load_group_factors(w, w.biases, smaller(row + r, w.rows - 1), first, count, biases[r]);
+            load_group_factors(w, w.zero_points, smaller(row + r, w.rows - 1), first, count, zero_points[r]);
         }
         const int64_t begin = first * w.format.group_size, end = begin + count * w.format.group_size;
         for (int64_t column = begin; column < end; column += kVectorBytes) {
@@ -188,7 +188,7 @@ inline void add_affine_bits(const WeightView& w, int64_t row, const float* x, F 
                 const F v = load(x + column + i);
                 const auto added = [&](int r, F sum) {
                     const F scaled = mul(load_u8(values[r] + i), set1(scales[r][group]));
-                    return fma(add(scaled, set1(biases[r][group])), v, sum);
+                    return fma(add(scaled, set1(zero_points[r][group])), v, sum);
                 };
                 sum0 = added(0, sum0);
                 sum1 = added(1, sum1);

@@ -130,10 +130,10 @@ inline void multiply_block(const AffineTile& tile, int v, const AmxActivations& 
         ahead.advance();
         if (g + 1 < groups) multiply(g + 1);
         const F scale = load(tile.scales + (g * kTileVectors + v) * kLanes);
-        const F bias = load(tile.biases + (g * kTileVectors + v) * kLanes);
+        const F zero_point = load(tile.zero_points + (g * kTileVectors + v) * kLanes);
 #pragma GCC unroll 16
         for (int t = 0; t < kAmxTokens; ++t) {
-            acc[t] = add_group(acc[t], scale, bias, iload(sums[g % 2][t]), scales[g * kAmxTokens + t],
+            acc[t] = add_group(acc[t], scale, zero_point, iload(sums[g % 2][t]), scales[g * kAmxTokens + t],
                                x_sums[g * kAmxTokens + t]);
         }
     }
