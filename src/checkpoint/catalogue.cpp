@@ -163,18 +163,21 @@ class CatalogueBuilder {
     }
 
     // Projections that may be stored in two forms.
-    void note_stored_forms(int layer, MixerConfig& mixer) const {
-        if (auto* net = std::get_if<GatedDeltaNetConfig>(&mixer)) {
+    void note_stored_forms(int layer, LayerConfig& block) const {
+        if (auto* net = block_of<GatedDeltaNetConfig>(block)) {
             net->fused_projections = stored(layer, Role::kLinearQkvz);
         }
-        if (auto* attention = std::get_if<LatentAttentionConfig>(&mixer)) {
+        if (auto* attention = block_of<LatentAttentionConfig>(block)) {
             attention->split_key_value = stored(layer, Role::kKeyFold) && !stored(layer, Role::kKeyValueFromLatent);
+        }
+        if (auto* mixture = block_of<MixtureConfig>(block)) {
+            mixture->fused_expert_bias = stored(layer, Role::kExpertGateUpBias);
         }
     }
 
     void resolve_layer(int layer) {
         const auto index = static_cast<size_t>(layer);
-        note_stored_forms(layer, result_.config.layers[index].mixer);
+        note_stored_forms(layer, result_.config.layers[index]);
         for (const WeightSpec& spec : layer_weights(config(), config().layers[index])) resolve(layer, spec);
         const MixtureConfig* mixture = config().mixture_of(layer);
         if (mixture == nullptr) return;
@@ -198,13 +201,22 @@ class CatalogueBuilder {
 
     WeightSource resolve_source(const WeightSpec& spec, const std::string& name, const ModuleTensors& tensors) {
         if (spec.shape == WeightShape::kConvolution) return resolve_convolution(name, tensors, spec);
-        if (!spec.is_matrix()) return resolver_.vector(name, tensors, {{spec.columns}});
+        if (!spec.is_matrix()) return resolve_vector(name, tensors, spec);
         WeightSource source = resolver_.matrix(name, tensors, spec.leading, spec.columns);
         const WeightFormat& format = source.format;
         if (spec.leading.size() > 1 && spec.leading.back() % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: its heads share blocks of {} rows",
                  table_.files[source.data.file].path.string(), name, format.group_rows);
         }
+        return source;
+    }
+
+    WeightSource resolve_vector(const std::string& name, const ModuleTensors& tensors, const WeightSpec& spec) {
+        std::vector<int64_t> shape = spec.leading;
+        shape.push_back(spec.columns);
+        WeightSource source = resolver_.vector(name, tensors, {shape});
+        source.rows = spec.rows();
+        source.columns = spec.columns;
         return source;
     }
 

@@ -41,7 +41,6 @@ using ProjectionLayout = Matrix<uint64_t>;
 // How every expert of a layer lies in memory (and in a packed file, where a record is exactly this).
 struct ExpertLayout {
     ProjectionLayout gate, up, down;  // gate, up: [expert_intermediate, hidden]; down: [hidden, expert_intermediate]
-    uint64_t gate_up_bytes = 0;       // the record's first bytes that hold all of gate and up
     uint64_t record_bytes = 0;        // a multiple of 4096
 };
 

@@ -36,7 +36,6 @@ ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up
     layout.down = {.format = down, .rows = hidden, .columns = intermediate};
     uint64_t position = 0;
     for (const Projection projection : kProjections) {
-        if (projection == Projection::kDown) layout.gate_up_bytes = position;
         ProjectionLayout& part = projection_of(layout, projection);
         position = place(part.data, part.format.data_bytes(part.rows, part.columns), position);
         position = place(part.scales, part.format.scale_bytes(part.rows, part.columns), position);

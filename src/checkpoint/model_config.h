@@ -60,6 +60,7 @@ struct LatentAttentionConfig {
     int64_t rope_dim = 0;  // of a head's query, and of the key that all heads share; rotated
     int64_t value_dim = 0;
     RotaryConfig rotary{};
+    bool projection_bias = false;  // of what reads hidden channels into latents, and of the output
     bool split_key_value = false;  // how this checkpoint stores the projection from the latent: in two tensors
 
     bool operator==(const LatentAttentionConfig&) const = default;
@@ -99,6 +100,7 @@ struct ActivationConfig {
 struct DenseMlpConfig {
     int64_t intermediate = 0;
     ActivationConfig activation{};
+    bool bias = false;  // of gate, up and down
 
     bool operator==(const DenseMlpConfig&) const = default;
 };
@@ -121,6 +123,9 @@ struct MixtureConfig {
     int64_t intermediate = 0;  // of an expert
     Routing routing{};
     ActivationConfig activation{};
+    bool router_bias = false;          // part of the logits; a correction is none
+    bool expert_bias = false;          // of gate, up and down of each routed expert
+    bool fused_expert_bias = false;    // how this checkpoint stores those of gate and up: in one tensor
     int64_t shared_intermediate = 0;   // 0: no shared expert
     bool shared_expert_gated = false;  // its output times the sigmoid of one more projection
 

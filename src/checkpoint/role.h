@@ -41,23 +41,35 @@ enum class Role : uint8_t {
     kLinearOutput,
     // Latent attention; kKeyFold and kValueUnfold are the two halves of kKeyValueFromLatent, stored apart.
     kQueryLatent,
+    kQueryLatentBias,
     kQueryLatentNorm,
     kQueryFromLatent,
     kKeyValueLatent,
+    kKeyValueLatentBias,
     kKeyValueLatentNorm,
     kKeyValueFromLatent,
     kKeyFold,
     kValueUnfold,
-    // Feed-forward blocks, routed experts apart.
+    // Feed-forward blocks; the matrices of routed experts have no role.
     kDenseGate,
     kDenseUp,
     kDenseDown,
+    kDenseGateBias,
+    kDenseUpBias,
+    kDenseDownBias,
     kRouter,
+    kRouterBias,        // a part of the logits
     kRouterCorrection,  // added to an expert's score when experts are chosen
     kSharedGate,
     kSharedUp,
     kSharedDown,
     kSharedExpertGate,
+    // Small parts of the routed experts, which stay with the trunk: a row for each. Gate and up apart, or in one
+    // tensor.
+    kExpertGateBias,
+    kExpertUpBias,
+    kExpertGateUpBias,
+    kExpertDownBias,
 };
 
 inline constexpr int kNoLayer = -1;

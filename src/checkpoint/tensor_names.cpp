@@ -30,7 +30,16 @@ constexpr NameRule kCommonNames[] = {
     {Role::kDenseGate, "mlp.gate_proj"},
     {Role::kDenseUp, "mlp.up_proj"},
     {Role::kDenseDown, "mlp.down_proj"},
+    {Role::kDenseGateBias, "mlp.gate_proj.bias", true},
+    {Role::kDenseUpBias, "mlp.up_proj.bias", true},
+    {Role::kDenseDownBias, "mlp.down_proj.bias", true},
     {Role::kRouter, "mlp.gate"},
+    {Role::kRouterBias, "mlp.gate.bias", true},
+    {Role::kExpertGateUpBias, "mlp.experts.gate_up_proj_bias", true},
+    {Role::kExpertDownBias, "mlp.experts.down_proj_bias", true},
+    {Role::kExpertGateBias, "mlp.switch_mlp.gate_proj.bias", true},
+    {Role::kExpertUpBias, "mlp.switch_mlp.up_proj.bias", true},
+    {Role::kExpertDownBias, "mlp.switch_mlp.down_proj.bias", true},
 };
 
 bool is_of_model(Role role) {
@@ -159,7 +168,7 @@ bool TensorNames::parse_expert(std::string_view rest, bool stacked, TensorName& 
 }
 
 TensorName TensorNames::parse_in_layer(std::string_view rest, TensorName parsed) const {
-    parsed.plain_bias = rest.ends_with(".bias");
+    parsed.plain_bias = rest.ends_with(".bias") || rest.ends_with("_proj_bias");
     if (find_known(rest, true, parsed)) return parsed;
     parsed.multi_token_marker = rest.starts_with("eh_proj.");
     TensorName expert = parsed;

@@ -34,7 +34,7 @@ struct TensorName {
     Projection projection{};
     size_t prefix = 0;                // length of "model.", "model.language_model." ...
     bool multi_token_marker = false;  // a tensor that only a layer of multi-token prediction has
-    bool plain_bias = false;  // the `.bias` of a module, which changes the arithmetic where config.json has none
+    bool plain_bias = false;          // of a projection: it changes the arithmetic where config.json has none
 };
 
 // "model.layers.3." or "language_model.model.layers.3."; for kNoLayer the prefix alone.

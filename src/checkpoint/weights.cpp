@@ -20,6 +20,11 @@ WeightSpec vector(Role role, int64_t columns) {
     return {.role = role, .shape = WeightShape::kVector, .columns = columns};
 }
 
+// One vector for each expert.
+WeightSpec vector_of_experts(Role role, int64_t experts, int64_t columns) {
+    return {.role = role, .shape = WeightShape::kVector, .leading = {experts}, .columns = columns};
+}
+
 WeightSpec norm(Role role, int64_t columns) {
     return {.role = role, .shape = WeightShape::kNorm, .columns = columns};
 }
@@ -52,12 +57,14 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const LatentAttention
     const int64_t query_width = a.heads * (a.nope_dim + a.rope_dim);
     if (a.query_rank > 0) {
         list.push_back(matrix(Role::kQueryLatent, a.query_rank, hidden));
+        if (a.projection_bias) list.push_back(vector(Role::kQueryLatentBias, a.query_rank));
         list.push_back(vector(Role::kQueryLatentNorm, a.query_rank));
         list.push_back(matrix(Role::kQueryFromLatent, query_width, a.query_rank));
     } else {
         list.push_back(matrix(Role::kQuery, query_width, hidden));
     }
     list.push_back(matrix(Role::kKeyValueLatent, a.key_value_rank + a.rope_dim, hidden));
+    if (a.projection_bias) list.push_back(vector(Role::kKeyValueLatentBias, a.key_value_rank + a.rope_dim));
     list.push_back(vector(Role::kKeyValueLatentNorm, a.key_value_rank));
     if (a.split_key_value) {
         list.push_back(matrix_of_heads(Role::kKeyFold, a.heads, a.key_value_rank, a.nope_dim));
@@ -66,6 +73,7 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const LatentAttention
         list.push_back(matrix(Role::kKeyValueFromLatent, a.heads * (a.nope_dim + a.value_dim), a.key_value_rank));
     }
     list.push_back(matrix(Role::kOutput, hidden, a.heads * a.value_dim));
+    if (a.projection_bias) list.push_back(vector(Role::kOutputBias, hidden));
 }
 
 // Decay and update strength are small, and their error lives on in the state.
@@ -94,6 +102,20 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const DenseMlpConfig&
     list.push_back(matrix(Role::kDenseGate, mlp.intermediate, hidden));
     list.push_back(matrix(Role::kDenseUp, mlp.intermediate, hidden));
     list.push_back(matrix(Role::kDenseDown, hidden, mlp.intermediate));
+    if (!mlp.bias) return;
+    list.push_back(vector(Role::kDenseGateBias, mlp.intermediate));
+    list.push_back(vector(Role::kDenseUpBias, mlp.intermediate));
+    list.push_back(vector(Role::kDenseDownBias, hidden));
+}
+
+void append_expert_biases(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& mixture) {
+    if (mixture.fused_expert_bias) {
+        list.push_back(vector_of_experts(Role::kExpertGateUpBias, mixture.experts, 2 * mixture.intermediate));
+    } else {
+        list.push_back(vector_of_experts(Role::kExpertGateBias, mixture.experts, mixture.intermediate));
+        list.push_back(vector_of_experts(Role::kExpertUpBias, mixture.experts, mixture.intermediate));
+    }
+    list.push_back(vector_of_experts(Role::kExpertDownBias, mixture.experts, hidden));
 }
 
 // A corrected router was trained with its correction, as precise as it is; MLX leaves it alone, too.
@@ -101,7 +123,9 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& 
     const bool corrected = mixture.routing.corrected;
     list.push_back(
         matrix(Role::kRouter, mixture.experts, hidden, corrected ? Precision::kPublished : Precision::kEightBits));
+    if (mixture.router_bias) list.push_back(vector(Role::kRouterBias, mixture.experts));
     if (corrected) list.push_back(vector(Role::kRouterCorrection, mixture.experts));
+    if (mixture.expert_bias) append_expert_biases(list, hidden, mixture);
     if (mixture.shared_intermediate > 0) {
         list.push_back(matrix(Role::kSharedGate, mixture.shared_intermediate, hidden));
         list.push_back(matrix(Role::kSharedUp, mixture.shared_intermediate, hidden));

@@ -12,7 +12,7 @@ namespace sluice {
 
 enum class WeightShape : uint8_t {
     kMatrix,       // [leading..., columns]: the product of `leading` is its rows
-    kVector,       // [columns]: kept as plain floats, never quantized
+    kVector,       // [leading..., columns]: kept as plain floats, never quantized
     kNorm,         // a vector that publishers may store as an offset to 1
     kConvolution,  // a vector of [channels, 1, taps] or [channels, taps, 1], `leading` being the channels
 };
@@ -32,7 +32,7 @@ struct WeightSpec {
     int64_t columns = 0;
     Precision precision = Precision::kAny;
 
-    int64_t rows() const;  // of a vector 1
+    int64_t rows() const;  // 1 where nothing leads
     bool is_matrix() const { return shape == WeightShape::kMatrix; }
 };
 

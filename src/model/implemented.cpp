@@ -41,6 +41,7 @@ class Checker {
 
     void check(const LatentAttentionConfig& attention) const {
         refuse(attention.rotary.dims == 0, "attention without rotary positions");
+        refuse(attention.projection_bias, "a bias of attention's projections");
     }
 
     void check(const GatedDeltaNetConfig&) const {}
@@ -50,10 +51,15 @@ class Checker {
                "GELU with a clamp, a factor or an offset");
     }
 
-    void check(const DenseMlpConfig& mlp) const { check(mlp.activation); }
+    void check(const DenseMlpConfig& mlp) const {
+        check(mlp.activation);
+        refuse(mlp.bias, "a bias of an MLP");
+    }
 
     void check(const MixtureConfig& mixture) const {
         check(mixture.activation);
+        refuse(mixture.router_bias, "a bias of the router");
+        refuse(mixture.expert_bias, "a bias of experts");
         // One store holds the experts of all layers.
         refuse(mixture.experts != config_.experts() || mixture.experts_per_token != config_.experts_per_token(),
                "another number of experts than in other layers");

@@ -120,6 +120,28 @@ TEST(Catalogue, PublishedAndConvertedLayoutsGiveTheSameModel) {
     }
 }
 
+TEST(Catalogue, BiasesOfLatentProjections) {
+    TinyCheckpoint tiny = tiny_deepseek_v3();
+    tiny.config["attention_bias"] = true;
+    for (int layer = 0; layer < 2; ++layer) {
+        const std::string path = fmt::format("model.layers.{}.self_attn.", layer);
+        tiny.add(path + "q_a_proj.bias", {32});
+        tiny.add(path + "kv_a_proj_with_mqa.bias", {40});
+        tiny.add(path + "o_proj.bias", {64});
+    }
+    const TemporaryFolder folder;
+    const auto checkpoint = write_and_open(tiny, folder);
+    const std::string path = "model.layers.1.self_attn.";
+    EXPECT_EQ(checkpoint->vector(1, Role::kQueryLatentBias), tiny.values(path + "q_a_proj.bias"));
+    EXPECT_EQ(checkpoint->vector(1, Role::kKeyValueLatentBias), tiny.values(path + "kv_a_proj_with_mqa.bias"));
+    EXPECT_EQ(checkpoint->vector(1, Role::kOutputBias), tiny.values(path + "o_proj.bias"));
+    EXPECT_TRUE(checkpoint->skipped().empty());
+    tiny.tensors.erase(path + "kv_a_proj_with_mqa.bias");
+    const TemporaryFolder other;
+    testing::expect_error(ErrorCode::kNotFound, {path + "kv_a_proj_with_mqa.bias"},
+                          [&] { write_and_open(tiny, other); });
+}
+
 // 1 is added to the norms of the publisher's layout, never to the norm inside linear attention, nor to other vectors.
 TEST(Catalogue, OffsetsOfNorms) {
     const TinyCheckpoint tiny = tiny_qwen35_moe();

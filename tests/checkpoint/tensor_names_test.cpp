@@ -78,6 +78,8 @@ TEST(TensorNames, NotUsed) {
         EXPECT_EQ(parse(name).kind, NameKind::kOther) << name;
     }
     EXPECT_TRUE(parse("model.layers.0.self_attn.q_proj.bias").plain_bias);
+    EXPECT_TRUE(parse("model.layers.0.mlp.experts.gate_up_proj_bias").plain_bias);
+    expect_trunk("model.layers.0.mlp.switch_mlp.down_proj.bias", 0, Role::kExpertDownBias, TensorPart::kWeight);
     EXPECT_TRUE(parse("model.layers.3.eh_proj.weight").multi_token_marker);
 }
 

@@ -86,6 +86,27 @@ TEST(Weights, OfAMixtureSayHowFarTheyMayBeQuantized) {
     EXPECT_EQ(find(feed_forward_weights(model(), layer), Role::kRouterCorrection).columns, 8);
 }
 
+TEST(Weights, BiasesStandBesideWhatTheyAreAddedTo) {
+    LayerConfig layer = grouped_layer();
+    layer.feed_forward = DenseMlpConfig{.intermediate = 96, .bias = true};
+    EXPECT_EQ(find(feed_forward_weights(model(), layer), Role::kDenseUpBias).columns, 96);
+    EXPECT_EQ(find(feed_forward_weights(model(), layer), Role::kDenseDownBias).columns, 64);
+    MixtureConfig mixture{.experts = 8, .experts_per_token = 2, .intermediate = 32};
+    mixture.router_bias = mixture.expert_bias = true;
+    layer.feed_forward = mixture;
+    EXPECT_EQ(roles(feed_forward_weights(model(), layer)),
+              (std::vector{Role::kFeedForwardNorm, Role::kRouter, Role::kRouterBias, Role::kExpertGateBias,
+                           Role::kExpertUpBias, Role::kExpertDownBias}));
+    EXPECT_EQ(find(feed_forward_weights(model(), layer), Role::kRouterBias).columns, 8);
+    const WeightSpec down = find(feed_forward_weights(model(), layer), Role::kExpertDownBias);
+    EXPECT_EQ(down.rows(), 8);
+    EXPECT_EQ(down.columns, 64);
+    EXPECT_FALSE(down.is_matrix());
+    mixture.fused_expert_bias = true;
+    layer.feed_forward = mixture;
+    EXPECT_EQ(find(feed_forward_weights(model(), layer), Role::kExpertGateUpBias).columns, 64);
+}
+
 TEST(Weights, AHeadThatIsTheEmbeddingIsNoneOfItsOwn) {
     ModelConfig config = model();
     EXPECT_EQ(roles(model_weights(config)), (std::vector{Role::kEmbedding, Role::kFinalNorm, Role::kHead}));

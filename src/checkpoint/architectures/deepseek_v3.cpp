@@ -12,9 +12,11 @@ constexpr std::string_view kModelTypes[] = {"deepseek_v3", "kimi_k2"};
 
 constexpr NameRule kNames[] = {
     {Role::kQueryLatent, "self_attn.q_a_proj"},
+    {Role::kQueryLatentBias, "self_attn.q_a_proj.bias", true},
     {Role::kQueryLatentNorm, "self_attn.q_a_layernorm"},
     {Role::kQueryFromLatent, "self_attn.q_b_proj"},
     {Role::kKeyValueLatent, "self_attn.kv_a_proj_with_mqa"},
+    {Role::kKeyValueLatentBias, "self_attn.kv_a_proj_with_mqa.bias", true},
     {Role::kKeyValueLatentNorm, "self_attn.kv_a_layernorm"},
     {Role::kKeyValueFromLatent, "self_attn.kv_b_proj"},
     {Role::kKeyFold, "self_attn.embed_q"},
@@ -33,6 +35,7 @@ LatentAttentionConfig read_latent_attention(const JsonFields& fields, const Mode
     attention.nope_dim = fields.integer("qk_nope_head_dim", 1, kLargestSize);
     attention.rope_dim = fields.integer("qk_rope_head_dim", 2, kLargestSize);
     attention.value_dim = fields.integer("v_head_dim", 1, kLargestSize);
+    attention.projection_bias = fields.boolean_or("attention_bias", false);
     if (attention.rope_dim % 2 != 0) {
         fields.reject(ErrorCode::kInvalidFile, "qk_rope_head_dim", "{} is odd", attention.rope_dim);
     }
@@ -75,7 +78,6 @@ void read_deepseek_v3(const JsonFields& fields, ModelConfig& config) {
     refuse_true(fields, "mlp_bias");
     require_string(fields, "scoring_func", {"sigmoid"});
     require_string(fields, "topk_method", {"noaux_tc"});
-    refuse_true(fields, "attention_bias");
     refuse_true(fields, "use_sliding_window");
     if (fields.integer_or("moe_layer_freq", 1, 1, kMostLayers) != 1) {
         fields.reject(ErrorCode::kUnsupported, "moe_layer_freq", "only 1 is supported");
