@@ -16,6 +16,7 @@
 #include "base/thread_pool.h"
 #include "bench/bounds.h"
 #include "tensor/codecs.h"
+#include "tests/backend/step_tables.h"
 
 namespace sluice::bench {
 namespace {
@@ -177,11 +178,8 @@ void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
     std::vector<MlpGroup> all;
     double expert_bytes = 0;
     for (int64_t e = 0; e < kExperts; ++e) {
-        all.push_back({random_weight(*cpu, format, kInner, kHidden),
-                       random_weight(*cpu, format, kInner, kHidden),
-                       random_weight(*cpu, format, kHidden, kInner),
-                       {},
-                       {}});
+        all.push_back({random_weight(*cpu, format, kInner, kHidden), random_weight(*cpu, format, kInner, kHidden),
+                       random_weight(*cpu, format, kHidden, kInner)});
         expert_bytes = static_cast<double>(2 * weight_bytes(all[0].gate) + weight_bytes(all[0].down));
     }
     const Tensor x = random_tensor(*cpu, tokens, kHidden), out = random_tensor(*cpu, tokens * kTopK, kHidden);
@@ -189,19 +187,20 @@ void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
     size_t next = 0;
     for (auto _ : state) {
         state.PauseTiming();
-        std::vector<MlpGroup> groups(all.size());
+        std::vector<std::vector<int32_t>> rows(all.size()), out_rows(all.size());
         for (int64_t t = 0; t < tokens; ++t) {
             for (int64_t j = 0; j < kTopK; ++j) {
                 // A token's experts differ; over many tokens every expert is as likely.
-                next = (next + (tokens == 1 ? 1 : 1 + random() % 31)) % groups.size();
-                groups[next].rows.push_back(static_cast<int32_t>(t));
-                groups[next].out_rows.push_back(static_cast<int32_t>(t * kTopK + j));
+                next = (next + (tokens == 1 ? 1 : 1 + random() % 31)) % all.size();
+                rows[next].push_back(static_cast<int32_t>(t));
+                out_rows[next].push_back(static_cast<int32_t>(t * kTopK + j));
             }
         }
         GatedMlp op{.x = x, .groups = {}, .out = out};
-        for (size_t e = 0; e < groups.size(); ++e) {
-            if (groups[e].rows.empty()) continue;
-            op.groups.push_back({all[e].gate, all[e].up, all[e].down, groups[e].rows, groups[e].out_rows});
+        for (size_t e = 0; e < all.size(); ++e) {
+            if (rows[e].empty()) continue;
+            op.groups.push_back(
+                {all[e].gate, all[e].up, all[e].down, int_table(*cpu, rows[e], 1), int_table(*cpu, out_rows[e], 1)});
         }
         state.ResumeTiming();
         cpu->run(op);
@@ -217,18 +216,21 @@ void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
 void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t cached, int64_t heads,
                int64_t kv_heads, int64_t head_dim) {
     const auto cpu = backend();
-    KvPages cache{.format = format, .page_tokens = 256, .pages = {}};
-    const GroupedKvLayout layout(format, cache.page_tokens, kv_heads, head_dim);
-    for (int64_t t = 0; t < cached; t += cache.page_tokens) cache.pages.push_back(cpu->allocate(layout.page_bytes()));
-    const SequenceRows all{0, cached, 0}, rows{0, tokens, cached - tokens};
+    const GroupedKvLayout layout(format, 256, kv_heads, head_dim);
+    CacheBuilder builder(format, 256, layout.page_bytes());
+    builder.add_empty(cached);
+    const PagedCache cache = builder.build(*cpu);
+    const Sequences all = sequences_of(*cpu, {{0, cached, 0}}),
+                    rows = sequences_of(*cpu, {{0, tokens, cached - tokens}});
     cpu->run(AppendKeyValue{.keys = random_tensor(*cpu, cached, kv_heads * head_dim),
                             .values = random_tensor(*cpu, cached, kv_heads * head_dim),
                             .kv_heads = kv_heads,
-                            .segments = {{all, cache}}});
+                            .sequences = all,
+                            .cache = cache});
     const Tensor query = random_tensor(*cpu, tokens, heads * head_dim),
                  out = random_tensor(*cpu, tokens, heads * head_dim);
     for (auto _ : state) {
-        cpu->run(Attention{query, heads, kv_heads, 0.06f, {{rows, cache}}, out});
+        cpu->run(Attention{query, heads, kv_heads, 0.06f, rows, cache, out});
     }
     cpu->wait();
     if (tokens == 1) {
@@ -240,6 +242,14 @@ void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t
     }
 }
 
+StateSlots random_state(Backend& cpu, int64_t rows, int64_t columns) {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal;
+    std::vector<float> state(static_cast<size_t>(rows * columns));
+    for (float& value : state) value = normal(random);
+    return states_of(cpu, {state}, rows, columns);
+}
+
 // A gated DeltaNet layer of Qwen3.6-35B-A3B.
 void delta_rule(benchmark::State& state, int64_t tokens) {
     const auto cpu = backend();
@@ -247,11 +257,11 @@ void delta_rule(benchmark::State& state, int64_t tokens) {
     const Tensor qkv = random_tensor(*cpu, tokens, 2 * key_heads * dim + value_heads * dim);
     const Tensor b = random_tensor(*cpu, tokens, value_heads), a = random_tensor(*cpu, tokens, value_heads);
     const Tensor a_log = random_tensor(*cpu, 1, value_heads), dt_bias = random_tensor(*cpu, 1, value_heads);
-    const Tensor memory = random_tensor(*cpu, value_heads * dim, dim),
-                 out = random_tensor(*cpu, tokens, value_heads * dim);
+    const Tensor out = random_tensor(*cpu, tokens, value_heads * dim);
+    const StateSlots states = random_state(*cpu, value_heads * dim, dim);
+    const Sequences sequences = sequences_of(*cpu, {{0, tokens, 0}});
     for (auto _ : state) {
-        cpu->run(GatedDeltaRule{
-            qkv, b, a, a_log, dt_bias, key_heads, value_heads, dim, dim, {{{0, tokens, 0}, memory}}, out});
+        cpu->run(GatedDeltaRule{qkv, b, a, a_log, dt_bias, key_heads, value_heads, dim, dim, sequences, states, out});
     }
     cpu->wait();
     report_ops(state, 7.0 * static_cast<double>(tokens * value_heads * dim * dim), float_ops_per_second());
@@ -261,9 +271,11 @@ void convolution(benchmark::State& state, int64_t tokens) {
     const auto cpu = backend();
     const int64_t channels = 8192, kernel = 4;
     const Tensor x = random_tensor(*cpu, tokens, channels), out = random_tensor(*cpu, tokens, channels);
-    const Tensor weight = random_tensor(*cpu, channels, kernel), memory = random_tensor(*cpu, kernel - 1, channels);
+    const Tensor weight = random_tensor(*cpu, channels, kernel);
+    const StateSlots states = random_state(*cpu, kernel - 1, channels);
+    const Sequences sequences = sequences_of(*cpu, {{0, tokens, 0}});
     for (auto _ : state) {
-        cpu->run(CausalConvolution{x, weight, {{{0, tokens, 0}, memory}}, out});
+        cpu->run(CausalConvolution{x, weight, sequences, states, out});
     }
     cpu->wait();
     report_ops(state, 2.0 * static_cast<double>(tokens * channels * kernel), float_ops_per_second());

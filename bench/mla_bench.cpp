@@ -9,6 +9,7 @@
 #include "backend/kv_layout.h"
 #include "backend/latent_forms.h"
 #include "tensor/weight_view.h"
+#include "tests/backend/step_tables.h"
 
 namespace sluice {
 namespace {
@@ -33,23 +34,26 @@ class Bench {
         query_ = tensor(kHeads * (kNope + kRope));
         scratch_ = tensor(LatentAttention::scratch_columns(kHeads, kRank));
         out_ = tensor(kHeads * kValue);
-        segment_.rows = {.first_row = 0, .count = rows, .position = position};
-        segment_.cache = {.format = KvFormat::kBF16, .page_tokens = kPageTokens, .pages = {}};
         const LatentKvLayout layout(KvFormat::kBF16, kPageTokens, kRank, kRope);
+        std::vector<std::vector<std::byte>> pages;
         for (int64_t first = 0; first < position + rows; first += kPageTokens) {
-            std::vector<std::byte> page(layout.page_bytes());
+            std::vector<std::byte>& page = pages.emplace_back(layout.page_bytes());
             for (int64_t t = 0; t < kPageTokens; ++t) {
                 encode_kv_row(KvFormat::kBF16, normals(kRank, 1).data(), kRank, page.data() + layout.latent(t));
                 encode_kv_row(KvFormat::kBF16, normals(kRope, 1).data(), kRope, page.data() + layout.rotary_key(t));
             }
-            segment_.cache.pages.push_back(put(page));
         }
+        CacheBuilder builder(KvFormat::kBF16, kPageTokens, layout.page_bytes());
+        builder.add(std::move(pages));
+        cache_ = builder.build(*backend_);
+        sequences_ = sequences_of(*backend_, {{.first_row = 0, .count = rows, .position = position}});
+        segments_ = kv_segments("mla_bench", sequences_, cache_, rows);
     }
 
     void folded() {
-        attend_folded(attention(), [&](const auto& form) { cpu().compute(form); });
+        attend_folded(attention(), segments_, [&](const auto& form) { cpu().compute(form); });
     }
-    void expanded() { cpu().compute(ExpandedLatentAttention{attention()}); }
+    void expanded() { cpu().compute(ExpandedLatentAttention{attention(), segments_}); }
 
   private:
     CpuBackend& cpu() { return static_cast<CpuBackend&>(*backend_); }
@@ -63,7 +67,8 @@ class Bench {
                 .rope = kRope,
                 .value = kValue,
                 .scale = 0.07f,
-                .segments = {segment_},
+                .sequences = sequences_,
+                .cache = cache_,
                 .scratch = scratch_,
                 .out = out_};
     }
@@ -88,7 +93,9 @@ class Bench {
     std::mt19937 random_{1};
     Weight weight_;
     Tensor query_, scratch_, out_;
-    KvSegment segment_;
+    PagedCache cache_;
+    Sequences sequences_;
+    std::vector<KvSegment> segments_;
 };
 
 void folded_form(benchmark::State& state) {

@@ -24,9 +24,16 @@ class Backend : public Queue {
 
     // Zeroed memory. Throws kOutOfMemory.
     virtual BufferPtr allocate(uint64_t bytes) = 0;
+    // The same for what is used in parts: where the backend can, only parts that were written take physical memory.
+    virtual BufferPtr reserve(uint64_t bytes) { return allocate(bytes); }
     // Constant bytes of the host that live as long as `owner`: used in place where the backend can, else copied.
     virtual BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) = 0;
     virtual std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) = 0;
+
+    // Queued. The region is zero again; where the backend can, its physical memory is the system's until it is written.
+    virtual void clear(const Region& region) = 0;
+    // Queued. What the region holds means nothing from now on: its physical memory may likewise go back.
+    virtual void discard(const Region& region) { (void)region; }
 
     // Queued transfers. `source` is read before return; `target` is filled when wait() returns.
     virtual void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) = 0;

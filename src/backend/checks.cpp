@@ -95,46 +95,33 @@ void OperationCheck::weight_format(std::string_view field, const WeightFormat& f
            format.group_size, format.codec->choices());
 }
 
-void OperationCheck::rows(std::string_view field, const std::vector<int32_t>& rows, int64_t limit) const {
-    for (const int32_t row : rows) {
-        if (row < 0 || row >= limit) refuse(field, "names row {}: there are {}", row, limit);
+void OperationCheck::rows(std::string_view field, const Tensor& numbers) const {
+    tensor(field, numbers, kAny, 1, DType::kI32);
+}
+
+void OperationCheck::sequences(const Sequences& sequences) const {
+    tensor("rows of sequences", sequences.rows, kAny, 3, DType::kI32);
+    size("most_rows of sequences", sequences.most_rows);
+    size("most_tokens of sequences", sequences.most_tokens);
+}
+
+void OperationCheck::cache(const PagedCache& cache, const Sequences& sequences, uint64_t page_bytes) const {
+    tensor("pages of cache", cache.pages, sequences.rows.rows, kAny, DType::kI32);
+    range("pool of cache", cache.pool, 0, 0);
+    if (cache.page_bytes < page_bytes) {
+        refuse("page_bytes of cache", "are {}: {} tokens take {}", cache.page_bytes, cache.page_tokens, page_bytes);
     }
 }
 
-int64_t OperationCheck::follows(const SequenceRows& rows, int64_t next_row) const {
-    if (rows.first_row != next_row || rows.count < 1 || rows.position < 0 || rows.position > kMostRows) {
-        refuse("segments",
-               "hold {} rows from {} at position {}: rows must follow each other from {}, positions start at 0",
-               rows.count, rows.first_row, rows.position, next_row);
+void OperationCheck::states(const StateSlots& states, const Sequences& sequences, int64_t rows, int64_t columns) const {
+    if (states.rows != rows || states.columns != columns) {
+        refuse("states", "are [{}, {}]: they must be {}", states.rows, states.columns, shape_text(rows, columns));
     }
-    return next_row + std::min(rows.count, kMostRows);
-}
-
-void OperationCheck::segments(const std::vector<KvSegment>& segments, int64_t batch_rows) const {
-    int64_t next_row = 0;
-    for (const KvSegment& segment : segments) next_row = follows(segment.rows, next_row);
-    if (next_row != batch_rows) refuse("segments", "hold {} rows: the batch has {}", next_row, batch_rows);
-}
-
-void OperationCheck::segments(const std::vector<StateSegment>& segments, int64_t batch_rows, int64_t state_rows,
-                              int64_t state_columns) const {
-    int64_t next_row = 0;
-    for (const StateSegment& segment : segments) {
-        next_row = follows(segment.rows, next_row);
-        tensor("state of segments", segment.state, state_rows, state_columns);
-    }
-    if (next_row != batch_rows) refuse("segments", "hold {} rows: the batch has {}", next_row, batch_rows);
-}
-
-void OperationCheck::pages(const KvSegment& segment, uint64_t page_bytes) const {
-    const int64_t tokens = segment.rows.position + segment.rows.count;
-    const int64_t wanted = (tokens + segment.cache.page_tokens - 1) / segment.cache.page_tokens;
-    if (static_cast<int64_t>(segment.cache.pages.size()) < wanted) {
-        refuse("cache of segments", "has {} pages of {} tokens: {} tokens need {}", segment.cache.pages.size(),
-               segment.cache.page_tokens, tokens, wanted);
-    }
-    for (int64_t page = 0; page < wanted; ++page) {
-        range("cache page of segments", segment.cache.pages[static_cast<size_t>(page)], 0, page_bytes);
+    tensor("slots of states", states.slots, sequences.rows.rows, 1, DType::kI32);
+    range("pool of states", states.pool, 0, 0);
+    const uint64_t bytes = static_cast<uint64_t>(rows * columns) * sizeof(float);
+    if (states.slot_bytes < bytes || states.slot_bytes % sizeof(float) != 0) {
+        refuse("slot_bytes of states", "are {}: a state takes {}, in whole floats", states.slot_bytes, bytes);
     }
 }
 

@@ -37,18 +37,15 @@ class OperationCheck {
     void tensor(std::string_view field, const Tensor& tensor, int64_t rows, int64_t columns,
                 DType dtype = DType::kF32) const;
     void weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns) const;
-    // Row numbers of a tensor with `limit` rows.
-    void rows(std::string_view field, const std::vector<int32_t>& rows, int64_t limit) const;
+    // Numbers of rows, [*, 1]: which they are is known when the operation runs.
+    void rows(std::string_view field, const Tensor& numbers) const;
 
-    // The segments' rows follow each other and are all rows of the batch.
-    void segments(const std::vector<KvSegment>& segments, int64_t batch_rows) const;
-    void segments(const std::vector<StateSegment>& segments, int64_t batch_rows, int64_t state_rows,
-                  int64_t state_columns) const;
-    // Enough pages of enough bytes for all tokens of the segment.
-    void pages(const KvSegment& segment, uint64_t page_bytes) const;
+    void sequences(const Sequences& sequences) const;
+    // Pages of so many bytes, or more, for every sequence.
+    void cache(const PagedCache& cache, const Sequences& sequences, uint64_t page_bytes) const;
+    void states(const StateSlots& states, const Sequences& sequences, int64_t rows, int64_t columns) const;
 
   private:
-    int64_t follows(const SequenceRows& rows, int64_t next_row) const;
     void weight_format(std::string_view field, const WeightFormat& format) const;
 
     std::string_view operation_;

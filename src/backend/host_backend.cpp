@@ -3,12 +3,24 @@
 #include <cstring>
 
 #include "backend/checks.h"
+#include "base/memory.h"
 #include "device/host_buffer.h"
 
 namespace sluice {
 
 BufferPtr HostMemoryBackend::allocate(uint64_t bytes) {
     return HostBuffer::allocate(bytes);
+}
+
+BufferPtr HostMemoryBackend::reserve(uint64_t bytes) {
+    return HostBuffer::allocate(bytes, PageUse::kSparse);
+}
+
+void HostMemoryBackend::clear(const Region& region) {
+    OperationCheck("clear").range("region", region.buffer, region.offset, region.bytes);
+    attempt([&] {
+        if (region.bytes > 0) clear_memory(writable_host_bytes(region.buffer).subspan(region.offset, region.bytes));
+    });
 }
 
 BufferPtr HostMemoryBackend::adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {

@@ -12,8 +12,11 @@ namespace sluice {
 class HostMemoryBackend : public Backend {
   public:
     BufferPtr allocate(uint64_t bytes) override;
+    BufferPtr reserve(uint64_t bytes) override;
     BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) override;
     std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) override;
+    void clear(const Region& region) override;
+    void discard(const Region& region) override { clear(region); }
     void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) override;
     void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) override;
     using Backend::copy;

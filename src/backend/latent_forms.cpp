@@ -19,19 +19,18 @@ bool expands(const LatentAttention& op, const SequenceRows& rows) {
 
 }  // namespace
 
-std::vector<LatentRun> latent_runs(const LatentAttention& op) {
+std::vector<LatentRun> latent_runs(const LatentAttention& op, std::span<const KvSegment> segments) {
     std::vector<LatentRun> runs;
-    for (size_t begin = 0; begin < op.segments.size();) {
-        LatentRun run{.expanded = expands(op, op.segments[begin].rows), .attention = op};
-        LatentAttention& part = run.attention;
-        part.segments.clear();
-        const int64_t first_row = op.segments[begin].rows.first_row;
+    for (size_t begin = 0; begin < segments.size();) {
+        LatentRun run{.expanded = expands(op, segments[begin].rows), .attention = op, .segments = {}};
+        const int64_t first_row = segments[begin].rows.first_row;
         int64_t rows = 0;
-        for (; begin < op.segments.size() && expands(op, op.segments[begin].rows) == run.expanded; ++begin) {
-            part.segments.push_back(op.segments[begin]);
-            part.segments.back().rows.first_row -= first_row;
-            rows += op.segments[begin].rows.count;
+        for (; begin < segments.size() && expands(op, segments[begin].rows) == run.expanded; ++begin) {
+            run.segments.push_back(segments[begin]);
+            run.segments.back().rows.first_row -= first_row;
+            rows += segments[begin].rows.count;
         }
+        LatentAttention& part = run.attention;
         for (Tensor* tensor : {&part.query, &part.scratch, &part.out}) *tensor = tensor->rows_at(first_row, rows);
         runs.push_back(std::move(run));
     }

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
+#include <utility>
 #include <vector>
 
-#include "backend/operations/attention.h"
+#include "backend/host_sequences.h"
 
 namespace sluice {
 
@@ -67,24 +69,26 @@ struct ProjectValue {
 // The same attention for many new tokens at once: keys W_K latent_t and values W_V latent_t of every cached position
 // are expanded per head, then out_h = sum p_t v_t. Fewer operations than the folded form when many queries share them.
 struct ExpandedLatentAttention {
-    LatentAttention attention;
+    LatentAttention attention;  // its `segments` in place of sequences and cache
+    std::vector<KvSegment> segments;
 };
 
 // Sequences one after the other that take the same form, as an operation of their own.
 struct LatentRun {
     bool expanded = false;
-    LatentAttention attention;
+    LatentAttention attention;  // over the rows of these sequences alone
+    std::vector<KvSegment> segments;
 };
 
 // Only the shape of a sequence's own piece decides on its form, so company changes no bit.
-std::vector<LatentRun> latent_runs(const LatentAttention& op);
+std::vector<LatentRun> latent_runs(const LatentAttention& op, std::span<const KvSegment> segments);
 
 // Cached tokens whose scores the folded form holds at once; longer caches go in tiles.
 inline constexpr int64_t kLatentTileTokens = 4096;
 
 // Fold, attend in one tile or in several, project: compute(form) for each.
 template <typename Compute>
-void attend_folded(const LatentAttention& op, Compute&& compute) {
+void attend_folded(const LatentAttention& op, const std::vector<KvSegment>& segments, Compute&& compute) {
     const int64_t width = op.heads * op.kv_lora();
     const Tensor folded = op.scratch.columns_at(0, width), attended = op.scratch.columns_at(width, width);
     const Tensor maximum = op.scratch.columns_at(2 * width, op.heads);
@@ -98,7 +102,7 @@ void attend_folded(const LatentAttention& op, Compute&& compute) {
                       .value = op.value,
                       .out = folded});
     int64_t tokens = 0;
-    for (const KvSegment& segment : op.segments) tokens = std::max(tokens, segment.rows.position + segment.rows.count);
+    for (const KvSegment& segment : segments) tokens = std::max(tokens, segment.rows.position + segment.rows.count);
     if (tokens <= kLatentTileTokens) {
         compute(AttendLatents{.folded = folded,
                               .query = op.query,
@@ -106,7 +110,7 @@ void attend_folded(const LatentAttention& op, Compute&& compute) {
                               .nope = op.nope,
                               .rope = op.rope,
                               .scale = op.scale,
-                              .segments = op.segments,
+                              .segments = segments,
                               .out = attended});
     } else {
         AccumulateLatentTile tile{.folded = folded,
@@ -117,7 +121,7 @@ void attend_folded(const LatentAttention& op, Compute&& compute) {
                                   .scale = op.scale,
                                   .first_token = 0,
                                   .tokens = kLatentTileTokens,
-                                  .segments = op.segments,
+                                  .segments = segments,
                                   .maximum = maximum,
                                   .total = total,
                                   .sum = attended};
@@ -135,11 +139,11 @@ void attend_folded(const LatentAttention& op, Compute&& compute) {
 // compute(form) for the forms that the operation's sequences take.
 template <typename Compute>
 void in_latent_forms(const LatentAttention& op, Compute&& compute) {
-    for (LatentRun& run : latent_runs(op)) {
+    for (LatentRun& run : latent_runs(op, kv_segments(op.kName, op.sequences, op.cache, op.query.rows))) {
         if (run.expanded) {
-            compute(ExpandedLatentAttention{std::move(run.attention)});
+            compute(ExpandedLatentAttention{std::move(run.attention), std::move(run.segments)});
         } else {
-            attend_folded(run.attention, compute);
+            attend_folded(run.attention, run.segments, compute);
         }
     }
 }

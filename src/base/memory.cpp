@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -91,7 +92,7 @@ ResidentMemory resident_memory() {
 
 }  // namespace
 
-PageMemory::PageMemory(size_t wanted) : size_(round_up(std::max<size_t>(wanted, 1), kPageBytes)) {
+PageMemory::PageMemory(size_t wanted, PageUse use) : size_(round_up(std::max<size_t>(wanted, 1), kPageBytes)) {
     void* data = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data == MAP_FAILED) {
         fail(ErrorCode::kOutOfMemory, "the system refused {} of memory: {}", format_size(wanted), errno_text(errno));
@@ -100,7 +101,7 @@ PageMemory::PageMemory(size_t wanted) : size_(round_up(std::max<size_t>(wanted, 
     if (size_ >= kHugePagesFrom) spread_over_nodes(bytes());
 #ifdef MADV_HUGEPAGE
     // A direct read into small pages costs the kernel a lookup and a segment for each: it halves a fast drive's speed.
-    if (size_ >= kHugePagesFrom) ::madvise(data_, size_, MADV_HUGEPAGE);
+    if (size_ >= kHugePagesFrom) ::madvise(data_, size_, use == PageUse::kWhole ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 #endif
 }
 
@@ -119,6 +120,18 @@ PageMemory::~PageMemory() {
 
 void PageMemory::release(size_t offset, size_t bytes) const {
     ::madvise(data_ + offset, bytes, MADV_DONTNEED);
+}
+
+void clear_memory(std::span<std::byte> bytes) {
+    const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+    const size_t before = std::min<size_t>(round_up(address, kPageBytes) - address, bytes.size());
+    const size_t whole = (bytes.size() - before) / kPageBytes * kPageBytes;
+    std::memset(bytes.data(), 0, before);
+    if (whole > 0 && ::madvise(bytes.data() + before, whole, MADV_DONTNEED) != 0) {
+        std::memset(bytes.data() + before, 0, whole);
+    }
+    const std::span<std::byte> after = bytes.subspan(before + whole);
+    std::memset(after.data(), 0, after.size());
 }
 
 uint64_t peak_resident_bytes() {

@@ -15,12 +15,15 @@ constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
-// Page-aligned memory straight from the system, zeroed, given back whole; large ones in huge pages, spread over the
-// memory nodes. Throws kOutOfMemory.
+// How memory is used: all of it soon, or a part now and then, which then takes no more physical memory than that part.
+enum class PageUse : uint8_t { kWhole, kSparse };
+
+// Page-aligned memory straight from the system, zeroed, given back whole; large ones in huge pages unless they are used
+// sparsely, spread over the memory nodes. Throws kOutOfMemory.
 class PageMemory {
   public:
     PageMemory() = default;
-    explicit PageMemory(size_t wanted);  // bytes
+    explicit PageMemory(size_t wanted, PageUse use = PageUse::kWhole);  // bytes
     PageMemory(PageMemory&& other) noexcept;
     PageMemory& operator=(PageMemory&& other) noexcept;
     ~PageMemory();
@@ -35,6 +38,9 @@ class PageMemory {
     std::byte* data_ = nullptr;
     size_t size_ = 0;
 };
+
+// Zeroes these bytes of a PageMemory by giving their whole pages back to the system.
+void clear_memory(std::span<std::byte> bytes);
 
 // Peak and current resident memory of this process, bytes.
 uint64_t peak_resident_bytes();

@@ -26,11 +26,11 @@ const HostBuffer& writable_host_buffer(const BufferPtr& buffer) {
     return host;
 }
 
-BufferPtr HostBuffer::allocate(uint64_t bytes) {
+BufferPtr HostBuffer::allocate(uint64_t bytes, PageUse use) {
     if (bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
         fail(ErrorCode::kOutOfMemory, "no memory holds {} bytes: ask for less", bytes);
     }
-    auto memory = std::make_shared<PageMemory>(static_cast<size_t>(bytes));
+    auto memory = std::make_shared<PageMemory>(static_cast<size_t>(bytes), use);
     std::byte* data = memory->data();
     return std::make_shared<HostBuffer>(data, bytes, true, std::move(memory));
 }

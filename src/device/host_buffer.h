@@ -16,7 +16,7 @@ namespace sluice {
 class HostBuffer final : public Buffer {
   public:
     // Page-aligned, zeroed memory of its own. Throws kOutOfMemory.
-    static BufferPtr allocate(uint64_t bytes);
+    static BufferPtr allocate(uint64_t bytes, PageUse use = PageUse::kWhole);
     // Somebody's bytes in place, kept alive through `owner`; for reading only.
     static BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
 

@@ -97,6 +97,12 @@ std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& mo
     return impl;
 }
 
+// Addresses for so many whole contexts, and for as many states beside them.
+StatePoolSize pool_size(int64_t context) {
+    constexpr int64_t kContexts = 64, kStates = 1024;
+    return {.pages = kContexts * ((context + kKvPageTokens - 1) / kKvPageTokens), .slots = kStates};
+}
+
 std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
                                            const MakeStore& make_store) {
     ExpertStoreOptions store_options;
@@ -115,6 +121,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
     if (!options.trace.empty()) impl->trace.emplace(config.layer_count(), config.experts(), config.experts_per_token());
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
+    impl->model->use_states(pool_size(plan.context), plan.context);
 
     if (options.lock_trunk) lock_trunk(checkpoint);
     impl->governor.emplace(
@@ -146,7 +153,9 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.expert_bytes = checkpoint.expert_bytes();
     info.cache_bytes = impl->store->cache_bytes();
     info.ram_bytes = plan.ram_bytes;
-    for (const StateSpec& spec : impl->model->state_specs()) info.kv_bytes_per_token += spec.kv_bytes_per_token;
+    for (const std::vector<StatePart>& layer : impl->model->state_parts()) {
+        for (const StatePart& part : layer) info.kv_bytes_per_token += part.bytes_per_token;
+    }
     info.fingerprint = checkpoint.fingerprint();
     info.prefix_memory_bytes = plan.prefix_bytes;
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);

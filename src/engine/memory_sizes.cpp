@@ -36,7 +36,7 @@ uint64_t kv_bytes(const ModelReport& report, const EngineOptions& options) {
 uint64_t widest(const ModelReport& report) {
     const uint64_t hidden = unsigned_of(report.hidden_size);
     const uint64_t heads = unsigned_of(report.heads) * unsigned_of(report.head_dim);
-    const uint64_t experts = unsigned_of(report.experts_per_token) * (hidden + 2) + unsigned_of(report.experts) +
+    const uint64_t experts = unsigned_of(report.experts_per_token) * (hidden + 4) + unsigned_of(report.experts) +
                              (report.shared_intermediate > 0 ? hidden + 1 : 0);
     uint64_t mixer = 2 * heads + 2 * unsigned_of(report.kv_heads) * unsigned_of(report.head_dim);
     if (report.linear_attention_layers > 0) {
@@ -69,9 +69,11 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, size_
                       .scratch = [&model, threads](int64_t chunk, int64_t context) {
                           return model.scratch_bytes(pass_rows(chunk)) + model.context_scratch_bytes(context, threads);
                       }};
-    for (const StateSpec& spec : model.state_specs()) {
-        sizes.kv_per_token += spec.kv_bytes_per_token;
-        sizes.recurrent += spec.recurrent_bytes();
+    for (const std::vector<StatePart>& layer : model.state_parts()) {
+        for (const StatePart& part : layer) {
+            sizes.kv_per_token += part.bytes_per_token;
+            sizes.recurrent += part.fixed_bytes();
+        }
     }
     return sizes;
 }

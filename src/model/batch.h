@@ -16,14 +16,23 @@ namespace sluice {
 // the pass.
 using PassHook = std::function<bool(int64_t layer, int64_t layers)>;
 
+// Where the new tokens of a sequence are in a batch: rows [first_row, first_row + count).
+struct NewRows {
+    int64_t first_row = 0;
+    int64_t count = 0;
+};
+
 // One forward pass's rows: the new tokens of every sequence, one sequence after the other.
 struct Batch {
     int64_t rows = 0;
     Tensor ids;                           // I32 [rows, 1]
     Tensor positions;                     // I32 [rows, 1]
     std::vector<int32_t> host_positions;  // [rows]
-    std::vector<SequenceRows> sequences;
-    std::vector<SequenceState*> states;      // one per sequence
+    std::vector<NewRows> sequences;
+    const StatePool* pool = nullptr;
+    Sequences table;                         // of the sequences, for operations
+    Tensor pages;                            // I32 [sequences, *]: the pages of each
+    Tensor slots;                            // I32 [sequences, 1]
     std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 
     const PassHook* hook = nullptr;         // null: nobody asks
@@ -33,7 +42,7 @@ struct Batch {
     // Where there are prompts, it is theirs alone: who decodes beside them names few experts.
     BatchShape shape() const {
         BatchShape prompts{.rows = 0, .sequences = 0};
-        for (const SequenceRows& each : sequences) {
+        for (const NewRows& each : sequences) {
             if (each.count == 1) continue;
             prompts.rows += each.count;
             ++prompts.sequences;
@@ -45,7 +54,9 @@ struct Batch {
     bool all_failed() const {
         return std::ranges::all_of(errors, [](const std::exception_ptr& error) { return error != nullptr; });
     }
-    std::vector<KvSegment> kv_segments(int layer) const;
+    // A part of a layer's state.
+    PagedCache cache(int layer, size_t part) const { return pool->cache(static_cast<size_t>(layer), part, pages); }
+    StateSlots states(int layer, size_t part) const { return pool->states(static_cast<size_t>(layer), part, slots); }
 };
 
 }  // namespace sluice

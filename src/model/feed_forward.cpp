@@ -18,12 +18,6 @@ constexpr size_t kNamedByRows = 2;
 // In place of an expert that a row chose.
 constexpr int32_t kUnwanted = -1;
 
-std::vector<int32_t> all_rows(int64_t rows) {
-    std::vector<int32_t> indices(static_cast<size_t>(rows));
-    std::iota(indices.begin(), indices.end(), 0);
-    return indices;
-}
-
 RouterScore score_of(Routing::Score score) {
     switch (score) {
         case Routing::Score::kSigmoid:
@@ -50,11 +44,7 @@ struct SharedMlp {
     Activation activation;
 
     GatedMlp operation(const Tensor& x, const Tensor& out) const {
-        return {
-            .x = x,
-            .groups = {{.gate = gate, .up = up, .down = down, .rows = all_rows(x.rows), .out_rows = all_rows(x.rows)}},
-            .out = out,
-            .activation = activation};
+        return {.x = x, .groups = {{.gate = gate, .up = up, .down = down}}, .out = out, .activation = activation};
     }
 };
 
@@ -126,6 +116,7 @@ class MixtureOfExperts : public FeedForward {
             guessed.clear();
         }
         if (shared_) run_shared(backend, x, s);
+        put_rows(backend, rows_of, s);
         run_experts(backend, batch, feed, x, s, rows_of, stream, guessed);
         backend.run(CombineExperts{.parts = s.parts, .weights = s.choice.weights, .out = residual});
         if (shared_) backend.run(AddGated{.x = s.shared, .gate = s.shared_gate, .out = residual});
@@ -137,10 +128,10 @@ class MixtureOfExperts : public FeedForward {
         const RowsOfExpert rows_of = group_rows(ids);
         std::vector<size_t> order(rows_of.experts.size());
         std::iota(order.begin(), order.end(), 0);
-        std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return rows_of.entries[i].size(); });
+        std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return rows_of.count(i); });
         std::vector<ExpertKey> experts;
         for (const size_t i : order) {
-            if (rows_of.entries[i].size() >= least_rows) experts.push_back({layer_, rows_of.experts[i]});
+            if (rows_of.count(i) >= least_rows) experts.push_back({layer_, rows_of.experts[i]});
         }
         return experts;
     }
@@ -151,18 +142,26 @@ class MixtureOfExperts : public FeedForward {
     };
     struct Scratch {
         Choice choice;
+        Tensor rows, out_rows;  // I32 [rows * top_k, 1] of the experts, one after the other
         Tensor parts, shared, shared_gate;
     };
 
-    // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that chose each.
+    // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that chose each,
+    // one expert after the other: those of experts[i] from first[i] on.
     struct RowsOfExpert {
         std::vector<int> experts;
-        std::vector<std::vector<int32_t>> entries;
+        std::vector<int32_t> entries;
+        std::vector<size_t> first{0};  // and their end
+
+        size_t count(size_t i) const { return first[i + 1] - first[i]; }
+        std::span<const int32_t> of(size_t i) const { return std::span(entries).subspan(first[i], count(i)); }
     };
 
     Scratch take(int64_t rows, Workspace& workspace) const {
         Scratch s;
         s.choice = take_choice(rows, workspace);
+        s.rows = workspace.take(rows * config_.experts_per_token, 1, DType::kI32);
+        s.out_rows = workspace.take(rows * config_.experts_per_token, 1, DType::kI32);
         s.parts = workspace.take(rows * config_.experts_per_token, hidden_);
         if (shared_) s.shared = workspace.take(rows, hidden_);
         if (shared_gate_) s.shared_gate = workspace.take(rows, 1);
@@ -219,7 +218,7 @@ class MixtureOfExperts : public FeedForward {
         const auto top_k = static_cast<size_t>(config_.experts_per_token);
         for (size_t i = 0; i < batch.sequences.size(); ++i) {
             if (!batch.errors[i]) continue;
-            const SequenceRows& rows = batch.sequences[i];
+            const NewRows& rows = batch.sequences[i];
             const auto first = ids.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(rows.first_row) * top_k);
             std::fill_n(first, static_cast<size_t>(rows.count) * top_k, kUnwanted);
         }
@@ -236,9 +235,19 @@ class MixtureOfExperts : public FeedForward {
         for (size_t e = 0; e < by_expert.size(); ++e) {
             if (by_expert[e].empty()) continue;
             result.experts.push_back(static_cast<int>(e));
-            result.entries.push_back(std::move(by_expert[e]));
+            result.entries.insert(result.entries.end(), by_expert[e].begin(), by_expert[e].end());
+            result.first.push_back(result.entries.size());
         }
         return result;
+    }
+
+    // Tells the backend which rows of x and of the experts' outputs belong to each.
+    void put_rows(Backend& backend, const RowsOfExpert& rows_of, const Scratch& s) const {
+        const auto top_k = static_cast<int32_t>(config_.experts_per_token);
+        std::vector<int32_t> rows;
+        for (const int32_t entry : rows_of.entries) rows.push_back(entry / top_k);
+        backend.upload(s.rows.buffer, s.rows.offset, std::as_bytes(std::span(rows)));
+        backend.upload(s.out_rows.buffer, s.out_rows.offset, std::as_bytes(std::span(rows_of.entries)));
     }
 
     void run_shared(Backend& backend, const Tensor& x, const Scratch& s) const {
@@ -255,12 +264,14 @@ class MixtureOfExperts : public FeedForward {
             if (!hints.empty() && !stream.reading()) hint_scan(feed, std::exchange(hints, {}));
             GatedMlp operation{.x = x, .groups = {}, .out = s.parts, .activation = activation_};
             for (const HeldExpert& expert : held) {
-                const auto& entries = rows_of.entries[expert.index()];
                 if (expert.error()) {
-                    note_failure(batch, entries, expert.error());
+                    note_failure(batch, rows_of.of(expert.index()), expert.error());
                 } else {
                     backend.after(expert.arrived());
-                    operation.groups.push_back(group(expert.record(), entries));
+                    const auto first = static_cast<int64_t>(rows_of.first[expert.index()]);
+                    const auto count = static_cast<int64_t>(rows_of.count(expert.index()));
+                    operation.groups.push_back(
+                        group(expert.record(), s.rows.rows_at(first, count), s.out_rows.rows_at(first, count)));
                 }
             }
             if (!operation.groups.empty()) backend.run(operation);
@@ -271,24 +282,21 @@ class MixtureOfExperts : public FeedForward {
         }
     }
 
-    MlpGroup group(const BufferPtr& record, const std::vector<int32_t>& entries) const {
+    MlpGroup group(const BufferPtr& record, const Tensor& rows, const Tensor& out_rows) const {
         const auto weight = [&](const ProjectionLayout& layout) {
             return layout.placed([&](uint64_t offset) { return WeightPart{record, offset}; });
         };
-        MlpGroup group{.gate = weight(layout_.gate),
-                       .up = weight(layout_.up),
-                       .down = weight(layout_.down),
-                       .rows = {},
-                       .out_rows = entries};
-        const auto top_k = static_cast<int32_t>(config_.experts_per_token);
-        for (const int32_t entry : entries) group.rows.push_back(entry / top_k);
-        return group;
+        return {.gate = weight(layout_.gate),
+                .up = weight(layout_.up),
+                .down = weight(layout_.down),
+                .rows = rows,
+                .out_rows = out_rows};
     }
 
     // Only the sequences that needed the expert are lost; the others' rows are complete.
-    void note_failure(Batch& batch, const std::vector<int32_t>& entries, const std::exception_ptr& error) const {
+    void note_failure(Batch& batch, std::span<const int32_t> entries, const std::exception_ptr& error) const {
         for (size_t i = 0; i < batch.sequences.size(); ++i) {
-            const SequenceRows& rows = batch.sequences[i];
+            const NewRows& rows = batch.sequences[i];
             const int64_t begin = rows.first_row * config_.experts_per_token;
             const int64_t end = (rows.first_row + rows.count) * config_.experts_per_token;
             const bool touched = std::any_of(entries.begin(), entries.end(),

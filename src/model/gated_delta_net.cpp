@@ -34,13 +34,9 @@ class GatedDeltaNet : public Mixer {
         }
     }
 
-    StateSpec state_spec() const override {
-        StateSpec spec;
-        spec.convolution_rows = kernel_ - 1;
-        spec.convolution_columns = qkv_width();
-        spec.delta_rows = value_heads_ * value_dim_;
-        spec.delta_columns = key_dim_;
-        return spec;
+    std::vector<StatePart> state_parts() const override {
+        return {StatePart::fixed("convolution", kernel_ - 1, qkv_width()),
+                StatePart::fixed("delta", value_heads_ * value_dim_, key_dim_)};
     }
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
@@ -49,14 +45,11 @@ class GatedDeltaNet : public Mixer {
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
-        std::vector<StateSegment> convolution, delta;
-        for (size_t i = 0; i < batch.sequences.size(); ++i) {
-            const LayerState& state = batch.states[i]->layer(layer_);
-            convolution.push_back({batch.sequences[i], state.convolution});
-            delta.push_back({batch.sequences[i], state.delta});
-        }
-        backend.run(CausalConvolution{
-            .x = s.qkv, .weight = convolution_, .segments = std::move(convolution), .out = s.convolved});
+        backend.run(CausalConvolution{.x = s.qkv,
+                                      .weight = convolution_,
+                                      .sequences = batch.table,
+                                      .states = batch.states(layer_, kConvolution),
+                                      .out = s.convolved});
         backend.run(GatedDeltaRule{.qkv = s.convolved,
                                    .b = s.b,
                                    .a = s.a,
@@ -66,13 +59,17 @@ class GatedDeltaNet : public Mixer {
                                    .value_heads = value_heads_,
                                    .key_dim = key_dim_,
                                    .value_dim = value_dim_,
-                                   .segments = std::move(delta),
+                                   .sequences = batch.table,
+                                   .states = batch.states(layer_, kDelta),
                                    .out = s.mixed});
         backend.run(GatedRmsNorm{.x = s.mixed, .z = s.z, .weight = norm_, .epsilon = epsilon_, .out = s.mixed});
         backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
     }
 
   private:
+    // Of state_parts().
+    static constexpr size_t kConvolution = 0, kDelta = 1;
+
     struct Scratch {
         Tensor qkvz, ba, qkv, z, b, a, convolved, mixed;
     };

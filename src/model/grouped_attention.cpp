@@ -32,11 +32,9 @@ class GroupedAttention : public Mixer {
         scale_ = table.softmax_factor / std::sqrt(static_cast<float>(head_dim_));
     }
 
-    StateSpec state_spec() const override {
-        StateSpec spec;
-        spec.kv_format = kv_format_;
-        spec.kv_bytes_per_token = 2 * static_cast<uint64_t>(kv_heads_) * kv_row_bytes(kv_format_, head_dim_);
-        return spec;
+    std::vector<StatePart> state_parts() const override {
+        const uint64_t rows = 2 * static_cast<uint64_t>(kv_heads_);
+        return {StatePart::cache("kv", kv_format_, rows * kv_row_bytes(kv_format_, head_dim_))};
     }
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
@@ -64,13 +62,15 @@ class GroupedAttention : public Mixer {
                                .interleaved = interleaved_,
                                .magnitude = magnitude_});
         }
-        const std::vector<KvSegment> segments = batch.kv_segments(layer_);
-        backend.run(AppendKeyValue{.keys = s.key, .values = s.value, .kv_heads = kv_heads_, .segments = segments});
+        const PagedCache cache = batch.cache(layer_, 0);
+        backend.run(AppendKeyValue{
+            .keys = s.key, .values = s.value, .kv_heads = kv_heads_, .sequences = batch.table, .cache = cache});
         backend.run(Attention{.query = s.query,
                               .heads = heads_,
                               .kv_heads = kv_heads_,
                               .scale = scale_,
-                              .segments = segments,
+                              .sequences = batch.table,
+                              .cache = cache,
                               .out = s.mixed});
         if (gated_) backend.run(SigmoidGate{.x = s.mixed, .gate = s.gate});
         backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});

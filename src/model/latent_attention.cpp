@@ -41,11 +41,8 @@ class LatentMixer : public Mixer {
         scale_ = table.softmax_factor / std::sqrt(static_cast<float>(nope_ + rope_));
     }
 
-    StateSpec state_spec() const override {
-        StateSpec spec;
-        spec.kv_format = kv_format_;
-        spec.kv_bytes_per_token = kv_row_bytes(kv_format_, rank_) + kv_row_bytes(kv_format_, rope_);
-        return spec;
+    std::vector<StatePart> state_parts() const override {
+        return {StatePart::cache("kv", kv_format_, kv_row_bytes(kv_format_, rank_) + kv_row_bytes(kv_format_, rope_))};
     }
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
@@ -67,8 +64,8 @@ class LatentMixer : public Mixer {
         rotate(backend, batch, s.query, nope_ + rope_, nope_);
         rotate(backend, batch, rotary_key, rope_, 0);
 
-        const std::vector<KvSegment> segments = batch.kv_segments(layer_);
-        backend.run(AppendLatent{.latent = latent, .rotary_key = rotary_key, .segments = segments});
+        const PagedCache cache = batch.cache(layer_, 0);
+        backend.run(AppendLatent{.latent = latent, .rotary_key = rotary_key, .sequences = batch.table, .cache = cache});
         backend.run(LatentAttention{.query = s.query,
                                     .key = key_fold_,
                                     .value_weight = value_unfold_,
@@ -78,7 +75,8 @@ class LatentMixer : public Mixer {
                                     .rope = rope_,
                                     .value = value_,
                                     .scale = scale_,
-                                    .segments = segments,
+                                    .sequences = batch.table,
+                                    .cache = cache,
                                     .scratch = s.attention,
                                     .out = s.mixed});
         backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});

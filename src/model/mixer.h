@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "model/batch.h"
 #include "model/rotary_table.h"
@@ -13,7 +14,7 @@ namespace sluice {
 class Mixer {
   public:
     virtual ~Mixer() = default;
-    virtual StateSpec state_spec() const = 0;
+    virtual std::vector<StatePart> state_parts() const = 0;
     // residual += mix(x); x [rows, hidden] is normed already. The state of every sequence moves on by its rows.
     virtual void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& residual,
                      Workspace& workspace) const = 0;

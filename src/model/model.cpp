@@ -1,7 +1,9 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <bit>
 
+#include "base/error.h"
 #include "model/implemented.h"
 
 namespace sluice {
@@ -12,12 +14,6 @@ namespace {
 constexpr int64_t kHeadBytes = 16 << 20;
 
 }  // namespace
-
-std::vector<KvSegment> Batch::kv_segments(int layer) const {
-    std::vector<KvSegment> segments;
-    for (size_t i = 0; i < sequences.size(); ++i) segments.push_back({sequences[i], states[i]->pages(layer)});
-    return segments;
-}
 
 void Batch::check_cancelled() const {
     if (hook != nullptr && !(*hook)(running_layer, layers)) fail(ErrorCode::kCancelled, "stopped by the caller");
@@ -31,7 +27,6 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
     embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
     head_ = trunk.weight(kNoLayer, Role::kHead);
     final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
-    auto specs = std::make_shared<std::vector<StateSpec>>();
     const auto epsilon = static_cast<float>(config.rms_norm_epsilon);
     for (int l = 0; l < config.layer_count(); ++l) {
         const LayerConfig& block = config.layers[static_cast<size_t>(l)];
@@ -43,10 +38,9 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
             .mixer = std::visit([&](const auto& kind) { return make_mixer(kind, mixer, trunk); }, block.mixer),
             .feed_forward = std::visit([&](const auto& kind) { return make_feed_forward(kind, feed_forward, trunk); },
                                        block.feed_forward)};
-        specs->push_back(layer.mixer->state_spec());
+        state_parts_.push_back(layer.mixer->state_parts());
         layers_.push_back(std::move(layer));
     }
-    state_specs_ = std::move(specs);
     checkpoint_->check_mappings();
 }
 
@@ -55,8 +49,22 @@ void Model::use_experts(ExpertStore& experts, RoutingTrace* trace) {
     trace_ = trace;
 }
 
-std::unique_ptr<SequenceState> Model::new_state() const {
-    return std::make_unique<SequenceState>(backend_, state_specs_);
+void Model::use_states(StatePoolSize size, int64_t context) {
+    const int64_t least = (context + kKvPageTokens - 1) / kKvPageTokens;
+    table_pages_ = static_cast<size_t>(std::max<int64_t>(least, 1));
+    for (;; size.pages = std::max(size.pages / 2, least), size.slots = std::max<int64_t>(size.slots / 2, 1)) {
+        try {
+            states_ = std::make_shared<StatePool>(backend_, state_parts_, size);
+            return;
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::kOutOfMemory || (size.pages <= least && size.slots == 1)) throw;
+        }
+    }
+}
+
+std::unique_ptr<SequenceState> Model::new_state() {
+    if (states_ == nullptr) states_ = std::make_shared<StatePool>(backend_, state_parts_, StatePoolSize{});
+    return std::make_unique<SequenceState>(states_);
 }
 
 int64_t Model::head_rows() const {
@@ -74,6 +82,7 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
     }
     blocks.reset();
     const int64_t logit_rows = std::min(rows, head_rows());
+    blocks.take(logit_rows, 1, DType::kI32);
     blocks.take(logit_rows, hidden);
     blocks.take(logit_rows, head_.rows);
     const uint64_t residual_and_normed = 2 * static_cast<uint64_t>(rows * hidden) * sizeof(float);
@@ -86,27 +95,52 @@ uint64_t Model::context_scratch_bytes(int64_t tokens, size_t threads) const {
     return bytes;
 }
 
+Tensor Model::put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns) {
+    const Tensor tensor = workspace.take(static_cast<int64_t>(values.size()) / columns, columns, DType::kI32);
+    backend_.upload(tensor.buffer, tensor.offset, std::as_bytes(std::span(values)));
+    return tensor;
+}
+
+void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs) {
+    size_t most_pages = 1;
+    for (const ForwardInput& input : inputs) most_pages = std::max(most_pages, input.state->pages().size());
+    most_pages = std::bit_ceil(most_pages);
+    table_pages_ = std::max(table_pages_, most_pages);
+    std::vector<int32_t> rows, pages(inputs.size() * table_pages_), slots;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        const SequenceState& state = *inputs[i].state;
+        const NewRows& mine = batch.sequences[i];
+        for (const int64_t value : {mine.first_row, mine.count, state.position()}) {
+            rows.push_back(static_cast<int32_t>(value));
+        }
+        std::ranges::copy(state.pages(), pages.begin() + static_cast<std::ptrdiff_t>(i * table_pages_));
+        slots.push_back(state.slot());
+        batch.table.most_rows = std::max(batch.table.most_rows, mine.count);
+    }
+    // A power of two, so that steps of a growing sequence are seldom told apart.
+    batch.table.most_tokens = static_cast<int64_t>(most_pages) * kKvPageTokens;
+    batch.table.rows = put(inputs_workspace_, rows, 3);
+    batch.pages = put(inputs_workspace_, pages, static_cast<int64_t>(table_pages_));
+    batch.slots = put(inputs_workspace_, slots);
+}
+
 Batch Model::make_batch(std::span<const ForwardInput> inputs) {
     Batch batch;
     std::vector<int32_t> ids;
     for (const ForwardInput& input : inputs) {
         const auto count = static_cast<int64_t>(input.ids.size());
         const int64_t position = input.state->position();
-        batch.sequences.push_back({.first_row = batch.rows, .count = count, .position = position});
-        batch.states.push_back(input.state);
+        batch.sequences.push_back({.first_row = batch.rows, .count = count});
         input.state->prepare_append(count);
         ids.insert(ids.end(), input.ids.begin(), input.ids.end());
         for (int64_t i = 0; i < count; ++i) batch.host_positions.push_back(static_cast<int32_t>(position + i));
         batch.rows += count;
     }
     batch.errors.resize(inputs.size());
-    const auto put = [&](const std::vector<int32_t>& values) {
-        const Tensor tensor = inputs_workspace_.take(batch.rows, 1, DType::kI32);
-        backend_.upload(tensor.buffer, tensor.offset, std::as_bytes(std::span(values)));
-        return tensor;
-    };
-    batch.ids = put(ids);
-    batch.positions = put(batch.host_positions);
+    batch.pool = states_.get();
+    batch.ids = put(inputs_workspace_, ids);
+    batch.positions = put(inputs_workspace_, batch.host_positions);
+    make_tables(batch, inputs);
     return batch;
 }
 
@@ -175,11 +209,13 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
         const size_t count = std::min(at_once, wanted.size() - begin);
         batch.check_cancelled();
         workspace_.reset();
-        GatherRows gather{.x = normed, .rows = {}, .out = workspace_.take(static_cast<int64_t>(count), normed.columns)};
-        for (size_t i = 0; i < count; ++i) gather.rows.push_back(wanted[begin + i].row);
-        const Tensor logits = workspace_.take(static_cast<int64_t>(count), head_.rows);
-        backend_.run(gather);
-        backend_.run(Linear{.x = gather.out, .weight = head_, .out = logits});
+        std::vector<int32_t> numbers;
+        for (size_t i = 0; i < count; ++i) numbers.push_back(wanted[begin + i].row);
+        const Tensor rows = put(workspace_, numbers);
+        const Tensor gathered = workspace_.take(rows.rows, normed.columns);
+        const Tensor logits = workspace_.take(rows.rows, head_.rows);
+        backend_.run(GatherRows{.x = normed, .rows = rows, .out = gathered});
+        backend_.run(Linear{.x = gathered, .weight = head_, .out = logits});
         for (size_t i = 0; i < count; ++i) {
             backend_.download(logits.buffer, logits.offset + i * vocabulary * sizeof(float),
                               std::as_writable_bytes(std::span(wanted[begin + i].target, vocabulary)));

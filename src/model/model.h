@@ -45,8 +45,14 @@ class Model {
     // `hook` may end the pass, which then throws kCancelled as what concerns all.
     std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs, const PassHook& hook = {});
 
-    std::unique_ptr<SequenceState> new_state() const;
-    const std::vector<StateSpec>& state_specs() const { return *state_specs_; }
+    // How many sequences' states there may be, and for how many tokens of one the tables are made at once. Before the
+    // first new_state(). The pool is as large as the backend allows, but holds one such sequence at least: throws
+    // kOutOfMemory where it cannot.
+    void use_states(StatePoolSize size, int64_t context);
+    // Throws kOutOfMemory where all of the pool is taken.
+    std::unique_ptr<SequenceState> new_state();
+    // What each layer keeps per sequence.
+    const StateParts& state_parts() const { return state_parts_; }
     // Scratch of a pass over `rows` rows, bytes.
     uint64_t scratch_bytes(int64_t rows) const;
     // Beside it: of attention over `tokens` by so many threads, bytes.
@@ -60,6 +66,8 @@ class Model {
     };
 
     Batch make_batch(std::span<const ForwardInput> inputs);
+    void make_tables(Batch& batch, std::span<const ForwardInput> inputs);
+    Tensor put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns = 1);
     void run_layers(Batch& batch, ExpertFeed& feed, const Tensor& residual, const Tensor& normed,
                     std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
     NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;
@@ -73,12 +81,14 @@ class Model {
     Backend& backend_;
     ExpertStore* experts_ = nullptr;
     RoutingTrace* trace_ = nullptr;
-    Workspace inputs_workspace_;  // ids, positions, residual, normed
+    Workspace inputs_workspace_;  // ids, positions, tables, residual, normed
     Workspace workspace_;         // one block's temporaries
     Weight embedding_, head_;
     Tensor final_norm_;
     std::vector<Layer> layers_;
-    std::shared_ptr<const std::vector<StateSpec>> state_specs_;
+    StateParts state_parts_;
+    std::shared_ptr<StatePool> states_;  // null until the first is wanted
+    size_t table_pages_ = 16;            // columns of a batch's table of pages
 };
 
 }  // namespace sluice

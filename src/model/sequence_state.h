@@ -2,50 +2,29 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "backend/backend.h"
+#include "model/state_pool.h"
 
 namespace sluice {
 
-inline constexpr int64_t kKvPageTokens = 256;  // tokens of one layer's KV page
-
-// What one layer keeps per sequence: a growing cache, or recurrent state of a fixed size, or nothing of either.
-struct StateSpec {
-    KvFormat kv_format = KvFormat::kF32;
-    uint64_t kv_bytes_per_token = 0;  // 0: no cache
-    int64_t convolution_rows = 0, convolution_columns = 0;
-    int64_t delta_rows = 0, delta_columns = 0;
-
-    bool recurrent() const { return delta_rows > 0; }
-    uint64_t page_bytes() const { return kv_bytes_per_token * static_cast<uint64_t>(kKvPageTokens); }
-    uint64_t recurrent_bytes() const;
-};
-
-// A page of one layer's cache. Sequences and their checkpoints share pages; a page with more than one owner is copied
-// before it is written.
-struct KvPage {
-    BufferPtr buffer;
-};
-
-struct LayerState {
-    std::vector<std::shared_ptr<KvPage>> pages;
-    Tensor convolution;  // last inputs of the convolution, oldest first
-    Tensor delta;        // the delta rule's matrix
-};
-
-// Everything a sequence keeps between steps, at `position` tokens. Copy with fork(): pages are shared, recurrent state
-// is copied. One thread.
+// Everything a sequence keeps between steps, at `position` tokens: numbers of pages and of a slot in a pool. Copied by
+// fork(), which shares them; what is shared is copied when one of its owners goes on. One thread.
 class SequenceState {
   public:
-    SequenceState(Backend& backend, std::shared_ptr<const std::vector<StateSpec>> specs);
+    explicit SequenceState(std::shared_ptr<StatePool> pool);
+    SequenceState(SequenceState&& other) noexcept;
+    SequenceState& operator=(SequenceState&& other) noexcept;
+    ~SequenceState() { release(); }
 
     int64_t position() const { return position_; }
-    bool recurrent() const;
+    bool recurrent() const { return pool_->has_fixed(); }
     uint64_t bytes() const;
 
-    // Makes pages for `tokens` more tokens and copies shared ones that they will be written to.
+    // Takes pages for `tokens` more tokens, and makes what they will be written to its own.
     void prepare_append(int64_t tokens);
     void advance(int64_t tokens) { position_ += tokens; }
 
@@ -54,9 +33,11 @@ class SequenceState {
     // Forgets everything from `position` on. Only for models without recurrent layers, or position 0.
     void truncate(int64_t position);
 
-    KvPages pages(int layer) const;
-    const LayerState& layer(int layer) const { return layers_[static_cast<size_t>(layer)]; }
-    const std::vector<StateSpec>& specs() const { return *specs_; }
+    std::span<const int32_t> pages() const { return pages_; }
+    int32_t slot() const { return slot_; }  // kNone without recurrent layers
+    const StatePool& pool() const { return *pool_; }
+
+    static constexpr int32_t kNone = -1;
 
     // The state as named byte blocks, and back: for snapshots. The blocks hold exactly position() tokens.
     struct Block {
@@ -70,11 +51,19 @@ class SequenceState {
     std::vector<std::pair<std::string, uint64_t>> block_sizes(int64_t position) const;
 
   private:
-    void clear();
+    // One more owner of what is named, which is counted already.
+    SequenceState(std::shared_ptr<StatePool> pool, std::vector<int32_t> pages, int32_t slot, int64_t position);
 
-    Backend* backend_;
-    std::shared_ptr<const std::vector<StateSpec>> specs_;
-    std::vector<LayerState> layers_;
+    void clear();
+    void release();
+    void drop_pages(size_t keep);
+    // visit(block, region in it, memory of the state) for all of the state at `position` tokens.
+    template <typename Visit>
+    void for_each_region(int64_t position, Visit&& visit) const;
+
+    std::shared_ptr<StatePool> pool_;
+    std::vector<int32_t> pages_;
+    int32_t slot_ = kNone;
     int64_t position_ = 0;
 };
 

@@ -4,35 +4,31 @@ namespace sluice {
 
 namespace {
 
-// Recurrent state is a copy of its own in every state.
-uint64_t recurrent_bytes(const LayerState& layer) {
-    if (layer.delta.buffer == nullptr) return 0;
-    return layer.convolution.buffer->bytes() + layer.delta.buffer->bytes();
+bool first_owner(std::unordered_map<int32_t, size_t>& owners, int32_t number) {
+    return ++owners[number] == 1;
+}
+
+bool last_owner(std::unordered_map<int32_t, size_t>& owners, int32_t number) {
+    const auto owned = owners.find(number);
+    if (--owned->second > 0) return false;
+    owners.erase(owned);
+    return true;
 }
 
 }  // namespace
 
 void StateMemory::add(const SequenceState& state) {
-    for (size_t l = 0; l < state.specs().size(); ++l) {
-        const LayerState& layer = state.layer(static_cast<int>(l));
-        bytes_ += recurrent_bytes(layer);
-        for (const auto& page : layer.pages) {
-            if (++owners_[page.get()] == 1) bytes_ += page->buffer->bytes();
-        }
+    for (const int32_t page : state.pages()) {
+        if (first_owner(page_owners_, page)) bytes_ += state.pool().page_bytes();
     }
+    if (state.recurrent() && first_owner(slot_owners_, state.slot())) bytes_ += state.pool().slot_bytes();
 }
 
 void StateMemory::remove(const SequenceState& state) {
-    for (size_t l = 0; l < state.specs().size(); ++l) {
-        const LayerState& layer = state.layer(static_cast<int>(l));
-        bytes_ -= recurrent_bytes(layer);
-        for (const auto& page : layer.pages) {
-            const auto owned = owners_.find(page.get());
-            if (--owned->second > 0) continue;
-            bytes_ -= page->buffer->bytes();
-            owners_.erase(owned);
-        }
+    for (const int32_t page : state.pages()) {
+        if (last_owner(page_owners_, page)) bytes_ -= state.pool().page_bytes();
     }
+    if (state.recurrent() && last_owner(slot_owners_, state.slot())) bytes_ -= state.pool().slot_bytes();
 }
 
 }  // namespace sluice

@@ -7,8 +7,8 @@
 
 namespace sluice {
 
-// The memory of states that share cache pages: a page counts once, however many of them hold it. States must not change
-// between add() and remove().
+// The memory of states of one pool that share pages and slots: each counts once, however many of them hold it. States
+// must not change between add() and remove().
 class StateMemory {
   public:
     void add(const SequenceState& state);
@@ -16,7 +16,7 @@ class StateMemory {
     uint64_t bytes() const { return bytes_; }
 
   private:
-    std::unordered_map<const KvPage*, size_t> owners_;
+    std::unordered_map<int32_t, size_t> page_owners_, slot_owners_;
     uint64_t bytes_ = 0;
 };
 

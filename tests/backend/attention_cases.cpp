@@ -2,32 +2,38 @@
 
 #include "backend/kv_layout.h"
 #include "tests/backend/op_cases.h"
+#include "tests/backend/step_tables.h"
 
 namespace sluice {
 
 namespace {
 
-// A cache whose tokens before the segment's rows, and with `through_rows` those of the rows, are random; what lies
+// Caches whose tokens before the sequences' rows, and with `through_rows` those of the rows, are random; what lies
 // behind them is left as garbage that must not be read.
-KvSegment random_cache(CaseContext& context, const SequenceRows& rows, KvFormat format, int64_t kv_heads,
-                       int64_t head_dim, bool through_rows) {
-    KvSegment segment{.rows = rows,
-                      .cache = {.format = format, .page_tokens = context.pick_of({1, 4, 16, 64}), .pages = {}}};
-    const int64_t page_tokens = segment.cache.page_tokens;
+PagedCache random_cache(CaseContext& context, const std::vector<SequenceRows>& sequences, KvFormat format,
+                        int64_t kv_heads, int64_t head_dim, bool through_rows) {
+    const int64_t page_tokens = context.pick_of({1, 4, 16, 64});
     const GroupedKvLayout layout(format, page_tokens, kv_heads, head_dim);
-    const int64_t tokens = rows.position + rows.count;
-    const int64_t known = through_rows ? tokens : rows.position;
-    for (int64_t first = 0; first < tokens; first += page_tokens) {
-        std::vector<std::byte> page(layout.page_bytes(), std::byte{0xff});
-        for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
-            for (int64_t h = 0; h < kv_heads; ++h) {
-                encode_kv_row(format, context.normals(head_dim).data(), head_dim, page.data() + layout.key(h, token));
-                encode_kv_row(format, context.normals(head_dim).data(), head_dim, page.data() + layout.value(h, token));
+    CacheBuilder builder(format, page_tokens, layout.page_bytes());
+    for (const SequenceRows& rows : sequences) {
+        const int64_t tokens = rows.position + rows.count;
+        const int64_t known = through_rows ? tokens : rows.position;
+        std::vector<std::vector<std::byte>> pages;
+        for (int64_t first = 0; first < tokens; first += page_tokens) {
+            std::vector<std::byte>& page = pages.emplace_back(layout.page_bytes(), std::byte{0xff});
+            for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
+                for (int64_t h = 0; h < kv_heads; ++h) {
+                    const auto encode = [&](uint64_t at) {
+                        encode_kv_row(format, context.normals(head_dim).data(), head_dim, page.data() + at);
+                    };
+                    encode(layout.key(h, token));
+                    encode(layout.value(h, token));
+                }
             }
         }
-        segment.cache.pages.push_back(context.bytes(page));
+        builder.add(std::move(pages));
     }
-    return segment;
+    return builder.build(context.backend());
 }
 
 void append(CaseContext& context, KvFormat format) {
@@ -35,20 +41,24 @@ void append(CaseContext& context, KvFormat format) {
     const int64_t kv_heads = context.pick(1, 3);
     const int64_t head_dim = context.pick_of({1, 5, 16, 64});
     const auto inputs = context.columns_of_one(total_rows(sequences), {kv_heads * head_dim, kv_heads * head_dim});
-    AppendKeyValue op{.keys = inputs[0], .values = inputs[1], .kv_heads = kv_heads, .segments = {}};
-    for (const SequenceRows& rows : sequences) {
-        op.segments.push_back(random_cache(context, rows, format, kv_heads, head_dim, false));
-    }
+    const AppendKeyValue op{.keys = inputs[0],
+                            .values = inputs[1],
+                            .kv_heads = kv_heads,
+                            .sequences = sequences_of(context.backend(), sequences),
+                            .cache = random_cache(context, sequences, format, kv_heads, head_dim, false)};
     context.backend().run(op);
-    for (const KvSegment& segment : op.segments) {
-        const GroupedKvLayout layout(format, segment.cache.page_tokens, kv_heads, head_dim);
+    const int64_t page_tokens = op.cache.page_tokens;
+    const GroupedKvLayout layout(format, page_tokens, kv_heads, head_dim);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+        const int64_t tokens = sequences[s].position + sequences[s].count;
+        const auto pages = read_pages(context.backend(), op.cache, s, tokens, layout.page_bytes());
         std::vector<float> values;
-        for (int64_t p = 0; p < segment.rows.position + segment.rows.count; ++p) {
-            const int64_t token = p % segment.cache.page_tokens;
-            const auto page = context.download(segment.cache.pages[static_cast<size_t>(p / segment.cache.page_tokens)]);
+        for (int64_t p = 0; p < tokens; ++p) {
             for (int64_t h = 0; h < 2 * kv_heads; ++h) {
                 std::vector<float> row(static_cast<size_t>(head_dim));
-                decode_kv_row(format, page.data() + layout.key(h, token), head_dim, row.data());
+                decode_kv_row(format,
+                              pages[static_cast<size_t>(p / page_tokens)].data() + layout.key(h, p % page_tokens),
+                              head_dim, row.data());
                 values.insert(values.end(), row.begin(), row.end());
             }
         }
@@ -64,16 +74,13 @@ void attend(CaseContext& context, KvFormat format, int64_t longest) {
     const int64_t rows = total_rows(sequences);
     const Tensor query = context.random(rows, heads * head_dim);
     const Tensor out = context.output(rows, heads * head_dim);
-    Attention op{.query = query,
-                 .heads = heads,
-                 .kv_heads = kv_heads,
-                 .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
-                 .segments = {},
-                 .out = out};
-    for (const SequenceRows& part : sequences) {
-        op.segments.push_back(random_cache(context, part, format, kv_heads, head_dim, true));
-    }
-    context.backend().run(op);
+    context.backend().run(Attention{.query = query,
+                                    .heads = heads,
+                                    .kv_heads = kv_heads,
+                                    .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
+                                    .sequences = sequences_of(context.backend(), sequences),
+                                    .cache = random_cache(context, sequences, format, kv_heads, head_dim, true),
+                                    .out = out});
     context.result(out);
 }
 

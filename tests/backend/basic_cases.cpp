@@ -94,7 +94,7 @@ void gather_rows(CaseContext& context) {
     std::vector<int32_t> wanted(static_cast<size_t>(context.pick(0, 40)));
     for (int32_t& row : wanted) row = static_cast<int32_t>(context.pick(0, rows - 1));
     const Tensor out = context.output(static_cast<int64_t>(wanted.size()), columns);
-    context.backend().run(GatherRows{.x = context.random(rows, columns), .rows = wanted, .out = out});
+    context.backend().run(GatherRows{.x = context.random(rows, columns), .rows = context.integers(wanted), .out = out});
     context.result(out);
 }
 

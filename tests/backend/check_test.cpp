@@ -6,6 +6,7 @@
 
 #include "backend/kv_layout.h"
 #include "tensor/codecs.h"
+#include "tests/backend/step_tables.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -36,8 +37,16 @@ class CheckTest : public ::testing::Test {
         ASSERT_NO_THROW(backend_->wait());
         Op broken = op;
         change(broken);
-        expect_usage_error([&] { backend_->run(broken); }, words);
+        // What tensors hold is found out when the operation runs.
+        expect_usage_error(
+            [&] {
+                backend_->run(broken);
+                backend_->wait();
+            },
+            words);
     }
+    Tensor numbers(const std::vector<int32_t>& values) { return ints_of(*backend_, values); }
+    Sequences sequences(const std::vector<SequenceRows>& rows) { return sequences_of(*backend_, rows); }
 
     std::unique_ptr<Backend> backend_ = make_reference_backend();
 };
@@ -159,26 +168,34 @@ TEST_F(CheckTest, Routers) {
 }
 
 TEST_F(CheckTest, MlpGroups) {
-    const GatedMlp op{
-        .x = matrix(3, 4),
-        .groups = {{.gate = floats(5, 4), .up = floats(5, 4), .down = floats(4, 5), .rows = {0, 2}, .out_rows = {1, 0}},
-                   {.gate = floats(6, 4), .up = floats(6, 4), .down = floats(4, 6), .rows = {1}, .out_rows = {2}}},
-        .out = matrix(3, 4)};
+    const GatedMlp op{.x = matrix(3, 4),
+                      .groups = {{.gate = floats(5, 4),
+                                  .up = floats(5, 4),
+                                  .down = floats(4, 5),
+                                  .rows = numbers({0, 2}),
+                                  .out_rows = numbers({1, 0})},
+                                 {.gate = floats(6, 4),
+                                  .up = floats(6, 4),
+                                  .down = floats(4, 6),
+                                  .rows = numbers({1}),
+                                  .out_rows = numbers({2})}},
+                      .out = matrix(3, 4)};
     const auto with = [&](const std::function<void(MlpGroup&)>& change, std::vector<std::string> words) {
         refuses<GatedMlp>(
             op, [&](GatedMlp& o) { change(o.groups[1]); }, std::move(words));
     };
     with([&](MlpGroup& g) { g.up = floats(5, 4); }, {"GatedMlp: up of groups", "[5, 4]", "[6, 4]"});
     with([&](MlpGroup& g) { g.down = floats(4, 5); }, {"GatedMlp: down of groups", "[4, 6]"});
-    with([](MlpGroup& g) { g.rows[0] = 3; }, {"GatedMlp: rows of groups", "row 3", "there are 3"});
-    with([](MlpGroup& g) { g.out_rows[0] = -1; }, {"GatedMlp: out_rows of groups", "row -1"});
-    with([](MlpGroup& g) { g.out_rows[0] = 1; }, {"GatedMlp: out_rows of groups", "row 1 twice"});
-    with([](MlpGroup& g) { g.rows.push_back(0); }, {"GatedMlp: out_rows of groups", "are 1, rows are 2"});
+    with([&](MlpGroup& g) { g.rows = numbers({3}); }, {"GatedMlp: rows of groups", "row 3", "there are 3"});
+    with([&](MlpGroup& g) { g.out_rows = numbers({-1}); }, {"GatedMlp: out_rows of groups", "row -1"});
+    with([&](MlpGroup& g) { g.out_rows = numbers({1}); }, {"GatedMlp: out_rows of groups", "row 1 twice"});
+    with([&](MlpGroup& g) { g.rows = numbers({1, 0}); }, {"GatedMlp: out_rows of groups", "are 1, rows are 2"});
+    with([&](MlpGroup& g) { g.rows = g.out_rows = {}; }, {"GatedMlp: out_rows of groups", "twice"});
 }
 
 TEST_F(CheckTest, RowsAndParts) {
-    refuses<GatherRows>({.x = matrix(2, 4), .rows = {1}, .out = matrix(1, 4)}, [](GatherRows& o) { o.rows[0] = 2; },
-                        {"GatherRows: rows", "row 2", "there are 2"});
+    refuses<GatherRows>({.x = matrix(2, 4), .rows = numbers({1}), .out = matrix(1, 4)},
+                        [&](GatherRows& o) { o.rows = numbers({2}); }, {"GatherRows: rows", "row 2", "there are 2"});
     refuses<CombineExperts>({.parts = matrix(4, 3), .weights = matrix(2, 2), .out = matrix(2, 3)},
                             [&](CombineExperts& o) { o.parts = matrix(3, 3); }, {"CombineExperts: parts", "[4, 3]"});
     refuses<AddGated>({.x = matrix(2, 4), .gate = matrix(2, 1), .out = matrix(2, 4)},
@@ -189,39 +206,66 @@ TEST_F(CheckTest, RowsAndParts) {
 
 TEST_F(CheckTest, Caches) {
     const GroupedKvLayout layout(KvFormat::kBF16, 2, 2, 4);
-    KvPages cache{.format = KvFormat::kBF16, .page_tokens = 2, .pages = {}};
-    for (int page = 0; page < 2; ++page) cache.pages.push_back(backend_->allocate(layout.page_bytes()));
+    CacheBuilder builder(KvFormat::kBF16, 2, layout.page_bytes());
+    builder.add_empty(4);
+    builder.add_empty(4);
     const Attention op{.query = matrix(3, 16),
                        .heads = 4,
                        .kv_heads = 2,
                        .scale = 1,
-                       .segments = {{{.first_row = 0, .count = 1, .position = 3}, cache},
-                                    {{.first_row = 1, .count = 2, .position = 0}, cache}},
+                       .sequences = sequences(
+                           {{.first_row = 0, .count = 1, .position = 3}, {.first_row = 1, .count = 2, .position = 0}}),
+                       .cache = builder.build(*backend_),
                        .out = matrix(3, 16)};
-    const auto with = [&](const std::function<void(KvSegment&)>& change, std::vector<std::string> words) {
+    const auto with = [&](const std::function<void(PagedCache&)>& change, std::vector<std::string> words) {
         refuses<Attention>(
-            op, [&](Attention& o) { change(o.segments[1]); }, std::move(words));
+            op, [&](Attention& o) { change(o.cache); }, std::move(words));
     };
-    with([](KvSegment& s) { s.rows.first_row = 0; }, {"Attention: segments", "follow each other from 1"});
-    with([](KvSegment& s) { s.rows.count = 0; }, {"Attention: segments", "0 rows"});
-    with([](KvSegment& s) { s.rows.count = 1; }, {"Attention: segments", "2 rows", "batch has 3"});
-    with([](KvSegment& s) { s.rows.position = -1; }, {"Attention: segments", "position -1"});
-    with([](KvSegment& s) { s.rows.position = 3; }, {"Attention: cache of segments", "2 pages", "5 tokens need 3"});
-    with([](KvSegment& s) { s.cache.page_tokens = 0; }, {"Attention: page_tokens of segments"});
-    with([](KvSegment& s) { s.cache.pages[0] = nullptr; }, {"Attention: cache page of segments", "no buffer"});
-    with([&](KvSegment& s) { s.cache.pages[0] = backend_->allocate(layout.page_bytes() - 1); },
-         {"Attention: cache page of segments", "64 bytes"});
-    with([](KvSegment& s) { s.cache.format = KvFormat::kF32; }, {"Attention: cache page of segments", "128 bytes"});
+    const auto second = [&](const SequenceRows& rows, std::vector<std::string> words) {
+        refuses<Attention>(
+            op,
+            [&](Attention& o) {
+                o.sequences = sequences({{.first_row = 0, .count = 1, .position = 3}, rows});
+            },
+            std::move(words));
+    };
+    second({.first_row = 0, .count = 2}, {"Attention: sequences", "follow each other from 1"});
+    second({.first_row = 1, .count = 0}, {"Attention: sequences", "0 rows"});
+    second({.first_row = 1, .count = 1}, {"Attention: sequences", "2 rows", "batch has 3"});
+    second({.first_row = 1, .count = 2, .position = -1}, {"Attention: sequences", "position -1"});
+    second({.first_row = 1, .count = 2, .position = 3}, {"Attention: pages of cache", "2 pages", "5 tokens need 3"});
+    refuses<Attention>(op, [](Attention& o) { o.sequences.most_rows = 1; },
+                       {"Attention: sequences", "2 rows", "said were 1 rows"});
+    refuses<Attention>(op, [](Attention& o) { o.sequences.rows.columns = 2; }, {"Attention: rows of sequences"});
+    with([](PagedCache& c) { c.page_tokens = 0; }, {"Attention: page_tokens of cache"});
+    with([](PagedCache& c) { c.pool = nullptr; }, {"Attention: pool of cache", "no buffer"});
+    with([&](PagedCache& c) { c.page_bytes = layout.page_bytes() - 1; },
+         {"Attention: page_bytes of cache", "are 63", "take 64"});
+    with(
+        [](PagedCache& c) {
+            c.format = KvFormat::kF32;
+            c.page_bytes = 64;
+        },
+        {"Attention: page_bytes of cache", "128"});
+    with(
+        [&](PagedCache& c) {
+            c.pages = int_table(*backend_, {0, 8, 2, 4}, 2);
+        },
+        {"Attention: pages of cache", "page 8", "the pool has 8"});
+    with([&](PagedCache& c) { c.pages = c.pages.rows_at(0, 1); }, {"Attention: pages of cache", "[2, *]"});
     refuses<Attention>(op, [](Attention& o) { o.kv_heads = 3; }, {"Attention: heads", "multiple of 3"});
 }
 
 TEST_F(CheckTest, States) {
     const CausalConvolution op{.x = matrix(2, 3),
                                .weight = matrix(3, 4),
-                               .segments = {{{.first_row = 0, .count = 2}, matrix(3, 3)}},
+                               .sequences = sequences({{.first_row = 0, .count = 2}}),
+                               .states = states_of(*backend_, {std::vector<float>(9)}, 3, 3),
                                .out = matrix(2, 3)};
-    refuses<CausalConvolution>(op, [&](CausalConvolution& o) { o.segments[0].state = matrix(4, 3); },
-                               {"CausalConvolution: state of segments", "[3, 3]"});
+    refuses<CausalConvolution>(op, [](CausalConvolution& o) { o.states.rows = 4; },
+                               {"CausalConvolution: states", "[4, 3]", "[3, 3]"});
+    refuses<CausalConvolution>(op, [](CausalConvolution& o) { o.states.slot_bytes = 32; },
+                               {"CausalConvolution: slot_bytes of states", "36"});
     refuses<CausalConvolution>(op, [](CausalConvolution& o) { o.out = o.x; }, {"CausalConvolution: out"});
 
     const GatedDeltaRule rule{.qkv = matrix(2, 2 * 3 + 8),
@@ -233,33 +277,40 @@ TEST_F(CheckTest, States) {
                               .value_heads = 2,
                               .key_dim = 3,
                               .value_dim = 4,
-                              .segments = {{{.first_row = 0, .count = 2}, matrix(8, 3)}},
+                              .sequences = sequences({{.first_row = 0, .count = 2}}),
+                              .states = states_of(*backend_, {std::vector<float>(24)}, 8, 3),
                               .out = matrix(2, 8)};
     using Rule = GatedDeltaRule;
     refuses<Rule>(rule, [](Rule& o) { o.key_heads = 2; }, {"GatedDeltaRule: qkv", "[*, 20]"});
-    refuses<Rule>(rule, [&](Rule& o) { o.segments[0].state = matrix(8, 4); }, {"GatedDeltaRule: state of segments"});
-    refuses<Rule>(rule, [](Rule& o) { o.segments.clear(); }, {"GatedDeltaRule: segments", "0 rows"});
+    refuses<Rule>(rule, [](Rule& o) { o.states.columns = 4; }, {"GatedDeltaRule: states", "[8, 3]"});
+    refuses<Rule>(rule, [&](Rule& o) { o.sequences = sequences({{.count = 1}}); },
+                  {"GatedDeltaRule: sequences", "1 rows", "batch has 2"});
+    refuses<Rule>(rule, [&](Rule& o) { o.states.slots = numbers({2}); }, {"GatedDeltaRule: slots of states", "slot 2"});
     refuses<Rule>(rule, [](Rule& o) { o.a = o.out.columns_at(2, 2); }, {"GatedDeltaRule: out", "shares memory with a"});
 
     // Two sequences never share a state.
-    const Rule two{
-        .qkv = rule.qkv,
-        .b = rule.b,
-        .a = rule.a,
-        .a_log = rule.a_log,
-        .dt_bias = rule.dt_bias,
-        .key_heads = 1,
-        .value_heads = 2,
-        .key_dim = 3,
-        .value_dim = 4,
-        .segments = {{{.first_row = 0, .count = 1}, matrix(8, 3)}, {{.first_row = 1, .count = 1}, matrix(8, 3)}},
-        .out = rule.out};
-    refuses<Rule>(two, [](Rule& o) { o.segments[1].state = o.segments[0].state; },
-                  {"GatedDeltaRule: state of segments", "shares memory with state of segments"});
+    const Rule two{.qkv = rule.qkv,
+                   .b = rule.b,
+                   .a = rule.a,
+                   .a_log = rule.a_log,
+                   .dt_bias = rule.dt_bias,
+                   .key_heads = 1,
+                   .value_heads = 2,
+                   .key_dim = 3,
+                   .value_dim = 4,
+                   .sequences = sequences({{.first_row = 0, .count = 1}, {.first_row = 1, .count = 1}}),
+                   .states = states_of(*backend_, {std::vector<float>(24), std::vector<float>(24)}, 8, 3),
+                   .out = rule.out};
+    refuses<Rule>(two,
+                  [&](Rule& o) {
+                      o.states.slots = numbers({1, 1});
+                  },
+                  {"GatedDeltaRule: slots of states", "slot 1 twice"});
 }
 
 TEST_F(CheckTest, LatentAttentionAndItsProjections) {
-    const LatentKvLayout layout(KvFormat::kInt8, 4, 5, 2);
+    CacheBuilder builder(KvFormat::kInt8, 4, LatentKvLayout(KvFormat::kInt8, 4, 5, 2).page_bytes());
+    builder.add_empty(3);
     const LatentAttention whole{.query = matrix(2, 18),
                                 .key = floats(27, 5),
                                 .value_weight = floats(27, 5),
@@ -269,10 +320,8 @@ TEST_F(CheckTest, LatentAttentionAndItsProjections) {
                                 .rope = 2,
                                 .value = 5,
                                 .scale = 1,
-                                .segments = {{{.first_row = 0, .count = 2, .position = 1},
-                                              {.format = KvFormat::kInt8,
-                                               .page_tokens = 4,
-                                               .pages = {backend_->allocate(layout.page_bytes())}}}},
+                                .sequences = sequences({{.first_row = 0, .count = 2, .position = 1}}),
+                                .cache = builder.build(*backend_),
                                 .scratch = matrix(2, 36),
                                 .out = matrix(2, 15)};
     using Op = LatentAttention;
@@ -284,7 +333,8 @@ TEST_F(CheckTest, LatentAttentionAndItsProjections) {
     refuses<Op>(whole, [&](Op& o) { o.out = matrix(2, 12); }, {"LatentAttention: out", "[2, 15]"});
     refuses<Op>(whole, [](Op& o) { o.out = o.scratch.columns_at(0, 15); }, {"LatentAttention: out", "scratch"});
     refuses<Op>(whole, [](Op& o) { o.scratch.buffer = nullptr; }, {"LatentAttention: scratch", "no buffer"});
-    refuses<Op>(whole, [](Op& o) { o.segments[0].rows.position = 3; }, {"LatentAttention: cache of segments"});
+    refuses<Op>(whole, [&](Op& o) { o.sequences = sequences({{.count = 2, .position = 3}}); },
+                {"LatentAttention: pages of cache", "5 tokens need 2"});
 
     Op split = whole;
     split.transposed = false;
@@ -293,8 +343,9 @@ TEST_F(CheckTest, LatentAttentionAndItsProjections) {
     refuses<Op>(split, [&](Op& o) { o.key = floats(14, 4); }, {"LatentAttention: key.rows", "multiple of 3"});
     refuses<Op>(split, [&](Op& o) { o.key = floats(15, 5); }, {"LatentAttention: key", "[*, 4]"});
     refuses<Op>(split, [&](Op& o) { o.value_weight = floats(27, 5); }, {"LatentAttention: value_weight", "[15, 5]"});
-    refuses<AppendLatent>({.latent = matrix(2, 5), .rotary_key = matrix(2, 2), .segments = whole.segments},
-                          [&](AppendLatent& o) { o.rotary_key = matrix(1, 2); }, {"AppendLatent: rotary_key"});
+    refuses<AppendLatent>(
+        {.latent = matrix(2, 5), .rotary_key = matrix(2, 2), .sequences = whole.sequences, .cache = whole.cache},
+        [&](AppendLatent& o) { o.rotary_key = matrix(1, 2); }, {"AppendLatent: rotary_key"});
 }
 
 TEST_F(CheckTest, Transfers) {

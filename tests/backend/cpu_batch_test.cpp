@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "backend/kv_layout.h"
 #include "tensor/weight_view.h"
+#include "tests/backend/step_tables.h"
 
 namespace sluice {
 namespace {
@@ -78,20 +79,22 @@ TEST_P(CpuBatch, ExpertRowsAreTheSameAlone) {
     GatedMlp op{.x = x, .groups = {}, .out = together};
     for (int32_t expert = 0; expert < 3; ++expert) {
         const int bits = expert == 1 ? 8 : 4;
-        MlpGroup group{
-            affine(bits, 64, inner, hidden), affine(4, 64, inner, hidden), affine(4, 32, hidden, inner), {}, {}};
+        MlpGroup group{affine(bits, 64, inner, hidden), affine(4, 64, inner, hidden), affine(4, 32, hidden, inner)};
+        std::vector<int32_t> wanted, targets;
         for (int32_t row = expert; row < rows; row += expert + 1) {
-            group.rows.push_back(row);
-            group.out_rows.push_back(3 * row + expert);
+            wanted.push_back(row);
+            targets.push_back(3 * row + expert);
         }
+        group.rows = int_table(*backend_, wanted, 1);
+        group.out_rows = int_table(*backend_, targets, 1);
         op.groups.push_back(group);
     }
     backend_->run(op);
     for (const MlpGroup& group : op.groups) {
-        for (size_t i = 0; i < group.rows.size(); ++i) {
+        for (int64_t i = 0; i < group.rows.rows; ++i) {
             MlpGroup one = group;
-            one.rows = {group.rows[i]};
-            one.out_rows = {group.out_rows[i]};
+            one.rows = group.rows.rows_at(i, 1);
+            one.out_rows = group.out_rows.rows_at(i, 1);
             backend_->run(GatedMlp{.x = x, .groups = {one}, .out = alone});
         }
     }
@@ -101,24 +104,24 @@ TEST_P(CpuBatch, ExpertRowsAreTheSameAlone) {
 TEST_P(CpuBatch, AttentionDoesNotDependOnTheChunk) {
     const int64_t heads = 6, kv_heads = 2, head_dim = 40, tokens = 150;
     for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
-        KvPages cache{.format = format, .page_tokens = 48, .pages = {}};
-        const GroupedKvLayout layout(format, cache.page_tokens, kv_heads, head_dim);
-        for (int64_t t = 0; t < tokens; t += cache.page_tokens)
-            cache.pages.push_back(backend_->allocate(layout.page_bytes()));
-        const SequenceRows all{0, tokens, 0};
+        CacheBuilder builder(format, 48, GroupedKvLayout(format, 48, kv_heads, head_dim).page_bytes());
+        builder.add_empty(tokens);
+        const PagedCache cache = builder.build(*backend_);
+        const Sequences all = sequences_of(*backend_, {{0, tokens, 0}});
         backend_->run(AppendKeyValue{.keys = random(tokens, kv_heads * head_dim),
                                      .values = random(tokens, kv_heads * head_dim),
                                      .kv_heads = kv_heads,
-                                     .segments = {{all, cache}}});
+                                     .sequences = all,
+                                     .cache = cache});
         const Tensor query = random(tokens, heads * head_dim);
         const Tensor together = empty(tokens, heads * head_dim), alone = empty(tokens, heads * head_dim);
-        Attention op{query, heads, kv_heads, 0.15f, {{all, cache}}, together};
+        Attention op{query, heads, kv_heads, 0.15f, all, cache, together};
         backend_->run(op);
         for (int64_t first = 0, count = 1; first < tokens; first += count, count = first % 7 + 1) {
             count = std::min(count, tokens - first);
             op.query = query.rows_at(first, count);
             op.out = alone.rows_at(first, count);
-            op.segments[0].rows = {0, count, first};
+            op.sequences = sequences_of(*backend_, {{0, count, first}});
             backend_->run(op);
         }
         EXPECT_EQ(values(together), values(alone)) << kv_format_name(format);
@@ -134,10 +137,8 @@ TEST_P(CpuBatch, TheDeltaRuleDoesNotDependOnTheChunk) {
         const Tensor b = random(tokens, value_heads), a = random(tokens, value_heads);
         const Tensor together = empty(tokens, values_width), alone = empty(tokens, values_width);
         const std::vector<float> start = normals(values_width * dim);
-        const auto state = [&] {
-            return make_tensor(bytes(std::as_bytes(std::span(start))), DType::kF32, values_width, dim);
-        };
-        const Tensor of_all = state(), of_pieces = state();
+        const auto state = [&] { return states_of(*backend_, {start}, values_width, dim); };
+        const StateSlots of_all = state(), of_pieces = state();
         GatedDeltaRule op{.qkv = qkv,
                           .b = b,
                           .a = a,
@@ -147,7 +148,8 @@ TEST_P(CpuBatch, TheDeltaRuleDoesNotDependOnTheChunk) {
                           .value_heads = value_heads,
                           .key_dim = dim,
                           .value_dim = dim,
-                          .segments = {{{0, tokens, 0}, of_all}},
+                          .sequences = sequences_of(*backend_, {{0, tokens, 0}}),
+                          .states = of_all,
                           .out = together};
         backend_->run(op);
         for (int64_t first = 0, count = 1; first < tokens; first += count, count = first % 64 + 1) {
@@ -156,11 +158,12 @@ TEST_P(CpuBatch, TheDeltaRuleDoesNotDependOnTheChunk) {
             op.b = b.rows_at(first, count);
             op.a = a.rows_at(first, count);
             op.out = alone.rows_at(first, count);
-            op.segments = {{{0, count, first}, of_pieces}};
+            op.sequences = sequences_of(*backend_, {{0, count, first}});
+            op.states = of_pieces;
             backend_->run(op);
         }
         EXPECT_EQ(values(together), values(alone)) << "dim " << dim;
-        EXPECT_EQ(values(of_all), values(of_pieces)) << "dim " << dim;
+        EXPECT_EQ(read_state(*backend_, of_all, 0), read_state(*backend_, of_pieces, 0)) << "dim " << dim;
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/backend/step_tables.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -29,14 +30,15 @@ TEST(Describe, EveryFieldAndWhereItLies) {
     EXPECT_NE(printer.describe(elsewhere).find("x: F32 [2, 4] at #2+0"), std::string::npos);
 }
 
-TEST(Describe, ItemsOfLists) {
+TEST(Describe, StructsInside) {
     const auto backend = make_reference_backend();
     const CausalConvolution op{.x = zeros(*backend, 2, 3),
                                .weight = zeros(*backend, 3, 4),
-                               .segments = {{{.first_row = 0, .count = 2, .position = 7}, zeros(*backend, 3, 3)}},
+                               .sequences = sequences_of(*backend, {{.first_row = 0, .count = 2, .position = 7}}),
+                               .states = states_of(*backend, {std::vector<float>(9)}, 3, 3),
                                .out = zeros(*backend, 2, 3)};
     const std::string text = OperationPrinter().describe(op);
-    EXPECT_NE(text.find("[(rows: (first_row: 0, count: 2, position: 7), state: F32 [3, 3] at #2+0 by 3)]"),
+    EXPECT_NE(text.find("sequences: (rows: I32 [1, 3] at #2+0 by 3, most_rows: 2, most_tokens: 9), states: (pool: #3"),
               std::string::npos)
         << text;
     EXPECT_NE(OperationPrinter().describe(AddGated{}).find("gate: F32 [0, 0] at nothing"), std::string::npos);

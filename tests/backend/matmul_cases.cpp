@@ -64,16 +64,17 @@ void gated_mlp(CaseContext& context, const WeightFormat& format, const Activatio
     for (int64_t e = 0; e < experts; ++e) {
         MlpGroup group{.gate = context.weight(format, inner, hidden),
                        .up = context.weight(format, inner, hidden),
-                       .down = context.weight(format, hidden, inner),
-                       .rows = {},
-                       .out_rows = {}};
+                       .down = context.weight(format, hidden, inner)};
+        std::vector<int32_t> wanted, targets;
         const bool idle = e > 0 && context.pick(0, 3) == 0;
         for (int64_t row = 0; row < rows && !idle; ++row) {
             if (context.pick(0, 3) == 0) continue;
-            group.rows.push_back(static_cast<int32_t>(row));
-            group.out_rows.push_back(places.back());
+            wanted.push_back(static_cast<int32_t>(row));
+            targets.push_back(places.back());
             places.pop_back();
         }
+        group.rows = context.integers(wanted);
+        group.out_rows = context.integers(targets);
         op.groups.push_back(std::move(group));
     }
     context.backend().run(op);
@@ -85,13 +86,10 @@ void mixed_mlp(CaseContext& context) {
     const int64_t rows = pick_rows(context);
     MlpGroup group{.gate = context.weight(WeightFormat::affine(4, 64, DType::kBF16), 128, 192),
                    .up = context.weight(WeightFormat::affine(6, 32, DType::kF16), 128, 192),
-                   .down = context.weight(WeightFormat::floating(DType::kBF16), 192, 128),
-                   .rows = {},
-                   .out_rows = {}};
-    for (int64_t row = rows - 1; row >= 0; --row) {
-        group.rows.push_back(static_cast<int32_t>(row));
-        group.out_rows.push_back(static_cast<int32_t>(row));
-    }
+                   .down = context.weight(WeightFormat::floating(DType::kBF16), 192, 128)};
+    std::vector<int32_t> backwards;
+    for (int64_t row = rows - 1; row >= 0; --row) backwards.push_back(static_cast<int32_t>(row));
+    if (context.flip()) group.rows = group.out_rows = context.integers(backwards);
     const Tensor out = context.output(rows, 192);
     context.backend().run(GatedMlp{.x = context.random(rows, 192), .groups = {group}, .out = out});
     context.result(out);
@@ -106,13 +104,14 @@ void experts_of_two_widths(CaseContext& context) {
     for (const int64_t inner : {101, 203}) {
         MlpGroup group{.gate = context.weight(format, inner, kHidden),
                        .up = context.weight(format, inner, kHidden),
-                       .down = context.weight(format, kHidden, inner),
-                       .rows = {},
-                       .out_rows = {}};
+                       .down = context.weight(format, kHidden, inner)};
+        std::vector<int32_t> wanted, targets;
         for (int32_t row = 0; row < rows; ++row) {
-            group.rows.push_back(row);
-            group.out_rows.push_back(row + (inner == 101 ? 0 : static_cast<int32_t>(rows)));
+            wanted.push_back(row);
+            targets.push_back(row + (inner == 101 ? 0 : static_cast<int32_t>(rows)));
         }
+        group.rows = context.integers(wanted);
+        group.out_rows = context.integers(targets);
         op.groups.push_back(std::move(group));
     }
     context.backend().run(op);

@@ -4,28 +4,39 @@
 #include "backend/kv_layout.h"
 #include "tests/backend/op_cases.h"
 #include "tests/backend/run_form.h"
+#include "tests/backend/step_tables.h"
 
 namespace sluice {
 
 namespace {
 
-KvSegment random_cache(CaseContext& context, const SequenceRows& rows, KvFormat format, int64_t kv_lora, int64_t rope,
-                       bool through_rows) {
-    KvSegment segment{.rows = rows,
-                      .cache = {.format = format, .page_tokens = context.pick_of({1, 16, 64}), .pages = {}}};
-    const int64_t page_tokens = segment.cache.page_tokens;
+PagedCache random_cache(CaseContext& context, const std::vector<SequenceRows>& sequences, KvFormat format,
+                        int64_t kv_lora, int64_t rope, bool through_rows) {
+    const int64_t page_tokens = context.pick_of({1, 16, 64});
     const LatentKvLayout layout(format, page_tokens, kv_lora, rope);
-    const int64_t tokens = rows.position + rows.count;
-    const int64_t known = through_rows ? tokens : rows.position;
-    for (int64_t first = 0; first < tokens; first += page_tokens) {
-        std::vector<std::byte> page(layout.page_bytes(), std::byte{0xff});
-        for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
-            encode_kv_row(format, context.normals(kv_lora).data(), kv_lora, page.data() + layout.latent(token));
-            encode_kv_row(format, context.normals(rope).data(), rope, page.data() + layout.rotary_key(token));
+    CacheBuilder builder(format, page_tokens, layout.page_bytes());
+    for (const SequenceRows& rows : sequences) {
+        const int64_t tokens = rows.position + rows.count;
+        const int64_t known = through_rows ? tokens : rows.position;
+        std::vector<std::vector<std::byte>> pages;
+        for (int64_t first = 0; first < tokens; first += page_tokens) {
+            std::vector<std::byte>& page = pages.emplace_back(layout.page_bytes(), std::byte{0xff});
+            for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
+                encode_kv_row(format, context.normals(kv_lora).data(), kv_lora, page.data() + layout.latent(token));
+                encode_kv_row(format, context.normals(rope).data(), rope, page.data() + layout.rotary_key(token));
+            }
         }
-        segment.cache.pages.push_back(context.bytes(page));
+        builder.add(std::move(pages));
     }
-    return segment;
+    return builder.build(context.backend());
+}
+
+// The same for a form, which host backends alone have.
+std::vector<KvSegment> random_segments(CaseContext& context, const std::vector<SequenceRows>& sequences,
+                                       KvFormat format, int64_t kv_lora, int64_t rope) {
+    const PagedCache cache = random_cache(context, sequences, format, kv_lora, rope, true);
+    context.keep(cache.pool);
+    return kv_segments("a form", sequences_of(context.backend(), sequences), cache, total_rows(sequences));
 }
 
 void append_latent(CaseContext& context, KvFormat format) {
@@ -33,20 +44,22 @@ void append_latent(CaseContext& context, KvFormat format) {
     const int64_t kv_lora = context.pick_of({1, 12, 64});
     const int64_t rope = context.pick_of({2, 6, 32});
     const auto inputs = context.columns_of_one(total_rows(sequences), {kv_lora, rope});
-    AppendLatent op{.latent = inputs[0], .rotary_key = inputs[1], .segments = {}};
-    for (const SequenceRows& rows : sequences) {
-        op.segments.push_back(random_cache(context, rows, format, kv_lora, rope, false));
-    }
+    const AppendLatent op{.latent = inputs[0],
+                          .rotary_key = inputs[1],
+                          .sequences = sequences_of(context.backend(), sequences),
+                          .cache = random_cache(context, sequences, format, kv_lora, rope, false)};
     context.backend().run(op);
-    for (const KvSegment& segment : op.segments) {
-        const LatentKvLayout layout(format, segment.cache.page_tokens, kv_lora, rope);
+    const int64_t page_tokens = op.cache.page_tokens;
+    const LatentKvLayout layout(format, page_tokens, kv_lora, rope);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+        const int64_t tokens = sequences[s].position + sequences[s].count;
+        const auto pages = read_pages(context.backend(), op.cache, s, tokens, layout.page_bytes());
         std::vector<float> latents, rotary_keys;
-        for (int64_t p = 0; p < segment.rows.position + segment.rows.count; ++p) {
-            const int64_t token = p % segment.cache.page_tokens;
-            const auto page = context.download(segment.cache.pages[static_cast<size_t>(p / segment.cache.page_tokens)]);
+        for (int64_t p = 0; p < tokens; ++p) {
+            const std::byte* page = pages[static_cast<size_t>(p / page_tokens)].data();
             std::vector<float> latent(static_cast<size_t>(kv_lora)), rotary_key(static_cast<size_t>(rope));
-            decode_kv_row(format, page.data() + layout.latent(token), kv_lora, latent.data());
-            decode_kv_row(format, page.data() + layout.rotary_key(token), rope, rotary_key.data());
+            decode_kv_row(format, page + layout.latent(p % page_tokens), kv_lora, latent.data());
+            decode_kv_row(format, page + layout.rotary_key(p % page_tokens), rope, rotary_key.data());
             latents.insert(latents.end(), latent.begin(), latent.end());
             rotary_keys.insert(rotary_keys.end(), rotary_key.begin(), rotary_key.end());
         }
@@ -70,9 +83,7 @@ void attend_latents(CaseContext& context, KvFormat format, int64_t longest) {
                      .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
                      .segments = {},
                      .out = context.output(rows, heads * kv_lora)};
-    for (const SequenceRows& part : sequences) {
-        op.segments.push_back(random_cache(context, part, format, kv_lora, rope, true));
-    }
+    op.segments = random_segments(context, sequences, format, kv_lora, rope);
     run_form(context.backend(), op);
     context.result(op.out);
 }
@@ -113,10 +124,8 @@ void latent_tiles(CaseContext& context, KvFormat format) {
                             .total = context.output(rows, heads),
                             .sum = context.output(rows, heads * kv_lora)};
     int64_t longest = 0;
-    for (const SequenceRows& part : sequences) {
-        op.segments.push_back(random_cache(context, part, format, kv_lora, rope, true));
-        longest = std::max(longest, part.position + part.count);
-    }
+    for (const SequenceRows& part : sequences) longest = std::max(longest, part.position + part.count);
+    op.segments = random_segments(context, sequences, format, kv_lora, rope);
     for (; op.first_token < longest; op.first_token += op.tokens) run_form(context.backend(), op);
     context.result(op.total);
     context.result(op.sum);
@@ -190,12 +199,11 @@ LatentAttention whole_attention(CaseContext& context, const WeightFormat& format
                        .rope = rope,
                        .value = value,
                        .scale = 1 / std::sqrt(static_cast<float>(nope + rope)),
-                       .segments = {},
+                       .sequences = sequences_of(context.backend(), sequences),
+                       .cache = {},
                        .scratch = context.output(rows, LatentAttention::scratch_columns(heads, kv_lora)),
                        .out = context.output(rows, heads * value)};
-    for (const SequenceRows& part : sequences) {
-        op.segments.push_back(random_cache(context, part, kv_format, kv_lora, rope, true));
-    }
+    op.cache = random_cache(context, sequences, kv_format, kv_lora, rope, true);
     return op;
 }
 
@@ -207,7 +215,8 @@ void latent_attention(CaseContext& context, const WeightFormat& format, KvFormat
 
 void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
     const LatentAttention op = whole_attention(context, format, kv_format, transposed);
-    run_form(context.backend(), ExpandedLatentAttention{op});
+    run_form(context.backend(),
+             ExpandedLatentAttention{op, kv_segments(op.kName, op.sequences, op.cache, op.query.rows)});
     context.result(op.out);
 }
 

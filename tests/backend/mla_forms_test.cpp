@@ -10,6 +10,7 @@
 #include "backend/reference/naive_mla.h"
 #include "tests/backend/queued_backend.h"
 #include "tests/backend/run_form.h"
+#include "tests/backend/step_tables.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -78,19 +79,20 @@ struct Case {
         return result;
     }
 
-    KvSegment cached(Backend& backend) const {
+    Sequences sequences(Backend& backend) const {
+        return sequences_of(backend, {{.first_row = 0, .count = shape.rows, .position = shape.tokens - shape.rows}});
+    }
+    PagedCache cached(Backend& backend) const {
         const Shape& s = shape;
-        KvSegment segment{.rows = {.first_row = 0, .count = s.tokens, .position = 0},
-                          .cache = {.format = KvFormat::kF32, .page_tokens = 100, .pages = {}}};
-        const LatentKvLayout layout(KvFormat::kF32, 100, s.kv_lora, s.rope);
-        for (int64_t first = 0; first < s.tokens; first += 100) {
-            segment.cache.pages.push_back(backend.allocate(layout.page_bytes()));
-        }
-        backend.run(AppendLatent{.latent = tensor_of(backend, s.tokens, s.kv_lora, latents),
-                                 .rotary_key = tensor_of(backend, s.tokens, s.rope, rotary_keys),
-                                 .segments = {segment}});
-        segment.rows = {.first_row = 0, .count = s.rows, .position = s.tokens - s.rows};
-        return segment;
+        CacheBuilder builder(KvFormat::kF32, 100, LatentKvLayout(KvFormat::kF32, 100, s.kv_lora, s.rope).page_bytes());
+        builder.add_empty(s.tokens);
+        PagedCache cache = builder.build(backend);
+        backend.run(
+            AppendLatent{.latent = tensor_of(backend, s.tokens, s.kv_lora, latents),
+                         .rotary_key = tensor_of(backend, s.tokens, s.rope, rotary_keys),
+                         .sequences = sequences_of(backend, {{.first_row = 0, .count = s.tokens, .position = 0}}),
+                         .cache = cache});
+        return cache;
     }
 
     Weight key_weight(Backend& backend, bool split) const {
@@ -107,7 +109,8 @@ struct Case {
     // The attended latents, in tiles of `tile_tokens` or in one.
     Tensor attend(Backend& backend, const Tensor& folded, const Tensor& q, int64_t tile_tokens) const {
         const Shape& s = shape;
-        const KvSegment segment = cached(backend);
+        const PagedCache cache = cached(backend);
+        const std::vector<KvSegment> segments = kv_segments("a form", sequences(backend), cache, s.rows);
         const Tensor latent = zeros(backend, s.rows, s.heads * s.kv_lora);
         if (tile_tokens == kOneTile) {
             run_form(backend, AttendLatents{.folded = folded,
@@ -116,7 +119,7 @@ struct Case {
                                             .nope = s.nope,
                                             .rope = s.rope,
                                             .scale = scale(),
-                                            .segments = {segment},
+                                            .segments = segments,
                                             .out = latent});
             return latent;
         }
@@ -128,7 +131,7 @@ struct Case {
                                   .scale = scale(),
                                   .first_token = 0,
                                   .tokens = tile_tokens,
-                                  .segments = {segment},
+                                  .segments = segments,
                                   .maximum = zeros(backend, s.rows, s.heads),
                                   .total = zeros(backend, s.rows, s.heads),
                                   .sum = zeros(backend, s.rows, s.heads * s.kv_lora)};
@@ -170,13 +173,15 @@ struct Case {
                 .rope = s.rope,
                 .value = s.value,
                 .scale = scale(),
-                .segments = {cached(backend)},
+                .sequences = sequences(backend),
+                .cache = cached(backend),
                 .scratch = zeros(backend, s.rows, LatentAttention::scratch_columns(s.heads, s.kv_lora)),
                 .out = zeros(backend, s.rows, s.heads * s.value)};
     }
 
     std::vector<float> expanded(Backend& backend, bool split = false) const {
-        const ExpandedLatentAttention form{attention(backend, split)};
+        const LatentAttention op = attention(backend, split);
+        const ExpandedLatentAttention form{op, kv_segments(op.kName, op.sequences, op.cache, op.query.rows)};
         run_form(backend, form);
         return read(backend, form.attention.out);
     }
@@ -331,17 +336,16 @@ TEST(LatentAttentionForms, FollowTheShapeOfEachSequence) {
     op.query = zeros(*backend, 74, op.query.columns);
     op.scratch = zeros(*backend, 74, op.scratch.columns);
     op.out = zeros(*backend, 74, op.out.columns);
-    const KvPages cache = op.segments[0].cache;
-    op.segments = {{{.first_row = 0, .count = 1, .position = 9}, cache},
-                   {{.first_row = 1, .count = 1, .position = 3}, cache},
-                   {{.first_row = 2, .count = 70, .position = 0}, cache},
-                   {{.first_row = 72, .count = 2, .position = 50}, cache}};
-    const auto runs = latent_runs(op);
+    const std::vector<KvSegment> segments = {{{.first_row = 0, .count = 1, .position = 9}, {}},
+                                             {{.first_row = 1, .count = 1, .position = 3}, {}},
+                                             {{.first_row = 2, .count = 70, .position = 0}, {}},
+                                             {{.first_row = 72, .count = 2, .position = 50}, {}}};
+    const auto runs = latent_runs(op, segments);
     ASSERT_EQ(runs.size(), 3u);
     EXPECT_FALSE(runs[0].expanded);
-    EXPECT_EQ(runs[0].attention.segments.size(), 2u);
+    EXPECT_EQ(runs[0].segments.size(), 2u);
     EXPECT_TRUE(runs[1].expanded);
-    EXPECT_EQ(runs[1].attention.segments[0].rows.first_row, 0);
+    EXPECT_EQ(runs[1].segments[0].rows.first_row, 0);
     EXPECT_EQ(runs[1].attention.out.rows, 70);
     EXPECT_FALSE(runs[2].expanded);
     EXPECT_EQ(runs[2].attention.query.offset, op.query.rows_at(72, 2).offset);

@@ -93,6 +93,7 @@ Tensor CaseContext::output(int64_t rows, int64_t columns, DType dtype) {
 }
 
 Tensor CaseContext::integers(const std::vector<int32_t>& values) {
+    if (values.empty()) return make_tensor(bytes(std::vector<std::byte>(4)), DType::kI32, 0, 1);
     std::vector<std::byte> content(values.size() * sizeof(int32_t));
     std::memcpy(content.data(), values.data(), content.size());
     return place(static_cast<int64_t>(values.size()), 1, DType::kI32, content);

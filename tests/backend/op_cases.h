@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/host_sequences.h"
 
 namespace sluice {
 
@@ -52,6 +53,7 @@ class CaseContext {
     void result(const Tensor& tensor);  // F32 or I32; checks that nothing around it was written
     void result(std::vector<float> values);
     std::vector<std::byte> download(const BufferPtr& buffer);
+    void keep(BufferPtr buffer) { kept_.push_back(std::move(buffer)); }  // as long as the context
 
     const std::vector<std::vector<float>>& results() const { return results_; }
     bool overrun() const { return overrun_; }
@@ -62,6 +64,7 @@ class CaseContext {
     Backend& backend_;
     std::mt19937_64 random_;
     std::vector<std::vector<float>> results_;
+    std::vector<BufferPtr> kept_;
     bool overrun_ = false;
 };
 

@@ -227,6 +227,15 @@ class QueuedBackend final : public Backend {
         return std::make_unique<QueuedSlots>(copies_, inner_->make_slots(slots, slot_bytes));
     }
 
+    void clear(const Region& region) override {
+        OperationCheck("clear").range("region", region.buffer, region.offset, region.bytes);
+        submit([this, region] { inner_->clear({inner_buffer(region.buffer), region.offset, region.bytes}); });
+    }
+    void discard(const Region& region) override {
+        const std::vector<std::byte> rubbish(region.bytes, static_cast<std::byte>(kPoison));
+        upload(region.buffer, region.offset, rubbish);
+    }
+
     void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) override {
         OperationCheck("upload").range("target", target, offset, source.size());
         submit([this, target, offset, bytes = std::vector<std::byte>(source.begin(), source.end())] {

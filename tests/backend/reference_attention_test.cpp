@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "backend/kv_layout.h"
+#include "tests/backend/step_tables.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -12,13 +13,12 @@ struct GroupedShape {
     int64_t heads, kv_heads, head_dim;
 };
 
-KvPages empty_cache(Backend& backend, KvFormat format, int64_t page_tokens, const GroupedShape& shape, int64_t tokens) {
-    KvPages cache{.format = format, .page_tokens = page_tokens, .pages = {}};
+PagedCache empty_cache(Backend& backend, KvFormat format, int64_t page_tokens, const GroupedShape& shape,
+                       const std::vector<int64_t>& tokens) {
     const GroupedKvLayout layout(format, page_tokens, shape.kv_heads, shape.head_dim);
-    for (int64_t first = 0; first < tokens; first += page_tokens) {
-        cache.pages.push_back(backend.allocate(layout.page_bytes()));
-    }
-    return cache;
+    CacheBuilder builder(format, page_tokens, layout.page_bytes());
+    for (const int64_t count : tokens) builder.add_empty(count);
+    return builder.build(backend);
 }
 
 // Causal attention in double from plain matrices, the definition.
@@ -61,23 +61,25 @@ TEST(ReferenceAttention, MatchesTheDefinitionInOneBatchAndTokenByToken) {
     const auto expected = attend_plainly(q, k, v, shape, tokens, 0.4);
     for (const int64_t step : {int64_t{1}, int64_t{4}, tokens}) {
         const auto backend = make_reference_backend();
-        const KvPages cache = empty_cache(*backend, KvFormat::kF32, 4, shape, tokens);
+        const PagedCache cache = empty_cache(*backend, KvFormat::kF32, 4, shape, {tokens});
         const Tensor query = tensor_of(*backend, tokens, shape.heads * shape.head_dim, q);
         const Tensor keys = tensor_of(*backend, tokens, shape.kv_heads * shape.head_dim, k);
         const Tensor values = tensor_of(*backend, tokens, shape.kv_heads * shape.head_dim, v);
         const Tensor out = zeros(*backend, tokens, shape.heads * shape.head_dim);
         for (int64_t first = 0; first < tokens; first += step) {
             const int64_t count = std::min(step, tokens - first);
-            const KvSegment segment{.rows = {.first_row = 0, .count = count, .position = first}, .cache = cache};
+            const Sequences sequences = sequences_of(*backend, {{.first_row = 0, .count = count, .position = first}});
             backend->run(AppendKeyValue{.keys = keys.rows_at(first, count),
                                         .values = values.rows_at(first, count),
                                         .kv_heads = shape.kv_heads,
-                                        .segments = {segment}});
+                                        .sequences = sequences,
+                                        .cache = cache});
             backend->run(Attention{.query = query.rows_at(first, count),
                                    .heads = shape.heads,
                                    .kv_heads = shape.kv_heads,
                                    .scale = 0.4f,
-                                   .segments = {segment},
+                                   .sequences = sequences,
+                                   .cache = cache,
                                    .out = out.rows_at(first, count)});
         }
         expect_near(read(*backend, out), expected, 1e-6f);
@@ -88,30 +90,36 @@ TEST(ReferenceAttention, SegmentsSeeOnlyTheirOwnCache) {
     const GroupedShape shape{1, 1, 2};
     const auto backend = make_reference_backend();
     const Tensor values = tensor_of(*backend, 3, 2, {1, 2, 3, 4, 5, 6});
-    std::vector<KvSegment> segments;
-    for (int64_t row = 0; row < 3; ++row) {
-        segments.push_back({.rows = {.first_row = row, .count = 1, .position = 0},
-                            .cache = empty_cache(*backend, KvFormat::kF32, 2, shape, 1)});
-    }
-    backend->run(AppendKeyValue{.keys = values, .values = values, .kv_heads = 1, .segments = segments});
+    const Sequences sequences = sequences_of(*backend, {{.first_row = 0, .count = 1, .position = 0},
+                                                        {.first_row = 1, .count = 1, .position = 0},
+                                                        {.first_row = 2, .count = 1, .position = 0}});
+    const PagedCache cache = empty_cache(*backend, KvFormat::kF32, 2, shape, {1, 1, 1});
+    backend->run(
+        AppendKeyValue{.keys = values, .values = values, .kv_heads = 1, .sequences = sequences, .cache = cache});
     const Tensor out = zeros(*backend, 3, 2);
-    backend->run(Attention{.query = values, .heads = 1, .kv_heads = 1, .scale = 1, .segments = segments, .out = out});
+    backend->run(Attention{
+        .query = values, .heads = 1, .kv_heads = 1, .scale = 1, .sequences = sequences, .cache = cache, .out = out});
     EXPECT_EQ(read(*backend, out), (std::vector<float>{1, 2, 3, 4, 5, 6}));
 }
 
 TEST(ReferenceAttention, CacheRowsLieWhereTheLayoutSays) {
     const GroupedShape shape{2, 2, 1};
     const auto backend = make_reference_backend();
-    const KvPages cache = empty_cache(*backend, KvFormat::kF32, 2, shape, 3);
+    const PagedCache cache = empty_cache(*backend, KvFormat::kF32, 2, shape, {3});
     backend->run(AppendKeyValue{.keys = tensor_of(*backend, 3, 2, {1, 2, 3, 4, 5, 6}),
                                 .values = tensor_of(*backend, 3, 2, {11, 12, 13, 14, 15, 16}),
                                 .kv_heads = 2,
-                                .segments = {{.rows = {.first_row = 0, .count = 3, .position = 0}, .cache = cache}}});
+                                .sequences = sequences_of(*backend, {{.first_row = 0, .count = 3, .position = 0}}),
+                                .cache = cache});
+    const auto pages = read_pages(*backend, cache, 0, 3, 8 * sizeof(float));
+    const auto floats_of = [](const std::vector<std::byte>& page) {
+        std::vector<float> values(page.size() / sizeof(float));
+        std::memcpy(values.data(), page.data(), page.size());
+        return values;
+    };
     // Per page: keys of head 0, keys of head 1, values of head 0, values of head 1; two tokens each.
-    EXPECT_EQ(read(*backend, make_tensor(cache.pages[0], DType::kF32, 1, 8)),
-              (std::vector<float>{1, 3, 2, 4, 11, 13, 12, 14}));
-    EXPECT_EQ(read(*backend, make_tensor(cache.pages[1], DType::kF32, 1, 8)),
-              (std::vector<float>{5, 0, 6, 0, 15, 0, 16, 0}));
+    EXPECT_EQ(floats_of(pages[0]), (std::vector<float>{1, 3, 2, 4, 11, 13, 12, 14}));
+    EXPECT_EQ(floats_of(pages[1]), (std::vector<float>{5, 0, 6, 0, 15, 0, 16, 0}));
 }
 
 TEST(ReferenceAttention, NarrowCachesStayClose) {
@@ -123,18 +131,20 @@ TEST(ReferenceAttention, NarrowCachesStayClose) {
     const auto expected = attend_plainly(q, k, v, shape, tokens, 0.18);
     for (const auto& [format, tolerance] : {std::pair{KvFormat::kBF16, 0.03f}, std::pair{KvFormat::kInt8, 0.06f}}) {
         const auto backend = make_reference_backend();
-        const KvSegment segment{.rows = {.first_row = 0, .count = tokens, .position = 0},
-                                .cache = empty_cache(*backend, format, 16, shape, tokens)};
+        const Sequences sequences = sequences_of(*backend, {{.first_row = 0, .count = tokens, .position = 0}});
+        const PagedCache cache = empty_cache(*backend, format, 16, shape, {tokens});
         backend->run(AppendKeyValue{.keys = tensor_of(*backend, tokens, 64, k),
                                     .values = tensor_of(*backend, tokens, 64, v),
                                     .kv_heads = 2,
-                                    .segments = {segment}});
+                                    .sequences = sequences,
+                                    .cache = cache});
         const Tensor out = zeros(*backend, tokens, 128);
         backend->run(Attention{.query = tensor_of(*backend, tokens, 128, q),
                                .heads = 4,
                                .kv_heads = 2,
                                .scale = 0.18f,
-                               .segments = {segment},
+                               .sequences = sequences,
+                               .cache = cache,
                                .out = out});
         const auto result = read(*backend, out);
         expect_near(result, expected, tolerance);

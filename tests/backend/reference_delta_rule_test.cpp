@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "tests/backend/step_tables.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -36,7 +37,7 @@ Outputs run_recurrence(const Inputs& in, int64_t step) {
     const Tensor qkv = tensor_of(*backend, in.tokens, in.columns(), in.qkv);
     const Tensor b = tensor_of(*backend, in.tokens, in.value_heads, in.b);
     const Tensor a = tensor_of(*backend, in.tokens, in.value_heads, in.a);
-    const Tensor state = tensor_of(*backend, in.value_heads * in.value_dim, in.key_dim, in.state);
+    const StateSlots states = states_of(*backend, {in.state}, in.value_heads * in.value_dim, in.key_dim);
     const Tensor out = zeros(*backend, in.tokens, in.value_heads * in.value_dim);
     for (int64_t first = 0; first < in.tokens; first += step) {
         const int64_t count = std::min(step, in.tokens - first);
@@ -49,10 +50,11 @@ Outputs run_recurrence(const Inputs& in, int64_t step) {
                                     .value_heads = in.value_heads,
                                     .key_dim = in.key_dim,
                                     .value_dim = in.value_dim,
-                                    .segments = {{.rows = {.first_row = 0, .count = count}, .state = state}},
+                                    .sequences = sequences_of(*backend, {{.first_row = 0, .count = count}}),
+                                    .states = states,
                                     .out = out.rows_at(first, count)});
     }
-    return {read(*backend, out), read(*backend, state)};
+    return {read(*backend, out), read_state(*backend, states, 0)};
 }
 
 std::vector<double> normalized(const float* x, int64_t count, double scale) {
@@ -157,7 +159,7 @@ TEST(ReferenceDeltaRule, PiecesOfASequenceGiveTheSameBits) {
 TEST(ReferenceDeltaRule, WritesAndReadsBackOneKey) {
     // With no decay and beta 1, a stored value comes back for its key, scaled by 1 / sqrt(key_dim).
     const auto backend = make_reference_backend();
-    const Tensor state = zeros(*backend, 1, 2);
+    const StateSlots states = states_of(*backend, {{0, 0}}, 1, 2);
     const Tensor out = zeros(*backend, 1, 1);
     backend->run(GatedDeltaRule{.qkv = tensor_of(*backend, 1, 5, {3, 4, 6, 8, 7}),
                                 .b = tensor_of(*backend, 1, 1, {100}),
@@ -168,10 +170,11 @@ TEST(ReferenceDeltaRule, WritesAndReadsBackOneKey) {
                                 .value_heads = 1,
                                 .key_dim = 2,
                                 .value_dim = 1,
-                                .segments = {{.rows = {.first_row = 0, .count = 1}, .state = state}},
+                                .sequences = sequences_of(*backend, {{.first_row = 0, .count = 1}}),
+                                .states = states,
                                 .out = out});
     expect_near(read(*backend, out), {7 / std::sqrt(2.0f)}, 1e-5f);
-    expect_near(read(*backend, state), {7 * 0.6f, 7 * 0.8f}, 1e-5f);
+    expect_near(read_state(*backend, states, 0), {7 * 0.6f, 7 * 0.8f}, 1e-5f);
 }
 
 TEST(ReferenceDeltaRule, LargeStepsForgetWithoutOverflow) {

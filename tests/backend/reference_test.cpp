@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "tests/backend/op_cases.h"
+#include "tests/backend/step_tables.h"
 #include "tests/backend/test_tensors.h"
 
 namespace sluice {
@@ -141,11 +142,10 @@ TEST_F(ReferenceTest, GatedMlpHasItsActivation) {
     const auto run = [&](const Activation& activation, float gate, float up) {
         const Tensor out = zeros(*backend_, 1, 1);
         const auto weight = [&](float value) { return weight_of(*backend_, 1, 1, {value}); };
-        backend_->run(GatedMlp{
-            .x = values(1, 1, {1}),
-            .groups = {{.gate = weight(gate), .up = weight(up), .down = weight(1), .rows = {0}, .out_rows = {0}}},
-            .out = out,
-            .activation = activation});
+        backend_->run(GatedMlp{.x = values(1, 1, {1}),
+                               .groups = {{.gate = weight(gate), .up = weight(up), .down = weight(1)}},
+                               .out = out,
+                               .activation = activation});
         return read(*backend_, out)[0];
     };
     EXPECT_NEAR(run({}, 2, 3), 2 / (1 + std::exp(-2.0)) * 3, 1e-6);
@@ -158,12 +158,12 @@ TEST_F(ReferenceTest, GatedMlpHasItsActivation) {
 }
 
 TEST_F(ReferenceTest, GatedMlpAppliesEveryGroupToItsRows) {
-    const auto mlp = [&](float gate, std::vector<int32_t> rows, std::vector<int32_t> out_rows) {
+    const auto mlp = [&](float gate, const std::vector<int32_t>& rows, const std::vector<int32_t>& out_rows) {
         return MlpGroup{.gate = weight_of(*backend_, 1, 2, {gate, 0}),
                         .up = weight_of(*backend_, 1, 2, {0, 1}),
                         .down = weight_of(*backend_, 2, 1, {1, -1}),
-                        .rows = std::move(rows),
-                        .out_rows = std::move(out_rows)};
+                        .rows = ints_of(*backend_, rows),
+                        .out_rows = ints_of(*backend_, out_rows)};
     };
     const Tensor out = values(3, 2, {7, 7, 7, 7, 7, 7});
     backend_->run(
@@ -182,28 +182,30 @@ TEST_F(ReferenceTest, CombineAddsWeightedParts) {
 
 TEST_F(ReferenceTest, GatherRowsTakesRowsInTheGivenOrder) {
     const Tensor out = empty(3, 2);
-    backend_->run(GatherRows{.x = values(2, 2, {1, 2, 3, 4}), .rows = {1, 1, 0}, .out = out});
+    backend_->run(GatherRows{.x = values(2, 2, {1, 2, 3, 4}), .rows = ints_of(*backend_, {1, 1, 0}), .out = out});
     EXPECT_EQ(get(out), (std::vector<float>{3, 4, 3, 4, 1, 2}));
 }
 
 TEST_F(ReferenceTest, ConvolutionReadsAndReplacesItsState) {
-    const Tensor state = values(2, 1, {1, 2});
+    const StateSlots states = states_of(*backend_, {{1, 2}}, 2, 1);
     const Tensor out = empty(3, 1);
     backend_->run(CausalConvolution{.x = values(3, 1, {3, 4, 5}),
                                     .weight = values(1, 3, {100, 10, 1}),
-                                    .segments = {{.rows = {.first_row = 0, .count = 3}, .state = state}},
+                                    .sequences = sequences_of(*backend_, {{.first_row = 0, .count = 3}}),
+                                    .states = states,
                                     .out = out});
     expect_near(get(out), {123, 234, 345}, 1e-4f);  // silu(x) is x here
-    EXPECT_EQ(get(state), (std::vector<float>{4, 5}));
+    EXPECT_EQ(read_state(*backend_, states, 0), (std::vector<float>{4, 5}));
 }
 
 TEST_F(ReferenceTest, ConvolutionOfFewerRowsThanTheStateKeepsOldInputs) {
-    const Tensor state = values(3, 1, {1, 2, 3});
+    const StateSlots states = states_of(*backend_, {{1, 2, 3}}, 3, 1);
     backend_->run(CausalConvolution{.x = values(1, 1, {4}),
                                     .weight = values(1, 4, {0, 0, 0, 0}),
-                                    .segments = {{.rows = {.first_row = 0, .count = 1}, .state = state}},
+                                    .sequences = sequences_of(*backend_, {{.first_row = 0, .count = 1}}),
+                                    .states = states,
                                     .out = empty(1, 1)});
-    EXPECT_EQ(get(state), (std::vector<float>{2, 3, 4}));
+    EXPECT_EQ(read_state(*backend_, states, 0), (std::vector<float>{2, 3, 4}));
 }
 
 }  // namespace

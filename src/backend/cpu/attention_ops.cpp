@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 #include "backend/kv_layout.h"
 
@@ -13,14 +14,6 @@ namespace {
 
 // Query rows that share the decoding of a tile of the cache.
 constexpr int64_t kBlockRows = 64;
-
-struct Pages {
-    std::vector<const std::byte*> data;
-
-    explicit Pages(const KvPages& cache) {
-        for (const BufferPtr& page : cache.pages) data.push_back(page ? host_bytes(page).data() : nullptr);
-    }
-};
 
 // Query heads [first_head, first_head + heads), which share keys, of tokens [first, first + count) of a segment.
 struct Block {
@@ -72,13 +65,13 @@ void run_attention(const AttentionKernel& kernel, AttentionRows rows) {
 void CpuBackend::compute(const AppendKeyValue& op) {
     const float *keys = floats(op.keys), *values = floats(op.values);
     const int64_t head_dim = op.keys.columns / op.kv_heads;
-    for (const KvSegment& segment : op.segments) {
+    for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.keys.rows)) {
         const KvPages& cache = segment.cache;
         const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
         for_rows(segment.rows.count, 8 * op.keys.columns, [&](int64_t i) {
             const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
             const auto page = static_cast<size_t>(token / cache.page_tokens);
-            std::byte* base = writable_host_bytes(cache.pages[page]).data();
+            std::byte* base = cache.pages[page];
             for (int64_t head = 0; head < op.kv_heads; ++head) {
                 const int64_t slot = token % cache.page_tokens;
                 encode_kv_row(cache.format, keys + row * op.keys.row_stride + head * head_dim, head_dim,
@@ -92,13 +85,13 @@ void CpuBackend::compute(const AppendKeyValue& op) {
 
 void CpuBackend::compute(const AppendLatent& op) {
     const float *latent = floats(op.latent), *rotary = floats(op.rotary_key);
-    for (const KvSegment& segment : op.segments) {
+    for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.latent.rows)) {
         const KvPages& cache = segment.cache;
         const LatentKvLayout layout(cache.format, cache.page_tokens, op.latent.columns, op.rotary_key.columns);
         for_rows(segment.rows.count, 8 * op.latent.columns, [&](int64_t i) {
             const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
             const auto page = static_cast<size_t>(token / cache.page_tokens);
-            std::byte* base = writable_host_bytes(cache.pages[page]).data();
+            std::byte* base = cache.pages[page];
             const int64_t slot = token % cache.page_tokens;
             encode_kv_row(cache.format, latent + row * op.latent.row_stride, op.latent.columns,
                           base + layout.latent(slot));
@@ -112,18 +105,17 @@ void CpuBackend::compute(const Attention& op) {
     const float* query = floats(op.query);
     float* out = writable_floats(op.out);
     const int64_t head_dim = op.query.columns / op.heads, share = op.heads / op.kv_heads;
-    std::vector<Pages> pages;
-    for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
-    const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
+    const std::vector<KvSegment> segments = kv_segments(op.kName, op.sequences, op.cache, op.query.rows);
+    const std::vector<Block> blocks = cut(segments, op.heads, share, pool_.threads());
     const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
     for_tasks(blocks.size(), [&](size_t task) {
         const Block& block = blocks[task];
-        const KvSegment& segment = op.segments[block.segment];
+        const KvSegment& segment = segments[block.segment];
         const KvPages& cache = segment.cache;
         const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
         const int64_t kv_head = block.first_head / share;
-        const KvRows keys = {cache.format,     pages[block.segment].data.data(), cache.page_tokens,
-                             layout.row_bytes, layout.key(kv_head, 0),           head_dim};
+        const KvRows keys = {cache.format,     cache.pages.data(),     cache.page_tokens,
+                             layout.row_bytes, layout.key(kv_head, 0), head_dim};
         KvRows values = keys;
         values.offset = layout.value(kv_head, 0);
 
@@ -186,8 +178,6 @@ void CpuBackend::attend_latents(const AttendLatents& op, const AccumulateLatentT
     float* maximum = tile == nullptr ? nullptr : writable_floats(tile->maximum);
     float* total = tile == nullptr ? nullptr : writable_floats(tile->total);
     const int64_t width = op.folded.columns / op.heads, query_width = op.nope + op.rope;
-    std::vector<Pages> pages;
-    for (const KvSegment& segment : op.segments) pages.emplace_back(segment.cache);
     // All heads share the latents, but only so many rows go together.
     const int64_t share = std::min<int64_t>(op.heads, 32);
     const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
@@ -197,9 +187,8 @@ void CpuBackend::attend_latents(const AttendLatents& op, const AccumulateLatentT
         const KvSegment& segment = op.segments[block.segment];
         const KvPages& cache = segment.cache;
         const LatentKvLayout layout(cache.format, cache.page_tokens, width, op.rope);
-        const KvRows latents = {cache.format,      pages[block.segment].data.data(),
-                                cache.page_tokens, layout.token_bytes,
-                                layout.latent(0),  width};
+        const KvRows latents = {cache.format,       cache.pages.data(), cache.page_tokens,
+                                layout.token_bytes, layout.latent(0),   width};
         KvRows keys[2] = {latents, latents};
         keys[1].offset = layout.rotary_key(0);
         keys[1].columns = op.rope;

@@ -19,7 +19,6 @@ constexpr int kQueryRows = 64;
 struct Latents {
     int64_t tokens = 0;
     const float* values = nullptr;  // [tokens, rank]
-    std::vector<const std::byte*> pages;
 };
 
 // W_K and W_V of one head as float rows over the latent.
@@ -65,7 +64,7 @@ struct CpuBackend::ExpandedHead {
         const LatentKvLayout layout(segment.cache.format, segment.cache.page_tokens, rank, op.rope);
         return {KvRows{KvFormat::kF32, expanded, latents.tokens, static_cast<uint64_t>(width()) * sizeof(float), 0,
                        op.nope},
-                KvRows{segment.cache.format, latents.pages.data(), segment.cache.page_tokens, layout.token_bytes,
+                KvRows{segment.cache.format, segment.cache.pages.data(), segment.cache.page_tokens, layout.token_bytes,
                        layout.rotary_key(0), op.rope}};
     }
     size_t attention_floats(const std::array<KvRows, 2>& rows) const {
@@ -133,16 +132,15 @@ void CpuBackend::compute(const ExpandedLatentAttention& form) {
     float* out = writable_floats(op.out);
     const AttentionKernel& kernel = exact_ ? kernels_.attention : kernels_.rounded_attention;
     const int64_t rank = op.kv_lora();
-    for (const KvSegment& segment : op.segments) {
+    for (const KvSegment& segment : form.segments) {
         const KvPages& cache = segment.cache;
         const LatentKvLayout layout(cache.format, cache.page_tokens, rank, op.rope);
         Latents latents;
         latents.tokens = segment.rows.position + segment.rows.count;
-        for (const BufferPtr& page : cache.pages) latents.pages.push_back(page ? host_bytes(page).data() : nullptr);
         scratch_.reset(Scratch::padded<float>(static_cast<size_t>(latents.tokens * rank)));
         auto* values = scratch_.take<float>(static_cast<size_t>(latents.tokens * rank));
         for_rows(latents.tokens, rank, [&](int64_t t) {
-            const std::byte* page = latents.pages[static_cast<size_t>(t / cache.page_tokens)];
+            const std::byte* page = cache.pages[static_cast<size_t>(t / cache.page_tokens)];
             decode_kv_row(cache.format, page + layout.latent(t % cache.page_tokens), rank, values + t * rank);
         });
         latents.values = values;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 
 namespace sluice {
@@ -27,7 +28,7 @@ struct Projection {
 
 struct Group {
     Projection gate, up, down;
-    const MlpGroup* rows;
+    MlpRows rows;
     size_t first_slot;  // place of its first row among the rows of all groups
     size_t count;
 };
@@ -110,12 +111,14 @@ std::vector<Group> resolve(const GatedMlp& op, LayoutFor&& layout_for) {
         const WeightView seen = view(weight);
         return Projection{seen, layout_for(seen)};
     };
+    const std::vector<MlpRows> rows = mlp_rows(op);
     std::vector<Group> groups;
     size_t slot = 0;
-    for (const MlpGroup& group : op.groups) {
-        groups.push_back(
-            {projection(group.gate), projection(group.up), projection(group.down), &group, slot, group.rows.size()});
-        slot += group.rows.size();
+    for (size_t g = 0; g < rows.size(); ++g) {
+        const MlpGroup& group = op.groups[g];
+        const auto count = static_cast<size_t>(rows[g].rows.size());
+        groups.push_back({projection(group.gate), projection(group.up), projection(group.down), rows[g], slot, count});
+        slot += count;
     }
     return groups;
 }
@@ -150,11 +153,11 @@ void CpuBackend::compute(const GatedMlp& op) {
     // part of gate . x or up . x for the tokens of a task, to `to` [tokens][columns].
     const auto project = [&](const Task& task, const Projection& projection, const WeightView* next, float* to,
                              Scratch& scratch) {
-        const int32_t* rows = task.group->rows->rows.data() + task.token;
+        const RowNumbers& rows = task.group->rows.rows;
         auto* targets = scratch.take<float*>(task.tokens);
         for (size_t t = 0; t < task.tokens; ++t) targets[t] = to + static_cast<int64_t>(t) * task.columns;
         const ActivationRows& source = inputs.find(projection.layout);
-        const auto row_at = [&](size_t t) { return rows[t]; };
+        const auto row_at = [&](size_t t) { return rows[static_cast<int64_t>(task.token + t)]; };
         multiply_rows(kernels_,
                       {.weight = task.rows(projection),
                        .layout = projection.layout,
@@ -192,11 +195,13 @@ void CpuBackend::compute(const GatedMlp& op) {
     for_tasks(second_pass.size(), [&](size_t index) {
         const Task& task = second_pass[index];
         const Group& group = *task.group;
-        const int32_t* out_rows = group.rows->out_rows.data() + task.token;
+        const RowNumbers& out_rows = group.rows.out_rows;
         Scratch& scratch = thread_scratch();
         scratch.reset();
         auto* targets = scratch.take<float*>(task.tokens);
-        for (size_t t = 0; t < task.tokens; ++t) targets[t] = out + out_rows[t] * op.out.row_stride;
+        for (size_t t = 0; t < task.tokens; ++t) {
+            targets[t] = out + out_rows[static_cast<int64_t>(task.token + t)] * op.out.row_stride;
+        }
         const size_t first_slot = group.first_slot + task.token;
         const ActivationRows& source = inner.find(group.down.layout);
         const auto slot_at = [&](size_t t) { return first_slot + t; };

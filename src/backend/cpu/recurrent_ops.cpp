@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 
 namespace sluice {
@@ -55,13 +56,14 @@ void CpuBackend::compute(const CausalConvolution& op) {
     float* out = writable_floats(op.out);
     const int64_t kernel = op.weight.columns, history = kernel - 1, channels = op.x.columns;
     const int64_t blocks = (channels + kTaskChannels - 1) / kTaskChannels;
-    for_tasks(op.segments.size() * static_cast<size_t>(blocks), [&](size_t task) {
-        const StateSegment& segment = op.segments[task / static_cast<size_t>(blocks)];
+    const std::vector<StateSegment> segments = state_segments(op.kName, op.sequences, op.states, op.x.rows);
+    for_tasks(segments.size() * static_cast<size_t>(blocks), [&](size_t task) {
+        const StateSegment& segment = segments[task / static_cast<size_t>(blocks)];
         const int64_t first = static_cast<int64_t>(task) % blocks * kTaskChannels;
         const int64_t count = std::min(kTaskChannels, channels - first);
         const int64_t tokens = segment.rows.count;
-        float* state = writable_floats(segment.state) + first;
-        const int64_t state_stride = segment.state.row_stride;
+        float* state = segment.state + first;
+        const int64_t state_stride = op.states.columns;
         const float* inputs = x + segment.rows.first_row * op.x.row_stride + first;
         // The input of token t; those before the segment are in the state.
         const auto input = [&](int64_t t) {
@@ -123,15 +125,16 @@ void CpuBackend::compute(const GatedDeltaRule& op) {
     });
 
     const int64_t blocks = (op.value_dim + kTaskRows - 1) / kTaskRows;
-    for_tasks(op.segments.size() * static_cast<size_t>(heads * blocks), [&](size_t task) {
-        const StateSegment& segment = op.segments[task / static_cast<size_t>(heads * blocks)];
+    const std::vector<StateSegment> segments = state_segments(op.kName, op.sequences, op.states, tokens);
+    for_tasks(segments.size() * static_cast<size_t>(heads * blocks), [&](size_t task) {
+        const StateSegment& segment = segments[task / static_cast<size_t>(heads * blocks)];
         const int64_t head = static_cast<int64_t>(task) / blocks % heads;
         const int64_t first = static_cast<int64_t>(task) % blocks * kTaskRows;
         const int64_t row = segment.rows.first_row, key_head = head / (heads / op.key_heads);
         const int64_t value_column = head * op.value_dim + first;
         DeltaRows d{};
-        d.state = writable_floats(segment.state) + value_column * segment.state.row_stride;
-        d.state_stride = segment.state.row_stride;
+        d.state = segment.state + value_column * op.states.columns;
+        d.state_stride = op.states.columns;
         d.rows = std::min(kTaskRows, op.value_dim - first);
         d.key_dim = op.key_dim;
         d.tokens = segment.rows.count;

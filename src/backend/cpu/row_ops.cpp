@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 #include "base/error.h"
 
@@ -150,8 +151,9 @@ void CpuBackend::compute(const AddGated& op) {
 void CpuBackend::compute(const GatherRows& op) {
     const float* x = floats(op.x);
     float* out = writable_floats(op.out);
+    const RowNumbers rows(op.kName, "rows", op.rows, op.x.rows);
     for_rows(op.out.rows, op.out.columns, [&](int64_t i) {
-        copy_floats(out + i * op.out.row_stride, x + op.rows[static_cast<size_t>(i)] * op.x.row_stride, op.out.columns);
+        copy_floats(out + i * op.out.row_stride, x + rows[i] * op.x.row_stride, op.out.columns);
     });
 }
 

@@ -4,7 +4,6 @@
 // backend/operations.h.
 
 #include <cstdint>
-#include <vector>
 
 #include "backend/operations/fields.h"
 #include "backend/tensor.h"
@@ -12,43 +11,42 @@
 
 namespace sluice {
 
-// The rows of one sequence in a batch: rows [first_row, first_row + count), at positions position, position + 1, ...
-struct SequenceRows {
-    int64_t first_row = 0;
-    int64_t count = 0;
-    int64_t position = 0;
+// The sequences of a batch, in a backend's memory: a step is the same operations over the same places whatever is
+// there. Host backends check what the tensors hold when they run, others need not.
+struct Sequences {
+    // I32 [S, 3]: first row in the batch, rows, and position of the first; rows follow each other and are all of the
+    // batch's.
+    Tensor rows;
+    // What no sequence has more of, so that work can be divided without a look at the tensor: new rows, and tokens with
+    // them.
+    int64_t most_rows = 0, most_tokens = 0;
 
     static void fields(auto& op, auto&& field) {
-        field("first_row", op.first_row);
-        field("count", op.count);
-        field("position", op.position);
+        field("rows", op.rows, Access::kRead);
+        field("most_rows", op.most_rows);
+        field("most_tokens", op.most_tokens);
     }
 };
 
-// The cache of one attention layer of one sequence: pages of `page_tokens` tokens, allocated as used. Grouped
-// attention, rows of kv_row_bytes(format, head_dim): key of (kv head h, token t) is row h * page_tokens + t of a page,
-// its value is row (kv_heads + h) * page_tokens + t.
+// The caches of one attention layer of all sequences of a batch, in pages of `page_tokens` tokens: page p lies p *
+// page_bytes into the pool, and the tokens of sequence s from i * page_tokens on are in page pages[s, i].
+// Grouped attention, rows of kv_row_bytes(format, head_dim): key of (kv head h, token t) is row h * page_tokens + t of
+// a page, its value is row (kv_heads + h) * page_tokens + t.
 // MLA, rows of kv_row_bytes(format, kv_lora) then kv_row_bytes(format, rope): token t of a page has its latent row at t
 // * (latent row bytes + rope row bytes), the rotary key row right after it.
-struct KvPages {
+struct PagedCache {
     KvFormat format = KvFormat::kF32;
     int64_t page_tokens = 0;
-    std::vector<BufferPtr> pages;
+    BufferPtr pool;
+    uint64_t page_bytes = 0;
+    Tensor pages;  // I32 [S, *]; numbers of pages that no token is in mean nothing
 
     static void fields(auto& op, auto&& field) {
         field("format", op.format);
         field("page_tokens", op.page_tokens);
-        field("pages", op.pages);
-    }
-};
-
-struct KvSegment {
-    SequenceRows rows;
-    KvPages cache;  // pages for positions up to rows.position + rows.count
-
-    static void fields(auto& op, auto&& field) {
-        field("rows", op.rows);
-        field("cache", op.cache);
+        field("pool", op.pool);
+        field("page_bytes", op.page_bytes);
+        field("pages", op.pages, Access::kRead);
     }
 };
 
@@ -58,14 +56,16 @@ struct AppendKeyValue {
     Tensor keys;    // [T, kv_heads * head_dim]
     Tensor values;  // [T, kv_heads * head_dim]
     int64_t kv_heads = 0;
-    std::vector<KvSegment> segments;
+    Sequences sequences;
+    PagedCache cache;
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("keys", op.keys, Access::kRead);
         field("values", op.values, Access::kRead);
         field("kv_heads", op.kv_heads);
-        field("segments", op.segments, Access::kUpdated);
+        field("sequences", op.sequences);
+        field("cache", op.cache);
     }
 };
 
@@ -77,7 +77,8 @@ struct Attention {
     int64_t heads = 0;
     int64_t kv_heads = 0;
     float scale = 0;
-    std::vector<KvSegment> segments;
+    Sequences sequences;
+    PagedCache cache;
     Tensor out;  // [T, heads * head_dim]
 
     void check_shapes(const OperationCheck& check) const;
@@ -86,7 +87,8 @@ struct Attention {
         field("heads", op.heads);
         field("kv_heads", op.kv_heads);
         field("scale", op.scale);
-        field("segments", op.segments, Access::kRead);
+        field("sequences", op.sequences);
+        field("cache", op.cache);
         field("out", op.out, Access::kWritten);
     }
 };
@@ -96,13 +98,15 @@ struct AppendLatent {
     static constexpr const char* kName = "AppendLatent";
     Tensor latent;      // [T, kv_lora]
     Tensor rotary_key;  // [T, rope]
-    std::vector<KvSegment> segments;
+    Sequences sequences;
+    PagedCache cache;
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("latent", op.latent, Access::kRead);
         field("rotary_key", op.rotary_key, Access::kRead);
-        field("segments", op.segments, Access::kUpdated);
+        field("sequences", op.sequences);
+        field("cache", op.cache);
     }
 };
 
@@ -120,7 +124,8 @@ struct LatentAttention {
     bool transposed = true;
     int64_t heads = 0, nope = 0, rope = 0, value = 0;
     float scale = 0;
-    std::vector<KvSegment> segments;
+    Sequences sequences;
+    PagedCache cache;
     Tensor scratch;  // [T, scratch_columns()]: for the backend's use, what it holds afterwards means nothing
     Tensor out;      // [T, heads * value]
 
@@ -138,7 +143,8 @@ struct LatentAttention {
         field("rope", op.rope);
         field("value", op.value);
         field("scale", op.scale);
-        field("segments", op.segments, Access::kRead);
+        field("sequences", op.sequences);
+        field("cache", op.cache);
         field("scratch", op.scratch, Access::kWritten);
         field("out", op.out, Access::kWritten);
     }

@@ -69,17 +69,19 @@ struct Activation {
 
 // One MLP and the rows it is applied to.
 struct MlpGroup {
-    Weight gate, up;                // [inner, hidden]
-    Weight down;                    // [hidden, inner]
-    std::vector<int32_t> rows;      // of x
-    std::vector<int32_t> out_rows;  // of out, same length
+    Weight gate, up;  // [inner, hidden]
+    Weight down;      // [hidden, inner]
+    // I32 [*, 1] each, as many: numbers of rows of x and of out. Both empty: row t of x goes to row t of out, for all.
+    Tensor rows = {}, out_rows = {};
+
+    bool all_rows() const { return rows.buffer == nullptr; }
 
     static void fields(auto& op, auto&& field) {
         field("gate", op.gate, Access::kRead);
         field("up", op.up, Access::kRead);
         field("down", op.down, Access::kRead);
-        field("rows", op.rows);
-        field("out_rows", op.out_rows);
+        field("rows", op.rows, Access::kRead);
+        field("out_rows", op.out_rows, Access::kRead);
     }
 };
 

@@ -3,7 +3,6 @@
 // Operations of gated DeltaNet, whose layers keep a state of fixed size per sequence. See backend/operations.h.
 
 #include <cstdint>
-#include <vector>
 
 #include "backend/operations/attention.h"
 #include "backend/operations/fields.h"
@@ -11,14 +10,20 @@
 
 namespace sluice {
 
-// A recurrent layer's state of one sequence, read and replaced.
-struct StateSegment {
-    SequenceRows rows;
-    Tensor state;
+// A recurrent layer's states of all sequences of a batch, read and replaced: that of sequence s, F32 [rows, columns],
+// lies slots[s] * slot_bytes into the pool. No two sequences share a slot.
+struct StateSlots {
+    BufferPtr pool;
+    uint64_t slot_bytes = 0;
+    Tensor slots;  // I32 [S, 1]
+    int64_t rows = 0, columns = 0;
 
     static void fields(auto& op, auto&& field) {
+        field("pool", op.pool);
+        field("slot_bytes", op.slot_bytes);
+        field("slots", op.slots, Access::kRead);
         field("rows", op.rows);
-        field("state", op.state, Access::kUpdated);
+        field("columns", op.columns);
     }
 };
 
@@ -48,20 +53,22 @@ struct SplitLinearProjections {
     }
 };
 
-// Causal depthwise convolution, then silu. The state is the last kernel-1 inputs, oldest first: F32 [kernel-1,
+// Causal depthwise convolution, then silu. A state is the last kernel-1 inputs, oldest first: F32 [kernel-1,
 // channels]. Tap kernel-1 is on the current token.
 struct CausalConvolution {
     static constexpr const char* kName = "CausalConvolution";
     Tensor x;       // [T, channels]
     Tensor weight;  // [channels, kernel]
-    std::vector<StateSegment> segments;
+    Sequences sequences;
+    StateSlots states;
     Tensor out;  // [T, channels]; not x
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kRead);
         field("weight", op.weight, Access::kRead);
-        field("segments", op.segments, Access::kUpdated);
+        field("sequences", op.sequences);
+        field("states", op.states);
         field("out", op.out, Access::kWritten);
     }
 };
@@ -75,7 +82,8 @@ struct GatedDeltaRule {
     Tensor b, a;            // [T, value_heads]
     Tensor a_log, dt_bias;  // [1, value_heads]
     int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
-    std::vector<StateSegment> segments;
+    Sequences sequences;
+    StateSlots states;
     Tensor out;  // [T, value_heads * value_dim]
 
     void check_shapes(const OperationCheck& check) const;
@@ -89,7 +97,8 @@ struct GatedDeltaRule {
         field("value_heads", op.value_heads);
         field("key_dim", op.key_dim);
         field("value_dim", op.value_dim);
-        field("segments", op.segments, Access::kUpdated);
+        field("sequences", op.sequences);
+        field("states", op.states);
         field("out", op.out, Access::kWritten);
     }
 };

@@ -102,20 +102,19 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAny, kAny);
     const int64_t hidden = x.columns;
     check.tensor("out", out, kAny, hidden);
-    std::vector<bool> written(static_cast<size_t>(out.rows), false);
     for (const MlpGroup& group : groups) {
         check.weight("gate of groups", group.gate, kAny, hidden);
         check.weight("up of groups", group.up, group.gate.rows, hidden);
         check.weight("down of groups", group.down, hidden, group.gate.rows);
-        check.rows("rows of groups", group.rows, x.rows);
-        check.rows("out_rows of groups", group.out_rows, out.rows);
-        if (group.rows.size() != group.out_rows.size()) {
-            check.refuse("out_rows of groups", "are {}, rows are {}: one for each", group.out_rows.size(),
-                         group.rows.size());
+        if (group.all_rows()) {
+            check.tensor("out", out, x.rows, hidden);
+            continue;
         }
-        for (const int32_t row : group.out_rows) {
-            if (written[static_cast<size_t>(row)]) check.refuse("out_rows of groups", "name row {} twice", row);
-            written[static_cast<size_t>(row)] = true;
+        check.rows("rows of groups", group.rows);
+        check.rows("out_rows of groups", group.out_rows);
+        if (group.rows.rows != group.out_rows.rows) {
+            check.refuse("out_rows of groups", "are {}, rows are {}: one for each", group.out_rows.rows,
+                         group.rows.rows);
         }
     }
 }
@@ -134,8 +133,8 @@ void AddGated::check_shapes(const OperationCheck& check) const {
 
 void GatherRows::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAny, kAny);
-    check.rows("rows", rows, x.rows);
-    check.tensor("out", out, static_cast<int64_t>(rows.size()), x.columns);
+    check.rows("rows", rows);
+    check.tensor("out", out, rows.rows, x.columns);
 }
 
 }  // namespace sluice

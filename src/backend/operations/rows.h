@@ -3,7 +3,6 @@
 // Operations on one row at a time: embedding, projections, norms, gates. See backend/operations.h.
 
 #include <cstdint>
-#include <vector>
 
 #include "backend/operations/fields.h"
 #include "backend/tensor.h"
@@ -133,14 +132,14 @@ struct AddGated {
 // out[i] = x[rows[i]].
 struct GatherRows {
     static constexpr const char* kName = "GatherRows";
-    Tensor x;  // [T, n]
-    std::vector<int32_t> rows;
-    Tensor out;  // [rows.size(), n]
+    Tensor x;     // [T, n]
+    Tensor rows;  // I32 [*, 1]
+    Tensor out;   // [rows.rows, n]
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kRead);
-        field("rows", op.rows);
+        field("rows", op.rows, Access::kRead);
         field("out", op.out, Access::kWritten);
     }
 };

@@ -10,24 +10,18 @@ namespace {
 
 constexpr int64_t kAny = OperationCheck::kAny;
 
-void check_grouped_cache(const OperationCheck& check, const std::vector<KvSegment>& segments, int64_t batch_rows,
+void check_grouped_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache,
                          int64_t kv_heads, int64_t head_dim) {
-    check.segments(segments, batch_rows);
-    for (const KvSegment& segment : segments) {
-        check.size("page_tokens of segments", segment.cache.page_tokens);
-        const GroupedKvLayout layout(segment.cache.format, segment.cache.page_tokens, kv_heads, head_dim);
-        check.pages(segment, layout.page_bytes());
-    }
+    check.sequences(sequences);
+    check.size("page_tokens of cache", cache.page_tokens);
+    check.cache(cache, sequences, GroupedKvLayout(cache.format, cache.page_tokens, kv_heads, head_dim).page_bytes());
 }
 
-void check_latent_cache(const OperationCheck& check, const std::vector<KvSegment>& segments, int64_t batch_rows,
+void check_latent_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache,
                         int64_t kv_lora, int64_t rope) {
-    check.segments(segments, batch_rows);
-    for (const KvSegment& segment : segments) {
-        check.size("page_tokens of segments", segment.cache.page_tokens);
-        const LatentKvLayout layout(segment.cache.format, segment.cache.page_tokens, kv_lora, rope);
-        check.pages(segment, layout.page_bytes());
-    }
+    check.sequences(sequences);
+    check.size("page_tokens of cache", cache.page_tokens);
+    check.cache(cache, sequences, LatentKvLayout(cache.format, cache.page_tokens, kv_lora, rope).page_bytes());
 }
 
 }  // namespace
@@ -37,7 +31,7 @@ void AppendKeyValue::check_shapes(const OperationCheck& check) const {
     check.tensor("keys", keys, kAny, kAny);
     check.multiple("keys.columns", keys.columns, kv_heads);
     check.tensor("values", values, keys.rows, keys.columns);
-    check_grouped_cache(check, segments, keys.rows, kv_heads, keys.columns / kv_heads);
+    check_grouped_cache(check, sequences, cache, kv_heads, keys.columns / kv_heads);
 }
 
 void Attention::check_shapes(const OperationCheck& check) const {
@@ -47,14 +41,15 @@ void Attention::check_shapes(const OperationCheck& check) const {
     check.tensor("query", query, kAny, kAny);
     check.multiple("query.columns", query.columns, heads);
     check.tensor("out", out, query.rows, query.columns);
-    check_grouped_cache(check, segments, query.rows, kv_heads, query.columns / heads);
+    check_grouped_cache(check, sequences, cache, kv_heads, query.columns / heads);
 }
 
 void CausalConvolution::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAny, kAny);
     check.tensor("weight", weight, x.columns, kAny);
     check.tensor("out", out, x.rows, x.columns);
-    check.segments(segments, x.rows, weight.columns - 1, x.columns);
+    check.sequences(sequences);
+    check.states(states, sequences, weight.columns - 1, x.columns);
 }
 
 void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
@@ -70,7 +65,8 @@ void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
     check.tensor("a_log", a_log, 1, value_heads);
     check.tensor("dt_bias", dt_bias, 1, value_heads);
     check.tensor("out", out, qkv.rows, values);
-    check.segments(segments, qkv.rows, values, key_dim);
+    check.sequences(sequences);
+    check.states(states, sequences, values, key_dim);
 }
 
 void AppendLatent::check_shapes(const OperationCheck& check) const {
@@ -78,7 +74,7 @@ void AppendLatent::check_shapes(const OperationCheck& check) const {
     check.tensor("rotary_key", rotary_key, latent.rows, kAny);
     check.size("latent.columns", latent.columns);
     check.size("rotary_key.columns", rotary_key.columns);
-    check_latent_cache(check, segments, latent.rows, latent.columns, rotary_key.columns);
+    check_latent_cache(check, sequences, cache, latent.columns, rotary_key.columns);
 }
 
 void LatentAttention::check_shapes(const OperationCheck& check) const {
@@ -99,7 +95,7 @@ void LatentAttention::check_shapes(const OperationCheck& check) const {
     }
     check.tensor("scratch", scratch, query.rows, scratch_columns(heads, kv_lora()));
     check.tensor("out", out, query.rows, heads * value);
-    check_latent_cache(check, segments, query.rows, kv_lora(), rope);
+    check_latent_cache(check, sequences, cache, kv_lora(), rope);
 }
 
 }  // namespace sluice

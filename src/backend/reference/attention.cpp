@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "backend/host_sequences.h"
 #include "backend/kv_layout.h"
 #include "backend/reference/math.h"
 #include "backend/reference/operations.h"
@@ -12,14 +13,13 @@ void compute(const AppendKeyValue& op) {
     const auto keys = rows_of(op.keys);
     const auto values = rows_of(op.values);
     const int64_t head_dim = op.keys.columns / op.kv_heads;
-    for (const KvSegment& segment : op.segments) {
+    for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.keys.rows)) {
         const KvPages& cache = segment.cache;
         const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
         for (int64_t i = 0; i < segment.rows.count; ++i) {
             const int64_t position = segment.rows.position + i;
             const int64_t token = position % cache.page_tokens;
-            std::byte* page =
-                writable_host_bytes(cache.pages[static_cast<size_t>(position / cache.page_tokens)]).data();
+            std::byte* page = cache.pages[static_cast<size_t>(position / cache.page_tokens)];
             for (int64_t h = 0; h < op.kv_heads; ++h) {
                 const float* key = keys[segment.rows.first_row + i] + h * head_dim;
                 const float* value = values[segment.rows.first_row + i] + h * head_dim;
@@ -42,7 +42,7 @@ HeadCache decode_head(const KvPages& cache, const GroupedKvLayout& layout, int64
     head.keys.resize(static_cast<size_t>(tokens * head_dim));
     head.values.resize(head.keys.size());
     for (int64_t p = 0; p < tokens; ++p) {
-        const std::byte* page = host_bytes(cache.pages[static_cast<size_t>(p / cache.page_tokens)]).data();
+        const std::byte* page = cache.pages[static_cast<size_t>(p / cache.page_tokens)];
         const int64_t token = p % cache.page_tokens;
         decode_kv_row(cache.format, page + layout.key(kv_head, token), head_dim, head.keys.data() + p * head_dim);
         decode_kv_row(cache.format, page + layout.value(kv_head, token), head_dim, head.values.data() + p * head_dim);
@@ -75,7 +75,7 @@ void compute(const Attention& op) {
     const auto out = writable_rows_of(op.out);
     const int64_t head_dim = op.query.columns / op.heads;
     const int64_t heads_per_kv_head = op.heads / op.kv_heads;
-    for (const KvSegment& segment : op.segments) {
+    for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.query.rows)) {
         const SequenceRows& rows = segment.rows;
         const GroupedKvLayout layout(segment.cache.format, segment.cache.page_tokens, op.kv_heads, head_dim);
         for (int64_t kv_head = 0; kv_head < op.kv_heads; ++kv_head) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "backend/host_sequences.h"
 #include "backend/reference/math.h"
 #include "backend/reference/operations.h"
 #include "base/error.h"
@@ -123,9 +124,8 @@ void compute(const AddGated& op) {
 void compute(const GatherRows& op) {
     const auto x = rows_of(op.x);
     const auto out = writable_rows_of(op.out);
-    for (int64_t t = 0; t < op.out.rows; ++t) {
-        std::copy_n(x[op.rows[static_cast<size_t>(t)]], op.x.columns, out[t]);
-    }
+    const RowNumbers rows(op.kName, "rows", op.rows, op.x.rows);
+    for (int64_t t = 0; t < op.out.rows; ++t) std::copy_n(x[rows[t]], op.x.columns, out[t]);
 }
 
 }  // namespace sluice::reference

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/host_sequences.h"
 #include "backend/reference/math.h"
 #include "backend/reference/operations.h"
 
@@ -36,8 +37,8 @@ void compute(const CausalConvolution& op) {
     const auto out = writable_rows_of(op.out);
     const int64_t kernel = op.weight.columns;
     const int64_t past = kernel - 1;
-    for (const StateSegment& segment : op.segments) {
-        const auto state = writable_rows_of(segment.state);
+    for (const StateSegment& segment : state_segments(op.kName, op.sequences, op.states, op.x.rows)) {
+        const Rows<float> state{segment.state, op.states.columns};
         std::vector<float> inputs(static_cast<size_t>(past + segment.rows.count));
         for (int64_t c = 0; c < op.x.columns; ++c) {
             for (int64_t i = 0; i < past; ++i) inputs[static_cast<size_t>(i)] = state[i][c];
@@ -93,8 +94,8 @@ void compute(const GatedDeltaRule& op) {
     const int64_t keys = op.key_heads * op.key_dim;
     const int64_t per_key_head = op.value_heads / op.key_heads;
     const double query_scale = 1.0 / std::sqrt(static_cast<double>(op.key_dim));
-    for (const StateSegment& segment : op.segments) {
-        const auto state = writable_rows_of(segment.state);
+    for (const StateSegment& segment : state_segments(op.kName, op.sequences, op.states, op.qkv.rows)) {
+        const Rows<float> state{segment.state, op.states.columns};
         for (int64_t i = 0; i < segment.rows.count; ++i) {
             const int64_t t = segment.rows.first_row + i;
             for (int64_t h = 0; h < op.value_heads; ++h) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/host_sequences.h"
 #include "backend/reference/math.h"
 #include "backend/reference/operations.h"
 
@@ -36,31 +37,32 @@ double activate(const Activation& activation, double gate, double up) {
     return 0;
 }
 
-void apply(const MlpGroup& group, const Activation& activation, const Rows<const float>& x, const Rows<float>& out) {
+void apply(const MlpGroup& group, const MlpRows& rows, const Activation& activation, const Rows<const float>& x,
+           const Rows<float>& out) {
     const WeightView gate = view(group.gate);
     const WeightView up = view(group.up);
     const WeightView down = view(group.down);
     const int64_t hidden = gate.columns;
     const int64_t inner = gate.rows;
-    const size_t count = group.rows.size();
+    const int64_t count = rows.rows.size();
     std::vector<float> gate_row(static_cast<size_t>(hidden));
     std::vector<float> up_row(static_cast<size_t>(hidden));
-    std::vector<float> activated(count * static_cast<size_t>(inner));
+    std::vector<float> activated(static_cast<size_t>(count * inner));
     for (int64_t i = 0; i < inner; ++i) {
         decode_row(gate, i, gate_row.data());
         decode_row(up, i, up_row.data());
-        for (size_t r = 0; r < count; ++r) {
-            const float* input = x[group.rows[r]];
-            activated[r * static_cast<size_t>(inner) + static_cast<size_t>(i)] = static_cast<float>(
+        for (int64_t r = 0; r < count; ++r) {
+            const float* input = x[rows.rows[r]];
+            activated[static_cast<size_t>(r * inner + i)] = static_cast<float>(
                 activate(activation, dot(gate_row.data(), input, hidden), dot(up_row.data(), input, hidden)));
         }
     }
     std::vector<float> down_row(static_cast<size_t>(inner));
     for (int64_t o = 0; o < hidden; ++o) {
         decode_row(down, o, down_row.data());
-        for (size_t r = 0; r < count; ++r) {
-            const float* input = activated.data() + r * static_cast<size_t>(inner);
-            out[group.out_rows[r]][o] = static_cast<float>(dot(down_row.data(), input, inner));
+        for (int64_t r = 0; r < count; ++r) {
+            const float* input = activated.data() + r * inner;
+            out[rows.out_rows[r]][o] = static_cast<float>(dot(down_row.data(), input, inner));
         }
     }
 }
@@ -68,7 +70,10 @@ void apply(const MlpGroup& group, const Activation& activation, const Rows<const
 }  // namespace
 
 void compute(const GatedMlp& op) {
-    for (const MlpGroup& group : op.groups) apply(group, op.activation, rows_of(op.x), writable_rows_of(op.out));
+    const std::vector<MlpRows> rows = mlp_rows(op);
+    for (size_t g = 0; g < op.groups.size(); ++g) {
+        apply(op.groups[g], rows[g], op.activation, rows_of(op.x), writable_rows_of(op.out));
+    }
 }
 
 }  // namespace sluice::reference

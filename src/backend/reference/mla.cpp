@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "backend/host_sequences.h"
 #include "backend/kv_layout.h"
 #include "backend/reference/math.h"
 #include "backend/reference/naive_mla.h"
@@ -16,14 +17,13 @@ void compute(const AppendLatent& op) {
     const auto rotary_key = rows_of(op.rotary_key);
     const int64_t kv_lora = op.latent.columns;
     const int64_t rope = op.rotary_key.columns;
-    for (const KvSegment& segment : op.segments) {
+    for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.latent.rows)) {
         const KvPages& cache = segment.cache;
         const LatentKvLayout layout(cache.format, cache.page_tokens, kv_lora, rope);
         for (int64_t i = 0; i < segment.rows.count; ++i) {
             const int64_t position = segment.rows.position + i;
             const int64_t token = position % cache.page_tokens;
-            std::byte* page =
-                writable_host_bytes(cache.pages[static_cast<size_t>(position / cache.page_tokens)]).data();
+            std::byte* page = cache.pages[static_cast<size_t>(position / cache.page_tokens)];
             const int64_t row = segment.rows.first_row + i;
             encode_kv_row(cache.format, latent[row], kv_lora, page + layout.latent(token));
             encode_kv_row(cache.format, rotary_key[row], rope, page + layout.rotary_key(token));
@@ -79,7 +79,7 @@ LatentCache decode_cache(const KvPages& cache, int64_t tokens, int64_t kv_lora, 
     decoded.latents.resize(static_cast<size_t>(tokens * kv_lora));
     decoded.rotary_keys.resize(static_cast<size_t>(tokens * rope));
     for (int64_t p = 0; p < tokens; ++p) {
-        const std::byte* page = host_bytes(cache.pages[static_cast<size_t>(p / cache.page_tokens)]).data();
+        const std::byte* page = cache.pages[static_cast<size_t>(p / cache.page_tokens)];
         const int64_t token = p % cache.page_tokens;
         decode_kv_row(cache.format, page + layout.latent(token), kv_lora, decoded.latents.data() + p * kv_lora);
         decode_kv_row(cache.format, page + layout.rotary_key(token), rope, decoded.rotary_keys.data() + p * rope);
@@ -228,7 +228,7 @@ void compute(const ExpandedLatentAttention& form) {
                               .rows = op.heads * (op.nope + op.value),
                               .columns = kv_lora,
                               .data = reinterpret_cast<const std::byte*>(kv_b.data())};
-    for (const KvSegment& segment : op.segments) {
+    for (const KvSegment& segment : form.segments) {
         const SequenceRows& rows = segment.rows;
         const LatentCache cache = decode_cache(segment.cache, rows.position + rows.count, kv_lora, op.rope);
         std::vector<float> queries;
