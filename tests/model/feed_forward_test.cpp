@@ -74,7 +74,7 @@ class FeedForwardBlock : public ::testing::Test {
         const auto feed_forward = make_feed_forward(config, {.checkpoint = *checkpoint_, .layer = layer}, trunk);
         Batch batch;
         batch.rows = kRows;
-        batch.sequences = {{.first_row = 0, .count = kRows, .position = 0}};
+        batch.sequences = {{.first_row = 0, .count = kRows}};
         batch.errors.resize(1);
         ExpertFeed feed{.store = &store, .trace = nullptr, .next = {}, .hinted = {}};
         Workspace workspace(backend);
