@@ -44,6 +44,7 @@ class Tokenizer {
     // The raw bytes of one token (may be part of a UTF-8 character).
     std::string token_bytes(TokenId id) const;
     bool is_special(TokenId id) const;
+    bool is_added(TokenId id) const;  // cut out of the text before anything else sees it
     // An added token or vocabulary entry by its content.
     std::optional<TokenId> find(std::string_view token) const;
     size_t vocabulary_size() const;  // largest id + 1

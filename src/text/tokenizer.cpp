@@ -174,6 +174,10 @@ bool Tokenizer::is_special(TokenId id) const {
     return token != nullptr && token->special;
 }
 
+bool Tokenizer::is_added(TokenId id) const {
+    return impl_->added.find(id) != nullptr;
+}
+
 std::optional<TokenId> Tokenizer::find(std::string_view token) const {
     return impl_->find(token);
 }
