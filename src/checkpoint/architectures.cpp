@@ -5,6 +5,9 @@
 // Every architecture: the constant NAME_architecture of architectures/NAME.cpp.
 #define SLUICE_ARCHITECTURES(X) \
     X(deepseek_v3)              \
+    X(glm4_moe)                 \
+    X(gpt_oss)                  \
+    X(minimax_m2)               \
     X(mixtral)                  \
     X(olmoe)                    \
     X(qwen3_5_moe)              \

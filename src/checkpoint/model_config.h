@@ -22,6 +22,7 @@ struct RotaryConfig {
     double beta_slow = 1.0;
     double mscale = 1.0;
     double mscale_all_dim = 0.0;
+    bool truncate = true;  // the ramp between the two begins and ends at whole pairs
     int64_t original_positions = 0;
 
     bool operator==(const RotaryConfig&) const = default;

@@ -24,10 +24,9 @@ void read_yarn(const JsonFields& settings, int64_t max_positions, RotaryConfig& 
     require(rotary.beta_fast >= rotary.beta_slow, "beta_fast", rotary.beta_fast, "it must not be below beta_slow");
     require(rotary.mscale >= 0.0, "mscale", rotary.mscale, "it must not be negative");
     require(rotary.mscale_all_dim >= 0.0, "mscale_all_dim", rotary.mscale_all_dim, "it must not be negative");
-    for (const std::string_view name : {"attention_factor", "truncate"}) {
-        if (!settings.has(name)) continue;
-        if (name == "truncate" && settings.boolean_or(name, true)) continue;
-        settings.reject(ErrorCode::kUnsupported, name, "this setting of yarn is not supported");
+    rotary.truncate = settings.boolean_or("truncate", true);
+    if (settings.has("attention_factor")) {
+        settings.reject(ErrorCode::kUnsupported, "attention_factor", "this setting of yarn is not supported");
     }
 }
 

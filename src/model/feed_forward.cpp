@@ -82,6 +82,8 @@ class MixtureOfExperts : public FeedForward {
           layout_(context.checkpoint.expert_layout(layer_)),
           activation_(activation_of(config.activation)),
           router_(trunk.weight(layer_, Role::kRouter)) {
+        if (config_.router_bias) router_bias_ = trunk.vector(layer_, Role::kRouterBias);
+        if (config_.expert_bias) take_biases(trunk);
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
         if (config_.shared_intermediate == 0) return;
         shared_ = SharedMlp{.gate = trunk.weight(layer_, Role::kSharedGate),
@@ -196,7 +198,7 @@ class MixtureOfExperts : public FeedForward {
 
     // The experts of each row, top_k a row.
     std::vector<int32_t> route(Backend& backend, const Tensor& x, const Choice& s) const {
-        backend.run(Linear{.x = x, .weight = router_, .out = s.logits, .full_precision = true});
+        backend.run(Linear{.x = x, .weight = router_, .bias = router_bias_, .out = s.logits, .full_precision = true});
         const Routing& routing = config_.routing;
         backend.run(Route{.logits = s.logits,
                           .bias = correction_,
@@ -272,6 +274,7 @@ class MixtureOfExperts : public FeedForward {
                     const auto count = static_cast<int64_t>(rows_of.count(expert.index()));
                     operation.groups.push_back(
                         group(expert.record(), s.rows.rows_at(first, count), s.out_rows.rows_at(first, count)));
+                    add_biases(rows_of.experts[expert.index()], operation.groups.back());
                 }
             }
             if (!operation.groups.empty()) backend.run(operation);
@@ -293,6 +296,32 @@ class MixtureOfExperts : public FeedForward {
                 .out_rows = out_rows};
     }
 
+    // What is stored of gate and up in one tensor is parted: they take turns.
+    void take_biases(Trunk& trunk) {
+        const int64_t inner = config_.intermediate;
+        if (!config_.fused_expert_bias) {
+            gate_biases_ = trunk.table(layer_, Role::kExpertGateBias, config_.experts);
+            up_biases_ = trunk.table(layer_, Role::kExpertUpBias, config_.experts);
+        } else {
+            const std::vector<float> both = trunk.values(layer_, Role::kExpertGateUpBias);
+            std::vector<float> gate, up;
+            for (size_t i = 0; i < both.size(); i += 2) {
+                gate.push_back(both[i]);
+                up.push_back(both[i + 1]);
+            }
+            gate_biases_ = trunk.upload(gate, inner);
+            up_biases_ = trunk.upload(up, inner);
+        }
+        down_biases_ = trunk.table(layer_, Role::kExpertDownBias, config_.experts);
+    }
+
+    void add_biases(int expert, MlpGroup& group) const {
+        if (!config_.expert_bias) return;
+        group.gate_bias = gate_biases_.rows_at(expert, 1);
+        group.up_bias = up_biases_.rows_at(expert, 1);
+        group.down_bias = down_biases_.rows_at(expert, 1);
+    }
+
     // Only the sequences that needed the expert are lost; the others' rows are complete.
     void note_failure(Batch& batch, std::span<const int32_t> entries, const std::exception_ptr& error) const {
         for (size_t i = 0; i < batch.sequences.size(); ++i) {
@@ -311,7 +340,8 @@ class MixtureOfExperts : public FeedForward {
     ExpertLayout layout_;
     Activation activation_;
     Weight router_;
-    Tensor correction_;
+    Tensor correction_, router_bias_;
+    Tensor gate_biases_, up_biases_, down_biases_;  // [experts, *]
     std::optional<SharedMlp> shared_;
     std::optional<Weight> shared_gate_;
 };

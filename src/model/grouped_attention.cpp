@@ -20,7 +20,15 @@ class GroupedAttention : public Mixer {
           query_(trunk.weight(layer_, Role::kQuery)),
           key_(trunk.weight(layer_, Role::kKey)),
           value_(trunk.weight(layer_, Role::kValue)),
-          output_(trunk.weight(layer_, Role::kOutput)) {
+          output_(trunk.weight(layer_, Role::kOutput)),
+          window_(config.window) {
+        if (config.query_key_value_bias) {
+            query_bias_ = trunk.vector(layer_, Role::kQueryBias);
+            key_bias_ = trunk.vector(layer_, Role::kKeyBias);
+            value_bias_ = trunk.vector(layer_, Role::kValueBias);
+        }
+        if (config.output_bias) output_bias_ = trunk.vector(layer_, Role::kOutputBias);
+        if (config.sinks) sinks_ = trunk.vector(layer_, Role::kSinks);
         if (config.query_key_norm != QueryKeyNorm::kNone) {
             query_norm_ = trunk.vector(layer_, Role::kQueryNorm);
             key_norm_ = trunk.vector(layer_, Role::kKeyNorm);
@@ -43,13 +51,13 @@ class GroupedAttention : public Mixer {
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         if (gated_) {
-            backend.run(Linear{.x = x, .weight = query_, .out = s.fused});
+            backend.run(Linear{.x = x, .weight = query_, .bias = query_bias_, .out = s.fused});
             backend.run(SplitQueryGate{.fused = s.fused, .head_dim = head_dim_, .query = s.query, .gate = s.gate});
         } else {
-            backend.run(Linear{.x = x, .weight = query_, .out = s.query});
+            backend.run(Linear{.x = x, .weight = query_, .bias = query_bias_, .out = s.query});
         }
-        backend.run(Linear{.x = x, .weight = key_, .out = s.key});
-        backend.run(Linear{.x = x, .weight = value_, .out = s.value});
+        backend.run(Linear{.x = x, .weight = key_, .bias = key_bias_, .out = s.key});
+        backend.run(Linear{.x = x, .weight = value_, .bias = value_bias_, .out = s.value});
         if (query_norm_) {
             backend.run(RmsNorm{.x = s.query, .weight = *query_norm_, .epsilon = epsilon_, .out = s.query});
             backend.run(RmsNorm{.x = s.key, .weight = *key_norm_, .epsilon = epsilon_, .out = s.key});
@@ -69,11 +77,13 @@ class GroupedAttention : public Mixer {
                               .heads = heads_,
                               .kv_heads = kv_heads_,
                               .scale = scale_,
+                              .window = window_,
+                              .sinks = sinks_,
                               .sequences = batch.table,
                               .cache = cache,
                               .out = s.mixed});
         if (gated_) backend.run(SigmoidGate{.x = s.mixed, .gate = s.gate});
-        backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
+        backend.run(Linear{.x = s.mixed, .weight = output_, .bias = output_bias_, .out = residual, .accumulate = true});
     }
 
   private:
@@ -101,7 +111,9 @@ class GroupedAttention : public Mixer {
     KvFormat kv_format_;
     float epsilon_;
     Weight query_, key_, value_, output_;
-    std::optional<Tensor> query_norm_, key_norm_;  // of a head, or of all heads together
+    int64_t window_;
+    Tensor query_bias_, key_bias_, value_bias_, output_bias_, sinks_;  // empty where the model has none
+    std::optional<Tensor> query_norm_, key_norm_;                      // of a head, or of all heads together
     Tensor frequencies_;
     bool interleaved_ = false;
     float magnitude_ = 1, scale_ = 1;

@@ -32,10 +32,6 @@ class Checker {
 
     void check(const GroupedAttentionConfig& attention) const {
         refuse(attention.rotary.dims == 0, "attention without rotary positions");
-        refuse(attention.sinks, "attention with sinks");
-        refuse(attention.query_key_value_bias, "a bias of query, key and value");
-        refuse(attention.output_bias, "a bias of attention's output");
-        refuse(attention.window != 0, "a sliding window");
         refuse(attention.projection_clamp != 0, "a clamp of query, key and value");
     }
 
@@ -58,8 +54,6 @@ class Checker {
 
     void check(const MixtureConfig& mixture) const {
         check(mixture.activation);
-        refuse(mixture.router_bias, "a bias of the router");
-        refuse(mixture.expert_bias, "a bias of experts");
         // One store holds the experts of all layers.
         refuse(mixture.experts != config_.experts() || mixture.experts_per_token != config_.experts_per_token(),
                "another number of experts than in other layers");

@@ -26,8 +26,14 @@ RotaryTable make_rotary_table(const RotaryConfig& config) {
     const auto pairs = static_cast<size_t>(config.dims / 2);
     double low = 0, high = 0;
     if (config.yarn) {
-        low = std::max(std::floor(correction_index(config, config.beta_fast)), 0.0);
-        high = std::min(std::ceil(correction_index(config, config.beta_slow)), static_cast<double>(config.dims - 1));
+        low = correction_index(config, config.beta_fast);
+        high = correction_index(config, config.beta_slow);
+        if (config.truncate) {
+            low = std::floor(low);
+            high = std::ceil(high);
+        }
+        low = std::max(low, 0.0);
+        high = std::min(high, static_cast<double>(config.dims - 1));
         if (low == high) high += 0.001;
         const double all_dims = yarn_magnitude(config.factor, config.mscale_all_dim);
         table.magnitude = static_cast<float>(yarn_magnitude(config.factor, config.mscale) / all_dims);

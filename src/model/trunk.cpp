@@ -23,4 +23,9 @@ Tensor Trunk::vector(int layer, Role role) {
     return upload(values, static_cast<int64_t>(values.size()));
 }
 
+Tensor Trunk::table(int layer, Role role, int64_t rows) {
+    const std::vector<float> values = checkpoint_.vector(layer, role);
+    return upload(values, static_cast<int64_t>(values.size()) / rows);
+}
+
 }  // namespace sluice

@@ -13,7 +13,9 @@ class Trunk {
     Trunk(const Checkpoint& checkpoint, Backend& backend) : checkpoint_(checkpoint), backend_(backend) {}
 
     Weight weight(int layer, Role role);
+    std::vector<float> values(int layer, Role role) const { return checkpoint_.vector(layer, role); }
     Tensor vector(int layer, Role role);                               // [1, n]
+    Tensor table(int layer, Role role, int64_t rows);                  // [rows, n]
     Tensor upload(const std::vector<float>& values, int64_t columns);  // [values / columns, columns]
 
   private:

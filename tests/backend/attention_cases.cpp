@@ -66,7 +66,7 @@ void append(CaseContext& context, KvFormat format) {
     }
 }
 
-void attend(CaseContext& context, KvFormat format, int64_t longest) {
+void attend(CaseContext& context, KvFormat format, int64_t longest, bool window_and_sinks = false) {
     const auto sequences = context.sequences(longest);
     const int64_t kv_heads = context.pick(1, 3);
     const int64_t heads = kv_heads * context.pick_of({1, 2, 5, 8});
@@ -78,6 +78,8 @@ void attend(CaseContext& context, KvFormat format, int64_t longest) {
                                     .heads = heads,
                                     .kv_heads = kv_heads,
                                     .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
+                                    .window = window_and_sinks ? context.pick_of({0, 1, 17, 64, 128}) : 0,
+                                    .sinks = window_and_sinks ? context.random(1, heads, 3) : Tensor{},
                                     .sequences = sequences_of(context.backend(), sequences),
                                     .cache = random_cache(context, sequences, format, kv_heads, head_dim, true),
                                     .out = out});
@@ -96,6 +98,8 @@ std::vector<OpCase> attention_cases() {
             {"Attention, " + name, Rounding::kBf16, [format](CaseContext& context) { attend(context, format, 100); }});
         cases.push_back({"Attention over a long cache, " + name, Rounding::kBf16,
                          [format](CaseContext& context) { attend(context, format, 1500); }});
+        cases.push_back({"Attention with window and sinks, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { attend(context, format, 700, true); }});
     }
     return cases;
 }

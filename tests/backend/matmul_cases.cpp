@@ -32,8 +32,11 @@ void linear(CaseContext& context, const WeightFormat& format) {
     const bool accumulate = context.flip();
     const Tensor out = accumulate ? context.random(rows, outputs) : context.output(rows, outputs);
     const Tensor x = context.random(rows, columns);
-    context.backend().run(
-        Linear{.x = x, .weight = context.weight(format, outputs, columns), .out = out, .accumulate = accumulate});
+    context.backend().run(Linear{.x = x,
+                                 .weight = context.weight(format, outputs, columns),
+                                 .bias = context.flip() ? context.random(1, outputs) : Tensor{},
+                                 .out = out,
+                                 .accumulate = accumulate});
     context.result(out);
 }
 
@@ -65,6 +68,11 @@ void gated_mlp(CaseContext& context, const WeightFormat& format, const Activatio
         MlpGroup group{.gate = context.weight(format, inner, hidden),
                        .up = context.weight(format, inner, hidden),
                        .down = context.weight(format, hidden, inner)};
+        if (context.flip()) {
+            group.gate_bias = context.random(1, inner, 0.5f);
+            group.up_bias = context.random(1, inner, 0.5f);
+            group.down_bias = context.random(1, hidden, 0.5f);
+        }
         std::vector<int32_t> wanted, targets;
         const bool idle = e > 0 && context.pick(0, 3) == 0;
         for (int64_t row = 0; row < rows && !idle; ++row) {

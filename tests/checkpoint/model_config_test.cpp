@@ -407,7 +407,6 @@ TEST(ModelConfig, RefusesRopeThatMakesNoSense) {
                            {"mscale_all_dim", -0.1, kInvalid, {}},
                            {"original_max_position_embeddings", 0, kInvalid, {}},
                            {"attention_factor", 1.2, kUnsupported, {}},
-                           {"truncate", false, kUnsupported, {}},
                        },
                        "rope_scaling");
     json config = qwen3_moe();

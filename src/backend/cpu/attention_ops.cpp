@@ -103,6 +103,7 @@ void CpuBackend::compute(const AppendLatent& op) {
 
 void CpuBackend::compute(const Attention& op) {
     const float* query = floats(op.query);
+    const float* sinks = op.sinks.buffer == nullptr ? nullptr : floats(op.sinks);
     float* out = writable_floats(op.out);
     const int64_t head_dim = op.query.columns / op.heads, share = op.heads / op.kv_heads;
     const std::vector<KvSegment> segments = kv_segments(op.kName, op.sequences, op.cache, op.query.rows);
@@ -121,22 +122,28 @@ void CpuBackend::compute(const Attention& op) {
 
         std::vector<const float*> queries;
         std::vector<float*> targets;
-        std::vector<int64_t> visible;
+        std::vector<int64_t> visible, begin;
+        std::vector<float> row_sinks;
         for (int64_t r = 0; r < block.rows(); ++r) {
             const int64_t row = segment.rows.first_row + block.token(r), column = block.head(r) * head_dim;
             queries.push_back(query + row * op.query.row_stride + column);
             targets.push_back(out + row * op.out.row_stride + column);
             visible.push_back(segment.rows.position + block.token(r) + 1);
+            if (op.window > 0) begin.push_back(std::max<int64_t>(0, visible.back() - op.window));
+            if (sinks != nullptr) row_sinks.push_back(sinks[block.head(r)]);
         }
-        run_attention(attention, {&keys,
-                                  {queries.data(), nullptr},
-                                  1,
-                                  values,
-                                  static_cast<int>(block.rows()),
-                                  visible.data(),
-                                  op.scale,
-                                  targets.data(),
-                                  nullptr});
+        AttentionRows rows = {&keys,
+                              {queries.data(), nullptr},
+                              1,
+                              values,
+                              static_cast<int>(block.rows()),
+                              visible.data(),
+                              op.scale,
+                              targets.data(),
+                              nullptr};
+        if (op.window > 0) rows.begin = begin.data();
+        if (sinks != nullptr) rows.sinks = row_sinks.data();
+        run_attention(attention, rows);
     });
 }
 

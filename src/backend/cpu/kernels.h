@@ -42,7 +42,7 @@ struct KvRows {
     int64_t columns;
 };
 
-// Query rows that read the same keys and values. Row r sees tokens [0, visible[r]).
+// Query rows that read the same keys and values. Row r sees tokens [begin[r], visible[r]), or from 0 without `begin`.
 struct AttentionRows {
     const KvRows* keys;            // `parts` of them, side by side in a key
     const float* const* query[2];  // per part: rows pointers
@@ -59,6 +59,9 @@ struct AttentionRows {
     int64_t first = 0;
     float* const* maximum = nullptr;
     float* const* total = nullptr;
+
+    const int64_t* begin = nullptr;
+    const float* sinks = nullptr;  // per row: a logit without a value; not for a cache that goes in tiles
 };
 
 struct AttentionKernel {

@@ -27,6 +27,10 @@ int64_t usual_task_rows(int64_t weight_rows, size_t tokens, bool whole_blocks, s
     return std::clamp(even, kLeast, kTaskRows);
 }
 
+void add_to(float* target, const float* values, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) target[i] += values[i];
+}
+
 int64_t pieces(int64_t count, int64_t size) {
     return (count + size - 1) / size;
 }
@@ -78,6 +82,9 @@ void CpuBackend::compute(const Linear& op) {
                        .accumulate = op.accumulate,
                        .next = next.data != nullptr ? &next : nullptr},
                       scratch);
+        if (op.bias.buffer == nullptr) return;
+        const float* bias = floats(op.bias) + row;
+        for (size_t t = first; t < first + count; ++t) add_to(out[t] + row, bias, part.rows);
     });
 }
 

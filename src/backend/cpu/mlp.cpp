@@ -28,6 +28,7 @@ struct Projection {
 
 struct Group {
     Projection gate, up, down;
+    const float *gate_bias, *up_bias, *down_bias;  // null: none
     MlpRows rows;
     size_t first_slot;  // place of its first row among the rows of all groups
     size_t count;
@@ -105,6 +106,16 @@ std::optional<WeightView> next_rows(const std::vector<Task>& tasks, size_t index
     return next.rows(next.group->*projection);
 }
 
+const float* floats_of(const Tensor& bias) {
+    return bias.buffer == nullptr ? nullptr : floats(bias);
+}
+
+// Adds columns [first, first + count) of a bias, if there is one, to as many values.
+void add_bias(const float* bias, int64_t first, int64_t count, float* values) {
+    if (bias == nullptr) return;
+    for (int64_t i = 0; i < count; ++i) values[i] += bias[first + i];
+}
+
 template <typename LayoutFor>
 std::vector<Group> resolve(const GatedMlp& op, LayoutFor&& layout_for) {
     const auto projection = [&](const Weight& weight) {
@@ -117,7 +128,9 @@ std::vector<Group> resolve(const GatedMlp& op, LayoutFor&& layout_for) {
     for (size_t g = 0; g < rows.size(); ++g) {
         const MlpGroup& group = op.groups[g];
         const auto count = static_cast<size_t>(rows[g].rows.size());
-        groups.push_back({projection(group.gate), projection(group.up), projection(group.down), rows[g], slot, count});
+        groups.push_back({projection(group.gate), projection(group.up), projection(group.down),
+                          floats_of(group.gate_bias), floats_of(group.up_bias), floats_of(group.down_bias), rows[g],
+                          slot, count});
         slot += count;
     }
     return groups;
@@ -185,6 +198,8 @@ void CpuBackend::compute(const GatedMlp& op) {
         for (size_t t = 0; t < task.tokens; ++t) {
             const int64_t at = static_cast<int64_t>(t) * task.columns;
             float* product = gate + at;
+            add_bias(group.gate_bias, task.column, task.columns, product);
+            add_bias(group.up_bias, task.column, task.columns, up + at);
             activate(op.activation, up + at, task.columns, product);
             const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);
             own_inner.set(kernels_, slot, task.column, task.columns, product);
@@ -215,6 +230,9 @@ void CpuBackend::compute(const GatedMlp& op) {
                        .first = task.column,
                        .next = next_down ? &*next_down : nullptr},
                       scratch);
+        for (size_t t = 0; t < task.tokens; ++t) {
+            add_bias(group.down_bias, task.column, task.columns, targets[t] + task.column);
+        }
     });
 }
 

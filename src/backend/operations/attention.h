@@ -70,13 +70,16 @@ struct AppendKeyValue {
 };
 
 // Causal grouped-query attention over the cache, which holds the new tokens already. Query head h reads kv head h /
-// (heads / kv_heads).
+// (heads / kv_heads). With a window a token sees that many, itself included. A sink is a logit per query head that
+// takes part in the softmax, as it is, and has no value.
 struct Attention {
     static constexpr const char* kName = "Attention";
     Tensor query;  // [T, heads * head_dim]
     int64_t heads = 0;
     int64_t kv_heads = 0;
     float scale = 0;
+    int64_t window = 0;  // 0: all
+    Tensor sinks = {};   // [1, heads], or empty: none
     Sequences sequences;
     PagedCache cache;
     Tensor out;  // [T, heads * head_dim]
@@ -87,6 +90,8 @@ struct Attention {
         field("heads", op.heads);
         field("kv_heads", op.kv_heads);
         field("scale", op.scale);
+        field("window", op.window);
+        field("sinks", op.sinks, Access::kRead);
         field("sequences", op.sequences);
         field("cache", op.cache);
         field("out", op.out, Access::kWritten);

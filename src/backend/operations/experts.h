@@ -69,8 +69,9 @@ struct Activation {
 
 // One MLP and the rows it is applied to.
 struct MlpGroup {
-    Weight gate, up;  // [inner, hidden]
-    Weight down;      // [hidden, inner]
+    Weight gate, up;                                      // [inner, hidden]
+    Weight down;                                          // [hidden, inner]
+    Tensor gate_bias = {}, up_bias = {}, down_bias = {};  // [1, inner], [1, inner] and [1, hidden], or empty: zero
     // I32 [*, 1] each, as many: numbers of rows of x and of out. Both empty: row t of x goes to row t of out, for all.
     Tensor rows = {}, out_rows = {};
 
@@ -80,12 +81,16 @@ struct MlpGroup {
         field("gate", op.gate, Access::kRead);
         field("up", op.up, Access::kRead);
         field("down", op.down, Access::kRead);
+        field("gate_bias", op.gate_bias, Access::kRead);
+        field("up_bias", op.up_bias, Access::kRead);
+        field("down_bias", op.down_bias, Access::kRead);
         field("rows", op.rows, Access::kRead);
         field("out_rows", op.out_rows, Access::kRead);
     }
 };
 
-// For every group: out[out_row] = down . activation(gate . x[row], up . x[row]). Experts, shared experts, dense MLPs.
+// For every group: out[out_row] = down . activation(gate . x[row], up . x[row]), each product with its bias added.
+// Experts, shared experts, dense MLPs.
 struct GatedMlp {
     static constexpr const char* kName = "GatedMlp";
     Tensor x;  // [T, hidden]

@@ -1,6 +1,6 @@
 // Shapes of the operations that look at one row at a time.
 
-#include <vector>
+#include <string_view>
 
 #include "backend/checks.h"
 #include "backend/operations.h"
@@ -10,6 +10,10 @@ namespace sluice {
 namespace {
 
 constexpr int64_t kAny = OperationCheck::kAny;
+
+void check_bias(const OperationCheck& check, std::string_view field, const Tensor& bias, int64_t columns) {
+    if (bias.buffer != nullptr) check.tensor(field, bias, 1, columns);
+}
 
 }  // namespace
 
@@ -29,6 +33,7 @@ void RmsNorm::check_shapes(const OperationCheck& check) const {
 void Linear::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAny, kAny);
     check.weight("weight", weight, kAny, x.columns);
+    check_bias(check, "bias", bias, weight.rows);
     check.tensor("out", out, x.rows, weight.rows);
 }
 
@@ -106,6 +111,9 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
         check.weight("gate of groups", group.gate, kAny, hidden);
         check.weight("up of groups", group.up, group.gate.rows, hidden);
         check.weight("down of groups", group.down, hidden, group.gate.rows);
+        check_bias(check, "gate_bias of groups", group.gate_bias, group.gate.rows);
+        check_bias(check, "up_bias of groups", group.up_bias, group.gate.rows);
+        check_bias(check, "down_bias of groups", group.down_bias, hidden);
         if (group.all_rows()) {
             check.tensor("out", out, x.rows, hidden);
             continue;

@@ -41,12 +41,13 @@ struct RmsNorm {
     }
 };
 
-// out = x . weight^T, or out += with `accumulate`.
+// out = x . weight^T + bias, or out += with `accumulate`.
 struct Linear {
     static constexpr const char* kName = "Linear";
-    Tensor x;       // [T, in]
-    Weight weight;  // [out, in]
-    Tensor out;     // [T, out]
+    Tensor x;          // [T, in]
+    Weight weight;     // [out, in]
+    Tensor bias = {};  // [1, out], or empty: zero
+    Tensor out;        // [T, out]
     bool accumulate = false;
     bool full_precision = false;  // F32 activations even where the backend would quantize them (routers)
 
@@ -54,6 +55,7 @@ struct Linear {
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kRead);
         field("weight", op.weight, Access::kRead);
+        field("bias", op.bias, Access::kRead);
         field("out", op.out, op.accumulate ? Access::kUpdated : Access::kWritten);
         field("accumulate", op.accumulate);
         field("full_precision", op.full_precision);

@@ -40,6 +40,8 @@ void Attention::check_shapes(const OperationCheck& check) const {
     check.multiple("heads", heads, kv_heads);
     check.tensor("query", query, kAny, kAny);
     check.multiple("query.columns", query.columns, heads);
+    if (window != 0) check.size("window", window);
+    if (sinks.buffer != nullptr) check.tensor("sinks", sinks, 1, heads);
     check.tensor("out", out, query.rows, query.columns);
     check_grouped_cache(check, sequences, cache, kv_heads, query.columns / heads);
 }

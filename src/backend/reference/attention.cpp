@@ -50,17 +50,24 @@ HeadCache decode_head(const KvPages& cache, const GroupedKvLayout& layout, int64
     return head;
 }
 
-// out = sum over the first `tokens` positions of softmax(query . key * scale) value.
-void attend(const float* query, const HeadCache& cache, int64_t tokens, int64_t head_dim, double scale, float* out) {
-    std::vector<double> scores(static_cast<size_t>(tokens));
-    for (int64_t p = 0; p < tokens; ++p) {
-        scores[static_cast<size_t>(p)] = dot(query, cache.keys.data() + p * head_dim, head_dim) * scale;
+// Tokens [begin, end) of a cache, and a logit beside them that has no value.
+struct Visible {
+    int64_t begin, end;
+    double sink = -INFINITY;
+};
+
+// out = sum over the visible tokens of softmax(query . key * scale) value.
+void attend(const float* query, const HeadCache& cache, const Visible& visible, int64_t head_dim, double scale,
+            float* out) {
+    std::vector<double> scores;
+    for (int64_t p = visible.begin; p < visible.end; ++p) {
+        scores.push_back(dot(query, cache.keys.data() + p * head_dim, head_dim) * scale);
     }
-    const double largest = *std::max_element(scores.begin(), scores.end());
+    const double largest = std::max(visible.sink, *std::max_element(scores.begin(), scores.end()));
     std::vector<double> weighted(static_cast<size_t>(head_dim), 0.0);
-    double sum = 0;
-    for (int64_t p = 0; p < tokens; ++p) {
-        const double weight = std::exp(scores[static_cast<size_t>(p)] - largest);
+    double sum = std::exp(visible.sink - largest);
+    for (int64_t p = visible.begin; p < visible.end; ++p) {
+        const double weight = std::exp(scores[static_cast<size_t>(p - visible.begin)] - largest);
         const float* value = cache.values.data() + p * head_dim;
         sum += weight;
         for (int64_t i = 0; i < head_dim; ++i) weighted[static_cast<size_t>(i)] += weight * value[i];
@@ -82,8 +89,11 @@ void compute(const Attention& op) {
             const HeadCache cache = decode_head(segment.cache, layout, kv_head, rows.position + rows.count, head_dim);
             for (int64_t i = 0; i < rows.count; ++i) {
                 for (int64_t j = 0; j < heads_per_kv_head; ++j) {
-                    const int64_t first = (kv_head * heads_per_kv_head + j) * head_dim;
-                    attend(query[rows.first_row + i] + first, cache, rows.position + i + 1, head_dim, op.scale,
+                    const int64_t head = kv_head * heads_per_kv_head + j, first = head * head_dim;
+                    Visible visible{.begin = 0, .end = rows.position + i + 1};
+                    if (op.window > 0) visible.begin = std::max<int64_t>(0, visible.end - op.window);
+                    if (op.sinks.buffer != nullptr) visible.sink = floats(op.sinks)[head];
+                    attend(query[rows.first_row + i] + first, cache, visible, head_dim, op.scale,
                            out[rows.first_row + i] + first);
                 }
             }

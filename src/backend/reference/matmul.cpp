@@ -7,6 +7,14 @@
 
 namespace sluice::reference {
 
+namespace {
+
+double bias_at(const Tensor& bias, int64_t column) {
+    return bias.buffer == nullptr ? 0.0 : floats(bias)[column];
+}
+
+}  // namespace
+
 void compute(const Linear& op) {
     const auto x = rows_of(op.x);
     const auto out = writable_rows_of(op.out);
@@ -15,7 +23,7 @@ void compute(const Linear& op) {
     for (int64_t o = 0; o < weight.rows; ++o) {
         decode_row(weight, o, row.data());
         for (int64_t t = 0; t < op.x.rows; ++t) {
-            const double value = dot(row.data(), x[t], weight.columns);
+            const double value = dot(row.data(), x[t], weight.columns) + bias_at(op.bias, o);
             out[t][o] = static_cast<float>(op.accumulate ? out[t][o] + value : value);
         }
     }
@@ -54,7 +62,8 @@ void apply(const MlpGroup& group, const MlpRows& rows, const Activation& activat
         for (int64_t r = 0; r < count; ++r) {
             const float* input = x[rows.rows[r]];
             activated[static_cast<size_t>(r * inner + i)] = static_cast<float>(
-                activate(activation, dot(gate_row.data(), input, hidden), dot(up_row.data(), input, hidden)));
+                activate(activation, dot(gate_row.data(), input, hidden) + bias_at(group.gate_bias, i),
+                         dot(up_row.data(), input, hidden) + bias_at(group.up_bias, i)));
         }
     }
     std::vector<float> down_row(static_cast<size_t>(inner));
@@ -62,7 +71,8 @@ void apply(const MlpGroup& group, const MlpRows& rows, const Activation& activat
         decode_row(down, o, down_row.data());
         for (int64_t r = 0; r < count; ++r) {
             const float* input = activated.data() + r * inner;
-            out[rows.out_rows[r]][o] = static_cast<float>(dot(down_row.data(), input, inner));
+            out[rows.out_rows[r]][o] =
+                static_cast<float>(dot(down_row.data(), input, inner) + bias_at(group.down_bias, o));
         }
     }
 }

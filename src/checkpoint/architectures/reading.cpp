@@ -35,6 +35,29 @@ int64_t read_expert_count(const JsonFields& fields) {
     return count;
 }
 
+Routing read_group_routing(const JsonFields& fields, const MixtureConfig& mixture) {
+    Routing routing = mixture.routing;
+    routing.score = Routing::Score::kSigmoid;
+    routing.corrected = true;
+    routing.groups = fields.integer("n_group", 1, mixture.experts);
+    routing.groups_kept = fields.integer("topk_group", 1, routing.groups);
+    routing.scale = fields.number("routed_scaling_factor");
+    if (mixture.experts % routing.groups != 0) {
+        fields.reject(ErrorCode::kInvalidFile, "n_group", "{} does not divide the {} experts", routing.groups,
+                      mixture.experts);
+    }
+    const int64_t in_group = mixture.experts / routing.groups;
+    if (routing.groups > 1 && in_group < 2) {
+        fields.reject(ErrorCode::kInvalidFile, "n_group", "{} groups of one expert: a group's score needs two",
+                      routing.groups);
+    }
+    if (mixture.experts_per_token > in_group * routing.groups_kept) {
+        fields.reject(ErrorCode::kInvalidFile, "topk_group", "{} groups of {} experts hold fewer than {} per token",
+                      routing.groups_kept, in_group, mixture.experts_per_token);
+    }
+    return routing;
+}
+
 }  // namespace
 
 void require_string(const JsonFields& fields, std::string_view name,
@@ -121,6 +144,24 @@ MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermedia
     mixture.activation = read_activation(fields);
     mixture.routing.normalize = fields.boolean_or("norm_topk_prob", normalize_by_default);
     return mixture;
+}
+
+MixtureConfig read_corrected_mixture(const JsonFields& fields) {
+    MixtureConfig mixture = read_mixture(fields, "moe_intermediate_size", true);
+    mixture.shared_intermediate = fields.integer_or("n_shared_experts", 0, 0, kMostExperts) * mixture.intermediate;
+    mixture.routing = read_group_routing(fields, mixture);
+    return mixture;
+}
+
+void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config) {
+    const auto dense = static_cast<size_t>(fields.integer_or("first_k_dense_replace", 0, 0, config.layer_count()));
+    if (dense > 0) {
+        const DenseMlpConfig mlp = read_dense_mlp(fields);
+        for (size_t layer = 0; layer < dense; ++layer) config.layers[layer].feed_forward = mlp;
+    }
+    if (dense == config.layers.size()) return;
+    const MixtureConfig mixture = read_corrected_mixture(fields);
+    for (size_t layer = dense; layer < config.layers.size(); ++layer) config.layers[layer].feed_forward = mixture;
 }
 
 void read_sparse_layers(const JsonFields& fields, bool normalize_by_default, ModelConfig& config) {

@@ -40,6 +40,12 @@ DenseMlpConfig read_dense_mlp(const JsonFields& fields);
 // Experts of `intermediate_field` inner channels each, chosen by the softmax of all logits.
 MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermediate_field, bool normalize_by_default);
 
+// The same chosen as DeepSeek-V3 does: by corrected sigmoids, in groups, beside shared experts without a gate.
+MixtureConfig read_corrected_mixture(const JsonFields& fields);
+
+// The first `first_k_dense_replace` layers are dense, all others hold a corrected mixture.
+void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config);
+
 // Layers that `mlp_only_layers` lists or `decoder_sparse_step` skips are dense, all others hold `mixture`.
 void read_sparse_layers(const JsonFields& fields, bool normalize_by_default, ModelConfig& config);
 

@@ -118,10 +118,15 @@ struct Softening {
     float maximum, total;
 };
 
+// What of a tile a row sees: tokens [begin, end) of it, either perhaps outside.
+struct Seen {
+    int64_t begin, end;
+};
+
 // Turns the scores of one row into probabilities of the tile's first `count` tokens under the row's new maximum; sums
 // of values that were weighted under the old one are brought to the new one.
 template <typename Tiles>
-inline void soften(float* scores, int64_t visible, int64_t count, F factor, Softening& row, float* sums,
+inline void soften(float* scores, const Seen& seen, int64_t count, F factor, Softening& row, float* sums,
                    int64_t value_stride) {
     alignas(64) float places[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) places[lane] = static_cast<float>(lane);
@@ -130,8 +135,11 @@ inline void soften(float* scores, int64_t visible, int64_t count, F factor, Soft
     F largest = set1(-__builtin_inff());
     for (int64_t i = 0; i < end; i += kLanes) {
         F s = mul(load(scores + i), factor);
-        if (visible < i + kLanes) {
-            s = select_less(load(places), set1(static_cast<float>(visible - i)), s, set1(-__builtin_inff()));
+        if (seen.end < i + kLanes) {
+            s = select_less(load(places), set1(static_cast<float>(seen.end - i)), s, set1(-__builtin_inff()));
+        }
+        if (seen.begin > i) {
+            s = select_less(load(places), set1(static_cast<float>(seen.begin - i)), set1(-__builtin_inff()), s);
         }
         exponents[i / kLanes] = s;
         largest = max(largest, s);
@@ -181,6 +189,14 @@ inline size_t attention_scratch(const KvRows* keys, int parts, int64_t value_col
            static_cast<size_t>(rows) * sizeof(Softening) / sizeof(float);
 }
 
+// Where the first tile starts that some row sees a part of.
+inline int64_t first_tile(const AttentionRows& a) {
+    if (a.begin == nullptr) return a.first;
+    int64_t first = a.begin[0];
+    for (int r = 1; r < a.rows; ++r) first = smaller(first, a.begin[r]);
+    return first / kTile * kTile;
+}
+
 template <typename Tiles>
 inline void attend(const AttentionRows& a) {
     const int64_t value_stride = whole_vectors(a.values.columns);
@@ -200,12 +216,13 @@ inline void attend(const AttentionRows& a) {
             column += round_to(a.keys[part].columns, Tiles::kStep);
         }
         seen[r] = {-__builtin_inff(), 0};
+        if (a.sinks != nullptr) seen[r] = {a.sinks[r] * Tiles::unit(1), 1};
         for (int64_t i = 0; i < value_stride; i += kLanes) store(sums + r * value_stride + i, zero());
         if (a.first == 0) continue;
         seen[r] = {*a.maximum[r], *a.total[r]};
         __builtin_memcpy(sums + r * value_stride, a.out[r], static_cast<size_t>(a.values.columns) * sizeof(float));
     }
-    for (int64_t first = a.first; first < end; first += kTile) {
+    for (int64_t first = first_tile(a); first < end; first += kTile) {
         const int64_t count = smaller(kTile, end - first);
         int64_t column = 0;
         const int64_t next = smaller(kTile, end - first - count);
@@ -223,8 +240,9 @@ inline void attend(const AttentionRows& a) {
         tiles.score(a.rows, count, scores);
         for (int r = 0; r < a.rows; ++r) {
             float* row = scores + r * kTile;
-            if (a.visible[r] > first) {
-                soften<Tiles>(row, a.visible[r] - first, count, factor, seen[r], sums + r * value_stride, value_stride);
+            const Seen of_tile{a.begin == nullptr ? 0 : a.begin[r] - first, a.visible[r] - first};
+            if (of_tile.end > 0 && of_tile.begin < count) {
+                soften<Tiles>(row, of_tile, count, factor, seen[r], sums + r * value_stride, value_stride);
             } else {
                 for (int64_t i = 0; i < whole_vectors(count); i += kLanes) store(row + i, zero());
             }
