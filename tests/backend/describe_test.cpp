@@ -20,8 +20,8 @@ TEST(Describe, EveryFieldAndWhereItLies) {
     OperationPrinter printer;
     const std::string text = printer.describe(op);
     EXPECT_EQ(text,
-              "Linear(x: F32 [2, 4] at #0+0 by 12, weight: F32 [3, 4] at #1+0, out: F32 [2, 3] at #0+32 by 12, "
-              "accumulate: true, full_precision: false)");
+              "Linear(x: F32 [2, 4] at #0+0 by 12, weight: F32 [3, 4] at #1+0, bias: F32 [0, 0] at nothing+0 by 0, "
+              "out: F32 [2, 3] at #0+32 by 12, accumulate: true, full_precision: false)");
     EXPECT_EQ(printer.describe(op), text);
 
     Linear elsewhere = op;
