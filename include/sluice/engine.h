@@ -123,6 +123,13 @@ struct GenerationDefaults {
     std::vector<TokenId> eos_ids;
 };
 
+// Of one step; 0, or more than the engine has memory for: what it has memory for.
+struct StepLimits {
+    int64_t rows = 0;   // of the pass: EngineInfo::pass_rows
+    int64_t chunk = 0;  // tokens of one prompt: EngineInfo::chunk. A smaller one keeps others waiting for less time.
+                        // With latent attention it may move last bits, see docs/architecture.md.
+};
+
 // Where the evaluation of a prompt begins.
 struct PromptStart {
     int64_t tokens = 0;                // in the session already
@@ -155,6 +162,8 @@ class Engine {
     const EngineInfo& info() const;
     EngineStatistics statistics() const;
     std::vector<OperationTime> profile() const;  // since open, by name; empty without EngineOptions::profile
+    // [layers][experts]: the share of its layer's batches since open that took the expert; zeros for a layer without.
+    std::vector<std::vector<float>> expert_use() const;
     const GenerationDefaults& defaults() const;
     const Tokenizer* tokenizer() const;         // null where the checkpoint has none
     const ChatTemplate* chat_template() const;  // null where the checkpoint has none
@@ -169,8 +178,8 @@ class Engine {
     SequenceOutput evaluate(Session& session, std::span<const TokenId> tokens,
                             LogitsWanted logits = LogitsWanted::kLast, const ProgressCallback& progress = {});
 
-    // A generation that continues `session` with the tokens of a prompt. Evaluates nothing; throws kUsage or
-    // kContextFull for what cannot be generated.
+    // A generation that continues `session` with the tokens of a prompt, or is the whole of it with
+    // GenerationOptions::whole_prompt. Evaluates nothing; throws kUsage or kContextFull for what cannot be generated.
     std::unique_ptr<Generation> begin(Session& session, std::span<const TokenId> prompt,
                                       const GenerationOptions& options);
     // The same for a prompt's text (a rendered conversation), which is the whole of the session: a prompt that begins
@@ -179,12 +188,12 @@ class Engine {
     std::unique_ptr<Generation> begin(Session& session, std::string_view prompt, const GenerationOptions& options);
 
     // One forward pass for generations of different sessions: a chunk of some prompts and a token of every other; then
-    // their next tokens are drawn. Does nothing for those that are finished. A pass has `token_budget` rows at most, or
-    // those the engine has memory for (EngineInfo::pass_rows); whoever has waited longest goes first, even beyond the
-    // budget, so that nobody waits for more passes than there are generations. A prompt is cut where it would be cut
-    // alone: company changes neither text nor log-probabilities. What goes wrong with one generation is its own error.
-    // Throws kUsage, before anything is evaluated, for one that is named twice or in use by another thread.
-    void step(std::span<Generation* const> generations, int64_t token_budget = 0);
+    // their next tokens are drawn. Does nothing for those that are finished. Whoever has waited longest goes first,
+    // even beyond the limit of rows, so that nobody waits for more passes than there are generations. A prompt is cut
+    // where it would be cut alone: company changes neither text nor log-probabilities. What goes wrong with one
+    // generation is its own error. Throws kUsage, before anything is evaluated, for one that is named twice or in use
+    // by another thread.
+    void step(std::span<Generation* const> generations, const StepLimits& limits = {});
 
     // begin() and step() until it is finished. Throws its error.
     GenerationResult generate(Session& session, std::span<const TokenId> prompt, const GenerationOptions& options,

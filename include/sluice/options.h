@@ -68,6 +68,9 @@ struct GenerationOptions {
     // Fills in which tokens may come next, given those generated so far; the mask comes with none allowed. Called
     // without locks by whoever calls Engine::step; what it throws is the generation's error.
     std::function<void(std::span<const int32_t> generated, TokenMask& mask)> mask;
+    // A prompt of tokens is the whole of its session, as one of text always is: it goes on from what of it was
+    // evaluated before, and what is evaluated is kept for others.
+    bool whole_prompt = false;
     // Of a prompt's text: those its tokenizer puts around one. A rendered conversation has its own.
     bool add_special_tokens = false;
     // Set from any thread, even inside a pass, it ends the generation as Generation::cancel() does. Outlives it.

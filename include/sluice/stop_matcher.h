@@ -16,6 +16,7 @@ class StopMatcher {
     // The end: what was held back, unless a stop string was found.
     std::string finish(const std::string& text);
     bool stopped() const { return stopped_; }
+    const std::string& found() const { return found_; }  // the stop string that appeared first
 
   private:
     std::vector<std::string> stop_;
@@ -23,6 +24,7 @@ class StopMatcher {
 
     std::string held_;
     std::string shown_;  // of each byte of held_: 1 if it is
+    std::string found_;
     bool stopped_ = false;
 };
 

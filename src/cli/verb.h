@@ -47,6 +47,7 @@ std::string nearest_verb(std::string_view word);
 
 Command declare_generate();
 Command declare_chat();
+Command declare_serve();
 Command declare_inspect();
 Command declare_plan();
 Command declare_pack();

@@ -20,6 +20,11 @@ constexpr std::array kVerbs = {
          "  sluice chat ~/models/Qwen3.6-35B-A3B --ram 12G --system \"Answer in one sentence.\"\n"
          "  echo \"Tell me a story about a fox.\" | sluice chat --seed 1\n",
          declare_chat},
+    Verb{"serve", "Serve a model over HTTP: the APIs of OpenAI, Anthropic and Ollama, and a page to talk to it",
+         "  sluice serve\n"
+         "  sluice serve ~/models/Qwen3.6-35B-A3B --ram 12G --port 8000 --prefix-cache ~/.cache/sluice/prompts\n"
+         "  sluice serve MODEL --host 0.0.0.0 --api-key-file keys.txt\n",
+         declare_serve},
     Verb{"inspect", "Say what a checkpoint is and what it would read per token",
          "  sluice inspect\n"
          "  sluice inspect ~/models/Qwen3.6-35B-A3B --json\n",

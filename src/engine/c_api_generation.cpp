@@ -100,7 +100,7 @@ sluice_status sluice_step(sluice_model* model, sluice_generation* const* generat
             require(generations[i], "generation");
             stepped.push_back(generations[i]->generation.get());
         }
-        model->engine->step(stepped, token_budget);
+        model->engine->step(stepped, {.rows = token_budget});
     });
 }
 

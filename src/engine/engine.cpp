@@ -176,6 +176,18 @@ Engine::~Engine() {
 const EngineInfo& Engine::info() const {
     return impl_->info;
 }
+std::vector<std::vector<float>> Engine::expert_use() const {
+    const HotList used = impl_->store->used();
+    const auto layers = static_cast<size_t>(impl_->info.layers), experts = static_cast<size_t>(impl_->info.experts);
+    std::vector<std::vector<float>> shares(layers, std::vector<float>(experts));
+    for (size_t layer = 0; layer < layers; ++layer) {
+        for (size_t expert = 0; expert < experts; ++expert) {
+            shares[layer][expert] = static_cast<float>(used.share({static_cast<int>(layer), static_cast<int>(expert)}));
+        }
+    }
+    return shares;
+}
+
 const GenerationDefaults& Engine::defaults() const {
     return impl_->defaults;
 }

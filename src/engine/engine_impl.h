@@ -60,16 +60,17 @@ struct Engine::Impl {
     void retire(std::unique_ptr<Session::Impl> session);    // never waits
     void check_ids(std::span<const TokenId> tokens) const;  // throws kUsage
     void check_room(size_t there, size_t more) const;       // in the context; throws kContextFull
-    std::unique_ptr<Generation> begin(Session::Impl& session, std::vector<TokenId> prompt,
-                                      std::optional<std::string> text, const GenerationOptions& how);
+    std::unique_ptr<Generation> begin(Session::Impl& session, std::vector<TokenId> prompt, bool whole,
+                                      const GenerationOptions& how);
     EngineStatistics statistics() const;
     bool is_end(TokenId id) const;
 
     // With the model's lock.
-    // One forward pass of `room` rows at most (see choose_for_pass). What fails is the error of the work.
-    void run_pass(std::span<SequenceWork* const> work, int64_t room);
-    PromptStart resume(Session::Impl& session, std::string_view text, std::span<const TokenId> tokens);
-    void remember(const Session::Impl& session, std::string_view text);
+    // One forward pass of `room` rows at most (see choose_for_pass), of each work at most `chunk`. What fails is the
+    // error of the work.
+    void run_pass(std::span<SequenceWork* const> work, int64_t room, int64_t chunk);
+    PromptStart resume(Session::Impl& session, std::span<const TokenId> tokens);
+    void remember(const Session::Impl& session, bool on_disk);
 
   private:
     std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs, const PassHook& hook);

@@ -113,7 +113,7 @@ void Engine::Impl::finish_piece(const Piece& piece, ForwardOutput&& result) {
     if (!result.hidden.empty()) append_hidden(output.hidden, std::move(result.hidden));
 }
 
-void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room) {
+void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room, int64_t chunk) {
     // A sequence is cut where it would be cut alone, so that company changes no bit; what does not fit waits.
     for (SequenceWork* each : work) {
         if (each->is_cancelled() && !each->output.error)
@@ -122,7 +122,7 @@ void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room) {
     std::vector<PassCandidate> candidates;
     for (const SequenceWork* each : work) {
         candidates.push_back(
-            {.rows = static_cast<int64_t>(each->next_piece(info.chunk).size()), .last_pass = each->last_pass});
+            {.rows = static_cast<int64_t>(each->next_piece(chunk).size()), .last_pass = each->last_pass});
     }
     const std::vector<size_t> taken = choose_for_pass(candidates, room);
     if (taken.empty()) return;
@@ -132,7 +132,7 @@ void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room) {
     for (const size_t i : taken) {
         SequenceWork& each = *work[i];
         each.last_pass = passes;
-        const Piece& piece = pieces.emplace_back(&each, each.next_piece(info.chunk), each.behind() > 0);
+        const Piece& piece = pieces.emplace_back(&each, each.next_piece(chunk), each.behind() > 0);
         ForwardInput& input = inputs.emplace_back();
         input.state = &each.session->made_state();
         input.ids = piece.tokens;
@@ -154,7 +154,7 @@ void Engine::Impl::catch_up(Session::Impl& session) {
     SequenceWork* const one[] = {&work};
     while (work.remaining() > 0) {
         const ModelLock lock(*this);
-        run_pass(one, info.pass_rows);
+        run_pass(one, info.pass_rows, info.chunk);
     }
     if (work.output.error) std::rethrow_exception(work.output.error);
 }
@@ -200,7 +200,7 @@ std::vector<SequenceOutput> Engine::Impl::evaluate(std::span<const SequenceInput
     while (remaining(work) > 0) {
         {
             const ModelLock lock(*this);
-            run_pass(pointers, info.pass_rows);
+            run_pass(pointers, info.pass_rows, info.chunk);
         }
         if (progress && !progress(total - remaining(work), total)) fail(ErrorCode::kCancelled, "stopped by the caller");
     }

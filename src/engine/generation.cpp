@@ -48,8 +48,8 @@ void Generation::Impl::start() {
     session_tokens_ = session->tokens.size();
     before_ = engine.statistics();
     watch_.restart();
-    if (text) {
-        PromptStart start = engine.resume(*session, *text, result.prompt_ids);
+    if (whole) {
+        PromptStart start = engine.resume(*session, result.prompt_ids);
         cached_ = static_cast<size_t>(start.tokens);
         points_ = std::move(start.remember_at);
     } else {
@@ -75,7 +75,7 @@ void Generation::Impl::note_pass() {
     prompt_done = piece_begin_ + work_.done;
     if (work_.output.error || work_.remaining() > 0) return;
     if (!std::ranges::binary_search(points_, static_cast<int64_t>(piece_end_))) return;
-    engine.remember(*session, *text);
+    engine.remember(*session, true);
 }
 
 void Generation::Impl::go_on() {
@@ -144,14 +144,10 @@ void Generation::Impl::fail_with(std::exception_ptr reason) {
 }
 
 void Generation::Impl::remember_end() {
-    if (!text || error || !started || session->tokens.empty()) return;
-    const size_t prompt = result.prompt_ids.size();
-    if (!drawing) return engine.remember(*session, {});
+    if (!whole || error || !started || session->tokens.empty()) return;
+    if (!drawing) return engine.remember(*session, false);
     // A later turn begins with this prompt and what was answered, as far as it was evaluated.
-    const std::vector<TokenId>& seen = session->tokens;
-    if (seen.size() <= prompt) return;
-    const std::vector<TokenId> answered(seen.begin() + static_cast<ptrdiff_t>(prompt), seen.end());
-    engine.remember(*session, *text + engine.tokenizer->decode(answered));
+    if (session->tokens.size() > result.prompt_ids.size()) engine.remember(*session, true);
 }
 
 Generation::Generation(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

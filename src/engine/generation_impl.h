@@ -16,7 +16,7 @@ struct Generation::Impl {
     Engine::Impl& engine;
     Session::Impl* session;  // null once it is destroyed
     GenerationOptions options;
-    std::optional<std::string> text;  // of a prompt that is the whole of its session
+    bool whole = false;  // the prompt is the whole of its session
     Sampler sampler;
     TextStream stream;
     GenerationResult result;

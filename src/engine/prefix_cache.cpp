@@ -24,17 +24,17 @@ PrefixCache::PrefixCache(const EngineInfo& info, uint64_t memory_bytes, const st
     if (!folder.empty()) folder_.emplace(folder, folder_bytes);
 }
 
-void PrefixCache::resume(const Prompt& prompt, SequenceState& state) {
-    if (std::optional<SequenceState> known = memory_.find(prompt.tokens, state.position())) {
+void PrefixCache::resume(std::span<const TokenId> prompt, SequenceState& state) {
+    if (std::optional<SequenceState> known = memory_.find(prompt, state.position())) {
         state = std::move(*known);
     }
     common_in_folder_ = 0;
     if (!folder_) return;
-    const std::vector<PrefixFolder::Entry> entries = folder_->find(prompt.tokens, info_);
+    const std::vector<PrefixFolder::Entry> entries = folder_->find(prompt, info_);
     if (!entries.empty()) common_in_folder_ = entries[0].common;
     for (const PrefixFolder::Entry& entry : entries) {
         // After one that gives no more than is known: those behind it have less in common.
-        if (load_entry(entry, prompt.tokens, state) != Load::kUnusable) return;
+        if (load_entry(entry, prompt, state) != Load::kUnusable) return;
     }
 }
 
@@ -62,12 +62,13 @@ PrefixCache::Load PrefixCache::load_entry(const PrefixFolder::Entry& entry, std:
     }
 }
 
-std::vector<int64_t> PrefixCache::worth_keeping(const Prompt& prompt, const SequenceState& state, int64_t start) const {
+std::vector<int64_t> PrefixCache::worth_keeping(std::span<const TokenId> prompt, const SequenceState& state,
+                                                int64_t start) const {
     if (!folder_ && memory_.limit_bytes() == 0) return {};
-    const auto end = static_cast<int64_t>(prompt.tokens.size());
+    const auto end = static_cast<int64_t>(prompt.size());
     if (!state.recurrent()) return {end};
     std::vector<int64_t> positions;
-    const int64_t parting = std::max(memory_.common_tokens(prompt.tokens), common_in_folder_);
+    const int64_t parting = std::max(memory_.common_tokens(prompt), common_in_folder_);
     if (parting >= start + kBranchTokens && parting < end - 1) positions.push_back(parting);
     if (end - 1 > start) positions.push_back(end - 1);
     return positions;
@@ -78,10 +79,10 @@ void PrefixCache::keep_in_memory(std::span<const TokenId> tokens, const Sequence
     memory_bytes_ = memory_.bytes();
 }
 
-void PrefixCache::put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state) {
+void PrefixCache::put(const std::vector<TokenId>& tokens, const SequenceState& state, bool on_disk) {
     try {
         keep_in_memory(tokens, state);
-        if (folder_ && !text.empty()) folder_->put(info_, tokens, state);
+        if (folder_ && on_disk) folder_->put(info_, tokens, state);
     } catch (const Error& error) {
         log_warning("prefix cache: {}; going on without this entry", error.what());
     }

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <optional>
 #include <span>
-#include <string_view>
 
 #include "engine/prefix_folder.h"
 #include "engine/prefix_memory.h"
@@ -19,20 +18,17 @@ class PrefixCache {
     PrefixCache(const EngineInfo& info, uint64_t memory_bytes, const std::filesystem::path& folder,
                 uint64_t folder_bytes);
 
-    struct Prompt {
-        std::string_view text;  // as rendered
-        std::span<const TokenId> tokens;
-    };
     // Brings `state` to the longest known beginning of the prompt that leaves at least one token to evaluate. Nothing
     // changes where none is longer than what `state` holds already.
-    void resume(const Prompt& prompt, SequenceState& state);
+    void resume(std::span<const TokenId> prompt, SequenceState& state);
     // Positions beyond `start` at which a state is worth a put() while the prompt is evaluated, ascending: its end
     // last, and before it where the prompt parts from an earlier one. States that can be truncated need the end alone;
     // recurrent ones must stop a token before it, for the same prompt to find one to evaluate.
-    std::vector<int64_t> worth_keeping(const Prompt& prompt, const SequenceState& state, int64_t start) const;
-    // Keeps a state that has seen exactly `tokens`: in memory, and where there is a text that begins with them in the
-    // folder too. What cannot be kept costs the entry, not the request.
-    void put(std::string_view text, const std::vector<TokenId>& tokens, const SequenceState& state);
+    std::vector<int64_t> worth_keeping(std::span<const TokenId> prompt, const SequenceState& state,
+                                       int64_t start) const;
+    // Keeps a state that has seen exactly `tokens`: in memory, and with `on_disk` in the folder too. What cannot be
+    // kept costs the entry, not the request.
+    void put(const std::vector<TokenId>& tokens, const SequenceState& state, bool on_disk);
 
     uint64_t memory_bytes() const { return memory_bytes_; }  // without a lock
 

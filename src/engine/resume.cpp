@@ -4,37 +4,36 @@
 
 namespace sluice {
 
-PromptStart Engine::Impl::resume(Session::Impl& session, std::string_view text, std::span<const TokenId> tokens) {
+PromptStart Engine::Impl::resume(Session::Impl& session, std::span<const TokenId> tokens) {
     SequenceState& state = session.made_state();
     std::vector<TokenId>& known = session.tokens;
     if (known.size() >= tokens.size() || !std::equal(known.begin(), known.end(), tokens.begin())) {
         state.truncate(0);
         known.clear();
     }
-    const PrefixCache::Prompt prompt{.text = text, .tokens = tokens};
-    prefix_cache->resume(prompt, state);
+    prefix_cache->resume(tokens, state);
     // A state may be behind the session's tokens: then a cached one may be too.
     const auto cached = static_cast<size_t>(state.position());
     if (cached > known.size()) known.assign(tokens.begin(), tokens.begin() + state.position());
     const auto start = static_cast<int64_t>(known.size());
-    return {.tokens = start, .remember_at = prefix_cache->worth_keeping(prompt, state, start)};
+    return {.tokens = start, .remember_at = prefix_cache->worth_keeping(tokens, state, start)};
 }
 
-void Engine::Impl::remember(const Session::Impl& session, std::string_view text) {
+void Engine::Impl::remember(const Session::Impl& session, bool on_disk) {
     if (session.state == nullptr || session.state->position() != static_cast<int64_t>(session.tokens.size())) return;
-    prefix_cache->put(text, session.tokens, *session.state);
+    prefix_cache->put(session.tokens, *session.state, on_disk);
 }
 
-PromptStart Engine::resume(Session& session, const std::string& text, std::span<const TokenId> tokens) {
+PromptStart Engine::resume(Session& session, const std::string&, std::span<const TokenId> tokens) {
     const SessionUse use(*session.impl_);
     const ModelLock lock(*impl_);
-    return impl_->resume(*session.impl_, text, tokens);
+    return impl_->resume(*session.impl_, tokens);
 }
 
 void Engine::remember(const Session& session, const std::string& text) {
     const SessionUse use(*session.impl_);
     const ModelLock lock(*impl_);
-    impl_->remember(*session.impl_, text);
+    impl_->remember(*session.impl_, !text.empty());
 }
 
 }  // namespace sluice

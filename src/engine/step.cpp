@@ -31,7 +31,7 @@ void check_before(Generation::Impl& generation) {
 }
 
 // Those that end before the pass leave `live`.
-void run_pass(Engine::Impl& engine, Live& live, int64_t token_budget) {
+void run_pass(Engine::Impl& engine, Live& live, const StepLimits& limits) {
     const ModelLock lock(engine);
     for (Generation::Impl* each : live) {
         if (!each->started) attempt(*each, [](auto& generation) { generation.start(); });
@@ -39,8 +39,8 @@ void run_pass(Engine::Impl& engine, Live& live, int64_t token_budget) {
     drop_finished(live);
     std::vector<SequenceWork*> work;
     for (Generation::Impl* each : live) work.push_back(&each->work());
-    const int64_t most = engine.info.pass_rows;
-    engine.run_pass(work, token_budget > 0 ? std::min(token_budget, most) : most);
+    const auto at_most = [](int64_t limit, int64_t most) { return limit > 0 ? std::min(limit, most) : most; };
+    engine.run_pass(work, at_most(limits.rows, engine.info.pass_rows), at_most(limits.chunk, engine.info.chunk));
     for (Generation::Impl* each : live) each->note_pass();
 }
 
@@ -49,8 +49,8 @@ void run_pass(Engine::Impl& engine, Live& live, int64_t token_budget) {
 std::unique_ptr<Generation> Engine::begin(Session& session, std::span<const TokenId> prompt,
                                           const GenerationOptions& options) {
     impl_->check_ids(prompt);
-    impl_->check_room(session.tokens().size(), prompt.size());
-    return impl_->begin(*session.impl_, {prompt.begin(), prompt.end()}, std::nullopt, options);
+    impl_->check_room(options.whole_prompt ? 0 : session.tokens().size(), prompt.size());
+    return impl_->begin(*session.impl_, {prompt.begin(), prompt.end()}, options.whole_prompt, options);
 }
 
 std::unique_ptr<Generation> Engine::begin(Session& session, std::string_view prompt, const GenerationOptions& options) {
@@ -60,21 +60,21 @@ std::unique_ptr<Generation> Engine::begin(Session& session, std::string_view pro
     std::vector<TokenId> ids = tokenizer()->encode(prompt, options.add_special_tokens);
     impl_->check_ids(ids);
     impl_->check_room(0, ids.size());
-    return impl_->begin(*session.impl_, std::move(ids), std::string(prompt), options);
+    return impl_->begin(*session.impl_, std::move(ids), true, options);
 }
 
-std::unique_ptr<Generation> Engine::Impl::begin(Session::Impl& session, std::vector<TokenId> prompt,
-                                                std::optional<std::string> text, const GenerationOptions& how) {
+std::unique_ptr<Generation> Engine::Impl::begin(Session::Impl& session, std::vector<TokenId> prompt, bool whole,
+                                                const GenerationOptions& how) {
     if (session.generation != nullptr) fail(ErrorCode::kUsage, "the session has a generation that is not finished");
     if (!how.stop.empty() && !tokenizer) {
         fail(ErrorCode::kUsage, "stop strings need a tokenizer, and {} has none", info.model_name);
     }
     auto generation = std::make_unique<Generation::Impl>(*this, session, std::move(prompt), how);
-    generation->text = std::move(text);
+    generation->whole = whole;
     return std::unique_ptr<Generation>(new Generation(std::move(generation)));
 }
 
-void Engine::step(std::span<Generation* const> generations, int64_t token_budget) {
+void Engine::step(std::span<Generation* const> generations, const StepLimits& limits) {
     std::unordered_set<const Generation*> seen;
     Live all;
     for (const Generation* each : generations) {
@@ -91,7 +91,7 @@ void Engine::step(std::span<Generation* const> generations, int64_t token_budget
     Live live = all;
     for (Generation::Impl* each : live) attempt(*each, check_before);
     drop_finished(live);
-    if (!live.empty()) run_pass(*impl_, live, token_budget);
+    if (!live.empty()) run_pass(*impl_, live, limits);
     for (Generation::Impl* each : live) attempt(*each, [](auto& generation) { generation.go_on(); });
 
     const auto ended = [](const Generation::Impl* each) { return each->finished; };

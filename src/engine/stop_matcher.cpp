@@ -37,7 +37,10 @@ std::string StopMatcher::push(const std::string& text, bool shown) {
     size_t first = std::string::npos;
     size_t keep = 0;
     for (const std::string& s : stop_) {
-        first = std::min(first, held_.find(s));
+        if (const size_t at = held_.find(s); at < first) {
+            first = at;
+            found_ = s;
+        }
         keep = std::max(keep, overlap(held_, s));
     }
     if (first != std::string::npos) {

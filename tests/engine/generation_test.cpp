@@ -203,7 +203,7 @@ TEST(Generation, AStepIsOnePassAndMovesEveryOtherByAToken) {
     EXPECT_EQ(generations[15]->result().token_ids.size(), 1u);
     // A budget of rows holds, but for the first of them.
     const int64_t before = static_cast<int64_t>(engine->statistics().tokens_evaluated);
-    engine->step(stepped, 5);
+    engine->step(stepped, {.rows = 5});
     EXPECT_EQ(static_cast<int64_t>(engine->statistics().tokens_evaluated), before + 5);
 }
 

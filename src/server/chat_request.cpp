@@ -1,0 +1,43 @@
+#include "server/chat_request.h"
+
+#include "server/generation_fields.h"
+
+namespace sluice::server {
+
+Prompt chat_prompt(Service& service, const ChatRequest& request) {
+    Conversation conversation = request.conversation;
+    if (request.tool_choice.use == ToolUse::kNone) conversation.tools = Json::array();
+    return prompt_of(service.engine(), conversation);
+}
+
+PreparedChat prepare(Service& service, ChatRequest request) {
+    Prompt prompt = chat_prompt(service, request);
+    const bool offered = request.tool_choice.use != ToolUse::kNone && !request.conversation.tools.empty();
+    Constraint constraint =
+        constraint_of(service, request.rule, request.tool_choice, request.conversation.tools, prompt);
+    const bool free = !constraint.make_mask;
+
+    PreparedChat prepared{.job = std::make_shared<Job>(), .setup = {}};
+    Job& job = *prepared.job;
+    job.options = request.options;
+    job.options.max_tokens =
+        answer_limit(request.max_tokens, service.engine(), prompt.ids.size(), service.options().max_output);
+    // Stop strings would cut what must be whole.
+    if (free) job.options.stop = request.stop;
+    job.choices = request.choices;
+    job.make_mask = std::move(constraint.make_mask);
+
+    AnswerSetup& setup = prepared.setup;
+    setup.reading = {.stop = job.options.stop,
+                     .reasoning_open = prompt.reasoning_open,
+                     .tools = offered ? to_text(request.conversation.tools) : std::string(),
+                     .before = std::move(constraint.before),
+                     .after = std::move(constraint.after)};
+    setup.log_probabilities = request.options.log_probabilities.has_value();
+    setup.single_call = !request.parallel_calls;
+    setup.call_prefix = request.call_prefix;
+    job.prompts.push_back(std::move(prompt.ids));
+    return prepared;
+}
+
+}  // namespace sluice::server

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "server/json.h"
+#include "sluice/engine.h"
+
+namespace sluice::server {
+
+// How tokens are drawn, from the fields that all APIs share: temperature, top_p, top_k, min_p, seed, penalties,
+// logit_bias, ignore_eos. What is left out is as the checkpoint says; without a seed one is drawn.
+GenerationOptions read_sampling(const Fields& fields, const Engine& engine, double highest_temperature = 2);
+
+// The tokens that an answer may have: what was asked for, within the server's limit and the context's.
+int64_t answer_limit(std::optional<int64_t> asked, const Engine& engine, size_t prompt_tokens, int64_t server_limit);
+
+}  // namespace sluice::server

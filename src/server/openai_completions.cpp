@@ -1,0 +1,244 @@
+// POST /v1/completions
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "server/answer.h"
+#include "server/endpoints.h"
+#include "server/generation_fields.h"
+#include "server/openai_forms.h"
+#include "server/prompt.h"
+
+namespace sluice::server {
+
+namespace {
+
+constexpr int64_t kTokensUnasked = 16;
+constexpr int64_t kMostChoices = 128;
+constexpr int64_t kMostLogProbabilities = 20;
+constexpr size_t kMostStops = 16;
+constexpr const char* kPromptForms = "must be a string, token ids, or an array of either";
+
+bool all_are(const Json& list, bool (Json::*is)() const noexcept) {
+    return std::ranges::all_of(list, [&](const Json& each) { return (each.*is)(); });
+}
+
+std::vector<TokenId> read_ids(const Fields& fields, const Json& list, size_t vocabulary) {
+    std::vector<TokenId> ids;
+    for (const Json& each : list) {
+        const bool fits = each.is_number_integer() && each.get<int64_t>() >= 0 &&
+                          each.get<int64_t>() < static_cast<int64_t>(vocabulary);
+        if (!fits) fields.fail("prompt", fmt::format("token ids must be integers below {}", vocabulary));
+        ids.push_back(each.get<TokenId>());
+    }
+    if (ids.empty()) fields.fail("prompt", "a list of token ids must not be empty");
+    return ids;
+}
+
+std::vector<std::vector<TokenId>> read_prompts(const Fields& fields, const Engine& engine) {
+    const Json* prompt = fields.find("prompt");
+    if (prompt == nullptr) fields.fail("prompt", std::string("is missing; it ") + kPromptForms);
+    const size_t vocabulary = engine.tokenizer()->vocabulary_size();
+    std::vector<std::vector<TokenId>> prompts;
+    if (prompt->is_string()) {
+        prompts.push_back(prompt_ids(engine, prompt->get<std::string>()));
+    } else if (!prompt->is_array() || prompt->empty()) {
+        fields.fail("prompt", kPromptForms);
+    } else if (all_are(*prompt, &Json::is_number)) {
+        prompts.push_back(read_ids(fields, *prompt, vocabulary));
+    } else {
+        for (const Json& each : *prompt) {
+            if (!each.is_string() && !each.is_array()) fields.fail("prompt", kPromptForms);
+            prompts.push_back(each.is_string() ? prompt_ids(engine, each.get<std::string>())
+                                               : read_ids(fields, each, vocabulary));
+        }
+    }
+    for (const auto& ids : prompts) check_room(engine, ids.size(), "prompt");
+    return prompts;
+}
+
+// The prompt as the answer repeats it.
+struct Echo {
+    std::vector<TokenId> ids;
+    std::string text;
+};
+
+// The four lists of the old form, which begin with the prompt's tokens where those are repeated. `offset`: of the first
+// token in the text of the whole answer; moved on.
+Json log_probabilities_json(const Tokenizer& tokenizer, const std::vector<TokenId>& repeated,
+                            const std::vector<TokenText>& tokens, size_t& offset) {
+    Json lists = {{"tokens", Json::array()},
+                  {"token_logprobs", Json::array()},
+                  {"top_logprobs", Json::array()},
+                  {"text_offset", Json::array()}};
+    const auto add = [&](TokenId id, const Json& log_probability, const Json& top) {
+        const std::string text = tokenizer.decode({id});
+        lists["tokens"].push_back(text);
+        lists["token_logprobs"].push_back(log_probability);
+        lists["top_logprobs"].push_back(top);
+        lists["text_offset"].push_back(offset);
+        offset += text.size();
+    };
+    for (const TokenId id : repeated) add(id, nullptr, nullptr);
+    for (const TokenText& token : tokens) {
+        Json top = Json::object();
+        for (const auto& each : token.choice.top) top[tokenizer.decode({each.id})] = each.log_probability;
+        add(token.id, token.choice.log_probability, top);
+    }
+    return lists;
+}
+
+struct Setup {
+    OpenAiHead head;
+    std::vector<Echo> echoes;  // of each choice, where asked for
+    bool log_probabilities = false;
+};
+
+class CompletionForm : public AnswerForm {
+  public:
+    CompletionForm(const std::shared_ptr<Exchange>& exchange, const Request& request, Setup setup,
+                   const Tokenizer& tokenizer)
+        : exchange_(exchange),
+          request_{.id = request.id, .path = request.path},
+          setup_(std::move(setup)),
+          tokenizer_(tokenizer) {}
+
+  protected:
+    Json object() const {
+        return {{"id", setup_.head.id},
+                {"object", "text_completion"},
+                {"created", setup_.head.created},
+                {"model", setup_.head.model}};
+    }
+    const Echo& echo(size_t index) const {
+        static const Echo kNone;
+        return setup_.echoes.empty() ? kNone : setup_.echoes[index];
+    }
+
+    std::shared_ptr<Exchange> exchange_;
+    Request request_;
+    Setup setup_;
+    const Tokenizer& tokenizer_;
+};
+
+class WholeCompletion final : public CompletionForm {
+  public:
+    using CompletionForm::CompletionForm;
+
+    void finish(const std::vector<ChoiceText>& choices, const Usage& usage) override {
+        Json list = Json::array();
+        for (size_t i = 0; i < choices.size(); ++i) {
+            Json choice = {{"index", i}, {"text", echo(i).text + choices[i].content}, {"logprobs", nullptr}};
+            size_t offset = 0;
+            if (setup_.log_probabilities) {
+                choice["logprobs"] = log_probabilities_json(tokenizer_, echo(i).ids, choices[i].tokens, offset);
+            }
+            choice["finish_reason"] = finish_name(choices[i].finish);
+            list.push_back(std::move(choice));
+        }
+        Json all = object();
+        all["choices"] = std::move(list);
+        all["usage"] = openai_usage(usage);
+        exchange_->respond({.body = to_text(all)});
+    }
+    void fail(const ApiError& error) override { exchange_->respond(error_response(error, request_)); }
+};
+
+class StreamedCompletion final : public CompletionForm {
+  public:
+    StreamedCompletion(const std::shared_ptr<Exchange>& exchange, const Request& request, Setup setup,
+                       const Tokenizer& tokenizer, size_t choices)
+        : CompletionForm(exchange, request, std::move(setup), tokenizer),
+          stream_(exchange),
+          pending_(choices),
+          offsets_(choices) {}
+
+    void begin(const Usage&) override {
+        stream_.begin();
+        for (size_t i = 0; i < setup_.echoes.size(); ++i) chunk(i, echo(i).text, {}, echo(i).ids);
+        // A first byte at once, also where nothing is repeated.
+        if (setup_.echoes.empty()) stream_.comment("accepted");
+    }
+    void delta(size_t index, const Delta& delta, const ChoiceText&) override { chunk(index, delta.text); }
+    void tokens(size_t index, const std::vector<TokenText>& tokens) override {
+        pending_[index].insert(pending_[index].end(), tokens.begin(), tokens.end());
+    }
+    void finish_choice(size_t index, const ChoiceText& choice) override {
+        chunk(index, "", finish_name(choice.finish));
+    }
+    void finish(const std::vector<ChoiceText>&, const Usage& usage) override {
+        if (setup_.head.include_usage) {
+            Json last = object();
+            last["choices"] = Json::array();
+            last["usage"] = openai_usage(usage);
+            stream_.event({}, last);
+        }
+        stream_.data("[DONE]");
+        stream_.end();
+    }
+    void fail(const ApiError& error) override { fail_openai_stream(stream_, error); }
+    EventStream* stream() override { return &stream_; }
+
+  private:
+    void chunk(size_t index, const std::string& text, std::string_view finish = {},
+               const std::vector<TokenId>& repeated = {}) {
+        Json choice = {{"index", index}, {"text", text}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
+        if (setup_.log_probabilities && (!repeated.empty() || !pending_[index].empty())) {
+            choice["logprobs"] = log_probabilities_json(tokenizer_, repeated, pending_[index], offsets_[index]);
+            pending_[index].clear();
+        }
+        if (!finish.empty()) choice["finish_reason"] = finish;
+        Json all = object();
+        all["choices"] = Json::array({std::move(choice)});
+        if (setup_.head.include_usage) all["usage"] = nullptr;
+        stream_.event({}, all);
+    }
+
+    EventStream stream_;
+    std::vector<std::vector<TokenText>> pending_;
+    std::vector<size_t> offsets_;
+};
+
+}  // namespace
+
+void serve_completions(Service& service, const Request& http, Answering exchange) {
+    const Json body = parse_body(http.body);
+    const Fields fields(body);
+    Setup setup;
+    setup.head = {.id = new_id("cmpl-"), .model = service.check_model(fields)};
+    const auto job = std::make_shared<Job>();
+    job->options = read_sampling(fields, service.engine());
+    job->prompts = read_prompts(fields, service.engine());
+    job->choices = static_cast<size_t>(fields.integer("n", 1, kMostChoices).value_or(1));
+    job->options.stop = fields.texts("stop", kMostStops);
+    if (const auto top = fields.integer("logprobs", 0, kMostLogProbabilities)) {
+        job->options.log_probabilities = static_cast<size_t>(*top);
+        setup.log_probabilities = true;
+    }
+    const auto most = fields.integer("max_tokens", 0, std::numeric_limits<int64_t>::max());
+    size_t longest = 0;
+    for (const auto& prompt : job->prompts) longest = std::max(longest, prompt.size());
+    job->options.max_tokens =
+        answer_limit(most.value_or(kTokensUnasked), service.engine(), longest, service.options().max_output);
+    if (fields.boolean("echo").value_or(false)) {
+        for (size_t i = 0; i < job->sequences(); ++i) {
+            const std::vector<TokenId>& ids = job->prompts[i / job->choices];
+            setup.echoes.push_back({ids, service.tokenizer().decode(ids)});
+        }
+    }
+    const bool streamed = read_streaming(fields, setup.head);
+    AnswerSetup answer{.reading = {.stop = job->options.stop, .raw = true},
+                       .log_probabilities = setup.log_probabilities};
+    std::unique_ptr<AnswerForm> form;
+    if (streamed) {
+        form = std::make_unique<StreamedCompletion>(exchange, http, std::move(setup), service.tokenizer(),
+                                                    job->sequences());
+    } else {
+        form = std::make_unique<WholeCompletion>(exchange, http, std::move(setup), service.tokenizer());
+    }
+    service.submit(exchange, job, std::move(form), std::move(answer));
+}
+
+}  // namespace sluice::server
