@@ -174,7 +174,7 @@ void AnswerDriver::tick(double keepalive_seconds) {
     if (done_ || stream == nullptr) return;
     const double silent = std::chrono::duration<double>(EventStream::Clock::now() - stream->last_written()).count();
     if (silent < keepalive_seconds) return;
-    stream->comment(progress());
+    if (form_->comments()) stream->comment(progress());
     form_->alive();
 }
 

@@ -57,6 +57,7 @@ class AnswerForm {
     virtual void fail(const ApiError& error) = 0;
     // Beside the comment that carries the progress.
     virtual void alive() {}
+    virtual bool comments() const { return true; }  // whether the stream may have comments
     // Null where the answer comes whole.
     virtual EventStream* stream() { return nullptr; }
 };

@@ -7,6 +7,7 @@ namespace sluice::server {
 namespace {
 
 constexpr std::array kEndpoints = {
+    Endpoint{"GET", "/", serve_page, true, true},
     Endpoint{"GET", "/health", serve_health, true, true},
     Endpoint{"GET", "/health/ready", serve_health, true, true},
     Endpoint{"GET", "/health/live", serve_liveness, true, true},
@@ -18,6 +19,15 @@ constexpr std::array kEndpoints = {
     Endpoint{"POST", "/detokenize", serve_detokenize},
     Endpoint{"POST", "/v1/chat/completions", serve_chat_completions},
     Endpoint{"POST", "/v1/completions", serve_completions},
+    Endpoint{"POST", "/v1/responses", serve_responses},
+    Endpoint{"POST", "/v1/messages", serve_messages},
+    Endpoint{"POST", "/v1/messages/count_tokens", serve_count_tokens},
+    Endpoint{"POST", "/api/chat", serve_ollama_chat},
+    Endpoint{"POST", "/api/generate", serve_ollama_generate},
+    Endpoint{"GET", "/api/tags", serve_ollama_tags},
+    Endpoint{"POST", "/api/show", serve_ollama_show},
+    Endpoint{"GET", "/api/version", serve_ollama_version},
+    Endpoint{"GET", "/api/ps", serve_ollama_running},
 };
 
 bool matches(const Endpoint& endpoint, std::string_view path) {

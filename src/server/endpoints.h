@@ -28,5 +28,15 @@ void serve_tokenize(Service& service, const Request& request, Answering exchange
 void serve_detokenize(Service& service, const Request& request, Answering exchange);
 void serve_chat_completions(Service& service, const Request& request, Answering exchange);
 void serve_completions(Service& service, const Request& request, Answering exchange);
+void serve_responses(Service& service, const Request& request, Answering exchange);
+void serve_messages(Service& service, const Request& request, Answering exchange);
+void serve_count_tokens(Service& service, const Request& request, Answering exchange);
+void serve_ollama_chat(Service& service, const Request& request, Answering exchange);
+void serve_ollama_generate(Service& service, const Request& request, Answering exchange);
+void serve_ollama_tags(Service& service, const Request& request, Answering exchange);
+void serve_ollama_show(Service& service, const Request& request, Answering exchange);
+void serve_ollama_version(Service& service, const Request& request, Answering exchange);
+void serve_ollama_running(Service& service, const Request& request, Answering exchange);
+void serve_page(Service& service, const Request& request, Answering exchange);
 
 }  // namespace sluice::server

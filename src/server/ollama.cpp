@@ -1,0 +1,266 @@
+// Ollama's wire: /api/chat, /api/generate, /api/tags, /api/show, /api/version, /api/ps. Streams are JSON lines.
+
+#include <fmt/chrono.h>
+#include <fmt/core.h>
+
+#include <chrono>
+
+#include "server/chat_request.h"
+#include "server/endpoints.h"
+#include "server/generation_fields.h"
+#include "server/openai_fields.h"
+
+namespace sluice::server {
+
+namespace {
+
+constexpr size_t kMostStops = 64;
+constexpr std::string_view kLines = "application/x-ndjson";
+
+std::string timestamp(int64_t seconds) {
+    return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(seconds));
+}
+
+// Names without a tag, and with the one that stands for none.
+std::string check_model(Service& service, const Fields& fields) {
+    std::string name = fields.find("model") ? fields.needed_text("model") : fields.needed_text("name");
+    constexpr std::string_view kTag = ":latest";
+    const std::string bare = name.ends_with(kTag) ? name.substr(0, name.size() - kTag.size()) : name;
+    if (!service.serves(bare) && !service.serves(name)) throw model_not_found(name.substr(0, 200), service.model());
+    return name;
+}
+
+// `options` hold what the other APIs have beside the messages, under names of their own.
+void read_options(Service& service, const Fields& fields, ChatRequest& request) {
+    static const Json kNone = Json::object();
+    const Json* given = fields.object("options");
+    Json options = given ? *given : kNone;
+    if (options.contains("repeat_penalty")) options["repetition_penalty"] = options["repeat_penalty"];
+    const Fields read(options, "options");
+    request.options = read_sampling(read, service.engine());
+    if (const auto most = read.integer("num_predict", -2, int64_t{1} << 40); most && *most > 0) {
+        request.max_tokens = *most;
+    }
+    request.stop = read.texts("stop", kMostStops);
+    const Json* format = fields.find("format");
+    if (format != nullptr && *format == "json") request.rule = {.kind = RuleKind::kJsonObject, .field = "format"};
+    if (format != nullptr && format->is_object()) {
+        request.rule = {.kind = RuleKind::kJsonSchema, .text = to_text(*format), .field = "format"};
+    }
+    const Json* think = fields.find("think");
+    if (think != nullptr && think->is_boolean()) request.conversation.template_variables["enable_thinking"] = *think;
+    if (think != nullptr && think->is_string()) request.conversation.template_variables["reasoning_effort"] = *think;
+}
+
+Json read_message(const Json& message, const std::string& path, std::string& last_call) {
+    const Fields fields = Fields::of(message, path);
+    const std::string& role = fields.needed_text("role");
+    if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
+        fields.fail("role", fmt::format("'{}' is none of system, user, assistant, tool", role.substr(0, 40)));
+    }
+    if (const Json* images = fields.array("images"); images && !images->empty()) {
+        fields.fail("images", "are not supported");
+    }
+    Json out = {{"role", role}, {"content", content_text(fields.find("content"), fields.path("content"))}};
+    if (role == "tool") out["tool_call_id"] = last_call;
+    if (const std::string* thinking = fields.text("thinking")) out["reasoning_content"] = *thinking;
+    const Json* calls = fields.array("tool_calls");
+    for (size_t i = 0; calls != nullptr && i < calls->size(); ++i) {
+        const Fields call = Fields::of((*calls)[i], fmt::format("{}.{}", fields.path("tool_calls"), i));
+        const Json* function = call.object("function");
+        if (function == nullptr) call.fail("function", "is missing");
+        const Fields named(*function, call.path("function"));
+        const Json* arguments = named.find("arguments");
+        last_call = fmt::format("call_{}", i);
+        out["tool_calls"].push_back({{"id", last_call},
+                                     {"type", "function"},
+                                     {"function",
+                                      {{"name", named.needed_text("name")},
+                                       {"arguments", arguments ? to_text(*arguments) : std::string("{}")}}}});
+    }
+    return out;
+}
+
+// The pieces of the two endpoints differ in where their text stands.
+struct Shape {
+    Json (*piece)(const std::string& content, const std::string& thinking, const Json& calls);
+};
+Json chat_piece(const std::string& content, const std::string& thinking, const Json& calls) {
+    Json message = {{"role", "assistant"}, {"content", content}};
+    if (!thinking.empty()) message["thinking"] = thinking;
+    if (!calls.empty()) message["tool_calls"] = calls;
+    return {{"message", std::move(message)}};
+}
+Json generate_piece(const std::string& content, const std::string& thinking, const Json&) {
+    Json piece = {{"response", content}};
+    if (!thinking.empty()) piece["thinking"] = thinking;
+    return piece;
+}
+
+Json calls_json(const std::vector<CallText>& calls) {
+    Json list = Json::array();
+    for (const CallText& call : calls) {
+        Json arguments = Json::parse(call.arguments, nullptr, false);
+        list.push_back(
+            {{"function", {{"name", call.name}, {"arguments", arguments.is_object() ? arguments : Json::object()}}}});
+    }
+    return list;
+}
+
+class OllamaForm final : public AnswerForm {
+  public:
+    OllamaForm(const std::shared_ptr<Exchange>& exchange, const Request& request, std::string model, Shape shape,
+               bool streamed)
+        : exchange_(exchange),
+          stream_(exchange),
+          request_{.id = request.id, .path = request.path},
+          model_(std::move(model)),
+          shape_(shape),
+          streamed_(streamed) {}
+
+    void begin(const Usage&) override {
+        if (!streamed_) return;
+        stream_.begin(kLines);
+        alive();
+    }
+    void delta(size_t, const Delta& delta, const ChoiceText&) override {
+        // Calls are told whole, at the end.
+        if (!streamed_ || delta.part == Part::kToolCall) return;
+        const bool content = delta.part == Part::kContent;
+        stream_.line(line(content ? delta.text : "", content ? "" : delta.text, {}, false));
+    }
+    void finish(const std::vector<ChoiceText>& choices, const Usage& usage) override {
+        const ChoiceText& choice = choices[0];
+        const Json calls = calls_json(choice.calls);
+        Json last = streamed_ ? line("", "", calls, true) : line(choice.content, choice.reasoning, calls, true);
+        last["done_reason"] = choice.finish == Finish::kLength ? "length" : "stop";
+        const auto spent = std::chrono::steady_clock::now() - began_;
+        last["total_duration"] = std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+        last["prompt_eval_count"] = usage.prompt;
+        last["eval_count"] = usage.completion;
+        if (!streamed_) return exchange_->respond({.body = to_text(last)});
+        stream_.line(last);
+        stream_.end();
+    }
+    void fail(const ApiError& error) override {
+        if (!streamed_) return exchange_->respond(error_response(error, request_));
+        stream_.line({{"error", error.what()}});
+        stream_.end();
+    }
+    // JSON lines have no comments: an empty piece says it.
+    void alive() override { stream_.line(line("", "", {}, false)); }
+    EventStream* stream() override { return streamed_ ? &stream_ : nullptr; }
+    bool comments() const override { return false; }
+
+  private:
+    Json line(const std::string& content, const std::string& thinking, const Json& calls, bool done) const {
+        Json all = {{"model", model_}, {"created_at", timestamp(std::time(nullptr))}};
+        all.update(shape_.piece(content, thinking, calls));
+        all["done"] = done;
+        return all;
+    }
+
+    std::shared_ptr<Exchange> exchange_;
+    EventStream stream_;
+    Request request_;
+    std::string model_;
+    Shape shape_;
+    bool streamed_;
+    std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+};
+
+void answer(Service& service, const Request& http, Answering exchange, const Fields& fields, ChatRequest request,
+            Shape shape) {
+    const bool streamed = fields.boolean("stream").value_or(true);
+    auto form = std::make_unique<OllamaForm>(exchange, http, check_model(service, fields), shape, streamed);
+    PreparedChat prepared = prepare(service, std::move(request));
+    service.submit(exchange, prepared.job, std::move(form), std::move(prepared.setup));
+}
+
+Json model_json(const Service& service) {
+    const EngineInfo& info = service.engine().info();
+    return {{"name", info.model_name},
+            {"model", info.model_name},
+            {"modified_at", timestamp(service.created())},
+            {"size", info.trunk_bytes + info.expert_bytes},
+            {"digest", info.fingerprint},
+            {"details",
+             {{"parent_model", ""},
+              {"format", "safetensors"},
+              {"family", info.architecture},
+              {"families", Json::array({info.architecture})},
+              {"parameter_size", ""},
+              {"quantization_level", info.quantization}}}};
+}
+
+}  // namespace
+
+void serve_ollama_chat(Service& service, const Request& http, Answering exchange) {
+    const Json body = parse_body(http.body);
+    const Fields fields(body);
+    ChatRequest request;
+    read_options(service, fields, request);
+    const Json* messages = fields.array("messages");
+    if (messages == nullptr || messages->empty()) fields.fail("messages", "at least one message is needed");
+    std::string last_call;
+    for (size_t i = 0; i < messages->size(); ++i) {
+        request.conversation.messages.push_back(read_message((*messages)[i], fmt::format("messages.{}", i), last_call));
+    }
+    if (const Json* tools = fields.array("tools")) {
+        for (size_t i = 0; i < tools->size(); ++i) {
+            const Fields tool = Fields::of((*tools)[i], fmt::format("tools.{}", i));
+            const Json* function = tool.object("function");
+            if (function == nullptr) tool.fail("function", "is missing");
+            request.conversation.tools.push_back(function_tool(*function, tool.path("function")));
+        }
+    }
+    answer(service, http, exchange, fields, std::move(request), {chat_piece});
+}
+
+void serve_ollama_generate(Service& service, const Request& http, Answering exchange) {
+    const Json body = parse_body(http.body);
+    const Fields fields(body);
+    ChatRequest request;
+    read_options(service, fields, request);
+    request.conversation.field = "prompt";
+    if (const std::string* system = fields.text("system"); system && !system->empty()) {
+        request.conversation.messages.push_back({{"role", "system"}, {"content", *system}});
+    }
+    const std::string* prompt = fields.text("prompt");
+    request.conversation.messages.push_back({{"role", "user"}, {"content", prompt ? *prompt : std::string()}});
+    answer(service, http, exchange, fields, std::move(request), {generate_piece});
+}
+
+void serve_ollama_tags(Service& service, const Request&, Answering exchange) {
+    exchange->respond({.body = to_text({{"models", Json::array({model_json(service)})}})});
+}
+
+void serve_ollama_running(Service& service, const Request&, Answering exchange) {
+    Json model = model_json(service);
+    model["expires_at"] = "2099-01-01T00:00:00Z";
+    model["size_vram"] = 0;
+    model["context_length"] = service.engine().info().context;
+    exchange->respond({.body = to_text({{"models", Json::array({std::move(model)})}})});
+}
+
+void serve_ollama_show(Service& service, const Request& http, Answering exchange) {
+    const Json body = parse_body(http.body);
+    check_model(service, Fields(body));
+    const EngineInfo& info = service.engine().info();
+    exchange->respond({.body = to_text({{"modelfile", ""},
+                                        {"parameters", ""},
+                                        {"template", ""},
+                                        {"details", model_json(service)["details"]},
+                                        {"model_info",
+                                         {{"general.architecture", info.architecture},
+                                          {info.architecture + ".context_length", info.context},
+                                          {info.architecture + ".block_count", info.layers},
+                                          {info.architecture + ".expert_count", info.experts}}},
+                                        {"capabilities", {"completion", "tools"}}})});
+}
+
+void serve_ollama_version(Service& service, const Request&, Answering exchange) {
+    exchange->respond({.body = to_text({{"version", service.options().version}})});
+}
+
+}  // namespace sluice::server
