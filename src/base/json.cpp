@@ -1,5 +1,8 @@
 #include "base/json.h"
 
+#include <string_view>
+#include <type_traits>
+#include <unordered_map>
 #include <vector>
 
 #include "base/error.h"
@@ -41,13 +44,43 @@ class TreeBuilder : public JsonEvents {
     }
 
   private:
+    static constexpr bool kOrdered = std::is_same_v<Json, nlohmann::ordered_json>;
+    using Members = std::vector<typename nlohmann::ordered_json::object_t::value_type>;
+
     Json* place(Json&& value) {
         if (values_left_-- == 0) {
             fail(ErrorCode::kInvalidFile, "{}: holds more values than a file of its size should", label_);
         }
         if (open_.empty()) return &(root_ = std::move(value));
         if (open_.back()->is_array()) return &open_.back()->emplace_back(std::move(value));
-        return &((*open_.back())[key_] = std::move(value));
+        return member(*open_.back(), std::move(value));
+    }
+
+    // An ordered object finds a member by looking at all of them: here they are appended, and those of one name are
+    // brought together when the object ends, so that many members take no quadratic time.
+    Json* member(Json& object, Json&& value) {
+        if constexpr (kOrdered) {
+            Members& members = object.template get_ref<typename Json::object_t&>();
+            return &members.emplace_back(std::move(key_), std::move(value)).second;
+        } else {
+            return &(object[key_] = std::move(value));
+        }
+    }
+
+    // The place of the first, the value of the last.
+    static void merge_members(typename Json::object_t& object) {
+        Members& members = object;
+        std::unordered_map<std::string_view, size_t> last;
+        for (size_t i = 0; i < members.size(); ++i) last[members[i].first] = i;
+        if (last.size() == members.size()) return;
+        typename Json::object_t merged;
+        for (const auto& [name, ignored] : members) {
+            const auto at = last.find(name);
+            if (at == last.end()) continue;
+            static_cast<Members&>(merged).emplace_back(name, std::move(members[at->second].second));
+            last.erase(at);
+        }
+        object = std::move(merged);
     }
 
     bool add(Json&& value) {
@@ -64,6 +97,9 @@ class TreeBuilder : public JsonEvents {
     }
 
     bool close() {
+        if constexpr (kOrdered) {
+            if (open_.back()->is_object()) merge_members(open_.back()->template get_ref<typename Json::object_t&>());
+        }
         open_.pop_back();
         return true;
     }

@@ -207,6 +207,45 @@ TEST(Generation, AStepIsOnePassAndMovesEveryOtherByAToken) {
     EXPECT_EQ(static_cast<int64_t>(engine->statistics().tokens_evaluated), before + 5);
 }
 
+// A smaller chunk for a step takes fewer tokens of a prompt at once, and changes nothing of what follows.
+TEST(Generation, AStepMayTakeLessOfAPrompt) {
+    const auto engine = Engine::open(kAttention, {});
+    const std::vector<TokenId> prompt(50, 7);
+    GenerationOptions generation;
+    generation.sampling.temperature = 0;
+    generation.max_tokens = 6;
+    generation.ignore_eos = true;
+    const auto whole = engine->new_session(), cut = engine->new_session();
+    const GenerationResult want = engine->generate(*whole, prompt, generation);
+    const auto got = engine->begin(*cut, prompt, generation);
+    Generation* const one[] = {got.get()};
+    engine->step(one, {.chunk = 20});
+    EXPECT_EQ(got->progress().done, 20);
+    while (!got->finished()) engine->step(one, {.chunk = 20});
+    EXPECT_EQ(got->result().token_ids, want.token_ids);
+}
+
+// Tokens that are the whole of a session begin with what another session has evaluated, as a text does.
+TEST(Generation, AWholePromptOfTokensIsKeptAndFound) {
+    EngineOptions options;
+    options.prefix_memory_bytes = uint64_t{64} << 20;
+    const auto engine = Engine::open(kAttention, options);
+    std::vector<TokenId> prompt(100, 7);
+    GenerationOptions generation;
+    generation.sampling.temperature = 0;
+    generation.max_tokens = 4;
+    generation.ignore_eos = true;
+    generation.whole_prompt = true;
+    const auto first = engine->new_session(), second = engine->new_session();
+    const GenerationResult cold = engine->generate(*first, prompt, generation);
+    EXPECT_EQ(cold.prefilled_tokens, 100u);
+    const GenerationResult warm = engine->generate(*second, prompt, generation);
+    EXPECT_LT(warm.prefilled_tokens, 100u);
+    EXPECT_EQ(warm.token_ids, cold.token_ids);
+    // The same session again: the prompt is not what follows, but all.
+    EXPECT_EQ(engine->generate(*second, prompt, generation).token_ids, cold.token_ids);
+}
+
 // As many passes as the rows need: a pass never has more than there is memory for.
 TEST(Generation, ABatchIsCutIntoPassesThatFit) {
     EngineOptions options;

@@ -29,8 +29,10 @@ TEST(StopMatcher, StopsInsideAndAcrossPieces) {
     StopMatcher matcher({"END", "\n\n"});
     EXPECT_EQ(feed(matcher, "one\ntwo\n\nthree"), "one\ntwo");
     EXPECT_TRUE(matcher.stopped());
+    EXPECT_EQ(matcher.found(), "\n\n");
     StopMatcher whole({"b", "abc"});
     EXPECT_EQ(whole.push("xxabcd"), "xx");
+    EXPECT_EQ(whole.found(), "abc");
 }
 
 TEST(StopMatcher, FindsWhatIsNotShown) {
