@@ -42,9 +42,18 @@ Activation activation_of(const ActivationConfig& config) {
 struct SharedMlp {
     Weight gate, up, down;
     Activation activation;
+    Tensor gate_bias = {}, up_bias = {}, down_bias = {};
 
     GatedMlp operation(const Tensor& x, const Tensor& out) const {
-        return {.x = x, .groups = {{.gate = gate, .up = up, .down = down}}, .out = out, .activation = activation};
+        return {.x = x,
+                .groups = {{.gate = gate,
+                            .up = up,
+                            .down = down,
+                            .gate_bias = gate_bias,
+                            .up_bias = up_bias,
+                            .down_bias = down_bias}},
+                .out = out,
+                .activation = activation};
     }
 };
 
@@ -55,7 +64,12 @@ class DenseMlp : public FeedForward {
           mlp_{.gate = trunk.weight(context.layer, Role::kDenseGate),
                .up = trunk.weight(context.layer, Role::kDenseUp),
                .down = trunk.weight(context.layer, Role::kDenseDown),
-               .activation = activation_of(config.activation)} {}
+               .activation = activation_of(config.activation)} {
+        if (!config.bias) return;
+        mlp_.gate_bias = trunk.vector(context.layer, Role::kDenseGateBias);
+        mlp_.up_bias = trunk.vector(context.layer, Role::kDenseUpBias);
+        mlp_.down_bias = trunk.vector(context.layer, Role::kDenseDownBias);
+    }
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { workspace.take(rows, hidden_); }
 

@@ -37,7 +37,6 @@ class Checker {
 
     void check(const LatentAttentionConfig& attention) const {
         refuse(attention.rotary.dims == 0, "attention without rotary positions");
-        refuse(attention.projection_bias, "a bias of attention's projections");
     }
 
     void check(const GatedDeltaNetConfig&) const {}
@@ -47,10 +46,7 @@ class Checker {
                "GELU with a clamp, a factor or an offset");
     }
 
-    void check(const DenseMlpConfig& mlp) const {
-        check(mlp.activation);
-        refuse(mlp.bias, "a bias of an MLP");
-    }
+    void check(const DenseMlpConfig& mlp) const { check(mlp.activation); }
 
     void check(const MixtureConfig& mixture) const {
         check(mixture.activation);

@@ -29,8 +29,13 @@ class LatentMixer : public Mixer {
             query_down_ = trunk.weight(layer_, Role::kQueryLatent);
             query_norm_ = trunk.vector(layer_, Role::kQueryLatentNorm);
             query_up_ = trunk.weight(layer_, Role::kQueryFromLatent);
+            if (config.projection_bias) query_down_bias_ = trunk.vector(layer_, Role::kQueryLatentBias);
         } else {
             query_up_ = trunk.weight(layer_, Role::kQuery);
+        }
+        if (config.projection_bias) {
+            key_value_bias_ = trunk.vector(layer_, Role::kKeyValueLatentBias);
+            output_bias_ = trunk.vector(layer_, Role::kOutputBias);
         }
         key_fold_ = trunk.weight(layer_, split_ ? Role::kKeyFold : Role::kKeyValueFromLatent);
         value_unfold_ = trunk.weight(layer_, split_ ? Role::kValueUnfold : Role::kKeyValueFromLatent);
@@ -79,7 +84,7 @@ class LatentMixer : public Mixer {
                                     .cache = cache,
                                     .scratch = s.attention,
                                     .out = s.mixed});
-        backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
+        backend.run(Linear{.x = s.mixed, .weight = output_, .bias = output_bias_, .out = residual, .accumulate = true});
     }
 
   private:
@@ -100,13 +105,13 @@ class LatentMixer : public Mixer {
     void project(Backend& backend, const Tensor& x, const Scratch& s) const {
         Tensor source = x;
         if (query_rank_ > 0) {
-            backend.run(Linear{.x = x, .weight = *query_down_, .out = s.query_latent});
+            backend.run(Linear{.x = x, .weight = *query_down_, .bias = query_down_bias_, .out = s.query_latent});
             backend.run(RmsNorm{
                 .x = s.query_latent, .weight = query_norm_, .epsilon = kLatentNormEpsilon, .out = s.query_latent});
             source = s.query_latent;
         }
         backend.run(Linear{.x = source, .weight = *query_up_, .out = s.query});
-        backend.run(Linear{.x = x, .weight = key_value_, .out = s.key_value});
+        backend.run(Linear{.x = x, .weight = key_value_, .bias = key_value_bias_, .out = s.key_value});
     }
 
     void rotate(Backend& backend, const Batch& batch, const Tensor& x, int64_t head_dim, int64_t first) const {
@@ -124,6 +129,7 @@ class LatentMixer : public Mixer {
     KvFormat kv_format_;
     bool split_;
     std::optional<Weight> query_down_, query_up_;
+    Tensor query_down_bias_, key_value_bias_, output_bias_;  // empty where the model has none
     Weight key_value_;
     Tensor query_norm_, key_value_norm_, frequencies_;
     Weight key_fold_, value_unfold_, output_;

@@ -34,29 +34,12 @@ using Mixture = MixtureConfig;
 
 TEST(Implemented, RefusesByLayerWhatNoOperationComputes) {
     EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture&) {}), "nothing was refused");
-    EXPECT_EQ(refusal([](ModelConfig&, Attention& a, Mixture&) { a.window = 128; }),
-              "dir/config.json: layer 1: a sliding window is not supported");
-    EXPECT_EQ(refusal([](ModelConfig&, Attention& a, Mixture&) { a.sinks = true; }),
-              "dir/config.json: layer 1: attention with sinks is not supported");
-    EXPECT_EQ(refusal([](ModelConfig&, Attention& a, Mixture&) { a.output_bias = true; }),
-              "dir/config.json: layer 1: a bias of attention's output is not supported");
     EXPECT_EQ(refusal([](ModelConfig&, Attention& a, Mixture&) { a.projection_clamp = 8; }),
               "dir/config.json: layer 1: a clamp of query, key and value is not supported");
     EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) {
                   m.activation = {.kind = ActivationConfig::Kind::kGeluTanh, .limit = 7};
               }),
               "dir/config.json: layer 1: GELU with a clamp, a factor or an offset is not supported");
-    EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) { m.router_bias = true; }),
-              "dir/config.json: layer 1: a bias of the router is not supported");
-    EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) { m.expert_bias = true; }),
-              "dir/config.json: layer 1: a bias of experts is not supported");
-    EXPECT_EQ(
-        refusal([](ModelConfig& c, Attention&, Mixture&) { c.layers[1].feed_forward = DenseMlpConfig{.bias = true}; }),
-        "dir/config.json: layer 1: a bias of an MLP is not supported");
-    EXPECT_EQ(refusal([](ModelConfig& c, Attention&, Mixture&) {
-                  c.layers[1].mixer = LatentAttentionConfig{.rotary = {.dims = 8}, .projection_bias = true};
-              }),
-              "dir/config.json: layer 1: a bias of attention's projections is not supported");
     EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) { m.experts = 5; }),
               "dir/config.json: layer 1: another number of experts than in other layers is not supported");
     EXPECT_EQ(refusal([](ModelConfig& c, Attention&, Mixture&) { c.layers[1].norms.after = true; }),
