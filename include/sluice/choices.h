@@ -30,9 +30,9 @@ constexpr std::string_view choice_name(std::span<const ChoiceName> names, int va
 }
 
 // How experts are read.
-enum class ReadBy { kAuto, kPread, kUring, kMmap };
-inline constexpr ChoiceName kReaderNames[] = {named("auto", ReadBy::kAuto), named("pread", ReadBy::kPread),
-                                              named("uring", ReadBy::kUring), named("mmap", ReadBy::kMmap)};
+enum class ReaderKind { kAuto, kPread, kUring, kMmap };
+inline constexpr ChoiceName kReaderNames[] = {named("auto", ReaderKind::kAuto), named("pread", ReaderKind::kPread),
+                                              named("uring", ReaderKind::kUring), named("mmap", ReaderKind::kMmap)};
 
 // For what can be done always, never, or where it pays.
 enum class When { kAuto, kOn, kOff };
@@ -41,16 +41,16 @@ inline constexpr ChoiceName kWhenNames[] = {named("auto", When::kAuto), named("o
 inline constexpr ChoiceName kOnOffNames[] = {{"on", 1}, {"off", 0}};
 
 // How a row of the KV cache (one token, one head, or one latent) is stored.
-enum class KvNumbers : uint8_t {
+enum class KvFormat : uint8_t {
     kF32,
     kBF16,
     kInt8,  // one F32 scale, then `columns` signed bytes, padded to 4: value = byte * scale, scale = max|x| / 127
 };
-inline constexpr ChoiceName kKvFormatNames[] = {named("f32", KvNumbers::kF32), named("bf16", KvNumbers::kBF16),
-                                                named("int8", KvNumbers::kInt8)};
+inline constexpr ChoiceName kKvFormatNames[] = {named("f32", KvFormat::kF32), named("bf16", KvFormat::kBF16),
+                                                named("int8", KvFormat::kInt8)};
 
 // A name for the processor features that a set of kernels needs.
-enum class Instructions {
+enum class InstructionSet {
     kAuto,  // the best that this processor has
     kScalar,
     kAvx2,
@@ -61,17 +61,18 @@ enum class Instructions {
     kAmx,             // and all of AVX-512 above
     kNeon,
 };
-inline constexpr ChoiceName kInstructionSetNames[] = {named("auto", Instructions::kAuto),
-                                                      named("scalar", Instructions::kScalar),
-                                                      named("avx2", Instructions::kAvx2),
-                                                      named("avxvnni", Instructions::kAvxVnni),
-                                                      named("avx512", Instructions::kAvx512),
-                                                      named("avx512+vnni", Instructions::kAvx512WithVnni),
-                                                      named("avx512+vnni+vbmi", Instructions::kAvx512WithVbmi),
-                                                      named("amx", Instructions::kAmx),
-                                                      named("neon", Instructions::kNeon),
-                                                      named("avx512vnni-no-vbmi", Instructions::kAvx512WithVnni, false),
-                                                      named("avx512vnni", Instructions::kAvx512WithVbmi, false)};
+inline constexpr ChoiceName kInstructionSetNames[] = {
+    named("auto", InstructionSet::kAuto),
+    named("scalar", InstructionSet::kScalar),
+    named("avx2", InstructionSet::kAvx2),
+    named("avxvnni", InstructionSet::kAvxVnni),
+    named("avx512", InstructionSet::kAvx512),
+    named("avx512+vnni", InstructionSet::kAvx512WithVnni),
+    named("avx512+vnni+vbmi", InstructionSet::kAvx512WithVbmi),
+    named("amx", InstructionSet::kAmx),
+    named("neon", InstructionSet::kNeon),
+    named("avx512vnni-no-vbmi", InstructionSet::kAvx512WithVnni, false),
+    named("avx512vnni", InstructionSet::kAvx512WithVbmi, false)};
 
 // Devices; those that are not listed are known, but not in this build.
 inline constexpr ChoiceName kDeviceNames[] = {{"cpu"}, {"reference"}, {"cuda", 0, false, true}};

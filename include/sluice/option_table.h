@@ -13,9 +13,10 @@
 #include <type_traits>
 #include <variant>
 
-#include "sluice/checkpoint_tools.h"
 #include "sluice/choices.h"
 #include "sluice/options.h"
+#include "sluice/pack.h"
+#include "sluice/synthesize.h"
 
 namespace sluice {
 
@@ -48,6 +49,7 @@ struct Option {
     OptionField<Options> field;
     std::string_view help;
     double low = 0, high = 0;         // of a number; both 0: any that is not negative
+    bool above_low = false;           // `low` itself is not allowed
     std::string_view value = "N";     // what `--help` calls the value
     std::string_view flag = {};       // on the command line; empty: the field's name with dashes
     char letter = 0;                  // short form there; 0: none
@@ -182,7 +184,7 @@ inline constexpr Option<EngineOptions> kEngineOptions[] = {
      .otherwise = "chat takes some of what experts leave, other verbs none"},
 };
 
-// Ranges hold for a model's own generation_config.json as well.
+// Ranges hold for a model's own generation_config.json and for every request as well.
 inline constexpr Option<SamplingOptions> kSamplingOptions[] = {
     {.name = "temperature",
      .field = &SamplingOptions::temperature,
@@ -192,7 +194,8 @@ inline constexpr Option<SamplingOptions> kSamplingOptions[] = {
     {.name = "top_p",
      .field = &SamplingOptions::top_p,
      .help = "Only the likeliest tokens that make up this share; 1: all",
-     .high = 1},
+     .high = 1,
+     .above_low = true},
     {.name = "min_p",
      .field = &SamplingOptions::min_p,
      .help = "Only tokens at least this share as likely as the likeliest; 0: all",
@@ -202,6 +205,16 @@ inline constexpr Option<SamplingOptions> kSamplingOptions[] = {
      .help = "Above 1 makes tokens seen before less likely",
      .low = 0.01,
      .high = 100},
+    {.name = "presence_penalty",
+     .field = &SamplingOptions::presence_penalty,
+     .help = "Off the logit of every token that was generated before",
+     .low = -2,
+     .high = 2},
+    {.name = "frequency_penalty",
+     .field = &SamplingOptions::frequency_penalty,
+     .help = "The same, as often as it was",
+     .low = -2,
+     .high = 2},
     {.name = "seed",
      .field = &SamplingOptions::seed,
      .help = "The same seed gives the same text",
@@ -254,6 +267,11 @@ std::string value_text(const Option<Options>& option, const Options& options);
 // "auto, on, off": what a choice takes; empty for other kinds of fields.
 template <typename Options>
 std::string choices_text(const Option<Options>& option);
+
+// What is wrong with the number that the field holds, as in "-1 is not a number from 0 to 1"; empty where nothing is,
+// and for a field that is no number.
+template <typename Options>
+std::string range_problem(const Option<Options>& option, const Options& options);
 
 // Sets the field called `name`. Throws kUsage naming it, for a value it does not take and for a name that is none.
 void set_option(EngineOptions& options, std::string_view name, std::string_view text);

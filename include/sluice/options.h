@@ -22,14 +22,14 @@ struct EngineOptions {
     std::string device = "cpu";  // "cpu", or "reference" (the scalar oracle)
     size_t threads = 0;          // compute threads; 0: all physical cores this process may use
     bool pin_threads = false;    // keep every compute thread but the caller's on a processor of its own
-    Instructions instruction_set = Instructions::kAuto;
-    bool exact = false;                  // float32 activations, KV and arithmetic on the weights as stored
-    int64_t context = 0;                 // tokens a session can hold; 0: the model's own maximum, at most 8192
-    int64_t chunk = 0;                   // tokens of a prompt evaluated at once; 0: chosen from the memory
-    std::optional<KvNumbers> kv_format;  // left out: BF16, or F32 with `exact`
-    uint64_t ram_bytes = 0;              // ceiling for all the process holds; 0: from the memory that is free
-    bool lock_trunk = false;             // keep the trunk in memory whatever others need (mlock)
-    ReadBy io = ReadBy::kAuto;
+    InstructionSet instruction_set = InstructionSet::kAuto;
+    bool exact = false;                 // float32 activations, KV and arithmetic on the weights as stored
+    int64_t context = 0;                // tokens a session can hold; 0: the model's own maximum, at most 8192
+    int64_t chunk = 0;                  // tokens of a prompt evaluated at once; 0: chosen from the memory
+    std::optional<KvFormat> kv_format;  // left out: BF16, or F32 with `exact`
+    uint64_t ram_bytes = 0;             // ceiling for all the process holds; 0: from the memory that is free
+    bool lock_trunk = false;            // keep the trunk in memory whatever others need (mlock)
+    ReaderKind io = ReaderKind::kAuto;
     When direct_io = When::kAuto;   // read past the page cache
     When look_ahead = When::kAuto;  // read the next layer's probable experts in idle drive time; kAuto: of prompts, and
                                     // in decoding while it pays

@@ -10,6 +10,7 @@
 #include "base/time_profile.h"
 #include "device/queue.h"
 #include "device/slot_memory.h"
+#include "sluice/choices.h"
 
 namespace sluice {
 
@@ -62,23 +63,11 @@ class Backend : public Queue {
 // The scalar float32 oracle: one thread, plain loops, nothing quantized on the way.
 std::unique_ptr<Backend> make_reference_backend();
 
-enum class InstructionSet {
-    kAuto,
-    kScalar,
-    kAvx2,
-    kAvxVnni,
-    kAvx512,
-    kAvx512VnniNoVbmi,
-    kAvx512Vnni,  // with VBMI
-    kAmx,
-    kNeon,
-};
-
 struct CpuBackendOptions {
     size_t threads = 0;        // 0: one per physical core
     bool pin_threads = false;  // each but the caller's on a processor of its own
     bool exact = false;        // F32 activations; otherwise int8 per group where weights are quantized
-    InstructionSet instruction_set = InstructionSet::kAuto;  // kAuto: the best this processor has
+    InstructionSet instruction_set = InstructionSet::kAuto;
 };
 
 // Vector kernels and threads. A row's numbers do not depend on the other rows of the batch or on the number of threads.

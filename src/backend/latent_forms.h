@@ -73,6 +73,15 @@ struct ExpandedLatentAttention {
     std::vector<KvSegment> segments;
 };
 
+// The one list of the forms.
+#define SLUICE_LATENT_FORMS(X) \
+    X(FoldQuery)               \
+    X(AttendLatents)           \
+    X(AccumulateLatentTile)    \
+    X(FinalizeLatentTiles)     \
+    X(ProjectValue)            \
+    X(ExpandedLatentAttention)
+
 // Sequences one after the other that take the same form, as an operation of their own.
 struct LatentRun {
     bool expanded = false;

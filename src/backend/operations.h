@@ -13,8 +13,32 @@
 
 namespace sluice {
 
-using Operation = std::variant<Embed, RmsNorm, Linear, Rotary, SplitQueryGate, SigmoidGate, AddGated, GatherRows,
-                               AppendKeyValue, Attention, AppendLatent, LatentAttention, SplitLinearProjections,
-                               CausalConvolution, GatedDeltaRule, GatedRmsNorm, Route, GatedMlp, CombineExperts>;
+// The one list of them: the variant, and what each backend of the host declares, follow.
+#define SLUICE_OPERATIONS(X)  \
+    X(Embed)                  \
+    X(RmsNorm)                \
+    X(Linear)                 \
+    X(Rotary)                 \
+    X(SplitQueryGate)         \
+    X(SigmoidGate)            \
+    X(AddGated)               \
+    X(GatherRows)             \
+    X(AppendKeyValue)         \
+    X(Attention)              \
+    X(AppendLatent)           \
+    X(LatentAttention)        \
+    X(SplitLinearProjections) \
+    X(CausalConvolution)      \
+    X(GatedDeltaRule)         \
+    X(GatedRmsNorm)           \
+    X(Route)                  \
+    X(GatedMlp)               \
+    X(CombineExperts)
+
+template <typename, typename... Listed>
+using VariantOf = std::variant<Listed...>;
+#define SLUICE_LISTED(Op) , Op
+using Operation = VariantOf<void SLUICE_OPERATIONS(SLUICE_LISTED)>;
+#undef SLUICE_LISTED
 
 }  // namespace sluice

@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/inspect_config.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/model_report.h"
 
 namespace sluice {
 

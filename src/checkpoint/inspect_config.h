@@ -1,7 +1,7 @@
 #pragma once
 
 #include "checkpoint/model_config.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/model_report.h"
 
 namespace sluice {
 

@@ -20,7 +20,7 @@
 #include "checkpoint/pack_plan.h"
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 
 namespace sluice {
 

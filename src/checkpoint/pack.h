@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 
 namespace sluice {
 

@@ -10,7 +10,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 
 namespace sluice {
 

@@ -7,7 +7,7 @@
 #include "checkpoint/pack_metadata.h"
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 
 namespace sluice {
 

@@ -5,7 +5,7 @@
 
 #include "base/progress.h"
 #include "cli/interrupt.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/bytes_callback.h"
 
 namespace sluice::cli {
 

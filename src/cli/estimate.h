@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "sluice/checkpoint_tools.h"
+#include "sluice/disk_measurement.h"
 #include "sluice/engine.h"
-#include "sluice/storage_tools.h"
+#include "sluice/model_report.h"
 
 namespace sluice::cli {
 

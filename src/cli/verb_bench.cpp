@@ -21,8 +21,8 @@
 #include "cli/run_report.h"
 #include "cli/table.h"
 #include "cli/verb.h"
-#include "sluice/checkpoint_tools.h"
-#include "sluice/storage_tools.h"
+#include "sluice/disk_measurement.h"
+#include "sluice/model_report.h"
 
 namespace sluice::cli {
 

@@ -11,7 +11,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "cli/verb.h"
-#include "sluice/storage_tools.h"
+#include "sluice/disk_measurement.h"
 
 namespace sluice::cli {
 

@@ -7,7 +7,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "cli/verb.h"
-#include "sluice/storage_tools.h"
+#include "sluice/cache_simulation.h"
 
 namespace sluice::cli {
 
@@ -16,6 +16,7 @@ namespace {
 struct Flags {
     std::string trace;
     std::vector<double> fractions = {0.03, 0.06, 0.12, 0.25, 0.5, 0.75};
+    double second = 0;
     bool json = false, quiet = false;
 };
 
@@ -41,17 +42,30 @@ nlohmann::ordered_json rows_json(const std::vector<CacheSimulation>& rows) {
                         {"slots", row.slots},
                         {"requests", row.requests},
                         {"hits", row.hits},
-                        {"hit_rate", row.hit_rate}});
+                        {"hit_rate", row.hit_rate},
+                        {"second_slots", row.second_slots},
+                        {"second_hits", row.second_hits},
+                        {"read_rate", row.read_rate}});
     }
     return list;
 }
 
-std::string rows_text(const std::vector<CacheSimulation>& rows) {
-    Table table({"policy", "of all experts", "slots", "requests", "hits", "hit rate"});
+std::string rows_text(const std::vector<CacheSimulation>& rows, bool two_tiers) {
+    std::vector<std::string> head = {"policy", "of all experts", "slots", "requests", "hits", "hit rate"};
+    if (two_tiers) head.insert(head.end(), {"second slots", "second hits", "read"});
+    Table table(head);
     for (const CacheSimulation& row : rows) {
-        table.add({row.policy, fmt::format("{:.1f} %", 100 * row.fraction), std::to_string(row.slots),
-                   std::to_string(row.requests), std::to_string(row.hits),
-                   fmt::format("{:.1f} %", 100 * row.hit_rate)});
+        std::vector<std::string> cells = {row.policy,
+                                          fmt::format("{:.1f} %", 100 * row.fraction),
+                                          std::to_string(row.slots),
+                                          std::to_string(row.requests),
+                                          std::to_string(row.hits),
+                                          fmt::format("{:.1f} %", 100 * row.hit_rate)};
+        if (two_tiers) {
+            cells.insert(cells.end(), {std::to_string(row.second_slots), std::to_string(row.second_hits),
+                                       fmt::format("{:.1f} %", 100 * row.read_rate)});
+        }
+        table.add(cells);
     }
     return table.text();
 }
@@ -67,15 +81,19 @@ Command declare_cache_sim() {
                     .help = "Cache sizes as shares of all experts, separated by commas",
                     .value = "A,B,...",
                     .take = [flags](const std::string& text) { return read_fractions(text, flags->fractions); }});
+    list.push_back(number_flag("--second-tier", flags->second,
+                               "Share of all experts that fit in a slower cache below each, as host memory below a "
+                               "device's; 0: none",
+                               0, 1));
     list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the table"));
     add_log_flags(list, flags->quiet);
     command.run = [flags] {
-        const std::vector<CacheSimulation> rows = simulate_cache(flags->trace, flags->fractions);
+        const std::vector<CacheSimulation> rows = simulate_cache(flags->trace, flags->fractions, flags->second);
         Output output;
         if (flags->json) {
             write_json(output, {{"trace", flags->trace}, {"rows", rows_json(rows)}});
         } else {
-            output.write(rows_text(rows));
+            output.write(rows_text(rows, flags->second > 0));
         }
     };
     return command;

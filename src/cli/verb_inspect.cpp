@@ -7,7 +7,7 @@
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/verb.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/model_report.h"
 
 namespace sluice::cli {
 

@@ -15,7 +15,7 @@
 #include "cli/model_flags.h"
 #include "cli/prompt_flags.h"
 #include "cli/verb.h"
-#include "sluice/tensors.h"
+#include "sluice/float_tensors.h"
 
 namespace sluice::cli {
 

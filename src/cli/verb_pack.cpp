@@ -8,7 +8,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "cli/verb.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 
 namespace sluice::cli {
 

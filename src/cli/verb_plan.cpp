@@ -15,9 +15,9 @@
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/verb.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/disk_measurement.h"
 #include "sluice/engine.h"
-#include "sluice/storage_tools.h"
+#include "sluice/model_report.h"
 
 namespace sluice::cli {
 

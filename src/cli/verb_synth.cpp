@@ -9,7 +9,7 @@
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/verb.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/synthesize.h"
 
 namespace sluice::cli {
 

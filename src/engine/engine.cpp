@@ -17,28 +17,12 @@ namespace {
 // Parts of a trunk are locked in whole pages.
 constexpr uint64_t kLockSlackKilobytes = 16 << 10;
 
-// The rooms below have the same lists in the same order.
-template <typename Below, typename Chosen>
-constexpr Below same(Chosen chosen) {
-    return static_cast<Below>(chosen);
-}
-static_assert(same<InstructionSet>(Instructions::kAvx512WithVnni) == InstructionSet::kAvx512VnniNoVbmi &&
-              same<InstructionSet>(Instructions::kNeon) == InstructionSet::kNeon);
-static_assert(same<KvFormat>(KvNumbers::kF32) == KvFormat::kF32 && same<KvFormat>(KvNumbers::kInt8) == KvFormat::kInt8);
-static_assert(same<ReaderKind>(ReadBy::kAuto) == ReaderKind::kAuto &&
-              same<ReaderKind>(ReadBy::kMmap) == ReaderKind::kMmap);
-
-LookAheadMode look_ahead(When when) {
-    if (when == When::kAuto) return LookAheadMode::kAuto;
-    return when == When::kOn ? LookAheadMode::kOn : LookAheadMode::kOff;
-}
-
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
     if (options.device == "reference") return make_reference_backend();
     return make_cpu_backend({.threads = options.threads,
                              .pin_threads = options.pin_threads,
                              .exact = options.exact,
-                             .instruction_set = same<InstructionSet>(options.instruction_set)});
+                             .instruction_set = options.instruction_set});
 }
 
 std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
@@ -85,8 +69,7 @@ std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& mo
     check_options(options);
     auto impl = std::make_unique<Impl>();
     impl->options = options;
-    const auto kv_format =
-        same<KvFormat>(options.kv_format.value_or(options.exact ? KvNumbers::kF32 : KvNumbers::kBF16));
+    const KvFormat kv_format = options.kv_format.value_or(options.exact ? KvFormat::kF32 : KvFormat::kBF16);
     impl->info.kv_format = kv_format_name(kv_format);
     impl->checkpoint = Checkpoint::open(model);
     impl->tokenizer = open_tokenizer(model);
@@ -106,9 +89,9 @@ StatePoolSize pool_size(int64_t context) {
 std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
                                            const MakeStore& make_store) {
     ExpertStoreOptions store_options;
-    store_options.reader = same<ReaderKind>(options.io);
-    store_options.direct_io = same<DirectIo>(options.direct_io);
-    store_options.look_ahead = look_ahead(options.look_ahead);
+    store_options.reader = options.io;
+    store_options.direct_io = options.direct_io;
+    store_options.look_ahead = options.look_ahead;
 
     auto impl = load(model, options);
     const Checkpoint& checkpoint = *impl->checkpoint;

@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "model/model.h"
-#include "sluice/checkpoint_tools.h"
 #include "sluice/engine.h"
+#include "sluice/model_report.h"
 
 namespace sluice {
 

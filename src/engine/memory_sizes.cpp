@@ -25,9 +25,9 @@ uint64_t unsigned_of(int64_t value) {
 // Numbers of the KV cache of a token of all layers, by its bytes in BF16.
 uint64_t kv_bytes(const ModelReport& report, const EngineOptions& options) {
     const uint64_t numbers = report.kv_bytes_per_token / 2;
-    const KvNumbers format = options.kv_format.value_or(options.exact ? KvNumbers::kF32 : KvNumbers::kBF16);
-    if (format == KvNumbers::kF32) return numbers * sizeof(float);
-    if (format == KvNumbers::kBF16) return report.kv_bytes_per_token;
+    const KvFormat format = options.kv_format.value_or(options.exact ? KvFormat::kF32 : KvFormat::kBF16);
+    if (format == KvFormat::kF32) return numbers * sizeof(float);
+    if (format == KvFormat::kBF16) return report.kv_bytes_per_token;
     const uint64_t row = std::max<uint64_t>(unsigned_of(report.head_dim), 1);
     return numbers + (numbers + row - 1) / row * sizeof(float);
 }

@@ -26,15 +26,27 @@ std::optional<Number> read_number(std::string_view text) {
 
 struct Range {
     double low, high;
-    bool holds(double number) const { return std::isfinite(number) && number >= low && (high == 0 || number <= high); }
+    bool above_low;
+
+    bool holds(double number) const {
+        const bool high_enough = above_low ? number > low : number >= low;
+        return std::isfinite(number) && high_enough && (high == 0 || number <= high);
+    }
     std::string text() const {
-        return high == 0 ? fmt::format("from {} on", low) : fmt::format("from {} to {}", low, high);
+        const std::string begin = fmt::format("{} {}", above_low ? "above" : "from", low);
+        if (high == 0) return begin + " on";
+        return fmt::format("{}{} {}", begin, above_low ? ", at most" : " to", high);
+    }
+    // "is not a number from 0 to 1"
+    template <typename Number>
+    std::string refusal() const {
+        return fmt::format("is not a {}number {}", std::is_integral_v<Number> ? "whole " : "", text());
     }
 };
 
 template <typename Options>
 Range range_of(const Option<Options>& option) {
-    return {option.low, option.high};
+    return {option.low, option.high, option.above_low};
 }
 
 std::string names_of(std::span<const ChoiceName> names) {
@@ -72,8 +84,7 @@ struct Assign {
         const std::optional<Number> number = read_number<Number>(text);
         const Range range = range_of(option);
         if (!number || !range.holds(static_cast<double>(*number))) {
-            const bool whole = std::is_integral_v<Number>;
-            return quoted(text, fmt::format("is not a {}number {}", whole ? "whole " : "", range.text()));
+            return quoted(text, range.refusal<Number>());
         }
         options.*field = *number;
         return {};
@@ -138,11 +149,31 @@ struct ValueText {
     }
 };
 
-// Whether a number, which may also have come without a text, is what its row allows. 0 stands for "left out".
-void check_number(const Option<EngineOptions>& option, double number) {
-    const Range range = range_of(option);
-    if (number != 0 && !range.holds(number))
-        fail(ErrorCode::kUsage, "`{}` {} is not a whole number {}", option.name, number, range.text());
+// A number that may also have come without a text.
+template <typename Options>
+struct RangeProblem {
+    const Option<Options>& option;
+    const Options& options;
+
+    std::string operator()(bool Options::*) const { return {}; }
+    template <typename Number>
+    std::string operator()(Number Options::*field) const requires std::is_arithmetic_v<Number> {
+        const Range range = range_of(option);
+        const Number number = options.*field;
+        if (range.holds(static_cast<double>(number))) return {};
+        return fmt::format("{} {}", number, range.refusal<Number>());
+    }
+    template <typename Other>
+    std::string operator()(const Other&) const {
+        return {};
+    }
+};
+
+// 0 stands for "left out".
+bool is_left_out(const Option<EngineOptions>& option, const EngineOptions& options) {
+    const auto* whole = std::get_if<int64_t EngineOptions::*>(&option.field);
+    const auto* natural = std::get_if<uint64_t EngineOptions::*>(&option.field);
+    return (whole != nullptr && options.**whole == 0) || (natural != nullptr && options.**natural == 0);
 }
 
 }  // namespace
@@ -163,6 +194,11 @@ std::string choices_text(const Option<Options>& option) {
     return choice == nullptr ? std::string() : names_of(choice->names);
 }
 
+template <typename Options>
+std::string range_problem(const Option<Options>& option, const Options& options) {
+    return std::visit(RangeProblem<Options>{option, options}, option.field);
+}
+
 void set_option(EngineOptions& options, std::string_view name, std::string_view text) {
     for (const Option<EngineOptions>& option : kEngineOptions) {
         if (option.name != name) continue;
@@ -175,10 +211,9 @@ void set_option(EngineOptions& options, std::string_view name, std::string_view 
 
 void check_options(const EngineOptions& options) {
     for (const Option<EngineOptions>& option : kEngineOptions) {
-        if (const auto* count = std::get_if<int64_t EngineOptions::*>(&option.field))
-            check_number(option, static_cast<double>(options.**count));
-        if (const auto* count = std::get_if<uint64_t EngineOptions::*>(&option.field))
-            check_number(option, static_cast<double>(options.**count));
+        if (is_left_out(option, options)) continue;
+        const std::string problem = range_problem(option, options);
+        if (!problem.empty()) fail(ErrorCode::kUsage, "`{}` {}", option.name, problem);
     }
     for (const ChoiceName& device : kDeviceNames) {
         if (device.listed && device.name == options.device) return;
@@ -189,7 +224,8 @@ void check_options(const EngineOptions& options) {
 #define SLUICE_OPTIONS_OF(Options)                                                   \
     template std::string assign(const Option<Options>&, Options&, std::string_view); \
     template std::string value_text(const Option<Options>&, const Options&);         \
-    template std::string choices_text(const Option<Options>&);
+    template std::string choices_text(const Option<Options>&);                       \
+    template std::string range_problem(const Option<Options>&, const Options&);
 SLUICE_OPTIONS_OF(EngineOptions)
 SLUICE_OPTIONS_OF(SamplingOptions)
 SLUICE_OPTIONS_OF(GenerationOptions)

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "sluice/options.h"
 
@@ -9,8 +10,8 @@ namespace sluice {
 
 // A sampling option that is out of range, and the words for it.
 struct RangeFault {
-    const char* field;    // of SamplingOptions, and of generation_config.json
-    std::string problem;  // "-1 is out of range: 0 (off) or more"
+    std::string_view field;  // of SamplingOptions, and of generation_config.json
+    std::string problem;     // "-1 is not a whole number from 0 on"
 };
 std::optional<RangeFault> find_range_fault(const SamplingOptions& options);
 

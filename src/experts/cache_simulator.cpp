@@ -5,6 +5,7 @@
 #include <deque>
 #include <limits>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "experts/expert_tiers.h"
@@ -53,6 +54,20 @@ size_t tier_of(const ExpertTiers& tiers, const Lease& lease) {
         } while (at->top().state(slot) == SlotState::kInFlight);
     }
     return tier;
+}
+
+// The most that the upper tiers can have together, tier by tier.
+SimulatedTiers optimum_of_tiers(const RoutingTrace& trace, std::vector<uint64_t> slots) {
+    SimulatedTiers result{.policy = {}, .slots = std::move(slots), .hits = {}, .misses = 0};
+    uint64_t together = 0, had = 0;
+    for (const uint64_t count : result.slots) {
+        together += count;
+        const SimulatedCache best = simulate_optimum(trace, together);
+        result.policy = best.policy;
+        result.hits.push_back(best.hits - std::exchange(had, best.hits));
+        result.misses = best.misses;
+    }
+    return result;
 }
 
 // The trace as a series of expert numbers, with the batch in which each is needed next.
@@ -163,14 +178,15 @@ SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots) {
     return result;
 }
 
-std::vector<SimulatedCache> simulate_all(const RoutingTrace& trace, std::span<const uint64_t> slots) {
-    std::vector<SimulatedCache> results;
+std::vector<SimulatedTiers> simulate_all(const RoutingTrace& trace, std::span<const uint64_t> slots,
+                                         uint64_t second_slots) {
+    std::vector<SimulatedTiers> results;
     for (const uint64_t count : slots) {
         if (count < static_cast<uint64_t>(trace.top_k())) continue;
-        for (const EvictionPolicy policy : kAllPolicies) {
-            results.push_back(simulate_cache(trace, policy, count));
-        }
-        results.push_back(simulate_optimum(trace, count));
+        std::vector<uint64_t> tiers = {count};
+        if (second_slots > 0) tiers.push_back(second_slots);
+        for (const EvictionPolicy policy : kAllPolicies) results.push_back(simulate_tiers(trace, policy, tiers));
+        results.push_back(optimum_of_tiers(trace, std::move(tiers)));
     }
     return results;
 }

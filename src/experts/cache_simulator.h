@@ -15,9 +15,6 @@ struct SimulatedCache {
     uint64_t slots = 0;
     uint64_t hits = 0;
     uint64_t misses = 0;  // distinct experts of each batch, as the store counts them
-    double hit_rate() const {
-        return hits + misses == 0 ? 0 : static_cast<double>(hits) / static_cast<double>(hits + misses);
-    }
 };
 
 // The same of tiers over one another, the fastest first.
@@ -39,8 +36,11 @@ SimulatedTiers simulate_tiers(const RoutingTrace& trace, EvictionPolicy policy, 
 // What no policy can beat: the expert that is needed again last goes first (Belady), known from the trace itself.
 SimulatedCache simulate_optimum(const RoutingTrace& trace, uint64_t slots);
 
-// Every policy and the optimum for each cache size, in that order; sizes too small for one row are skipped.
-std::vector<SimulatedCache> simulate_all(const RoutingTrace& trace, std::span<const uint64_t> slots);
+// Every policy and the optimum ("belady") for each size of the first tier, in that order, over a second one unless that
+// has no slots; sizes too small for one row are skipped. The optimum's first tier is the best by itself, and so are
+// both together.
+std::vector<SimulatedTiers> simulate_all(const RoutingTrace& trace, std::span<const uint64_t> slots,
+                                         uint64_t second_slots = 0);
 
 // All experts of the layers that the trace has seen: some models' first layers have none.
 uint64_t experts_of(const RoutingTrace& trace);

@@ -27,12 +27,12 @@ namespace sluice {
 struct ExpertStoreOptions {
     uint64_t cache_bytes = 0;  // for all slots together; the slots are made once, at construction
     ReaderKind reader = ReaderKind::kAuto;
-    DirectIo direct_io = DirectIo::kAuto;
+    When direct_io = When::kAuto;
     EvictionPolicy policy = EvictionPolicy::kSimilarTokens;
     size_t read_threads = 0;         // or the depth of the queue; 0: chosen by the reader
     bool verify_checksums = true;    // of packed records, when they are first read
     bool verify_every_read = false;  // of packed records, whenever they are read
-    LookAheadMode look_ahead = LookAheadMode::kOff;
+    When look_ahead = When::kOff;
     double stall_seconds_allowed = 60;  // a read that lands later is an error for those who wait for it
 };
 

@@ -19,7 +19,7 @@ constexpr int64_t kLongPromptRows = 64;
 }  // namespace
 
 bool LookAhead::depends_on_use(const BatchShape& shape) const {
-    return mode_ == LookAheadMode::kAuto && !everything_cached_ && !shape.last_layer && !shape.is_prompt() &&
+    return mode_ == When::kAuto && !everything_cached_ && !shape.last_layer && !shape.is_prompt() &&
            shape.rows <= kMostSequences;
 }
 
@@ -32,7 +32,7 @@ LookAhead::Decision LookAhead::decide(const DriveUse& use, const BatchShape& sha
     }
     if (shape.rows > kMostSequences) return {false, Reason::kManySequences};
     if (everything_cached_) return {false, Reason::kEverythingCached};
-    if (mode_ == LookAheadMode::kOn) return {true, Reason::kOn};
+    if (mode_ == When::kOn) return {true, Reason::kOn};
     return by_use(use);
 }
 

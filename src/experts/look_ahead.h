@@ -4,11 +4,9 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "sluice/choices.h"
 
 namespace sluice {
-
-// Whether the next layer's experts are hinted at: never, while it pays, or always.
-enum class LookAheadMode { kOff, kAuto, kOn };
 
 // What the drive and those who wait for it did in a stretch of decoding, in seconds. All zero: not measured yet.
 struct DriveUse {
@@ -49,18 +47,18 @@ class LookAhead {
         Reason reason = Reason::kOff;
     };
 
-    LookAhead(LookAheadMode mode, bool everything_cached) : mode_(mode), everything_cached_(everything_cached) {}
+    LookAhead(When mode, bool everything_cached) : mode_(mode), everything_cached_(everything_cached) {}
 
     Decision decide(const DriveUse& use, const BatchShape& shape) const;
     // Whether the decision depends on the drive's use.
     bool depends_on_use(const BatchShape& shape) const;
 
-    bool off() const { return mode_ == LookAheadMode::kOff; }
+    bool off() const { return mode_ == When::kOff; }
 
   private:
     Decision by_use(const DriveUse& use) const;
 
-    LookAheadMode mode_;
+    When mode_;
     bool everything_cached_;
 };
 

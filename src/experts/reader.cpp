@@ -71,8 +71,8 @@ std::unique_ptr<Reader> open_reader(const std::vector<std::filesystem::path>& pa
                                     Reader::Completed completed) {
     const uint64_t available = available_memory_bytes();
     const bool fits = options.read_bytes + options.reserved_bytes <= available;
-    bool direct = options.kind != ReaderKind::kMmap &&
-                  (options.direct == DirectIo::kOn || (options.direct == DirectIo::kAuto && !fits));
+    bool direct =
+        options.kind != ReaderKind::kMmap && (options.direct == When::kOn || (options.direct == When::kAuto && !fits));
     if (direct && !std::all_of(paths.begin(), paths.end(), direct_io_works)) {
         direct = false;
         log_info("direct I/O is refused for {}: reading through the page cache", paths.front().string());

@@ -15,11 +15,9 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "sluice/choices.h"
 
 namespace sluice {
-
-enum class ReaderKind { kAuto, kPread, kUring, kMmap };
-enum class DirectIo { kAuto, kOn, kOff };
 
 // `bytes` of a file, to `destination`. Requests with one tag belong together (the parts of one expert).
 struct ReadRequest {
@@ -117,7 +115,7 @@ std::unique_ptr<Reader> make_uring_reader(ReaderFiles& files, size_t depth, Read
 
 struct ReaderOptions {
     ReaderKind kind = ReaderKind::kAuto;
-    DirectIo direct = DirectIo::kAuto;
+    When direct = When::kAuto;
     size_t depth = 0;             // threads, or entries in a queue; 0: measured, or a default where that says nothing
     uint64_t record_bytes = 0;    // of a typical read, for the measurement
     uint64_t read_bytes = 0;      // of all that may be read, against memory

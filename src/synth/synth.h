@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "sluice/checkpoint_tools.h"
+#include "sluice/synthesize.h"
 #include "synth/synth_presets.h"
 
 namespace sluice {

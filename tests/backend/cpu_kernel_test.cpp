@@ -21,8 +21,8 @@ namespace sluice {
 namespace {
 
 constexpr InstructionSet kSets[] = {
-    InstructionSet::kScalar,           InstructionSet::kAvx2,       InstructionSet::kAvxVnni, InstructionSet::kAvx512,
-    InstructionSet::kAvx512VnniNoVbmi, InstructionSet::kAvx512Vnni, InstructionSet::kAmx,     InstructionSet::kNeon};
+    InstructionSet::kScalar,         InstructionSet::kAvx2,           InstructionSet::kAvxVnni, InstructionSet::kAvx512,
+    InstructionSet::kAvx512WithVnni, InstructionSet::kAvx512WithVbmi, InstructionSet::kAmx,     InstructionSet::kNeon};
 
 class CpuKernels : public ::testing::TestWithParam<InstructionSet> {
   protected:

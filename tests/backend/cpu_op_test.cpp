@@ -173,10 +173,10 @@ std::string instruction_set_name(const ::testing::TestParamInfo<InstructionSet>&
             return "AvxVnni";
         case InstructionSet::kAvx512:
             return "Avx512";
-        case InstructionSet::kAvx512VnniNoVbmi:
-            return "Avx512VnniNoVbmi";
-        case InstructionSet::kAvx512Vnni:
-            return "Avx512Vnni";
+        case InstructionSet::kAvx512WithVnni:
+            return "Avx512WithVnni";
+        case InstructionSet::kAvx512WithVbmi:
+            return "Avx512WithVbmi";
         case InstructionSet::kAmx:
             return "Amx";
         case InstructionSet::kNeon:
@@ -187,8 +187,9 @@ std::string instruction_set_name(const ::testing::TestParamInfo<InstructionSet>&
 
 INSTANTIATE_TEST_SUITE_P(On, CpuOperations,
                          ::testing::Values(InstructionSet::kScalar, InstructionSet::kAvx2, InstructionSet::kAvxVnni,
-                                           InstructionSet::kAvx512, InstructionSet::kAvx512VnniNoVbmi,
-                                           InstructionSet::kAvx512Vnni, InstructionSet::kAmx, InstructionSet::kNeon),
+                                           InstructionSet::kAvx512, InstructionSet::kAvx512WithVnni,
+                                           InstructionSet::kAvx512WithVbmi, InstructionSet::kAmx,
+                                           InstructionSet::kNeon),
                          instruction_set_name);
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/model_report.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_shapes.h"
 

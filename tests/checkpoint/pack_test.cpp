@@ -13,7 +13,7 @@
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 #include "tensor/codecs.h"
 #include "tests/checkpoint/packed_values.h"
 #include "tests/support/golden_case.h"

@@ -558,7 +558,16 @@ class Machine(ProgramTest):
             rates = {row["policy"]: row["hit_rate"] for row in rows if abs(row["fraction"] - wanted) < 0.01}
             self.assertEqual(max(rates.values()), rates["belady"])
             self.assertGreater(len(rates), 2)
+            self.assertTrue(all(row["second_slots"] == 0 for row in rows))
         self.assertIn("hit rate", self.text_of("cache-sim", trace))
+        alone = self.json_of("cache-sim", trace, "--fractions", "0.2", "--json")["rows"]
+        above = self.json_of("cache-sim", trace, "--fractions", "0.2", "--second-tier", "0.5", "--json")["rows"]
+        for one, two in zip(alone, above, strict=True):
+            self.assertEqual((one["policy"], one["hits"]), (two["policy"], two["hits"]))
+            self.assertGreater(two["second_hits"], 0)
+            self.assertLess(two["read_rate"], one["read_rate"])
+        self.assertIn("second hits", self.text_of("cache-sim", trace, "--second-tier", "0.5"))
+        self.refused(2, ["--second-tier"], "cache-sim", trace, "--second-tier", "2")
         self.refused(1, ["nowhere"], "cache-sim", self.folder / "nowhere")
         self.refused(1, [], "cache-sim", PLAIN / "reference.safetensors")
         self.refused(2, ["--fractions"], "cache-sim", trace, "--fractions", "0.2,7")

@@ -16,10 +16,13 @@ pkg() { PKG_CONFIG_PATH=$(dirname "$pc") pkg-config "$@" sluice; }
 [ "$(pkg --modversion)" = "$("$prefix/bin/sluice" --version | sed 's/^sluice //')" ]
 
 cat >"$work/use.cpp" <<'CODE'
-#include <sluice/checkpoint_tools.h>
+#include <sluice/cache_simulation.h>
+#include <sluice/disk_measurement.h>
 #include <sluice/engine.h>
-#include <sluice/storage_tools.h>
-#include <sluice/tensors.h>
+#include <sluice/float_tensors.h>
+#include <sluice/model_report.h>
+#include <sluice/pack.h>
+#include <sluice/synthesize.h>
 
 #include <cstdio>
 

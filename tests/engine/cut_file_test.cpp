@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "sluice/checkpoint_tools.h"
 #include "sluice/engine.h"
 #include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"

@@ -158,7 +158,7 @@ TEST(EngineErrors, NaNInAWeightIsNamed) {
 // A file that loses its experts while it is open is an error that names it, whatever reads it, and no signal; the
 // engine goes on with what it has, and with the rest once the file is back.
 TEST(EngineErrors, AFileThatIsCutWhileRunning) {
-    for (const ReadBy io : {ReadBy::kPread, ReadBy::kUring, ReadBy::kMmap}) {
+    for (const ReaderKind io : {ReaderKind::kPread, ReaderKind::kUring, ReaderKind::kMmap}) {
         const std::string_view name = choice_name(kReaderNames, static_cast<int>(io));
         const TemporaryFolder folder;
         pack_in_shards(kModel, folder / "model", {}, 1);

@@ -8,7 +8,7 @@
 #include <map>
 
 #include "engine/engine_impl.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 #include "tests/experts/support.h"
 #include "tests/support/source_file.h"
 

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/safetensors.h"
-#include "sluice/checkpoint_tools.h"
 #include "sluice/engine.h"
+#include "sluice/pack.h"
 #include "tensor/float_types.h"
 #include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"

@@ -6,8 +6,8 @@
 #include <fstream>
 
 #include "checkpoint/safetensors.h"
-#include "sluice/checkpoint_tools.h"
 #include "sluice/engine.h"
+#include "sluice/pack.h"
 #include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 

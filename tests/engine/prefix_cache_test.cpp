@@ -64,7 +64,7 @@ TEST_F(PrefixCacheTest, ARestartedProcessGoesOnWithoutEvaluatingAgain) {
 // Every kind of arithmetic has entries of its own, and leaves those of the others alone.
 TEST_F(PrefixCacheTest, AnEntryIsOfItsArithmeticAlone) {
     const std::string text = long_text(60);
-    const auto evaluated = [&](KvNumbers kv_format, bool exact, Instructions instruction_set) {
+    const auto evaluated = [&](KvFormat kv_format, bool exact, InstructionSet instruction_set) {
         EngineOptions options;
         options.context = 2048;
         options.prefix_cache = folder_.path();
@@ -75,11 +75,11 @@ TEST_F(PrefixCacheTest, AnEntryIsOfItsArithmeticAlone) {
         return result.prefilled_tokens;
     };
     for (const bool again : {false, true}) {
-        for (const KvNumbers format : {KvNumbers::kF32, KvNumbers::kBF16, KvNumbers::kInt8}) {
-            EXPECT_EQ(evaluated(format, false, Instructions::kAuto) < 16, again) << static_cast<int>(format);
+        for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
+            EXPECT_EQ(evaluated(format, false, InstructionSet::kAuto) < 16, again) << static_cast<int>(format);
         }
-        EXPECT_EQ(evaluated(KvNumbers::kF32, true, Instructions::kAuto) < 16, again) << "exact";
-        EXPECT_EQ(evaluated(KvNumbers::kF32, false, Instructions::kScalar) < 16, again) << "scalar";
+        EXPECT_EQ(evaluated(KvFormat::kF32, true, InstructionSet::kAuto) < 16, again) << "exact";
+        EXPECT_EQ(evaluated(KvFormat::kF32, false, InstructionSet::kScalar) < 16, again) << "scalar";
     }
 }
 

@@ -159,7 +159,7 @@ TEST(PrefixMemory, WhatDoesNotFitIsNotKept) {
 TEST(PrefixMemory, WhatIsCountedIsWhatTheProcessHolds) {
     EngineOptions options;
     options.context = 4096;
-    options.kv_format = KvNumbers::kF32;
+    options.kv_format = KvFormat::kF32;
     options.ram_bytes = 2ull << 30;
     options.prefix_memory_bytes = 512 << 20;
     const auto engine = Engine::open(kGrouped, options);
@@ -220,7 +220,7 @@ TEST(PrefixMemory, ItsShareIsPartOfTheCeiling) {
 TEST(PrefixMemory, TenCheckpointsShareTheirPages) {
     EngineOptions options;
     options.context = 4096;
-    options.kv_format = KvNumbers::kF32;
+    options.kv_format = KvFormat::kF32;
     options.ram_bytes = 2ull << 30;
     const auto engine = Engine::open(kGrouped, options);
     const auto session = engine->new_session();

@@ -210,7 +210,9 @@ TEST(Sampler, OptionsOutOfRangeAreNamed) {
     EXPECT_NE(message({.temperature = -1}).find("temperature"), std::string::npos);
     EXPECT_NE(message({.temperature = std::nan("")}).find("temperature"), std::string::npos);
     EXPECT_NE(message({.top_k = -1}).find("top_k"), std::string::npos);
-    EXPECT_NE(message({.top_p = 0}).find("top_p"), std::string::npos);
+    EXPECT_EQ(message({.temperature = 100}), "");
+    EXPECT_NE(message({.temperature = 101}).find("temperature"), std::string::npos);
+    EXPECT_EQ(message({.top_p = 0}), "`top_p` 0 is not a number above 0, at most 1");
     EXPECT_NE(message({.min_p = 2}).find("min_p"), std::string::npos);
     for (const double penalty : {0.0, -1.0, 1e38}) {
         EXPECT_NE(message({.repetition_penalty = penalty}).find("repetition_penalty"), std::string::npos);

@@ -143,7 +143,7 @@ TEST_P(Sessions, AnExactSessionTakesNoStateOfOtherArithmetic) {
     const TemporaryFolder folder;
     const auto path = folder / "session.safetensors";
     EngineOptions options;
-    options.kv_format = KvNumbers::kF32;
+    options.kv_format = KvFormat::kF32;
     const auto rough = open(options);
     const auto session = rough->new_session();
     rough->evaluate(*session, some_tokens(*rough, 12, 9));
@@ -194,7 +194,7 @@ TEST_P(Sessions, SnapshotsThatDoNotFitAreRefusedByName) {
         }
     };
     EngineOptions other_format;
-    other_format.kv_format = KvNumbers::kF32;
+    other_format.kv_format = KvFormat::kF32;
     const auto f32 = open(other_format);
     refused(*f32->new_session(), "KV format");
 

@@ -119,7 +119,6 @@ TEST(CacheSimulator, HandWorkedLruAndOptimum) {
     const SimulatedCache best = simulate_optimum(trace, 2);
     EXPECT_EQ(best.hits, 3u);
     EXPECT_EQ(best.misses, 5u);
-    EXPECT_DOUBLE_EQ(best.hit_rate(), 3.0 / 8);
 }
 
 // The optimum by trying every choice, on traces short enough for it.
@@ -162,12 +161,31 @@ TEST(CacheSimulator, NoPolicyBeatsTheOptimum) {
     constexpr size_t kPolicies = std::size(kAllPolicies);
     ASSERT_EQ(results.size(), 4 * (kPolicies + 1));  // a cache of nothing is left out
     for (size_t i = 0; i < results.size(); i += kPolicies + 1) {
-        const SimulatedCache& best = results[i + kPolicies];
+        const SimulatedTiers& best = results[i + kPolicies];
         EXPECT_EQ(best.policy, "belady");
-        for (size_t p = 0; p < kPolicies; ++p) EXPECT_LE(results[i + p].hits, best.hits) << results[i + p].policy;
+        for (size_t p = 0; p < kPolicies; ++p) EXPECT_LE(results[i + p].hits[0], best.hits[0]) << results[i + p].policy;
     }
     EXPECT_EQ(results[3 * (kPolicies + 1)].misses, results.back().misses);  // all fit: only first uses miss
     EXPECT_THROW(simulate_cache(trace, EvictionPolicy::kLru, 3), Error);
+}
+
+TEST(CacheSimulator, NoPolicyBeatsTheOptimumOfTwoTiers) {
+    const RoutingTrace trace = random_trace(6, 32, 4, 300, 2);
+    const auto results = simulate_all(trace, std::vector<uint64_t>{12, 48}, 96);
+    constexpr size_t kPolicies = std::size(kAllPolicies);
+    ASSERT_EQ(results.size(), 2 * (kPolicies + 1));
+    for (size_t i = 0; i < results.size(); i += kPolicies + 1) {
+        const SimulatedTiers& best = results[i + kPolicies];
+        EXPECT_EQ(best.misses, simulate_optimum(trace, best.slots[0] + 96).misses);
+        for (size_t p = 0; p < kPolicies; ++p) {
+            const SimulatedTiers& tiers = results[i + p];
+            EXPECT_EQ(tiers.slots, best.slots);
+            EXPECT_LE(tiers.hits[0], best.hits[0]) << tiers.policy;
+            EXPECT_GE(tiers.misses, best.misses) << tiers.policy;
+            EXPECT_GT(tiers.hits[1], 0u) << tiers.policy;
+            EXPECT_EQ(tiers.hits[0] + tiers.hits[1] + tiers.misses, best.hits[0] + best.hits[1] + best.misses);
+        }
+    }
 }
 
 // Routers as peers measured them: skewed, with a part of the last token's experts used again. Where the cache is

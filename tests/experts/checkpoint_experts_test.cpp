@@ -26,7 +26,7 @@ std::vector<std::filesystem::path> checkpoints() {
     return found;
 }
 
-void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind, DirectIo direct) {
+void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind, When direct) {
     const auto checkpoint = Checkpoint::open(folder);
     ExpertStoreOptions options;
     options.cache_bytes = std::min(ExpertStore::floor_bytes(*checkpoint) * 2, ExpertStore::full_bytes(*checkpoint));
@@ -63,10 +63,10 @@ TEST(CheckpointExperts, SlotsHoldTheBytesOfTheFiles) {
             throw;
         }
         ++opened;
-        expect_bytes_of_files(folder, ReaderKind::kPread, DirectIo::kOff);
-        expect_bytes_of_files(folder, ReaderKind::kPread, DirectIo::kOn);
-        expect_bytes_of_files(folder, ReaderKind::kUring, DirectIo::kOn);
-        expect_bytes_of_files(folder, ReaderKind::kMmap, DirectIo::kAuto);
+        expect_bytes_of_files(folder, ReaderKind::kPread, When::kOff);
+        expect_bytes_of_files(folder, ReaderKind::kPread, When::kOn);
+        expect_bytes_of_files(folder, ReaderKind::kUring, When::kOn);
+        expect_bytes_of_files(folder, ReaderKind::kMmap, When::kAuto);
     }
     if (opened == 0) GTEST_SKIP() << "no checkpoint beside the source";
 }

@@ -51,7 +51,7 @@ class ManualCompletion final : public Event {
 
 struct StoreCase {
     ReaderKind reader;
-    DirectIo direct;
+    When direct;
     uint64_t front;
     int parts;
     size_t slots;
@@ -98,15 +98,15 @@ TEST_P(EveryStore, DeliversTheRecordsOfTheModel) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, EveryStore,
-                         ::testing::Values(StoreCase{ReaderKind::kPread, DirectIo::kOff, 0, 1, 4},
-                                           StoreCase{ReaderKind::kPread, DirectIo::kOff, 0, 1, 48},
-                                           StoreCase{ReaderKind::kPread, DirectIo::kOn, 0, 1, 12},
-                                           StoreCase{ReaderKind::kPread, DirectIo::kOn, 1000, 3, 12},
-                                           StoreCase{ReaderKind::kUring, DirectIo::kOff, 1000, 3, 12},
-                                           StoreCase{ReaderKind::kUring, DirectIo::kOn, 0, 1, 12},
-                                           StoreCase{ReaderKind::kUring, DirectIo::kOn, 1000, 3, 4},
-                                           StoreCase{ReaderKind::kMmap, DirectIo::kOff, 1000, 3, 12},
-                                           StoreCase{ReaderKind::kAuto, DirectIo::kAuto, 7, 2, 30}));
+                         ::testing::Values(StoreCase{ReaderKind::kPread, When::kOff, 0, 1, 4},
+                                           StoreCase{ReaderKind::kPread, When::kOff, 0, 1, 48},
+                                           StoreCase{ReaderKind::kPread, When::kOn, 0, 1, 12},
+                                           StoreCase{ReaderKind::kPread, When::kOn, 1000, 3, 12},
+                                           StoreCase{ReaderKind::kUring, When::kOff, 1000, 3, 12},
+                                           StoreCase{ReaderKind::kUring, When::kOn, 0, 1, 12},
+                                           StoreCase{ReaderKind::kUring, When::kOn, 1000, 3, 4},
+                                           StoreCase{ReaderKind::kMmap, When::kOff, 1000, 3, 12},
+                                           StoreCase{ReaderKind::kAuto, When::kAuto, 7, 2, 30}));
 
 TEST(ExpertStore, HitsComeFirstAndStayCached) {
     const FileModel model({});
@@ -215,7 +215,7 @@ TEST(ExpertStore, ErrorsNameTheExpertAndTheNextRequestRetries) {
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(8);
     options.reader = ReaderKind::kPread;
-    options.direct_io = DirectIo::kOff;
+    options.direct_io = When::kOff;
     ExpertStore store(model.catalogue(), options, make_host_slots);
     const auto source = model.catalogue().reads(2, 4).front().source;
     const std::byte right = model.record(2, 4)[100];

@@ -78,7 +78,7 @@ class LandingRing : public ::testing::Test {
                                                          .reader = ReaderKind::kPread,
                                                          .policy = EvictionPolicy::kLru,
                                                          .read_threads = 4,
-                                                         .look_ahead = LookAheadMode::kOn},
+                                                         .look_ahead = When::kOn},
                                       [this](size_t slots, size_t bytes) {
                                           auto made = std::make_unique<RingSlots>(slots, bytes);
                                           ring_ = made.get();

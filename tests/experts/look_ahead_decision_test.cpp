@@ -10,7 +10,7 @@ using Reason = LookAhead::Reason;
 constexpr DriveUse kPays{.wall = 1, .busy = 0.5, .wasted = 0, .waited = 0.2};
 
 struct Case {
-    LookAheadMode mode = LookAheadMode::kAuto;
+    When mode = When::kAuto;
     bool everything_cached = false;
     DriveUse use = kPays;
     BatchShape shape = {};
@@ -20,16 +20,16 @@ struct Case {
 
 TEST(LookAheadDecision, NamesItsReason) {
     const Case cases[] = {
-        {.mode = LookAheadMode::kOff, .reason = Reason::kOff},
-        {.mode = LookAheadMode::kOff, .shape = {.rows = 512}, .reason = Reason::kOff},
+        {.mode = When::kOff, .reason = Reason::kOff},
+        {.mode = When::kOff, .shape = {.rows = 512}, .reason = Reason::kOff},
         {.hints = true, .reason = Reason::kWaitsAreFelt},
         {.shape = {.rows = 4, .sequences = 4}, .hints = true, .reason = Reason::kWaitsAreFelt},
         {.shape = {.rows = 5, .sequences = 5}, .reason = Reason::kManySequences},
-        {.mode = LookAheadMode::kOn, .shape = {.rows = 5, .sequences = 5}, .reason = Reason::kManySequences},
+        {.mode = When::kOn, .shape = {.rows = 5, .sequences = 5}, .reason = Reason::kManySequences},
         {.shape = {.last_layer = true}, .reason = Reason::kLastLayer},
         {.everything_cached = true, .reason = Reason::kEverythingCached},
-        {.mode = LookAheadMode::kOn, .everything_cached = true, .reason = Reason::kEverythingCached},
-        {.mode = LookAheadMode::kOn, .use = {}, .hints = true, .reason = Reason::kOn},
+        {.mode = When::kOn, .everything_cached = true, .reason = Reason::kEverythingCached},
+        {.mode = When::kOn, .use = {}, .hints = true, .reason = Reason::kOn},
         {.shape = {.rows = 63}, .reason = Reason::kShortPrompt},
         {.use = {}, .shape = {.rows = 64}, .hints = true, .reason = Reason::kLongPrompt},
         {.shape = {.rows = 64, .last_layer = true}, .reason = Reason::kLastLayer},
@@ -46,13 +46,13 @@ TEST(LookAheadDecision, NamesItsReason) {
 }
 
 TEST(LookAheadDecision, AsksTheDriveOnlyWhereItSaysSomething) {
-    const LookAhead automatic(LookAheadMode::kAuto, false);
+    const LookAhead automatic(When::kAuto, false);
     EXPECT_TRUE(automatic.depends_on_use({.rows = 4, .sequences = 4}));
     EXPECT_FALSE(automatic.depends_on_use({.rows = 5, .sequences = 5}));
     EXPECT_FALSE(automatic.depends_on_use({.rows = 64}));
     EXPECT_FALSE(automatic.depends_on_use({.last_layer = true}));
-    EXPECT_FALSE(LookAhead(LookAheadMode::kAuto, true).depends_on_use({}));
-    EXPECT_FALSE(LookAhead(LookAheadMode::kOn, false).depends_on_use({}));
+    EXPECT_FALSE(LookAhead(When::kAuto, true).depends_on_use({}));
+    EXPECT_FALSE(LookAhead(When::kOn, false).depends_on_use({}));
 }
 
 TEST(DriveMeter, MeasuresWholeStretches) {

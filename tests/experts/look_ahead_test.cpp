@@ -100,11 +100,11 @@ TEST_F(LookAheadTest, AFailedGuessIsNobodysError) {
 
 TEST(LookAheadOff, IsNotAskedFor) {
     const FileModel model{{}};
-    for (const LookAheadMode when : {LookAheadMode::kOff, LookAheadMode::kAuto, LookAheadMode::kOn}) {
+    for (const When when : {When::kOff, When::kAuto, When::kOn}) {
         ExpertStoreOptions options;
         options.look_ahead = when;
         // Off, or on but with a slot for every expert.
-        options.cache_bytes = model.bytes_of(when == LookAheadMode::kOff ? 24 : 48);
+        options.cache_bytes = model.bytes_of(when == When::kOff ? 24 : 48);
         ExpertStore store(model.catalogue(), options, make_host_slots);
         for (int layer = 0; layer < 1000; ++layer) EXPECT_FALSE(store.look_ahead({}).hints);
     }
@@ -128,20 +128,20 @@ size_t layers_that_look_ahead(ExpertStore& store, int experts, std::chrono::micr
 
 TEST(LookAheadAuto, IsGivenUpWhileDemandKeepsTheDriveBusy) {
     const FileModel model{{}};
-    PausableStore slow(model, 8, {.delay = 1}, 60, LookAheadMode::kAuto);
+    PausableStore slow(model, 8, {.delay = 1}, 60, When::kAuto);
     EXPECT_EQ(layers_that_look_ahead(*slow.store, 4, {}), 0u);
     EXPECT_EQ(slow.store->counters().prefetch_reads, 0u);
 }
 
 TEST(LookAheadAuto, IsNotWorthItWhereNothingIsWaitedFor) {
     const FileModel model{{}};
-    PausableStore fast(model, 47, {}, 60, LookAheadMode::kAuto);
+    PausableStore fast(model, 47, {}, 60, When::kAuto);
     EXPECT_EQ(layers_that_look_ahead(*fast.store, 2, std::chrono::microseconds(100)), 0u);
 }
 
 TEST(LookAheadAuto, PaysWhereWaitsAreFeltAndTheDriveHasTime) {
     const FileModel model{{}};
-    PausableStore slow(model, 8, {.delay = 0.4}, 60, LookAheadMode::kAuto);
+    PausableStore slow(model, 8, {.delay = 0.4}, 60, When::kAuto);
     EXPECT_GT(layers_that_look_ahead(*slow.store, 2, std::chrono::milliseconds(2)), 300u);
     EXPECT_GT(slow.store->counters().prefetch_hits, 0u);
 }

@@ -104,7 +104,7 @@ TEST(ReadAheadSmall, LeavesRoomForAToken) {
 
 TEST(ReadAheadOff, ReadsNothing) {
     const FileModel model{{}};
-    PausableStore off(model, 24, {}, 60, LookAheadMode::kOff);
+    PausableStore off(model, 24, {}, 60, When::kOff);
     EXPECT_FALSE(off.store->look_ahead({.rows = 512}).hints);
     const ExpertStream ahead = off.store->hint_scan(1, range(0, 4));
     EXPECT_EQ(off.store->counters().prefetch_reads, 0u);

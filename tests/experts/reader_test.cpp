@@ -189,10 +189,10 @@ INSTANTIATE_TEST_SUITE_P(Readers, EveryReader,
 TEST(OpenReader, ReportsWhatItUses) {
     const FileModel model({.record_bytes = {8192}});
     Answers answers;
-    ReaderOptions options{.kind = ReaderKind::kPread, .direct = DirectIo::kOff, .depth = 3, .record_bytes = 8192};
+    ReaderOptions options{.kind = ReaderKind::kPread, .direct = When::kOff, .depth = 3, .record_bytes = 8192};
     EXPECT_EQ(open_reader(model.catalogue().files, options, answers.callback())->name(), "pread x3");
     options.kind = ReaderKind::kMmap;
-    options.direct = DirectIo::kOn;  // a mapping has no direct transfers
+    options.direct = When::kOn;  // a mapping has no direct transfers
     const auto mapped = open_reader(model.catalogue().files, options, answers.callback());
     EXPECT_EQ(mapped->name(), "mmap x3");
     EXPECT_FALSE(mapped->direct());
@@ -206,7 +206,7 @@ TEST(OpenReader, DirectOnlyForWhatDoesNotFit) {
     EXPECT_FALSE(open_reader(model.catalogue().files, options, answers.callback())->direct());
     options.read_bytes = available_memory_bytes() * 2;
     EXPECT_TRUE(open_reader(model.catalogue().files, options, answers.callback())->direct());
-    options.direct = DirectIo::kOff;
+    options.direct = When::kOff;
     EXPECT_FALSE(open_reader(model.catalogue().files, options, answers.callback())->direct());
 }
 
@@ -214,7 +214,7 @@ TEST(OpenReader, FallsBackWhereDirectIoIsRefused) {
     // procfs refuses O_DIRECT.
     EXPECT_FALSE(direct_io_works("/proc/self/status"));
     Answers answers;
-    const ReaderOptions options{.kind = ReaderKind::kPread, .direct = DirectIo::kOn, .depth = 1, .record_bytes = 4096};
+    const ReaderOptions options{.kind = ReaderKind::kPread, .direct = When::kOn, .depth = 1, .record_bytes = 4096};
     EXPECT_FALSE(open_reader({"/proc/self/status"}, options, answers.callback())->direct());
 }
 

@@ -115,7 +115,7 @@ FaultyReader::Source source_of(const FileModel& model);
 // A store whose reader the test can hold back.
 struct PausableStore {
     explicit PausableStore(const FileModel& model, size_t slots, const Faults& faults = {}, double stall = 60,
-                           LookAheadMode look_ahead = LookAheadMode::kOn) {
+                           When look_ahead = When::kOn) {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(slots);
         options.policy = EvictionPolicy::kLru;

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "model/model.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 #include "tests/experts/support.h"
 #include "tests/support/source_file.h"
 
@@ -128,7 +128,7 @@ TEST_P(GenerationFaults, NeverGiveAWrongToken) {
     ExpertStoreOptions options;
     options.cache_bytes = 2 * ExpertStore::floor_bytes(*checkpoint_);  // of two sequences: no more
     options.verify_every_read = true;
-    options.look_ahead = LookAheadMode::kOn;
+    options.look_ahead = When::kOn;
     options.stall_seconds_allowed = 0.05;
     FaultyReader* reader = nullptr;
     ExpertStore store(std::move(catalogue), options, make_slots(), [&](Reader::Completed completed) {
@@ -187,7 +187,7 @@ TEST_P(GenerationFaults, NeverGiveAPromptAWrongToken) {
     ExpertStoreOptions options;
     options.cache_bytes = ExpertStore::full_bytes(*checkpoint_) / 2;
     options.verify_every_read = true;
-    options.look_ahead = LookAheadMode::kAuto;
+    options.look_ahead = When::kAuto;
     FaultyReader* reader = nullptr;
     ExpertStore store(std::move(catalogue), options, make_slots(), [&](Reader::Completed completed) {
         auto made = std::make_unique<FaultyReader>(source, Faults{.error = 0.004, .short_read = 0.004, .delay = 0.01},

@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 #include "model/model.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/pack.h"
 #include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
@@ -88,10 +88,10 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
              {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
             for (const ReaderKind reader : {ReaderKind::kPread, ReaderKind::kUring, ReaderKind::kMmap})
                 for (const size_t depth : {1, 8})
-                    for (const DirectIo direct : {DirectIo::kOff, DirectIo::kOn})
+                    for (const When direct : {When::kOff, When::kOn})
                         for (const EvictionPolicy policy : kAllPolicies)
-                            for (const LookAheadMode look_ahead : {LookAheadMode::kOff, LookAheadMode::kOn}) {
-                                if (reader == ReaderKind::kMmap && direct == DirectIo::kOn) continue;
+                            for (const When look_ahead : {When::kOff, When::kOn}) {
+                                if (reader == ReaderKind::kMmap && direct == When::kOn) continue;
                                 ExpertCounters stats;
                                 const std::vector<float> logits = run(*backend, model,
                                                                       {.cache_bytes = cache_bytes,
@@ -107,7 +107,7 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                                     << static_cast<int>(reader) << ", depth " << depth << ", direct "
                                     << static_cast<int>(direct) << ", " << eviction_policy_name(policy)
                                     << ", look-ahead " << static_cast<int>(look_ahead);
-                                if (look_ahead == LookAheadMode::kOff) {
+                                if (look_ahead == When::kOff) {
                                     ASSERT_EQ(stats.prefetch_reads, 0u);
                                 }
                             }
@@ -130,7 +130,7 @@ TEST_P(SameBits, WithAWarmStart) {
     for (const uint64_t cache_bytes :
          {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
         for (const EvictionPolicy policy : kAllPolicies)
-            for (const LookAheadMode look_ahead : {LookAheadMode::kOff, LookAheadMode::kOn}) {
+            for (const When look_ahead : {When::kOff, When::kOn}) {
                 const ExpertStoreOptions options{
                     .cache_bytes = cache_bytes, .policy = policy, .look_ahead = look_ahead};
                 ExpertCounters stats;
@@ -195,7 +195,7 @@ TEST_P(SameBits, APromptThatReadsAhead) {
          {ExpertStore::floor_bytes(*checkpoint_), GetParam().cached_records * record_bytes(), full})
         for (const ReaderKind reader : {ReaderKind::kPread, ReaderKind::kUring})
             for (const EvictionPolicy policy : kAllPolicies)
-                for (const LookAheadMode look_ahead : {LookAheadMode::kAuto, LookAheadMode::kOn}) {
+                for (const When look_ahead : {When::kAuto, When::kOn}) {
                     const auto [logits, stats] = evaluate(
                         {.cache_bytes = cache_bytes, .reader = reader, .policy = policy, .look_ahead = look_ahead},
                         nullptr);

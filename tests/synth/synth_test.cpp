@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/expert_layout.h"
-#include "sluice/checkpoint_tools.h"
+#include "sluice/synthesize.h"
 #include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {

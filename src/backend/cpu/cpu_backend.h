@@ -35,33 +35,10 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     std::string name() const override;
     size_t threads() const override { return pool_.threads(); }
 
-    void compute(const Embed& op);
-    void compute(const RmsNorm& op);
-    void compute(const Linear& op);
-    void compute(const Rotary& op);
-    void compute(const SplitQueryGate& op);
-    void compute(const AppendKeyValue& op);
-    void compute(const Attention& op);
-    void compute(const SigmoidGate& op);
-    void compute(const SplitLinearProjections& op);
-    void compute(const CausalConvolution& op);
-    void compute(const GatedDeltaRule& op);
-    void compute(const GatedRmsNorm& op);
-    void compute(const Route& op);
-    void compute(const GatedMlp& op);
-    void compute(const CombineExperts& op);
-    void compute(const AddGated& op);
-    void compute(const GatherRows& op);
-    void compute(const AppendLatent& op);
-    void compute(const LatentAttention& op);
-
-    // Forms of LatentAttention.
-    void compute(const FoldQuery& form);
-    void compute(const AttendLatents& form);
-    void compute(const AccumulateLatentTile& form);
-    void compute(const FinalizeLatentTiles& form);
-    void compute(const ProjectValue& form);
-    void compute(const ExpandedLatentAttention& form);
+#define SLUICE_COMPUTE(Op) void compute(const Op& op);
+    SLUICE_OPERATIONS(SLUICE_COMPUTE)
+    SLUICE_LATENT_FORMS(SLUICE_COMPUTE)
+#undef SLUICE_COMPUTE
 
   private:
     // In which layout activations meet the weight.

@@ -18,18 +18,18 @@ struct Candidate {
 
 #if defined(__x86_64__)
 // AVX-512 BF16 came after VNNI and is not everywhere where VNNI is. BF16 products of weights need VBMI.
-const KernelTable& avx512vnni_no_vbmi_or_bf16_kernels() {
+const KernelTable& avx512vnni_with_bf16_kernels() {
     static const KernelTable table = [] {
-        KernelTable kernels = avx512vnni_no_vbmi_kernels();
+        KernelTable kernels = avx512vnni_kernels();
         if (has_features(feature_bits({Feature::kAvx512Bf16}))) kernels.rounded_attention = avx512bf16_attention();
         return kernels;
     }();
     return table;
 }
 
-const KernelTable& avx512vnni_or_bf16_kernels() {
+const KernelTable& avx512vbmi_with_bf16_kernels() {
     static const KernelTable table = [] {
-        KernelTable kernels = avx512vnni_kernels();
+        KernelTable kernels = avx512vbmi_kernels();
         if (has_features(feature_bits({Feature::kAvx512Bf16}))) {
             kernels.rounded_attention = avx512bf16_attention();
             kernels.bf16 = &avx512bf16_linear();
@@ -39,9 +39,9 @@ const KernelTable& avx512vnni_or_bf16_kernels() {
     return table;
 }
 
-const KernelTable& avx512vnni_and_amx_kernels() {
+const KernelTable& avx512vbmi_with_amx_kernels() {
     static const KernelTable table = [] {
-        KernelTable kernels = avx512vnni_or_bf16_kernels();
+        KernelTable kernels = avx512vbmi_with_bf16_kernels();
         kernels.name = "AVX-512 VNNI, AMX";
         kernels.amx = &amx_linear();
         if (kernels.bf16 != nullptr && has_features(feature_bits({Feature::kAmxBf16})))
@@ -61,9 +61,9 @@ constexpr uint32_t kVbmi = kVnni | feature_bits({Feature::kAvx512Vbmi});
 // Best first.
 constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
-    {InstructionSet::kAmx, "AMX", kVbmi | feature_bits({Feature::kAmxInt8}), avx512vnni_and_amx_kernels},
-    {InstructionSet::kAvx512Vnni, "AVX-512 VNNI with VBMI", kVbmi, avx512vnni_or_bf16_kernels},
-    {InstructionSet::kAvx512VnniNoVbmi, "AVX-512 VNNI", kVnni, avx512vnni_no_vbmi_or_bf16_kernels},
+    {InstructionSet::kAmx, "AMX", kVbmi | feature_bits({Feature::kAmxInt8}), avx512vbmi_with_amx_kernels},
+    {InstructionSet::kAvx512WithVbmi, "AVX-512 VNNI with VBMI", kVbmi, avx512vbmi_with_bf16_kernels},
+    {InstructionSet::kAvx512WithVnni, "AVX-512 VNNI", kVnni, avx512vnni_with_bf16_kernels},
     {InstructionSet::kAvx512, "AVX-512", kAvx512, avx512_kernels},
     {InstructionSet::kAvxVnni, "AVX-VNNI", kAvx2 | feature_bits({Feature::kAvxVnni}), avxvnni_kernels},
     {InstructionSet::kAvx2, "AVX2", kAvx2, avx2_kernels},

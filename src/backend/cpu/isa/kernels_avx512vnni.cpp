@@ -5,7 +5,7 @@
 namespace sluice {
 
 const KernelTable& avx512vnni_kernels() {
-    static constexpr KernelTable kTable = make_table("AVX-512 VNNI");
+    static constexpr KernelTable kTable = make_table("AVX-512 VNNI, no VBMI");
     return kTable;
 }
 

@@ -1,9 +1,8 @@
-#include "sluice/storage_tools.h"
+#include "sluice/disk_measurement.h"
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "experts/cache_simulator.h"
 #include "experts/disk_benchmark.h"
 
 namespace sluice {
@@ -61,21 +60,6 @@ std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uin
                                 .refused = row.error});
     }
     return measurements;
-}
-
-std::vector<CacheSimulation> simulate_cache(const std::filesystem::path& trace, const std::vector<double>& fractions) {
-    const RoutingTrace routing = RoutingTrace::load(trace);
-    const auto all = static_cast<double>(experts_of(routing));
-    std::vector<CacheSimulation> simulations;
-    for (const SimulatedCache& cache : simulate_all(routing, slots_of_fractions(routing, fractions))) {
-        simulations.push_back({.policy = cache.policy,
-                               .fraction = static_cast<double>(cache.slots) / all,
-                               .slots = cache.slots,
-                               .requests = cache.hits + cache.misses,
-                               .hits = cache.hits,
-                               .hit_rate = cache.hit_rate()});
-    }
-    return simulations;
 }
 
 }  // namespace sluice

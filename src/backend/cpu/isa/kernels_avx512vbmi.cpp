@@ -4,8 +4,8 @@
 
 namespace sluice {
 
-const KernelTable& avx512vnni_no_vbmi_kernels() {
-    static constexpr KernelTable kTable = make_table("AVX-512 VNNI, no VBMI");
+const KernelTable& avx512vbmi_kernels() {
+    static constexpr KernelTable kTable = make_table("AVX-512 VNNI");
     return kTable;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// Measuring a drive, and replaying routing traces.
+// How fast a drive gives what experts are read by.
 
 #include <cstdint>
 #include <filesystem>
@@ -27,16 +27,5 @@ struct DiskMeasurement {
 // false stops. Throws Error.
 std::vector<DiskMeasurement> measure_disk(const std::filesystem::path& path, uint64_t read_bytes, double seconds,
                                           const std::function<bool(uint64_t done, uint64_t rows)>& progress = {});
-
-struct CacheSimulation {
-    std::string policy;   // "lru", "s3-fifo", "frequency-lru", "similar-tokens", "belady"
-    double fraction = 0;  // of all experts
-    uint64_t slots = 0;
-    uint64_t requests = 0, hits = 0;
-    double hit_rate = 0;
-};
-
-// Replays a trace under every policy at the given fractions of the experts. Throws Error.
-std::vector<CacheSimulation> simulate_cache(const std::filesystem::path& trace, const std::vector<double>& fractions);
 
 }  // namespace sluice

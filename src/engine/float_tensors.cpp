@@ -1,4 +1,4 @@
-#include "sluice/tensors.h"
+#include "sluice/float_tensors.h"
 
 #include <functional>
 #include <numeric>

@@ -1,10 +1,9 @@
 #pragma once
 
-// What a checkpoint is, packing it, and making synthetic ones. No model is run.
+// What a checkpoint is, or would be once it is downloaded. No model is run.
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,44 +45,5 @@ ModelReport inspect(const std::filesystem::path& model);
 // The same from a config.json alone, before its weights are downloaded: their sizes follow from the shapes and the
 // quantization it names. Throws Error for what it does not describe or Sluice does not run.
 ModelReport inspect_config(const std::filesystem::path& config_json);
-
-// Called with bytes done and total; false cancels.
-using BytesCallback = std::function<bool(uint64_t done, uint64_t total)>;
-
-struct PackOptions {
-    std::string quantize = "none";  // "none", "affine4", "affine8": of BF16, F16, F32 and FP8 matrices
-    int64_t group_size = 64;
-};
-
-struct PackReport {
-    uint64_t files = 0, bytes = 0, records = 0, records_reused = 0;
-    std::string quantization;
-};
-
-// Writes `source` in the packed layout to `target` (made if missing). Interrupted, it goes on where it stopped when
-// called again with the same source and options; another source or option in the way is refused. Throws Error.
-PackReport pack(const std::filesystem::path& source, const std::filesystem::path& target, const PackOptions& options,
-                const BytesCallback& progress = {});
-// Reads every record of a packed checkpoint and holds it against its checksum. Throws kInvalidFile naming layer and
-// expert.
-PackReport verify_packed(const std::filesystem::path& model, const BytesCallback& progress = {});
-
-struct SynthOptions {
-    std::string preset;  // one of synth_presets()
-    int64_t layers = 0;  // 0: all of the preset
-    uint64_t seed = 1;
-    std::string quantize =
-        "affine4";  // of the experts and the trunk: "affine4", "affine8", "bf16", "fp8" where the preset allows
-};
-
-struct SynthPreset {
-    std::string name, description;
-    int64_t layers = 0;
-    uint64_t bytes_per_layer = 0;
-};
-
-std::vector<SynthPreset> synth_presets();
-// A random checkpoint of a real shape, for timing; routing has realistic locality. Throws Error; nothing half-written.
-void synthesize(const std::filesystem::path& target, const SynthOptions& options, const BytesCallback& progress = {});
 
 }  // namespace sluice
