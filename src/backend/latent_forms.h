@@ -23,15 +23,19 @@ struct FoldQuery {
     Tensor out;  // [T, heads * kv_lora]
 };
 
-// Causal attention over the latent cache: score_t = (q'_h . latent_t + q_pe,h . k_pe,t) * scale; out_h = sum p_t
-// latent_t. The whole cache is one tile: for longer ones than a backend should hold the scores of, see
-// AccumulateLatentTile.
-struct AttendLatents {
+// What asks the latent cache.
+struct FoldedQueries {
     Tensor folded;  // [T, heads * kv_lora]
     Tensor query;   // [T, heads * (nope + rope)], rotary applied; the last rope values of a head are used
     int64_t heads = 0, nope = 0, rope = 0;
     float scale = 0;
     std::vector<KvSegment> segments;
+};
+
+// Causal attention over the latent cache: score_t = (q'_h . latent_t + q_pe,h . k_pe,t) * scale; out_h = sum p_t
+// latent_t. The whole cache is one tile: for longer ones than a backend should hold the scores of, see
+// AccumulateLatentTile.
+struct AttendLatents : FoldedQueries {
     Tensor out;  // [T, heads * kv_lora]
 };
 
@@ -39,13 +43,8 @@ struct AttendLatents {
 // the largest score m (in a unit of the backend's own), total = sum e^(score_t - m), sum = sum e^(score_t - m)
 // latent_t. The first tile (first_token 0) begins anew; a row that sees nothing of a tile stays as it is. One tile,
 // finalized, is AttendLatents to the bit.
-struct AccumulateLatentTile {
-    Tensor folded;  // as in AttendLatents
-    Tensor query;
-    int64_t heads = 0, nope = 0, rope = 0;
-    float scale = 0;
+struct AccumulateLatentTile : FoldedQueries {
     int64_t first_token = 0, tokens = 0;
-    std::vector<KvSegment> segments;
     Tensor maximum, total;  // [T, heads]
     Tensor sum;             // [T, heads * kv_lora]
 };
@@ -110,30 +109,19 @@ void attend_folded(const LatentAttention& op, const std::vector<KvSegment>& segm
                       .rope = op.rope,
                       .value = op.value,
                       .out = folded});
+    const FoldedQueries queries{.folded = folded,
+                                .query = op.query,
+                                .heads = op.heads,
+                                .nope = op.nope,
+                                .rope = op.rope,
+                                .scale = op.scale,
+                                .segments = segments};
     int64_t tokens = 0;
     for (const KvSegment& segment : segments) tokens = std::max(tokens, segment.rows.position + segment.rows.count);
     if (tokens <= kLatentTileTokens) {
-        compute(AttendLatents{.folded = folded,
-                              .query = op.query,
-                              .heads = op.heads,
-                              .nope = op.nope,
-                              .rope = op.rope,
-                              .scale = op.scale,
-                              .segments = segments,
-                              .out = attended});
+        compute(AttendLatents{queries, attended});
     } else {
-        AccumulateLatentTile tile{.folded = folded,
-                                  .query = op.query,
-                                  .heads = op.heads,
-                                  .nope = op.nope,
-                                  .rope = op.rope,
-                                  .scale = op.scale,
-                                  .first_token = 0,
-                                  .tokens = kLatentTileTokens,
-                                  .segments = segments,
-                                  .maximum = maximum,
-                                  .total = total,
-                                  .sum = attended};
+        AccumulateLatentTile tile{queries, 0, kLatentTileTokens, maximum, total, attended};
         for (; tile.first_token < tokens; tile.first_token += tile.tokens) compute(tile);
         compute(FinalizeLatentTiles{.sum = attended, .total = total, .out = attended});
     }

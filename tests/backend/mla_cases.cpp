@@ -75,14 +75,14 @@ void attend_latents(CaseContext& context, KvFormat format, int64_t longest) {
     const int64_t nope = context.pick_of({1, 8});
     const int64_t rope = context.pick_of({2, 6, 32});
     const int64_t rows = total_rows(sequences);
-    AttendLatents op{.folded = context.random(rows, heads * kv_lora),
-                     .query = context.random(rows, heads * (nope + rope)),
-                     .heads = heads,
-                     .nope = nope,
-                     .rope = rope,
-                     .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
-                     .segments = {},
-                     .out = context.output(rows, heads * kv_lora)};
+    AttendLatents op{{.folded = context.random(rows, heads * kv_lora),
+                      .query = context.random(rows, heads * (nope + rope)),
+                      .heads = heads,
+                      .nope = nope,
+                      .rope = rope,
+                      .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
+                      .segments = {}},
+                     context.output(rows, heads * kv_lora)};
     op.segments = random_segments(context, sequences, format, kv_lora, rope);
     run_form(context.backend(), op);
     context.result(op.out);
@@ -111,18 +111,18 @@ void latent_tiles(CaseContext& context, KvFormat format) {
     const int64_t heads = context.pick_of({1, 3, 16});
     const int64_t kv_lora = context.pick_of({4, 33, 64}), nope = context.pick_of({1, 8});
     const int64_t rope = context.pick_of({2, 6, 32}), rows = total_rows(sequences);
-    AccumulateLatentTile op{.folded = context.random(rows, heads * kv_lora),
-                            .query = context.random(rows, heads * (nope + rope)),
-                            .heads = heads,
-                            .nope = nope,
-                            .rope = rope,
-                            .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
-                            .first_token = 0,
-                            .tokens = context.pick_of({1, 16, 64, 100, 4096}),
-                            .segments = {},
-                            .maximum = context.output(rows, heads),
-                            .total = context.output(rows, heads),
-                            .sum = context.output(rows, heads * kv_lora)};
+    AccumulateLatentTile op{{.folded = context.random(rows, heads * kv_lora),
+                             .query = context.random(rows, heads * (nope + rope)),
+                             .heads = heads,
+                             .nope = nope,
+                             .rope = rope,
+                             .scale = 1 / std::sqrt(static_cast<float>(kv_lora + rope)),
+                             .segments = {}},
+                            0,
+                            context.pick_of({1, 16, 64, 100, 4096}),
+                            context.output(rows, heads),
+                            context.output(rows, heads),
+                            context.output(rows, heads * kv_lora)};
     int64_t longest = 0;
     for (const SequenceRows& part : sequences) longest = std::max(longest, part.position + part.count);
     op.segments = random_segments(context, sequences, format, kv_lora, rope);

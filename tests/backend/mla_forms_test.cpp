@@ -112,29 +112,23 @@ struct Case {
         const PagedCache cache = cached(backend);
         const std::vector<KvSegment> segments = kv_segments("a form", sequences(backend), cache, s.rows);
         const Tensor latent = zeros(backend, s.rows, s.heads * s.kv_lora);
+        const FoldedQueries queries{.folded = folded,
+                                    .query = q,
+                                    .heads = s.heads,
+                                    .nope = s.nope,
+                                    .rope = s.rope,
+                                    .scale = scale(),
+                                    .segments = segments};
         if (tile_tokens == kOneTile) {
-            run_form(backend, AttendLatents{.folded = folded,
-                                            .query = q,
-                                            .heads = s.heads,
-                                            .nope = s.nope,
-                                            .rope = s.rope,
-                                            .scale = scale(),
-                                            .segments = segments,
-                                            .out = latent});
+            run_form(backend, AttendLatents{queries, latent});
             return latent;
         }
-        AccumulateLatentTile tile{.folded = folded,
-                                  .query = q,
-                                  .heads = s.heads,
-                                  .nope = s.nope,
-                                  .rope = s.rope,
-                                  .scale = scale(),
-                                  .first_token = 0,
-                                  .tokens = tile_tokens,
-                                  .segments = segments,
-                                  .maximum = zeros(backend, s.rows, s.heads),
-                                  .total = zeros(backend, s.rows, s.heads),
-                                  .sum = zeros(backend, s.rows, s.heads * s.kv_lora)};
+        AccumulateLatentTile tile{queries,
+                                  0,
+                                  tile_tokens,
+                                  zeros(backend, s.rows, s.heads),
+                                  zeros(backend, s.rows, s.heads),
+                                  zeros(backend, s.rows, s.heads * s.kv_lora)};
         for (; tile.first_token < s.tokens; tile.first_token += tile_tokens) run_form(backend, tile);
         run_form(backend, FinalizeLatentTiles{.sum = tile.sum, .total = tile.total, .out = latent});
         return latent;

@@ -156,15 +156,7 @@ void CpuBackend::compute(const AttendLatents& op) {
 }
 
 void CpuBackend::compute(const AccumulateLatentTile& op) {
-    attend_latents({.folded = op.folded,
-                    .query = op.query,
-                    .heads = op.heads,
-                    .nope = op.nope,
-                    .rope = op.rope,
-                    .scale = op.scale,
-                    .segments = op.segments,
-                    .out = op.sum},
-                   &op);
+    attend_latents({op, op.sum}, &op);
 }
 
 void CpuBackend::compute(const FinalizeLatentTiles& op) {
