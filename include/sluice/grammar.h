@@ -72,7 +72,8 @@ class GrammarState {
     ~GrammarState();
 
     // Adds the tokens that may come next to a mask of at least the vocabulary's size. There is at least one as long as
-    // is_finished() is false.
+    // is_finished() is false. It and accept() throw kUsage where a grammar can read one text in tens of thousands of
+    // ways.
     void allow(TokenMask& mask) const;
     // Goes on by a token. False, and nothing changes, where it may not come. An end token may come once.
     bool accept(TokenId token);

@@ -4,10 +4,14 @@
 #include <tuple>
 #include <unordered_set>
 
+#include "base/error.h"
+
 namespace sluice::grammar {
 
 namespace {
 
+// Ways to read one text: more means a grammar so ambiguous that following it would take all memory.
+constexpr size_t kMaxPositions = 20'000;
 constexpr uint64_t kHashFactor = 0x9E3779B97F4A7C15;
 
 size_t mix(std::initializer_list<uint64_t> parts) {
@@ -18,6 +22,11 @@ size_t mix(std::initializer_list<uint64_t> parts) {
 
 void set_bit(std::span<uint64_t> words, TokenId id) {
     words[static_cast<size_t>(id) / 64] |= uint64_t{1} << (static_cast<size_t>(id) % 64);
+}
+
+void check_size(const std::vector<Position>& positions) {
+    if (positions.size() <= kMaxPositions) return;
+    fail(ErrorCode::kUsage, "the grammar can read one text in more than {} ways", kMaxPositions);
 }
 
 void drop_doubles(std::vector<Position>& positions) {
@@ -52,6 +61,7 @@ class Explorer::Closure {
             visit(next, below);
         }
         drop_doubles(places_.positions);
+        check_size(places_.positions);
         return std::move(places_);
     }
 
@@ -168,7 +178,9 @@ void Explorer::step_byte(const Places& from, uint8_t byte, Places& to) {
         to.positions.insert(to.positions.end(), after.positions.begin(), after.positions.end());
         to.complete = to.complete || after.complete;
     }
-    if (mixed) drop_doubles(to.positions);
+    if (!mixed) return;
+    drop_doubles(to.positions);
+    check_size(to.positions);
 }
 
 Places Explorer::step(const Places& from, std::string_view bytes) {

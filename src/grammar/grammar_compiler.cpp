@@ -101,7 +101,14 @@ struct GrammarCompiler::Impl {
 
     Impl(const Tokenizer& tokenizer, GrammarCompilerOptions options)
         : vocabulary(std::make_shared<const Vocabulary>(tokenizer, std::move(options.end_tokens))),
-          cache(options.cached) {}
+          cache(options.cached) {
+        // What nearly every schema comes to: found before the first request waits for it.
+        const LexemeProfiles& strings = *words[Word::kAnyString];
+        for (const bool counted : {false, true}) {
+            strings.find(*vocabulary, {.partial = Partial::unopened()}, counted);
+            strings.find(*vocabulary, {}, counted);
+        }
+    }
 
     std::shared_ptr<const Grammar> compile_schema(std::string_view text) const;
     std::shared_ptr<const Grammar> compile_gbnf(std::string_view text,

@@ -36,39 +36,54 @@ class ProfileBuilder {
             }
             return !at.partial.closed();
         });
-        for (auto& [key, tokens] : groups_) {
-            tokens.pack(vocabulary_.size());
-            profile_.groups.push_back({key.second, key.first, std::move(tokens)});
-        }
+        for (LexemeProfile::Group& group : profile_.groups) group.tokens.pack(vocabulary_.size());
         return std::move(profile_);
     }
 
   private:
     void add(const TokenTree& tree, const TokenTree::Node& node, const LexemeState& at, uint32_t count) {
         if (node.own_tokens == 0) return;
+        LexemeProfile::Group& group = profile_.groups[group_of(at, count)];
+        for (const TokenId id : tree.own_tokens(node)) group.tokens.add(id);
+    }
+
+    // Most tokens end between two characters, where the state and the count tell the group.
+    size_t group_of(const LexemeState& at, uint32_t count) {
+        if (!counted_ || at.partial.closed()) return simple_group(CharAutomaton::kDead, count);
+        if (at.partial.between()) return simple_group(at.state, count);
         std::vector<uint32_t> targets;
-        if (counted_ && !at.partial.closed()) {
-            if (at.partial.between()) {
-                targets.push_back(at.state);
-            } else {
-                ++count;
-                any_target(lexeme_.automaton(), at.state, at.partial, [&](uint32_t target) {
-                    targets.push_back(target);
-                    return false;
-                });
-                std::ranges::sort(targets);
-                targets.erase(std::ranges::unique(targets).begin(), targets.end());
-            }
+        any_target(lexeme_.automaton(), at.state, at.partial, [&](uint32_t target) {
+            targets.push_back(target);
+            return false;
+        });
+        std::ranges::sort(targets);
+        targets.erase(std::ranges::unique(targets).begin(), targets.end());
+        if (targets.size() == 1) return simple_group(targets.front(), count + 1);
+        const auto [known, fresh] = forked_.try_emplace({count + 1, targets}, profile_.groups.size());
+        if (fresh) profile_.groups.push_back({std::move(targets), count + 1});
+        return known->second;
+    }
+
+    size_t simple_group(uint32_t target, uint32_t count) {
+        const uint64_t key = uint64_t{count} << 32 | target;
+        if (key == last_key_) return last_group_;
+        const auto [known, fresh] = simple_.try_emplace(key, profile_.groups.size());
+        if (fresh) {
+            profile_.groups.push_back({.count = count});
+            if (target != CharAutomaton::kDead) profile_.groups.back().targets.push_back(target);
         }
-        TokenSet& tokens = groups_[{count, std::move(targets)}];
-        for (const TokenId id : tree.own_tokens(node)) tokens.add(id);
+        last_key_ = key;
+        return last_group_ = known->second;
     }
 
     const Vocabulary& vocabulary_;
     const Lexeme& lexeme_;
     bool counted_;
     LexemeProfile profile_;
-    std::map<std::pair<uint32_t, std::vector<uint32_t>>, TokenSet> groups_;
+    std::unordered_map<uint64_t, size_t> simple_;  // by count and state, kDead standing for none
+    std::map<std::pair<uint32_t, std::vector<uint32_t>>, size_t> forked_;
+    uint64_t last_key_ = UINT64_MAX;
+    size_t last_group_ = 0;
 };
 
 size_t bytes_of(const LexemeProfile& profile) {

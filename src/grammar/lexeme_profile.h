@@ -34,8 +34,8 @@ class TokenSet {
 struct LexemeProfile {
     // Tokens inside the lexeme, or that end just where it may end.
     struct Group {
-        std::vector<uint32_t> targets;  // states, one of which must be able to go on; none: the string has closed
-        uint32_t count = 0;             // characters that the tokens add, with the one that has begun
+        std::vector<uint32_t> targets = {};  // states, one of which must be able to go on; none: the string has closed
+        uint32_t count = 0;                  // characters that the tokens add, with the one that has begun
         TokenSet tokens = {};
     };
     // Nodes of the tree, with children, at which the lexeme may end.

@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <array>
+#include <vector>
 
 namespace sluice::grammar {
 
@@ -65,6 +66,29 @@ bool is_category(std::string_view name) {
     return false;
 }
 
+struct Run {
+    CharRange characters;
+    std::string_view category;
+};
+
+// All characters in runs of one category.
+const std::vector<Run>& category_runs() {
+    static const std::vector<Run> runs = [] {
+        std::vector<Run> made;
+        utf8proc_category_t last = UTF8PROC_CATEGORY_CN;
+        for (char32_t c = 0; c <= 0x10FFFF; ++c) {
+            const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+            if (c == 0 || category != last) {
+                made.push_back({{c, c}, utf8proc_category_string(static_cast<utf8proc_int32_t>(c))});
+            }
+            made.back().characters.high = c;
+            last = category;
+        }
+        return made;
+    }();
+    return runs;
+}
+
 bool belongs(std::string_view category, std::string_view asked) {
     if (asked == "LC") return category == "Lu" || category == "Ll" || category == "Lt";
     return category.starts_with(asked);
@@ -82,8 +106,8 @@ std::optional<CharSet> general_category(std::string_view name) {
     if (name == "Any") return CharSet::all();
     if (!is_category(name)) return std::nullopt;
     CharSet set;
-    for (char32_t c = 0; c <= 0x10FFFF; ++c) {
-        if (belongs(utf8proc_category_string(static_cast<utf8proc_int32_t>(c)), name)) set.add(c, c);
+    for (const Run& run : category_runs()) {
+        if (belongs(run.category, name)) set.add(run.characters.low, run.characters.high);
     }
     return set;
 }

@@ -71,6 +71,14 @@ TEST(Gbnf, refuses_by_line_or_rule) {
     for (const auto& [text, message] : kRefused) EXPECT_THAT(gbnf_error(text), HasSubstr(message)) << text;
 }
 
+TEST(Gbnf, ambiguity_is_bounded) {
+    const std::shared_ptr<const Grammar> grammar =
+        gbnf_grammar("root ::= \"a\" (root \"b\" | root \"c\" | root \"d\") | \"x\"");
+    EXPECT_TRUE(takes(grammar, "aaaxbcd"));
+    GrammarState state(grammar);
+    EXPECT_THROW(state.accept(std::string(64, 'a')), Error);
+}
+
 TEST(Gbnf, literals_may_be_written_with_added_tokens) {
     const TokenId call = json_tokenizer().find("<call>").value();
     const std::shared_ptr<const Grammar> grammar = gbnf_grammar("root ::= \"x<call>y\"");
