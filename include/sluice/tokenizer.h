@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,17 @@
 namespace sluice {
 
 using TokenId = int32_t;
+
+// A piece of a prompt and who wrote it: trusted is what stands in the chat template itself, not trusted what
+// came in with the conversation (contents, names, tools, arguments).
+struct PromptSpan {
+    std::string text;
+    bool trusted = false;
+    bool operator==(const PromptSpan&) const = default;
+};
+
+// The text of all spans, one after the other.
+std::string text_of(std::span<const PromptSpan> spans);
 
 // A byte-level BPE tokenizer exactly as tokenizer.json describes it: added tokens, normalizer, pre-tokenizer patterns,
 // merges, decoder. Immutable after open: every const method may be called from many threads.
@@ -36,6 +48,10 @@ class Tokenizer {
     // asks for them. Throws kUsage for a text over 1 GiB, and
     // kUnsupported where one of the file's patterns exceeds its limits on this text.
     std::vector<TokenId> encode(std::string_view text, bool add_special_tokens = false) const;
+    // The ids of the spans' text as a whole, with one difference to encode(): an added token is taken only where all of
+    // its text is trusted, so that no conversation can write a turn's border. Added tokens that are nothing but white
+    // space, which hold no one to anything, are taken everywhere.
+    std::vector<TokenId> encode(std::span<const PromptSpan> spans, bool add_special_tokens = false) const;
 
     // The text of ids; invalid UTF-8 in the result becomes U+FFFD as the publishers' decoders print it. Throws kUsage
     // for an id outside the vocabulary, naming it and the size. `skip_special_tokens` leaves special added tokens out.
