@@ -4,8 +4,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +26,9 @@ struct CallFrame {
     std::string before;  // up to the arguments: `<tool_call>\n{"name": "f", "arguments": `
     std::string after;
 };
-// `index`: of the call among those of the answer. Nothing for formats that do not write arguments as JSON.
-std::optional<CallFrame> call_frame(const OutputFormat& format, std::string_view function, size_t index);
+// `index`: of the call among those of the answer. Formats that write arguments as text get the JSON form that their
+// parser reads besides. The text is the program's own but for the name.
+CallFrame call_frame(const OutputFormat& format, std::string_view function, size_t index);
 
 // Whether a rendered prompt ends inside a reasoning block, which the answer then continues.
 bool ends_in_reasoning(const OutputFormat& format, std::string_view prompt);
@@ -57,7 +56,8 @@ struct OutputParserOptions {
 // Reads one answer. Its markup never appears in deltas, nor any beginning of it that may still become markup; a call
 // that is cut short by the end has its arguments completed to valid JSON. Long strings in arguments are passed on as
 // they come. White space around reasoning and around calls is dropped, all other text is kept to the byte.
-// What does not follow the format is text; nothing throws but the constructor (kUsage: `tools` is no such list).
+// What does not follow the format is text; only a call that names no function is dropped. Nothing throws but the
+// constructor (kUsage: `tools` is no such list).
 // Memory is bounded by what is held back: a call's name, its keys and values other than strings, 1 MiB of each at most.
 // One thread.
 class OutputParser {

@@ -54,6 +54,7 @@ Command declare_pack();
 Command declare_synth();
 Command declare_tokenize();
 Command declare_render();
+Command declare_parse_output();
 Command declare_logits();
 Command declare_perplexity();
 Command declare_bench();

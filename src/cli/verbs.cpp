@@ -51,6 +51,11 @@ constexpr std::array kVerbs = {
          "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | sluice render --messages -\n"
          "  sluice render --template chat_template.jinja --messages conversation.json\n",
          declare_render},
+    Verb{"parse-output", "A model's answers told apart: text, reasoning, tool calls",
+         "  sluice parse-output < answers.jsonl\n"
+         "  Each line of standard input is {\"format\": \"qwen\", \"tools\": [...], \"pieces\": [\"text\", ...],\n"
+         "  \"open\": true where the prompt had begun the reasoning}; each line out is {\"deltas\": [...]}.\n",
+         declare_parse_output},
     Verb{"logits", "Write the logits of every position to a file",
          "  sluice logits MODEL --tokens ids.json --output logits.safetensors --exact\n"
          "  sluice logits MODEL --tokens ids.json --output all.safetensors --hidden --chunk 16\n",

@@ -160,11 +160,17 @@ Value floats(Arithmetic operation, double left, double right) {
 }
 
 Value join_strings(const StringObject& left, const StringObject& right) {
-    require_room(left.text.size() + right.text.size());
-    if (!left.markup && !right.markup) return Value::string(left.text + right.text);
-    return Value::string(
-        (left.markup ? left.text : escape_html(left.text)) + (right.markup ? right.text : escape_html(right.text)),
-        true);
+    require_room(left.source.bytes() + right.source.bytes());
+    const bool markup = left.markup || right.markup;
+    SourcedText joined;
+    for (const StringObject* side : {&left, &right}) {
+        if (markup && !side->markup) {
+            joined.append(escape_html(side->text), side->source.trusted());
+        } else {
+            joined.append(side->source);
+        }
+    }
+    return Value::string(std::move(joined), markup);
 }
 
 Value join_items(const Value& left, const Value& right) {
@@ -177,15 +183,14 @@ Value join_items(const Value& left, const Value& right) {
 // A string, list or tuple, `count` times; checked against the limits before anything is built.
 Value repeat(const Value& value, int64_t count) {
     const auto times = static_cast<size_t>(count > 0 ? count : 0);
-    const size_t unit = value.is_string() ? value.text().size() : value.items().size() * sizeof(Value);
+    const size_t unit = value.is_string() ? value.source().bytes() : value.items().size() * sizeof(Value);
     size_t bytes = 0;
     if (__builtin_mul_overflow(unit, times, &bytes)) raise("a repetition of {} times is too large", count);
     charge_copy(bytes);
     require_room(bytes);
     if (value.is_string()) {
-        std::string text;
-        text.reserve(bytes);
-        for (size_t i = 0; unit > 0 && i < times; ++i) text += value.text();
+        SourcedText text;
+        for (size_t i = 0; unit > 0 && i < times; ++i) text.append(value.source());
         return Value::string(std::move(text), value.as_string().markup);
     }
     Value::Items items;
@@ -210,7 +215,7 @@ Value calculate(Arithmetic operation, const Value& left, const Value& right) {
     const bool numbers = (left.is_number() || is_whole(left)) && (right.is_number() || is_whole(right));
     if (numbers) return floats(operation, real_of(left), real_of(right));
     if (operation == Arithmetic::kModulo && left.is_string()) {
-        return Value::string(percent_format(left.text(), right), left.as_string().markup);
+        return Value::string(percent_format(left.source(), right), left.as_string().markup);
     }
     if (left.is_undefined()) raise("{}", left.reason());
     if (right.is_undefined()) raise("{}", right.reason());

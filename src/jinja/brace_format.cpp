@@ -51,22 +51,23 @@ class BraceFormatter {
     explicit BraceFormatter(const CallArguments& values) : values_(values) {}
 
     // Specifications may hold fields themselves, one level deep.
-    std::string run(std::string_view format, int levels) {
+    SourcedText run(const SourcedText& source, int levels) {
         if (levels < 0) raise("Max string recursion exceeded");
-        std::string out;
+        const std::string_view format = source.text();
+        SourcedText out;
         for (size_t at = 0; at < format.size();) {
             const char byte = format[at++];
             if (byte != '{' && byte != '}') {
-                out += byte;
+                out.append(source, at - 1, 1);
             } else if (at < format.size() && format[at] == byte) {
-                out += byte;
+                out.append(source, at - 1, 1);
                 ++at;
             } else if (byte == '}') {
                 raise("Single '}}' encountered in format string");
             } else {
                 const size_t end = field_end(format, at);
                 append_field(out, format.substr(at, end - at), levels);
-                require_room(out.size());
+                require_room(out.bytes());
                 at = end + 1;
             }
         }
@@ -82,7 +83,7 @@ class BraceFormatter {
         raise("expected '}}' before end of string");
     }
 
-    void append_field(std::string& out, std::string_view field, int levels) {
+    void append_field(SourcedText& out, std::string_view field, int levels) {
         std::string_view specification;
         const size_t colon = field.find(':');
         if (colon != std::string_view::npos) {
@@ -97,13 +98,18 @@ class BraceFormatter {
         }
         Value value = lookup(field);
         if (conversion == 's') {
-            value = Value::string(to_text(value));
+            value = Value::string(SourceOf(value).get());
         } else if (conversion == 'r' || conversion == 'a') {
             value = Value::string(repr(value));
         } else if (conversion != 0) {
             raise("Unknown conversion specifier {}", conversion);
         }
-        out += format_value(value, run(specification, levels - 1));
+        const std::string layout = run(SourcedText(std::string(specification)), levels - 1).text();
+        if (layout.empty()) {
+            out.append(SourceOf(value).get());
+        } else {
+            out.append(format_value(value, layout), is_trusted(value));
+        }
     }
 
     Value lookup(std::string_view field) {
@@ -155,7 +161,7 @@ class BraceFormatter {
 
 }  // namespace
 
-std::string brace_format(std::string_view format, const CallArguments& values) {
+SourcedText brace_format(const SourcedText& format, const CallArguments& values) {
     charge_items(format.size());
     return BraceFormatter(values).run(format, 2);
 }
@@ -176,7 +182,7 @@ std::string format_value(const Value& value, std::string_view specification) {
         append_float(out, value.as_real(), layout);
     } else if (value.is_integral()) {
         if (layout.type == 'c') {
-            return percent_format("%c", Value::tuple({value}));
+            return percent_format(SourcedText("%c"), Value::tuple({value})).text();
         }
         if (layout.type != 0 && std::string_view("bdnoxX").find(layout.type) == std::string::npos) {
             unknown_code(layout.type, value);

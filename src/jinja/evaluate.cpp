@@ -101,12 +101,13 @@ Value Interpreter::evaluate(const CompareExpr& expr, int line) {
 }
 
 Value Interpreter::evaluate(const ConcatExpr& expr, int line) {
-    std::string text;
+    SourcedText text;
     for (const ExprPtr& part : expr.parts) {
-        const TextOf piece(evaluate(*part));
+        const Value value = evaluate(*part);
+        const SourceOf piece(value);
         line_ = line;
-        require_room(text.size() + piece.get().size());
-        text += piece.get();
+        require_room(text.bytes() + piece.get().bytes());
+        text.append(piece.get());
     }
     return Value::string(std::move(text));
 }

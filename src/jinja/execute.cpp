@@ -47,8 +47,8 @@ class Replaced {
 
 }  // namespace
 
-std::string Interpreter::run(const Block& body, const Value& variables) {
-    std::string out;
+SourcedText Interpreter::run(const Block& body, const Value& variables) {
+    SourcedText out;
     out_ = &out;
     auto globals = std::make_shared<Scope>(nullptr);
     for (const auto& [name, value] : variables.as_dict().entries()) globals->set(name.text(), value);
@@ -59,17 +59,27 @@ std::string Interpreter::run(const Block& body, const Value& variables) {
 }
 
 template <typename Action>
-std::string Interpreter::captured(Action action) {
-    std::string text;
-    const Replaced<std::string*> output(out_, &text);
+SourcedText Interpreter::captured(Action action) {
+    SourcedText text;
+    const Replaced<SourcedText*> output(out_, &text);
     action();
     return text;
 }
 
-void Interpreter::print(std::string_view text) {
-    charge_copy(text.size());
-    require_room(out_->size() + text.size());
-    *out_ += text;
+void Interpreter::require_output(size_t bytes) const {
+    charge_copy(bytes);
+    require_room(out_->bytes() + bytes);
+}
+
+void Interpreter::print(const Value& value) {
+    if (value.is_string()) {
+        require_output(value.source().bytes());
+        out_->append(value.source());
+    } else {
+        const std::string text = to_text(value);
+        require_output(text.size());
+        out_->append(text, false);
+    }
 }
 
 Interpreter::Flow Interpreter::execute(const Block& body) {
@@ -89,12 +99,13 @@ Interpreter::Flow Interpreter::execute_in(std::shared_ptr<Scope> scope, const Bl
 }
 
 Interpreter::Flow Interpreter::execute(const TextStatement& statement) {
-    print(statement.text);
+    require_output(statement.text.size());
+    out_->append(statement.text, true);
     return Flow::kNext;
 }
 
 Interpreter::Flow Interpreter::execute(const PrintStatement& statement) {
-    print(TextOf(evaluate(*statement.value)).get());
+    print(evaluate(*statement.value));
     return Flow::kNext;
 }
 
@@ -176,7 +187,7 @@ Interpreter::Flow Interpreter::execute(const MacroStatement& statement) {
 Interpreter::Flow Interpreter::execute(const CallStatement& statement) {
     const Value caller = new_macro(statement.caller);
     const auto& expr = std::get<CallExpr>(statement.call->node);
-    print(TextOf(call(expr, statement.call->line, &caller)).get());
+    print(call(expr, statement.call->line, &caller));
     return Flow::kNext;
 }
 
@@ -184,7 +195,7 @@ Interpreter::Flow Interpreter::execute(const FilterStatement& statement) {
     const Replaced<std::shared_ptr<Scope>> inner(scope_, inner_scope());
     Flow flow = Flow::kNext;
     captured_ = Value::string(captured([&] { flow = execute(statement.body); }));
-    if (flow == Flow::kNext) print(TextOf(evaluate(*statement.filter)).get());
+    if (flow == Flow::kNext) print(evaluate(*statement.filter));
     return flow;
 }
 

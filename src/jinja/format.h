@@ -10,9 +10,9 @@
 namespace sluice::jinja {
 
 // `format % values`: `values` is a tuple, a dict for %(name)s, or the single value.
-std::string percent_format(std::string_view format, const Value& values);
+SourcedText percent_format(const SourcedText& format, const Value& values);
 // format.format(*positional, **keywords)
-std::string brace_format(std::string_view format, const CallArguments& values);
+SourcedText brace_format(const SourcedText& format, const CallArguments& values);
 // One value by a format specification such as "<8", ",.2f" or "05d".
 std::string format_value(const Value& value, std::string_view specification);
 

@@ -34,6 +34,7 @@ class FormatReader {
     bool done() const { return at_ >= text_.size(); }
     char peek() const { return done() ? '\0' : text_[at_]; }
     char take() { return done() ? '\0' : text_[at_++]; }
+    size_t at() const { return at_; }
     std::string_view rest() const { return text_.substr(at_); }
     void skip(size_t count) { at_ += count; }
     bool accept(char wanted);

@@ -13,7 +13,7 @@ namespace sluice::jinja {
 class Interpreter {
   public:
     // `variables` is a dict with string keys.
-    std::string run(const Block& body, const Value& variables);
+    SourcedText run(const Block& body, const Value& variables);
     int line() const { return line_; }  // where it stands, or stood when something was thrown
 
     // For the macro objects that templates call.
@@ -45,9 +45,10 @@ class Interpreter {
     void bind_parameters(const MacroStatement& macro, const CallArguments& arguments);
     std::shared_ptr<Scope> inner_scope() const { return std::make_shared<Scope>(scope_); }
     Value new_macro(const MacroStatement& statement);
-    void print(std::string_view text);
+    void print(const Value& value);
+    void require_output(size_t bytes) const;
     template <typename Action>
-    std::string captured(Action action);
+    SourcedText captured(Action action);
 
     // Expressions.
     Value evaluate(const Expr& expr);
@@ -72,7 +73,7 @@ class Interpreter {
 
     std::shared_ptr<Scope> scope_;
     std::shared_ptr<Scope> top_;
-    std::string* out_ = nullptr;
+    SourcedText* out_ = nullptr;
     Value captured_;  // what the filter of a block applies to
     int line_ = 1;
 };

@@ -155,17 +155,17 @@ Value items(const Bound& arguments) {
 }
 
 Value joined(const Bound& arguments) {
-    const std::string separator = arguments.given(1) ? to_text(arguments[1]) : "";
-    std::string out;
+    const SourceOf separator(arguments.given(1) ? arguments[1] : Value::string(""));
+    SourcedText out;
     bool any = false;
     ItemSource source(arguments[0]);
     while (std::optional<Value> item = source.next()) {
         if (!arguments.absent(2)) *item = attribute_path(*item, arguments[2], Value::none());
-        const TextOf text(*item);
-        charge_copy(separator.size() + text.get().size());
-        require_room(out.size() + separator.size() + text.get().size());
-        if (std::exchange(any, true)) out += separator;
-        out += text.get();
+        const SourceOf text(*item);
+        charge_copy(separator.get().bytes() + text.get().bytes());
+        require_room(out.bytes() + separator.get().bytes() + text.get().bytes());
+        if (std::exchange(any, true)) out.append(separator.get());
+        out.append(text.get());
     }
     return Value::string(std::move(out));
 }

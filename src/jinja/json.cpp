@@ -278,6 +278,14 @@ std::string json_text(const Value& value, const JsonStyle& style) {
     return writer.take();
 }
 
+std::string python_json(const std::string& text) {
+    try {
+        return json_text(parse_json(text), {});
+    } catch (const Failure&) {
+        return text;
+    }
+}
+
 Value parse_json(std::string_view text) {
     Builder builder;
     read_json_events(text, builder);

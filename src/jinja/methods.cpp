@@ -24,7 +24,7 @@ class BoundMethod : public Native {
     Value call(const CallArguments& arguments) override {
         // Python's own format cannot express a template's limits, so it takes its arguments unbound.
         if (self_.is_string() && method_.name == "format") {
-            return Value::string(brace_format(self_.text(), arguments), self_.as_string().markup);
+            return Value::string(brace_format(self_.source(), arguments), self_.as_string().markup);
         }
         return call_builtin(method_, self_, arguments);
     }

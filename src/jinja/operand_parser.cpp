@@ -20,7 +20,7 @@ ExprPtr ExpressionParser::primary() {
     if (tokens_.at(TokenType::kString)) {
         std::string text;
         while (tokens_.at(TokenType::kString)) text += tokens_.next().text;
-        return constant(line, Value::string(std::move(text)));
+        return constant(line, Value::string(SourcedText(std::move(text), true)));
     }
     if (tokens_.at_operator("(")) return parenthesized();
     if (tokens_.at_operator("[")) return list();

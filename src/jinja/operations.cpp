@@ -75,7 +75,7 @@ Value character(const StringObject& string, int64_t index, const Value& object, 
     size_t offset = byte_offset(string, static_cast<size_t>(at));
     const size_t begin = offset;
     next_code_point(string.text, offset);
-    return Value::string(string.text.substr(begin, offset - begin), string.markup);
+    return Value::string(string.source.part(begin, offset - begin), string.markup);
 }
 
 std::optional<Value> item(const Value& object, const Value& key) {
@@ -137,6 +137,13 @@ SliceBounds slice_bounds(int64_t length, const Value& start, const Value& stop, 
     return {first, end, stride, count};
 }
 
+// Of every code point, and the end.
+std::vector<size_t> code_point_offsets(std::string_view text) {
+    std::vector<size_t> offsets{0};
+    for (size_t at = 0; at < text.size(); offsets.push_back(at)) next_code_point(text, at);
+    return offsets;
+}
+
 Value slice_string(const StringObject& string, const SliceBounds& bounds) {
     charge_items(string.text.size());
     if (bounds.count == 0) return Value::string("", string.markup);
@@ -144,13 +151,14 @@ Value slice_string(const StringObject& string, const SliceBounds& bounds) {
     if (bounds.step == 1) {
         const size_t begin = byte_offset(string, first);
         const size_t end = byte_offset(string, first + static_cast<size_t>(bounds.count));
-        return Value::string(string.text.substr(begin, end - begin), string.markup);
+        return Value::string(string.source.part(begin, end - begin), string.markup);
     }
-    const std::vector<char32_t> points = code_points(string.text);
-    std::string out;
+    const std::vector<size_t> offsets = code_point_offsets(string.text);
+    SourcedText out;
     int64_t at = bounds.start;
     for (int64_t i = 0; i < bounds.count; ++i) {
-        utf8::append(out, points[static_cast<size_t>(at)]);
+        const size_t begin = offsets[static_cast<size_t>(at)];
+        out.append(string.source, begin, offsets[static_cast<size_t>(at) + 1] - begin);
         if (i + 1 < bounds.count) at += bounds.step;
     }
     return Value::string(std::move(out), string.markup);
@@ -424,7 +432,7 @@ std::optional<Value> ItemSource::next() {
         if (at_ >= text.size()) return std::nullopt;
         const size_t begin = at_;
         next_code_point(text, at_);
-        return Value::string(text.substr(begin, at_ - begin));
+        return Value::string(value_.source().part(begin, at_ - begin));
     }
     if (at_ >= jinja::length(value_)) return std::nullopt;
     const size_t at = at_++;
@@ -440,6 +448,10 @@ Value::Items iterate(const Value& value) {
     charge_items(items.capacity());
     while (std::optional<Value> next = source.next()) items.push_back(*std::move(next));
     return items;
+}
+
+bool is_trusted(const Value& value) {
+    return value.is_string() && value.source().trusted();
 }
 
 size_t byte_offset(const StringObject& string, size_t index) {

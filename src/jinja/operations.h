@@ -66,6 +66,22 @@ class TextOf {
     std::string made_;
 };
 
+// The same with its source; what is made of other values is not trusted.
+class SourceOf {
+  public:
+    explicit SourceOf(const Value& value) : held_(value) {
+        if (!value.is_string()) made_ = SourcedText(to_text(value));
+    }
+    const SourcedText& get() const { return held_.is_string() ? held_.source() : made_; }
+
+  private:
+    Value held_;
+    SourcedText made_;
+};
+
+// Whether all of the value is a text that the template wrote.
+bool is_trusted(const Value& value);
+
 // Byte offset of a code point index (at most the length) within a string.
 size_t byte_offset(const StringObject& string, size_t index);
 

@@ -14,19 +14,18 @@ namespace {
 
 class PercentFormatter {
   public:
-    PercentFormatter(std::string_view format, const Value& values) : reader_(format), values_(values) {}
+    PercentFormatter(const SourcedText& format, const Value& values)
+        : format_(format), reader_(format.text()), values_(values) {}
 
-    std::string run() {
-        std::string out;
+    SourcedText run() {
+        SourcedText out;
         while (!reader_.done()) {
-            const char byte = reader_.take();
-            if (byte != '%') {
-                out += byte;
-            } else if (!reader_.accept('%')) {
-                append_field(out);
-                require_room(out.size());
+            const size_t at = reader_.at();
+            if (reader_.take() != '%' || reader_.accept('%')) {
+                out.append(format_, at, 1);
             } else {
-                out += '%';
+                append_field(out);
+                require_room(out.bytes());
             }
         }
         if (values_left()) raise("not all arguments converted during string formatting");
@@ -69,7 +68,7 @@ class PercentFormatter {
         return given < 0 && left == nullptr ? 0 : size;
     }
 
-    void append_field(std::string& out) {
+    void append_field(SourcedText& out) {
         std::optional<Value> named;
         if (reader_.accept('(')) {
             const std::string_view name = reader_.until(')');
@@ -98,7 +97,14 @@ class PercentFormatter {
             layout.fill = U'0';
             layout.align = '=';
         }
-        append_value(out, named ? *named : next_value(), layout);
+        const Value value = named ? *named : next_value();
+        if (layout.type == 's' && layout.width == 0 && !layout.precision) {
+            out.append(SourceOf(value).get());
+        } else {
+            std::string text;
+            append_value(text, value, layout);
+            out.append(text, is_trusted(value));
+        }
     }
 
     static void append_value(std::string& out, const Value& value, Layout& layout) {
@@ -155,6 +161,7 @@ class PercentFormatter {
         append_string(out, text, layout);
     }
 
+    const SourcedText& format_;
     FormatReader reader_;
     const Value& values_;
     size_t used_ = 0;
@@ -162,7 +169,7 @@ class PercentFormatter {
 
 }  // namespace
 
-std::string percent_format(std::string_view format, const Value& values) {
+SourcedText percent_format(const SourcedText& format, const Value& values) {
     charge_items(format.size());
     return PercentFormatter(format, values).run();
 }

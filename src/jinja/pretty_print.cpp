@@ -147,7 +147,8 @@ class PrettyPrinter {
         }
         const size_t width = kWidth > indent ? kWidth - indent : 0;
         const size_t last_width = width > allowance ? width - allowance : 0;
-        const std::vector<std::string> lines = split_lines(string.text(), true);
+        const std::vector<std::string_view> views = split_lines(string.text(), true);
+        const std::vector<std::string> lines(views.begin(), views.end());
         std::vector<std::string> chunks;
         for (size_t i = 0; i < lines.size(); ++i) {
             const bool last_line = i + 1 == lines.size();

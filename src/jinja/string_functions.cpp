@@ -28,55 +28,56 @@ std::string_view strip(std::string_view text, std::string_view characters, bool 
     return text;
 }
 
-std::string replace(std::string_view text, std::string_view old, std::string_view with, int64_t count) {
+SourcedText replace(const SourcedText& source, std::string_view old, const SourcedText& with, int64_t count) {
+    const std::string_view text = source.text();
     charge_copy(text.size());
-    std::string out;
+    SourcedText out;
     size_t at = 0;
     int64_t done = 0;
-    auto append = [&](std::string_view piece) {
-        charge_copy(piece.size());
-        require_room(out.size() + piece.size());
-        out += piece;
+    auto append = [&](const SourcedText& of, size_t begin, size_t size) {
+        charge_copy(size);
+        require_room(out.bytes() + size);
+        out.append(of, begin, size);
     };
     while (count < 0 || done < count) {
         if (old.empty()) {
             // Between all characters and at both ends.
-            append(with);
+            append(with, 0, with.size());
             ++done;
             if (at >= text.size()) return out;
             const size_t begin = at;
             next_code_point(text, at);
-            append(text.substr(begin, at - begin));
+            append(source, begin, at - begin);
             continue;
         }
         const size_t found = text.find(old, at);
         if (found == std::string_view::npos) break;
-        append(text.substr(at, found - at));
-        append(with);
+        append(source, at, found - at);
+        append(with, 0, with.size());
         at = found + old.size();
         ++done;
     }
-    append(text.substr(at));
+    append(source, at, text.size() - at);
     return out;
 }
 
-std::vector<std::string> split_lines(std::string_view text, bool keep_ends) {
-    std::vector<std::string> lines;
+std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends) {
+    std::vector<std::string_view> lines;
     size_t begin = 0;
     for (size_t at = 0; at < text.size();) {
         const size_t before = at;
         const char32_t point = next_code_point(text, at);
         if (!is_line_break(point)) continue;
         if (point == U'\r' && at < text.size() && text[at] == '\n') ++at;
-        lines.emplace_back(text.substr(begin, (keep_ends ? at : before) - begin));
+        lines.push_back(text.substr(begin, (keep_ends ? at : before) - begin));
         begin = at;
     }
-    if (begin < text.size()) lines.emplace_back(text.substr(begin));
+    if (begin < text.size()) lines.push_back(text.substr(begin));
     return lines;
 }
 
-std::string join(std::string_view separator, const Value& items) {
-    std::string out;
+SourcedText join(const SourcedText& separator, const Value& items) {
+    SourcedText out;
     size_t index = 0;
     ItemSource source(items);
     while (const std::optional<Value> item = source.next()) {
@@ -84,9 +85,9 @@ std::string join(std::string_view separator, const Value& items) {
             raise("sequence item {}: expected str instance, {} found", index, type_name(*item));
         }
         charge_copy(separator.size() + item->text().size());
-        require_room(out.size() + separator.size() + item->text().size());
-        if (index++ > 0) out += separator;
-        out += item->text();
+        require_room(out.bytes() + separator.bytes() + item->source().bytes());
+        if (index++ > 0) out.append(separator);
+        out.append(item->source());
     }
     return out;
 }

@@ -17,8 +17,18 @@ const StringObject& self(const Bound& arguments) {
     return arguments[0].as_string();
 }
 
-Value like(const Bound& arguments, std::string text) {
+Value like(const Bound& arguments, SourcedText text) {
     return Value::string(std::move(text), self(arguments).markup);
+}
+
+// A text that is made of the whole string.
+Value like(const Bound& arguments, std::string text) {
+    return like(arguments, SourcedText(std::move(text), self(arguments).source.trusted()));
+}
+
+// `piece` is a view of the string.
+Value part(const Bound& arguments, std::string_view piece) {
+    return like(arguments, self(arguments).source.part(piece));
 }
 
 std::string text_argument(const Bound& arguments, size_t index) {
@@ -134,7 +144,7 @@ template <bool kLeft, bool kRight>
 Value stripped(const Bound& arguments) {
     const std::string characters = arguments.absent(1) ? "" : text_argument(arguments, 1);
     if (!arguments.absent(1) && characters.empty()) return arguments[0];
-    return like(arguments, std::string(strip(self(arguments).text, characters, kLeft, kRight)));
+    return part(arguments, strip(self(arguments).text, characters, kLeft, kRight));
 }
 
 using Pieces = std::vector<std::string_view>;
@@ -194,7 +204,7 @@ Pieces split_on(std::string_view text, std::string_view separator, int64_t limit
 Value::Items items_of(const Bound& arguments, const Pieces& pieces) {
     Value::Items items;
     items.reserve(pieces.size());
-    for (const std::string_view piece : pieces) items.push_back(like(arguments, std::string(piece)));
+    for (const std::string_view piece : pieces) items.push_back(part(arguments, piece));
     return items;
 }
 
@@ -224,7 +234,7 @@ Value partition(const Bound& arguments) {
     const size_t at = kFromRight ? text.rfind(separator) : text.find(separator);
     Pieces parts{text, "", ""};
     if (at != std::string_view::npos) {
-        parts = {text.substr(0, at), separator, text.substr(at + separator.size())};
+        parts = {text.substr(0, at), text.substr(at, separator.size()), text.substr(at + separator.size())};
     } else if (kFromRight) {
         std::swap(parts[0], parts[2]);
     }
@@ -242,19 +252,20 @@ Value count_occurrences(const Bound& arguments) {
     return Value::integer(count);
 }
 
-std::string fill_argument(const Bound& arguments) {
-    const std::string fill = arguments.given(2) ? text_argument(arguments, 2) : " ";
-    if (count_code_points(fill) != 1) raise("The fill character must be exactly one character long");
+SourcedText fill_argument(const Bound& arguments) {
+    if (arguments.given(2)) text_argument(arguments, 2);
+    const SourcedText fill = arguments.given(2) ? arguments[2].source() : SourcedText(" ");
+    if (count_code_points(fill.text()) != 1) raise("The fill character must be exactly one character long");
     return fill;
 }
 
-std::string repeated(const std::string& text, size_t count) {
+SourcedText repeated(const SourcedText& text, size_t count) {
     size_t bytes = 0;
     if (__builtin_mul_overflow(text.size(), count, &bytes)) raise("a width of {} is too large", count);
     require_room(bytes);
     charge_copy(bytes);
-    std::string out;
-    for (size_t i = 0; i < count; ++i) out += text;
+    SourcedText out;
+    for (size_t i = 0; i < count; ++i) out.append(text);
     return out;
 }
 
@@ -262,7 +273,7 @@ enum class Side { kLeft, kCenter, kRight };
 
 template <Side kSide>
 Value justified(const Bound& arguments) {
-    const std::string fill = fill_argument(arguments);
+    const SourcedText fill = fill_argument(arguments);
     const StringObject& string = self(arguments);
     const int64_t width = arguments.integer(1, 0);
     if (width <= static_cast<int64_t>(string.length)) return arguments[0];
@@ -271,7 +282,10 @@ Value justified(const Bound& arguments) {
     if (kSide == Side::kRight) left = missing;
     // Python puts the odd one to the left where the width is odd too.
     if (kSide == Side::kCenter) left = missing / 2 + (missing & static_cast<size_t>(width) & 1);
-    return like(arguments, repeated(fill, left) + string.text + repeated(fill, missing - left));
+    SourcedText text = repeated(fill, left);
+    text.append(string.source);
+    text.append(repeated(fill, missing - left));
+    return like(arguments, std::move(text));
 }
 
 Value zero_filled(const Bound& arguments) {
@@ -279,7 +293,7 @@ Value zero_filled(const Bound& arguments) {
     const int64_t width = arguments.integer(1, 0);
     if (width <= static_cast<int64_t>(string.length)) return arguments[0];
     const bool has_sign = string.text.starts_with('+') || string.text.starts_with('-');
-    const std::string zeros = repeated("0", static_cast<size_t>(width) - string.length);
+    const std::string zeros = repeated(SourcedText("0"), static_cast<size_t>(width) - string.length).text();
     return like(arguments, string.text.substr(0, has_sign ? 1 : 0) + zeros + string.text.substr(has_sign ? 1 : 0));
 }
 
@@ -293,7 +307,7 @@ Value expand_tabs(const Bound& arguments) {
         const char32_t point = next_code_point(text, at);
         if (point == U'\t') {
             const int64_t spaces = size > 0 ? size - column % size : 0;
-            out += repeated(" ", static_cast<size_t>(spaces));
+            out += repeated(SourcedText(" "), static_cast<size_t>(spaces)).text();
             column += spaces;
         } else {
             out.append(text, begin, at - begin);
@@ -304,37 +318,38 @@ Value expand_tabs(const Bound& arguments) {
 }
 
 Value replaced(const Bound& arguments) {
-    return like(arguments, replace(self(arguments).text, text_argument(arguments, 1), text_argument(arguments, 2),
+    text_argument(arguments, 2);
+    return like(arguments, replace(self(arguments).source, text_argument(arguments, 1), arguments[2].source(),
                                    arguments.integer(3, -1)));
 }
 
 Value joined(const Bound& arguments) {
-    return like(arguments, join(self(arguments).text, arguments[1]));
+    return like(arguments, join(self(arguments).source, arguments[1]));
 }
 
 Value lines(const Bound& arguments) {
     Value::Items pieces;
-    for (std::string& line : split_lines(self(arguments).text, arguments.flag(1, false))) {
-        pieces.push_back(like(arguments, std::move(line)));
+    for (const std::string_view line : split_lines(self(arguments).text, arguments.flag(1, false))) {
+        pieces.push_back(part(arguments, line));
     }
     return Value::list(std::move(pieces));
 }
 
 Value without_prefix(const Bound& arguments) {
     const std::string prefix = text_argument(arguments, 1);
-    const std::string& text = self(arguments).text;
-    return text.starts_with(prefix) ? like(arguments, text.substr(prefix.size())) : arguments[0];
+    const std::string_view text = self(arguments).text;
+    return text.starts_with(prefix) ? part(arguments, text.substr(prefix.size())) : arguments[0];
 }
 
 Value without_suffix(const Bound& arguments) {
     const std::string suffix = text_argument(arguments, 1);
-    const std::string& text = self(arguments).text;
+    const std::string_view text = self(arguments).text;
     const bool ends = !suffix.empty() && text.ends_with(suffix);
-    return ends ? like(arguments, text.substr(0, text.size() - suffix.size())) : arguments[0];
+    return ends ? part(arguments, text.substr(0, text.size() - suffix.size())) : arguments[0];
 }
 
 Value formatted(const Bound& arguments) {
-    return like(arguments, brace_format(self(arguments).text, {}));
+    return like(arguments, brace_format(self(arguments).source, {}));
 }
 
 Value formatted_by_map(const Bound& arguments) {
@@ -343,7 +358,7 @@ Value formatted_by_map(const Bound& arguments) {
     for (const auto& [key, value] : arguments[1].as_dict().entries()) {
         if (key.is_string()) values.keywords.emplace_back(key.text(), value);
     }
-    return like(arguments, brace_format(self(arguments).text, values));
+    return like(arguments, brace_format(self(arguments).source, values));
 }
 
 Value encoded(const Bound&) {

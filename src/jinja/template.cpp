@@ -37,7 +37,7 @@ Template parse(std::string_view source, const std::string& label) {
     }
 }
 
-std::string render(const Template& source, const Defaults& defaults, std::string_view variables, const Limits& limits) {
+SourcedText render(const Template& source, const Defaults& defaults, std::string_view variables, const Limits& limits) {
     const Render render(limits);
     Interpreter interpreter;
     try {

@@ -8,8 +8,8 @@
 
 namespace sluice::jinja {
 
-// Variables that every rendering of a template has, beneath those of its own.
-using Defaults = std::vector<std::pair<std::string, Value>>;
+// Variables that every rendering of a template has, beneath those of its own; trusted as its own text is.
+using Defaults = std::vector<std::pair<std::string, Value>>;  // strings made with SourcedText(text, true)
 
 // A parsed template. Immutable.
 struct Template {
@@ -21,7 +21,7 @@ struct Template {
 Template parse(std::string_view source, const std::string& label);
 
 // `variables` is a JSON object. Throws Error kUsage: the words of raise_exception, or "label:line: what went wrong".
-std::string render(const Template& source, const Defaults& defaults, std::string_view variables,
+SourcedText render(const Template& source, const Defaults& defaults, std::string_view variables,
                    const Limits& limits = {});
 
 }  // namespace sluice::jinja

@@ -25,7 +25,7 @@ template <std::string (*kMap)(std::string_view)>
 Value mapped(const Bound& arguments) {
     const TextOf text(arguments[0]);
     charge_items(text.get().size());
-    return Value::string(kMap(text.get()), is_markup(arguments[0]));
+    return Value::string(SourcedText(kMap(text.get()), is_trusted(arguments[0])), is_markup(arguments[0]));
 }
 
 // A word starts after white space and after any of -({[<, unlike in str.title.
@@ -56,23 +56,22 @@ std::string title_words(std::string_view text) {
 Value titled(const Bound& arguments) {
     const TextOf text(arguments[0]);
     charge_items(text.get().size());
-    return Value::string(title_words(text.get()));
+    return Value::string(SourcedText(title_words(text.get()), is_trusted(arguments[0])));
 }
 
 Value center(const Bound& arguments) {
-    const Value text = Value::string(to_text(arguments[0]));
+    const Value text = Value::string(SourceOf(arguments[0]).get());
     CallArguments width;
     width.positional.push_back(Value::integer(arguments.integer(1, 80)));
     return call_builtin(*find_in(string_methods(), "center"), text, width);
 }
 
-Value escape(const Bound& arguments) {
-    if (is_markup(arguments[0])) return arguments[0];
-    return Value::string(escape_html(TextOf(arguments[0]).get()), true);
+Value force_escape(const Bound& arguments) {
+    return Value::string(SourcedText(escape_html(TextOf(arguments[0]).get()), is_trusted(arguments[0])), true);
 }
 
-Value force_escape(const Bound& arguments) {
-    return Value::string(escape_html(TextOf(arguments[0]).get()), true);
+Value escape(const Bound& arguments) {
+    return is_markup(arguments[0]) ? arguments[0] : force_escape(arguments);
 }
 
 Value format(const Bound& arguments) {
@@ -80,11 +79,11 @@ Value format(const Bound& arguments) {
         raise("can't handle positional and keyword arguments at the same time");
     }
     if (arguments.keywords().empty()) {
-        return Value::string(percent_format(TextOf(arguments[0]).get(), Value::tuple(arguments.rest())));
+        return Value::string(percent_format(SourceOf(arguments[0]).get(), Value::tuple(arguments.rest())));
     }
     Value::Entries entries;
     for (const auto& [name, value] : arguments.keywords()) entries.emplace_back(Value::string(name), value);
-    return Value::string(percent_format(TextOf(arguments[0]).get(), Value::dict(std::move(entries))));
+    return Value::string(percent_format(SourceOf(arguments[0]).get(), Value::dict(std::move(entries))));
 }
 
 Value indent(const Bound& arguments) {
@@ -92,24 +91,26 @@ Value indent(const Bound& arguments) {
         if (arguments[0].is_undefined()) raise("{}", arguments[0].reason());
         raise("the indent filter takes a string, not '{}'", type_name(arguments[0]));
     }
-    std::string margin;
+    SourcedText margin;
     if (arguments[1].is_string()) {
-        margin = arguments[1].text();
+        margin = arguments[1].source();
     } else {
         const int64_t width = arguments.integer(1, 4);
         if (width > 0) require_room(static_cast<size_t>(width));
-        margin.assign(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
+        margin = SourcedText(std::string(static_cast<size_t>(std::max<int64_t>(width, 0)), ' '));
     }
     const bool indent_blank = arguments.flag(3, false);
-    const std::vector<std::string> lines = split_lines(arguments[0].text() + "\n", false);
-    std::string out;
+    SourcedText text = arguments[0].source();
+    text.append("\n", false);
+    const std::vector<std::string_view> lines = split_lines(text.text(), false);
+    SourcedText out;
     if (arguments.flag(2, false)) out = margin;
     for (size_t i = 0; i < lines.size(); ++i) {
-        charge_copy(margin.size() + lines[i].size());
-        require_room(out.size() + margin.size() + lines[i].size());
-        if (i > 0) out += '\n';
-        if (i > 0 && (indent_blank || !lines[i].empty())) out += margin;
-        out += lines[i];
+        charge_copy(margin.bytes() + lines[i].size());
+        require_room(out.bytes() + margin.bytes() + lines[i].size());
+        if (i > 0) out.append("\n", false);
+        if (i > 0 && (indent_blank || !lines[i].empty())) out.append(margin);
+        out.append_part(text, lines[i]);
     }
     return Value::string(std::move(out), is_markup(arguments[0]));
 }
@@ -117,11 +118,11 @@ Value indent(const Bound& arguments) {
 Value replaced(const Bound& arguments) {
     const int64_t count = arguments.absent(3) ? -1 : arguments.integer(3, -1);
     return Value::string(
-        replace(TextOf(arguments[0]).get(), TextOf(arguments[1]).get(), TextOf(arguments[2]).get(), count));
+        replace(SourceOf(arguments[0]).get(), TextOf(arguments[1]).get(), SourceOf(arguments[2]).get(), count));
 }
 
 Value mark_safe(const Bound& arguments) {
-    return Value::string(to_text(arguments[0]), true);
+    return Value::string(SourceOf(arguments[0]).get(), true);
 }
 
 Value as_string(const Bound& arguments) {
@@ -153,19 +154,21 @@ Value to_json(const Bound& arguments) {
 }
 
 Value trim(const Bound& arguments) {
-    const TextOf text(arguments[0]);
-    if (arguments.absent(1)) {
-        return Value::string(std::string(strip(text.get(), "", true, true)), is_markup(arguments[0]));
-    }
+    const SourceOf text(arguments[0]);
+    const auto stripped = [&](std::string_view characters) {
+        const std::string_view piece = strip(text.get().text(), characters, true, true);
+        return Value::string(text.get().part(piece), is_markup(arguments[0]));
+    };
+    if (arguments.absent(1)) return stripped("");
     const std::string characters = arguments.text(1, "");
     if (characters.empty()) return as_string(arguments);
-    return Value::string(std::string(strip(text.get(), characters, true, true)), is_markup(arguments[0]));
+    return stripped(characters);
 }
 
-std::string first_points(std::string_view text, int64_t count) {
+std::string_view first_points(std::string_view text, int64_t count) {
     size_t at = 0;
     for (int64_t i = 0; i < count && at < text.size(); ++i) next_code_point(text, at);
-    return std::string(text.substr(0, at));
+    return text.substr(0, at);
 }
 
 Value truncate(const Bound& arguments) {
@@ -178,12 +181,11 @@ Value truncate(const Bound& arguments) {
     if (leeway < 0) raise("expected leeway >= 0, got {}", leeway);
     if (size - leeway <= limit) return arguments[0];
     if (!arguments[0].is_string()) raise("the truncate filter takes a string, not '{}'", type_name(arguments[0]));
-    std::string kept = first_points(arguments[0].text(), limit - end_length);
-    if (!arguments.flag(2, false)) {
-        const size_t space = kept.rfind(' ');
-        if (space != std::string::npos) kept.resize(space);
-    }
-    return Value::string(kept + end);
+    std::string_view kept = first_points(arguments[0].text(), limit - end_length);
+    if (!arguments.flag(2, false)) kept = kept.substr(0, kept.rfind(' '));
+    SourcedText text = arguments[0].source().part(kept);
+    text.append(end, arguments.given(3) && is_trusted(arguments[3]));
+    return Value::string(std::move(text));
 }
 
 std::string url_quoted(const Value& value, bool in_query) {

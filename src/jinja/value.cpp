@@ -90,6 +90,10 @@ Value Value::real(double value) {
 }
 
 Value Value::string(std::string text, bool markup) {
+    return string(SourcedText(std::move(text)), markup);
+}
+
+Value Value::string(SourcedText text, bool markup) {
     return {Kind::kString, std::make_shared<StringObject>(std::move(text), markup)};
 }
 
@@ -138,6 +142,9 @@ const StringObject& Value::as_string() const {
 const std::string& Value::text() const {
     return as_string().text;
 }
+const SourcedText& Value::source() const {
+    return as_string().source;
+}
 const std::string& Value::digits() const {
     return static_cast<const TextObject&>(*object_).text;
 }
@@ -168,9 +175,10 @@ const std::string& Value::reason() const {
     return object_ ? static_cast<const TextObject&>(*object_).text : unknown;
 }
 
-StringObject::StringObject(std::string content, bool is_markup)
-    : Object(content.size() + kObjectBytes, 0),
-      text(std::move(content)),
+StringObject::StringObject(SourcedText content, bool is_markup)
+    : Object(content.bytes() + kObjectBytes, 0),
+      source(std::move(content)),
+      text(source.text()),
       length(count_code_points(text)),
       markup(is_markup) {}
 

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "jinja/sourced_text.h"
+
 namespace sluice::jinja {
 
 class Value;
@@ -83,7 +85,9 @@ class Value {
     static Value big_integer(std::string digits);
     static Value real(double value);
     // `markup`: already escaped for HTML (the `safe` and `escape` filters); joining it with `+` escapes the other side.
+    // A text alone is not trusted; see SourcedText.
     static Value string(std::string text, bool markup = false);
+    static Value string(SourcedText text, bool markup = false);
     static Value list(Items items);
     static Value tuple(Items items);
     static Value group(Value grouper, Value members);  // a pair with names, of the groupby filter
@@ -107,6 +111,7 @@ class Value {
     double as_real() const { return kind_ == Kind::kFloat ? real_ : static_cast<double>(integer_); }
     const StringObject& as_string() const;
     const std::string& text() const;    // of a string
+    const SourcedText& source() const;  // of a string
     const std::string& reason() const;  // of an undefined
     const std::string& digits() const;  // of a big integer
     const Items& items() const;         // of a list, a tuple or a view
@@ -133,8 +138,9 @@ class Value {
 
 class StringObject : public Object {
   public:
-    StringObject(std::string text, bool markup);
-    const std::string text;
+    StringObject(SourcedText text, bool markup);
+    const SourcedText source;
+    const std::string& text;
     const size_t length;  // code points
     const bool markup;
     bool ascii() const { return length == text.size(); }

@@ -154,7 +154,7 @@ Value word_wrap(const Bound& arguments) {
     const std::string separator = arguments.absent(3) ? "\n" : arguments.text(3, "\n");
     std::string out;
     bool first = true;
-    for (const std::string& line : split_lines(text.get(), false)) {
+    for (const std::string_view line : split_lines(text.get(), false)) {
         std::string wrapped;
         for (const std::string& part : wrap(points_of(line), style)) {
             if (!wrapped.empty()) wrapped += separator;

@@ -30,7 +30,8 @@ void AddedTokens::Trie::insert(std::string_view key, size_t value) {
     if (nodes_[node].value == kNoValue) nodes_[node].value = value;
 }
 
-std::pair<size_t, size_t> AddedTokens::Trie::longest(std::string_view text, size_t at) const {
+template <typename Accept>
+std::pair<size_t, size_t> AddedTokens::Trie::longest(std::string_view text, size_t at, Accept accept) const {
     std::pair<size_t, size_t> best = {0, 0};
     size_t node = 0;
     for (size_t length = 1; at + length <= text.size(); ++length) {
@@ -40,7 +41,8 @@ std::pair<size_t, size_t> AddedTokens::Trie::longest(std::string_view text, size
                                             [](const auto& entry, char b) { return entry.first < b; });
         if (child == children.end() || child->first != byte) break;
         node = child->second;
-        if (nodes_[node].value != kNoValue) best = {nodes_[node].value, length};
+        const size_t value = nodes_[node].value;
+        if (value != kNoValue && accept(value, length)) best = {value, length};
     }
     return best;
 }
@@ -78,6 +80,7 @@ void AddedTokens::check_listed(const TokenizerField& field, const AddedToken& to
 
 void AddedTokens::put(AddedToken token) {
     id_limit_ = std::max(id_limit_, token.id + 1);
+    token.blank = !token.special && utf8::leading_space_end(token.content) == token.content.size();
     const auto [known, fresh] = by_content_.try_emplace(token.content, tokens_.size());
     if (fresh) {
         by_id_.emplace(token.id, tokens_.size());
@@ -85,6 +88,7 @@ void AddedTokens::put(AddedToken token) {
     } else {
         // A token that was special once stays so in the reference.
         token.special = token.special || tokens_[known->second].special;
+        token.blank = token.blank && !token.special;
         tokens_[known->second] = std::move(token);
     }
 }
@@ -148,12 +152,18 @@ void AddedTokens::prepare(const Normalizer& normalizer) {
     }
 }
 
-std::vector<AddedTokens::Cut> AddedTokens::cuts(std::string_view text, const Trie& trie) const {
+std::vector<AddedTokens::Cut> AddedTokens::cuts(std::string_view text, const TrustedRanges& trusted,
+                                                const Trie& trie) const {
     std::vector<Cut> cuts;
+    const auto longest = [&](size_t at) {
+        const size_t end = trusted.end_at(at);
+        return trie.longest(text, at,
+                            [&](size_t index, size_t length) { return at + length <= end || tokens_[index].blank; });
+    };
     size_t covered = 0;
     size_t at = 0;
     while (at < text.size()) {
-        const auto [index, length] = trie.may_begin(text[at]) ? trie.longest(text, at) : std::pair<size_t, size_t>();
+        const auto [index, length] = trie.may_begin(text[at]) ? longest(at) : std::pair<size_t, size_t>();
         if (length == 0) {
             ++at;
             continue;
@@ -184,22 +194,83 @@ std::vector<AddedTokens::Cut> AddedTokens::cuts(std::string_view text, const Tri
     return cuts;
 }
 
-void AddedTokens::split(std::string_view text, const Normalizer& normalizer, PatternScratch& scratch,
-                        WordList& words) const {
-    for (const Cut& outer : cuts(text, raw_)) {
+// A text between two tokens, normalized.
+struct AddedTokens::Piece {
+    std::string text;
+    TrustedRanges trusted;
+};
+
+namespace {
+
+// A character that the text does not have and that no normalizer changes: one of those that Unicode keeps for the use
+// inside of programs. Empty where the text has them all.
+std::string unused_mark(std::string_view text) {
+    for (char32_t plane = 16; plane > 0; --plane) {
+        for (const char32_t low : {0xFFFF, 0xFFFE}) {
+            std::string mark;
+            utf8::append(mark, plane * 0x10000 + low);
+            if (text.find(mark) == std::string_view::npos) return mark;
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+AddedTokens::Piece AddedTokens::normalized_piece(std::string_view text, const TrustedRanges& trusted,
+                                                 const Normalizer& normalizer, PatternScratch& scratch) const {
+    // Marks show where the borders of trusted text went.
+    const std::string mark = normalized_.empty() ? std::string() : unused_mark(text);
+    std::string marked;
+    size_t copied = 0;
+    size_t marks = 0;
+    const auto mark_at = [&](size_t border) {
+        if (border == 0 || border >= text.size() || mark.empty()) return;
+        marked += text.substr(copied, border - copied);
+        marked += mark;
+        copied = border;
+        ++marks;
+    };
+    bool begins_trusted = false;
+    trusted.for_each_within(0, text.size(), [&](size_t begin, size_t end) {
+        begins_trusted = begins_trusted || begin == 0;
+        mark_at(begin);
+        mark_at(end);
+    });
+    marked += text.substr(copied);
+    const std::string rewritten = normalizer.apply(marked, scratch);
+
+    Piece piece;
+    bool inside = begins_trusted;
+    for (size_t at = 0; at <= rewritten.size();) {
+        const size_t end = marks == 0 ? rewritten.size() : std::min(rewritten.find(mark, at), rewritten.size());
+        const size_t begin = piece.text.size();
+        piece.text.append(rewritten, at, end - at);
+        if (inside) piece.trusted.add(begin, piece.text.size());
+        inside = !inside;
+        at = end + std::max<size_t>(mark.size(), 1);
+    }
+    return piece;
+}
+
+void AddedTokens::split(std::string_view text, const TrustedRanges& trusted, const Normalizer& normalizer,
+                        PatternScratch& scratch, WordList& words) const {
+    for (const Cut& outer : cuts(text, trusted, raw_)) {
         if (outer.token != WordList::kWord) {
             words.add_token(outer.token);
             continue;
         }
-        std::string_view piece = text.substr(outer.begin, outer.end - outer.begin);
-        std::string rewritten;
+        std::string_view rest = text.substr(outer.begin, outer.end - outer.begin);
+        Piece piece;
+        trusted.for_each_within(outer.begin, outer.end,
+                                [&](size_t begin, size_t end) { piece.trusted.add(begin, end); });
         if (!normalizer.changes_nothing()) {
-            rewritten = normalizer.apply(piece, scratch);
-            piece = rewritten;
+            piece = normalized_piece(rest, piece.trusted, normalizer, scratch);
+            rest = piece.text;
         }
-        for (const Cut& inner : cuts(piece, normalized_)) {
+        for (const Cut& inner : cuts(rest, piece.trusted, normalized_)) {
             if (inner.token == WordList::kWord) {
-                words.add_word(piece.substr(inner.begin, inner.end - inner.begin));
+                words.add_word(rest.substr(inner.begin, inner.end - inner.begin));
             } else {
                 words.add_token(inner.token);
             }

@@ -11,6 +11,7 @@
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer_vocabulary.h"
+#include "text/trusted_ranges.h"
 
 namespace sluice {
 
@@ -22,6 +23,7 @@ struct AddedToken {
     bool single_word = false;  // only where no word character touches it
     bool lstrip = false;       // takes the white space before it along
     bool rstrip = false;       // and after it
+    bool blank = false;        // white space and no special token: of no meaning but its text
 };
 
 // Added tokens of tokenizer.json and of tokenizer_config.json beside it: they are cut out of the text before anything
@@ -40,8 +42,10 @@ class AddedTokens {
     void prepare(const Normalizer& normalizer);
 
     // Cuts valid UTF-8 `text` at the tokens that are matched as they stand, normalizes what lies between, and cuts that
-    // at the normalized ones. What remains are words of `words`.
-    void split(std::string_view text, const Normalizer& normalizer, PatternScratch& scratch, WordList& words) const;
+    // at the normalized ones. What remains are words of `words`. Tokens are found where all of their text is trusted,
+    // blank ones everywhere.
+    void split(std::string_view text, const TrustedRanges& trusted, const Normalizer& normalizer,
+               PatternScratch& scratch, WordList& words) const;
 
     const AddedToken* find(TokenId id) const;
     const AddedToken* find(std::string_view content) const;
@@ -52,8 +56,11 @@ class AddedTokens {
     class Trie {
       public:
         void insert(std::string_view key, size_t value);
-        // The longest key that text[at..] begins with: its value and length; length 0 where there is none.
-        std::pair<size_t, size_t> longest(std::string_view text, size_t at) const;
+        // The longest key that text[at..] begins with and accept(value, length) takes: its value and length; length 0
+        // where there is none.
+        template <typename Accept>
+        std::pair<size_t, size_t> longest(std::string_view text, size_t at, Accept accept) const;
+        bool empty() const { return nodes_.size() == 1; }
         bool may_begin(char byte) const { return begins_[static_cast<uint8_t>(byte)]; }
 
       private:
@@ -75,7 +82,10 @@ class AddedTokens {
     void check_listed(const TokenizerField& field, const AddedToken& token) const;
     TokenId configured_id(const AddedToken& token) const;
     void put(AddedToken token);
-    std::vector<Cut> cuts(std::string_view text, const Trie& trie) const;
+    std::vector<Cut> cuts(std::string_view text, const TrustedRanges& trusted, const Trie& trie) const;
+    struct Piece;
+    Piece normalized_piece(std::string_view text, const TrustedRanges& trusted, const Normalizer& normalizer,
+                           PatternScratch& scratch) const;
 
     const TokenizerVocabulary* vocabulary_;
     std::vector<AddedToken> tokens_;

@@ -1,6 +1,8 @@
 #include "sluice/chat_template.h"
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -10,6 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "jinja/template.h"
+#include "text/conversation.h"
 #include "text/tokenizer_config.h"
 
 namespace sluice {
@@ -17,6 +20,7 @@ namespace sluice {
 namespace {
 
 using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;
 using jinja::Value;
 namespace fs = std::filesystem;
 
@@ -26,8 +30,14 @@ constexpr JsonLimits kVariableLimits = {.bytes = UINT64_MAX, .depth = 1000, .byt
 // A template and the name under which a checkpoint lists it; the only one of a checkpoint is the default.
 struct Named {
     std::string name;
+    std::string source;
     jinja::Template parsed;
 };
+
+Named read_template(std::string name, std::string source, const std::string& label) {
+    jinja::Template parsed = jinja::parse(source, label);
+    return {std::move(name), std::move(source), std::move(parsed)};
+}
 
 std::vector<Named> templates_of(const Json& config, const fs::path& path) {
     std::vector<Named> found;
@@ -35,7 +45,7 @@ std::vector<Named> templates_of(const Json& config, const fs::path& path) {
     if (field == config.end() || field->is_null()) return found;
     const std::string label = path.string() + ": chat_template";
     if (field->is_string()) {
-        found.push_back({"default", jinja::parse(field->get_ref<const std::string&>(), label)});
+        found.push_back(read_template("default", field->get<std::string>(), label));
         return found;
     }
     if (!field->is_array()) fail(ErrorCode::kInvalidFile, "{}: must be a string or a list", label);
@@ -46,13 +56,13 @@ std::vector<Named> templates_of(const Json& config, const fs::path& path) {
             return entry[key].get<std::string>();
         };
         const std::string name = text("name");
-        found.push_back({name, jinja::parse(text("template"), label + " '" + name + "'")});
+        found.push_back(read_template(name, text("template"), label + " '" + name + "'"));
     }
     return found;
 }
 
 Named template_in(const fs::path& path, std::string name) {
-    return {std::move(name), jinja::parse(read_text_file(path, kMaxFileBytes), path.string())};
+    return read_template(std::move(name), read_text_file(path, kMaxFileBytes), path.string());
 }
 
 // Each file of the folder is a template by the name it has; it takes the place of one that has it already.
@@ -72,10 +82,13 @@ void add_additional(const fs::path& folder, std::vector<Named>& templates) {
 
 // A special token is written as a string, or as an object that describes how it is matched.
 std::optional<Value> token_text(const Json& token) {
-    if (token.is_string()) return Value::string(token.get<std::string>());
+    const auto trusted = [](const Json& text) {
+        return Value::string(jinja::SourcedText(text.get<std::string>(), true));
+    };
+    if (token.is_string()) return trusted(token);
     const bool described = token.is_object() && token.contains("content") && token["content"].is_string();
     if (!described) return std::nullopt;
-    return Value::string(token["content"].get<std::string>());
+    return trusted(token["content"]);
 }
 
 void add_special_tokens(const Json& config, jinja::Defaults& defaults) {
@@ -111,18 +124,57 @@ struct ChatTemplate::Impl {
     jinja::Defaults defaults;
     std::string folder;  // for messages
 
-    const jinja::Template* find(std::string_view name) const {
+    const OutputFormat* format = nullptr;
+    // Of each template, once somebody asks.
+    struct Traits {
+        std::once_flag found;
+        TemplateTraits traits;
+    };
+    mutable std::vector<Traits> traits;
+
+    // To be called once, with the templates in place.
+    void finish() {
+        std::string sources;
+        for (const Named& entry : templates) sources += entry.source;
+        format = &output_format_of(sources);
+        traits = std::vector<Traits>(templates.size());
+    }
+
+    const TemplateTraits& traits_of(const Named& entry) const {
+        Traits& known = traits[static_cast<size_t>(&entry - templates.data())];
+        std::call_once(known.found, [&] {
+            const TryRender render = [&](const OrderedJson& variables) -> std::optional<std::string> {
+                try {
+                    return jinja::render(entry.parsed, defaults, variables.dump()).text();
+                } catch (const Error&) {
+                    return std::nullopt;
+                }
+            };
+            known.traits = find_traits(render, entry.source);
+        });
+        return known.traits;
+    }
+
+    std::vector<PromptSpan> spans(const Named& entry, std::string_view variables) const {
+        std::vector<PromptSpan> spans;
+        jinja::render(entry.parsed, defaults, variables).for_each_run([&](std::string_view text, bool trusted) {
+            spans.push_back({std::string(text), trusted});
+        });
+        return spans;
+    }
+
+    const Named* find(std::string_view name) const {
         for (const Named& entry : templates) {
-            if (entry.name == name) return &entry.parsed;
+            if (entry.name == name) return &entry;
         }
         return nullptr;
     }
 
-    const jinja::Template& choose(std::string_view variables) const {
-        if (templates.size() == 1) return templates[0].parsed;
-        const jinja::Template* with_tools = find("tool_use");
+    const Named& choose(std::string_view variables) const {
+        if (templates.size() == 1) return templates[0];
+        const Named* with_tools = find("tool_use");
         if (with_tools != nullptr && gives_tools(variables)) return *with_tools;
-        if (const jinja::Template* standard = find("default")) return *standard;
+        if (const Named* standard = find("default")) return *standard;
         std::string names;
         for (const Named& entry : templates) names += (names.empty() ? "'" : ", '") + entry.name + "'";
         fail(ErrorCode::kNotFound, "{}: none of its chat templates ({}) is called 'default'", folder, names);
@@ -157,6 +209,7 @@ ChatTemplate ChatTemplate::open(const fs::path& folder) {
              "the field 'chat_template' of tokenizer_config.json)",
              folder.string());
     }
+    impl->finish();
     return ChatTemplate(std::move(impl));
 }
 
@@ -164,12 +217,43 @@ ChatTemplate ChatTemplate::parse(std::string_view source, const std::string& lab
     auto impl = std::make_unique<Impl>();
     impl->folder = label;
     impl->defaults = standard_variables();
-    impl->templates.push_back({"default", jinja::parse(source, label)});
+    impl->templates.push_back(read_template("default", std::string(source), label));
+    impl->finish();
     return ChatTemplate(std::move(impl));
 }
 
 std::string ChatTemplate::render(std::string_view variables_json) const {
-    return jinja::render(impl_->choose(variables_json), impl_->defaults, variables_json);
+    return jinja::render(impl_->choose(variables_json).parsed, impl_->defaults, variables_json).text();
+}
+
+std::vector<PromptSpan> ChatTemplate::render_spans(std::string_view variables_json) const {
+    return impl_->spans(impl_->choose(variables_json), variables_json);
+}
+
+ChatPrompt ChatTemplate::render_conversation(std::string_view variables_json) const {
+    const OrderedJson variables = parse_ordered_json(variables_json, "the variables", kVariableLimits);
+    if (!variables.is_object() || !variables.contains("messages")) {
+        fail(ErrorCode::kUsage, "a conversation must be an object with `messages`");
+    }
+    const Named& chosen = impl_->choose(variables_json);
+    const TemplateTraits& traits = impl_->traits_of(chosen);
+    std::exception_ptr refused;
+    for (const Rewriting rewriting : {Rewriting::kByTraits, Rewriting::kPlain, Rewriting::kOneTurn}) {
+        const OrderedJson prepared = prepare_conversation(variables, traits, *impl_->format, rewriting);
+        try {
+            ChatPrompt prompt;
+            prompt.spans = impl_->spans(chosen, prepared.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
+            prompt.reasoning_open = ends_in_reasoning(*impl_->format, text_of(prompt.spans));
+            return prompt;
+        } catch (const Error&) {
+            if (!refused) refused = std::current_exception();
+        }
+    }
+    std::rethrow_exception(refused);
+}
+
+const OutputFormat& ChatTemplate::output_format() const {
+    return *impl_->format;
 }
 
 }  // namespace sluice

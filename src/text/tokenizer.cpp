@@ -20,6 +20,11 @@ namespace fs = std::filesystem;
 constexpr size_t kLargestFile = size_t{256} << 20;  // the largest published ones have 33 MB
 constexpr size_t kLargestText = size_t{1} << 30;    // bytes; positions inside fit 32 bits
 
+void check_size(size_t bytes) {
+    if (bytes <= kLargestText) return;
+    fail(ErrorCode::kUsage, "a text of {} bytes is too long to encode; the limit is {}", bytes, kLargestText);
+}
+
 // The words of one text repeat; what one became is copied from where it stands among the ids.
 class SeenWords {
   public:
@@ -129,22 +134,46 @@ Tokenizer Tokenizer::parse(std::string_view json, const std::string& label) {
     return Tokenizer(std::make_unique<Impl>(parse_file(json, label), nlohmann::json::object(), fs::path()));
 }
 
+std::string text_of(std::span<const PromptSpan> spans) {
+    std::string text;
+    for (const PromptSpan& span : spans) text += span.text;
+    return text;
+}
+
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
-    if (text.size() > kLargestText) {
-        fail(ErrorCode::kUsage, "a text of {} bytes is too long to encode; the limit is {}", text.size(), kLargestText);
+    check_size(text.size());
+    if (utf8::is_valid(text)) return impl_->encode(text, TrustedRanges::everything(), add_special_tokens);
+    return impl_->encode(utf8::sanitize(text), TrustedRanges::everything(), add_special_tokens);
+}
+
+std::vector<TokenId> Tokenizer::encode(std::span<const PromptSpan> spans, bool add_special_tokens) const {
+    size_t bytes = 0;
+    for (const PromptSpan& span : spans) bytes += span.text.size();
+    check_size(bytes);
+    std::string text = text_of(spans);
+    // A character may lie over a border; only what no character makes valid is mended span by span.
+    const bool valid = utf8::is_valid(text);
+    if (!valid) text.clear();
+    TrustedRanges trusted;
+    size_t begin = 0;
+    for (const PromptSpan& span : spans) {
+        if (!valid) text += utf8::sanitize(span.text);
+        const size_t end = valid ? begin + span.text.size() : text.size();
+        if (span.trusted) trusted.add(begin, end);
+        begin = end;
     }
-    std::string repaired;
-    if (!utf8::is_valid(text)) {
-        repaired = utf8::sanitize(text);
-        text = repaired;
-    }
+    return impl_->encode(text, trusted, add_special_tokens);
+}
+
+std::vector<TokenId> Tokenizer::Impl::encode(std::string_view text, const TrustedRanges& trusted,
+                                             bool add_special_tokens) const {
     PatternScratch scratch;
     WordList words;
-    impl_->added.split(text, impl_->normalizer, scratch, words);
-    impl_->pre_tokenizer.apply(words, scratch);
+    added.split(text, trusted, normalizer, scratch, words);
+    pre_tokenizer.apply(words, scratch);
 
     std::vector<TokenId> ids;
-    SeenWords seen(impl_->model, ids);
+    SeenWords seen(model, ids);
     size_t begin = 0;
     for (const WordList::Item& item : words.items) {
         if (item.token == WordList::kWord) {
@@ -154,7 +183,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_t
         }
         begin = item.end;
     }
-    return add_special_tokens ? impl_->post_processor.apply(std::move(ids)) : ids;
+    return add_special_tokens ? post_processor.apply(std::move(ids)) : ids;
 }
 
 std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const {

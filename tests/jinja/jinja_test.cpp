@@ -24,7 +24,7 @@ using ::testing::StartsWith;
 const std::string kData = sluice::testing::source_file("/tests/data/templates/");
 
 std::string run(const std::string& source, const std::string& variables = "{}", const Limits& limits = {}) {
-    return render(parse(source, "test"), {}, variables, limits);
+    return render(parse(source, "test"), {}, variables, limits).text();
 }
 
 // The message of the error that parsing or rendering ends in; empty where it does not.
@@ -252,7 +252,7 @@ TEST(Jinja, OneTemplateRendersOnManyThreads) {
         threads.emplace_back([&, t] {
             const std::string variables =
                 R"({"messages": [{"role": "user", "content": "n)" + std::to_string(t) + "\"}]}";
-            for (int i = 0; i < 200; ++i) results[t] = render(shared, {}, variables);
+            for (int i = 0; i < 200; ++i) results[t] = render(shared, {}, variables).text();
         });
     }
     for (std::thread& thread : threads) thread.join();
