@@ -21,8 +21,8 @@ GOLDENS = ROOT / "tests/data/goldens"
 PLAIN = GOLDENS / "qwen3-moe-mlx4"          # quantized, without a tokenizer
 WIDE = GOLDENS / "qwen3-next-bf16"          # as its publisher would store it
 BUNDLED = ROOT / "models/stories-hybrid"
-VERBS = ["generate", "chat", "inspect", "plan", "pack", "synth", "tokenize", "render", "parse-output", "logits", "perplexity",
-         "bench", "bench-disk", "cache-sim", "doctor"]
+VERBS = ["generate", "chat", "inspect", "plan", "pack", "synth", "tokenize", "render", "parse-output", "logits",
+         "perplexity", "bench", "bench-disk", "cache-sim", "doctor"]
 GENERATE_KEYS = {"prompt_tokens", "generated_tokens", "token_ids", "text", "ttft_s", "prefill_tokens_per_s",
                  "decode_tokens_per_s", "expert_hits", "expert_misses", "hit_rate", "prefetch_reads", "expert_bytes_read",
                  "expert_bytes_per_token", "stall_s", "peak_rss_bytes", "device", "threads", "reader", "direct_io",
@@ -426,14 +426,15 @@ class Text(ProgramTest):
         self.assertEqual(result.returncode, 0, result.stderr)
         first, second = map(json.loads, result.stdout.decode().splitlines())
         self.assertEqual(second, {"deltas": []})
-        text = {key: "".join(delta.get(key, "") for delta in first["deltas"]) for key in ("content", "reasoning_content")}
-        self.assertEqual(text, {"content": "Hi", "reasoning_content": "Hm."})
+        for key, text in (("content", "Hi"), ("reasoning_content", "Hm.")):
+            self.assertEqual("".join(delta.get(key, "") for delta in first["deltas"]), text)
         calls = [call for delta in first["deltas"] for call in delta.get("tool_calls", [])]
         self.assertEqual(calls[0], {"index": 0, "name": "now", "arguments": ""})
         self.assertEqual(json.loads("".join(call["arguments"] for call in calls)), {"zone": "UTC"})
         self.assertTrue(all("name" not in call for call in calls[1:]))
         for line, words in (("{", ["line 1"]), ('{"format": "x", "pieces": []}', ["line 1", "format", "qwen-coder"]),
-                            ('{"format": "qwen"}', ["pieces"]), ('{"format": "qwen", "pieces": [], "tools": 1}', ["tools"])):
+                            ('{"format": "qwen"}', ["pieces"]),
+                            ('{"format": "qwen", "pieces": [], "tools": 1}', ["tools"])):
             refused = self.call("parse-output", stdin=line + "\n")
             self.assertEqual(refused.returncode, 1)
             for word in words:

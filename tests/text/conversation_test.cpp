@@ -55,7 +55,8 @@ Json parts(const std::string& text) {
 
 Json tools() {
     return Json::parse(R"([{"type": "function", "function": {"name": "qfunction", "description": "D", "parameters":
-        {"type": "object", "properties": {"qkey": {"type": "string"}}}}}, {"type": "function", "function": {"name": "qbare"}}])");
+        {"type": "object", "properties": {"qkey": {"type": "string"}}}}},
+        {"type": "function", "function": {"name": "qbare"}}])");
 }
 
 Json turns(const Json& arguments, const Json& content, const Json& result) {

@@ -1,5 +1,5 @@
-// DeepSeek V3.1: <｜tool▁call▁begin｜>name<｜tool▁sep｜>{...}<｜tool▁call▁end｜>; V3 and R1 have the kind before the
-// separator, then the name on a line of its own and the arguments in a fence.
+// DeepSeek V3.1: <｜tool▁call▁begin｜>name<｜tool▁sep｜>{...}<｜tool▁call▁end｜>; V3 and R1 have the
+// kind before the separator, then the name on a line of its own and the arguments in a fence.
 
 #include <array>
 
