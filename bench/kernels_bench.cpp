@@ -230,7 +230,13 @@ void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t
     const Tensor query = random_tensor(*cpu, tokens, heads * head_dim),
                  out = random_tensor(*cpu, tokens, heads * head_dim);
     for (auto _ : state) {
-        cpu->run(Attention{query, heads, kv_heads, 0.06f, rows, cache, out});
+        cpu->run(Attention{.query = query,
+                           .heads = heads,
+                           .kv_heads = kv_heads,
+                           .scale = 0.06f,
+                           .sequences = rows,
+                           .cache = cache,
+                           .out = out});
     }
     cpu->wait();
     if (tokens == 1) {

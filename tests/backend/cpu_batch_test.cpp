@@ -115,7 +115,13 @@ TEST_P(CpuBatch, AttentionDoesNotDependOnTheChunk) {
                                      .cache = cache});
         const Tensor query = random(tokens, heads * head_dim);
         const Tensor together = empty(tokens, heads * head_dim), alone = empty(tokens, heads * head_dim);
-        Attention op{query, heads, kv_heads, 0.15f, all, cache, together};
+        Attention op{.query = query,
+                     .heads = heads,
+                     .kv_heads = kv_heads,
+                     .scale = 0.15f,
+                     .sequences = all,
+                     .cache = cache,
+                     .out = together};
         backend_->run(op);
         for (int64_t first = 0, count = 1; first < tokens; first += count, count = first % 7 + 1) {
             count = std::min(count, tokens - first);

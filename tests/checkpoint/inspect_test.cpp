@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "sluice/model_report.h"
+#include "sluice/pack.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_shapes.h"
 
