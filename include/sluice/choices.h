@@ -74,8 +74,8 @@ inline constexpr ChoiceName kInstructionSetNames[] = {
     named("avx512vnni-no-vbmi", InstructionSet::kAvx512WithVnni, false),
     named("avx512vnni", InstructionSet::kAvx512WithVbmi, false)};
 
-// Devices; those that are not listed are known, but not in this build.
-inline constexpr ChoiceName kDeviceNames[] = {{"cpu"}, {"reference"}, {"cuda", 0, false, true}};
+// Devices. Whether there is a card is known when an engine opens; auto takes one where there is.
+inline constexpr ChoiceName kDeviceNames[] = {{"cpu"}, {"reference"}, {"cuda", 0, true, true}, {"auto"}};
 
 inline constexpr ChoiceName kPackQuantizations[] = {{"none"}, {"affine4"}, {"affine8"}};
 inline constexpr ChoiceName kGroupSizes[] = {{"32", 32}, {"64", 64}, {"128", 128}};

@@ -19,7 +19,7 @@
 namespace sluice {
 
 struct EngineOptions {
-    std::string device = "cpu";  // "cpu", or "reference" (the scalar oracle)
+    std::string device = "cpu";  // or "cuda", "cuda:1", "auto", "reference" (the scalar oracle)
     size_t threads = 0;          // compute threads; 0: all physical cores this process may use
     bool pin_threads = false;    // keep every compute thread but the caller's on a processor of its own
     InstructionSet instruction_set = InstructionSet::kAuto;
@@ -28,6 +28,7 @@ struct EngineOptions {
     int64_t chunk = 0;                  // tokens of a prompt evaluated at once; 0: chosen from the memory
     std::optional<KvFormat> kv_format;  // left out: BF16, or F32 with `exact`
     uint64_t ram_bytes = 0;             // ceiling for all the process holds; 0: from the memory that is free
+    uint64_t vram_bytes = 0;            // the same for what lies on a card; 0: nearly all that is free there
     bool lock_trunk = false;            // keep the trunk in memory whatever others need (mlock)
     ReaderKind io = ReaderKind::kAuto;
     When direct_io = When::kAuto;   // read past the page cache

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -22,6 +23,9 @@ class Backend : public Queue {
   public:
     virtual std::string name() const = 0;         // "cpu (AVX-512 VNNI)"
     virtual size_t threads() const { return 1; }  // that compute
+
+    // What was free of the backend's own memory when it was made; nothing where that is the process's.
+    virtual std::optional<uint64_t> own_memory_bytes() const { return std::nullopt; }
 
     // Zeroed memory. Throws kOutOfMemory.
     virtual BufferPtr allocate(uint64_t bytes) = 0;

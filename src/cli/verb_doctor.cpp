@@ -10,6 +10,7 @@
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/verb.h"
+#include "sluice/cards.h"
 
 namespace sluice::cli {
 
@@ -43,6 +44,20 @@ void examine_processor(Findings& findings) {
                                   facts.cores_online));
     } else {
         findings.note(fmt::format("{} core{}", facts.cores_online, facts.cores_online == 1 ? "" : "s"));
+    }
+}
+
+void examine_cards(Findings& findings) {
+    if (!built_with_cuda()) {
+        findings.note("built without CUDA: everything runs on the processor");
+        return;
+    }
+    const std::vector<Card> found = cards();
+    if (found.empty()) findings.note("no NVIDIA card, or no driver for it: everything runs on the processor");
+    for (size_t i = 0; i < found.size(); ++i) {
+        findings.good(fmt::format("--device cuda:{} is {} (compute capability {}.{}), {} of {} free", i, found[i].name,
+                                  found[i].compute_capability / 10, found[i].compute_capability % 10,
+                                  format_size(found[i].free_bytes), format_size(found[i].memory_bytes)));
     }
 }
 
@@ -135,6 +150,7 @@ Command declare_doctor() {
         const std::filesystem::path path = place(flags->path);
         Findings processor, memory, drive;
         examine_processor(processor);
+        examine_cards(processor);
         examine_memory(memory);
         examine_drive(path, drive);
         Output().write(

@@ -1,13 +1,16 @@
 #include "base/log.h"
 
 #include <algorithm>
+#include <charconv>
 
+#include "backend/cuda_backend.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
 #include "engine/memory_ledger.h"
 #include "engine/pass_plan.h"
+#include "sluice/cards.h"
 #include "sluice/option_table.h"
 
 namespace sluice {
@@ -17,8 +20,23 @@ namespace {
 // Parts of a trunk are locked in whole pages.
 constexpr uint64_t kLockSlackKilobytes = 16 << 10;
 
+// The 1 of "cuda:1".
+int card_number(std::string_view device) {
+    int number = 0;
+    const size_t colon = device.find(':');
+    if (colon == std::string_view::npos) return 0;
+    const char* const end = device.data() + device.size();
+    if (std::from_chars(device.data() + colon + 1, end, number).ec != std::errc()) {
+        fail(ErrorCode::kUsage, "`device` {}: cards are counted from 0", device);
+    }
+    return number;
+}
+
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
     if (options.device == "reference") return make_reference_backend();
+    if (options.device.starts_with("cuda") || (options.device == "auto" && !cards().empty())) {
+        return make_cuda_backend({.device = card_number(options.device), .exact = options.exact});
+    }
     return make_cpu_backend({.threads = options.threads,
                              .pin_threads = options.pin_threads,
                              .exact = options.exact,
@@ -61,7 +79,9 @@ MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const E
         return MemoryLedger(options, memory_sizes(inspect_config(model), options), ceiling).foresee();
     }
     const std::unique_ptr<Impl> impl = Impl::load(model, options);
-    return MemoryLedger(options, memory_sizes(*impl->checkpoint, *impl->model, impl->backend->threads()), ceiling)
+    const std::optional<uint64_t> card = impl->backend->own_memory_bytes();
+    return MemoryLedger(options, memory_sizes(*impl->checkpoint, *impl->model, *impl->backend),
+                        card ? card_ceiling(options, *card) : ceiling)
         .foresee();
 }
 
@@ -80,10 +100,10 @@ std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& mo
     return impl;
 }
 
-// Addresses for so many whole contexts, and for as many states beside them.
-StatePoolSize pool_size(int64_t context) {
-    constexpr int64_t kContexts = 64, kStates = 1024;
-    return {.pages = kContexts * ((context + kKvPageTokens - 1) / kKvPageTokens), .slots = kStates};
+// Addresses for so many whole contexts, and for as many states beside them; on a card they are memory.
+StatePoolSize pool_size(int64_t context, bool on_card) {
+    const int64_t contexts = on_card ? kContextsOnCard : 64, states = on_card ? kStatesOnCard : 1024;
+    return {.pages = contexts * ((context + kKvPageTokens - 1) / kKvPageTokens), .slots = states};
 }
 
 std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
@@ -96,22 +116,26 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     auto impl = load(model, options);
     const Checkpoint& checkpoint = *impl->checkpoint;
     const ModelConfig& config = checkpoint.config();
-    const MemoryPlan plan = MemoryLedger(options, memory_sizes(checkpoint, *impl->model, impl->backend->threads()),
-                                         memory_ceiling(options, cgroup_memory_limit_bytes()))
-                                .divide();
+    const std::optional<uint64_t> card = impl->backend->own_memory_bytes();
+    const MemoryPlan plan =
+        MemoryLedger(options, memory_sizes(checkpoint, *impl->model, *impl->backend),
+                     card ? card_ceiling(options, *card) : memory_ceiling(options, cgroup_memory_limit_bytes()))
+            .divide();
     store_options.cache_bytes = plan.cache_bytes;
     impl->store = make_store(impl->checkpoint, store_options,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
     if (!options.trace.empty()) impl->trace.emplace(config.layer_count(), config.experts(), config.experts_per_token());
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
-    impl->model->use_states(pool_size(plan.context), plan.context);
+    impl->model->use_states(pool_size(plan.context, card.has_value()), plan.context);
 
     if (options.lock_trunk) lock_trunk(checkpoint);
-    impl->governor.emplace(
-        MemoryGovernor::Cache{.bytes = [&store = *impl->store] { return store.cache_bytes(); },
-                              .resize = [&store = *impl->store](uint64_t bytes) { store.resize(bytes); },
-                              .full = impl->store->cache_bytes(),
-                              .floor = ExpertStore::floor_bytes(checkpoint)});
+    if (!card) {
+        impl->governor.emplace(
+            MemoryGovernor::Cache{.bytes = [&store = *impl->store] { return store.cache_bytes(); },
+                                  .resize = [&store = *impl->store](uint64_t bytes) { store.resize(bytes); },
+                                  .full = impl->store->cache_bytes(),
+                                  .floor = ExpertStore::floor_bytes(checkpoint)});
+    }
 
     EngineInfo& info = impl->info;
     info.model_name = model_name(model);

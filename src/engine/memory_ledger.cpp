@@ -1,5 +1,7 @@
 #include "engine/memory_ledger.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -56,6 +58,17 @@ uint64_t memory_ceiling(const EngineOptions& options, std::optional<uint64_t> cg
     log_warning("ram_bytes: {} are more than the {} that the process's cgroup may use; going on with {}",
                 format_size(options.ram_bytes), format_size(*cgroup_limit), format_size(allowed));
     return allowed;
+}
+
+uint64_t card_ceiling(const EngineOptions& options, uint64_t free) {
+    constexpr uint64_t kLeftPart = 16;
+    const uint64_t allowed = free - free / kLeftPart;
+    if (options.vram_bytes == 0) return allowed;
+    if (options.vram_bytes > free) {
+        log_warning("vram_bytes: {} are more than the {} that are free on the card; going on with {}",
+                    format_size(options.vram_bytes), format_size(free), format_size(allowed));
+    }
+    return std::min(options.vram_bytes, allowed);
 }
 
 MemoryLedger::MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint64_t ceiling)
@@ -146,13 +159,16 @@ uint64_t MemoryLedger::prefix_share(uint64_t spare, uint64_t experts, uint64_t s
 
 void MemoryLedger::refuse(const Shape& shape) const {
     const uint64_t floor = sum({shape.fixed, sizes_.experts_floor});
+    const std::string_view name = sizes_.on_card ? "vram_bytes" : "ram_bytes";
     fail(ErrorCode::kOutOfMemory,
          "{} of memory {}: the trunk takes {}, the context {}, scratch {}, the experts of one token {}; "
-         "`ram_bytes` {}M would do",
-         format_size(ceiling_), options_.ram_bytes != 0 ? "(`ram_bytes`) is too little" : "is free, too little",
+         "`{}` {}M would do",
+         format_size(ceiling_),
+         (sizes_.on_card ? options_.vram_bytes : options_.ram_bytes) != 0 ? fmt::format("(`{}`) is too little", name)
+                                                                          : "is free, too little",
          format_size(sizes_.trunk), format_size(session_bytes(shape.context)),
          format_size(shape.fixed - sizes_.trunk - session_bytes(shape.context)), format_size(sizes_.experts_floor),
-         megabytes(floor) >> 20);
+         name, megabytes(floor) >> 20);
 }
 
 MemoryPlan MemoryLedger::plan_of(const Shape& shape) const {

@@ -10,6 +10,9 @@
 
 namespace sluice {
 
+// A card's memory for sequences is taken when the engine opens: so many whole contexts, and so many recurrent states.
+inline constexpr int64_t kContextsOnCard = 4, kStatesOnCard = 32;
+
 // What of a model takes memory; bytes but where tokens are said. Of a checkpoint on disk they are exact; of a
 // config.json alone scratch is an estimate from the widths it names.
 struct MemorySizes {
@@ -19,10 +22,11 @@ struct MemorySizes {
     uint64_t experts_all = 0;                  // the cache never gets more
     uint64_t process = 0;                      // the program, its libraries, what it has read so far
     int64_t largest_context = 0;               // tokens that the model takes; 0: it does not say
+    bool on_card = false;                      // it all lies in the memory of a device
     // Of a pass over `chunk` tokens of a session of `context` tokens.
     std::function<uint64_t(int64_t chunk, int64_t context)> scratch;
 };
-MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, size_t threads);
+MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const Backend& backend);
 MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options);
 
 // How the ceiling is divided. All but cache and prefixes is needed in full; they take what is left.
@@ -38,6 +42,9 @@ struct MemoryPlan {
 // The ceiling that the options ask for, or what is free. One above the limit of the process's cgroup is taken down to
 // what that leaves, with a warning: the kernel would end the process.
 uint64_t memory_ceiling(const EngineOptions& options, std::optional<uint64_t> cgroup_limit);
+
+// The same for the memory of a card, of which `free` bytes were free. What operations take beside the ledger is left.
+uint64_t card_ceiling(const EngineOptions& options, uint64_t free);
 
 // The one place where memory is divided: opening an engine, foreseeing it and planning from a config.json alone.
 class MemoryLedger {

@@ -13,6 +13,8 @@ namespace {
 // Beyond the ledger: the program's own pages and its libraries' (about 10 MB are touched), allocator slack, read
 // buffers, page tables.
 constexpr uint64_t kSlackBytes = 36ull << 20;
+// What operations take on a card for themselves.
+constexpr uint64_t kOperationBytes = 512ull << 20;
 // What an entry of a vocabulary takes in a tokenizer that is not read yet.
 constexpr uint64_t kTokenizerBytesPerEntry = 200;
 // As in the model: logits of this many bytes at most are computed at once.
@@ -60,7 +62,8 @@ uint64_t expanded_bytes(const ModelReport& report, uint64_t threads, int64_t con
 
 }  // namespace
 
-MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, size_t threads) {
+MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const Backend& backend) {
+    const size_t threads = backend.threads();
     MemorySizes sizes{.trunk = checkpoint.trunk_bytes(),
                       .experts_floor = ExpertStore::floor_bytes(checkpoint),
                       .experts_all = ExpertStore::full_bytes(checkpoint),
@@ -74,6 +77,12 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, size_
             sizes.kv_per_token += part.bytes_per_token;
             sizes.recurrent += part.fixed_bytes();
         }
+    }
+    if (backend.own_memory_bytes()) {
+        sizes.on_card = true;
+        sizes.process = kOperationBytes;
+        sizes.kv_per_token *= kContextsOnCard;
+        sizes.recurrent *= kStatesOnCard;
     }
     return sizes;
 }

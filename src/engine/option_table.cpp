@@ -216,7 +216,7 @@ void check_options(const EngineOptions& options) {
         if (!problem.empty()) fail(ErrorCode::kUsage, "`{}` {}", option.name, problem);
     }
     for (const ChoiceName& device : kDeviceNames) {
-        if (device.listed && device.name == options.device) return;
+        if (is(device, options.device)) return;
     }
     fail(ErrorCode::kUnsupported, "`device` \"{}\": this build runs on {}", options.device, names_of(kDeviceNames));
 }

@@ -87,7 +87,7 @@ TEST(EngineErrors, OptionsThatCannotBe) {
     expect_error(ErrorCode::kUsage, "`warm_start`", set("warm_start", "hot"));
     expect_error(ErrorCode::kUsage, "`kv_format` \"f8\" is none of f32, bf16, int8", set("kv_format", "f8"));
     expect_error(ErrorCode::kUsage, "`device` \"gpu\"", set("device", "gpu"));
-    expect_error(ErrorCode::kUnsupported, "`device` \"abacus\": this build runs on cpu, reference",
+    expect_error(ErrorCode::kUnsupported, "`device` \"abacus\": this build runs on cpu, reference, cuda, auto",
                  opened([](auto& o) { o.device = "abacus"; }));
     expect_error(ErrorCode::kUsage, "`instruction_set`", set("instruction_set", "mmx"));
     expect_error(ErrorCode::kUsage, "no option `colour`", set("colour", "blue"));

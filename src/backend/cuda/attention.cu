@@ -1,0 +1,407 @@
+// Attention in float32 with an online softmax. A lane scores a token, then owns every 32nd number of the values.
+// Sequences with few new rows are split over their cache in pieces of fixed length, so that how a row is computed
+// depends on its own sequence alone.
+
+#include "backend/cuda/attention.h"
+
+#include <algorithm>
+
+namespace sluice::cuda {
+
+namespace {
+
+constexpr int kTile = 32;          // tokens that a block holds at once
+constexpr int kMostWarps = 8;      // of a block
+constexpr int kSplitTokens = 256;  // of a piece of a cache
+__device__ inline const uint8_t* row_at(const AttendArgs& args, const CacheRows& rows, int sequence, int key_head,
+                                        int token) {
+    const int tokens = args.cache.page_tokens;
+    const int64_t page = args.cache.pages[sequence][token / tokens];
+    return args.cache.pool + page * static_cast<int64_t>(args.cache.page_bytes) + rows.first +
+           key_head * rows.head_bytes + token % tokens * rows.token_bytes;
+}
+
+__device__ inline float number_at(KvFormat format, const uint8_t* row, int i) {
+    if (format == KvFormat::kBF16)
+        return __uint_as_float(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(row)[i]) << 16);
+    if (format == KvFormat::kF32) return reinterpret_cast<const float*>(row)[i];
+    return static_cast<float>(static_cast<int8_t>(row[4 + i])) * *reinterpret_cast<const float*>(row);
+}
+
+__device__ inline int padded(int width) {
+    return (width + 31) / 32 * 32;
+}
+
+// Rows of tokens [first, first + count) to floats at `to`, `pitch` apart; behind width and count are zeros.
+__device__ inline void load_tile(const AttendArgs& args, const CacheRows& rows, const SequencePart& part, int key_head,
+                                 int first, int count, float* to, int pitch) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    for (int t = warp; t < kTile; t += warps) {
+        const uint8_t* row = t < count ? row_at(args, rows, part.sequence, key_head, first + t) : nullptr;
+        for (int i = lane; i < padded(rows.width); i += 32) {
+            to[t * pitch + i] = row != nullptr && i < rows.width ? number_at(args.cache.format, row, i) : 0.0f;
+        }
+    }
+}
+
+// What one warp keeps of its query vectors: vector v of a block is row v / heads of its tile, head v % heads.
+template <int kValues, int kQueries>
+struct Running {
+    float largest[kQueries], total[kQueries], sums[kQueries][kValues];
+
+    __device__ void begin() {
+#pragma unroll
+        for (int q = 0; q < kQueries; ++q) {
+            largest[q] = -INFINITY;
+            total[q] = 0;
+#pragma unroll
+            for (int i = 0; i < kValues; ++i) sums[q][i] = 0;
+        }
+    }
+
+    // Scores of the lane's token for each vector, -inf where it is not seen; values of the tile.
+    __device__ void add(const float (&scores)[kQueries], const float* values, int pitch, int width, int count) {
+        const int lane = threadIdx.x % 32;
+        float weights[kQueries];
+#pragma unroll
+        for (int q = 0; q < kQueries; ++q) {
+            const float now = fmaxf(largest[q], warp_max(scores[q]));
+            const float rescale = now == -INFINITY ? 1.0f : expf(largest[q] - now);
+            weights[q] = scores[q] == -INFINITY ? 0.0f : expf(scores[q] - now);
+            largest[q] = now;
+            total[q] = total[q] * rescale + warp_sum(weights[q]);
+#pragma unroll
+            for (int i = 0; i < kValues; ++i) sums[q][i] *= rescale;
+        }
+        for (int t = 0; t < count; ++t) {
+            float weight[kQueries];
+#pragma unroll
+            for (int q = 0; q < kQueries; ++q) weight[q] = __shfl_sync(kAllLanes, weights[q], t);
+#pragma unroll
+            for (int i = 0; i < kValues; ++i) {
+                if (32 * i >= width) break;
+                const float value = values[t * pitch + lane + 32 * i];
+#pragma unroll
+                for (int q = 0; q < kQueries; ++q) sums[q][i] = fmaf(weight[q], value, sums[q][i]);
+            }
+        }
+    }
+};
+
+struct Tiling {
+    int rows, heads;  // of a block: its query vectors are rows * heads
+    bool split;       // few-rowed sequences alone, each block a piece of the cache; else the others
+};
+
+// A block: (tile of rows, key head and part of its heads, piece of the cache).
+template <int kValues, int kQueries>
+__global__ void __launch_bounds__(32 * kMostWarps) attend_kernel(const AttendArgs args, const Tiling tiling) {
+    extern __shared__ float shared[];
+    int first_row = 0;
+    const SequencePart part = args.sequences.of_tile(blockIdx.x, tiling.rows, first_row);
+    if (part.sequence < 0 || (part.count <= kFewRows) != tiling.split) return;
+    const int per_key_head = args.heads / args.key_heads;
+    const int head_parts = (per_key_head + tiling.heads - 1) / tiling.heads;
+    const int key_head = blockIdx.y / head_parts, first_in_group = blockIdx.y % head_parts * tiling.heads;
+    const int first_head = key_head * per_key_head + first_in_group;
+    const int heads = min(tiling.heads, per_key_head - first_in_group);
+    const int rows = min(tiling.rows, part.count - first_row);
+    // What the first row sees first, in whole tiles, and what the last one does last.
+    int first_token = args.first_seen(part.position + first_row + 1) / kTile * kTile;
+    int end = part.position + first_row + rows;
+    if (tiling.split) {
+        first_token = max(first_token, static_cast<int>(blockIdx.z) * kSplitTokens);
+        end = min(end, (static_cast<int>(blockIdx.z) + 1) * kSplitTokens);
+    }
+    if (first_token >= end) return;
+
+    const int a = padded(args.key_a.width), b = args.key_b.width > 0 ? padded(args.key_b.width) : 0;
+    const int key_pitch = a + b + 1, value_pitch = args.value_is_key_a ? key_pitch : padded(args.value.width);
+    const int vectors = rows * heads;
+    float* const keys = shared;
+    float* const values = args.value_is_key_a ? keys : keys + kTile * key_pitch;
+    float* const queries = values + kTile * value_pitch;
+    for (int v = threadIdx.x / 32; v < vectors; v += blockDim.x / 32) {
+        const int64_t row = part.first_row + first_row + v / heads;
+        const int head = first_head + v % heads;
+        for (int i = threadIdx.x % 32; i < a + b; i += 32) {
+            float value = 0;
+            if (i < args.key_a.width) {
+                value = args.query_a[row][head * args.query_a_head + i];
+            } else if (i >= a && i - a < args.key_b.width) {
+                value = args.query_b[row][head * args.query_b_head + i - a];
+            }
+            queries[v * (a + b) + i] = value * args.scale;
+        }
+    }
+
+    const int lane = threadIdx.x % 32, first_vector = threadIdx.x / 32 * kQueries;
+    Running<kValues, kQueries> running;
+    running.begin();
+    for (int token = first_token; token < end; token += kTile) {
+        const int count = min(kTile, end - token);
+        __syncthreads();
+        load_tile(args, args.key_a, part, key_head, token, count, keys, key_pitch);
+        if (b > 0) load_tile(args, args.key_b, part, key_head, token, count, keys + a, key_pitch);
+        if (!args.value_is_key_a) load_tile(args, args.value, part, key_head, token, count, values, value_pitch);
+        __syncthreads();
+        if (first_vector >= vectors) continue;
+        float scores[kQueries] = {};
+        const float* const key = keys + lane * key_pitch;
+        for (int i = 0; i < a + b; ++i) {
+            const float number = key[i];
+#pragma unroll
+            for (int q = 0; q < kQueries; ++q) {
+                const int v = min(first_vector + q, vectors - 1);
+                scores[q] = fmaf(number, queries[v * (a + b) + i], scores[q]);
+            }
+        }
+#pragma unroll
+        for (int q = 0; q < kQueries; ++q) {
+            const int seen = part.position + first_row + min(first_vector + q, vectors - 1) / heads + 1;
+            if (token + lane >= min(seen, end) || token + lane < args.first_seen(seen)) scores[q] = -INFINITY;
+        }
+        running.add(scores, values, value_pitch, args.value.width, count);
+    }
+
+#pragma unroll
+    for (int q = 0; q < kQueries; ++q) {
+        const int v = first_vector + q;
+        if (v >= vectors) break;
+        const int64_t row = part.first_row + first_row + v / heads;
+        const int head = first_head + v % heads;
+        if (tiling.split) {
+            float* const partial = args.partial_at(part, first_row, head) + blockIdx.z * args.partial_width();
+            if (lane == 0) partial[0] = running.largest[q], partial[1] = running.total[q];
+#pragma unroll
+            for (int i = 0; i < kValues; ++i) {
+                if (lane + 32 * i < args.value.width) partial[2 + lane + 32 * i] = running.sums[q][i];
+            }
+        } else {
+            const float largest =
+                args.sinks == nullptr ? running.largest[q] : fmaxf(running.largest[q], args.sinks[head]);
+            const float weight = expf(running.largest[q] - largest);
+            const float total =
+                running.total[q] * weight + (args.sinks == nullptr ? 0 : expf(args.sinks[head] - largest));
+#pragma unroll
+            for (int i = 0; i < kValues; ++i) {
+                if (lane + 32 * i < args.value.width) {
+                    args.out[row][static_cast<int64_t>(head) * args.value.width + lane + 32 * i] =
+                        running.sums[q][i] * weight / total;
+                }
+            }
+        }
+    }
+}
+
+// The pieces of a row and head joined in their order.
+__global__ void join_kernel(const AttendArgs args) {
+    const int64_t row = blockIdx.x;
+    const int head = blockIdx.y;
+    const SequencePart part = args.sequences.of_row(static_cast<int>(row));
+    if (part.sequence < 0 || part.count > kFewRows) return;
+    const int tokens = part.position + static_cast<int>(row) - part.first_row + 1;
+    const int pieces = (tokens + kSplitTokens - 1) / kSplitTokens;
+    const float* const first = args.partial_at(part, static_cast<int>(row) - part.first_row, head);
+    const int first_piece = args.first_seen(tokens) / kTile * kTile / kSplitTokens;
+    float largest = args.sinks == nullptr ? -INFINITY : args.sinks[head];
+    for (int p = first_piece; p < pieces; ++p)
+        largest = fmaxf(largest, first[static_cast<int64_t>(p) * args.partial_width()]);
+    for (int i = threadIdx.x; i < args.value.width; i += blockDim.x) {
+        float total = args.sinks == nullptr ? 0 : expf(args.sinks[head] - largest), sum = 0;
+        for (int p = first_piece; p < pieces; ++p) {
+            const float* const partial = first + static_cast<int64_t>(p) * args.partial_width();
+            const float weight = expf(partial[0] - largest);
+            total = fmaf(weight, partial[1], total);
+            sum = fmaf(weight, partial[2 + i], sum);
+        }
+        args.out[row][static_cast<int64_t>(head) * args.value.width + i] = sum / total;
+    }
+}
+
+int64_t host_padded(int64_t width) {
+    return (width + 31) / 32 * 32;
+}
+
+template <int kValues, int kQueries>
+void launch(Device& device, const AttendArgs& args, bool split) {
+    const int per_key_head = args.heads / args.key_heads;
+    const int most = kMostWarps * kQueries;
+    const int heads = std::min(per_key_head, most);
+    const Tiling tiling{.rows = split ? 1 : std::max(1, most / heads), .heads = heads, .split = split};
+    const int vectors = tiling.rows * tiling.heads, warps = (vectors + kQueries - 1) / kQueries;
+    const int64_t a = host_padded(args.key_a.width), b = args.key_b.width > 0 ? host_padded(args.key_b.width) : 0;
+    const int64_t floats =
+        kTile * (a + b + 1) + (args.value_is_key_a ? 0 : kTile * host_padded(args.value.width)) + vectors * (a + b);
+    const auto bytes = static_cast<int>(floats * static_cast<int64_t>(sizeof(float)));
+    check(cudaFuncSetAttribute(attend_kernel<kValues, kQueries>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+          "shared memory of attention");
+    const int head_parts = (per_key_head + heads - 1) / heads;
+    const dim3 grid(
+        blocks_for(args.rows, tiling.rows) + (tiling.rows > 1 ? static_cast<unsigned>(args.sequences.count) : 0),
+        static_cast<unsigned>(args.key_heads * head_parts), static_cast<unsigned>(split ? args.splits : 1));
+    attend_kernel<kValues, kQueries><<<grid, 32 * warps, bytes, device.stream()>>>(args, tiling);
+    check_launch("attention");
+}
+
+template <int kValues, int kQueries>
+void run(Device& device, const AttendArgs& args, int64_t most_rows) {
+    if (most_rows > kFewRows) launch<kValues, kQueries>(device, args, false);
+    if (most_rows > kFewRows && args.sequences.count == 1) return;
+    launch<kValues, 1>(device, args, true);
+    join_kernel<<<dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(args.heads)),
+                  static_cast<unsigned>(std::min<int64_t>(host_padded(args.value.width), 256)), 0, device.stream()>>>(
+        args);
+    check_launch("attention");
+}
+
+// Keys and values of the new tokens, a warp per row and vector: rows of `width` numbers of `from`, one per key head.
+struct AppendArgs {
+    Rows<const float> from;
+    CacheRows rows;
+    CachePages cache;
+    SequenceTable sequences;
+    int batch_rows, key_heads;
+};
+
+__device__ inline uint16_t to_bf16(float value) {
+    const uint32_t bits = __float_as_uint(value);
+    if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 0x40);
+    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+__device__ void store_int8(const float* from, int width, uint8_t* row) {
+    constexpr float kLargestByte = 127.0f, kSmallestNormal = 1.17549435e-38f;
+    const int lane = threadIdx.x % 32;
+    float largest = 0;
+    bool finite = true;
+    for (int i = lane; i < width; i += 32) {
+        finite = finite && isfinite(from[i]);
+        largest = fmaxf(largest, fabsf(from[i]));
+    }
+    finite = __all_sync(kAllLanes, finite);
+    // A row that is not finite decodes to NaN, so that the fault stays visible.
+    const float scale = finite ? warp_max(largest) / kLargestByte : __uint_as_float(0x7fc00000);
+    const bool representable = scale >= kSmallestNormal;
+    const float inverse = representable ? 1.0f / scale : 0.0f;
+    if (lane == 0) *reinterpret_cast<float*>(row) = finite && !representable ? 0.0f : scale;
+    for (int i = lane; i < (width + 3) / 4 * 4; i += 32) {
+        const float level = representable && i < width ? rintf(from[i] * inverse) : 0.0f;
+        row[4 + i] = static_cast<uint8_t>(static_cast<int8_t>(fminf(fmaxf(level, -kLargestByte), kLargestByte)));
+    }
+}
+
+__global__ void append_kernel(const AppendArgs args) {
+    const int64_t index = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+    if (index >= static_cast<int64_t>(args.batch_rows) * args.key_heads) return;
+    const int lane = threadIdx.x % 32, row = static_cast<int>(index / args.key_heads);
+    const int head = static_cast<int>(index % args.key_heads), width = args.rows.width;
+    const SequencePart part = args.sequences.of_row(row);
+    if (part.sequence < 0) return;
+    const int token = part.position + row - part.first_row, tokens = args.cache.page_tokens;
+    const int64_t page = args.cache.pages[part.sequence][token / tokens];
+    auto* const to = const_cast<uint8_t*>(args.cache.pool) + page * static_cast<int64_t>(args.cache.page_bytes) +
+                     args.rows.first + head * args.rows.head_bytes + token % tokens * args.rows.token_bytes;
+    const float* const from = args.from[row] + static_cast<int64_t>(head) * width;
+    if (args.cache.format == KvFormat::kInt8) return store_int8(from, width, to);
+    for (int i = lane; i < width; i += 32) {
+        if (args.cache.format == KvFormat::kF32) {
+            reinterpret_cast<float*>(to)[i] = from[i];
+        } else {
+            reinterpret_cast<uint16_t*>(to)[i] = to_bf16(from[i]);
+        }
+    }
+}
+
+void append(Device& device, const Tensor& from, const CacheRows& rows, const PagedCache& cache,
+            const Sequences& sequences, int64_t key_heads) {
+    if (from.rows == 0) return;
+    const AppendArgs args{.from = rows_of(from),
+                          .rows = rows,
+                          .cache = pages_of(cache),
+                          .sequences = table_of(sequences),
+                          .batch_rows = static_cast<int>(from.rows),
+                          .key_heads = static_cast<int>(key_heads)};
+    append_kernel<<<blocks_for(from.rows * key_heads, 4), 128, 0, device.stream()>>>(args);
+    check_launch("storing keys and values");
+}
+
+// Where keys (part 0) or values (part 1) of grouped attention lie.
+CacheRows grouped_rows(const GroupedKvLayout& layout, int64_t head_dim, int part) {
+    const auto token = static_cast<int64_t>(layout.row_bytes), head = layout.page_tokens * token;
+    return {.width = static_cast<int32_t>(head_dim),
+            .first = part * layout.kv_heads * head,
+            .head_bytes = head,
+            .token_bytes = token};
+}
+
+}  // namespace
+
+CachePages pages_of(const PagedCache& cache) {
+    return {.pool = reinterpret_cast<const uint8_t*>(device_bytes(cache.pool)),
+            .page_bytes = cache.page_bytes,
+            .pages = ints_of(cache.pages),
+            .page_tokens = static_cast<int32_t>(cache.page_tokens),
+            .format = cache.format};
+}
+
+uint64_t plan_splits(AttendArgs& args, const Sequences& sequences) {
+    args.splits = static_cast<int>((sequences.most_tokens + kSplitTokens - 1) / kSplitTokens);
+    args.split_rows = static_cast<int>(std::min<int64_t>(sequences.most_rows, kFewRows));
+    const int64_t vectors = sequences.rows.rows * args.split_rows * args.heads;
+    return static_cast<uint64_t>(vectors * args.splits * args.partial_width()) * sizeof(float);
+}
+
+void attend(Device& device, const AttendArgs& args, const Sequences& sequences) {
+    if (args.rows == 0) return;
+    const int64_t width = args.value.width;
+    if (width <= 64) return run<2, 4>(device, args, sequences.most_rows);
+    if (width <= 128) return run<4, 4>(device, args, sequences.most_rows);
+    if (width <= 256) return run<8, 4>(device, args, sequences.most_rows);
+    if (width <= 512) return run<16, 2>(device, args, sequences.most_rows);
+    refuse("attention on CUDA: values of 512 numbers are the widest");
+}
+
+void compute(Device& device, const AppendKeyValue& op) {
+    const int64_t head_dim = op.keys.columns / op.kv_heads;
+    const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim);
+    append(device, op.keys, grouped_rows(layout, head_dim, 0), op.cache, op.sequences, op.kv_heads);
+    append(device, op.values, grouped_rows(layout, head_dim, 1), op.cache, op.sequences, op.kv_heads);
+}
+
+void compute(Device& device, const AppendLatent& op) {
+    const LatentKvLayout layout(op.cache.format, op.cache.page_tokens, op.latent.columns, op.rotary_key.columns);
+    const auto token = static_cast<int64_t>(layout.token_bytes);
+    append(device, op.latent,
+           {.width = static_cast<int32_t>(op.latent.columns), .first = 0, .head_bytes = 0, .token_bytes = token},
+           op.cache, op.sequences, 1);
+    append(device, op.rotary_key,
+           {.width = static_cast<int32_t>(op.rotary_key.columns),
+            .first = static_cast<int64_t>(layout.latent_bytes),
+            .head_bytes = 0,
+            .token_bytes = token},
+           op.cache, op.sequences, 1);
+}
+
+void compute(Device& device, const Attention& op) {
+    const int64_t head_dim = op.query.columns / op.heads;
+    const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim);
+    AttendArgs args{};
+    args.query_a = rows_of(op.query);
+    args.query_a_head = head_dim;
+    args.key_a = grouped_rows(layout, head_dim, 0);
+    args.value = grouped_rows(layout, head_dim, 1);
+    args.cache = pages_of(op.cache);
+    args.sequences = table_of(op.sequences);
+    args.rows = static_cast<int>(op.query.rows);
+    args.heads = static_cast<int>(op.heads);
+    args.key_heads = static_cast<int>(op.kv_heads);
+    args.scale = op.scale;
+    args.window = static_cast<int>(op.window);
+    args.sinks = op.sinks.buffer == nullptr ? nullptr : rows_of(op.sinks).first;
+    args.out = writable_rows_of(op.out);
+    args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, op.sequences)));
+    attend(device, args, op.sequences);
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,157 @@
+#include "backend/cuda_backend.h"
+
+#include <exception>
+#include <utility>
+#include <variant>
+
+#include "backend/checks.h"
+#include "backend/cuda/compute.h"
+#include "backend/cuda/memory.h"
+#include "base/error.h"
+#include "sluice/cards.h"
+
+namespace sluice {
+
+namespace {
+
+using cuda::check;
+using cuda::device_bytes;
+
+class CudaBackend final : public Backend {
+  public:
+    explicit CudaBackend(int index) : device_(std::make_shared<cuda::Device>(index)) {
+        size_t free = 0, total = 0;
+        check(cudaMemGetInfo(&free, &total), "asking for free memory");
+        free_bytes_ = free;
+    }
+    ~CudaBackend() override { (void)cudaStreamSynchronize(device_->stream()); }
+
+    std::string name() const override { return "cuda (" + device_->name() + ")"; }
+
+    std::optional<uint64_t> own_memory_bytes() const override { return free_bytes_; }
+
+    BufferPtr allocate(uint64_t bytes) override { return cuda::allocate(device_, bytes); }
+
+    BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void>) override {
+        BufferPtr copy = allocate(bytes.size());
+        upload(copy, 0, bytes);
+        return copy;
+    }
+
+    std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) override {
+        return std::make_unique<cuda::DeviceSlots>(device_, slots, slot_bytes);
+    }
+
+    void clear(const Region& region) override {
+        OperationCheck("clear").range("region", region.buffer, region.offset, region.bytes);
+        attempt([&] {
+            if (region.bytes == 0) return;
+            check(cudaMemsetAsync(device_bytes(region.buffer) + region.offset, 0, region.bytes, device_->stream()),
+                  "clearing memory");
+        });
+    }
+
+    // Pageable memory is read before the call returns.
+    void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) override {
+        OperationCheck("upload").range("target", target, offset, source.size());
+        attempt([&] {
+            if (source.empty()) return;
+            check(cudaMemcpyAsync(device_bytes(target) + offset, source.data(), source.size(), cudaMemcpyHostToDevice,
+                                  device_->stream()),
+                  "uploading");
+        });
+    }
+
+    void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) override {
+        OperationCheck("download").range("source", source, offset, target.size());
+        attempt([&] {
+            if (target.empty()) return;
+            check(cudaMemcpyAsync(target.data(), device_bytes(source) + offset, target.size(), cudaMemcpyDeviceToHost,
+                                  device_->stream()),
+                  "downloading");
+        });
+    }
+
+    using Backend::copy;
+    void copy(const Region& source, const Region& target) override {
+        check_copy(source, target);
+        attempt([&] {
+            if (source.bytes == 0) return;
+            check(cudaMemcpyAsync(device_bytes(target.buffer) + target.offset,
+                                  device_bytes(source.buffer) + source.offset, source.bytes, cudaMemcpyDeviceToDevice,
+                                  device_->stream()),
+                  "copying");
+        });
+    }
+
+    EventPtr mark() override { return std::make_shared<cuda::QueueEvent>(device_, device_->stream()); }
+
+    void after(const EventPtr& event) override {
+        if (event == nullptr) return;
+        if (const auto* queued = dynamic_cast<const cuda::QueueEvent*>(event.get())) {
+            attempt([&] { check(cudaStreamWaitEvent(device_->stream(), queued->get()), "waiting for an event"); });
+        } else {
+            event->wait();
+        }
+    }
+
+    void wait() override {
+        attempt([&] { check(cudaStreamSynchronize(device_->stream()), "running operations"); });
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    }
+
+  protected:
+    void execute(const Operation& operation) override {
+        attempt([&] { std::visit([&](const auto& op) { cuda::compute(*device_, op); }, operation); });
+    }
+
+  private:
+    // Hands `work` over unless something failed since the last wait(); keeps its exception for wait().
+    template <typename Work>
+    void attempt(Work&& work) {
+        if (failure_) return;
+        try {
+            device_->use();
+            std::forward<Work>(work)();
+        } catch (...) {
+            failure_ = std::current_exception();
+        }
+    }
+
+    std::shared_ptr<cuda::Device> device_;
+    std::exception_ptr failure_;
+    uint64_t free_bytes_ = 0;
+};
+
+}  // namespace
+
+std::vector<Card> cards() {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return {};
+    }
+    std::vector<Card> found;
+    for (int i = 0; i < count; ++i) {
+        cudaDeviceProp properties{};
+        size_t free = 0, total = 0;
+        check(cudaSetDevice(i), "choosing the device");
+        check(cudaGetDeviceProperties(&properties, i), "asking for the card's properties");
+        check(cudaMemGetInfo(&free, &total), "asking for free memory");
+        found.push_back({.name = properties.name,
+                         .compute_capability = properties.major * 10 + properties.minor,
+                         .memory_bytes = total,
+                         .free_bytes = free});
+    }
+    return found;
+}
+
+bool built_with_cuda() {
+    return true;
+}
+
+std::unique_ptr<Backend> make_cuda_backend(const CudaBackendOptions& options) {
+    return std::make_unique<CudaBackend>(options.device);
+}
+
+}  // namespace sluice

@@ -1,0 +1,92 @@
+#include "backend/cuda/device.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/size.h"
+#include "tensor/iq_grids.h"
+
+namespace sluice::cuda {
+
+void check(cudaError_t status, const char* what) {
+    if (status == cudaSuccess) return;
+    (void)cudaGetLastError();  // or the next launch would report it again
+    if (status == cudaErrorMemoryAllocation) {
+        fail(ErrorCode::kOutOfMemory, "CUDA: the card's memory is full ({}); give a smaller `ram_bytes` or `context`",
+             what);
+    }
+    fail(ErrorCode::kIo, "CUDA: {} failed: {}; start again, or with `device` cpu", what, cudaGetErrorString(status));
+}
+
+void refuse(const std::string& message) {
+    fail(ErrorCode::kUnsupported, "{}", message);
+}
+
+namespace {
+
+std::unique_ptr<Grids> all_grids() {
+    auto grids = std::make_unique<Grids>();
+    std::ranges::copy(kIq2XxsGrid, grids->iq2_xxs);
+    std::ranges::copy(kIq2XsGrid, grids->iq2_xs);
+    std::ranges::copy(kIq2SGrid, grids->iq2_s);
+    std::ranges::copy(kIq1Grid, grids->iq1);
+    std::ranges::copy(kIq3XxsGrid, grids->iq3_xxs);
+    std::ranges::copy(kIq3SGrid, grids->iq3_s);
+    return grids;
+}
+
+}  // namespace
+
+Device::Device(int index) : index_(index) {
+    int count = 0;
+    if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
+        (void)cudaGetLastError();
+        fail(ErrorCode::kUnsupported, "`device` cuda: {}; `device` cpu runs everywhere", cudaGetErrorString(status));
+    }
+    if (index < 0 || index >= count) {
+        fail(ErrorCode::kUnsupported, "`device` cuda:{}: this machine has {} CUDA device{}, counted from 0", index,
+             count, count == 1 ? "" : "s");
+    }
+    use();
+    cudaDeviceProp properties{};
+    check(cudaGetDeviceProperties(&properties, index), "asking for the card's properties");
+    name_ = properties.name;
+    multiprocessors_ = properties.multiProcessorCount;
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a queue");
+    check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a queue");
+    check(cudaMalloc(reinterpret_cast<void**>(&grids_), sizeof(Grids)), "tables of weight formats");
+    check(cudaMemcpy(grids_, all_grids().get(), sizeof(Grids), cudaMemcpyHostToDevice), "tables of weight formats");
+}
+
+Device::~Device() {
+    (void)cudaSetDevice(index_);
+    (void)cudaStreamSynchronize(stream_);
+    (void)cudaStreamSynchronize(copies_);
+    (void)cudaFree(scratch_);
+    (void)cudaFree(grids_);
+    (void)cudaStreamDestroy(stream_);
+    (void)cudaStreamDestroy(copies_);
+}
+
+std::byte* Device::scratch(uint64_t bytes) {
+    if (bytes <= scratch_bytes_) return scratch_;
+    check(cudaStreamSynchronize(stream_), "waiting for operations");
+    check(cudaFree(std::exchange(scratch_, nullptr)), "giving scratch back");
+    scratch_bytes_ = 0;
+    const uint64_t wanted = bytes + bytes / 4;
+    check(cudaMalloc(reinterpret_cast<void**>(&scratch_), wanted), "scratch of an operation");
+    scratch_bytes_ = wanted;
+    return scratch_;
+}
+
+std::byte* device_bytes(const BufferPtr& buffer) {
+    const auto* device = dynamic_cast<const DeviceBuffer*>(buffer.get());
+    if (device == nullptr) {
+        fail(ErrorCode::kUsage,
+             "a buffer is missing or belongs to another backend: use buffers of the backend that runs the operation");
+    }
+    return device->data();
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,189 @@
+// Embed, Linear and GatedMlp.
+
+#include <algorithm>
+#include <span>
+
+#include "backend/cuda/compute.h"
+#include "backend/cuda/products.h"
+
+namespace sluice::cuda {
+
+namespace {
+
+const int32_t* ints_at(const Tensor& tensor) {
+    return reinterpret_cast<const int32_t*>(device_bytes(tensor.buffer) + tensor.offset);
+}
+
+const float* bias_at(const Tensor& bias) {
+    return bias.buffer == nullptr ? nullptr : floats_at(bias);
+}
+
+bool alike(const Weight& a, const Weight& b) {
+    return a.format == b.format && a.rows == b.rows && a.columns == b.columns;
+}
+
+}  // namespace
+
+float* floats_at(const Tensor& tensor) {
+    return reinterpret_cast<float*>(device_bytes(tensor.buffer) + tensor.offset);
+}
+
+Product product_of(const Device& device, const Weight& weight) {
+    Product product{};
+    product.weight = device_weight(device, weight);
+    product.batch = 1;
+    return product;
+}
+
+Job job_of(const Weight& weight, const Tensor& x, const Tensor& out) {
+    const auto place = [](const WeightPart& part) -> const uint8_t* {
+        if (part.buffer == nullptr) return nullptr;
+        return reinterpret_cast<const uint8_t*>(device_bytes(part.buffer)) + part.offset;
+    };
+    Job job{};
+    job.data = place(weight.data);
+    job.scales = place(weight.scales);
+    job.zero_points = place(weight.zero_points);
+    job.block_row_offset = static_cast<int32_t>(weight.block_row_offset);
+    job.x = floats_at(x);
+    job.out = floats_at(out);
+    job.count = static_cast<int32_t>(x.rows);
+    return job;
+}
+
+void add_job(Product& product, const Job& job) {
+    product.jobs[product.job_count++] = job;
+    product.most_rows = std::max(product.most_rows, job.count);
+}
+
+void compute(Device& device, const Embed& op) {
+    const RowChoice choice{.ids = ints_at(op.ids), .id_stride = op.ids.row_stride, .count = op.ids.rows};
+    device_codec(op.table.format)
+        .decode_rows(device, device_weight(device, op.table), choice, floats_at(op.out), op.out.row_stride);
+}
+
+void compute(Device& device, const Linear& op) {
+    if (op.x.rows == 0) return;
+    Product product = product_of(device, op.weight);
+    product.x_stride = op.x.row_stride;
+    product.out_stride = op.out.row_stride;
+    product.accumulate = op.accumulate;
+    Job job = job_of(op.weight, op.x, op.out);
+    job.bias = bias_at(op.bias);
+    add_job(product, job);
+    device_codec(op.weight.format).multiply(device, product);
+}
+
+namespace {
+
+// A group of GatedMlp and where its gates and ups go, [count, inner] each.
+struct PlacedGroup {
+    const MlpGroup* group;
+    float *gate, *up;
+    int64_t rows;
+};
+
+// Groups whose matrices are alike, handed over together, as many as a launch takes.
+class Experts {
+  public:
+    Experts(Device& device, const GatedMlp& op) : device_(device), op_(op) {}
+
+    void run() {
+        std::vector<PlacedGroup> groups = placed();
+        for (size_t begin = 0; begin < groups.size();) {
+            size_t end = begin + 1;
+            while (end < groups.size() && end - begin < kTogether && together(groups[begin], groups[end])) ++end;
+            const auto part = std::span(groups).subspan(begin, end - begin);
+            gates_and_ups(part);
+            downs(part);
+            begin = end;
+        }
+    }
+
+  private:
+    static constexpr size_t kTogether = Product::kMostJobs / 2;
+
+    int64_t rows_of(const MlpGroup& group) const { return group.all_rows() ? op_.x.rows : group.rows.rows; }
+
+    std::vector<PlacedGroup> placed() const {
+        std::vector<PlacedGroup> groups;
+        uint64_t floats = 0;
+        for (const MlpGroup& group : op_.groups) floats += static_cast<uint64_t>(2 * rows_of(group) * group.gate.rows);
+        auto* place = reinterpret_cast<float*>(device_.scratch(floats * sizeof(float)));
+        for (const MlpGroup& group : op_.groups) {
+            const int64_t rows = rows_of(group), count = rows * group.gate.rows;
+            if (rows == 0) continue;
+            groups.push_back({.group = &group, .gate = place, .up = place + count, .rows = rows});
+            place += 2 * count;
+        }
+        return groups;
+    }
+
+    static bool together(const PlacedGroup& a, const PlacedGroup& b) {
+        return alike(a.group->gate, b.group->gate) && alike(a.group->up, b.group->up) &&
+               alike(a.group->down, b.group->down);
+    }
+
+    Job first_job(const PlacedGroup& group, const Weight& weight, const Tensor& bias, float* out) const {
+        Job job = job_of(weight, op_.x, op_.out);
+        job.out = out;
+        job.bias = bias_at(bias);
+        job.count = static_cast<int32_t>(group.rows);
+        if (!group.group->all_rows()) {
+            job.x_rows = ints_at(group.group->rows);
+            job.x_rows_stride = static_cast<int32_t>(group.group->rows.row_stride);
+        }
+        return job;
+    }
+
+    void gates_and_ups(std::span<const PlacedGroup> groups) {
+        const MlpGroup& first = *groups.front().group;
+        Product gates = product_of(device_, first.gate), ups = product_of(device_, first.up);
+        const bool one = alike(first.gate, first.up);
+        for (Product* product : {&gates, &ups}) {
+            product->x_stride = op_.x.row_stride;
+            product->out_stride = first.gate.rows;
+        }
+        for (const PlacedGroup& group : groups) {
+            add_job(gates, first_job(group, group.group->gate, group.group->gate_bias, group.gate));
+            add_job(one ? gates : ups, first_job(group, group.group->up, group.group->up_bias, group.up));
+        }
+        device_codec(first.gate.format).multiply(device_, gates);
+        if (!one) device_codec(first.up.format).multiply(device_, ups);
+    }
+
+    void downs(std::span<const PlacedGroup> groups) {
+        const Weight& down = groups.front().group->down;
+        Product product = product_of(device_, down);
+        product.x_stride = down.columns;
+        product.out_stride = op_.out.row_stride;
+        product.activation = op_.activation.kind;
+        product.alpha = op_.activation.alpha;
+        product.limit = op_.activation.limit;
+        product.up_offset = op_.activation.up_offset;
+        for (const PlacedGroup& group : groups) {
+            Job job = job_of(group.group->down, op_.x, op_.out);
+            job.x = group.gate;
+            job.up = group.up;
+            job.bias = bias_at(group.group->down_bias);
+            job.count = static_cast<int32_t>(group.rows);
+            if (!group.group->all_rows()) {
+                job.out_rows = ints_at(group.group->out_rows);
+                job.out_rows_stride = static_cast<int32_t>(group.group->out_rows.row_stride);
+            }
+            add_job(product, job);
+        }
+        device_codec(down.format).multiply(device_, product);
+    }
+
+    Device& device_;
+    const GatedMlp& op_;
+};
+
+}  // namespace
+
+void compute(Device& device, const GatedMlp& op) {
+    Experts(device, op).run();
+}
+
+}  // namespace sluice::cuda

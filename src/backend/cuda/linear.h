@@ -1,0 +1,62 @@
+#pragma once
+
+// Products with weights of every format. A product is a list of jobs that share the format and the sizes of their
+// matrices: the rows of a batch times one weight, or of some rows each times the weight of an expert.
+
+#include <cstdint>
+
+#include "backend/cuda/weight.h"
+#include "backend/operations.h"
+
+namespace sluice::cuda {
+
+// The rows [count, columns] of `x` that are listed, or all, times one matrix; row i goes to out row out_rows[i], or i.
+struct Job {
+    const uint8_t *data, *scales, *zero_points;
+    const float* x;
+    const float* up;    // where there is one, x is activation(x, up)
+    const float* bias;  // null: zero
+    float* out;
+    const int32_t *x_rows, *out_rows;  // null: 0, 1, ...
+    int32_t x_rows_stride, out_rows_stride;
+    int32_t count, block_row_offset;
+};
+
+struct Product {
+    static constexpr int kMostJobs = 24;  // a kernel's parameters take 4 KB
+
+    DeviceWeight weight;  // what the jobs share
+    int64_t x_stride, out_stride;
+    bool accumulate;
+    ActivationKind activation;
+    float alpha, limit, up_offset;
+    // More than one: job 0 is applied so many times, each to the next `weight_rows` rows of the weight that start
+    // `weight_step` after the last ones, and that many columns further in x and out.
+    int32_t batch;
+    int64_t weight_step, x_step, out_step;
+    int32_t most_rows;  // of a job
+    int32_t job_count;
+    Job jobs[kMostJobs];
+};
+
+// Which rows of a weight: ids[i], or `together` of every `step`, from 0 on.
+struct RowChoice {
+    const int32_t* ids = nullptr;
+    int64_t id_stride = 1;
+    int64_t together = 1, step = 1;
+    int64_t count = 0;
+};
+
+// What a codec has on the device.
+struct DeviceCodec {
+    // out = x . weight^T + bias for every job; weight.rows outputs.
+    void (*multiply)(Device& device, const Product& product);
+    // Rows to floats, one after the other. Nothing but NaN for an id that the weight lacks.
+    void (*decode_rows)(Device& device, const DeviceWeight& weight, const RowChoice& choice, float* out,
+                        int64_t out_stride);
+};
+
+// The row of the table for a format.
+const DeviceCodec& device_codec(const WeightFormat& format);
+
+}  // namespace sluice::cuda

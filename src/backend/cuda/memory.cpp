@@ -1,0 +1,121 @@
+#include "backend/cuda/memory.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/size.h"
+
+namespace sluice::cuda {
+
+namespace {
+
+// Pinned memory for records under way: enough reads to keep a drive and the bus busy.
+constexpr uint64_t kLandingBytes = 256ull << 20;
+constexpr size_t kFewestLandings = 4, kMostLandings = 64;
+
+// One allocation. Freeing waits for the device, so that queued work never meets freed memory.
+struct Allocation {
+    std::shared_ptr<Device> device;
+    std::byte* data = nullptr;
+
+    Allocation(std::shared_ptr<Device> of, uint64_t bytes) : device(std::move(of)) {
+        device->use();
+        const cudaError_t status = cudaMalloc(reinterpret_cast<void**>(&data), std::max<uint64_t>(bytes, 1));
+        if (status == cudaErrorMemoryAllocation) {
+            (void)cudaGetLastError();
+            size_t free = 0, total = 0;
+            check(cudaMemGetInfo(&free, &total), "asking for free memory");
+            fail(ErrorCode::kOutOfMemory,
+                 "CUDA: {} are wanted of {}, which has {} of {} free; give a smaller `ram_bytes` "
+                 "or `context`",
+                 format_size(bytes), device->name(), format_size(free), format_size(total));
+        }
+        check(status, "allocating memory");
+    }
+    Allocation(const Allocation&) = delete;
+    ~Allocation() {
+        (void)cudaSetDevice(device->index());
+        (void)cudaFree(data);
+    }
+};
+
+}  // namespace
+
+BufferPtr allocate(const std::shared_ptr<Device>& device, uint64_t bytes) {
+    if (bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+        fail(ErrorCode::kOutOfMemory, "no memory holds {} bytes: ask for less", bytes);
+    }
+    auto memory = std::make_shared<Allocation>(device, bytes);
+    std::byte* const data = memory->data;
+    if (bytes > 0) check(cudaMemsetAsync(data, 0, bytes, device->stream()), "clearing memory");
+    return std::make_shared<DeviceBuffer>(std::move(memory), data, bytes);
+}
+
+QueueEvent::QueueEvent(std::shared_ptr<Device> device, cudaStream_t stream) : device_(std::move(device)) {
+    device_->use();
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
+    if (const cudaError_t status = cudaEventRecord(event_, stream); status != cudaSuccess) {
+        (void)cudaEventDestroy(event_);
+        check(status, "recording an event");
+    }
+}
+
+QueueEvent::~QueueEvent() {
+    (void)cudaEventDestroy(event_);
+}
+
+// An event that failed is done: its error is told by the queue's wait().
+bool QueueEvent::done() const {
+    return cudaEventQuery(event_) != cudaErrorNotReady;
+}
+
+void QueueEvent::wait() {
+    device_->use();
+    check(cudaEventSynchronize(event_), "waiting for a copy");
+}
+
+DeviceSlots::DeviceSlots(std::shared_ptr<Device> device, size_t slots, size_t slot_bytes)
+    : device_(std::move(device)), slot_bytes_(slot_bytes) {
+    if (slot_bytes == 0 || slot_bytes % kPageBytes != 0) {
+        fail(ErrorCode::kUsage, "expert slots of {} bytes: the size must be a positive multiple of {}", slot_bytes,
+             kPageBytes);
+    }
+    if (slots > std::numeric_limits<int64_t>::max() / slot_bytes) {
+        fail(ErrorCode::kOutOfMemory, "{} expert slots of {} fit no memory: ask for fewer", slots,
+             format_size(slot_bytes));
+    }
+    landings_ = std::min(slots, std::clamp<size_t>(kLandingBytes / slot_bytes, kFewestLandings, kMostLandings));
+    auto memory = std::make_shared<Allocation>(device_, slots * slot_bytes);
+    for (size_t slot = 0; slot < slots; ++slot) {
+        buffers_.push_back(std::make_shared<DeviceBuffer>(memory, memory->data + slot * slot_bytes, slot_bytes));
+    }
+    check(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), std::max<size_t>(landings_ * slot_bytes, 1),
+                        cudaHostAllocPortable),
+          "landings of expert slots");
+}
+
+DeviceSlots::~DeviceSlots() {
+    (void)cudaSetDevice(device_->index());
+    (void)cudaStreamSynchronize(device_->copies());
+    (void)cudaFreeHost(pinned_);
+}
+
+std::byte* DeviceSlots::land_at(size_t landing, size_t) {
+    return pinned_ + landing * slot_bytes_;
+}
+
+EventPtr DeviceSlots::landed(size_t landing, size_t slot) {
+    device_->use();
+    check(cudaMemcpyAsync(device_bytes(buffers_[slot]), land_at(landing, slot), slot_bytes_, cudaMemcpyHostToDevice,
+                          device_->copies()),
+          "copying an expert");
+    return std::make_shared<QueueEvent>(device_, device_->copies());
+}
+
+// The device keeps the slot's memory: the pool is one allocation.
+void DeviceSlots::discard(size_t) {}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "backend/cuda/device.h"
+#include "device/event.h"
+#include "device/slot_memory.h"
+
+namespace sluice::cuda {
+
+// Zeroed memory of the device, behind what its queue was handed so far. Throws kOutOfMemory.
+BufferPtr allocate(const std::shared_ptr<Device>& device, uint64_t bytes);
+
+// What a queue was handed before the event was made.
+class QueueEvent final : public Event {
+  public:
+    QueueEvent(std::shared_ptr<Device> device, cudaStream_t stream);
+    QueueEvent(const QueueEvent&) = delete;
+    ~QueueEvent() override;
+    bool done() const override;
+    void wait() override;
+    cudaEvent_t get() const { return event_; }
+
+  private:
+    std::shared_ptr<Device> device_;
+    cudaEvent_t event_ = nullptr;
+};
+
+// Expert slots in the device's memory. Records land in a ring of pinned memory and are copied by a queue of their own.
+class DeviceSlots final : public SlotMemory {
+  public:
+    DeviceSlots(std::shared_ptr<Device> device, size_t slots, size_t slot_bytes);
+    ~DeviceSlots() override;
+
+    size_t slots() const override { return buffers_.size(); }
+    size_t slot_bytes() const override { return slot_bytes_; }
+    size_t landings() const override { return landings_; }
+    std::byte* land_at(size_t landing, size_t slot) override;
+    EventPtr landed(size_t landing, size_t slot) override;
+    void discard(size_t slot) override;
+    BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
+
+  private:
+    std::shared_ptr<Device> device_;
+    size_t slot_bytes_, landings_;
+    std::byte* pinned_ = nullptr;
+    std::vector<BufferPtr> buffers_;
+};
+
+}  // namespace sluice::cuda

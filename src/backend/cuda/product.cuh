@@ -1,0 +1,161 @@
+#pragma once
+
+// The kernels of a codec, made from its decoder. A warp makes one output for up to kTokens rows of x, lane l from the
+// runs l, l + 32, ...; the order of a sum depends on nothing but the length of x.
+
+#include <algorithm>
+
+#include "backend/cuda/decode.cuh"
+#include "backend/cuda/linear.h"
+#include "backend/cuda/views.cuh"
+
+namespace sluice::cuda {
+
+constexpr int kTokens = 8, kProductWarps = 8;
+// x in shared memory: runs of 32 floats, 36 apart, so that lanes that read 16 bytes of a run each meet all banks.
+constexpr int kRunPitch = 36, kSharedRuns = 256;
+
+__device__ inline float activated(const Product& product, float gate, float up) {
+    if (product.activation == ActivationKind::kSilu) return gate * sigmoid(gate) * up;
+    if (product.activation == ActivationKind::kGeluTanh) {
+        const float inner = 0.797884560802865355f * (gate + 0.044715f * gate * gate * gate);
+        return 0.5f * gate * (1.0f + tanhf(inner)) * up;
+    }
+    const float g = fminf(gate, product.limit), u = fminf(fmaxf(up, -product.limit), product.limit);
+    return g * sigmoid(product.alpha * g) * (u + product.up_offset);
+}
+
+// The job of this block, moved to its part of a batch.
+__device__ inline Job job_of_block(const Product& product, int z) {
+    if (product.batch <= 1) return product.jobs[z];
+    Job job = product.jobs[0];
+    job.x += z * product.x_step;
+    job.out += z * product.out_step;
+    return job;
+}
+
+// Columns [first, first + count) of rows [row, row + rows) of x, zeros behind the end.
+__device__ inline void stage_rows(const Product& product, const Job& job, int row, int rows, int64_t first, int count,
+                                  float* shared, int pitch) {
+    for (int t = 0; t < rows; ++t) {
+        const int64_t from =
+            job.x_rows == nullptr ? row + t : job.x_rows[static_cast<int64_t>(row + t) * job.x_rows_stride];
+        const float* const x = job.x + from * product.x_stride;
+        const float* const up = job.up == nullptr ? nullptr : job.up + from * product.x_stride;
+        for (int i = threadIdx.x; i < count; i += blockDim.x) {
+            const int64_t column = first + i;
+            float value = 0;
+            if (column < product.weight.columns)
+                value = up == nullptr ? x[column] : activated(product, x[column], up[column]);
+            shared[t * pitch + i / kRun * kRunPitch + i % kRun] = value;
+        }
+    }
+}
+
+template <typename Decoder>
+__global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __grid_constant__ Product product) {
+    __shared__ float4 shared4[kSharedRuns * kRunPitch / 4];
+    auto* const shared = reinterpret_cast<float*>(shared4);
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, z = blockIdx.z;
+    const Job job = job_of_block(product, z);
+    const int first_row = blockIdx.y * kTokens;
+    if (first_row >= job.count) return;
+    const int rows = min(kTokens, job.count - first_row);
+
+    DeviceWeight weight = product.weight;
+    weight.data = job.data, weight.scales = job.scales, weight.zero_points = job.zero_points;
+    weight.block_row_offset = job.block_row_offset;
+    const int64_t output = static_cast<int64_t>(blockIdx.x) * kProductWarps + warp;
+    const int64_t weight_row = output + (product.batch > 1 ? z * product.weight_step : 0);
+
+    const int chunk_runs = kSharedRuns / (rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : 8);
+    const int pitch = chunk_runs * kRunPitch;
+    const int runs = static_cast<int>((weight.columns + kRun - 1) / kRun);
+    float sums[kTokens] = {};
+    for (int chunk = 0; chunk < runs; chunk += chunk_runs) {
+        const int here = min(chunk_runs, runs - chunk);
+        if (chunk > 0) __syncthreads();
+        stage_rows(product, job, first_row, rows, static_cast<int64_t>(chunk) * kRun, here * kRun, shared, pitch);
+        __syncthreads();
+        if (output >= weight.rows) continue;
+        for (int run = lane; run < here; run += 32) {
+            float values[kRun];
+            Decoder::run(weight, weight_row, chunk + run, values);
+            const float4* const x = shared4 + run * (kRunPitch / 4);
+#pragma unroll
+            for (int t = 0; t < kTokens; ++t) {
+                if (t >= rows) break;
+                const float4* const mine = x + t * (pitch / 4);
+#pragma unroll
+                for (int i = 0; i < kRun / 4; ++i) {
+                    const float4 four = mine[i];
+                    sums[t] = fmaf(four.x, values[4 * i], sums[t]);
+                    sums[t] = fmaf(four.y, values[4 * i + 1], sums[t]);
+                    sums[t] = fmaf(four.z, values[4 * i + 2], sums[t]);
+                    sums[t] = fmaf(four.w, values[4 * i + 3], sums[t]);
+                }
+            }
+        }
+    }
+    if (output >= weight.rows) return;
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+        if (t >= rows) break;
+        float sum = warp_sum(sums[t]);
+        if (lane != 0) continue;
+        if (job.bias != nullptr) sum += job.bias[output];
+        const int64_t row = first_row + t;
+        float& out =
+            job.out[(job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride]) * product.out_stride +
+                    output];
+        out = product.accumulate ? out + sum : sum;
+    }
+}
+
+template <typename Decoder>
+__global__ void decode_kernel(DeviceWeight weight, RowChoice choice, float* out, int64_t out_stride) {
+    const int run = blockIdx.x * blockDim.x + threadIdx.x;
+    const int64_t first = static_cast<int64_t>(run) * kRun;
+    if (first >= weight.columns) return;
+    for (int64_t i = blockIdx.y; i < choice.count; i += gridDim.y) {
+        const int64_t row = choice.ids != nullptr ? choice.ids[i * choice.id_stride]
+                                                  : i / choice.together * choice.step + i % choice.together;
+        float values[kRun];
+        if (row >= 0 && row < weight.rows) {
+            Decoder::run(weight, row, run, values);
+        } else {
+            for (float& value : values) value = __uint_as_float(0x7fc00000);
+        }
+#pragma unroll
+        for (int j = 0; j < kRun; ++j) {
+            if (first + j < weight.columns) out[i * out_stride + first + j] = values[j];
+        }
+    }
+}
+
+template <typename Decoder>
+void multiply(Device& device, const Product& product) {
+    const int jobs = std::max(product.batch, product.job_count);
+    const dim3 grid(blocks_for(product.weight.rows, kProductWarps), blocks_for(product.most_rows, kTokens),
+                    static_cast<unsigned>(jobs));
+    multiply_kernel<Decoder><<<grid, 32 * kProductWarps, 0, device.stream()>>>(product);
+    check_launch("a product");
+}
+
+template <typename Decoder>
+void decode_rows(Device& device, const DeviceWeight& weight, const RowChoice& choice, float* out, int64_t out_stride) {
+    constexpr int kThreads = 64;
+    constexpr int64_t kMostGridRows = 65535;
+    if (choice.count == 0) return;
+    const dim3 grid(blocks_for(weight.columns, kThreads * kRun),
+                    static_cast<unsigned>(std::min(choice.count, kMostGridRows)));
+    decode_kernel<Decoder><<<grid, kThreads, 0, device.stream()>>>(weight, choice, out, out_stride);
+    check_launch("decoding weights");
+}
+
+template <typename Decoder>
+constexpr DeviceCodec codec_of() {
+    return {multiply<Decoder>, decode_rows<Decoder>};
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,181 @@
+// Routers: a warp per row. Scores are computed in double and rounded once, as the definition does, so that ties fall
+// the same way.
+
+#include "backend/cuda/views.cuh"
+
+namespace sluice::cuda {
+
+namespace {
+
+struct RouteArgs {
+    Rows<const float> logits;
+    const float* bias;
+    RouterScore score;
+    int experts, groups, groups_kept, top_k;
+    bool normalize, by_logits;
+    float scale;
+    Rows<int32_t> ids;
+    Rows<float> weights;
+};
+
+__device__ double warp_sum_double(double value) {
+    for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAllLanes, value, step);
+    return value;
+}
+
+__device__ double score_of(RouterScore score, float logit) {
+    const auto x = static_cast<double>(logit);
+    double value = 0;
+    if (score == RouterScore::kSigmoid) {
+        value = 1.0 / (1.0 + exp(-x));
+    } else {
+        value = sqrt(x > 30.0 ? x : log1p(exp(x)));
+    }
+    return static_cast<double>(static_cast<float>(value));
+}
+
+// A value and its place; the largest value wins, of equal ones the first place.
+struct Candidate {
+    float value;
+    int place;
+};
+__device__ Candidate better(Candidate a, Candidate b) {
+    if (a.place < 0) return b;
+    if (b.place < 0) return a;
+    if (a.value != b.value) return a.value > b.value ? a : b;
+    return a.place < b.place ? a : b;
+}
+__device__ Candidate warp_best(Candidate mine) {
+    for (int step = 16; step > 0; step /= 2) {
+        const Candidate other{__shfl_xor_sync(kAllLanes, mine.value, step),
+                              __shfl_xor_sync(kAllLanes, mine.place, step)};
+        mine = better(mine, other);
+    }
+    return mine;
+}
+
+enum State : unsigned char { kSelectable, kChosen, kOut };
+
+// Marks the `count` largest of those that are selectable.
+__device__ void choose_largest(const float* values, unsigned char* state, int size, int count) {
+    const int lane = threadIdx.x % 32;
+    for (int n = 0; n < count; ++n) {
+        Candidate mine{0, -1};
+        for (int i = lane; i < size; i += 32) {
+            if (state[i] == kSelectable) mine = better(mine, {values[i], i});
+        }
+        const Candidate best = warp_best(mine);
+        if (best.place >= 0 && lane == best.place % 32) state[best.place] = kChosen;
+        __syncwarp();
+    }
+}
+
+__device__ void keep_groups(const RouteArgs& args, const float* choice, unsigned char* state, float* worth,
+                            unsigned char* kept) {
+    const int lane = threadIdx.x % 32, size = args.experts / args.groups;
+    for (int g = lane; g < args.groups; g += 32) {
+        float first = -INFINITY, second = -INFINITY;
+        for (int i = g * size; i < (g + 1) * size; ++i) {
+            if (choice[i] > first) {
+                second = first;
+                first = choice[i];
+            } else if (choice[i] > second) {
+                second = choice[i];
+            }
+        }
+        worth[g] = size == 1 ? first : first + second;
+        kept[g] = kSelectable;
+    }
+    __syncwarp();
+    choose_largest(worth, kept, args.groups, args.groups_kept);
+    for (int e = lane; e < args.experts; e += 32) state[e] = kept[e / size] == kChosen ? kSelectable : kOut;
+    __syncwarp();
+}
+
+// Scores before they are divided by what is returned.
+__device__ double score_row(const RouteArgs& args, const float* logits, double* values) {
+    const int lane = threadIdx.x;
+    if (args.score != RouterScore::kSoftmax) {
+        for (int e = lane; e < args.experts; e += 32) values[e] = score_of(args.score, logits[e]);
+        return 1;
+    }
+    float largest = -INFINITY;
+    for (int e = lane; e < args.experts; e += 32) largest = fmaxf(largest, logits[e]);
+    largest = warp_max(largest);
+    double sum = 0;
+    for (int e = lane; e < args.experts; e += 32) {
+        values[e] = exp(static_cast<double>(logits[e]) - static_cast<double>(largest));
+        sum += values[e];
+    }
+    return warp_sum_double(sum);
+}
+
+// Chosen experts in ascending order and their weights.
+__device__ void write_routes(const RouteArgs& args, const double* values, const unsigned char* state, double whole,
+                             int64_t row) {
+    const int lane = threadIdx.x;
+    double chosen = 0;
+    for (int e = lane; e < args.experts; e += 32) chosen += state[e] == kChosen ? values[e] : 0.0;
+    const double divisor = args.normalize ? warp_sum_double(chosen) + 1e-20 : whole;
+    int written = 0;
+    for (int first = 0; first < args.experts; first += 32) {
+        const int e = first + lane;
+        const bool mine = e < args.experts && state[e] == kChosen;
+        const unsigned all = __ballot_sync(kAllLanes, mine);
+        if (mine) {
+            const int at = written + __popc(all & ((1u << lane) - 1));
+            args.ids[row][at] = e;
+            args.weights[row][at] = static_cast<float>(values[e] / divisor * static_cast<double>(args.scale));
+        }
+        written += __popc(all);
+    }
+}
+
+__global__ void route_kernel(const RouteArgs args) {
+    extern __shared__ double shared[];
+    double* const values = shared;
+    auto* const choice = reinterpret_cast<float*>(values + args.experts);
+    float* const worth = choice + args.experts;
+    auto* const state = reinterpret_cast<unsigned char*>(worth + args.groups);
+    unsigned char* const kept = state + args.experts;
+    const int lane = threadIdx.x;
+    const int64_t row = blockIdx.x;
+    const float* const logits = args.logits[row];
+    const double whole = score_row(args, logits, values);
+    __syncwarp();
+    // Softmax keeps the order of the logits, so that the choice needs no rounding.
+    for (int e = lane; e < args.experts; e += 32) {
+        choice[e] = args.by_logits ? logits[e]
+                                   : static_cast<float>(values[e] / whole) + (args.bias == nullptr ? 0 : args.bias[e]);
+        state[e] = kSelectable;
+    }
+    __syncwarp();
+    if (args.groups > 1) keep_groups(args, choice, state, worth, kept);
+    choose_largest(choice, state, args.experts, args.top_k);
+    write_routes(args, values, state, whole, row);
+}
+
+}  // namespace
+
+void compute(Device& device, const Route& op) {
+    if (op.logits.rows == 0) return;
+    const RouteArgs args{.logits = rows_of(op.logits),
+                         .bias = op.bias.buffer == nullptr ? nullptr : rows_of(op.bias).first,
+                         .score = op.score,
+                         .experts = static_cast<int>(op.logits.columns),
+                         .groups = static_cast<int>(op.groups),
+                         .groups_kept = static_cast<int>(op.groups_kept),
+                         .top_k = static_cast<int>(op.ids.columns),
+                         .normalize = op.normalize,
+                         .by_logits = op.score == RouterScore::kSoftmax && op.plain_choice(),
+                         .scale = op.scale,
+                         .ids = elements_of<int32_t>(op.ids),
+                         .weights = writable_rows_of(op.weights)};
+    const size_t shared = static_cast<size_t>(args.experts) * (sizeof(double) + sizeof(float) + 1) +
+                          static_cast<size_t>(args.groups) * (sizeof(float) + 1);
+    if (shared > 48 << 10) refuse("Route on CUDA: 3500 experts are the most");
+    route_kernel<<<static_cast<unsigned>(op.logits.rows), 32, shared, device.stream()>>>(args);
+    check_launch("Route");
+}
+
+}  // namespace sluice::cuda

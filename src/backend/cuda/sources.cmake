@@ -1,0 +1,12 @@
+# The backend of NVIDIA's cards, or its stubs.
+
+if(SLUICE_CUDA)
+  set(CUDA_SOURCES
+    cuda/codecs.cpp cuda/cuda_backend.cpp cuda/device.cpp cuda/linear.cpp cuda/memory.cpp
+    cuda/attention.cu cuda/codecs_affine.cu cuda/codecs_blocks.cu cuda/codecs_float.cu cuda/codecs_grids.cu
+    cuda/latent.cu cuda/recurrent.cu cuda/routing.cu cuda/rows.cu)
+  set(CUDA_LIBRARIES CUDA::cudart_static)
+else()
+  set(CUDA_SOURCES no_cuda/cuda_backend.cpp)
+  set(CUDA_LIBRARIES "")
+endif()

@@ -1,0 +1,103 @@
+// Every operation of the CUDA backend against the reference. Without a card there is nothing to test.
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "backend/cuda_backend.h"
+#include "base/error.h"
+#include "sluice/cards.h"
+#include "tests/backend/op_cases.h"
+
+namespace sluice {
+namespace {
+
+constexpr uint64_t kSeeds = 3;
+constexpr double kRounding = 4e-6;  // of float32 sums in another order
+
+class CudaOperations : public ::testing::TestWithParam<bool> {
+  protected:
+    void SetUp() override {
+        if (cards().empty()) GTEST_SKIP() << "no CUDA card, or built without CUDA";
+        backend_ = make_cuda_backend({.device = 0, .exact = GetParam()});
+    }
+    double tolerance(Rounding rounding) const {
+        // BF16 moves a value by at most 2^-9 of it; no operation rounds more than four operands.
+        return GetParam() || rounding == Rounding::kNone ? kRounding : 4.0 / 512;
+    }
+
+    std::unique_ptr<Backend> reference_ = make_reference_backend();
+    std::unique_ptr<Backend> backend_;
+};
+
+TEST_P(CudaOperations, EqualTheReferenceToRounding) {
+    std::map<std::string, ErrorStats> worst;
+    for (const OpCase& op_case : all_op_cases()) {
+        for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+            SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
+            const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
+            EXPECT_LT(stats.rms_relative, tolerance(op_case.rounding));
+            EXPECT_LT(stats.max_relative, 10 * tolerance(op_case.rounding));
+            worst[op_case.name.substr(0, op_case.name.find(','))].add(stats);
+        }
+    }
+    for (const auto& [name, stats] : worst) {
+        fmt::print("  {:36} max {:.1e}  rms {:.1e}\n", name, stats.max_relative, stats.rms_relative);
+    }
+}
+
+TEST_P(CudaOperations, AreTheSameFromRunToRun) {
+    const auto other = make_cuda_backend({.device = 0, .exact = GetParam()});
+    for (const OpCase& op_case : all_op_cases()) {
+        EXPECT_EQ(run_case(op_case, *other, *backend_, 11).max_abs, 0) << op_case.name;
+    }
+}
+
+TEST_P(CudaOperations, LinearRowsAreTheSameInAnyCompany) {
+    constexpr int64_t kTokens = 41, kOutputs = 150;
+    for (const WeightFormat& format : all_weight_formats()) {
+        CaseContext context(*backend_, 3);
+        const int64_t columns = columns_for(format, 5);
+        const Weight weight = context.weight(format, kOutputs, columns);
+        const Tensor x = context.random(kTokens, columns);
+        const Tensor together = context.output(kTokens, kOutputs), apart = context.output(kTokens, kOutputs);
+        backend_->run(Linear{.x = x, .weight = weight, .out = together});
+        for (int64_t first = 0, count = 1; first < kTokens; first += count, count = first % 11 + 1) {
+            count = std::min(count, kTokens - first);
+            backend_->run(Linear{.x = x.rows_at(first, count), .weight = weight, .out = apart.rows_at(first, count)});
+        }
+        context.result(together);
+        context.result(apart);
+        EXPECT_EQ(context.results()[0], context.results()[1]) << format.describe();
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(On, CudaOperations, ::testing::Bool(),
+                         [](const auto& mode) { return mode.param ? "Exact" : "Default"; });
+
+TEST(CudaBackend, AMissingCardIsOneLine) {
+    try {
+        make_cuda_backend({.device = 999});
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+        EXPECT_THAT(error.what(), ::testing::HasSubstr("cuda"));
+        EXPECT_THAT(error.what(), ::testing::Not(::testing::HasSubstr("\n")));
+    }
+}
+
+TEST(CudaBackend, ABufferOfAnotherBackendIsRefused) {
+    if (cards().empty()) GTEST_SKIP() << "no CUDA card, or built without CUDA";
+    const auto backend = make_cuda_backend({});
+    const auto reference = make_reference_backend();
+    const Tensor theirs = make_tensor(reference->allocate(64), DType::kF32, 4, 4);
+    const Tensor weight = make_tensor(backend->allocate(16), DType::kF32, 1, 4);
+    backend->run(RmsNorm{.x = theirs, .weight = weight, .epsilon = 1, .out = theirs});
+    EXPECT_THROW(backend->wait(), Error);
+    backend->wait();  // told once
+}
+
+}  // namespace
+}  // namespace sluice
