@@ -5,7 +5,9 @@
 
 #include <map>
 
+#include "backend/cuda_backend.h"
 #include "model/model.h"
+#include "sluice/cards.h"
 #include "tests/backend/queued_backend.h"
 #include "tests/support/golden_case.h"
 
@@ -13,6 +15,7 @@ namespace sluice::testing {
 namespace {
 
 constexpr double kTolerance = 1e-3;
+constexpr double kBf16Tolerance = 2e-2;  // of tensor cores
 
 struct Outputs {
     std::vector<float> logits;
@@ -80,6 +83,29 @@ TEST_P(Goldens, QueuedBackendWithMemoryOfItsOwn) {
     const auto backend = make_queued_backend();
     const auto checkpoint = Checkpoint::open(GetParam().folder);
     expect_close(run_model(GetParam(), *backend, 7, ExpertStore::floor_bytes(*checkpoint)), load_reference(GetParam()));
+}
+
+TEST_P(Goldens, CudaBackendInAnyChunkAndCache) {
+    if (cards().empty()) GTEST_SKIP() << "no CUDA card, or built without CUDA";
+    const Reference reference = load_reference(GetParam());
+    const uint64_t floor = ExpertStore::floor_bytes(*Checkpoint::open(GetParam().folder));
+    for (const bool exact : {true, false}) {
+        const auto backend = make_cuda_backend({.device = 0, .exact = exact});
+        for (const size_t chunk : {size_t{1}, size_t{7}, size_t{1000}}) {
+            for (const uint64_t cache : {floor, uint64_t{64} << 20}) {
+                SCOPED_TRACE(::testing::Message()
+                             << (exact ? "exact" : "default") << " chunk " << chunk << " cache " << cache);
+                const Outputs run = run_model(GetParam(), *backend, chunk, cache);
+                const Outputs again = run_model(GetParam(), *backend, chunk, cache);
+                EXPECT_TRUE(run.logits == again.logits);
+                if (exact) {
+                    expect_close(run, reference);
+                } else {
+                    EXPECT_LE(largest_difference(run.logits, reference.logits), kBf16Tolerance);
+                }
+            }
+        }
+    }
 }
 
 TEST_P(Goldens, CpuBackendInAnyChunkAndCache) {

@@ -1,7 +1,7 @@
 // MLX affine: codes of kBits in a bit stream, a scale and a zero point per group of 32, 64 or 128.
 
 #include "backend/cuda/codecs.h"
-#include "backend/cuda/product.cuh"
+#include "backend/cuda/matrix.cuh"
 
 namespace sluice::cuda {
 

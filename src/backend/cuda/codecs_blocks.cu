@@ -2,7 +2,7 @@
 // one.
 
 #include "backend/cuda/codecs.h"
-#include "backend/cuda/product.cuh"
+#include "backend/cuda/matrix.cuh"
 
 namespace sluice::cuda {
 

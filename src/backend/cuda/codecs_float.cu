@@ -1,7 +1,7 @@
 // Plain floats, FP8 by blocks, and the FP4 and FP8 formats of safetensors.
 
 #include "backend/cuda/codecs.h"
-#include "backend/cuda/product.cuh"
+#include "backend/cuda/matrix.cuh"
 
 namespace sluice::cuda {
 
@@ -104,8 +104,8 @@ struct Nvfp4 {
 
 }  // namespace
 
-const DeviceCodec kF32OnDevice = codec_of<F32>();
-const DeviceCodec kF16OnDevice = codec_of<Half<false>>();
+const DeviceCodec kF32OnDevice = exact_codec_of<F32>();
+const DeviceCodec kF16OnDevice = exact_codec_of<Half<false>>();
 const DeviceCodec kBf16OnDevice = codec_of<Half<true>>();
 const DeviceCodec kFp8BlockOnDevice = codec_of<Fp8Block>();
 const DeviceCodec kMxfp4OnDevice = codec_of<Mxfp4>();

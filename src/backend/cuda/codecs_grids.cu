@@ -1,7 +1,7 @@
 // GGUF's formats whose codes choose numbers from tables, and those of one or two bits.
 
 #include "backend/cuda/codecs.h"
-#include "backend/cuda/product.cuh"
+#include "backend/cuda/matrix.cuh"
 
 namespace sluice::cuda {
 

@@ -19,7 +19,8 @@ using cuda::device_bytes;
 
 class CudaBackend final : public Backend {
   public:
-    explicit CudaBackend(int index) : device_(std::make_shared<cuda::Device>(index)) {
+    explicit CudaBackend(const CudaBackendOptions& options)
+        : device_(std::make_shared<cuda::Device>(options.device, options.exact)) {
         size_t free = 0, total = 0;
         check(cudaMemGetInfo(&free, &total), "asking for free memory");
         free_bytes_ = free;
@@ -151,7 +152,7 @@ bool built_with_cuda() {
 }
 
 std::unique_ptr<Backend> make_cuda_backend(const CudaBackendOptions& options) {
-    return std::make_unique<CudaBackend>(options.device);
+    return std::make_unique<CudaBackend>(options);
 }
 
 }  // namespace sluice

@@ -38,7 +38,7 @@ std::unique_ptr<Grids> all_grids() {
 
 }  // namespace
 
-Device::Device(int index) : index_(index) {
+Device::Device(int index, bool exact) : index_(index), exact_(exact) {
     int count = 0;
     if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
         (void)cudaGetLastError();

@@ -28,13 +28,14 @@ struct Grids {
 class Device {
   public:
     // Throws kUnsupported where there is no such device.
-    explicit Device(int index);
+    Device(int index, bool exact);
     Device(const Device&) = delete;
     ~Device();
 
     // For the calling thread: whatever touches the device comes after it.
     void use() const { check(cudaSetDevice(index_), "choosing the device"); }
     int index() const { return index_; }
+    bool exact() const { return exact_; }  // F32 throughout
     const std::string& name() const { return name_; }
     int multiprocessors() const { return multiprocessors_; }
     cudaStream_t stream() const { return stream_; }  // operations and transfers
@@ -46,6 +47,7 @@ class Device {
 
   private:
     int index_;
+    bool exact_;
     std::string name_;
     int multiprocessors_ = 0;
     cudaStream_t stream_ = nullptr, copies_ = nullptr;

@@ -84,7 +84,7 @@ void multiply_heads(Device& device, const Weight& weight, const HeadRows& heads,
     product.x_step = x_step;
     product.out_step = heads.rows;
     add_job(product, job_of(from, x, out));
-    device_codec(weight.format).multiply(device, product);
+    run(device, weight.format, product, on_tensor_cores(device, weight.format, x.rows));
 }
 
 }  // namespace

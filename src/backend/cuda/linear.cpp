@@ -56,6 +56,23 @@ void add_job(Product& product, const Job& job) {
     product.most_rows = std::max(product.most_rows, job.count);
 }
 
+namespace {
+
+// Fewer rows of a batch keep to F32 sums, whose order depends on nothing but the length of x.
+constexpr int64_t kMatrixRows = 33;
+
+}  // namespace
+
+bool on_tensor_cores(const Device& device, const WeightFormat& format, int64_t batch_rows) {
+    return !device.exact() && batch_rows >= kMatrixRows && device_codec(format).multiply_matrix != nullptr;
+}
+
+void run(Device& device, const WeightFormat& format, Product& product, bool tensor_cores) {
+    const DeviceCodec& codec = device_codec(format);
+    if (tensor_cores && product.jobs[0].up != nullptr) activate(device, product);
+    (tensor_cores ? codec.multiply_matrix : codec.multiply)(device, product);
+}
+
 void compute(Device& device, const Embed& op) {
     const RowChoice choice{.ids = ints_at(op.ids), .id_stride = op.ids.row_stride, .count = op.ids.rows};
     device_codec(op.table.format)
@@ -71,7 +88,7 @@ void compute(Device& device, const Linear& op) {
     Job job = job_of(op.weight, op.x, op.out);
     job.bias = bias_at(op.bias);
     add_job(product, job);
-    device_codec(op.weight.format).multiply(device, product);
+    run(device, op.weight.format, product, !op.full_precision && on_tensor_cores(device, op.weight.format, op.x.rows));
 }
 
 namespace {
@@ -148,8 +165,8 @@ class Experts {
             add_job(gates, first_job(group, group.group->gate, group.group->gate_bias, group.gate));
             add_job(one ? gates : ups, first_job(group, group.group->up, group.group->up_bias, group.up));
         }
-        device_codec(first.gate.format).multiply(device_, gates);
-        if (!one) device_codec(first.up.format).multiply(device_, ups);
+        multiply(first.gate.format, gates);
+        if (!one) multiply(first.up.format, ups);
     }
 
     void downs(std::span<const PlacedGroup> groups) {
@@ -173,7 +190,11 @@ class Experts {
             }
             add_job(product, job);
         }
-        device_codec(down.format).multiply(device_, product);
+        multiply(down.format, product);
+    }
+
+    void multiply(const WeightFormat& format, Product& product) {
+        cuda::run(device_, format, product, on_tensor_cores(device_, format, op_.x.rows));
     }
 
     Device& device_;

@@ -153,9 +153,4 @@ void decode_rows(Device& device, const DeviceWeight& weight, const RowChoice& ch
     check_launch("decoding weights");
 }
 
-template <typename Decoder>
-constexpr DeviceCodec codec_of() {
-    return {multiply<Decoder>, decode_rows<Decoder>};
-}
-
 }  // namespace sluice::cuda
