@@ -24,4 +24,7 @@ if(SLUICE_CUDA)
   # nor that nvcc's host compiler looks there last: named by a library, it would hide the compiler's own headers.
   list(APPEND CMAKE_CUDA_IMPLICIT_INCLUDE_DIRECTORIES /usr/include)
   find_package(CUDAToolkit REQUIRED)
+  # By file, so that whoever links libsluice needs no toolkit's CMake.
+  get_target_property(SLUICE_CUDART CUDA::cudart_static IMPORTED_LOCATION)
+  set(SLUICE_CUDA_LIBRARIES ${SLUICE_CUDART} rt dl)
 endif()

@@ -14,7 +14,7 @@ target_include_directories(sluice PUBLIC
 target_compile_features(sluice PUBLIC cxx_std_20)
 target_link_libraries(sluice PRIVATE
   fmt::fmt spdlog::spdlog PkgConfig::PCRE2 PkgConfig::XXHASH PkgConfig::UTF8PROC Threads::Threads
-  $<$<BOOL:${URING_FOUND}>:PkgConfig::URING>)
+  $<$<BOOL:${URING_FOUND}>:PkgConfig::URING> ${SLUICE_CUDA_LIBRARIES})
 
 # A static library needs its dependencies named by whoever links it, a shared one brings them along.
 set(SLUICE_PC_DEPENDENCIES "fmt spdlog libpcre2-8 libxxhash libutf8proc")
@@ -26,7 +26,9 @@ if(BUILD_SHARED_LIBS)
   set(SLUICE_PC_LIBS "")
 else()
   set(SLUICE_PC_REQUIRES "Requires: ${SLUICE_PC_DEPENDENCIES}")
-  set(SLUICE_PC_LIBS "-lstdc++ -lm -pthread")
+  list(JOIN SLUICE_CUDA_LIBRARIES " " SLUICE_PC_LIBS)
+  string(REPLACE " rt dl" " -lrt -ldl" SLUICE_PC_LIBS "${SLUICE_PC_LIBS}")
+  string(APPEND SLUICE_PC_LIBS " -lstdc++ -lm -pthread")
 endif()
 # Relative, so that an installation can be moved, or go where `cmake --install --prefix` says.
 file(RELATIVE_PATH SLUICE_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)

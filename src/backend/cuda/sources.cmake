@@ -5,7 +5,8 @@ if(SLUICE_CUDA)
     cuda/codecs.cpp cuda/cuda_backend.cpp cuda/device.cpp cuda/linear.cpp cuda/memory.cpp
     cuda/attention.cu cuda/codecs_affine.cu cuda/codecs_blocks.cu cuda/codecs_float.cu cuda/codecs_grids.cu
     cuda/latent.cu cuda/recurrent.cu cuda/routing.cu cuda/rows.cu)
-  set(CUDA_LIBRARIES CUDA::cudart_static)
+  set(CUDA_LIBRARIES ${SLUICE_CUDA_LIBRARIES})
+  include_directories(SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
 else()
   set(CUDA_SOURCES no_cuda/cuda_backend.cpp)
   set(CUDA_LIBRARIES "")
