@@ -11,8 +11,13 @@ if(NOT DEFINED SLUICE_CUDA)
   endif()
 endif()
 option(SLUICE_CUDA "Build the CUDA backend (needs nvcc)" ${SLUICE_CUDA})
-set(SLUICE_CUDA_ARCHITECTURES "80-real;89-real;90a-real;100-real;120-real;120-virtual" CACHE STRING
-    "What the kernels are compiled for")
+# For this machine's card; where there is none, for the one that is measured on. The preset `cards` has all of them.
+find_program(SLUICE_NVIDIA_SMI nvidia-smi)
+if(SLUICE_NVIDIA_SMI)
+  set(SLUICE_CUDA_ARCHITECTURES native CACHE STRING "What the kernels are compiled for")
+else()
+  set(SLUICE_CUDA_ARCHITECTURES 90a-real CACHE STRING "What the kernels are compiled for")
+endif()
 
 if(SLUICE_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES ${SLUICE_CUDA_ARCHITECTURES})

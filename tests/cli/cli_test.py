@@ -269,7 +269,7 @@ class Generate(ProgramTest):
         self.refused(1, ["ids.json", "entry 0"], "generate", PLAIN, "--tokens", self.tokens_file(["a"]))
         self.refused(1, ["ids.json", "JSON"], "generate", PLAIN, "--tokens", self.tokens_file("[1, 2"))
         self.refused(1, ["ids.json", "array"], "generate", PLAIN, "--tokens", self.tokens_file('{"a": 1}'))
-        self.refused(1, ["--device", "cuda", "cpu, reference"], "generate", "--prompt", "x", "--device", "cuda")
+        self.refused(1, ["--device", "cuda", "cpu"], "generate", "--prompt", "x", "--device", "cuda:999")
 
 
 class Chat(ProgramTest):

@@ -45,8 +45,9 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
         fail(ErrorCode::kUnsupported, "`device` cuda: {}; `device` cpu runs everywhere", cudaGetErrorString(status));
     }
     if (index < 0 || index >= count) {
-        fail(ErrorCode::kUnsupported, "`device` cuda:{}: this machine has {} CUDA device{}, counted from 0", index,
-             count, count == 1 ? "" : "s");
+        fail(ErrorCode::kUnsupported,
+             "`device` cuda:{}: this machine has {} card{}, counted from 0; `device` cpu runs everywhere", index, count,
+             count == 1 ? "" : "s");
     }
     use();
     cudaDeviceProp properties{};
