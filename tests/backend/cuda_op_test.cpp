@@ -14,7 +14,7 @@
 namespace sluice {
 namespace {
 
-constexpr uint64_t kSeeds = 12;  // numbers of rows on either side of what tensor cores take
+constexpr uint64_t kSeeds = 12;     // numbers of rows on either side of what tensor cores take
 constexpr double kRounding = 4e-6;  // of float32 sums in another order
 
 class CudaOperations : public ::testing::TestWithParam<bool> {
