@@ -25,8 +25,8 @@ class ChatTemplate {
     // Of a checkpoint folder: chat_template.jinja, else chat_template.json, else `chat_template` of
     // tokenizer_config.json (a string, or a list of {name, template}); each .jinja of additional_chat_templates/ is one
     // more, under its own name. "tool_use" is taken when tools are given, else "default". bos_token, eos_token and
-    // other special tokens of tokenizer_config.json or special_tokens_map.json become variables. Throws kNotFound
-    // where there is no template.
+    // other special tokens of tokenizer_config.json or special_tokens_map.json become variables. Or of a GGUF
+    // file: its tokenizer.chat_template. Throws kNotFound where there is no template.
     static ChatTemplate open(const std::filesystem::path& folder);
     // `source` is Jinja; `label` names it in messages. Throws kInvalidFile "label:line: what is wrong".
     static ChatTemplate parse(std::string_view source, const std::string& label);

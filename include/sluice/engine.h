@@ -85,7 +85,7 @@ struct SequenceOutput {
 
 // What a run is made of; fixed once the engine is open.
 struct EngineInfo {
-    std::string model_name;    // folder name
+    std::string model_name;    // of the folder or the file
     std::string architecture;  // model_type as published
     std::string device;        // "cpu (AVX-512 VNNI)"
     size_t threads = 0;
@@ -148,8 +148,8 @@ using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
 // a session that is being evaluated.
 class Engine {
   public:
-    // `model`: a checkpoint folder. Throws Error; nothing is left behind. The process gets a handler of SIGBUS that
-    // turns a mapped file's cutting into an Error and passes on whatever else raises it.
+    // `model`: a checkpoint folder or a GGUF file. Throws Error; nothing is left behind. The process gets a handler of
+    // SIGBUS that turns a mapped file's cutting into an Error and passes on whatever else raises it.
     static std::unique_ptr<Engine> open(const std::filesystem::path& model, const EngineOptions& options);
     // What open() would do with the memory; of the weights little more than their headers is read. `model` may be a
     // config.json alone, whose weights are not there yet: scratch is then an estimate. Throws as open() does, but for

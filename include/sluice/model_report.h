@@ -18,9 +18,17 @@ struct SkippedReport {
     std::string example;
 };
 
+// The matrices of one role that are stored in one format.
+struct FormatReport {
+    std::string role;  // the module, such as "self_attn.q_proj"; "experts.up_proj" for routed experts
+    std::string format;
+    uint64_t matrices = 0;
+    uint64_t bytes = 0;
+};
+
 struct ModelReport {
     std::string architecture;  // model_type
-    std::string layout;        // "Hugging Face", "MLX", "packed"
+    std::string layout;        // "Hugging Face", "MLX", "GGUF", "packed"
     std::string expert_quantization, trunk_quantization;
     int64_t layers = 0, full_attention_layers = 0, linear_attention_layers = 0, latent_attention_layers = 0;
     int64_t moe_layers = 0, dense_layers = 0;
@@ -36,14 +44,21 @@ struct ModelReport {
     uint64_t files = 0, file_bytes = 0;
     bool has_tokenizer = false, has_chat_template = false;
     std::string fingerprint;
+    std::vector<FormatReport> formats;  // in the order in which roles are first met; empty from a config alone
     std::vector<SkippedReport> skipped;
 };
 
-// Throws Error as opening the checkpoint does.
+// `model`: a folder, or a GGUF file. Throws Error as opening the checkpoint does.
 ModelReport inspect(const std::filesystem::path& model);
 
-// The same from a config.json alone, before its weights are downloaded: their sizes follow from the shapes and the
-// quantization it names. Throws Error for what it does not describe or Sluice does not run.
-ModelReport inspect_config(const std::filesystem::path& config_json);
+// The same from a config.json or the first part of a GGUF model alone, before the weights are downloaded: their sizes
+// follow from the shapes and from the quantization that it names, for GGUF from the types of the tensors that it holds.
+// Throws Error for what it does not describe or Sluice does not run.
+ModelReport inspect_config(const std::filesystem::path& config);
+
+// What inspect_config is to be given where the weights of `model` are not there: `model` itself where it is a
+// config.json or the first part of a GGUF model, the config.json alone in a folder. Empty where the weights are there,
+// or nothing is. Throws kUsage for a file that is none of these.
+std::filesystem::path find_lone_config(const std::filesystem::path& model);
 
 }  // namespace sluice

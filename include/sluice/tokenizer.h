@@ -1,6 +1,6 @@
 #pragma once
 
-// Text to token ids and back, from a checkpoint's own tokenizer.json.
+// Text to token ids and back, from a checkpoint's own tokenizer.json or a GGUF file's metadata.
 
 #include <cstdint>
 #include <filesystem>
@@ -31,10 +31,11 @@ std::string text_of(std::span<const PromptSpan> spans);
 class Tokenizer {
   public:
     // `path`: a checkpoint folder (tokenizer.json, else tiktoken.model; with the tokens that tokenizer_config.json or
-    // special_tokens_map.json adds), or a tokenizer.json alone. Throws sluice::Error (kNotFound, kInvalidFile,
+    // special_tokens_map.json adds), a tokenizer.json alone, or a
+    // GGUF file, which need not hold more than a tokenizer. Throws sluice::Error (kNotFound, kInvalidFile,
     // kUnsupported) with the file and the field at fault.
     static Tokenizer open(const std::filesystem::path& path);
-    // Whether the folder has a file that open() reads.
+    // Whether there is a file that open() reads; for a GGUF file whether it holds a tokenizer.
     static bool is_in(const std::filesystem::path& folder);
     // Of a tokenizer.json already in memory; `label` is used in messages.
     static Tokenizer parse(std::string_view json, const std::string& label);

@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "checkpoint/gguf_rules.h"
 #include "checkpoint/json_fields.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/role.h"
@@ -43,6 +44,7 @@ struct Architecture {
     std::span<const NameRule> names{};
     ExpertNames experts{};
     NormStorage norms = NormStorage::kWeight;
+    GgufRules gguf{};
 };
 
 std::span<const Architecture* const> architectures();

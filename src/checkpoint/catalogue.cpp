@@ -20,6 +20,8 @@ namespace {
 Catalogue begin_catalogue(const Published& published) {
     Catalogue catalogue;
     catalogue.folder = published.source;
+    catalogue.config_label = published.config_label;
+    catalogue.config_text = published.config_text;
     catalogue.config = parse_model_config(published.config_text, published.config_label);
     return catalogue;
 }
@@ -32,7 +34,9 @@ class CatalogueBuilder {
           resolver_(table_, quantization_),
           result_(std::move(begun)),
           tensor_names_(*config().architecture) {
-        refuse_separate_quantization(table_.source, quantization_);
+        if (std::filesystem::is_directory(table_.source)) {
+            refuse_separate_quantization(table_.source, quantization_);
+        }
         result_.files = table_.files;
         expert_tensors_.resize(config().layers.size());
         result_.experts.resize(config().layers.size());
@@ -166,6 +170,8 @@ class CatalogueBuilder {
     void note_stored_forms(int layer, LayerConfig& block) const {
         if (auto* net = block_of<GatedDeltaNetConfig>(block)) {
             net->fused_projections = stored(layer, Role::kLinearQkvz);
+            net->fused_gates = stored(layer, Role::kLinearBa);
+            net->stored_decay = stored(layer, Role::kLinearDecay);
         }
         if (auto* attention = block_of<LatentAttentionConfig>(block)) {
             attention->split_key_value = stored(layer, Role::kKeyFold) && !stored(layer, Role::kKeyValueFromLatent);
@@ -246,11 +252,13 @@ class CatalogueBuilder {
             return format != metadata.end() && format->second == "mlx";
         });
         const bool offsets_published = config().architecture->norms == NormStorage::kOffset;
-        result_.norms_are_offsets = offsets_published && !conv_is_converted_.value_or(from_mlx);
+        result_.norms_are_offsets =
+            offsets_published && !table_.norms_as_used && !conv_is_converted_.value_or(from_mlx);
         const bool packed = std::ranges::any_of(result_.experts, &ExpertSources::packed);
         const bool stacked = std::ranges::any_of(
             result_.experts, [](const ExpertSources& experts) { return experts.module.ends_with("switch_mlp"); });
         result_.layout_name = packed                                          ? "packed"
+                              : !table_.layout.empty()                        ? table_.layout
                               : stacked || conv_is_converted_.value_or(false) ? "MLX"
                                                                               : "Hugging Face";
     }

@@ -13,6 +13,8 @@ namespace sluice {
 // Everything that opening a checkpoint finds out, without a byte of tensor data: what Checkpoint answers from.
 struct Catalogue {
     std::filesystem::path folder;
+    std::string config_label;  // the file that says the config, for messages
+    std::string config_text;   // as config.json has it
     ModelConfig config;
     std::vector<CheckpointFile> files;
     std::vector<TrunkWeight> trunk;

@@ -43,15 +43,23 @@ struct Checkpoint::Impl {
 Checkpoint::Checkpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Checkpoint::~Checkpoint() = default;
 
-std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& folder) {
+std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& model) {
     auto impl = std::make_unique<Impl>();
-    impl->catalogue = build_catalogue(read_folder(folder));
+    impl->catalogue = build_catalogue(read_published(model));
     impl->mappings.resize(impl->catalogue.files.size());
     return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(impl)));
 }
 
 const std::filesystem::path& Checkpoint::folder() const {
     return impl_->catalogue.folder;
+}
+
+const std::string& Checkpoint::config_text() const {
+    return impl_->catalogue.config_text;
+}
+
+const std::string& Checkpoint::config_label() const {
+    return impl_->catalogue.config_label;
 }
 
 const ModelConfig& Checkpoint::config() const {

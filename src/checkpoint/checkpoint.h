@@ -68,13 +68,16 @@ struct SkippedTensors {
 // against config.json. Immutable afterwards, so const methods may be called from many threads.
 class Checkpoint {
   public:
-    // `folder` holds config.json and *.safetensors. Throws kNotFound, kInvalidFile, kUnsupported with file and tensor.
-    static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& folder);
+    // `model`: a folder with config.json and *.safetensors, a GGUF file, or a folder that holds one. Throws kNotFound,
+    // kInvalidFile, kUnsupported with file and tensor.
+    static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& model);
     ~Checkpoint();
     Checkpoint(const Checkpoint&) = delete;
     Checkpoint& operator=(const Checkpoint&) = delete;
 
-    const std::filesystem::path& folder() const;
+    const std::filesystem::path& folder() const;  // of a GGUF model its (first) file
+    const std::string& config_text() const;       // as config.json has it
+    const std::string& config_label() const;      // the file that says so, for messages
     const ModelConfig& config() const;
     const std::vector<CheckpointFile>& files() const;
     const std::vector<SkippedTensors>& skipped() const;

@@ -2,11 +2,18 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <ranges>
 
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/expert_layout.h"
 #include "checkpoint/inspect_config.h"
+#include "checkpoint/tensor_names.h"
+#include "gguf/gguf_files.h"
 #include "sluice/model_report.h"
+#include "sluice/tokenizer.h"
+#include "text/gguf_tokenizer.h"
 
 namespace sluice {
 
@@ -54,7 +61,55 @@ void describe_work_per_token(const Checkpoint& checkpoint, ModelReport& report) 
     report.weights_per_token += static_cast<uint64_t>(report.moe_layers * report.experts_per_token * expert);
 }
 
+// Which roles are stored how: mixtures differ from layer to layer.
+class Formats {
+  public:
+    explicit Formats(std::vector<FormatReport>& list) : list_(list) {}
+
+    void add(const std::string& role, const WeightFormat& format, uint64_t matrices, uint64_t bytes) {
+        const std::string text = format.describe();
+        const auto same = [&](const FormatReport& each) { return each.role == role && each.format == text; };
+        auto found = std::ranges::find_if(list_, same);
+        if (found == list_.end()) {
+            // Behind the others of its role.
+            found = std::ranges::find(list_ | std::views::reverse, role, &FormatReport::role).base();
+            found = list_.insert(found == list_.begin() ? list_.end() : found, {role, text, 0, 0});
+        }
+        found->matrices += matrices;
+        found->bytes += bytes;
+    }
+
+  private:
+    std::vector<FormatReport>& list_;
+};
+
+void describe_formats(const Checkpoint& checkpoint, ModelReport& report) {
+    const ModelConfig& config = checkpoint.config();
+    const TensorNames names(*config.architecture);
+    Formats formats(report.formats);
+    for (const auto& [layer, spec, source] : checkpoint.trunk()) {
+        if (!spec.is_matrix()) continue;
+        const uint64_t bytes = source.data.bytes + source.scales.bytes + source.zero_points.bytes;
+        formats.add(std::string(names.module(spec.role).module), source.format, 1, bytes);
+    }
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        const MixtureConfig* mixture = config.mixture_of(layer);
+        if (mixture == nullptr) continue;
+        const auto experts = static_cast<uint64_t>(mixture->experts);
+        for (const Projection projection : kProjections) {
+            const ProjectionLayout& part = projection_of(checkpoint.expert_layout(layer), projection);
+            const uint64_t bytes = part.format.data_bytes(part.rows, part.columns) +
+                                   part.format.scale_bytes(part.rows, part.columns) +
+                                   part.format.zero_point_bytes(part.rows, part.columns);
+            formats.add(fmt::format("experts.{}", projection_name(projection)), part.format, experts, experts * bytes);
+        }
+    }
+}
+
 bool has_chat_template(const std::filesystem::path& model) {
+    if (const std::optional<std::filesystem::path> gguf = find_gguf_text(model)) {
+        return !gguf_chat_templates(GgufFile::open(*gguf).header).empty();
+    }
     for (const char* name : {"chat_template.jinja", "chat_template.json"}) {
         if (std::filesystem::exists(model / name)) return true;
     }
@@ -80,8 +135,9 @@ ModelReport inspect(const std::filesystem::path& model) {
     describe_work_per_token(*checkpoint, report);
     report.files = checkpoint->files().size();
     for (const CheckpointFile& file : checkpoint->files()) report.file_bytes += file.bytes;
-    report.has_tokenizer = std::filesystem::exists(model / "tokenizer.json");
+    report.has_tokenizer = Tokenizer::is_in(model);
     report.has_chat_template = has_chat_template(model);
+    describe_formats(*checkpoint, report);
     report.fingerprint = checkpoint->fingerprint();
     for (const SkippedTensors& skipped : checkpoint->skipped()) {
         report.skipped.push_back({skipped.reason, skipped.count, skipped.bytes, skipped.example});

@@ -1,12 +1,18 @@
 #include "checkpoint/inspect_config.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/expert_layout.h"
+#include "checkpoint/gguf_config.h"
+#include "checkpoint/gguf_quantization.h"
 #include "checkpoint/quantization_config.h"
 #include "checkpoint/tensor_names.h"
 #include "checkpoint/weights.h"
+#include "gguf/gguf_files.h"
+#include "text/gguf_tokenizer.h"
 
 namespace sluice {
 
@@ -139,6 +145,21 @@ class ExpectedWeights {
     ModelReport& report_;
 };
 
+ModelReport inspect_first_part(const std::filesystem::path& path) {
+    const GgufFile file = GgufFile::open(path);
+    const Architecture& architecture = gguf_architecture(file.header);
+    const GgufHeader* const parts[] = {&file.header};
+    const ModelConfig config = parse_model_config(gguf_config_text(parts, architecture), path.string());
+    const QuantizationConfig quantization = gguf_quantization(file.header, architecture);
+    ModelReport report;
+    describe_config(config, report);
+    report.layout = "GGUF, its first part alone";
+    ExpectedWeights(config, quantization, report).add_all();
+    report.has_tokenizer = has_gguf_tokenizer(file.header);
+    report.has_chat_template = !gguf_chat_templates(file.header).empty();
+    return report;
+}
+
 }  // namespace
 
 void describe_config(const ModelConfig& config, ModelReport& report) {
@@ -153,7 +174,26 @@ void describe_config(const ModelConfig& config, ModelReport& report) {
     }
 }
 
+std::filesystem::path find_lone_config(const std::filesystem::path& model) {
+    if (const std::optional<std::filesystem::path> gguf = find_gguf_model(model)) {
+        return std::filesystem::exists(*gguf) && gguf_parts_missing(*gguf) ? *gguf : std::filesystem::path();
+    }
+    if (std::filesystem::is_regular_file(model)) {
+        if (model.extension() == ".json") return model;
+        fail(ErrorCode::kUsage, "{}: neither a checkpoint's folder nor its config.json nor a GGUF file",
+             model.string());
+    }
+    if (!std::filesystem::exists(model / "config.json")) return {};
+    for (const auto& entry : std::filesystem::directory_iterator(model)) {
+        if (entry.path().extension() == ".safetensors") return {};
+    }
+    return model / "config.json";
+}
+
 ModelReport inspect_config(const std::filesystem::path& config_json) {
+    if (const std::optional<std::filesystem::path> gguf = find_gguf_model(config_json)) {
+        return inspect_first_part(*gguf);
+    }
     const std::string text = read_text_file(config_json);
     const ModelConfig config = parse_model_config(text, config_json.string());
     const QuantizationConfig quantization = QuantizationConfig::parse(text, config_json.string());

@@ -73,7 +73,11 @@ struct GatedDeltaNetConfig {
     int64_t key_dim = 0;
     int64_t value_dim = 0;
     int64_t kernel = 0;              // taps of the convolution
-    bool fused_projections = false;  // how this checkpoint stores them: interleaved by key head in two tensors
+    bool tiled_value_heads = false;  // value head h uses key head h % key_heads; otherwise neighbours share one
+    // How this checkpoint stores the projections: both fused, interleaved by key head; or those of the gates alone.
+    bool fused_projections = false;
+    bool fused_gates = false;
+    bool stored_decay = false;  // -exp(A_log) instead of A_log
 
     int64_t key_width() const { return key_heads * key_dim; }
     int64_t value_width() const { return value_heads * value_dim; }

@@ -180,6 +180,7 @@ class Packer {
 
     // "mlx" or "pt", which says whose conventions the trunk follows.
     std::string metadata_format() const {
+        if (checkpoint_.layout_name() == kGgufLayout) return "mlx";  // norms are stored as they are used in both
         for (const CheckpointFile& file : checkpoint_.files()) {
             const auto metadata = read_safetensors_header(File::open(file.path)).metadata;
             if (const auto found = metadata.find("format"); found != metadata.end()) return found->second;
@@ -193,8 +194,7 @@ class Packer {
                             packed_index_text(plan_, checkpoint_.config().experts()));
         }
         copy_companion_files(checkpoint_.folder(), target_);
-        const std::string config = read_text_file(checkpoint_.folder() / "config.json");
-        write_text_file(target_ / "config.json", packed_config_text(config, plan_));
+        write_text_file(target_ / "config.json", packed_config_text(checkpoint_.config_text(), plan_));
     }
 
     const Checkpoint& checkpoint_;

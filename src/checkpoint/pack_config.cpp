@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "gguf/gguf_files.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
@@ -68,6 +70,10 @@ std::string packed_config_text(const std::string& source_text, const PackPlan& p
 }
 
 void copy_companion_files(const std::filesystem::path& source, const std::filesystem::path& target) {
+    if (const std::optional<std::filesystem::path> gguf = find_gguf_text(source)) {
+        write_text_file(target / kGgufTokenizerName, GgufFile::open(*gguf).header.metadata_alone());
+        return;
+    }
     for (const std::string_view name : kCompanions) {
         if (!std::filesystem::is_regular_file(source / name)) continue;
         write_text_file(target / name, read_text_file(source / name));

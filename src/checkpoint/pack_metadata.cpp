@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "checkpoint/packed_layout.h"
+#include "tensor/codec.h"
 
 // The streaming state is opaque in the library's header without this.
 #define XXH_STATIC_LINKING_ONLY
@@ -56,9 +57,12 @@ std::map<std::string, std::string> declared_metadata(const PackShard& shard, con
         metadata[packed_checksums_key(layer.layer)] = packed_checksums_text(zeros);
     }
     std::map<std::string, uint64_t> trunk;
+    nlohmann::json blocks = nlohmann::json::object();
     for (const PackTrunk& unit : shard.trunk) {
+        if (unit.blocks != nullptr) blocks[unit.declarations.front().name] = unit.blocks->name;
         for (const auto& declaration : unit.declarations) trunk[declaration.name] = 0;
     }
+    if (!blocks.empty()) metadata[std::string(kPackedBlocksKey)] = blocks.dump();
     if (!trunk.empty()) metadata[std::string(kTrunkChecksumsKey)] = checksums_text(trunk);
     return metadata;
 }

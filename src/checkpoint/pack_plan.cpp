@@ -120,14 +120,16 @@ class PlanMaker {
     // ---- trunk
 
     void collect_trunk() {
-        const Published table = read_folder(checkpoint_.folder());
-        for (const StoredTensor& tensor : table.tensors) stored_[{tensor.file, tensor.entry.offset}] = &tensor.entry;
+        const Published table = read_published(checkpoint_.folder());
+        for (const StoredTensor& tensor : table.tensors) {
+            stored_.emplace(std::pair(tensor.file, tensor.entry.offset), &tensor);
+        }
         std::map<std::string_view, const TrunkWeight*> used;
         for (const TrunkWeight& weight : checkpoint_.trunk()) used[weight.source.name] = &weight;
         // In the order of the files. What is not used, a head for instance where the embedding is it, stays behind.
         for (const StoredTensor& tensor : table.tensors) {
             const auto found = used.find(tensor.entry.name);
-            if (found != used.end()) add_trunk(tensor.entry, *found->second);
+            if (found != used.end()) add_trunk(tensor, *found->second);
         }
     }
 
@@ -150,7 +152,8 @@ class PlanMaker {
         return target;
     }
 
-    void add_trunk(const SafetensorsEntry& entry, const TrunkWeight& weight) {
+    void add_trunk(const StoredTensor& stored, const TrunkWeight& weight) {
+        const SafetensorsEntry& entry = stored.entry;
         PackTrunk unit{.module = entry.name, .source = weight.source, .target = {}, .declarations = {}, .moved = {}};
         if (unit.module.ends_with(".weight")) unit.module.resize(unit.module.size() - std::string(".weight").size());
         unit.target = trunk_target(unit.module, weight);
@@ -176,13 +179,26 @@ class PlanMaker {
         declare(".biases", unit.target->dtype, unit.target->zero_point_row_bytes(columns));
     }
 
+    // Matrices that GGUF fuses have a factor in common, which each of them gets.
+    const StoredTensor& stored_part(const std::string& module, const ByteRange& part) const {
+        const auto [first, last] = stored_.equal_range({part.file, part.offset});
+        const auto found =
+            std::find_if(first, last, [&](const auto& item) { return item.second->entry.name.starts_with(module); });
+        return *(found == last ? first : found)->second;
+    }
+
     // The tensors whose bytes the source consists of.
     void declare_moved(PackTrunk& unit) const {
         for (const ByteRange& part : {unit.source.data, unit.source.scales, unit.source.zero_points}) {
             if (part.bytes == 0) continue;
-            const SafetensorsEntry& entry = *stored_.at({part.file, part.offset});
-            unit.declarations.push_back({entry.name, entry.dtype, entry.shape});
+            const StoredTensor& stored = stored_part(unit.module, part);
+            unit.declarations.push_back({stored.entry.name, stored.entry.dtype, stored.entry.shape});
             unit.moved.push_back(part);
+            if (stored.codec == nullptr) continue;
+            // Of blocks safetensors knows the bytes; what they are is said in the metadata.
+            unit.declarations.back().shape.back() =
+                static_cast<int64_t>(unit.source.format.data_row_bytes(unit.source.columns));
+            unit.blocks = stored.codec;
         }
     }
 
@@ -212,7 +228,7 @@ class PlanMaker {
     std::optional<Quantization> wanted_;
     uint64_t shard_bytes_;
     PackPlan plan_;
-    std::map<std::pair<uint32_t, uint64_t>, const SafetensorsEntry*> stored_;  // by file and offset, while planning
+    std::multimap<std::pair<uint32_t, uint64_t>, const StoredTensor*> stored_;  // by file and offset, while planning
     int gates_ = 0;
     std::set<std::string> smaller_, left_;
 };

@@ -27,7 +27,8 @@ struct PackTrunk {
     WeightSource source;
     std::optional<WeightFormat> target;  // nothing: moved
     std::vector<SafetensorsWriter::Declaration> declarations;
-    std::vector<ByteRange> moved;  // of each declaration; empty where encoded
+    std::vector<ByteRange> moved;   // of each declaration; empty where encoded
+    const Codec* blocks = nullptr;  // of the first declaration where it is moved in blocks of a codec
 };
 
 // One file. Records come first, so that every one of them is aligned.

@@ -114,6 +114,27 @@ std::vector<uint64_t> read_packed_checksums(std::string_view text, size_t count,
     return checksums;
 }
 
+void apply_packed_blocks(std::string_view text, std::span<StoredTensor> tensors, const std::string& where) {
+    const nlohmann::json json = parse_json(text, where);
+    const JsonFields fields(json, where);
+    for (StoredTensor& tensor : tensors) {
+        SafetensorsEntry& entry = tensor.entry;
+        if (!fields.has(entry.name)) continue;
+        const std::string name = fields.string_or(entry.name, "");
+        const Codec* codec = find_codec(name);
+        if (codec == nullptr || codec->block == nullptr) {
+            fields.reject(ErrorCode::kUnsupported, entry.name, "\"{}\" is not supported", name);
+        }
+        const DataBlock block = codec->block(codec->standard);
+        if (entry.dtype != DType::kU8 || entry.shape.empty() || entry.shape.back() % block.bytes != 0) {
+            fields.reject(ErrorCode::kInvalidFile, entry.name, "not U8 in rows of {} bytes and multiples of them",
+                          block.bytes);
+        }
+        entry.shape.back() = entry.shape.back() / block.bytes * block.columns;
+        tensor.codec = codec;
+    }
+}
+
 uint64_t record_checksum(std::span<const std::byte> record) {
     return XXH3_64bits(record.data(), record.size());
 }

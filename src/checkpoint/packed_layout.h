@@ -24,11 +24,14 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/published.h"
 
 namespace sluice {
 
 inline constexpr std::string_view kPackedVersionKey = "sluice.packed";
 inline constexpr std::string_view kPackedVersion = "1";
+// JSON {tensor: codec} of the trunk's matrices that are kept in blocks: U8, the last dimension in bytes.
+inline constexpr std::string_view kPackedBlocksKey = "sluice.blocks";
 
 std::string packed_experts_name(int layer);   // "sluice.layers.3.experts"
 std::string packed_format_key(int layer);     // "sluice.layers.3.format"
@@ -42,6 +45,10 @@ ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t i
 std::string packed_checksums_text(std::span<const uint64_t> checksums);
 // Throws kInvalidFile unless there are exactly `count`.
 std::vector<uint64_t> read_packed_checksums(std::string_view text, size_t count, const std::string& where);
+
+// Gives tensors of one file, which are in blocks by the text of kPackedBlocksKey, codec and the shape of their values.
+// Throws kInvalidFile or kUnsupported; `where` names file and key.
+void apply_packed_blocks(std::string_view text, std::span<StoredTensor> tensors, const std::string& where);
 
 // XXH3-64 of a record.
 uint64_t record_checksum(std::span<const std::byte> record);

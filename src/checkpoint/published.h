@@ -17,7 +17,10 @@ struct StoredTensor {
     // Of a container that stores matrices in blocks of a codec: the shape is then that of the values, and the dtype
     // says nothing. Null: elements of the dtype.
     const Codec* codec = nullptr;
+    std::string stored_name = {};  // as the file spells it; empty: as the entry has it
 };
+
+inline constexpr std::string_view kGgufLayout = "GGUF";
 
 // What a reader of a publisher's files yields, without a byte of tensor data: all that the catalogue needs. Names are
 // in the spelling of safetensors checkpoints, distinct across the files.
@@ -28,7 +31,9 @@ struct Published {
     std::vector<CheckpointFile> files;
     std::vector<std::map<std::string, std::string>> metadata;  // per file
     std::vector<StoredTensor> tensors;
-    std::string header_digest;  // of all headers, in order of the files
+    std::string header_digest;   // of all headers, in order of the files
+    std::string layout = {};     // what `inspect` calls it; empty: as names and shapes tell
+    bool norms_as_used = false;  // no 1 is to be added to any
 
     // "FILE: tensor NAME", for messages.
     std::string describe(size_t tensor) const;
@@ -38,5 +43,12 @@ struct Published {
 // in the folder. Throws kNotFound for a missing folder or file and kInvalidFile for files that contradict each other or
 // the index.
 Published read_folder(const std::filesystem::path& folder);
+
+// Reads the header of a GGUF file and of the parts that follow it. Throws kNotFound for a missing part, kInvalidFile
+// and kUnsupported, naming file and key or tensor.
+Published read_gguf(const std::filesystem::path& first_part);
+
+// Whichever of the two `model` is; see find_gguf_model.
+Published read_published(const std::filesystem::path& model);
 
 }  // namespace sluice

@@ -1,17 +1,19 @@
 // A checkpoint as Hugging Face publishes it: a folder of safetensors with config.json.
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "checkpoint/header_digest.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/packed_layout.h"
 #include "checkpoint/published.h"
+#include "gguf/gguf_files.h"
 
 namespace sluice {
 
@@ -102,45 +104,24 @@ void check_index(const Published& published, const FileOfTensor& files, const We
     }
 }
 
-class HeaderDigest {
-  public:
-    HeaderDigest() : state_(XXH3_createState()) { XXH3_128bits_reset(state_.get()); }
-    void add(std::string_view text) {
-        const std::string length = fmt::format("{}:", text.size());
-        XXH3_128bits_update(state_.get(), length.data(), length.size());
-        XXH3_128bits_update(state_.get(), text.data(), text.size());
-    }
-    std::string hex() const {
-        const XXH128_hash_t hash = XXH3_128bits_digest(state_.get());
-        return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-    }
-
-  private:
-    struct Free {
-        void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-    };
-    std::unique_ptr<XXH3_state_t, Free> state_;
-};
-
 }  // namespace
 
 std::string Published::describe(size_t tensor) const {
-    return fmt::format("{}: tensor {}", files[tensors[tensor].file].path.string(), tensors[tensor].entry.name);
+    const StoredTensor& stored = tensors[tensor];
+    const std::string& name = stored.stored_name.empty() ? stored.entry.name : stored.stored_name;
+    return fmt::format("{}: tensor {}", files[stored.file].path.string(), name);
 }
 
 Published read_folder(const path& folder) {
-    if (folder.extension() == ".gguf" && std::filesystem::is_regular_file(folder)) {
-        fail(ErrorCode::kUnsupported,
-             "{}: GGUF is not supported; a folder with config.json and *.safetensors of the model would do",
-             folder.string());
-    }
     if (!std::filesystem::is_directory(folder)) {
-        fail(ErrorCode::kNotFound, "{}: not a folder; a checkpoint is one with config.json and *.safetensors",
-             folder.string());
+        fail(ErrorCode::kNotFound,
+             "{}: no such model; one is a folder with config.json and *.safetensors, or a GGUF file", folder.string());
     }
     if (!std::filesystem::exists(folder / kConfigName)) {
         fail(ErrorCode::kNotFound,
-             "{}: no config.json in it; a checkpoint is a folder with config.json and *.safetensors", folder.string());
+             "{}: neither config.json nor a GGUF file in it; a checkpoint is a folder with config.json and "
+             "*.safetensors",
+             folder.string());
     }
     const path index_path = folder / kIndexName;
     const bool indexed = std::filesystem::exists(index_path);
@@ -168,11 +149,22 @@ Published read_folder(const path& folder) {
         const auto number = static_cast<uint32_t>(published.files.size());
         published.files.push_back({folder / name, file.size()});
         published.metadata.push_back(std::move(header.metadata));
+        const size_t first = published.tensors.size();
         for (SafetensorsEntry& entry : header.tensors) published.tensors.push_back({std::move(entry), number});
+        const auto& metadata = published.metadata.back();
+        if (const auto blocks = metadata.find(std::string(kPackedBlocksKey)); blocks != metadata.end()) {
+            apply_packed_blocks(blocks->second, std::span(published.tensors).subspan(first),
+                                fmt::format("{}: {}", (folder / name).string(), kPackedBlocksKey));
+        }
     }
     published.header_digest = digest.hex();
     check_index(published, check_distinct(published), weight_map, index_path);
     return published;
+}
+
+Published read_published(const path& model) {
+    if (const std::optional<path> gguf = find_gguf_model(model)) return read_gguf(*gguf);
+    return read_folder(model);
 }
 
 }  // namespace sluice

@@ -112,6 +112,14 @@ QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const
     return config;
 }
 
+QuantizationConfig QuantizationConfig::of_formats(const WeightFormat& others,
+                                                  const std::map<std::string, WeightFormat>& modules) {
+    QuantizationConfig config;
+    config.default_ = others;
+    config.overrides_.insert(modules.begin(), modules.end());
+    return config;
+}
+
 WeightFormat QuantizationConfig::module_format(const std::string& path, DType scale_dtype) const {
     const auto same = [&](const auto& entry) { return without_wrappers(entry.first) == without_wrappers(path); };
     auto found = overrides_.find(path);
@@ -139,7 +147,7 @@ WeightFormat QuantizationConfig::expected_format(const std::string& module) cons
         if (!default_ && module.ends_with(kept)) format.reset();
     }
     if (!format) return WeightFormat::floating(DType::kBF16);
-    format->dtype = format->codec->standard.dtype;
+    if (format->codec != &kFloatCodec) format->dtype = format->codec->standard.dtype;
     return *format;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,10 @@ class QuantizationConfig {
   public:
     // Throws kInvalidFile or kUnsupported, naming `label` and the field.
     static QuantizationConfig parse(std::string_view config_text, const std::string& label);
+
+    // What is known of each module, and the format of all others.
+    static QuantizationConfig of_formats(const WeightFormat& others,
+                                         const std::map<std::string, WeightFormat>& modules);
 
     bool empty() const { return !default_ && !fp8_ && overrides_.empty(); }  // nothing is said
 

@@ -36,6 +36,7 @@ enum class Role : uint8_t {
     kLinearBa,
     kLinearConv,
     kLinearALog,
+    kLinearDecay,  // -exp(A_log), stored in its place
     kLinearDtBias,
     kLinearNorm,
     kLinearOutput,

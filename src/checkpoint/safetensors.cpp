@@ -225,8 +225,8 @@ std::string read_safetensors_header_text(const File& file) {
              file.label());
     }
     if (std::memcmp(prefix.data(), "GGUF", 4) == 0) {
-        fail(ErrorCode::kUnsupported, "{}: a GGUF file, not a safetensors file; GGUF is not supported here",
-             file.label());
+        fail(ErrorCode::kUnsupported,
+             "{}: a GGUF file, not a safetensors file; under a name that ends in .gguf it is read", file.label());
     }
     if (length > kLargestHeader || length > file.size() - kSafetensorsLengthBytes) {
         fail(ErrorCode::kInvalidFile,

@@ -13,7 +13,6 @@ namespace sluice {
 namespace {
 
 constexpr int kWordBits = 32;
-constexpr const char* kFromConfig = "what config.json says";
 
 bool is_plain_float(DType dtype) {
     return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
@@ -26,7 +25,10 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }  // namespace
 
 WeightResolver::WeightResolver(const Published& table, const QuantizationConfig& quantization)
-    : table_(table), quantization_(quantization), used_(table.tensors.size(), false) {}
+    : table_(table),
+      quantization_(quantization),
+      config_(table.layout == kGgufLayout ? "its metadata" : "config.json"),
+      used_(table.tensors.size(), false) {}
 
 ByteRange WeightResolver::use(int64_t tensor) {
     const auto index = static_cast<size_t>(tensor);
@@ -40,8 +42,7 @@ WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors
     const int64_t weight = tensors[TensorPart::kWeight];
     const bool scaled = tensors[TensorPart::kScales] != kNoTensor;
     if (weight == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: no tensor {}, which config.json asks for",
-             table_.files.front().path.parent_path().string(), name);
+        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), name, config_);
     }
     if (table_.tensors[static_cast<size_t>(weight)].codec != nullptr) return blocks(tensors, leading, columns);
     if (scaled) return affine_or_micro(name, tensors, leading, columns);
@@ -52,7 +53,7 @@ WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors
              table_.describe(static_cast<size_t>(weight)));
     }
     if (!is_plain_float(dtype)) refuse_dtype(weight, "F32, F16, BF16, F8_E4M3 and quantized U32");
-    require_shape(weight, leading, columns, kFromConfig);
+    require_shape(weight, leading, columns, config_);
     return make_source(tensors, WeightFormat::floating(dtype), leading, columns, kNoTensor);
 }
 
@@ -91,12 +92,14 @@ WeightSource WeightResolver::blocks(const ModuleTensors& tensors, const std::vec
                                     int64_t columns) {
     const int64_t weight = tensors[TensorPart::kWeight];
     const WeightFormat& format = table_.tensors[static_cast<size_t>(weight)].codec->standard;
-    require_shape(weight, leading, columns, kFromConfig);
+    const int64_t scales = tensors[TensorPart::kScales];
+    require_shape(weight, leading, columns, config_);
     if (columns % format.run_columns() != 0) {
         fail(ErrorCode::kInvalidFile, "{}: {} has blocks of {}, which do not divide its {} columns",
              table_.describe(static_cast<size_t>(weight)), format.describe(), format.run_columns(), columns);
     }
-    WeightSource source = make_source(tensors, format, leading, columns, kNoTensor);
+    if (format.has_scales()) require_factors(scales, leading);
+    WeightSource source = make_source(tensors, format, leading, columns, scales);
     const uint64_t wanted = format.data_bytes(source.rows, columns);
     if (source.data.bytes != wanted) {
         fail(ErrorCode::kInvalidFile, "{}: {} bytes, but {} of {} needs {}",
@@ -106,12 +109,19 @@ WeightSource WeightResolver::blocks(const ModuleTensors& tensors, const std::vec
     return source;
 }
 
+// One for each of the matrices that lie above each other.
+void WeightResolver::require_factors(int64_t scales, const std::vector<int64_t>& leading) const {
+    const int64_t matrices = leading.size() > 1 ? leading.front() : 1;
+    if (entry(scales).dtype != DType::kF32) refuse_dtype(scales, "F32");
+    require_shape(scales, {}, matrices, "the matrix beside it");
+}
+
 WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {
     const int64_t weight = tensors[TensorPart::kWeight];
     const int64_t scales = tensors[TensorPart::kScaleInverse];
     const std::string& name = entry(weight).name;
     WeightFormat format = quantization_.fp8_format(name);
-    require_shape(weight, leading, columns, kFromConfig);
+    require_shape(weight, leading, columns, config_);
     if (scales == kNoTensor) {
         fail(ErrorCode::kNotFound, "{}: F8_E4M3 without {}_scale_inv", table_.describe(static_cast<size_t>(weight)),
              name);
@@ -142,14 +152,13 @@ WeightSource WeightResolver::vector(const std::string& name, const ModuleTensors
                                     const std::vector<std::vector<int64_t>>& shapes) {
     const int64_t tensor = tensors[TensorPart::kWeight];
     if (tensor == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: no tensor {}, which config.json asks for",
-             table_.files.front().path.parent_path().string(), name);
+        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), name, config_);
     }
     const SafetensorsEntry& stored = entry(tensor);
     if (!is_plain_float(stored.dtype)) refuse_dtype(tensor, "F32, F16 and BF16");
     if (std::find(shapes.begin(), shapes.end(), stored.shape) == shapes.end()) {
         fail(ErrorCode::kInvalidFile, "{}: its shape is {}, but {} asks for {}",
-             table_.describe(static_cast<size_t>(tensor)), shape_text(stored.shape), kFromConfig,
+             table_.describe(static_cast<size_t>(tensor)), shape_text(stored.shape), config_,
              shape_text(shapes.front()));
     }
     const auto count = static_cast<int64_t>(stored.bytes / dtype_bytes(stored.dtype));

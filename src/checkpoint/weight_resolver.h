@@ -41,6 +41,7 @@ class WeightResolver {
                                  const std::vector<int64_t>& leading, int64_t columns);
     // Of a container that says the codec.
     WeightSource blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
+    void require_factors(int64_t scales, const std::vector<int64_t>& leading) const;
     WeightSource fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     WeightSource make_source(const ModuleTensors& tensors, const WeightFormat& format,
                              const std::vector<int64_t>& leading, int64_t columns, int64_t scales);
@@ -49,6 +50,7 @@ class WeightResolver {
 
     const Published& table_;
     const QuantizationConfig& quantization_;
+    std::string config_;  // what says the sizes, for messages
     std::vector<bool> used_;
 };
 

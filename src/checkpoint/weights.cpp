@@ -85,14 +85,18 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const GatedDeltaNetCo
     } else {
         list.push_back(matrix(Role::kLinearQkv, net.channels(), hidden));
         list.push_back(matrix(Role::kLinearZ, net.value_width(), hidden));
-        list.push_back(matrix(Role::kLinearB, net.value_heads, hidden, careful));
-        list.push_back(matrix(Role::kLinearA, net.value_heads, hidden, careful));
+        if (net.fused_gates) {
+            list.push_back(matrix(Role::kLinearBa, 2 * net.value_heads, hidden, careful));
+        } else {
+            list.push_back(matrix(Role::kLinearB, net.value_heads, hidden, careful));
+            list.push_back(matrix(Role::kLinearA, net.value_heads, hidden, careful));
+        }
     }
     list.push_back({.role = Role::kLinearConv,
                     .shape = WeightShape::kConvolution,
                     .leading = {net.channels()},
                     .columns = net.kernel});
-    list.push_back(vector(Role::kLinearALog, net.value_heads));
+    list.push_back(vector(net.stored_decay ? Role::kLinearDecay : Role::kLinearALog, net.value_heads));
     list.push_back(vector(Role::kLinearDtBias, net.value_heads));
     list.push_back(vector(Role::kLinearNorm, net.value_dim));
     list.push_back(matrix(Role::kLinearOutput, hidden, net.value_width()));

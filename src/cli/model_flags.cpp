@@ -31,7 +31,8 @@ uint64_t drawn_seed() {
 }  // namespace
 
 Flag model_argument(std::string& model) {
-    return argument("MODEL", model, "A checkpoint directory; left out: the model that comes with Sluice");
+    return argument("MODEL", model,
+                    "A checkpoint directory or a GGUF file; left out: the model that comes with Sluice");
 }
 
 void add_log_flags(FlagList& list, bool& quiet) {

@@ -2,10 +2,13 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 
 #include "base/size.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "cli/verb.h"
 #include "sluice/model_report.h"
 
@@ -50,6 +53,11 @@ nlohmann::ordered_json report_json(const std::filesystem::path& folder, const Mo
         {"has_chat_template", report.has_chat_template},
         {"fingerprint", report.fingerprint},
     };
+    document["formats"] = nlohmann::ordered_json::array();
+    for (const FormatReport& each : report.formats) {
+        document["formats"].push_back(
+            {{"role", each.role}, {"format", each.format}, {"matrices", each.matrices}, {"bytes", each.bytes}});
+    }
     document["skipped"] = nlohmann::ordered_json::array();
     for (const SkippedReport& skipped : report.skipped) {
         document["skipped"].push_back({{"reason", skipped.reason},
@@ -58,6 +66,18 @@ nlohmann::ordered_json report_json(const std::filesystem::path& folder, const Mo
                                        {"example", skipped.example}});
     }
     return document;
+}
+
+// Where roles are stored in more than one way, which are how.
+std::string mixture_text(const ModelReport& report) {
+    std::set<std::string> formats;
+    for (const FormatReport& each : report.formats) formats.insert(each.format);
+    if (formats.size() < 3) return {};
+    Table table({"  format of", "", "matrices", "bytes"});
+    for (const FormatReport& each : report.formats) {
+        table.add({"  " + each.role, each.format, std::to_string(each.matrices), format_size(each.bytes)});
+    }
+    return table.text();
 }
 
 // "3 of full attention, 9 of linear attention", leaving out what there is none of.
@@ -83,7 +103,7 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
                                report.moe_layers, report.dense_layers));
     line("width", fmt::format("{} hidden, {} heads ({} for keys and values) of {}", report.hidden_size, report.heads,
                               report.kv_heads, report.head_dim));
-    line("vocabulary", fmt::format("{}{}", report.vocabulary, report.has_tokenizer ? "" : ", no tokenizer.json"));
+    line("vocabulary", fmt::format("{}{}", report.vocabulary, report.has_tokenizer ? "" : ", no tokenizer"));
     line("context", fmt::format("{} tokens at most", report.max_positions));
     line(
         "experts",
@@ -104,6 +124,7 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
     line("chat template", report.has_chat_template ? "yes" : "none");
     line("files", fmt::format("{} of weights, {}", report.files, format_size(report.file_bytes)));
     line("fingerprint", report.fingerprint);
+    text += mixture_text(report);
     for (const SkippedReport& skipped : report.skipped) {
         line("not used", fmt::format("{} tensors, {}: {} (such as {})", skipped.tensors, format_size(skipped.bytes),
                                      skipped.reason, skipped.example));

@@ -53,19 +53,6 @@ struct Plan {
     PlanEstimate estimate;
 };
 
-// The config.json to plan by where there are no weights yet: `path` itself, or alone in its folder.
-std::filesystem::path config_alone(const std::filesystem::path& path) {
-    if (std::filesystem::is_regular_file(path)) {
-        if (path.extension() == ".json") return path;
-        fail(ErrorCode::kUsage, "{}: neither a checkpoint's folder nor its config.json", path.string());
-    }
-    if (!std::filesystem::exists(path / "config.json")) return {};
-    for (const auto& entry : std::filesystem::directory_iterator(path)) {
-        if (entry.path().extension() == ".safetensors") return {};
-    }
-    return path / "config.json";
-}
-
 // A plan is of use without the drive's speed, where nothing can be read or written.
 void measure_drive(Plan& plan) {
     const uint64_t read_bytes = std::max<uint64_t>(plan.model.bytes_per_expert, kPageBytes);
@@ -88,7 +75,7 @@ Plan make_plan(const Flags& flags) {
     Plan plan;
     plan.folder = model_folder(flags.model);
     plan.available = available_memory_bytes();
-    const std::filesystem::path config = config_alone(plan.folder);
+    const std::filesystem::path config = find_lone_config(plan.folder);
     plan.weights_missing = !config.empty();
     if (plan.weights_missing) {
         plan.model = inspect_config(config);
@@ -137,9 +124,9 @@ std::vector<std::string> advice(const Plan& plan) {
     if (estimate.cached_fraction < 1 && plan.model.layout != "packed") {
         const bool wide = plan.model.expert_quantization == "BF16" || plan.model.expert_quantization == "F16" ||
                           plan.model.expert_quantization == "F32";
-        lines.push_back(wide ? "`sluice pack --quantize affine4` makes experts about four times smaller, so that "
-                               "more fit and less is read"
-                             : "`sluice pack` lays each expert out as one aligned read");
+        lines.emplace_back(wide ? "`sluice pack --quantize affine4` makes experts about four times smaller, so that "
+                                  "more fit and less is read"
+                                : "`sluice pack` lays each expert out as one aligned read");
     }
     // Virtual drives often claim to turn, so the measurement has the last word.
     const bool slow = plan.drive_unmeasured.empty() && plan.speed.disk_bytes_per_s < kSlowDriveBytesPerSecond;

@@ -74,9 +74,9 @@ std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const E
 
 MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const EngineOptions& options) {
     const uint64_t ceiling = memory_ceiling(options, cgroup_memory_limit_bytes());
-    if (std::filesystem::is_regular_file(model)) {
+    if (const std::filesystem::path config = find_lone_config(model); !config.empty()) {
         check_options(options);
-        return MemoryLedger(options, memory_sizes(inspect_config(model), options), ceiling).foresee();
+        return MemoryLedger(options, memory_sizes(inspect_config(config), options), ceiling).foresee();
     }
     const std::unique_ptr<Impl> impl = Impl::load(model, options);
     const std::optional<uint64_t> card = impl->backend->own_memory_bytes();

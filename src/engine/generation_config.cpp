@@ -8,6 +8,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/sampling_ranges.h"
+#include "gguf/gguf_files.h"
+#include "text/gguf_tokenizer.h"
 
 namespace sluice {
 
@@ -66,16 +68,17 @@ void append_tokenizer_eos(const std::filesystem::path& folder, const Tokenizer* 
 
 GenerationDefaults read_generation_defaults(const std::filesystem::path& folder, const Tokenizer* tokenizer) {
     GenerationDefaults defaults;
-    const std::filesystem::path path = folder / "generation_config.json";
-    const Json generation = read_object(path);
+    const std::optional<std::filesystem::path> gguf = find_gguf_text(folder);
+    const std::filesystem::path path = gguf ? *gguf : folder / "generation_config.json";
+    const Json generation = gguf ? gguf_generation_config(GgufFile::open(*gguf).header) : read_object(path);
     append_eos(generation, path, defaults.eos_ids);
-    if (defaults.eos_ids.empty()) {
+    if (defaults.eos_ids.empty() && !gguf) {
         const std::filesystem::path config_path = folder / "config.json";
         const Json config = read_object(config_path);
         append_eos(config, config_path, defaults.eos_ids);
         if (config.contains("text_config")) append_eos(config["text_config"], config_path, defaults.eos_ids);
     }
-    append_tokenizer_eos(folder, tokenizer, defaults.eos_ids);
+    if (!gguf) append_tokenizer_eos(folder, tokenizer, defaults.eos_ids);
 
     // A file that gives a temperature without do_sample means to sample.
     bool do_sample = generation.contains("temperature");

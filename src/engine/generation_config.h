@@ -6,7 +6,8 @@
 
 namespace sluice {
 
-// Sampling defaults and end-of-sequence ids of a checkpoint: generation_config.json, else config.json (also nested in
+// Sampling defaults and end-of-sequence ids of a checkpoint: generation_config.json, or the metadata of a
+// GGUF file, else config.json (also nested in
 // text_config), plus the tokenizer's own eos_token. Greedy where generation_config says do_sample false or nothing; its
 // repetition_penalty counts all the same.
 // Throws kInvalidFile naming file and field.

@@ -23,6 +23,12 @@ bool can_write(const fs::path& folder) {
     return ::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
 }
 
+// A model that is a file shares its folder with others.
+fs::path beside(const fs::path& model) {
+    if (!fs::is_regular_file(model)) return model / kFileName;
+    return fs::absolute(model).parent_path() / fmt::format("{}.{}", model.filename().string(), kFileName);
+}
+
 std::string name_in_cache(const std::string& fingerprint) {
     return fmt::format("{:016x}-{}", XXH3_64bits(fingerprint.data(), fingerprint.size()), kFileName);
 }
@@ -42,8 +48,8 @@ WarmStart::WarmStart(const Checkpoint& checkpoint, const fs::path& cache_folder)
     : fingerprint_(checkpoint.fingerprint()),
       layers_(static_cast<int>(checkpoint.config().layer_count())),
       experts_(static_cast<int>(checkpoint.config().experts())),
-      beside_(checkpoint.folder() / kFileName) {
-    if (can_write(checkpoint.folder())) {
+      beside_(beside(checkpoint.folder())) {
+    if (can_write(beside_.parent_path())) {
         path_ = beside_;
     } else if (!cache_folder.empty()) {
         path_ = cache_folder / name_in_cache(fingerprint_);

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <optional>
 
 #include "model/mixer.h"
@@ -16,8 +17,9 @@ class GatedDeltaNet : public Mixer {
           value_dim_(config.value_dim),
           kernel_(config.kernel),
           epsilon_(context.epsilon),
+          tiled_(config.tiled_value_heads),
           fused_(config.fused_projections),
-          a_log_(trunk.vector(layer_, Role::kLinearALog)),
+          a_log_(decay_of(config, trunk)),
           dt_bias_(trunk.vector(layer_, Role::kLinearDtBias)),
           norm_(trunk.vector(layer_, Role::kLinearNorm)),
           output_(trunk.weight(layer_, Role::kLinearOutput)) {
@@ -29,8 +31,8 @@ class GatedDeltaNet : public Mixer {
         } else {
             qkv_ = trunk.weight(layer_, Role::kLinearQkv);
             z_ = trunk.weight(layer_, Role::kLinearZ);
-            b_ = trunk.weight(layer_, Role::kLinearB);
-            a_ = trunk.weight(layer_, Role::kLinearA);
+            b_ = gate_of(config, trunk, Role::kLinearB);
+            a_ = gate_of(config, trunk, Role::kLinearA);
         }
     }
 
@@ -59,6 +61,7 @@ class GatedDeltaNet : public Mixer {
                                    .value_heads = value_heads_,
                                    .key_dim = key_dim_,
                                    .value_dim = value_dim_,
+                                   .tiled = tiled_,
                                    .sequences = batch.table,
                                    .states = batch.states(layer_, kDelta),
                                    .out = s.mixed});
@@ -73,6 +76,24 @@ class GatedDeltaNet : public Mixer {
     struct Scratch {
         Tensor qkvz, ba, qkv, z, b, a, convolved, mixed;
     };
+
+    Tensor decay_of(const GatedDeltaNetConfig& config, Trunk& trunk) const {
+        if (!config.stored_decay) return trunk.vector(layer_, Role::kLinearALog);
+        std::vector<float> decay = trunk.values(layer_, Role::kLinearDecay);
+        for (float& value : decay) value = std::log(-value);
+        return trunk.upload(decay, value_heads_);
+    }
+
+    // The rows of b or of a, which per key head follow each other in the fused matrix.
+    Weight gate_of(const GatedDeltaNetConfig& config, Trunk& trunk, Role role) const {
+        if (!config.fused_gates) return trunk.weight(layer_, role);
+        const int64_t share = value_heads_ / key_heads_, first = role == Role::kLinearB ? 0 : share;
+        std::vector<int64_t> rows;
+        for (int64_t head = 0; head < value_heads_; ++head) {
+            rows.push_back(head / share * 2 * share + first + head % share);
+        }
+        return trunk.rows(layer_, Role::kLinearBa, rows);
+    }
 
     int64_t qkv_width() const { return 2 * key_heads_ * key_dim_ + value_heads_ * value_dim_; }
 
@@ -118,7 +139,7 @@ class GatedDeltaNet : public Mixer {
     int layer_;
     int64_t key_heads_, value_heads_, key_dim_, value_dim_, kernel_;
     float epsilon_;
-    bool fused_;
+    bool tiled_, fused_;
     std::optional<Weight> qkvz_, ba_, qkv_, z_, b_, a_;
     Tensor a_log_, dt_bias_, norm_, convolution_;
     Weight output_;

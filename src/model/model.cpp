@@ -22,7 +22,7 @@ void Batch::check_cancelled() const {
 Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format)
     : checkpoint_(std::move(checkpoint)), backend_(backend), inputs_workspace_(backend), workspace_(backend) {
     const ModelConfig& config = checkpoint_->config();
-    require_implemented(config, (checkpoint_->folder() / "config.json").string());
+    require_implemented(config, checkpoint_->config_label());
     Trunk trunk(*checkpoint_, backend);
     embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
     head_ = trunk.weight(kNoLayer, Role::kHead);

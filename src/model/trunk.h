@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "backend/backend.h"
@@ -13,6 +14,8 @@ class Trunk {
     Trunk(const Checkpoint& checkpoint, Backend& backend) : checkpoint_(checkpoint), backend_(backend) {}
 
     Weight weight(int layer, Role role);
+    // A copy of some rows of a matrix. Throws kUnsupported where some of them alone share their scales.
+    Weight rows(int layer, Role role, std::span<const int64_t> rows);
     std::vector<float> values(int layer, Role role) const { return checkpoint_.vector(layer, role); }
     Tensor vector(int layer, Role role);                               // [1, n]
     Tensor table(int layer, Role role, int64_t rows);                  // [rows, n]

@@ -71,6 +71,8 @@ BytePairEncoding::BytePairEncoding(TokenizerFile& file) : label_(file.label), vo
         merges_.set(merge.left, merge.right, {merge.rank, merge.result});
     }
     file.merges = {};
+    fragments_ = std::move(file.fragments);
+    for (size_t i = 0; i < fragments_.size(); ++i) fragment_ids_.emplace(fragments_[i], TokenizerFile::fragment_id(i));
 
     for (size_t c = 0; c < common_characters_.size(); ++c) {
         std::string character;
@@ -121,6 +123,22 @@ TokenId BytePairEncoding::character_id(std::string_view character, bool first, b
     return vocabulary_.find(whole).value_or(kNone);
 }
 
+TokenId BytePairEncoding::fragment_of(std::string_view character) const {
+    if (fragments_.empty()) return kNone;
+    const auto found = fragment_ids_.find(std::string(character));
+    return found == fragment_ids_.end() ? kNone : found->second;
+}
+
+// One that no merge took.
+void BytePairEncoding::add_fragment(TokenId id, std::vector<TokenId>& ids) const {
+    std::vector<Scratch::Symbol> bytes;
+    if (add_bytes(fragments_[static_cast<size_t>(-2 - id)], false, false, bytes)) {
+        for (const Scratch::Symbol& byte : bytes) ids.push_back(byte.id);
+    } else if (unknown_) {
+        ids.push_back(unknown_id());
+    }
+}
+
 bool BytePairEncoding::add_bytes(std::string_view character, bool first, bool last,
                                  std::vector<Scratch::Symbol>& symbols) const {
     const std::string whole = fmt::format("{}{}{}", first ? "" : prefix_, character, last ? suffix_ : "");
@@ -143,7 +161,9 @@ void BytePairEncoding::split_characters(std::string_view word, std::vector<Scrat
         const bool first = at == 0;
         at += length;
         const bool last = at == word.size();
-        if (const TokenId id = character_id(character, first, last); id != kNone) {
+        TokenId id = character_id(character, first, last);
+        if (id == kNone) id = fragment_of(character);
+        if (id != kNone) {
             add_unknown();
             symbols.push_back({id, kNowhere, kNowhere});
             continue;
@@ -214,7 +234,8 @@ void BytePairEncoding::encode(std::string_view word, Scratch& scratch, std::vect
     split_characters(word, scratch.symbols);
     merge_all(scratch);
     for (const Scratch::Symbol& symbol : scratch.symbols) {
-        if (symbol.id != kNone) ids.push_back(symbol.id);
+        if (symbol.id >= 0) ids.push_back(symbol.id);
+        if (symbol.id < kNone) add_fragment(symbol.id, ids);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "sluice/tokenizer.h"
@@ -74,6 +75,8 @@ class BytePairEncoding {
     TokenId character_id(std::string_view character, bool first, bool last) const;
     TokenId unknown_id() const;
     void split_characters(std::string_view word, std::vector<Scratch::Symbol>& symbols) const;
+    TokenId fragment_of(std::string_view character) const;
+    void add_fragment(TokenId id, std::vector<TokenId>& ids) const;
     bool add_bytes(std::string_view character, bool first, bool last, std::vector<Scratch::Symbol>& symbols) const;
     void merge_all(Scratch& scratch) const;
     void consider(Scratch& scratch, uint32_t position) const;
@@ -81,8 +84,10 @@ class BytePairEncoding {
     std::string label_;
     TokenizerVocabulary vocabulary_;
     MergeTable merges_;
-    std::array<TokenId, 0x400> common_characters_{};  // ids by code point; the byte alphabet lies in here
-    std::array<TokenId, 256> byte_tokens_{};          // "<0x00>" to "<0xFF>" where byte_fallback is set
+    std::array<TokenId, 0x400> common_characters_{};         // ids by code point; the byte alphabet lies in here
+    std::unordered_map<std::string, TokenId> fragment_ids_;  // of TokenizerFile
+    std::vector<std::string> fragments_;
+    std::array<TokenId, 256> byte_tokens_{};  // "<0x00>" to "<0xFF>" where byte_fallback is set
     std::optional<std::string> unknown_;
     std::string prefix_;  // continuing_subword_prefix: of all characters of a word but the first
     std::string suffix_;  // end_of_word_suffix: of the last one

@@ -11,8 +11,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "gguf/gguf_files.h"
 #include "jinja/template.h"
 #include "text/conversation.h"
+#include "text/gguf_tokenizer.h"
 #include "text/tokenizer_config.h"
 
 namespace sluice {
@@ -190,6 +192,16 @@ ChatTemplate ChatTemplate::open(const fs::path& folder) {
     auto impl = std::make_unique<Impl>();
     impl->folder = folder.string();
     impl->defaults = standard_variables();
+    if (const std::optional<fs::path> gguf = find_gguf_text(folder)) {
+        const GgufFile file = GgufFile::open(*gguf);
+        add_special_tokens(gguf_special_tokens(file.header), impl->defaults);
+        for (const auto& [name, source] : gguf_chat_templates(file.header)) {
+            impl->templates.push_back(read_template(name, source, fmt::format("{}: {}", gguf->string(), name)));
+        }
+        if (impl->templates.empty()) fail(ErrorCode::kNotFound, "{}: no tokenizer.chat_template", gguf->string());
+        impl->finish();
+        return ChatTemplate(std::move(impl));
+    }
     const fs::path config_path = folder / "tokenizer_config.json";
     const Json config = read_tokenizer_config(folder);
     add_special_tokens(config, impl->defaults);

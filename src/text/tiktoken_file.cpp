@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "text/byte_alphabet.h"
+#include "text/known_patterns.h"
 #include "text/tokenizer_field.h"
 #include "unicode/utf8.h"
 
@@ -16,14 +17,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Source: tokenization_kimi.py, published with moonshotai/Kimi-K2-Instruct (pat_str).
-constexpr std::string_view kKimiPattern =
-    R"([\p{Han}]+)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr int64_t kReservedTokens = 256;  // ids that Kimi's class gives to special tokens, named or not
 
 int digit_of(char c) {

@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "gguf/gguf_files.h"
+#include "text/gguf_tokenizer.h"
 #include "text/tiktoken_file.h"
 #include "text/tokenizer_config.h"
 #include "text/tokenizer_field.h"
@@ -114,6 +116,10 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::open(const fs::path& path) {
+    if (const std::optional<fs::path> gguf = find_gguf_text(path)) {
+        const GgufFile file = GgufFile::open(*gguf);
+        return Tokenizer(std::make_unique<Impl>(read_gguf_tokenizer(file.header), nlohmann::json::object(), *gguf));
+    }
     std::error_code unreadable;  // which reading the file then reports
     if (!fs::is_directory(path, unreadable)) return parse(read_text_file(path, kLargestFile), path.string());
     const nlohmann::json config = read_tokenizer_config(path);
@@ -127,6 +133,9 @@ Tokenizer Tokenizer::open(const fs::path& path) {
 }
 
 bool Tokenizer::is_in(const fs::path& folder) {
+    if (const std::optional<fs::path> gguf = find_gguf_text(folder)) {
+        return has_gguf_tokenizer(GgufFile::open(*gguf).header);
+    }
     return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tiktoken.model");
 }
 

@@ -27,7 +27,7 @@ void causal_convolution(CaseContext& context) {
 }
 
 // `decays` scales a_log: small ones keep the state for hundreds of tokens, large ones forget within a token.
-void gated_delta_rule(CaseContext& context, float decays, bool long_batch) {
+void gated_delta_rule(CaseContext& context, float decays, bool long_batch, bool tiled = false) {
     auto sequences = context.sequences(0);
     if (long_batch) sequences.back().count = context.pick_of({63, 64, 65, 130, 257});
     const int64_t key_heads = context.pick(1, 3);
@@ -46,6 +46,7 @@ void gated_delta_rule(CaseContext& context, float decays, bool long_batch) {
                             .value_heads = value_heads,
                             .key_dim = key_dim,
                             .value_dim = value_dim,
+                            .tiled = tiled,
                             .sequences = sequences_of(context.backend(), sequences),
                             .states = random_states(context, sequences.size(), values, key_dim, 0.3f),
                             .out = context.output(rows, values)};
@@ -61,6 +62,8 @@ std::vector<OpCase> linear_attention_cases() {
             {"GatedDeltaRule", Rounding::kNone, [](CaseContext& context) { gated_delta_rule(context, 1, false); }},
             {"GatedDeltaRule, many rows", Rounding::kNone,
              [](CaseContext& context) { gated_delta_rule(context, 1, true); }},
+            {"GatedDeltaRule, tiled heads", Rounding::kNone,
+             [](CaseContext& context) { gated_delta_rule(context, 1, false, true); }},
             {"GatedDeltaRule, extreme decay", Rounding::kNone,
              [](CaseContext& context) { gated_delta_rule(context, 4, true); }}};
 }

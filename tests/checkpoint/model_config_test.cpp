@@ -374,7 +374,7 @@ TEST(ModelConfig, RefusesFieldsOfDeepseek) {
     good["full_attention_interval"] = "ignored here";
     EXPECT_NO_THROW(parse(good));
     expect_all_refused(deepseek(), {
-                                       {"scoring_func", "softmax", kUnsupported, {"softmax", "sigmoid"}},
+                                       {"scoring_func", "tanh", kUnsupported, {"tanh", "sigmoid"}},
                                        {"topk_method", "greedy", kUnsupported, {"greedy", "noaux_tc"}},
                                        {"moe_layer_freq", 2, kUnsupported, {}},
                                        {"n_group", 3, kInvalid, {"3", "8"}},

@@ -130,7 +130,7 @@ void CpuBackend::compute(const GatedDeltaRule& op) {
         const StateSegment& segment = segments[task / static_cast<size_t>(heads * blocks)];
         const int64_t head = static_cast<int64_t>(task) / blocks % heads;
         const int64_t first = static_cast<int64_t>(task) % blocks * kTaskRows;
-        const int64_t row = segment.rows.first_row, key_head = head / (heads / op.key_heads);
+        const int64_t row = segment.rows.first_row, key_head = op.key_head_of(head);
         const int64_t value_column = head * op.value_dim + first;
         DeltaRows d{};
         d.state = segment.state + value_column * op.states.columns;

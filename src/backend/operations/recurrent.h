@@ -74,7 +74,8 @@ struct CausalConvolution {
 };
 
 // Gated delta rule. q and k are L2-normalized per head (eps 1e-6 inside the root), q times 1/sqrt(key_dim); g =
-// exp(-exp(a_log) softplus(a + dt_bias)), beta = sigmoid(b); value head h uses key head h / (value_heads / key_heads).
+// exp(-exp(a_log) softplus(a + dt_bias)), beta = sigmoid(b); value head h uses key head h / (value_heads / key_heads),
+// or, where they are tiled, h % key_heads.
 // State S [value_heads * value_dim, key_dim] in F32: S = g S; S += beta (v - S k) k^T; out = S q.
 struct GatedDeltaRule {
     static constexpr const char* kName = "GatedDeltaRule";
@@ -82,9 +83,14 @@ struct GatedDeltaRule {
     Tensor b, a;            // [T, value_heads]
     Tensor a_log, dt_bias;  // [1, value_heads]
     int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
+    bool tiled = false;
     Sequences sequences;
     StateSlots states;
     Tensor out;  // [T, value_heads * value_dim]
+
+    int64_t key_head_of(int64_t value_head) const {
+        return tiled ? value_head % key_heads : value_head / (value_heads / key_heads);
+    }
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
@@ -97,6 +103,7 @@ struct GatedDeltaRule {
         field("value_heads", op.value_heads);
         field("key_dim", op.key_dim);
         field("value_dim", op.value_dim);
+        field("tiled", op.tiled);
         field("sequences", op.sequences);
         field("states", op.states);
         field("out", op.out, Access::kWritten);

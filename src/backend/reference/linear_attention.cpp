@@ -92,14 +92,13 @@ void compute(const GatedDeltaRule& op) {
     const float* a_log = floats(op.a_log);
     const float* dt_bias = floats(op.dt_bias);
     const int64_t keys = op.key_heads * op.key_dim;
-    const int64_t per_key_head = op.value_heads / op.key_heads;
     const double query_scale = 1.0 / std::sqrt(static_cast<double>(op.key_dim));
     for (const StateSegment& segment : state_segments(op.kName, op.sequences, op.states, op.qkv.rows)) {
         const Rows<float> state{segment.state, op.states.columns};
         for (int64_t i = 0; i < segment.rows.count; ++i) {
             const int64_t t = segment.rows.first_row + i;
             for (int64_t h = 0; h < op.value_heads; ++h) {
-                const int64_t key_head = h / per_key_head;
+                const int64_t key_head = op.key_head_of(h);
                 const auto q = l2_normalized(qkv[t] + key_head * op.key_dim, op.key_dim, query_scale);
                 const auto k = l2_normalized(qkv[t] + keys + key_head * op.key_dim, op.key_dim, 1.0);
                 const double step_size = softplus(static_cast<double>(a[t][h]) + dt_bias[h]);

@@ -1,14 +1,23 @@
 // gpt-oss-20b, 120b: windows in every other layer, sinks, biases everywhere, a clamped activation. As MLX stores them:
 // gate and up apart.
 
+#include <nlohmann/json.hpp>
+
 #include "checkpoint/architecture.h"
 #include "checkpoint/architectures/reading.h"
+#include "checkpoint/gguf_config.h"
 
 namespace sluice {
 
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"gpt_oss"};
+constexpr std::string_view kGgufArchitectures[] = {"gpt-oss"};
+
+constexpr GgufName kGgufNames[] = {
+    {"post_attention_norm", Role::kFeedForwardNorm, GgufShape::kVector},
+    {"attn_sinks", Role::kSinks, GgufShape::kVector},
+};
 
 constexpr NameRule kNames[] = {
     {Role::kSinks, "self_attn.sinks", true},
@@ -44,6 +53,15 @@ void read_gpt_oss(const JsonFields& fields, ModelConfig& config) {
     }
 }
 
+// Windows are in every other layer, from the first on.
+void write_gpt_oss(const GgufHyperparameters& from, nlohmann::json& config) {
+    write_sizes(from, config);
+    write_grouped_attention(from, config);
+    write_experts(from, config);
+    config["intermediate_size"] = expert_intermediate(from);
+    config["sliding_window"] = from.integer("attention.sliding_window");
+}
+
 }  // namespace
 
 extern constinit const Architecture gpt_oss_architecture = {
@@ -52,6 +70,7 @@ extern constinit const Architecture gpt_oss_architecture = {
     .read = read_gpt_oss,
     .names = kNames,
     .experts = {.each = "mlp.experts.", .stacked = "mlp.experts."},
+    .gguf = {.architectures = kGgufArchitectures, .write_config = write_gpt_oss, .names = kGgufNames},
 };
 
 }  // namespace sluice

@@ -1,9 +1,11 @@
 // MiniMax-M2 to M2.7: norms of query and key over all heads together, part of each head rotated, corrected routing.
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/architecture.h"
 #include "checkpoint/architectures/reading.h"
+#include "checkpoint/gguf_config.h"
 #include "checkpoint/rotary_config.h"
 
 namespace sluice {
@@ -11,6 +13,7 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"minimax_m2", "minimax"};
+constexpr std::string_view kGgufArchitectures[] = {"minimax-m2"};
 
 constexpr NameRule kNames[] = {
     {Role::kRouter, "block_sparse_moe.gate"},
@@ -41,6 +44,16 @@ void read_minimax_m2(const JsonFields& fields, ModelConfig& config) {
     config.layers.assign(config.layers.size(), {.mixer = attention, .feed_forward = mixture});
 }
 
+void write_minimax_m2(const GgufHyperparameters& from, nlohmann::json& config) {
+    write_sizes(from, config);
+    write_grouped_attention(from, config);
+    write_experts(from, config);
+    from.require_number("expert_gating_func", 2);
+    from.require_number("expert_weights_scale", 1.0);
+    config["intermediate_size"] = expert_intermediate(from);
+    config["rotary_dim"] = from.integer_or("rope.dimension_count", config["head_dim"].get<int64_t>());
+}
+
 }  // namespace
 
 extern constinit const Architecture minimax_m2_architecture = {
@@ -51,6 +64,7 @@ extern constinit const Architecture minimax_m2_architecture = {
     .experts = {.each = "block_sparse_moe.experts.",
                 .stacked = "block_sparse_moe.switch_mlp.",
                 .projections = {"w1", "w3", "w2"}},
+    .gguf = {.architectures = kGgufArchitectures, .write_config = write_minimax_m2},
 };
 
 }  // namespace sluice

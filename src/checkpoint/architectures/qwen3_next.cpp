@@ -8,6 +8,7 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen3_next"};
+constexpr std::string_view kGgufNames[] = {"qwen3next"};
 
 void read_qwen3_next(const JsonFields& fields, ModelConfig& config) {
     read_qwen_hybrid_mixers(fields, config);
@@ -23,6 +24,7 @@ extern constinit const Architecture qwen3_next_architecture = {
     .read = read_qwen3_next,
     .names = kQwenHybridNames,
     .norms = NormStorage::kOffset,
+    .gguf = {.architectures = kGgufNames, .write_config = write_qwen_hybrid, .names = kQwenHybridGgufNames},
 };
 
 }  // namespace sluice
