@@ -38,11 +38,12 @@ class GrammarCompiler {
     ~GrammarCompiler();
 
     // JSON text that a schema (draft 2020-12, or 7) holds valid, its properties in the schema's order. Served: type,
-    // enum, const, properties, required, additionalProperties, propertyNames, items, prefixItems, minItems, maxItems,
-    // minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (of integers), minLength, maxLength, pattern,
-    // format (date, time, date-time, uuid, email, ipv4, uri; others are no rule), anyOf, allOf, oneOf (of branches that
-    // exclude each other), $ref inside the document. Other keywords that are rules are refused by name. Between tokens
-    // there is one space or one line break with its indent at most.
+    // enum, const, properties, required, additionalProperties, propertyNames, maxProperties (where no property is
+    // declared), minProperties (up to 1), items, prefixItems, minItems, maxItems, minimum, maximum, exclusiveMinimum,
+    // exclusiveMaximum, multipleOf (of whole numbers), minLength, maxLength, pattern, format (date, time, date-time,
+    // uuid, email, ipv4, uri; others are no rule), anyOf, allOf, oneOf (where branches overlap, what is left of them
+    // once a tag is required or a property forbidden; else refused), $ref inside the document. Other keywords that are
+    // rules are refused by name. Between tokens there is one space or one line break with its indent at most.
     std::shared_ptr<const Grammar> json_schema(std::string_view schema) const;
     // Any JSON object.
     std::shared_ptr<const Grammar> json_object() const;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kNfaStates = 200'000;
 // States of the expression that the states of the automaton stand for, all together: bounds time and memory.
-constexpr size_t kSubsetSizes = 8'000'000;
+constexpr size_t kSubsetSizes = 1'000'000;
 
 [[noreturn]] void refuse_size() {
     fail(ErrorCode::kUsage, "needs more than {} states", kAutomatonStates);

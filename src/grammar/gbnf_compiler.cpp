@@ -10,7 +10,7 @@ namespace sluice::grammar {
 namespace {
 
 // What is larger is left to the stack.
-constexpr uint64_t kMaxRegular = 4000;
+constexpr uint64_t kMaxRegular = 1000;
 
 bool is_counted_characters(const Expression& e) {
     return e.kind == Expression::Kind::kRepeat && e.parts.front()->kind == Expression::Kind::kChars;

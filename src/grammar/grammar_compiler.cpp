@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <list>
 #include <mutex>
+#include <set>
+#include <tuple>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "grammar/gbnf_compiler.h"
 #include "grammar/grammar.h"
 #include "grammar/schema_compiler.h"
+#include "grammar/schema_narrowing.h"
 
 namespace sluice {
 
@@ -83,14 +86,33 @@ class VocabularyTokens final : public GbnfTokens {
     const Vocabulary& vocabulary_;
 };
 
-struct CompiledSchema {
-    SchemaDocument document;
-    SchemaCompiler compiler;
-    RuleId rule;
-
-    CompiledSchema(std::string_view text, ProgramBuilder& builder, Lexicon& lexicon)
-        : document(text), compiler(document, builder, lexicon), rule(compiler.compile()) {}
-};
+// Compiles a schema into the builder. Whether branches of a oneOf exclude each other is found out beforehand, in a
+// program of its own.
+RuleId compile_into(ProgramBuilder& builder, Lexicon& lexicon, std::string_view text) {
+    SchemaDocument document(text);
+    Narrowings narrowings;
+    std::set<std::tuple<SchemaId, size_t, size_t>> narrowed;
+    while (true) {
+        ProgramBuilder trial;
+        Lexicon trial_lexicon(trial, lexicon.common());
+        SchemaCompiler compiler(document, narrowings, trial, trial_lexicon);
+        compiler.compile();
+        const std::vector<Exclusion> overlaps = compiler.find_overlaps(trial.find_productive());
+        if (overlaps.empty()) break;
+        for (const Exclusion& overlap : overlaps) {
+            if (narrowed.emplace(overlap.schema, overlap.first, overlap.second).second &&
+                narrow(document, overlap, narrowings)) {
+                continue;
+            }
+            fail(ErrorCode::kUsage,
+                 "`oneOf` at {} is not supported: its branches {} and {} do not exclude each other; anyOf, or a "
+                 "property "
+                 "with another const in each branch, would do",
+                 document.pointer(overlap.schema), overlap.first, overlap.second);
+        }
+    }
+    return SchemaCompiler(document, narrowings, builder, lexicon).compile();
+}
 
 }  // namespace
 
@@ -118,9 +140,8 @@ struct GrammarCompiler::Impl {
 std::shared_ptr<const Grammar> GrammarCompiler::Impl::compile_schema(std::string_view text) const {
     ProgramBuilder builder;
     Lexicon lexicon(builder, words);
-    const CompiledSchema schema(text, builder, lexicon);
-    schema.compiler.check_exclusions(builder.find_productive());
-    return std::make_shared<const Grammar>(builder.finish(schema.rule, lexicon.word(Word::kLeadingSpace)), vocabulary);
+    const RuleId root = compile_into(builder, lexicon, text);
+    return std::make_shared<const Grammar>(builder.finish(root, lexicon.word(Word::kLeadingSpace)), vocabulary);
 }
 
 std::shared_ptr<const Grammar> GrammarCompiler::Impl::compile_gbnf(
@@ -128,12 +149,11 @@ std::shared_ptr<const Grammar> GrammarCompiler::Impl::compile_gbnf(
     ProgramBuilder builder;
     Lexicon lexicon(builder, words);
     std::vector<std::string> names;
-    std::list<CompiledSchema> compiled;
     std::vector<RuleId> declared;
     for (const auto& [name, schema] : schemas) {
         names.push_back(name);
         try {
-            declared.push_back(compiled.emplace_back(schema, builder, lexicon).rule);
+            declared.push_back(compile_into(builder, lexicon, schema));
         } catch (const Error& error) {
             fail(ErrorCode::kUsage, "rule `{}`: {}", name, error.what());
         }
@@ -145,8 +165,6 @@ std::shared_ptr<const Grammar> GrammarCompiler::Impl::compile_gbnf(
         declared.push_back(builder.declare(fmt::format("the rule `{}`", grammar.rules[i].name)));
     }
     GbnfCompiler(grammar, declared, builder, lexicon).compile();
-    const std::vector<bool> productive = builder.find_productive();
-    for (const CompiledSchema& schema : compiled) schema.compiler.check_exclusions(productive);
     return std::make_shared<const Grammar>(builder.finish(declared[*root], lexicon.word(Word::kLeadingSpace)),
                                            vocabulary);
 }

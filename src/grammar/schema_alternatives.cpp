@@ -40,7 +40,7 @@ struct Branches {
 
 class Resolver {
   public:
-    explicit Resolver(SchemaDocument& document) : document_(document) {}
+    Resolver(SchemaDocument& document, const Narrowings& narrowings) : document_(document), narrowings_(narrowings) {}
 
     Alternatives run(const Requirements& requirements) {
         State state;
@@ -120,21 +120,38 @@ class Resolver {
         const Branches branches = std::move(state.open.back());
         state.open.pop_back();
         if (branches.exclusive) exclude(branches, state);
-        for (const SchemaId branch : branches.branches) {
+        for (size_t i = 0; i < branches.branches.size(); ++i) {
             if (++expanded_ > kMaxChoices) {
                 document_.refuse(branches.owner, branches.exclusive ? "oneOf" : "anyOf",
                                  "leads to too many combinations of branches");
             }
             State with = state;
-            std::vector<SchemaId> path = branches.ancestors;
-            if (collect(branch, path, with)) expand(std::move(with));
+            bool possible = true;
+            for (const SchemaId part : parts_of(branches, i)) {
+                std::vector<SchemaId> path = branches.ancestors;
+                possible = possible && collect(part, path, with);
+            }
+            if (possible) expand(std::move(with));
         }
+    }
+
+    // The branch, and what it must be besides.
+    std::vector<SchemaId> parts_of(const Branches& branches, size_t branch) const {
+        std::vector<SchemaId> parts{branches.branches[branch]};
+        const auto more = narrowings_.find({branches.owner, branch});
+        if (branches.exclusive && more != narrowings_.end()) {
+            parts.insert(parts.end(), more->second.begin(), more->second.end());
+        }
+        return parts;
     }
 
     void exclude(const Branches& branches, const State& state) {
         for (size_t second = 1; second < branches.branches.size(); ++second) {
             for (size_t first = 0; first < second; ++first) {
-                Requirements both{{branches.branches[first], false}, {branches.branches[second], false}};
+                Requirements both;
+                for (const size_t branch : {first, second}) {
+                    for (const SchemaId part : parts_of(branches, branch)) both.push_back({part, false});
+                }
                 for (const SchemaId plain : state.plain) both.push_back({plain, true});
                 result_.exclusions.push_back({branches.owner, first, second, simplified(document_, std::move(both))});
             }
@@ -142,14 +159,16 @@ class Resolver {
     }
 
     SchemaDocument& document_;
+    const Narrowings& narrowings_;
     Alternatives result_;
     size_t expanded_ = 0;
 };
 
 }  // namespace
 
-Alternatives resolve_alternatives(SchemaDocument& document, const Requirements& requirements) {
-    return Resolver(document).run(requirements);
+Alternatives resolve_alternatives(SchemaDocument& document, const Requirements& requirements,
+                                  const Narrowings& narrowings) {
+    return Resolver(document, narrowings).run(requirements);
 }
 
 Requirements simplified(const SchemaDocument& document, Requirements requirements) {

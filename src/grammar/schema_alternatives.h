@@ -3,8 +3,8 @@
 // A schema's combinations resolved: what it asks for as a choice between lists of plain rules.
 
 #include <compare>
-#include <functional>
-#include <string>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "grammar/schema_document.h"
@@ -38,9 +38,13 @@ struct Alternatives {
     std::vector<Exclusion> exclusions = {};
 };
 
+// What a branch of a oneOf must be besides, by the oneOf's schema and the branch.
+using Narrowings = std::map<std::pair<SchemaId, size_t>, std::vector<SchemaId>>;
+
 // Throws kUsage for keywords that no mask keeps, for references that lead nowhere but to themselves, and for more
 // alternatives than can be followed.
-Alternatives resolve_alternatives(SchemaDocument& document, const Requirements& requirements);
+Alternatives resolve_alternatives(SchemaDocument& document, const Requirements& requirements,
+                                  const Narrowings& narrowings);
 
 // Without those that allow everything.
 Requirements simplified(const SchemaDocument& document, Requirements requirements);

@@ -35,14 +35,12 @@ RuleId SchemaCompiler::compile() {
     return root;
 }
 
-void SchemaCompiler::check_exclusions(const std::vector<bool>& productive) const {
+std::vector<Exclusion> SchemaCompiler::find_overlaps(const std::vector<bool>& productive) const {
+    std::vector<Exclusion> overlaps;
     for (const auto& [rule, exclusion] : exclusions_) {
-        if (!productive[rule]) continue;
-        fail(ErrorCode::kUsage,
-             "`oneOf` at {} is not supported: its branches {} and {} do not exclude each other; anyOf, or a required "
-             "property with another const in each branch, would do",
-             document_.pointer(exclusion.schema), exclusion.first, exclusion.second);
+        if (productive[rule]) overlaps.push_back(exclusion);
     }
+    return overlaps;
 }
 
 RuleId SchemaCompiler::rule_of(Requirements requirements) {
@@ -60,7 +58,8 @@ RuleId SchemaCompiler::rule_of(Requirements requirements) {
 const Alternatives& SchemaCompiler::alternatives_of(const Requirements& requirements) {
     const auto at = alternatives_.find(requirements);
     if (at != alternatives_.end()) return at->second;
-    return alternatives_.emplace(requirements, resolve_alternatives(document_, requirements)).first->second;
+    return alternatives_.emplace(requirements, resolve_alternatives(document_, requirements, narrowings_))
+        .first->second;
 }
 
 NodeId SchemaCompiler::compile_value(const PlainRules& plain) {

@@ -15,13 +15,13 @@ namespace sluice::grammar {
 // Turns schemas into rules of a program: one for each set of schemas that must hold together.
 class SchemaCompiler {
   public:
-    SchemaCompiler(SchemaDocument& document, ProgramBuilder& builder, Lexicon& lexicon)
-        : document_(document), builder_(builder), lexicon_(lexicon) {}
+    SchemaCompiler(SchemaDocument& document, const Narrowings& narrowings, ProgramBuilder& builder, Lexicon& lexicon)
+        : document_(document), narrowings_(narrowings), builder_(builder), lexicon_(lexicon) {}
 
     // The rule of the whole document. Throws kUsage.
     RuleId compile();
-    // After the last rule of the program: that no two branches of a oneOf can hold together. Throws kUsage.
-    void check_exclusions(const std::vector<bool>& productive) const;
+    // After that: the branches of a oneOf that can hold together.
+    std::vector<Exclusion> find_overlaps(const std::vector<bool>& productive) const;
 
   private:
     RuleId rule_of(Requirements requirements);
@@ -46,6 +46,7 @@ class SchemaCompiler {
     NodeId word(Word word, NodeId next) { return builder_.lexeme(lexicon_.word(word), next); }
 
     SchemaDocument& document_;
+    const Narrowings& narrowings_;
     ProgramBuilder& builder_;
     Lexicon& lexicon_;
     std::map<Requirements, RuleId> rules_;

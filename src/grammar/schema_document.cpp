@@ -44,6 +44,11 @@ SchemaDocument::SchemaDocument(std::string_view text) : root_(parse_schema(text)
     resources_.try_emplace("", 0);
 }
 
+SchemaId SchemaDocument::add(Json schema) {
+    added_.push_back(std::move(schema));
+    return visit(added_.back(), kNoParent, "#", 0);
+}
+
 SchemaId SchemaDocument::visit(const Json& json, SchemaId parent, std::string step, size_t base) {
     const auto id = static_cast<SchemaId>(schemas_.size());
     schemas_.push_back({&json, parent, std::move(step), base});

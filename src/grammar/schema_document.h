@@ -2,6 +2,7 @@
 
 // The text of a JSON Schema: checked, with its subschemas numbered and its references resolved.
 
+#include <deque>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -25,6 +26,8 @@ class SchemaDocument {
     SchemaId id_of(const Json& subschema) const { return ids_.at(&subschema); }
     // Where it stands: "#/properties/name".
     std::string pointer(SchemaId id) const;
+    // One that the document does not have.
+    SchemaId add(Json schema);
     // What the `$ref` of a schema names. Throws kUsage where that is not in the document.
     SchemaId target(SchemaId id);
 
@@ -44,6 +47,7 @@ class SchemaDocument {
     const Json* find_in(const Json& resource, std::string_view pointer) const;
 
     Json root_;
+    std::deque<Json> added_;
     std::vector<Schema> schemas_;
     std::unordered_map<const Json*, SchemaId> ids_;
     std::vector<std::string> bases_;             // URIs that references are relative to

@@ -248,6 +248,23 @@ TEST(Schema, refuses_by_name) {
     }
 }
 
+TEST(Schema, branches_that_overlap_are_narrowed) {
+    // Tags that need not be there, and properties of which one must be.
+    const auto tagged = schema_grammar(R"({"oneOf":[
+        {"type":"object","properties":{"t":{"const":"c"},"r":{"const":1}}},
+        {"type":"object","properties":{"t":{"enum":["s","q"]}}}]})");
+    EXPECT_TRUE(takes(tagged, R"({"t":"c","r":1})"));
+    EXPECT_TRUE(takes(tagged, R"({"t":"s","r":2})"));
+    EXPECT_FALSE(takes(tagged, "{}"));
+    EXPECT_FALSE(takes(tagged, R"({"t":"c","r":2})"));
+    const auto either = schema_grammar(R"({"type":"object","properties":{"a":{},"b":{},"c":{}},
+        "oneOf":[{"required":["a","b"]},{"required":["a","c"]}]})");
+    EXPECT_TRUE(takes(either, R"({"a":1,"b":1})"));
+    EXPECT_TRUE(takes(either, R"({"a":1,"c":1})"));
+    EXPECT_FALSE(takes(either, R"({"a":1,"b":1,"c":1})"));
+    EXPECT_FALSE(takes(either, R"({"a":1})"));
+}
+
 TEST(Schema, bounds_do_not_multiply_states) {
     // Each would be tens of thousands of states were its bound unrolled.
     for (const char* schema :
