@@ -89,6 +89,7 @@ struct DeltaArgs {
     Rows<const float> qkv, b, a;
     const float *a_log, *dt_bias;
     int rows, key_heads, value_heads, key_dim, value_dim;
+    bool tiled;
     SequenceTable sequences;
     StateTable states;
     // Of every row: q and k of all heads normalized, then decay and step of every value head.
@@ -96,6 +97,7 @@ struct DeltaArgs {
     Rows<float> out;
 
     __host__ __device__ int prepared_columns() const { return 2 * key_heads * key_dim + 2 * value_heads; }
+    __device__ int key_head_of(int head) const { return tiled ? head % key_heads : head / (value_heads / key_heads); }
 };
 
 // A warp per row and key head for q and k, then a thread per value head.
@@ -127,7 +129,7 @@ template <int kPerLane>
 __global__ void __launch_bounds__(32 * kDeltaWarps) delta_kernel(const DeltaArgs args) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const SequencePart part = args.sequences.at(blockIdx.z);
-    const int head = blockIdx.y, key_head = head / (args.value_heads / args.key_heads);
+    const int head = blockIdx.y, key_head = args.key_head_of(head);
     const int first = (blockIdx.x * kDeltaWarps + warp) * kDeltaRows;
     if (first >= args.value_dim) return;
     float* const state = args.states.of(part.sequence) + static_cast<int64_t>(head) * args.value_dim * args.key_dim;
@@ -223,6 +225,7 @@ void compute(Device& device, const GatedDeltaRule& op) {
                    .value_heads = static_cast<int>(op.value_heads),
                    .key_dim = static_cast<int>(op.key_dim),
                    .value_dim = static_cast<int>(op.value_dim),
+                   .tiled = op.tiled,
                    .sequences = table_of(op.sequences),
                    .states = table_of(op.states),
                    .prepared = nullptr,
