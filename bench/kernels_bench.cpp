@@ -107,7 +107,7 @@ void report_ops(benchmark::State& state, double ops, double bound_per_thread) {
 // Of the products in which such a weight meets many tokens.
 double ops_per_second(const WeightFormat& format) {
     const LinearKernel* kernel = fastest_layout(select_kernels(InstructionSet::kAuto), format).kernel;
-    if (kernel == &kInt8Linear) return int8_ops_per_second();
+    if (kernel == &kInt8Linear || kernel == &kBlockLinear) return int8_ops_per_second();
     return kernel == &kFloatLinear ? float_ops_per_second() : bf16_ops_per_second();
 }
 
@@ -339,6 +339,20 @@ void register_all() {
           kMxfp4Codec.standard, kMxfp8Codec.standard, kNvfp4Codec.standard}) {
         add(fmt::format("linear/{}/1 token", format.describe()), linear_decode, format, 2048, 2048);
         add(fmt::format("linear/{}/512 tokens", format.describe()), linear_prefill, format, 2048, 2048, 512);
+    }
+    for (const Codec* codec : codecs()) {
+        const WeightFormat& format = codec->standard;
+        if (fastest_layout(select_kernels(InstructionSet::kAuto), format).kernel != &kBlockLinear) continue;
+        add(fmt::format("linear/{}/1 token", format.describe()), linear_decode, format, 2048, 2048);
+        for (const int64_t tokens : {16, 512}) {
+            add(fmt::format("linear/{}/{} tokens", format.describe(), tokens), linear_prefill, format, 2048, 2048,
+                tokens);
+        }
+    }
+    for (const Codec* codec : {&kQ4_KCodec, &kQ6_KCodec, &kIq2XxsCodec}) {
+        for (const int64_t tokens : {1, 64, 512}) {
+            add(fmt::format("experts/{}/{} tokens", codec->name, tokens), experts, codec->standard, tokens);
+        }
     }
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
         add(fmt::format("linear/{}/512 tokens", affine(bits).describe()), linear_prefill, affine(bits), 2048, 2048,

@@ -44,6 +44,7 @@ const KernelTable& avx512vbmi_with_amx_kernels() {
         KernelTable kernels = avx512vbmi_with_bf16_kernels();
         kernels.name = "AVX-512 VNNI, AMX";
         kernels.amx = &amx_linear();
+        kernels.amx_blocks = &amx_blocks_linear();
         if (kernels.bf16 != nullptr && has_features(feature_bits({Feature::kAmxBf16})))
             kernels.bf16 = &amxbf16_linear();
         return kernels;

@@ -32,6 +32,24 @@ struct AffineTile {
     int rows;
 };
 
+// One row of activations as signed bytes; per group of BlockKernels the scale, per 16 columns the sum of the bytes.
+struct BlockRow {
+    const int8_t* values;
+    const float* scales;
+    const int16_t* sums;
+};
+
+// Up to KernelTable::tile_rows rows of a weight in blocks, as bytes interleaved like those of an AffineTile; beside
+// them what the kernel makes of scales and factors, kFactorWords words a row for every kFactorColumns.
+struct BlockTile {
+    static constexpr int64_t kFactorColumns = 128, kFactorWords = 14;
+
+    std::byte* values;
+    int32_t* factors;
+    int64_t columns;
+    int rows;
+};
+
 // Rows of the cache, one per token: token t is at pages[t / page_tokens] + offset + (t % page_tokens) * token_bytes.
 struct KvRows {
     KvFormat format;
@@ -164,12 +182,52 @@ struct AmxKernels {
 // Columns [first, first + count) of a row as floats; first a multiple of 128, count too unless the row ends there.
 using DecodeColumns = void (*)(const WeightView& weight, int64_t row, int64_t first, int64_t count, float* out);
 
-// How one codec's weights meet activations in float.
+// GGUF's blocks times activations in int8. A group's products and whole factors are added up exactly in int32, groups
+// in float in ascending order, so that vector and matrix form give the same bits.
+struct BlockKernels {
+    int group;    // columns of activations that share a scale
+    bool minima;  // whether something is taken away from products, in a scale of its own
+    // `next`, if any, is the weight that will be asked for after this one.
+    void (*vector)(const WeightView& weight, const BlockRow& x, float* out, bool accumulate, const WeightView* next);
+    void (*pack)(const WeightView& weight, BlockTile& tile);
+    // Row r of the tile goes to out[t][first + r].
+    void (*matrix)(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
+                   bool accumulate);
+    // For AMX: the tile in so many planes of signed bytes. Null without it.
+    int planes = 0;
+    void (*pack_planes)(const WeightView& weight, BlockTile& tile) = nullptr;
+};
+
+// Rows of activations for blocks, in blocks of kAmxTokens, the last row again where a block lacks any: values [blocks,
+// whole_columns / kAmxColumns, kAmxTokens, kAmxColumns], scales [blocks, groups, kAmxTokens], sums [blocks, halves,
+// kAmxTokens, 8].
+struct AmxBlockActivations {
+    static constexpr int64_t kHalfColumns = 128;
+
+    int8_t* values;
+    float* scales;
+    int16_t* sums;
+    int64_t columns, group, tokens;
+
+    int64_t whole_columns() const { return (columns + kAmxColumns - 1) / kAmxColumns * kAmxColumns; }
+    int64_t groups() const { return columns / group; }
+    int64_t halves() const { return (columns + kHalfColumns - 1) / kHalfColumns; }
+};
+
+// Blocks times many rows; BlockKernels::matrix gives the same bits.
+struct AmxBlockKernels {
+    void (*gather)(const BlockRow* x, AmxBlockActivations& out);
+    void (*matrix)(const BlockKernels& kernels, const BlockTile& tile, const AmxBlockActivations& x, float* const* out,
+                   int64_t first, bool accumulate);
+};
+
+// How one codec's weights meet activations in float, and in int8 where they can.
 struct CodecKernels {
     const Codec* codec;
     DecodeColumns decode;
     // out[r] = weight row r . x; added with `accumulate`.
     void (*float_vector)(const WeightView& weight, const float* x, float* out, bool accumulate);
+    const BlockKernels* blocks = nullptr;
 };
 
 struct KernelTable {
@@ -184,6 +242,9 @@ struct KernelTable {
     // quantized_bytes must be zero.
     void (*quantize)(const float* x, int64_t first, int64_t count, int bits, int group, int8_t* values, float* scales,
                      float* sums);
+    // As `quantize`, in the order of the columns, for BlockRow.
+    void (*quantize_row)(const float* x, int64_t first, int64_t count, int group, int8_t* values, float* scales,
+                         int16_t* sums);
     // `next`, if any, is the weight that will be asked for after this one: its first rows are brought to the cache.
     void (*affine_vector)(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
                           const WeightView* next);
@@ -202,6 +263,7 @@ struct KernelTable {
 
     const Bf16Kernels* bf16 = nullptr;  // null where the processor has no BF16 products
     const AmxKernels* amx = nullptr;    // null where it has no AMX
+    const AmxBlockKernels* amx_blocks = nullptr;
 
     AttentionKernel attention;
     AttentionKernel rounded_attention;  // may round its operands to BF16
@@ -243,6 +305,7 @@ AttentionKernel avx512bf16_attention();
 const Bf16Kernels& avx512bf16_linear();
 const Bf16Kernels& amxbf16_linear();
 const AmxKernels& amx_linear();
+const AmxBlockKernels& amx_blocks_linear();
 #endif
 #if defined(__aarch64__)
 const KernelTable& neon_kernels();

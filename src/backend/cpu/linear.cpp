@@ -8,7 +8,8 @@ namespace sluice {
 
 namespace {
 
-// What meets the weights of a codec in less than full precision; any other codec meets floats.
+// What meets the weights of a codec in less than full precision. Blocks are met in int8 where a codec has kernels for
+// that, and any other codec meets floats.
 struct FastKernel {
     const Codec* codec;
     const LinearKernel* kernel;
@@ -42,6 +43,8 @@ ActivationLayout fastest_layout(const KernelTable& kernels, const WeightFormat& 
         if (fast.kernel == &kInt8Linear) return {fast.kernel, format.bits, format.group_size};
         return {fast.kernel};
     }
+    const BlockKernels* blocks = kernels.of(format).blocks;
+    if (blocks != nullptr) return {.kernel = &kBlockLinear, .group = blocks->group};
     return {};
 }
 

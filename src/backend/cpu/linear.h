@@ -57,6 +57,7 @@ struct LinearKernel {
 };
 
 extern const LinearKernel kInt8Linear;        // affine weights, activations in int8
+extern const LinearKernel kBlockLinear;       // GGUF's blocks, activations in int8
 extern const LinearKernel kBf16Linear;        // weights that are exact in BF16, activations rounded to it
 extern const LinearKernel kScaledBf16Linear;  // FP8 blocks: activations times a block's factor, rounded to BF16
 

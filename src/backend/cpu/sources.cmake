@@ -6,6 +6,7 @@ set(CPU_SOURCES
   cpu/scratch.cpp
   cpu/linear.cpp
   cpu/linear_bf16.cpp
+  cpu/linear_blocks.cpp
   cpu/linear_float.cpp
   cpu/linear_int8.cpp
   cpu/linear_ops.cpp
@@ -40,6 +41,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   sluice_kernels(cpu/isa/attention_avx512bf16.cpp ${avx512} -mavx512bf16)
   sluice_kernels(cpu/isa/linear_avx512bf16.cpp ${avx512} -mavx512vbmi -mavx512bf16)
   sluice_kernels(cpu/isa/linear_amx.cpp ${vbmi} -mamx-tile -mamx-int8)
+  sluice_kernels(cpu/isa/linear_amx_blocks.cpp ${vbmi} -mamx-tile -mamx-int8)
   sluice_kernels(cpu/isa/linear_amxbf16.cpp ${avx512} -mavx512vbmi -mavx512bf16 -mamx-tile -mamx-bf16)
 endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")

@@ -119,15 +119,6 @@ inline void decode_groups(const WeightView& w, int64_t row, int64_t first, int64
     }
 }
 
-// Blocks of 32 signed bytes behind their F16 scale.
-inline void decode_q8_0(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
-    const std::byte* block = w.data + (row * w.columns + first) / 32 * 34;
-    for (int64_t i = 0; i < count; i += 32, block += 34) {
-        const float scale = f16_to_float(load_unaligned<uint16_t>(block));
-        decode_scaled(block + 2, 8, 32, scale, out + i, [](const void* p) { return load_i8(p); });
-    }
-}
-
 // Blocks that hold all that they need, by the codec's own definition.
 inline void decode_blocks(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
     constexpr int64_t kLargestBlock = 256;

@@ -77,5 +77,19 @@ inline void quantize(const float* x, int64_t first, int64_t count, int bits, int
     }
 }
 
+// The same in the order of the columns, and the sums of every 16 bytes.
+inline void quantize_row(const float* x, int64_t first, int64_t count, int group, int8_t* values, float* scales,
+                         int16_t* sums) {
+    for (int64_t column = first; column < first + count; column += group) {
+        float sum;
+        quantize_group(x + (column - first), group, values + column, scales + column / group, &sum);
+        for (int64_t i = column; i < column + group; i += 16) {
+            int total = 0;
+            for (int64_t j = i; j < i + 16; ++j) total += values[j];
+            sums[i / 16] = static_cast<int16_t>(total);
+        }
+    }
+}
+
 }  // namespace
 }  // namespace sluice

@@ -185,6 +185,80 @@ inline I high_nibbles(I v) {
     return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(0x0f));
 }
 
+inline I isub(I a, I b) {
+    return _mm256_sub_epi32(a, b);
+}
+inline I imul(I a, I b) {
+    return _mm256_mullo_epi32(a, b);
+}
+inline I iand(I a, I b) {
+    return _mm256_and_si256(a, b);
+}
+inline I ior(I a, I b) {
+    return _mm256_or_si256(a, b);
+}
+inline I ixor(I a, I b) {
+    return _mm256_xor_si256(a, b);
+}
+inline I set1_i32(int32_t value) {
+    return _mm256_set1_epi32(value);
+}
+inline I set1_i8(int value) {
+    return _mm256_set1_epi8(static_cast<char>(value));
+}
+template <int kBits>
+inline I shift_left(I v) {
+    return _mm256_slli_epi32(v, kBits);
+}
+inline I shift_down(I v, I counts) {
+    return _mm256_srlv_epi32(v, counts);
+}
+inline I broadcast16(const void* p) {
+    return _mm256_broadcastsi128_si256(load16(p));
+}
+inline I shuffle_bytes(I v, I index) {
+    return _mm256_shuffle_epi8(v, index);
+}
+inline I load_parts(const std::byte* p, const int (&offsets)[kLanes / 4]) {
+    if (offsets[1] == offsets[0] + 16) return iload(p + offsets[0]);
+    if (offsets[1] == offsets[0]) return broadcast16(p + offsets[0]);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(load16(p + offsets[0])), load16(p + offsets[1]), 1);
+}
+inline I bytes_of_bits(uint64_t bits, int value) {
+    const I spread =
+        _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)),
+                            _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+    const I each = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(spread, each), each), set1_i8(value));
+}
+inline I negate_bytes(I v, uint64_t bits) {
+    const I minus = bytes_of_bits(bits, 255);
+    return _mm256_sub_epi8(_mm256_xor_si256(v, minus), minus);
+}
+inline I add_bytes(I a, I b) {
+    return _mm256_add_epi8(a, b);
+}
+inline I from_u64(const uint64_t (&values)[4]) {
+    const auto at = [&](int i) { return static_cast<long long>(values[i]); };
+    return _mm256_set_epi64x(at(3), at(2), at(1), at(0));
+}
+inline I upper_words(I v) {
+    return _mm256_srai_epi32(v, 16);
+}
+inline float half_to_float(uint16_t bits) {
+    return _cvtsh_ss(bits);
+}
+inline I dot2(I acc, I a, I b) {
+#ifdef __AVXVNNI__
+    return _mm256_dpwssd_avx_epi32(acc, a, b);
+#else
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+#endif
+}
+inline I dot4_times(I acc, I w, I x, I factor) {
+    return dot2(acc, _mm256_maddubs_epi16(w, x), factor);
+}
+
 template <bool kWide>
 inline I dot4(I acc, I w, I x) {
 #ifdef __AVXVNNI__

@@ -180,6 +180,94 @@ inline I high_nibbles(I v) {
     return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
 }
 
+inline I isub(I a, I b) {
+    return _mm512_sub_epi32(a, b);
+}
+inline I imul(I a, I b) {
+    return _mm512_mullo_epi32(a, b);
+}
+inline I iand(I a, I b) {
+    return _mm512_and_si512(a, b);
+}
+inline I ior(I a, I b) {
+    return _mm512_or_si512(a, b);
+}
+inline I ixor(I a, I b) {
+    return _mm512_xor_si512(a, b);
+}
+inline I set1_i32(int32_t value) {
+    return _mm512_set1_epi32(value);
+}
+inline I set1_i8(int value) {
+    return _mm512_set1_epi8(static_cast<char>(value));
+}
+template <int kBits>
+inline I shift_left(I v) {
+    return _mm512_slli_epi32(v, kBits);
+}
+// Every dword shifted down by that of `counts`.
+inline I shift_down(I v, I counts) {
+    return _mm512_srlv_epi32(v, counts);
+}
+inline I broadcast16(const void* p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+// Bytes of each 128-bit part of v, chosen by those of `index`, which are below 16.
+inline I shuffle_bytes(I v, I index) {
+    return _mm512_shuffle_epi8(v, index);
+}
+// Part i of the vector is 16 bytes at p + offsets[i]; offsets are known where this is inlined.
+inline I load_parts(const std::byte* p, const int (&offsets)[kLanes / 4]) {
+    const int o0 = offsets[0], o1 = offsets[1], o2 = offsets[2], o3 = offsets[3];
+    const auto piece = [&](int offset) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + offset)); };
+    if (o1 == o0 + 16 && o2 == o0 + 32 && o3 == o0 + 48) return _mm512_loadu_si512(p + o0);
+    if (o1 == o0 + 16 && o3 == o2 + 16) {
+        const auto pair = [&](int offset) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + offset)); };
+        if (o2 == o0) return _mm512_broadcast_i64x4(pair(o0));
+        return _mm512_inserti64x4(_mm512_castsi256_si512(pair(o0)), pair(o2), 1);
+    }
+    I v = _mm512_broadcast_i32x4(piece(o0));
+    if (o1 != o0) v = _mm512_mask_broadcast_i32x4(v, 0x00f0, piece(o1));
+    if (o3 == o2) return _mm512_mask_broadcast_i32x4(v, 0xff00, piece(o2));
+    v = _mm512_mask_broadcast_i32x4(v, 0x0f00, piece(o2));
+    return _mm512_mask_broadcast_i32x4(v, 0xf000, piece(o3));
+}
+// Bytes of `value` where a bit is set, else zero.
+inline I bytes_of_bits(uint64_t bits, int value) {
+    return _mm512_maskz_set1_epi8(bits, static_cast<char>(value));
+}
+// Bytes with the other sign where a bit is set.
+inline I negate_bytes(I v, uint64_t bits) {
+    return _mm512_mask_sub_epi8(v, bits, _mm512_setzero_si512(), v);
+}
+inline I add_bytes(I a, I b) {
+    return _mm512_add_epi8(a, b);
+}
+inline I from_u64(const uint64_t (&values)[8]) {
+    const auto at = [&](int i) { return static_cast<long long>(values[i]); };
+    return _mm512_set_epi64(at(7), at(6), at(5), at(4), at(3), at(2), at(1), at(0));
+}
+// The upper words of all dwords.
+inline I upper_words(I v) {
+    return _mm512_srai_epi32(v, 16);
+}
+inline float half_to_float(uint16_t bits) {
+    return _cvtsh_ss(bits);
+}
+
+// acc + the two products of every dword, signed words.
+inline I dot2(I acc, I a, I b) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpwssd_epi32(acc, a, b);
+#else
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
+#endif
+}
+// acc + the products of unsigned bytes below 128, signed bytes and a factor: a word in each half of the dword.
+inline I dot4_times(I acc, I w, I x, I factor) {
+    return dot2(acc, _mm512_maddubs_epi16(w, x), factor);
+}
+
 // acc + the four products of every dword, unsigned bytes of w times signed bytes of x. Exact for w < 128 and |x| <=
 // 127; with kWide for every w.
 template <bool kWide>

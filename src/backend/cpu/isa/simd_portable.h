@@ -216,6 +216,83 @@ inline I dot4(I acc, I w, I x) {
            ((w >> 16) & 0xff) * ((x << 8) >> 24) + ((w >> 24) & 0xff) * (x >> 24);
 #endif
 }
+inline I isub(I a, I b) {
+    return a - b;
+}
+inline I imul(I a, I b) {
+    return a * b;
+}
+inline I iand(I a, I b) {
+    return a & b;
+}
+inline I ior(I a, I b) {
+    return a | b;
+}
+inline I ixor(I a, I b) {
+    return a ^ b;
+}
+inline I set1_i32(int32_t value) {
+    return I{value, value, value, value};
+}
+inline I set1_i8(int value) {
+    return set1_i32((value & 0xff) * 0x01010101);
+}
+template <int kBits>
+inline I shift_left(I v) {
+    return v << kBits;
+}
+// What comes in from above is masked away by whoever asks.
+inline I shift_down(I v, I counts) {
+    return v >> counts;
+}
+inline I broadcast16(const void* p) {
+    return iload(p);
+}
+inline I shuffle_bytes(I v, I index) {
+#ifdef __ARM_FEATURE_DOTPROD
+    return reinterpret_cast<I>(vqtbl1q_u8(reinterpret_cast<uint8x16_t>(v), reinterpret_cast<uint8x16_t>(index)));
+#else
+    uint8_t from[kVectorBytes], at[kVectorBytes], to[kVectorBytes];
+    istore(from, v);
+    istore(at, index);
+    for (int i = 0; i < kVectorBytes; ++i) to[i] = from[at[i]];
+    return iload(to);
+#endif
+}
+inline I load_parts(const std::byte* p, const int (&offsets)[1]) {
+    return iload(p + offsets[0]);
+}
+inline I bytes_of_bits(uint64_t bits, int value) {
+    uint8_t bytes[kVectorBytes];
+    for (int i = 0; i < kVectorBytes; ++i) bytes[i] = static_cast<uint8_t>((bits >> i & 1) != 0 ? value : 0);
+    return iload(bytes);
+}
+inline I add_bytes(I a, I b) {
+    uint8_t x[kVectorBytes], y[kVectorBytes];
+    istore(x, a);
+    istore(y, b);
+    for (int i = 0; i < kVectorBytes; ++i) x[i] = static_cast<uint8_t>(x[i] + y[i]);
+    return iload(x);
+}
+inline I negate_bytes(I v, uint64_t bits) {
+    const I minus = bytes_of_bits(bits, 255);
+    return add_bytes(v ^ minus, bytes_of_bits(bits, 1));
+}
+inline I from_u64(const uint64_t (&values)[2]) {
+    return iload(values);
+}
+inline I upper_words(I v) {
+    return v >> 16;
+}
+inline float half_to_float(uint16_t bits) {
+    return f16_to_float(bits);
+}
+inline I dot2(I acc, I a, I b) {
+    return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+}
+inline I dot4_times(I acc, I w, I x, I factor) {
+    return acc + dot4<false>(I{}, w, x) * (factor >> 16);
+}
 inline I reduce4(I a, I b, I c, I d) {
     return I{(a[0] + a[1]) + (a[2] + a[3]), (b[0] + b[1]) + (b[2] + b[3]), (c[0] + c[1]) + (c[2] + c[3]),
              (d[0] + d[1]) + (d[2] + d[3])};

@@ -4,6 +4,7 @@
 
 #include "backend/cpu/isa/affine_tile.inl.h"
 #include "backend/cpu/isa/attention.inl.h"
+#include "backend/cpu/isa/block_kernels.inl.h"
 #include "backend/cpu/isa/delta.inl.h"
 #include "backend/cpu/isa/rows.inl.h"
 #include "tensor/codecs.h"
@@ -11,8 +12,22 @@
 namespace sluice {
 namespace {
 
+// What the table has for the codec: formats in blocks share float_vector.
+inline DecodeColumns decoder_of(const Codec* codec);
+inline void decode_by_table(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
+    decoder_of(w.format.codec)(w, row, first, count, out);
+}
+
 constexpr CodecKernels of_blocks(const Codec* codec) {
-    return {codec, decode_blocks, float_vector<decode_blocks, nullptr>};
+    return {codec, decode_blocks, float_vector<decode_by_table, nullptr>};
+}
+template <typename Format>
+constexpr CodecKernels of_factor_blocks(const Codec* codec) {
+    return {codec, decode_factor_blocks<Format>, float_vector<decode_by_table, nullptr>, &kFactorKernels<Format>};
+}
+template <typename Format>
+constexpr CodecKernels of_plain_blocks(const Codec* codec) {
+    return {codec, decode_plain_blocks<Format>, float_vector<decode_by_table, nullptr>, &kPlainKernels<Format>};
 }
 
 constexpr CodecKernels kCodecKernels[] = {
@@ -25,33 +40,40 @@ constexpr CodecKernels kCodecKernels[] = {
      float_vector<decode_groups<8, e8m0_to_float>, add_codes_if_whole<E4m3Unit, E8m0Factors, 32>>},
     {&kNvfp4Codec, decode_groups<4, e4m3_to_float>,
      float_vector<decode_groups<4, e4m3_to_float>, add_codes_if_whole<E2m1Unit, E4m3Factors, 16>>},
-    {&kQ8_0Codec, decode_q8_0, float_vector<decode_q8_0, nullptr>},
-    of_blocks(&kQ4_0Codec),
-    of_blocks(&kQ4_1Codec),
-    of_blocks(&kQ5_0Codec),
-    of_blocks(&kQ5_1Codec),
-    of_blocks(&kQ2_KCodec),
-    of_blocks(&kQ3_KCodec),
-    of_blocks(&kQ4_KCodec),
-    of_blocks(&kQ5_KCodec),
-    of_blocks(&kQ6_KCodec),
-    of_blocks(&kIq4NlCodec),
-    of_blocks(&kIq4XsCodec),
-    of_blocks(&kIq3XxsCodec),
-    of_blocks(&kIq3SCodec),
-    of_blocks(&kIq2XxsCodec),
-    of_blocks(&kIq2XsCodec),
-    of_blocks(&kIq2SCodec),
-    of_blocks(&kIq1SCodec),
-    of_blocks(&kIq1MCodec),
-    of_blocks(&kMxfp4BlockCodec),
+    of_plain_blocks<Q80>(&kQ8_0Codec),
+    of_plain_blocks<Q40>(&kQ4_0Codec),
+    of_plain_blocks<Q41>(&kQ4_1Codec),
+    of_plain_blocks<Q50>(&kQ5_0Codec),
+    of_plain_blocks<Q51>(&kQ5_1Codec),
+    of_factor_blocks<Q2K>(&kQ2_KCodec),
+    of_factor_blocks<Q3K>(&kQ3_KCodec),
+    of_factor_blocks<Q4K>(&kQ4_KCodec),
+    of_factor_blocks<Q5K>(&kQ5_KCodec),
+    of_factor_blocks<Q6K>(&kQ6_KCodec),
+    of_plain_blocks<Iq4Nl>(&kIq4NlCodec),
+    of_factor_blocks<Iq4Xs>(&kIq4XsCodec),
+    of_factor_blocks<Iq3Xxs>(&kIq3XxsCodec),
+    of_factor_blocks<Iq3S>(&kIq3SCodec),
+    of_factor_blocks<Iq2Xxs>(&kIq2XxsCodec),
+    of_factor_blocks<Iq2Xs>(&kIq2XsCodec),
+    of_factor_blocks<Iq2S>(&kIq2SCodec),
+    of_factor_blocks<Iq1S>(&kIq1SCodec),
+    of_factor_blocks<Iq1M>(&kIq1MCodec),
+    of_plain_blocks<Mxfp4Block>(&kMxfp4BlockCodec),
     of_blocks(&kNvfp4BlockCodec),
     of_blocks(&kScaledNvfp4BlockCodec),
     of_blocks(&kTq1_0Codec),
-    of_blocks(&kTq2_0Codec),
+    of_factor_blocks<Tq2>(&kTq2_0Codec),
     of_blocks(&kQ1_0Codec),
     of_blocks(&kQ2_0Codec),
 };
+
+inline DecodeColumns decoder_of(const Codec* codec) {
+    for (const CodecKernels& row : kCodecKernels) {
+        if (row.codec == codec) return row.decode;
+    }
+    return nullptr;
+}
 
 constexpr KernelTable make_table(const char* name) {
     return {
@@ -61,6 +83,7 @@ constexpr KernelTable make_table(const char* name) {
         .matrix_tokens = 3,
         .quantized_bytes = quantized_bytes,
         .quantize = quantize,
+        .quantize_row = quantize_row,
         .affine_vector = affine_vector_any,
         .affine_pack = affine_pack_any,
         .affine_matrix = affine_matrix,

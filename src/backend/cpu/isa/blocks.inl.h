@@ -1,0 +1,188 @@
+#pragma once
+
+// What the formats of GGUF's blocks have in common: how their codes become vectors of unsigned bytes, in the order of
+// the columns. A format says where every 16 columns, a 128-bit part of a vector, find their bits.
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "backend/cpu/isa/affine.inl.h"
+#include "backend/cpu/kernels.h"
+#include "tensor/float_types.h"
+
+namespace sluice {
+namespace {
+
+constexpr int kPartColumns = 16;
+constexpr int kVectorParts = kVectorBytes / kPartColumns;
+
+// function.template operator()<i>() for i from 0 to kCount - 1.
+template <int kCount, typename Function>
+inline void unrolled(Function&& function) {
+    [&]<int... kIndices>(std::integer_sequence<int, kIndices...>) {
+        (function.template operator()<kIndices>(), ...);
+    }
+    (std::make_integer_sequence<int, kCount>());
+}
+
+// The bytes of 16 columns, and how far their bits must come down.
+struct Piece {
+    int offset, shift;
+};
+
+// Some bits of every code: Plane::piece(i) of the i-th 16 columns, of which kBits are put kPlace up.
+template <typename Plane, int kFirst>
+struct PlacedPieces {
+    int offsets[kVectorParts] = {};
+    alignas(64) int32_t shifts[kLanes] = {};
+    bool shifted = false;
+
+    constexpr PlacedPieces() {
+        for (int part = 0; part < kVectorParts; ++part) {
+            const Piece piece = Plane::piece(kFirst + part);
+            offsets[part] = piece.offset;
+            for (int lane = 0; lane < 4; ++lane) shifts[4 * part + lane] = piece.shift;
+            shifted = shifted || piece.shift != 0;
+        }
+    }
+};
+template <typename Plane, int kFirst>
+constexpr PlacedPieces<Plane, kFirst> kPieces{};
+
+// The plane's bits of the kVector-th vector of a block.
+template <typename Plane, int kVector>
+inline I load_plane(const std::byte* block) {
+    constexpr const auto& pieces = kPieces<Plane, kVector * kVectorParts>;
+    I bits = load_parts(block, pieces.offsets);
+    if constexpr (pieces.shifted) bits = shift_down(bits, iload(pieces.shifts));
+    bits = iand(bits, set1_i8((1 << Plane::kBits) - 1));
+    if constexpr (Plane::kPlace > 0) bits = shift_left<Plane::kPlace>(bits);
+    return bits;
+}
+
+// 32 columns in 16 bytes, low nibbles first: kOffset bytes into blocks of kBytes, or into runs of a block.
+template <int kOffset, int kBytes>
+struct HalfNibbles {
+    static constexpr int kBits = 4, kPlace = 0;
+    static constexpr Piece piece(int i) { return {kOffset + i / 2 * kBytes, i % 2 * 4}; }
+};
+
+// Two bits of 128 columns in 32 bytes, those of 32 columns together.
+template <int kOffset, int kUp = 0>
+struct TwoBits {
+    static constexpr int kBits = 2, kPlace = kUp;
+    static constexpr Piece piece(int i) { return {kOffset + i / 8 * 32 + i % 2 * 16, i % 8 / 2 * 2}; }
+};
+
+// A bit of 256 columns in 32 bytes, likewise.
+template <int kOffset, int kUp>
+struct OneBit {
+    static constexpr int kBits = 1, kPlace = kUp;
+    static constexpr Piece piece(int i) { return {kOffset + i % 2 * 16, i / 2}; }
+};
+
+// The numbers that nibbles stand for, as unsigned bytes.
+struct NibbleTable {
+    alignas(16) uint8_t values[16];
+};
+inline I look_up(const NibbleTable& table, I nibbles) {
+    return shuffle_bytes(broadcast16(table.values), nibbles);
+}
+
+// The sums of the lanes of `rows[r]`, by row in lanes; of a part of kParts of the vector each.
+template <int kParts>
+inline void reduce_rows(const int32_t (&rows)[kLanes][kLanes], I (&out)[kParts]) {
+    constexpr int kQuads = kLanes / 4, kQuadsPerPart = kQuads / kParts;
+    I quads[kQuads];
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuads; ++q) {
+        quads[q] = reduce4(iload(rows[4 * q]), iload(rows[4 * q + 1]), iload(rows[4 * q + 2]), iload(rows[4 * q + 3]));
+    }
+    transpose_parts(quads);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+        out[part] = quads[part * kQuadsPerPart];
+#pragma GCC unroll 4
+        for (int i = 1; i < kQuadsPerPart; ++i) out[part] = iadd(out[part], quads[part * kQuadsPerPart + i]);
+    }
+}
+
+// To row vector v of dword `column` / 4 of a tile, dword i of every line for i below kLanes.
+inline void store_turned(BlockTile& tile, int v, int64_t column, const I (&lines)[kLanes]) {
+    std::byte* out = tile.values + (column / 4 * kTileVectors + v) * kVectorBytes;
+    for (int i = 0; i < kLanes; ++i) istore(out + i * kTileVectors * kVectorBytes, lines[i]);
+}
+
+// Where row vector v of factor `word` of group `group` is, groups of `words` words a row.
+inline int32_t* tile_factors(const BlockTile& tile, int64_t group, int words, int word, int v) {
+    return tile.factors + ((group * words + word) * kTileVectors + v) * kLanes;
+}
+inline float* tile_floats(const BlockTile& tile, int64_t group, int words, int word, int v) {
+    return reinterpret_cast<float*>(tile_factors(tile, group, words, word, v));
+}
+
+// sums += kCount dwords of a tile's rows from `column` on times those of kTokens rows.
+template <bool kWide, int kCount, int kTokens>
+inline void add_block_dwords(const BlockTile& tile, const int8_t* const (&x)[kTokens], int64_t column,
+                             I (&sums)[kTileVectors][kTokens]) {
+    const std::byte* w = tile.values + column / 4 * kTileVectors * kVectorBytes;
+#pragma GCC unroll 8
+    for (int i = 0; i < kCount; ++i, w += kTileVectors * kVectorBytes) {
+        I weights[kTileVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) weights[v] = iload(w + v * kVectorBytes);
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+            const I values = broadcast4(x[t] + column + 4 * i);
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<kWide>(sums[v][t], weights[v], values);
+        }
+    }
+}
+
+inline void store_block_rows(const BlockTile& tile, int v, F values, float* out, bool accumulate) {
+    const int rows = smaller(kLanes, tile.rows - v * kLanes);
+    if (rows <= 0) return;
+    float* p = out + v * kLanes;
+    store_some(p, accumulate ? add(load_some(p, rows), values) : values, rows);
+}
+
+// Dot<kTokens>::run() for all rows of activations, as many at once as the registers hold.
+template <template <int> typename Dot, int kTokens>
+inline void few_block_rows(const BlockTile& tile, const BlockRow* x, int64_t count, float* const* out, int64_t first,
+                           bool accumulate) {
+    if (count == kTokens) return Dot<kTokens>::run(tile, x, out, first, accumulate);
+    if constexpr (kTokens > 1) few_block_rows<Dot, kTokens - 1>(tile, x, count, out, first, accumulate);
+}
+template <template <int> typename Dot>
+inline void all_block_rows(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
+                           bool accumulate) {
+    while (tokens > 0) {
+        const int64_t count = rows_of_turn(tokens, kTileTokens);
+        few_block_rows<Dot, kTileTokens>(tile, x, count, out, first, accumulate);
+        tokens -= count;
+        x += count;
+        out += count;
+    }
+}
+
+// What will be read some time after a block at hand: so much further on in the weight, or in the next one.
+class ReadAhead {
+  public:
+    ReadAhead(const WeightView& w, int64_t row_bytes, const WeightView* next)
+        : end_(w.data + w.rows * row_bytes), jump_(next != nullptr ? next->data - end_ : 0) {}
+
+    void prefetch_from(const std::byte* block, int64_t bytes) const {
+        const std::byte* p = block + kAheadBytes;
+        if (p >= end_) p += jump_;
+        for (int64_t line = 0; line < bytes; line += kLineBytes) prefetch(p + line);
+    }
+
+  private:
+    const std::byte* end_;
+    std::ptrdiff_t jump_;
+};
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,208 @@
+#pragma once
+
+// Blocks of 32 columns with a scale times int8 activations, which have a scale per block too. A block's products are
+// added up exactly in int32; then row by row in lanes, in ascending order: acc += minimum * (scale_x * sum(x));
+// acc += scale * (scale_x * sum(q x)).
+
+#include "backend/cpu/isa/block_formats.inl.h"
+
+namespace sluice {
+namespace {
+
+// A unit is as many blocks as fill a vector, one or more.
+constexpr int kPlainBlock = 32, kUnitBlocks = kVectorBytes > kPlainBlock ? kVectorBytes / kPlainBlock : 1;
+constexpr int kUnitColumns = kUnitBlocks * kPlainBlock, kUnitVectors = kUnitColumns / kVectorBytes;
+
+// A unit at `block`, of which `there` blocks are there; what is missing is zero, in `copy`.
+template <typename Format>
+inline const std::byte* whole_unit(const std::byte* block, int64_t there,
+                                   std::byte (&copy)[kUnitBlocks * Format::kBytes]) {
+    if (there >= kUnitBlocks) return block;
+    __builtin_memset(copy, 0, sizeof copy);
+    __builtin_memcpy(copy, block, static_cast<size_t>(there * Format::kBytes));
+    return copy;
+}
+
+// acc with a block's products; of x the scale and the sum of its bytes.
+template <typename Format>
+inline F add_block(F acc, const float* scale, const float* minimum, I sum, float x_scale, int x_sum) {
+    if constexpr (Format::kMinima) {
+        acc = fma(load(minimum), set1(x_scale * static_cast<float>(x_sum)), acc);
+    } else {
+        sum = isub(sum, set1_i32(Format::kCenter * x_sum));
+    }
+    return fma(load(scale), mul(to_float(sum), set1(x_scale)), acc);
+}
+
+inline int block_sum(const BlockRow& x, int64_t block) {
+    return x.sums[2 * block] + x.sums[2 * block + 1];
+}
+
+template <typename Format>
+inline F plain_rows(const WeightView& w, int64_t row, const BlockRow& x, const ReadAhead& ahead) {
+    constexpr int kUnits = 16, kBlocks = kUnits * kUnitBlocks;  // at a time: the first cache holds the sums of so many
+    const int64_t blocks = w.columns / kPlainBlock, stride = blocks * Format::kBytes;
+    alignas(64) int32_t sums[kUnits][kLanes][kLanes];
+    alignas(64) float scales[kBlocks][kLanes], minima[kBlocks][kLanes];
+    std::byte copy[kUnitBlocks * Format::kBytes];
+    F acc = zero();
+    for (int64_t base = 0; base < blocks; base += kBlocks) {
+        const int count = static_cast<int>(smaller<int64_t>(kBlocks, blocks - base));
+        for (int r = 0; r < kLanes; ++r) {
+            const std::byte* first = w.data + smaller(row + r, w.rows - 1) * stride + base * Format::kBytes;
+            ahead.prefetch_from(first, count * Format::kBytes);
+            for (int b = 0; b < count; ++b) {
+                scales[b][r] = Format::scale(first + b * Format::kBytes);
+                if constexpr (Format::kMinima) minima[b][r] = Format::minimum(first + b * Format::kBytes);
+            }
+            for (int b = 0; b < count; b += kUnitBlocks) {
+                const std::byte* unit = whole_unit<Format>(first + b * Format::kBytes, count - b, copy);
+                const int8_t* values = x.values + (base + b) * kPlainBlock;
+                I sum = izero();
+                unrolled<kUnitVectors>([&]<int kVector>() {
+                    sum = dot4<Format::kWide>(sum, Format::template codes<kVector>(unit),
+                                              iload(values + kVector * kVectorBytes));
+                });
+                istore(sums[b / kUnitBlocks][r], sum);
+            }
+        }
+        for (int b = 0; b < count; b += kUnitBlocks) {
+            I totals[kUnitBlocks];
+            reduce_rows<kUnitBlocks>(sums[b / kUnitBlocks], totals);
+            for (int i = 0; i < smaller(kUnitBlocks, count - b); ++i) {
+                acc = add_block<Format>(acc, scales[b + i], minima[b + i], totals[i], x.scales[base + b + i],
+                                        block_sum(x, base + b + i));
+            }
+        }
+    }
+    return acc;
+}
+
+template <typename Format>
+inline void plain_vector(const WeightView& weight, const BlockRow& x, float* out, bool accumulate,
+                         const WeightView* next) {
+    const ReadAhead ahead(weight, weight.columns / kPlainBlock * Format::kBytes, next);
+    for (int64_t row = 0; row < weight.rows; row += kLanes) {
+        const int rows = static_cast<int>(smaller<int64_t>(kLanes, weight.rows - row));
+        const F result = plain_rows<Format>(weight, row, x, ahead);
+        store_some(out + row, accumulate ? add(load_some(out + row, rows), result) : result, rows);
+    }
+}
+
+// Words of a tile's row per block.
+constexpr int kPlainWords = 2;
+static_assert(kPlainWords * BlockTile::kFactorColumns / kPlainBlock <= BlockTile::kFactorWords);
+
+// The scales of kLanes rows to a tile, and store(v, column, lines) for every vector of columns: dword i of each row.
+template <typename Format, typename Store>
+inline void turn_plain_blocks(const WeightView& w, BlockTile& tile, Store&& store) {
+    tile.columns = w.columns;
+    tile.rows = static_cast<int>(w.rows);
+    const int64_t blocks = w.columns / kPlainBlock, stride = blocks * Format::kBytes;
+    alignas(64) std::byte copies[kLanes][kUnitBlocks * Format::kBytes];
+    for (int v = 0; v < kTileVectors; ++v) {
+        for (int64_t b = 0; b < blocks; b += kUnitBlocks) {
+            const std::byte* units[kLanes];
+            for (int r = 0; r < kLanes; ++r) {
+                const int64_t row = smaller<int64_t>(v * kLanes + r, w.rows - 1);
+                units[r] = whole_unit<Format>(w.data + row * stride + b * Format::kBytes, blocks - b, copies[r]);
+                for (int i = 0; i < smaller<int64_t>(kUnitBlocks, blocks - b); ++i) {
+                    const std::byte* block = units[r] + i * Format::kBytes;
+                    tile_floats(tile, b + i, kPlainWords, 0, v)[r] = Format::scale(block);
+                    if constexpr (Format::kMinima) {
+                        tile_floats(tile, b + i, kPlainWords, 1, v)[r] = Format::minimum(block);
+                    }
+                }
+            }
+            unrolled<kUnitVectors>([&]<int kVector>() {
+                I codes[kLanes];
+                for (int r = 0; r < kLanes; ++r) codes[r] = Format::template codes<kVector>(units[r]);
+                transpose(codes);
+                store(v, b * kPlainBlock + kVector * kVectorBytes, codes);
+            });
+        }
+    }
+}
+
+template <typename Format>
+inline void plain_pack(const WeightView& w, BlockTile& tile) {
+    turn_plain_blocks<Format>(
+        w, tile, [&](int v, int64_t column, const I(&lines)[kLanes]) { store_turned(tile, v, column, lines); });
+}
+
+// What the products of a tile need to know of a format: some share one.
+template <int kMiddle, bool kHasMinima, bool kWideCodes>
+struct PlainShape {
+    static constexpr int kCenter = kMiddle;
+    static constexpr bool kMinima = kHasMinima, kWide = kWideCodes;
+};
+
+template <typename Format>
+struct PlainDot {
+    template <int kTokens>
+    struct Of {
+        static void run(const BlockTile& tile, const BlockRow* rows, float* const* out, int64_t first,
+                        bool accumulate) {
+            const int8_t* x[kTokens];
+            F acc[kTileVectors][kTokens];
+#pragma GCC unroll 8
+            for (int t = 0; t < kTokens; ++t) {
+                x[t] = rows[t].values;
+#pragma GCC unroll 4
+                for (int v = 0; v < kTileVectors; ++v) acc[v][t] = zero();
+            }
+            for (int64_t b = 0; b < tile.columns / kPlainBlock; ++b) {
+                I sums[kTileVectors][kTokens];
+#pragma GCC unroll 8
+                for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+                    for (int v = 0; v < kTileVectors; ++v) sums[v][t] = izero();
+                }
+                add_block_dwords<Format::kWide, kPlainBlock / 4, kTokens>(tile, x, b * kPlainBlock, sums);
+#pragma GCC unroll 8
+                for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+                    for (int v = 0; v < kTileVectors; ++v) {
+                        acc[v][t] = add_block<Format>(acc[v][t], tile_floats(tile, b, kPlainWords, 0, v),
+                                                      tile_floats(tile, b, kPlainWords, 1, v), sums[v][t],
+                                                      rows[t].scales[b], block_sum(rows[t], b));
+                    }
+                }
+            }
+            for (int t = 0; t < kTokens; ++t) {
+                for (int v = 0; v < kTileVectors; ++v) store_block_rows(tile, v, acc[v][t], out[t] + first, accumulate);
+            }
+        }
+    };
+};
+
+template <typename Format>
+inline void plain_matrix(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
+                         bool accumulate) {
+    using Shape = PlainShape<Format::kCenter, Format::kMinima, Format::kWide>;
+    all_block_rows<PlainDot<Shape>::template Of>(tile, x, tokens, out, first, accumulate);
+}
+
+// Columns [first, first + count) of a row, whole blocks, as the codec defines them.
+template <typename Format>
+inline void decode_plain_blocks(const WeightView& w, int64_t row, int64_t first, int64_t count, float* out) {
+    alignas(64) uint8_t codes[kUnitColumns];
+    std::byte copy[kUnitBlocks * Format::kBytes];
+    const int64_t blocks = count / kPlainBlock;
+    const std::byte* block = w.data + (row * (w.columns / kPlainBlock) + first / kPlainBlock) * Format::kBytes;
+    for (int64_t b = 0; b < blocks; b += kUnitBlocks, block += kUnitBlocks * Format::kBytes) {
+        const std::byte* unit = whole_unit<Format>(block, blocks - b, copy);
+        unrolled<kUnitVectors>(
+            [&]<int kVector>() { istore(codes + kVector * kVectorBytes, Format::template codes<kVector>(unit)); });
+        const int64_t columns = smaller<int64_t>(kUnitBlocks, blocks - b) * kPlainBlock;
+        for (int64_t i = 0; i < columns; i += kLanes, out += kLanes) {
+            const std::byte* of_column = unit + i / kPlainBlock * Format::kBytes;
+            F value = mul(sub(load_u8(codes + i), set1(Format::kCenter)), set1(Format::scale(of_column)));
+            if constexpr (Format::kMinima) value = add(value, set1(Format::minimum(of_column)));
+            store(out, value);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace sluice
