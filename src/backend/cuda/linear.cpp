@@ -67,10 +67,10 @@ bool on_tensor_cores(const Device& device, const WeightFormat& format, int64_t b
     return !device.exact() && batch_rows >= kMatrixRows && device_codec(format).multiply_matrix != nullptr;
 }
 
-void run(Device& device, const WeightFormat& format, Product& product, bool tensor_cores) {
+void run(Device& device, const WeightFormat& format, const Product& product, bool tensor_cores) {
     const DeviceCodec& codec = device_codec(format);
-    if (tensor_cores && product.jobs[0].up != nullptr) activate(device, product);
-    (tensor_cores ? codec.multiply_matrix : codec.multiply)(device, product);
+    if (tensor_cores) return codec.multiply_matrix(device, product);
+    codec.multiply(device, product);
 }
 
 void compute(Device& device, const Embed& op) {
@@ -106,10 +106,10 @@ class Experts {
     Experts(Device& device, const GatedMlp& op) : device_(device), op_(op) {}
 
     void run() {
-        std::vector<PlacedGroup> groups = placed();
+        const std::vector<PlacedGroup> groups = placed();
         for (size_t begin = 0; begin < groups.size();) {
             size_t end = begin + 1;
-            while (end < groups.size() && end - begin < kTogether && together(groups[begin], groups[end])) ++end;
+            while (end < groups.size() && together(groups[begin], groups[end])) ++end;
             const auto part = std::span(groups).subspan(begin, end - begin);
             gates_and_ups(part);
             downs(part);
@@ -118,15 +118,17 @@ class Experts {
     }
 
   private:
-    static constexpr size_t kTogether = Product::kMostJobs / 2;
-
     int64_t rows_of(const MlpGroup& group) const { return group.all_rows() ? op_.x.rows : group.rows.rows; }
 
-    std::vector<PlacedGroup> placed() const {
+    // Scratch: a table of jobs for each product that needs one, then gates and ups.
+    std::vector<PlacedGroup> placed() {
         std::vector<PlacedGroup> groups;
         uint64_t floats = 0;
         for (const MlpGroup& group : op_.groups) floats += static_cast<uint64_t>(2 * rows_of(group) * group.gate.rows);
-        auto* place = reinterpret_cast<float*>(device_.scratch(floats * sizeof(float)));
+        const uint64_t table_bytes = 3 * op_.groups.size() * sizeof(Job);
+        std::byte* const scratch = device_.scratch(table_bytes + floats * sizeof(float));
+        table_ = reinterpret_cast<Job*>(scratch);
+        auto* place = reinterpret_cast<float*>(scratch + table_bytes);
         for (const MlpGroup& group : op_.groups) {
             const int64_t rows = rows_of(group), count = rows * group.gate.rows;
             if (rows == 0) continue;
@@ -134,6 +136,23 @@ class Experts {
             place += 2 * count;
         }
         return groups;
+    }
+
+    // Few jobs go with the launch, more by way of the table.
+    void multiply(const WeightFormat& format, Product& product, std::span<const Job> jobs) {
+        for (const Job& job : jobs) product.most_rows = std::max(product.most_rows, job.count);
+        product.job_count = static_cast<int32_t>(jobs.size());
+        if (jobs.size() <= Product::kMostJobs) {
+            std::ranges::copy(jobs, product.jobs);
+        } else {
+            check(cudaMemcpyAsync(table_, jobs.data(), jobs.size_bytes(), cudaMemcpyHostToDevice, device_.stream()),
+                  "uploading a table of experts");
+            product.table = table_;
+            table_ += jobs.size();
+        }
+        const bool tensor_cores = on_tensor_cores(device_, format, op_.x.rows);
+        if (tensor_cores && jobs.front().up != nullptr) activate(device_, product);
+        cuda::run(device_, format, product, tensor_cores);
     }
 
     static bool together(const PlacedGroup& a, const PlacedGroup& b) {
@@ -156,17 +175,18 @@ class Experts {
     void gates_and_ups(std::span<const PlacedGroup> groups) {
         const MlpGroup& first = *groups.front().group;
         Product gates = product_of(device_, first.gate), ups = product_of(device_, first.up);
+        std::vector<Job> of_gates, of_ups;
         const bool one = alike(first.gate, first.up);
         for (Product* product : {&gates, &ups}) {
             product->x_stride = op_.x.row_stride;
             product->out_stride = first.gate.rows;
         }
         for (const PlacedGroup& group : groups) {
-            add_job(gates, first_job(group, group.group->gate, group.group->gate_bias, group.gate));
-            add_job(one ? gates : ups, first_job(group, group.group->up, group.group->up_bias, group.up));
+            of_gates.push_back(first_job(group, group.group->gate, group.group->gate_bias, group.gate));
+            (one ? of_gates : of_ups).push_back(first_job(group, group.group->up, group.group->up_bias, group.up));
         }
-        multiply(first.gate.format, gates);
-        if (!one) multiply(first.up.format, ups);
+        multiply(first.gate.format, gates, of_gates);
+        if (!one) multiply(first.up.format, ups, of_ups);
     }
 
     void downs(std::span<const PlacedGroup> groups) {
@@ -178,6 +198,7 @@ class Experts {
         product.alpha = op_.activation.alpha;
         product.limit = op_.activation.limit;
         product.up_offset = op_.activation.up_offset;
+        std::vector<Job> jobs;
         for (const PlacedGroup& group : groups) {
             Job job = job_of(group.group->down, op_.x, op_.out);
             job.x = group.gate;
@@ -188,17 +209,14 @@ class Experts {
                 job.out_rows = ints_at(group.group->out_rows);
                 job.out_rows_stride = static_cast<int32_t>(group.group->out_rows.row_stride);
             }
-            add_job(product, job);
+            jobs.push_back(job);
         }
-        multiply(down.format, product);
-    }
-
-    void multiply(const WeightFormat& format, Product& product) {
-        cuda::run(device_, format, product, on_tensor_cores(device_, format, op_.x.rows));
+        multiply(down.format, product, jobs);
     }
 
     Device& device_;
     const GatedMlp& op_;
+    Job* table_ = nullptr;  // what is left of it
 };
 
 }  // namespace

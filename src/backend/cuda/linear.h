@@ -35,7 +35,9 @@ struct Product {
     int32_t batch;
     int64_t weight_step, x_step, out_step;
     int32_t most_rows;  // of a job
+    int32_t outputs_of_warp;
     int32_t job_count;
+    const Job* table;  // in place of `jobs`, in the device's memory; null: `jobs`
     Job jobs[kMostJobs];
 };
 
@@ -50,17 +52,17 @@ struct RowChoice {
 // What a codec has on the device.
 struct DeviceCodec {
     // out = x . weight^T + bias for every job; weight.rows outputs. F32 throughout, for few rows.
-    void (*multiply)(Device& device, const Product& product);
-    // The same of many rows on tensor cores, x and weight rounded to BF16 and no `up` in the jobs. Null: a format that
-    // BF16 would lose digits of.
+    void (*multiply)(Device& device, Product product);
+    // The same of many rows on tensor cores, x and weight rounded to BF16 and `up` left alone. Null: a format that BF16
+    // would lose digits of.
     void (*multiply_matrix)(Device& device, const Product& product);
     // Rows to floats, one after the other. Nothing but NaN for an id that the weight lacks.
     void (*decode_rows)(Device& device, const DeviceWeight& weight, const RowChoice& choice, float* out,
                         int64_t out_stride);
 };
 
-// x of every job becomes activation(x, up), in place, and `up` null.
-void activate(Device& device, Product& product);
+// x of every job becomes activation(x, up), in place.
+void activate(Device& device, const Product& product);
 
 // The row of the table for a format.
 const DeviceCodec& device_codec(const WeightFormat& format);

@@ -27,6 +27,7 @@ __device__ inline float activated(const Product& product, float gate, float up) 
 
 // The job of this block, moved to its part of a batch.
 __device__ inline Job job_of_block(const Product& product, int z) {
+    if (product.table != nullptr) return product.table[z];
     if (product.batch <= 1) return product.jobs[z];
     Job job = product.jobs[0];
     job.x += z * product.x_step;
@@ -52,11 +53,56 @@ __device__ inline void stage_rows(const Product& product, const Job& job, int ro
     }
 }
 
+// What a warp adds up: `rows` rows of x in shared memory, `pitch` apart, times runs [first, first + count) of a row.
+template <typename Decoder>
+__device__ __forceinline__ void add_runs(const DeviceWeight& weight, int64_t weight_row, int first, int count,
+                                         const float4* shared, int pitch, int rows, float (&sums)[kTokens]) {
+#pragma unroll 2
+    for (int run = threadIdx.x % 32; run < count; run += 32) {
+        float values[kRun];
+        Decoder::run(weight, weight_row, first + run, values);
+        const float4* const x = shared + run * (kRunPitch / 4);
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+            if (t >= rows) break;
+            const float4* const mine = x + t * (pitch / 4);
+#pragma unroll
+            for (int i = 0; i < kRun / 4; ++i) {
+                const float4 four = mine[i];
+                sums[t] = fmaf(four.x, values[4 * i], sums[t]);
+                sums[t] = fmaf(four.y, values[4 * i + 1], sums[t]);
+                sums[t] = fmaf(four.z, values[4 * i + 2], sums[t]);
+                sums[t] = fmaf(four.w, values[4 * i + 3], sums[t]);
+            }
+        }
+    }
+}
+
+__device__ __forceinline__ void write_sums(const Product& product, const Job& job, int first_row, int rows,
+                                           int64_t output, const float (&sums)[kTokens]) {
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+        if (t >= rows) break;
+        float sum = warp_sum(sums[t]);
+        if (threadIdx.x % 32 != 0) continue;
+        if (job.bias != nullptr) sum += job.bias[output];
+        const int64_t row = first_row + t;
+        const int64_t out_row = job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride];
+        float& out = job.out[out_row * product.out_stride + output];
+        out = product.accumulate ? out + sum : sum;
+    }
+}
+
+// Runs of x that shared memory holds of so many rows.
+__host__ __device__ inline int chunk_runs_of(int rows) {
+    return kSharedRuns / (rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : 8);
+}
+
+// A block: outputs_of_warp outputs of each warp, up to kTokens rows. More than one output where all of x fits.
 template <typename Decoder>
 __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __grid_constant__ Product product) {
-    __shared__ float4 shared4[kSharedRuns * kRunPitch / 4];
-    auto* const shared = reinterpret_cast<float*>(shared4);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, z = blockIdx.z;
+    __shared__ float4 shared[kSharedRuns * kRunPitch / 4];
+    const int warp = threadIdx.x / 32, z = blockIdx.z;
     const Job job = job_of_block(product, z);
     const int first_row = blockIdx.y * kTokens;
     if (first_row >= job.count) return;
@@ -65,50 +111,28 @@ __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __gr
     DeviceWeight weight = product.weight;
     weight.data = job.data, weight.scales = job.scales, weight.zero_points = job.zero_points;
     weight.block_row_offset = job.block_row_offset;
-    const int64_t output = static_cast<int64_t>(blockIdx.x) * kProductWarps + warp;
-    const int64_t weight_row = output + (product.batch > 1 ? z * product.weight_step : 0);
+    const int64_t first_weight_row = product.batch > 1 ? z * product.weight_step : 0;
+    int64_t output = (static_cast<int64_t>(blockIdx.x) * kProductWarps + warp) * product.outputs_of_warp;
 
-    const int chunk_runs = kSharedRuns / (rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : 8);
-    const int pitch = chunk_runs * kRunPitch;
+    const int chunk_runs = chunk_runs_of(rows), pitch = chunk_runs * kRunPitch;
     const int runs = static_cast<int>((weight.columns + kRun - 1) / kRun);
     float sums[kTokens] = {};
     for (int chunk = 0; chunk < runs; chunk += chunk_runs) {
         const int here = min(chunk_runs, runs - chunk);
         if (chunk > 0) __syncthreads();
-        stage_rows(product, job, first_row, rows, static_cast<int64_t>(chunk) * kRun, here * kRun, shared, pitch);
+        stage_rows(product, job, first_row, rows, static_cast<int64_t>(chunk) * kRun, here * kRun,
+                   reinterpret_cast<float*>(shared), pitch);
         __syncthreads();
         if (output >= weight.rows) continue;
-        for (int run = lane; run < here; run += 32) {
-            float values[kRun];
-            Decoder::run(weight, weight_row, chunk + run, values);
-            const float4* const x = shared4 + run * (kRunPitch / 4);
-#pragma unroll
-            for (int t = 0; t < kTokens; ++t) {
-                if (t >= rows) break;
-                const float4* const mine = x + t * (pitch / 4);
-#pragma unroll
-                for (int i = 0; i < kRun / 4; ++i) {
-                    const float4 four = mine[i];
-                    sums[t] = fmaf(four.x, values[4 * i], sums[t]);
-                    sums[t] = fmaf(four.y, values[4 * i + 1], sums[t]);
-                    sums[t] = fmaf(four.z, values[4 * i + 2], sums[t]);
-                    sums[t] = fmaf(four.w, values[4 * i + 3], sums[t]);
-                }
-            }
-        }
+        add_runs<Decoder>(weight, first_weight_row + output, chunk, here, shared, pitch, rows, sums);
     }
     if (output >= weight.rows) return;
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-        if (t >= rows) break;
-        float sum = warp_sum(sums[t]);
-        if (lane != 0) continue;
-        if (job.bias != nullptr) sum += job.bias[output];
-        const int64_t row = first_row + t;
-        float& out =
-            job.out[(job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride]) * product.out_stride +
-                    output];
-        out = product.accumulate ? out + sum : sum;
+    write_sums(product, job, first_row, rows, output, sums);
+    for (int more = 1; more < product.outputs_of_warp; ++more) {
+        if (++output >= weight.rows) return;
+        for (float& sum : sums) sum = 0;
+        add_runs<Decoder>(weight, first_weight_row + output, 0, runs, shared, pitch, rows, sums);
+        write_sums(product, job, first_row, rows, output, sums);
     }
 }
 
@@ -134,10 +158,16 @@ __global__ void decode_kernel(DeviceWeight weight, RowChoice choice, float* out,
 }
 
 template <typename Decoder>
-void multiply(Device& device, const Product& product) {
+void multiply(Device& device, Product product) {
+    constexpr int kManyOutputs = 4;
     const int jobs = std::max(product.batch, product.job_count);
-    const dim3 grid(blocks_for(product.weight.rows, kProductWarps), blocks_for(product.most_rows, kTokens),
-                    static_cast<unsigned>(jobs));
+    const int64_t rows = std::min(product.most_rows, kTokens), runs = (product.weight.columns + kRun - 1) / kRun;
+    const int64_t warps = product.weight.rows * blocks_for(product.most_rows, kTokens) * jobs;
+    const bool fits = runs <= chunk_runs_of(static_cast<int>(rows));
+    // Enough warps stay to fill the card.
+    product.outputs_of_warp = fits && warps >= kManyOutputs * 32 * device.multiprocessors() ? kManyOutputs : 1;
+    const dim3 grid(blocks_for(product.weight.rows, kProductWarps * product.outputs_of_warp),
+                    blocks_for(product.most_rows, kTokens), static_cast<unsigned>(jobs));
     multiply_kernel<Decoder><<<grid, 32 * kProductWarps, 0, device.stream()>>>(product);
     check_launch("a product");
 }

@@ -123,6 +123,30 @@ __global__ void prepare_delta_kernel(const DeltaArgs args) {
 
 constexpr int kDeltaRows = 4, kDeltaWarps = 4;  // state rows of a warp, warps of a block
 
+// Of one token, asked for while the one before is computed.
+template <int kPerLane>
+struct DeltaInputs {
+    float q[kPerLane], k[kPerLane], v[kDeltaRows], decay, beta;
+
+    __device__ DeltaInputs(const DeltaArgs& args, const SequencePart& part, int head, int key_head, int first, int t) {
+        const int lane = threadIdx.x % 32, keys = args.key_heads * args.key_dim;
+        const int64_t row = part.first_row + t;
+        const float* const prepared = args.prepared + row * args.prepared_columns();
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i) {
+            const int column = lane + 32 * i;
+            const bool there = column < args.key_dim;
+            q[i] = there ? prepared[key_head * args.key_dim + column] : 0.0f;
+            k[i] = there ? prepared[keys + key_head * args.key_dim + column] : 0.0f;
+        }
+        decay = prepared[2 * keys + head];
+        beta = prepared[2 * keys + args.value_heads + head];
+        const float* const values = args.qkv[row] + 2 * keys + static_cast<int64_t>(head) * args.value_dim + first;
+#pragma unroll
+        for (int r = 0; r < kDeltaRows; ++r) v[r] = first + r < args.value_dim ? values[r] : 0.0f;
+    }
+};
+
 // A warp keeps kDeltaRows rows of a head's state in registers, kPerLane columns in each lane, over all tokens of the
 // sequence: S = g S; S += beta (v - S k) k^T; out = S q.
 template <int kPerLane>
@@ -141,32 +165,23 @@ __global__ void __launch_bounds__(32 * kDeltaWarps) delta_kernel(const DeltaArgs
             s[r][i] = there ? state[static_cast<int64_t>(first + r) * args.key_dim + column] : 0.0f;
         }
     }
-    const int keys = args.key_heads * args.key_dim;
+    DeltaInputs<kPerLane> next(args, part, head, key_head, first, 0);
     for (int t = 0; t < part.count; ++t) {
-        const int64_t row = part.first_row + t;
-        const float* const prepared = args.prepared + row * args.prepared_columns();
-        float q[kPerLane], k[kPerLane];
-        for (int i = 0; i < kPerLane; ++i) {
-            const int column = lane + 32 * i;
-            const bool there = column < args.key_dim;
-            q[i] = there ? prepared[key_head * args.key_dim + column] : 0.0f;
-            k[i] = there ? prepared[keys + key_head * args.key_dim + column] : 0.0f;
-        }
-        const float decay = prepared[2 * keys + head], beta = prepared[2 * keys + args.value_heads + head];
-        const float* const v = args.qkv[row] + 2 * keys + static_cast<int64_t>(head) * args.value_dim + first;
-        float* const out = args.out[row] + static_cast<int64_t>(head) * args.value_dim + first;
+        const DeltaInputs<kPerLane> now = next;
+        if (t + 1 < part.count) next = DeltaInputs<kPerLane>(args, part, head, key_head, first, t + 1);
+        float* const out = args.out[part.first_row + t] + static_cast<int64_t>(head) * args.value_dim + first;
+#pragma unroll
         for (int r = 0; r < kDeltaRows; ++r) {
             float memory = 0;
             for (int i = 0; i < kPerLane; ++i) {
-                s[r][i] *= decay;
-                memory = fmaf(s[r][i], k[i], memory);
+                s[r][i] *= now.decay;
+                memory = fmaf(s[r][i], now.k[i], memory);
             }
-            memory = warp_sum(memory);
-            const float delta = first + r < args.value_dim ? beta * (v[r] - memory) : 0.0f;
+            const float delta = now.beta * (now.v[r] - warp_sum(memory));
             float result = 0;
             for (int i = 0; i < kPerLane; ++i) {
-                s[r][i] = fmaf(delta, k[i], s[r][i]);
-                result = fmaf(s[r][i], q[i], result);
+                s[r][i] = fmaf(delta, now.k[i], s[r][i]);
+                result = fmaf(s[r][i], now.q[i], result);
             }
             result = warp_sum(result);
             if (lane == 0 && first + r < args.value_dim) out[r] = result;

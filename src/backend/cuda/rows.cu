@@ -114,7 +114,7 @@ __global__ void combine_kernel(Rows<const float> parts, Rows<const float> weight
 }
 
 __global__ void activate_kernel(const __grid_constant__ Product product) {
-    const Job& job = product.jobs[blockIdx.y];
+    const Job& job = product.table != nullptr ? product.table[blockIdx.y] : product.jobs[blockIdx.y];
     const int64_t numbers = job.count * product.weight.columns;
     auto* const x = const_cast<float*>(job.x);
     for (int64_t i = element_column(); i < numbers; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
@@ -125,13 +125,12 @@ __global__ void activate_kernel(const __grid_constant__ Product product) {
 }  // namespace
 
 // The rows of x lie without gaps.
-void activate(Device& device, Product& product) {
+void activate(Device& device, const Product& product) {
     const int64_t numbers = product.most_rows * product.weight.columns;
     const dim3 grid(static_cast<unsigned>(std::min<int64_t>(blocks_for(numbers, kThreads), 1024)),
                     static_cast<unsigned>(product.job_count));
     activate_kernel<<<grid, kThreads, 0, device.stream()>>>(product);
     check_launch("an activation");
-    for (int i = 0; i < product.job_count; ++i) product.jobs[i].up = nullptr;
 }
 
 void compute(Device& device, const RmsNorm& op) {
