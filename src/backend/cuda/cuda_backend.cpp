@@ -1,8 +1,10 @@
 #include "backend/cuda_backend.h"
 
+#include <cstring>
 #include <exception>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "backend/checks.h"
 #include "backend/cuda/compute.h"
@@ -67,9 +69,11 @@ class CudaBackend final : public Backend {
         OperationCheck("download").range("source", source, offset, target.size());
         attempt([&] {
             if (target.empty()) return;
-            check(cudaMemcpyAsync(target.data(), device_bytes(source) + offset, target.size(), cudaMemcpyDeviceToHost,
-                                  device_->stream()),
+            std::byte* const landing = device_->landing(target.size());
+            check(cudaMemcpyAsync(landing == nullptr ? target.data() : landing, device_bytes(source) + offset,
+                                  target.size(), cudaMemcpyDeviceToHost, device_->stream()),
                   "downloading");
+            if (landing != nullptr) landed_.push_back({landing, target});
         });
     }
 
@@ -97,7 +101,12 @@ class CudaBackend final : public Backend {
     }
 
     void wait() override {
-        attempt([&] { check(cudaStreamSynchronize(device_->stream()), "running operations"); });
+        attempt([&] {
+            check(cudaStreamSynchronize(device_->stream()), "running operations");
+            for (const Landed& each : landed_) std::memcpy(each.target.data(), each.landing, each.target.size());
+        });
+        landed_.clear();
+        device_->free_landings();
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
@@ -119,7 +128,14 @@ class CudaBackend final : public Backend {
         }
     }
 
+    // A download that lies in pinned memory until wait().
+    struct Landed {
+        const std::byte* landing;
+        std::span<std::byte> target;
+    };
+
     std::shared_ptr<cuda::Device> device_;
+    std::vector<Landed> landed_;
     std::exception_ptr failure_;
     uint64_t free_bytes_ = 0;
 };

@@ -25,6 +25,8 @@ void refuse(const std::string& message) {
 
 namespace {
 
+constexpr uint64_t kLandingBytes = 4 << 20;
+
 std::unique_ptr<Grids> all_grids() {
     auto grids = std::make_unique<Grids>();
     std::ranges::copy(kIq2XxsGrid, grids->iq2_xxs);
@@ -56,6 +58,7 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
     multiprocessors_ = properties.multiProcessorCount;
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a queue");
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a queue");
+    check(cudaHostAlloc(reinterpret_cast<void**>(&landings_), kLandingBytes, cudaHostAllocDefault), "pinned memory");
     check(cudaMalloc(reinterpret_cast<void**>(&grids_), sizeof(Grids)), "tables of weight formats");
     check(cudaMemcpy(grids_, all_grids().get(), sizeof(Grids), cudaMemcpyHostToDevice), "tables of weight formats");
 }
@@ -66,6 +69,7 @@ Device::~Device() {
     (void)cudaStreamSynchronize(copies_);
     (void)cudaFree(scratch_);
     (void)cudaFree(grids_);
+    (void)cudaFreeHost(landings_);
     (void)cudaStreamDestroy(stream_);
     (void)cudaStreamDestroy(copies_);
 }
@@ -79,6 +83,11 @@ std::byte* Device::scratch(uint64_t bytes) {
     check(cudaMalloc(reinterpret_cast<void**>(&scratch_), wanted), "scratch of an operation");
     scratch_bytes_ = wanted;
     return scratch_;
+}
+
+std::byte* Device::landing(uint64_t bytes) {
+    if (bytes > kLandingBytes - landed_bytes_) return nullptr;
+    return landings_ + std::exchange(landed_bytes_, landed_bytes_ + bytes);
 }
 
 std::byte* device_bytes(const BufferPtr& buffer) {

@@ -43,6 +43,9 @@ class Device {
 
     // For the operation that is being handed over; the next one overwrites it.
     std::byte* scratch(uint64_t bytes);
+    // Pinned memory for a download, until free_landings(); null where there is no room.
+    std::byte* landing(uint64_t bytes);
+    void free_landings() { landed_bytes_ = 0; }
     const Grids* grids() const { return grids_; }
 
   private:
@@ -53,6 +56,8 @@ class Device {
     cudaStream_t stream_ = nullptr, copies_ = nullptr;
     std::byte* scratch_ = nullptr;
     uint64_t scratch_bytes_ = 0;
+    std::byte* landings_ = nullptr;
+    uint64_t landed_bytes_ = 0;
     Grids* grids_ = nullptr;
 };
 

@@ -92,11 +92,12 @@ struct DeltaArgs {
     bool tiled;
     SequenceTable sequences;
     StateTable states;
-    // Of every row: q and k of all heads normalized, then decay and step of every value head.
+    // Of every row: q and k of all heads normalized, then decay and step of every value head, then q . k of every key
+    // head.
     float* prepared;
     Rows<float> out;
 
-    __host__ __device__ int prepared_columns() const { return 2 * key_heads * key_dim + 2 * value_heads; }
+    __host__ __device__ int prepared_columns() const { return 2 * key_heads * key_dim + 2 * value_heads + key_heads; }
     __device__ int key_head_of(int head) const { return tiled ? head % key_heads : head / (value_heads / key_heads); }
 };
 
@@ -112,7 +113,16 @@ __global__ void prepare_delta_kernel(const DeltaArgs args) {
         const float factor = scale / sqrtf(warp_sum(squares) + 1e-6f);
         for (int i = lane; i < args.key_dim; i += 32) out[vector * args.key_dim + i] = from[i] * factor;
     }
-    float* const gates = out + 2 * args.key_heads * args.key_dim;
+    __syncthreads();
+    const int keys = args.key_heads * args.key_dim;
+    for (int h = warp; h < args.key_heads; h += warps) {
+        const float* const q = out + h * args.key_dim;
+        float product = 0;
+        for (int i = lane; i < args.key_dim; i += 32) product = fmaf(q[i], q[keys + i], product);
+        product = warp_sum(product);
+        if (lane == 0) out[2 * keys + 2 * args.value_heads + h] = product;
+    }
+    float* const gates = out + 2 * keys;
     for (int h = threadIdx.x; h < args.value_heads; h += blockDim.x) {
         const float x = args.a[row][h] + args.dt_bias[h];
         const float step = x > 30.0f ? x : log1pf(expf(x));
@@ -126,7 +136,7 @@ constexpr int kDeltaRows = 4, kDeltaWarps = 4;  // state rows of a warp, warps o
 // Of one token, asked for while the one before is computed.
 template <int kPerLane>
 struct DeltaInputs {
-    float q[kPerLane], k[kPerLane], v[kDeltaRows], decay, beta;
+    float q[kPerLane], k[kPerLane], v[kDeltaRows], decay, beta, key_query;
 
     __device__ DeltaInputs(const DeltaArgs& args, const SequencePart& part, int head, int key_head, int first, int t) {
         const int lane = threadIdx.x % 32, keys = args.key_heads * args.key_dim;
@@ -141,6 +151,7 @@ struct DeltaInputs {
         }
         decay = prepared[2 * keys + head];
         beta = prepared[2 * keys + args.value_heads + head];
+        key_query = prepared[2 * keys + 2 * args.value_heads + key_head];
         const float* const values = args.qkv[row] + 2 * keys + static_cast<int64_t>(head) * args.value_dim + first;
 #pragma unroll
         for (int r = 0; r < kDeltaRows; ++r) v[r] = first + r < args.value_dim ? values[r] : 0.0f;
@@ -170,21 +181,31 @@ __global__ void __launch_bounds__(32 * kDeltaWarps) delta_kernel(const DeltaArgs
         const DeltaInputs<kPerLane> now = next;
         if (t + 1 < part.count) next = DeltaInputs<kPerLane>(args, part, head, key_head, first, t + 1);
         float* const out = args.out[part.first_row + t] + static_cast<int64_t>(head) * args.value_dim + first;
+        // What is remembered of k, and what q would be answered without the change: out = S q + delta (k . q).
+        float memory[kDeltaRows] = {}, answer[kDeltaRows] = {};
 #pragma unroll
         for (int r = 0; r < kDeltaRows; ++r) {
-            float memory = 0;
+#pragma unroll
             for (int i = 0; i < kPerLane; ++i) {
                 s[r][i] *= now.decay;
-                memory = fmaf(s[r][i], now.k[i], memory);
+                memory[r] = fmaf(s[r][i], now.k[i], memory[r]);
+                answer[r] = fmaf(s[r][i], now.q[i], answer[r]);
             }
-            const float delta = now.beta * (now.v[r] - warp_sum(memory));
-            float result = 0;
-            for (int i = 0; i < kPerLane; ++i) {
-                s[r][i] = fmaf(delta, now.k[i], s[r][i]);
-                result = fmaf(s[r][i], now.q[i], result);
+        }
+#pragma unroll
+        for (int step = 16; step > 0; step /= 2) {
+#pragma unroll
+            for (int r = 0; r < kDeltaRows; ++r) {
+                memory[r] += __shfl_xor_sync(kAllLanes, memory[r], step);
+                answer[r] += __shfl_xor_sync(kAllLanes, answer[r], step);
             }
-            result = warp_sum(result);
-            if (lane == 0 && first + r < args.value_dim) out[r] = result;
+        }
+#pragma unroll
+        for (int r = 0; r < kDeltaRows; ++r) {
+            const float delta = now.beta * (now.v[r] - memory[r]);
+#pragma unroll
+            for (int i = 0; i < kPerLane; ++i) s[r][i] = fmaf(delta, now.k[i], s[r][i]);
+            if (lane == r && first + r < args.value_dim) out[r] = fmaf(delta, now.key_query, answer[r]);
         }
     }
     for (int r = 0; r < kDeltaRows; ++r) {
