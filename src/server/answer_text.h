@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,20 +27,29 @@ struct Delta {
     std::string name = {};  // of a tool call: in its first delta alone, whose `text` is empty
 };
 
+// The text around the arguments of a call that an answer is made to be.
+struct ForcedFrame {
+    std::string name = {};  // of the function
+    std::string before = {}, after = {};
+};
+
 // How the tokens of an answer are read.
 struct ReadingOptions {
     std::vector<std::string> stop = {};
-    bool raw = false;             // text as it comes: nothing is told apart
-    bool reasoning_open = false;  // the prompt ended inside a reasoning block
-    std::string tools = {};       // JSON list of those offered; empty: none, and no calls
-    std::string before = {};      // markup that the answer goes on after, as if the model had written it
-    std::string after = {};       // and what follows it
+    bool raw = false;                      // text as it comes: nothing is told apart
+    bool reasoning_open = false;           // the prompt ended inside a reasoning block
+    std::string tools = {};                // JSON list of those offered; empty: none, and no calls
+    std::vector<ForcedFrame> forced = {};  // the answer is one of these calls
 };
+
+class ForcedCall;
 
 // From tokens to pieces: decoding, stop strings, reasoning, tool calls. One thread.
 class AnswerText {
   public:
     AnswerText(const Tokenizer& tokenizer, const ReadingOptions& options);
+    AnswerText(AnswerText&&) noexcept;
+    ~AnswerText();
 
     std::vector<Delta> push(TokenId id);
     std::vector<Delta> finish();
@@ -55,6 +65,7 @@ class AnswerText {
     ReadingOptions options_;
     StreamDecoder decoder_;
     StopMatcher matcher_;
+    std::unique_ptr<ForcedCall> forced_;  // null where nothing is forced
 };
 
 }  // namespace sluice::server

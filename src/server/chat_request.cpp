@@ -31,8 +31,7 @@ PreparedChat prepare(Service& service, ChatRequest request) {
     setup.reading = {.stop = job.options.stop,
                      .reasoning_open = prompt.reasoning_open,
                      .tools = offered ? to_text(request.conversation.tools) : std::string(),
-                     .before = std::move(constraint.before),
-                     .after = std::move(constraint.after)};
+                     .forced = std::move(constraint.frames)};
     setup.log_probabilities = request.options.log_probabilities.has_value();
     setup.single_call = !request.parallel_calls;
     setup.call_prefix = request.call_prefix;

@@ -13,6 +13,7 @@
 #include "server/scheduler.h"
 #include "server/server.h"
 #include "server/workers.h"
+#include "sluice/grammar.h"
 
 namespace sluice::server {
 
@@ -56,6 +57,7 @@ class Service final : public RequestHandler {
     std::string model() const { return engine_->info().model_name; }
     int64_t created() const { return created_; }
     Metrics& metrics() { return metrics_; }
+    const GrammarCompiler& grammars() const { return *grammars_; }
     const Scheduler* scheduler() const { return engine_if_open() ? scheduler_.get() : nullptr; }
     // Whether requests may call the model so.
     bool serves(const std::string& model) const;
@@ -76,6 +78,7 @@ class Service final : public RequestHandler {
     std::atomic<State> state_ = State::kLoading;
     int64_t created_;
     std::unique_ptr<Engine> engine_;
+    std::optional<GrammarCompiler> grammars_;
     std::unique_ptr<Scheduler> scheduler_;
     std::vector<std::weak_ptr<AnswerDriver>> streams_;  // the network's thread alone
     Workers workers_;                                   // last: ends first
