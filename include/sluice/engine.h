@@ -99,6 +99,7 @@ struct EngineInfo {
     int64_t context = 0, chunk = 0;
     int64_t pass_rows = 0;        // tokens that a forward pass takes at most: a chunk, and a token of some others
     int64_t largest_context = 0;  // that the model takes
+    int64_t session_tokens = 0;   // that all sessions together have memory for; holding to it is up to the caller
     uint64_t trunk_bytes = 0, expert_bytes = 0;  // of the model
     uint64_t cache_bytes = 0;                    // expert slots
     uint64_t ram_bytes = 0;                      // the ceiling in force

@@ -26,6 +26,9 @@ struct EngineOptions {
     bool exact = false;                 // float32 activations, KV and arithmetic on the weights as stored
     int64_t context = 0;                // tokens a session can hold; 0: the model's own maximum, at most 8192
     int64_t chunk = 0;                  // tokens of a prompt evaluated at once; 0: chosen from the memory
+    int64_t sessions = 1;               // that memory is set aside for at the same time
+    int64_t session_tokens = 0;         // that they hold together; 0: a context, and with several sessions another one
+                                        // or 512 for each of the others
     std::optional<KvFormat> kv_format;  // left out: BF16, or F32 with `exact`
     uint64_t ram_bytes = 0;             // ceiling for all the process holds; 0: from the memory that is free
     uint64_t vram_bytes = 0;            // the same for what lies on a card; 0: nearly all that is free there

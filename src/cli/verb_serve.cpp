@@ -62,7 +62,12 @@ void serve(const Flags& flags) {
     options.version = SLUICE_VERSION;
     const InterruptHold hold;
     server::serve(
-        options, [&flags] { return open_engine(flags.model); },
+        options,
+        [&] {
+            ModelFlags model = flags.model;
+            model.engine.sessions = options.slots;
+            return open_engine(model);
+        },
         [&](const Engine& engine, uint16_t port) {
             const bool v6 = options.host.find(':') != std::string::npos;
             tell("{} is served at http://{}{}{}:{} ({} places, a context of {})\n", engine.info().model_name,
@@ -86,6 +91,9 @@ void add_server_flags(FlagList& list, Flags& flags) {
                                  "Another name that requests may give the model; *: any; may be given again", "NAME"));
     list.push_back(count_flag("--slots", options.slots, "Sequences decoded at once [16]", 1, 4096));
     list.push_back(count_flag("--queue", options.queue, "Sequences that may wait besides [128]", 0, 1 << 20));
+    for (const Option<EngineOptions>& option : kEngineOptions) {
+        if (option.name == "session_tokens") list.push_back(option_flag(option, flags.model.engine));
+    }
     list.push_back(count_flag("--max-output", options.max_output,
                               "Tokens of an answer at most; 0: what the context holds [0]", 0, 1 << 30));
     list.push_back(size_flag("--max-body", options.max_body_bytes, "Bytes of a request at most [32M]"));

@@ -153,6 +153,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.hidden_size = config.hidden_size;
     info.vocabulary = config.vocabulary;
     info.context = plan.context;
+    info.session_tokens = plan.session_tokens;
     info.largest_context = plan.largest_context;
     info.chunk = plan.chunk;
     info.pass_rows = pass_rows(plan.chunk);

@@ -20,6 +20,8 @@ namespace {
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kSmallestContext = 1024;
 constexpr int64_t kLargestChunk = 2048;
+// Of every session beside the first, where nothing else is said.
+constexpr int64_t kTokensBeside = 512;
 constexpr int64_t kSmallestChunk = 32;
 // What a run is planned for: a long prompt and its answer, tokens.
 constexpr int64_t kPlannedPrompt = 2048;
@@ -88,12 +90,26 @@ uint64_t MemoryLedger::session_bytes(int64_t context) const {
     return sum({product(tokens, sizes_.kv_per_token), sizes_.recurrent});
 }
 
+int64_t MemoryLedger::session_tokens(int64_t context) const {
+    if (options_.session_tokens > 0) return std::max(context, options_.session_tokens);
+    if (options_.sessions <= 1) return context;
+    return context + std::max(context, kTokensBeside * (options_.sessions - 1));
+}
+
+uint64_t MemoryLedger::sessions_bytes(int64_t context) const {
+    const auto sessions = static_cast<uint64_t>(std::max<int64_t>(1, options_.sessions));
+    const auto page = static_cast<uint64_t>(kKvPageTokens);
+    const uint64_t tokens = round_up(static_cast<uint64_t>(session_tokens(context)), page);
+    return sum({product(tokens, sizes_.kv_per_token), product(sessions, sizes_.recurrent)});
+}
+
 MemoryLedger::Shape MemoryLedger::shape(int64_t context, int64_t chunk) const {
     // A state passes through memory once more on its way to the folder of evaluated prompts and back.
     const uint64_t copy = options_.prefix_cache.empty() ? 0 : session_bytes(context);
-    return {.context = context,
-            .chunk = chunk,
-            .fixed = sum({sizes_.trunk, session_bytes(context), copy, sizes_.scratch(chunk, context), sizes_.process})};
+    return {
+        .context = context,
+        .chunk = chunk,
+        .fixed = sum({sizes_.trunk, sessions_bytes(context), copy, sizes_.scratch(chunk, context), sizes_.process})};
 }
 
 MemoryLedger::Shape MemoryLedger::least() const {
@@ -166,16 +182,19 @@ void MemoryLedger::refuse(const Shape& shape) const {
          format_size(ceiling_),
          (sizes_.on_card ? options_.vram_bytes : options_.ram_bytes) != 0 ? fmt::format("(`{}`) is too little", name)
                                                                           : "is free, too little",
-         format_size(sizes_.trunk), format_size(session_bytes(shape.context)),
-         format_size(shape.fixed - sizes_.trunk - session_bytes(shape.context)), format_size(sizes_.experts_floor),
+         format_size(sizes_.trunk), format_size(sessions_bytes(shape.context)),
+         format_size(shape.fixed - sizes_.trunk - sessions_bytes(shape.context)), format_size(sizes_.experts_floor),
          name, megabytes(floor) >> 20);
 }
 
 MemoryPlan MemoryLedger::plan_of(const Shape& shape) const {
     const uint64_t spare = ceiling_ - shape.fixed - sizes_.experts_floor;
     const uint64_t useful = std::min(spare, sizes_.experts_all - std::min(sizes_.experts_all, sizes_.experts_floor));
-    MemoryPlan plan{
-        .ram_bytes = ceiling_, .context = shape.context, .largest_context = largest_context_, .chunk = shape.chunk};
+    MemoryPlan plan{.ram_bytes = ceiling_,
+                    .context = shape.context,
+                    .session_tokens = session_tokens(shape.context),
+                    .largest_context = largest_context_,
+                    .chunk = shape.chunk};
     plan.prefix_bytes = prefix_share(spare, useful, session_bytes(shape.context));
     plan.cache_bytes = sizes_.experts_floor + std::min(useful, spare - plan.prefix_bytes);
     return plan;

@@ -35,6 +35,7 @@ struct MemoryPlan {
     uint64_t cache_bytes = 0;   // expert slots
     uint64_t prefix_bytes = 0;  // evaluated prompts
     int64_t context = 0;
+    int64_t session_tokens = 0;   // that all sessions hold together
     int64_t largest_context = 0;  // that the model takes
     int64_t chunk = 0;
 };
@@ -65,6 +66,8 @@ class MemoryLedger {
     };
 
     uint64_t session_bytes(int64_t context) const;
+    int64_t session_tokens(int64_t context) const;
+    uint64_t sessions_bytes(int64_t context) const;  // of all that live at the same time
     Shape shape(int64_t context, int64_t chunk) const;
     Shape least() const;
     Shape largest() const;

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "sluice/output_parser.h"
 #include "sluice/sampling.h"
 #include "sluice/stop_matcher.h"
 #include "sluice/tokenizer.h"
@@ -18,38 +18,22 @@ struct TokenText {
     TokenChoice choice = {};
 };
 
-// A piece of an answer.
-enum class Part { kContent, kReasoning, kToolCall };
-struct Delta {
-    Part part = Part::kContent;
-    std::string text = {};  // of a tool call: of its arguments
-    size_t call = 0;        // of a tool call: which
-    std::string name = {};  // of a tool call: in its first delta alone, whose `text` is empty
-};
-
-// The text around the arguments of a call that an answer is made to be.
-struct ForcedFrame {
-    std::string name = {};  // of the function
-    std::string before = {}, after = {};
-};
+// A piece of an answer: text, reasoning, or part of a tool call.
+using Part = OutputPart;
+using Delta = OutputDelta;
 
 // How the tokens of an answer are read.
 struct ReadingOptions {
     std::vector<std::string> stop = {};
-    bool raw = false;                      // text as it comes: nothing is told apart
+    const OutputFormat* format = nullptr;  // null: text as it comes, nothing is told apart
     bool reasoning_open = false;           // the prompt ended inside a reasoning block
     std::string tools = {};                // JSON list of those offered; empty: none, and no calls
-    std::vector<ForcedFrame> forced = {};  // the answer is one of these calls
 };
-
-class ForcedCall;
 
 // From tokens to pieces: decoding, stop strings, reasoning, tool calls. One thread.
 class AnswerText {
   public:
     AnswerText(const Tokenizer& tokenizer, const ReadingOptions& options);
-    AnswerText(AnswerText&&) noexcept;
-    ~AnswerText();
 
     std::vector<Delta> push(TokenId id);
     std::vector<Delta> finish();
@@ -62,10 +46,9 @@ class AnswerText {
     std::vector<Delta> parse(const std::string& text);
 
     const Tokenizer& tokenizer_;
-    ReadingOptions options_;
     StreamDecoder decoder_;
     StopMatcher matcher_;
-    std::unique_ptr<ForcedCall> forced_;  // null where nothing is forced
+    std::optional<OutputParser> parser_;
 };
 
 }  // namespace sluice::server

@@ -67,7 +67,6 @@ class MessageReader {
         const std::string& type = block.needed_text("type");
         if (type == "text") {
             text_ += block.needed_text("text");
-            has_text_ = true;
         } else if (type == "thinking" && assistant_) {
             reasoning_ += block.needed_text("thinking");
         } else if (type == "redacted_thinking" && assistant_) {
@@ -91,19 +90,18 @@ class MessageReader {
 
     // What was gathered since the last message; `always`: also where that is nothing.
     void flush(bool always) {
-        if (!always && !has_text_ && reasoning_.empty() && calls_.empty()) return;
+        if (!always && text_.empty() && reasoning_.empty() && calls_.empty()) return;
         Json message = {{"role", assistant_ ? "assistant" : "user"}, {"content", text_}};
         if (!reasoning_.empty()) message["reasoning_content"] = reasoning_;
         if (!calls_.empty()) message["tool_calls"] = calls_;
         messages_.push_back(std::move(message));
         text_.clear();
-        has_text_ = false;
     }
 
     Json& messages_;
     Fields fields_;
     std::string path_;
-    bool assistant_ = false, has_text_ = false;
+    bool assistant_ = false;
     size_t before_ = 0;
     std::string text_, reasoning_;
     Json calls_ = Json::array();

@@ -22,16 +22,17 @@ PreparedChat prepare(Service& service, ChatRequest request) {
     job.options = request.options;
     job.options.max_tokens =
         answer_limit(request.max_tokens, service.engine(), prompt.ids.size(), service.options().max_output);
-    // Stop strings would cut what must be whole.
+    // Neither a stop string nor going on past the end would leave it what it must be.
     if (free) job.options.stop = request.stop;
+    if (!free) job.options.ignore_eos = false;
     job.choices = request.choices;
     job.make_mask = std::move(constraint.make_mask);
 
     AnswerSetup& setup = prepared.setup;
     setup.reading = {.stop = job.options.stop,
+                     .format = &service.engine().chat_template()->output_format(),
                      .reasoning_open = prompt.reasoning_open,
-                     .tools = offered ? to_text(request.conversation.tools) : std::string(),
-                     .forced = std::move(constraint.frames)};
+                     .tools = offered ? to_text(request.conversation.tools) : std::string()};
     setup.log_probabilities = request.options.log_probabilities.has_value();
     setup.single_call = !request.parallel_calls;
     setup.call_prefix = request.call_prefix;

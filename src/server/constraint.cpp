@@ -27,33 +27,22 @@ std::string arguments_schema(const Json& function) {
     return to_text(schema);
 }
 
-std::vector<ForcedFrame> frames_of(const ToolChoice& choice, const Json& tools) {
-    std::vector<ForcedFrame> frames;
-    for (const Json& tool : tools) {
-        const std::string name = tool["function"]["name"];
-        if (!choice.name.empty() && name != choice.name) continue;
-        frames.push_back({.name = name,
-                          .before = fmt::format("<tool_call>\n{{\"name\": {}, \"arguments\": ", to_text(Json(name))),
-                          .after = "}\n</tool_call>"});
-    }
-    return frames;
-}
-
-// One call of one of the tools: a rule for each.
-std::shared_ptr<const Grammar> calls_grammar(const GrammarCompiler& compiler, const std::vector<ForcedFrame>& frames,
-                                             const Json& tools) {
+// One call of one of the tools as the model would write it: a rule for each.
+std::shared_ptr<const Grammar> calls_grammar(const Service& service, const ToolChoice& choice, const Json& tools) {
+    const OutputFormat& format = service.engine().chat_template()->output_format();
     std::string root = "root ::=", rules;
     std::map<std::string, std::string> schemas;
-    for (size_t i = 0; i < frames.size(); ++i) {
-        root += fmt::format("{} call-{}", i == 0 ? "" : " |", i);
-        rules += fmt::format("call-{0} ::= {1} arguments-{0} {2}\n", i, gbnf_literal(frames[i].before),
-                             gbnf_literal(frames[i].after));
-        for (const Json& tool : tools) {
-            if (tool["function"]["name"] != frames[i].name) continue;
-            schemas[fmt::format("arguments-{}", i)] = arguments_schema(tool["function"]);
-        }
+    for (size_t i = 0; i < tools.size(); ++i) {
+        const Json& function = tools[i]["function"];
+        const std::string name = function["name"];
+        if (!choice.name.empty() && name != choice.name) continue;
+        const CallFrame frame = call_frame(format, name, 0);
+        root += fmt::format("{} call-{}", rules.empty() ? "" : " |", i);
+        rules += fmt::format("call-{0} ::= {1} arguments-{0} {2}\n", i, gbnf_literal(frame.before),
+                             gbnf_literal(frame.after));
+        schemas[fmt::format("arguments-{}", i)] = arguments_schema(function);
     }
-    return compiler.gbnf(root + "\n" + rules, schemas);
+    return service.grammars().gbnf(root + "\n" + rules, schemas);
 }
 
 std::shared_ptr<const Grammar> rule_grammar(const GrammarCompiler& compiler, const OutputRule& rule) {
@@ -71,9 +60,7 @@ Constraint constraint_of(Service& service, const OutputRule& rule, const ToolCho
     if (!forced && rule.kind == RuleKind::kFree) return constraint;
     std::shared_ptr<const Grammar> grammar;
     try {
-        if (forced) constraint.frames = frames_of(choice, tools);
-        grammar = forced ? calls_grammar(service.grammars(), constraint.frames, tools)
-                         : rule_grammar(service.grammars(), rule);
+        grammar = forced ? calls_grammar(service, choice, tools) : rule_grammar(service.grammars(), rule);
     } catch (const Error& error) {
         throw bad_field(forced ? "tools" : rule.field, error.what());
     }

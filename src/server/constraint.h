@@ -31,7 +31,6 @@ struct OutputRule {
 // A rule ready to be followed by any number of sequences; the same function for those without one is empty.
 struct Constraint {
     std::function<decltype(GenerationOptions::mask)()> make_mask = {};
-    std::vector<ForcedFrame> frames = {};  // of the calls that it makes the answer one of
 };
 
 // Compiles what the rule and the forced calls ask for. Throws a 400 that names the field and what of it cannot be kept:

@@ -177,6 +177,15 @@ void answer(Service& service, const Request& http, Answering exchange, const Fie
     service.submit(exchange, prepared.job, std::move(form), std::move(prepared.setup));
 }
 
+// A request without anything to answer asks for the model to be loaded, which it is.
+void answer_loaded(Service& service, Answering exchange, const Fields& fields, Shape shape) {
+    Json loaded = {{"model", check_model(service, fields)}, {"created_at", timestamp(std::time(nullptr))}};
+    loaded.update(shape.piece("", "", {}));
+    loaded["done"] = true;
+    loaded["done_reason"] = "load";
+    exchange->respond({.body = to_text(loaded)});
+}
+
 Json model_json(const Service& service) {
     const EngineInfo& info = service.engine().info();
     return {{"name", info.model_name},
@@ -201,7 +210,7 @@ void serve_ollama_chat(Service& service, const Request& http, Answering exchange
     ChatRequest request;
     read_options(service, fields, request);
     const Json* messages = fields.array("messages");
-    if (messages == nullptr || messages->empty()) fields.fail("messages", "at least one message is needed");
+    if (messages == nullptr || messages->empty()) return answer_loaded(service, exchange, fields, {chat_piece});
     std::string last_call;
     for (size_t i = 0; i < messages->size(); ++i) {
         request.conversation.messages.push_back(read_message((*messages)[i], fmt::format("messages.{}", i), last_call));
@@ -227,7 +236,8 @@ void serve_ollama_generate(Service& service, const Request& http, Answering exch
         request.conversation.messages.push_back({{"role", "system"}, {"content", *system}});
     }
     const std::string* prompt = fields.text("prompt");
-    request.conversation.messages.push_back({{"role", "user"}, {"content", prompt ? *prompt : std::string()}});
+    if (prompt == nullptr || prompt->empty()) return answer_loaded(service, exchange, fields, {generate_piece});
+    request.conversation.messages.push_back({{"role", "user"}, {"content", *prompt}});
     answer(service, http, exchange, fields, std::move(request), {generate_piece});
 }
 

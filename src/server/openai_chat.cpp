@@ -114,16 +114,21 @@ void read_template_variables(const Fields& fields, ChatRequest& request) {
 
 }  // namespace
 
-void serve_chat_completions(Service& service, const Request& http, Answering exchange) {
-    const Json body = parse_body(http.body);
-    const Fields fields(body);
-    OpenAiHead head{.id = new_id("chatcmpl-"), .model = service.check_model(fields)};
+ChatRequest read_chat_request(Service& service, const Fields& fields) {
     ChatRequest request;
     request.options = read_sampling(fields, service.engine());
     read_messages(fields, request);
     read_tools(fields, request);
     read_output(fields, request);
     read_template_variables(fields, request);
+    return request;
+}
+
+void serve_chat_completions(Service& service, const Request& http, Answering exchange) {
+    const Json body = parse_body(http.body);
+    const Fields fields(body);
+    OpenAiHead head{.id = new_id("chatcmpl-"), .model = service.check_model(fields)};
+    ChatRequest request = read_chat_request(service, fields);
     const bool streamed = read_streaming(fields, head);
     PreparedChat prepared = prepare(service, std::move(request));
     auto form = streamed ? stream_chat(exchange, head, service.tokenizer(), prepared.job->sequences())

@@ -229,8 +229,7 @@ void serve_completions(Service& service, const Request& http, Answering exchange
         }
     }
     const bool streamed = read_streaming(fields, setup.head);
-    AnswerSetup answer{.reading = {.stop = job->options.stop, .raw = true},
-                       .log_probabilities = setup.log_probabilities};
+    AnswerSetup answer{.reading = {.stop = job->options.stop}, .log_probabilities = setup.log_probabilities};
     std::unique_ptr<AnswerForm> form;
     if (streamed) {
         form = std::make_unique<StreamedCompletion>(exchange, http, std::move(setup), service.tokenizer(),

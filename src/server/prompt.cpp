@@ -13,7 +13,9 @@ Prompt prompt_of(const Engine& engine, const Conversation& conversation) {
     if (!conversation.tools.empty()) variables["tools"] = conversation.tools;
     Prompt prompt;
     try {
-        prompt.ids = engine.tokenizer()->encode(engine.chat_template()->render(to_text(variables)));
+        const ChatPrompt rendered = engine.chat_template()->render_conversation(to_text(variables));
+        prompt.ids = engine.tokenizer()->encode(rendered.spans);
+        prompt.reasoning_open = rendered.reasoning_open;
     } catch (const Error& error) {
         throw bad_field(conversation.field, error.what());
     }
@@ -29,8 +31,8 @@ std::vector<TokenId> prompt_ids(const Engine& engine, const std::string& text) {
 }
 
 std::vector<TokenId> token_ids(const Tokenizer& tokenizer, const std::string& text, bool special) {
-    (void)special;
-    return tokenizer.encode(text);
+    const PromptSpan span{.text = text, .trusted = special};
+    return text.empty() ? std::vector<TokenId>() : tokenizer.encode(std::span(&span, 1));
 }
 
 void check_room(const Engine& engine, size_t tokens, const std::string& field) {

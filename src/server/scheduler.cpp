@@ -18,11 +18,31 @@ constexpr double kTokensPerSecondWaited = 500;
 constexpr auto kBehindPause = std::chrono::milliseconds(5);
 constexpr double kSmoothing = 0.2;
 constexpr double kMostRetrySeconds = 60;
+// Memory for tokens is given out in so many.
+constexpr int64_t kPageTokens = 256;
+
+int64_t round_up_to_page(int64_t tokens) {
+    return (tokens + kPageTokens - 1) / kPageTokens * kPageTokens;
+}
 
 }  // namespace
 
 double queue_rank(int64_t prompt_tokens, double waited_seconds) {
     return static_cast<double>(prompt_tokens) - kTokensPerSecondWaited * waited_seconds;
+}
+
+std::vector<bool> may_grow(std::span<const HeldTokens> sequences, int64_t context, int64_t limit) {
+    std::vector<bool> may(sequences.size(), false);
+    if (sequences.empty()) return may;
+    int64_t free = limit;
+    for (const HeldTokens& each : sequences) free -= each.held;
+    may[0] = true;
+    free -= context - sequences[0].held;
+    for (size_t i = 1; i < sequences.size(); ++i) {
+        may[i] = sequences[i].next <= free;
+        if (may[i]) free -= sequences[i].next;
+    }
+    return may;
 }
 
 struct Scheduler::Sequence {
@@ -38,6 +58,12 @@ struct Scheduler::Sequence {
     std::atomic<int64_t> prefilled = 0, generated = 0;
 
     int64_t prompt_tokens() const { return static_cast<int64_t>(job->prompts[prompt].size()); }
+    // A prompt takes all its memory at once where a cache supplies it.
+    HeldTokens held() const {
+        const int64_t now = generation ? round_up_to_page(prefilled + generated) : 0;
+        const int64_t then = round_up_to_page(evaluated ? prefilled + generated + 1 : prompt_tokens() + 1);
+        return {.held = now, .next = then - now};
+    }
 };
 
 Scheduler::Scheduler(Engine& engine, const SchedulerLimits& limits, Metrics& metrics)
@@ -171,9 +197,13 @@ void Scheduler::admit() {
 }
 
 Scheduler::Sequences Scheduler::to_step() const {
+    std::vector<HeldTokens> held;
+    for (const auto& each : running_) held.push_back(each->held());
+    const std::vector<bool> fits = may_grow(held, round_up_to_page(limits_.context), limits_.kv_tokens);
     Sequences live;
-    for (const auto& each : running_) {
-        if (each->job->cancelled || !each->job->listener->behind()) live.push_back(each);
+    for (size_t i = 0; i < running_.size(); ++i) {
+        const Job& job = *running_[i]->job;
+        if (job.cancelled || (fits[i] && !job.listener->behind())) live.push_back(running_[i]);
     }
     return live;
 }

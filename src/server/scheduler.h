@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -70,8 +71,10 @@ struct SequenceStatus {
 };
 
 struct SchedulerLimits {
-    size_t slots = 16;   // sequences stepped together
-    size_t queue = 128;  // that may wait besides
+    size_t slots = 16;      // sequences stepped together
+    size_t queue = 128;     // that may wait besides
+    int64_t context = 0;    // tokens that a sequence may come to hold
+    int64_t kv_tokens = 0;  // that all may hold together; at least a context
 };
 
 // Has the engine to itself: one thread that steps all sequences that have a place. Thread-safe.
@@ -120,6 +123,15 @@ class Scheduler {
     double seconds_per_job_ = 1;  // smoothed
     std::thread thread_;
 };
+
+// What a sequence holds of the memory for all, and what its next step may add; tokens.
+struct HeldTokens {
+    int64_t held = 0, next = 0;
+};
+// Which of the sequences, the oldest first, may be stepped without ever using more than `limit`: the oldest always, and
+// others as long as what is left lets the oldest come to hold a whole context. So one of them can always go on, and
+// what it held is there for the others once it ends.
+std::vector<bool> may_grow(std::span<const HeldTokens> sequences, int64_t context, int64_t limit);
 
 // Of sequences that wait, the one with the least is next: what is left to evaluate, less what its waiting has earned.
 double queue_rank(int64_t prompt_tokens, double waited_seconds);

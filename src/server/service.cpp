@@ -29,10 +29,12 @@ Service::Service(const ServerOptions& options)
 void Service::open(std::unique_ptr<Engine> engine) {
     engine_ = std::move(engine);
     grammars_.emplace(*engine_->tokenizer(), GrammarCompilerOptions{.end_tokens = engine_->defaults().eos_ids});
-    scheduler_ = std::make_unique<Scheduler>(
-        *engine_,
-        SchedulerLimits{.slots = static_cast<size_t>(options_.slots), .queue = static_cast<size_t>(options_.queue)},
-        metrics_);
+    scheduler_ = std::make_unique<Scheduler>(*engine_,
+                                             SchedulerLimits{.slots = static_cast<size_t>(options_.slots),
+                                                             .queue = static_cast<size_t>(options_.queue),
+                                                             .context = engine_->info().context,
+                                                             .kv_tokens = engine_->info().session_tokens},
+                                             metrics_);
     state_ = State::kReady;
 }
 

@@ -26,7 +26,7 @@ struct Driven {
         job->prompts = {{1, 2, 3}};
         job->choices = choices;
         driver = std::make_shared<AnswerDriver>(exchange, stream_chat(exchange, head, tokenizer(), choices),
-                                                tokenizer(), AnswerSetup{.reading = {.stop = stop, .raw = true}}, job);
+                                                tokenizer(), AnswerSetup{.reading = {.stop = stop}}, job);
         driver->begin([this] { ++cancelled; }, [this] { ++gone; });
     }
     void say(size_t sequence, const std::string& text) {

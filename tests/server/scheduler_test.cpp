@@ -64,6 +64,9 @@ class SchedulerTest : public ::testing::Test {
         options.ram_bytes = uint64_t{400} << 20;
         engine = Engine::open(sluice::testing::source_file("/models/stories-hybrid"), options);
     }
+    static SchedulerLimits limits(size_t slots, size_t queue, int64_t kv_tokens = 64 << 10) {
+        return {.slots = slots, .queue = queue, .context = 1024, .kv_tokens = kv_tokens};
+    }
     Asked ask(const std::string& text, int64_t tokens, size_t choices = 1) const {
         Asked asked;
         asked.job->prompts = {engine->tokenizer()->encode(text)};
@@ -83,7 +86,7 @@ class SchedulerTest : public ::testing::Test {
 };
 
 TEST_F(SchedulerTest, CompanyChangesNoToken) {
-    Scheduler scheduler(*engine, {.slots = 3, .queue = 16}, metrics);
+    Scheduler scheduler(*engine, limits(3, 16), metrics);
     std::vector<Asked> all;
     for (const char* text : {"Once upon a time", "The king", "A small dog", "The sea", "Winter"}) {
         all.push_back(ask(text, 12));
@@ -97,7 +100,7 @@ TEST_F(SchedulerTest, CompanyChangesNoToken) {
 }
 
 TEST_F(SchedulerTest, OtherChoicesFindThePromptEvaluated) {
-    Scheduler scheduler(*engine, {.slots = 4, .queue = 16}, metrics);
+    Scheduler scheduler(*engine, limits(4, 16), metrics);
     std::string text;
     for (int i = 0; i < 60; ++i) text += "The fox and the dog ran. ";
     Asked asked = ask(text, 4, 3);
@@ -110,7 +113,7 @@ TEST_F(SchedulerTest, OtherChoicesFindThePromptEvaluated) {
 }
 
 TEST_F(SchedulerTest, PlacesAreLimitedAndGivenUpAtOnce) {
-    Scheduler scheduler(*engine, {.slots = 1, .queue = 1}, metrics);
+    Scheduler scheduler(*engine, limits(1, 1), metrics);
     Asked first = ask("Once upon a time", 900), second = ask("The king", 2), third = ask("The sea", 2);
     scheduler.submit(first.job, [] {});
     ASSERT_TRUE(first.kept->wait_for([&] { return !first.kept->tokens.empty(); }));
@@ -133,7 +136,7 @@ TEST_F(SchedulerTest, PlacesAreLimitedAndGivenUpAtOnce) {
 }
 
 TEST_F(SchedulerTest, ASlowReaderHoldsUpNobody) {
-    Scheduler scheduler(*engine, {.slots = 2, .queue = 4}, metrics);
+    Scheduler scheduler(*engine, limits(2, 4), metrics);
     Asked slow = ask("Once upon a time", 6), quick = ask("The king", 6);
     slow.kept->slow = true;
     scheduler.submit(slow.job, [] {});
@@ -146,7 +149,7 @@ TEST_F(SchedulerTest, ASlowReaderHoldsUpNobody) {
 }
 
 TEST_F(SchedulerTest, GivesUpOnWhatIsLeft) {
-    Scheduler scheduler(*engine, {.slots = 1, .queue = 4}, metrics);
+    Scheduler scheduler(*engine, limits(1, 4), metrics);
     Asked running = ask("Once upon a time", 900), waiting = ask("The king", 900);
     scheduler.submit(running.job, [] {});
     scheduler.submit(waiting.job, [] {});
@@ -154,6 +157,28 @@ TEST_F(SchedulerTest, GivesUpOnWhatIsLeft) {
     EXPECT_THROW(scheduler.submit(ask("The sea", 2).job, [] {}), ApiError);
     scheduler.give_up(std::make_exception_ptr(not_ready(true)));
     EXPECT_EQ(running.kept->given_up + waiting.kept->given_up, 2u);
+}
+
+TEST_F(SchedulerTest, WhatDoesNotFitTheMemoryWaits) {
+    // One context and a page: one other sequence at a time beside the oldest.
+    Scheduler scheduler(*engine, limits(4, 4, 1024 + 256), metrics);
+    std::vector<Asked> all;
+    for (const char* text : {"Once upon a time", "The king", "The sea", "Winter"}) {
+        all.push_back(ask(text, 20));
+        scheduler.submit(all.back().job, [] {});
+    }
+    for (Asked& each : all) {
+        ASSERT_TRUE(each.kept->wait_for([&] { return each.kept->finished == 1; }));
+        EXPECT_EQ(each.kept->tokens[0].size(), 20u);
+    }
+}
+
+TEST(MayGrow, LeavesTheOldestItsContext) {
+    const auto may = [](std::vector<HeldTokens> held, int64_t limit) { return may_grow(held, 1024, limit); };
+    EXPECT_EQ(may({{512, 256}, {0, 256}}, 1024), (std::vector<bool>{true, false}));
+    EXPECT_EQ(may({{512, 256}, {0, 256}}, 1280), (std::vector<bool>{true, true}));
+    EXPECT_EQ(may({{0, 256}, {256, 256}, {256, 0}}, 1536), (std::vector<bool>{true, false, true}));
+    EXPECT_TRUE(may({}, 1024).empty());
 }
 
 TEST(QueueRank, ShortPromptsGoFirstAndWaitingCounts) {
