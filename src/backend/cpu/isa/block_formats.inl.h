@@ -28,6 +28,27 @@ struct FactorFormat {
     static uint16_t scale_bits(const std::byte* block) { return load_unaligned<uint16_t>(block + kScaleOffset); }
 };
 
+constexpr uint64_t every_byte(uint64_t byte) {
+    return byte * 0x0101010101010101;
+}
+inline uint64_t load_eight(const std::byte* bytes) {
+    return load_unaligned<uint64_t>(bytes);
+}
+inline uint64_t two_dwords(uint32_t low, uint32_t high) {
+    return low | static_cast<uint64_t>(high) << 32;
+}
+// Eight nibbles, or eight pairs of bits, to a byte each.
+inline uint64_t bytes_of_nibbles(uint32_t nibbles) {
+    uint64_t bytes = (nibbles | static_cast<uint64_t>(nibbles) << 16) & 0x0000ffff0000ffff;
+    bytes = (bytes | bytes << 8) & 0x00ff00ff00ff00ff;
+    return (bytes | bytes << 4) & every_byte(15);
+}
+inline uint64_t bytes_of_pairs(uint16_t pairs) {
+    uint64_t bytes = (pairs | static_cast<uint64_t>(pairs) << 24) & 0x000000ff000000ff;
+    bytes = (bytes | bytes << 12) & 0x000f000f000f000f;
+    return (bytes | bytes << 6) & every_byte(3);
+}
+
 struct Q2K : FactorFormat<84, 80> {
     static constexpr bool kMinima = true;
     static constexpr int kMinimumScale = 82, kPlanes = 1;
@@ -37,23 +58,11 @@ struct Q2K : FactorFormat<84, 80> {
         return load_plane<TwoBits<16>, kVector>(block);
     }
     static void factors(const std::byte* block, RunFactors& out) {
-        for (int i = 0; i < 16; ++i) {
-            const auto both = static_cast<uint8_t>(block[i]);
-            out.factors[i] = both & 15;
-            out.minima[i] = both >> 4;
-        }
+        const uint64_t low = load_eight(block), high = load_eight(block + 8);
+        store_words(out.factors, low & every_byte(15), high & every_byte(15), 0);
+        store_words(out.minima, low >> 4 & every_byte(15), high >> 4 & every_byte(15), 0);
     }
 };
-
-// The codes of four dwords, a byte each, as factors of `kRepeat` runs.
-template <int kRepeat, int kCount>
-inline void spread_bytes(const uint32_t (&dwords)[kCount], int lowered, int16_t* out) {
-    uint8_t bytes[4 * kCount];
-    __builtin_memcpy(bytes, dwords, sizeof bytes);
-    for (int i = 0; i < 4 * kCount; ++i) {
-        for (int k = 0; k < kRepeat; ++k) out[kRepeat * i + k] = static_cast<int16_t>(bytes[i] - lowered);
-    }
-}
 
 struct Q3K : FactorFormat<110, 108> {
     static constexpr int kCenter = 4;
@@ -67,9 +76,10 @@ struct Q3K : FactorFormat<110, 108> {
         __builtin_memcpy(packed, block + 96, sizeof packed);
         constexpr uint32_t kNibbles = 0x0f0f0f0f, kPairs = 0x03030303;
         const auto upper = [&](int shift) { return (packed[2] >> shift & kPairs) << 4; };
-        const uint32_t codes[4] = {(packed[0] & kNibbles) | upper(0), (packed[1] & kNibbles) | upper(2),
-                                   (packed[0] >> 4 & kNibbles) | upper(4), (packed[1] >> 4 & kNibbles) | upper(6)};
-        spread_bytes<1>(codes, 32, out.factors);
+        const uint64_t low = two_dwords((packed[0] & kNibbles) | upper(0), (packed[1] & kNibbles) | upper(2));
+        const uint64_t high =
+            two_dwords((packed[0] >> 4 & kNibbles) | upper(4), (packed[1] >> 4 & kNibbles) | upper(6));
+        store_words(out.factors, low, high, 32);
     }
 };
 
@@ -88,10 +98,10 @@ struct PairedFormat : FactorFormat<kBlockBytes, 0> {
         uint32_t packed[3];
         __builtin_memcpy(packed, block + 4, sizeof packed);
         constexpr uint32_t kSix = 0x3f3f3f3f, kFour = 0x0f0f0f0f, kTwo = 0x03030303;
-        const uint32_t factors[2] = {packed[0] & kSix, (packed[2] & kFour) | (packed[0] >> 6 & kTwo) << 4};
-        const uint32_t minima[2] = {packed[1] & kSix, (packed[2] >> 4 & kFour) | (packed[1] >> 6 & kTwo) << 4};
-        spread_bytes<2>(factors, 0, out.factors);
-        spread_bytes<2>(minima, 0, out.minima);
+        const uint32_t late_factors = (packed[2] & kFour) | (packed[0] >> 6 & kTwo) << 4;
+        const uint32_t late_minima = (packed[2] >> 4 & kFour) | (packed[1] >> 6 & kTwo) << 4;
+        store_word_pairs(out.factors, two_dwords(packed[0] & kSix, late_factors), 0);
+        store_word_pairs(out.minima, two_dwords(packed[1] & kSix, late_minima), 0);
     }
 };
 
@@ -121,7 +131,8 @@ struct Q6K : FactorFormat<210, 208> {
         return ior(load_plane<Nibbles, kVector>(block), load_plane<TwoBits<128, 4>, kVector>(block));
     }
     static void factors(const std::byte* block, RunFactors& out) {
-        for (int i = 0; i < 16; ++i) out.factors[i] = static_cast<int8_t>(block[192 + i]);
+        constexpr uint64_t kSigns = every_byte(128);
+        store_words(out.factors, load_eight(block + 192) ^ kSigns, load_eight(block + 200) ^ kSigns, 128);
     }
 };
 
@@ -141,12 +152,8 @@ struct Iq4Xs : FactorFormat<136, 0> {
         return look_up(kIq4Table, load_plane<HalfNibbles<8, 16>, kVector>(block));
     }
     static void factors(const std::byte* block, RunFactors& out) {
-        const auto upper = load_unaligned<uint16_t>(block + 2);
-        for (int run = 0; run < 8; ++run) {
-            const int lower = static_cast<int>(block[4 + run / 2]) >> (run % 2 * 4) & 15;
-            const auto factor = static_cast<int16_t>((lower | (upper >> (2 * run) & 3) << 4) - 32);
-            out.factors[2 * run] = out.factors[2 * run + 1] = factor;
-        }
+        const uint64_t upper = bytes_of_pairs(load_unaligned<uint16_t>(block + 2)) << 4;
+        store_word_pairs(out.factors, bytes_of_nibbles(load_unaligned<uint32_t>(block + 4)) | upper, 32);
     }
 };
 
@@ -158,7 +165,7 @@ struct Tq2 : FactorFormat<66, 64> {
         return load_plane<TwoBits<0>, kVector>(block);
     }
     static void factors(const std::byte*, RunFactors& out) {
-        for (int16_t& factor : out.factors) factor = 1;
+        store_words(out.factors, every_byte(1), every_byte(1), 0);
     }
 };
 
@@ -170,6 +177,9 @@ struct PlainFormat {
     static constexpr bool kMinima = false, kWide = false;
 
     static float scale(const std::byte* block) { return half_to_float(load_unaligned<uint16_t>(block)); }
+    // The scale as a word, and kLanes of these as floats.
+    static uint16_t scale_word(const std::byte* block) { return load_unaligned<uint16_t>(block); }
+    static F load_scales(const uint16_t* words) { return load_f16(words); }
     static float minimum(const std::byte* block) { return half_to_float(load_unaligned<uint16_t>(block + 2)); }
 };
 
@@ -247,13 +257,13 @@ struct Mxfp4Block : PlainFormat<17> {
     static I codes(const std::byte* block) {
         return look_up(kE2m1Table, load_plane<HalfNibbles<1, 17>, kVector>(block));
     }
-    static float scale(const std::byte* block) {
-        const auto code = static_cast<uint32_t>(block[0]);
-        const uint32_t bits = code < 2 ? 0x00200000u << code : (code - 1) << 23;
-        float value;
-        __builtin_memcpy(&value, &bits, sizeof value);
-        return value;
+    // A power of two, the smallest two subnormal: BF16 holds them all.
+    static uint16_t scale_word(const std::byte* block) {
+        const auto code = static_cast<unsigned>(block[0]);
+        return static_cast<uint16_t>(code < 2 ? 0x20u << code : (code - 1) << 7);
     }
+    static float scale(const std::byte* block) { return bf16_to_float(scale_word(block)); }
+    static F load_scales(const uint16_t* words) { return load_bf16(words); }
 };
 
 }  // namespace

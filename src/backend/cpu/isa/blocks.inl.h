@@ -92,7 +92,7 @@ inline I look_up(const NibbleTable& table, I nibbles) {
 
 // The sums of the lanes of `rows[r]`, by row in lanes; of a part of kParts of the vector each.
 template <int kParts>
-inline void reduce_rows(const int32_t (&rows)[kLanes][kLanes], I (&out)[kParts]) {
+[[gnu::always_inline]] inline void reduce_rows(const int32_t (&rows)[kLanes][kLanes], I (&out)[kParts]) {
     constexpr int kQuads = kLanes / 4, kQuadsPerPart = kQuads / kParts;
     I quads[kQuads];
 #pragma GCC unroll 4

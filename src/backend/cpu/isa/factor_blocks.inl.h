@@ -48,9 +48,7 @@ inline I half_products(const std::byte* block, const int8_t* x, const int16_t* f
 template <typename Format>
 inline void signed_factors(const std::byte* block, RunFactors& out) {
     Format::factors(block, out);
-    if constexpr (!Format::kMinima) {
-        for (int i = 0; i < 16; ++i) out.minima[i] = static_cast<int16_t>(-Format::kCenter * out.factors[i]);
-    }
+    if constexpr (!Format::kMinima) store_products(out.minima, out.factors, -Format::kCenter);
 }
 
 template <typename Format>

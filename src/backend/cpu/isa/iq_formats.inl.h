@@ -44,25 +44,28 @@ inline I signed_codes(const std::byte* block) {
     return add_bytes(negate_bytes(magnitudes, vector_signs<Format, kVector>(block)), set1_i8(Format::kCenter));
 }
 
-inline uint64_t two_fours(uint32_t low, uint32_t high) {
-    return low | static_cast<uint64_t>(high) << 32;
-}
-
 inline unsigned byte_of(const std::byte* block, int index) {
     return static_cast<unsigned>(block[index]);
 }
 
-// Nibble `run` of a row of them, as the factor 2 n + 1.
-inline int16_t odd_nibble(const std::byte* nibbles, int run) {
-    return static_cast<int16_t>(2 * (byte_of(nibbles, run / 2) >> (run % 2 * 4) & 15) + 1);
+// 2 n + 1 of every byte n.
+inline uint64_t odd_bytes(uint64_t bytes) {
+    return bytes << 1 | every_byte(1);
 }
 
-// The nibble on top of every dword of signs, likewise.
-inline void top_factors(const std::byte* dwords, int stride, RunFactors& out) {
-    for (int run = 0; run < 8; ++run) {
-        const auto dword = load_unaligned<uint32_t>(dwords + run * stride);
-        out.factors[2 * run] = out.factors[2 * run + 1] = static_cast<int16_t>(2 * (dword >> 28) + 1);
-    }
+// A nibble for each run of 16, in eight bytes.
+inline void nibble_factors(const std::byte* nibbles, RunFactors& out) {
+    const uint64_t packed = load_eight(nibbles);
+    store_words(out.factors, odd_bytes(bytes_of_nibbles(static_cast<uint32_t>(packed))),
+                odd_bytes(bytes_of_nibbles(static_cast<uint32_t>(packed >> 32))), 0);
+}
+
+// The upper nibble of eight bytes, `stride` apart, for each run of 32.
+inline void top_factors(const std::byte* bytes, int stride, RunFactors& out) {
+    uint64_t packed = 0;
+#pragma GCC unroll 8
+    for (int run = 0; run < 8; ++run) packed |= static_cast<uint64_t>(bytes[run * stride]) << (8 * run);
+    store_word_pairs(out.factors, odd_bytes(packed >> 4 & every_byte(15)), 0);
 }
 
 struct Iq2Xxs : FactorFormat<66, 0> {
@@ -73,7 +76,7 @@ struct Iq2Xxs : FactorFormat<66, 0> {
     static uint32_t signs(const std::byte* block, int run) {
         return even_signs(load_unaligned<uint32_t>(block + 6 + 8 * run));
     }
-    static void factors(const std::byte* block, RunFactors& out) { top_factors(block + 6, 8, out); }
+    static void factors(const std::byte* block, RunFactors& out) { top_factors(block + 9, 8, out); }
     template <int kVector>
     static I codes(const std::byte* block) {
         return signed_codes<Iq2Xxs, kVector>(block);
@@ -94,9 +97,7 @@ struct Iq2Xs : FactorFormat<74, 0> {
         }
         return even_signs(codes);
     }
-    static void factors(const std::byte* block, RunFactors& out) {
-        for (int run = 0; run < 16; ++run) out.factors[run] = odd_nibble(block + 66, run);
-    }
+    static void factors(const std::byte* block, RunFactors& out) { nibble_factors(block + 66, out); }
     template <int kVector>
     static I codes(const std::byte* block) {
         return signed_codes<Iq2Xs, kVector>(block);
@@ -112,9 +113,7 @@ struct Iq2S : FactorFormat<82, 0> {
         return kIq2SGrid[byte_of(block, 2 + k) | upper << 8];
     }
     static uint32_t signs(const std::byte* block, int run) { return load_unaligned<uint32_t>(block + 34 + 4 * run); }
-    static void factors(const std::byte* block, RunFactors& out) {
-        for (int run = 0; run < 16; ++run) out.factors[run] = odd_nibble(block + 74, run);
-    }
+    static void factors(const std::byte* block, RunFactors& out) { nibble_factors(block + 74, out); }
     template <int kVector>
     static I codes(const std::byte* block) {
         return signed_codes<Iq2S, kVector>(block);
@@ -126,12 +125,12 @@ struct Iq3Xxs : FactorFormat<98, 0> {
     static constexpr float kUnit = 0.25f;
 
     static uint64_t eight(const std::byte* block, int k) {
-        return two_fours(kIq3XxsGrid[byte_of(block, 2 + 2 * k)], kIq3XxsGrid[byte_of(block, 3 + 2 * k)]);
+        return two_dwords(kIq3XxsGrid[byte_of(block, 2 + 2 * k)], kIq3XxsGrid[byte_of(block, 3 + 2 * k)]);
     }
     static uint32_t signs(const std::byte* block, int run) {
         return even_signs(load_unaligned<uint32_t>(block + 66 + 4 * run));
     }
-    static void factors(const std::byte* block, RunFactors& out) { top_factors(block + 66, 4, out); }
+    static void factors(const std::byte* block, RunFactors& out) { top_factors(block + 69, 4, out); }
     template <int kVector>
     static I codes(const std::byte* block) {
         return signed_codes<Iq3Xxs, kVector>(block);
@@ -143,14 +142,12 @@ struct Iq3S : FactorFormat<110, 0> {
 
     static uint64_t eight(const std::byte* block, int k) {
         const unsigned upper = byte_of(block, 66 + k / 4) >> (k % 4 * 2);
-        return two_fours(kIq3SGrid[byte_of(block, 2 + 2 * k) | (upper & 1) << 8],
-                         kIq3SGrid[byte_of(block, 3 + 2 * k) | (upper & 2) << 7]);
+        return two_dwords(kIq3SGrid[byte_of(block, 2 + 2 * k) | (upper & 1) << 8],
+                          kIq3SGrid[byte_of(block, 3 + 2 * k) | (upper & 2) << 7]);
     }
     static uint32_t signs(const std::byte* block, int run) { return load_unaligned<uint32_t>(block + 74 + 4 * run); }
     static void factors(const std::byte* block, RunFactors& out) {
-        for (int run = 0; run < 8; ++run) {
-            out.factors[2 * run] = out.factors[2 * run + 1] = odd_nibble(block + 106, run);
-        }
+        store_word_pairs(out.factors, odd_bytes(bytes_of_nibbles(load_unaligned<uint32_t>(block + 106))), 0);
     }
     template <int kVector>
     static I codes(const std::byte* block) {
@@ -177,10 +174,10 @@ struct Iq1S : FactorFormat<50, 0> {
     }
     static uint32_t signs(const std::byte* block, int run) { return (rest(block, run) & 0x8000) != 0 ? ~0u : 0; }
     static void factors(const std::byte* block, RunFactors& out) {
-        for (int run = 0; run < 8; ++run) {
-            const auto factor = static_cast<int16_t>(2 * (rest(block, run) >> 12 & 7) + 1);
-            out.factors[2 * run] = out.factors[2 * run + 1] = factor;
-        }
+        uint64_t packed = 0;
+#pragma GCC unroll 8
+        for (int run = 0; run < 8; ++run) packed |= static_cast<uint64_t>(block[35 + 2 * run]) << (8 * run);
+        store_word_pairs(out.factors, odd_bytes(packed >> 4 & every_byte(7)), 0);
     }
     template <int kVector>
     static I codes(const std::byte* block) {
@@ -207,9 +204,12 @@ struct Iq1M : FactorFormat<56, 48> {
         return bits * 0xff;
     }
     static void factors(const std::byte* block, RunFactors& out) {
-        for (int run = 0; run < 16; ++run) {
-            out.factors[run] = static_cast<int16_t>(2 * (word(block, run / 4) >> (run % 4 * 3) & 7) + 1);
-        }
+        const auto spread = [&](int index) {
+            const uint32_t bits = word(block, index);
+            return (bits & 7) | (bits >> 3 & 7) << 8 | (bits >> 6 & 7) << 16 | (bits >> 9 & 7) << 24;
+        };
+        store_words(out.factors, odd_bytes(two_dwords(spread(0), spread(1))),
+                    odd_bytes(two_dwords(spread(2), spread(3))), 0);
     }
     template <int kVector>
     static I codes(const std::byte* block) {

@@ -200,7 +200,7 @@ inline void plain_block(const TileBlock& at) {
         for (int t = 0; t < kAmxTokens; ++t) {
             const int x_sum = run_sums[t * kHalfRuns] + run_sums[t * kHalfRuns + 1];
             acc[t] =
-                add_block<Shape>(acc[t], tile_floats(at.tile, b, kPlainWords, 0, at.v),
+                add_block<Shape>(acc[t], load(tile_floats(at.tile, b, kPlainWords, 0, at.v)),
                                  tile_floats(at.tile, b, kPlainWords, 1, at.v), iload(sums[0][t]), scales[t], x_sum);
         }
     };

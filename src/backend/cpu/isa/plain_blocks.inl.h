@@ -25,13 +25,13 @@ inline const std::byte* whole_unit(const std::byte* block, int64_t there,
 
 // acc with a block's products; of x the scale and the sum of its bytes.
 template <typename Format>
-inline F add_block(F acc, const float* scale, const float* minimum, I sum, float x_scale, int x_sum) {
+inline F add_block(F acc, F scale, const float* minimum, I sum, float x_scale, int x_sum) {
     if constexpr (Format::kMinima) {
         acc = fma(load(minimum), set1(x_scale * static_cast<float>(x_sum)), acc);
     } else {
         sum = isub(sum, set1_i32(Format::kCenter * x_sum));
     }
-    return fma(load(scale), mul(to_float(sum), set1(x_scale)), acc);
+    return fma(scale, mul(to_float(sum), set1(x_scale)), acc);
 }
 
 inline int block_sum(const BlockRow& x, int64_t block) {
@@ -43,7 +43,8 @@ inline F plain_rows(const WeightView& w, int64_t row, const BlockRow& x, const R
     constexpr int kUnits = 16, kBlocks = kUnits * kUnitBlocks;  // at a time: the first cache holds the sums of so many
     const int64_t blocks = w.columns / kPlainBlock, stride = blocks * Format::kBytes;
     alignas(64) int32_t sums[kUnits][kLanes][kLanes];
-    alignas(64) float scales[kBlocks][kLanes], minima[kBlocks][kLanes];
+    alignas(64) uint16_t scales[kBlocks][kLanes];
+    alignas(64) float minima[kBlocks][kLanes];
     std::byte copy[kUnitBlocks * Format::kBytes];
     F acc = zero();
     for (int64_t base = 0; base < blocks; base += kBlocks) {
@@ -52,7 +53,7 @@ inline F plain_rows(const WeightView& w, int64_t row, const BlockRow& x, const R
             const std::byte* first = w.data + smaller(row + r, w.rows - 1) * stride + base * Format::kBytes;
             ahead.prefetch_from(first, count * Format::kBytes);
             for (int b = 0; b < count; ++b) {
-                scales[b][r] = Format::scale(first + b * Format::kBytes);
+                scales[b][r] = Format::scale_word(first + b * Format::kBytes);
                 if constexpr (Format::kMinima) minima[b][r] = Format::minimum(first + b * Format::kBytes);
             }
             for (int b = 0; b < count; b += kUnitBlocks) {
@@ -70,8 +71,8 @@ inline F plain_rows(const WeightView& w, int64_t row, const BlockRow& x, const R
             I totals[kUnitBlocks];
             reduce_rows<kUnitBlocks>(sums[b / kUnitBlocks], totals);
             for (int i = 0; i < smaller(kUnitBlocks, count - b); ++i) {
-                acc = add_block<Format>(acc, scales[b + i], minima[b + i], totals[i], x.scales[base + b + i],
-                                        block_sum(x, base + b + i));
+                acc = add_block<Format>(acc, Format::load_scales(scales[b + i]), minima[b + i], totals[i],
+                                        x.scales[base + b + i], block_sum(x, base + b + i));
             }
         }
     }
@@ -163,7 +164,7 @@ struct PlainDot {
                 for (int t = 0; t < kTokens; ++t) {
 #pragma GCC unroll 4
                     for (int v = 0; v < kTileVectors; ++v) {
-                        acc[v][t] = add_block<Format>(acc[v][t], tile_floats(tile, b, kPlainWords, 0, v),
+                        acc[v][t] = add_block<Format>(acc[v][t], load(tile_floats(tile, b, kPlainWords, 0, v)),
                                                       tile_floats(tile, b, kPlainWords, 1, v), sums[v][t],
                                                       rows[t].scales[b], block_sum(rows[t], b));
                     }

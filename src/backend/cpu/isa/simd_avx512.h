@@ -255,6 +255,25 @@ inline float half_to_float(uint16_t bits) {
     return _cvtsh_ss(bits);
 }
 
+// Sixteen bytes, less `lowered`, as words.
+inline void store_words(int16_t* out, uint64_t low, uint64_t high, int lowered) {
+    const __m128i bytes = _mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low));
+    const __m256i words = _mm256_sub_epi16(_mm256_cvtepu8_epi16(bytes), _mm256_set1_epi16(static_cast<short>(lowered)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), words);
+}
+// Eight bytes, less `lowered`, as pairs of equal words.
+inline void store_word_pairs(int16_t* out, uint64_t bytes, int lowered) {
+    const __m256i dwords = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes)));
+    const __m256i words = _mm256_or_si256(dwords, _mm256_slli_epi32(dwords, 16));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        _mm256_sub_epi16(words, _mm256_set1_epi16(static_cast<short>(lowered))));
+}
+// Sixteen words times a factor.
+inline void store_products(int16_t* out, const int16_t* words, int factor) {
+    const __m256i in = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        _mm256_mullo_epi16(in, _mm256_set1_epi16(static_cast<short>(factor))));
+}
 // acc + the two products of every dword, signed words.
 inline I dot2(I acc, I a, I b) {
 #ifdef __AVX512VNNI__

@@ -287,6 +287,20 @@ inline I upper_words(I v) {
 inline float half_to_float(uint16_t bits) {
     return f16_to_float(bits);
 }
+inline void store_words(int16_t* out, uint64_t low, uint64_t high, int lowered) {
+    for (int i = 0; i < 8; ++i) {
+        out[i] = static_cast<int16_t>(static_cast<int>(low >> (8 * i) & 0xff) - lowered);
+        out[8 + i] = static_cast<int16_t>(static_cast<int>(high >> (8 * i) & 0xff) - lowered);
+    }
+}
+inline void store_word_pairs(int16_t* out, uint64_t bytes, int lowered) {
+    for (int i = 0; i < 8; ++i) {
+        out[2 * i] = out[2 * i + 1] = static_cast<int16_t>(static_cast<int>(bytes >> (8 * i) & 0xff) - lowered);
+    }
+}
+inline void store_products(int16_t* out, const int16_t* words, int factor) {
+    for (int i = 0; i < 16; ++i) out[i] = static_cast<int16_t>(words[i] * factor);
+}
 inline I dot2(I acc, I a, I b) {
     return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 }
