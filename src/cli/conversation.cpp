@@ -16,21 +16,24 @@ void Conversation::reset() {
     session_->truncate(0);
 }
 
-std::string Conversation::rendered() const {
+std::vector<PromptSpan> Conversation::rendered() const {
     nlohmann::ordered_json variables;
     variables["messages"] = nlohmann::ordered_json::array();
     if (!system_.empty()) variables["messages"].push_back({{"role", "system"}, {"content", system_}});
     for (const auto& message : messages_) variables["messages"].push_back(message);
-    return engine_.chat_template()->render(variables.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    const std::string text = variables.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return engine_.chat_template()->render_conversation(text).spans;
 }
 
 GenerationResult Conversation::reply(const std::string& said, const GenerationOptions& options,
                                      const TokenCallback& on_token, const ProgressCallback& progress) {
     messages_.push_back({{"role", "user"}, {"content", said}});
     try {
-        const std::string text = rendered();
-        prompt_ids({.text = text, .ids = {}, .rendered = true}, engine_);  // refuses what the context cannot hold
-        GenerationResult result = engine_.generate_text(*session_, text, options, on_token, progress);
+        Prompt prompt;
+        prompt.ids = tokenizer_of(engine_).encode(rendered());
+        GenerationOptions whole = options;
+        whole.whole_prompt = true;
+        GenerationResult result = engine_.generate(*session_, prompt_ids(prompt, engine_), whole, on_token, progress);
         messages_.push_back({{"role", "assistant"}, {"content", result.text}});
         return result;
     } catch (...) {

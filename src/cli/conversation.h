@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "sluice/engine.h"
 
@@ -23,7 +24,7 @@ class Conversation {
                            const ProgressCallback& progress);
 
   private:
-    std::string rendered() const;
+    std::vector<PromptSpan> rendered() const;
 
     Engine& engine_;
     std::unique_ptr<Session> session_;

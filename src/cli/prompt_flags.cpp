@@ -43,7 +43,7 @@ const Tokenizer& tokenizer_of(const Engine& engine) {
 }
 
 std::vector<TokenId> prompt_ids(const Prompt& prompt, const Engine& engine) {
-    std::vector<TokenId> ids = prompt.text ? tokenizer_of(engine).encode(*prompt.text, !prompt.rendered) : prompt.ids;
+    std::vector<TokenId> ids = prompt.text ? tokenizer_of(engine).encode(*prompt.text, true) : prompt.ids;
     if (ids.empty()) fail(ErrorCode::kUsage, "the prompt is empty; give at least one token of text");
     const auto length = static_cast<int64_t>(ids.size());
     if (length > engine.info().largest_context) {

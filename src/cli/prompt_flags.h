@@ -22,7 +22,6 @@ void add_prompt_flags(FlagList& list, PromptFlags& flags);
 struct Prompt {
     std::optional<std::string> text;
     std::vector<TokenId> ids;  // where there is no text
-    bool rendered = false;     // the text is a conversation, with special tokens of its own
 };
 
 // Throws UsageError unless exactly one source was given (none is right when `otherwise` has a text).
