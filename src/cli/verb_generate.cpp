@@ -85,7 +85,7 @@ void generate(const Flags& flags) {
     hold.emplace();
     const std::vector<TokenId> ids = prompt_ids(prompt, *engine);
     GenerationOptions options = generation_options(flags.sampling, engine->defaults().sampling);
-    options.add_special_tokens = true;
+    options.whole_prompt = prompt.text.has_value();  // only a text finds its beginning in a prefix cache
 
     Output output;
     Stream stream(output, flags.json, engine->tokenizer() == nullptr);
@@ -99,10 +99,7 @@ void generate(const Flags& flags) {
         if (progress) progress->advance_to(static_cast<uint64_t>(done));
         return !interrupted();
     };
-    // Only a text finds its beginning in a prefix cache.
-    const GenerationResult result = prompt.text
-                                        ? engine->generate_text(*session, *prompt.text, options, on_token, on_progress)
-                                        : engine->generate(*session, ids, options, on_token, on_progress);
+    const GenerationResult result = engine->generate(*session, ids, options, on_token, on_progress);
     progress.reset();
     stream.close();
     if (flags.json) write_json(output, result_json(*engine, result, options));
