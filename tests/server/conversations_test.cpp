@@ -17,10 +17,10 @@ namespace {
 class ConversationsTest : public ::testing::Test {
   protected:
     void SetUp() override {
-        EngineOptions options;
-        options.threads = 1;
-        options.ram_bytes = uint64_t{400} << 20;
-        service.open(Engine::open(sluice::testing::source_file("/models/stories-hybrid"), options));
+        EngineOptions engine;
+        engine.threads = 1;
+        engine.ram_bytes = uint64_t{400} << 20;
+        service.open(Engine::open(sluice::testing::source_file("/models/stories-hybrid"), engine));
     }
     template <typename Read>
     ChatRequest read(const Read& reader, const char* text) {
