@@ -170,7 +170,7 @@ class CatalogueBuilder {
     void note_stored_forms(int layer, LayerConfig& block) const {
         if (auto* net = block_of<GatedDeltaNetConfig>(block)) {
             net->fused_projections = stored(layer, Role::kLinearQkvz);
-            net->fused_gates = stored(layer, Role::kLinearBa);
+            net->fused_gates = stored(layer, Role::kLinearBa) && !net->fused_projections;
             net->stored_decay = stored(layer, Role::kLinearDecay);
         }
         if (auto* attention = block_of<LatentAttentionConfig>(block)) {

@@ -118,7 +118,7 @@ class Usage(ProgramTest):
             self.refused(2, [flags[0]], "generate", "--prompt", "x", *flags)
         self.refused(2, ["--colour"], "generate", "--colour")
         self.refused(2, ["--look-ahead", '"far" is none of auto, on, off'], "generate", "--look-ahead", "far")
-        self.refused(2, ["--vram"], "generate", "--vram", "1G")
+        self.refused(2, ["--vram"], "generate", "--vram", "much", "--prompt", "x")
         self.refused(2, ["--chunk"], "generate", "--chunk", "9223372036854775807")
         self.refused(2, ["MODEL"], "generate", "", "--prompt", "x")
         self.refused(2, ["--chunk"], "perplexity", PLAIN, "--tokens", self.tokens_file([1, 2]), "--chunk", "0")
