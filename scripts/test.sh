@@ -112,7 +112,12 @@ run_shared() {
         run_check "$family" checks/check.py --only "$family" goldens "$program" ../shared/goldens-next
     done
     run_check field-text field/text/check.py
-    run_check gguf checks/check_gguf.py all "$program" ../shared/gguf
+    for part in types tokenizers malformed; do
+        run_check "gguf-$part" checks/check_gguf.py "$part" "$program" "../shared/gguf/$part"
+    done
+    for family in deepseek2 glm4moe gpt-oss minimax mixtral olmoe qwen; do
+        run_check "gguf-$family" checks/check_gguf.py --only "$family" models "$program" ../shared/gguf/models
+    done
 }
 
 # The targets of a preset whose names match, on one line; configures it first.

@@ -182,7 +182,9 @@ class Twin {
         if (leading.empty() && rows.size() > 1) leading = {rows.size()};
         tensor.sizes.insert(tensor.sizes.end(), leading.begin(), leading.end());
         const WeightFormat& blocks = kQ8_0Codec.standard;
-        if (type_ == TwinType::kQ8_0 && matrix && columns % blocks.run_columns() == 0) {
+        // Routers stay as they are in published files, whatever their type is called.
+        const bool router = name.find("ffn_gate_inp") != std::string::npos;
+        if (type_ == TwinType::kQ8_0 && matrix && !router && columns % blocks.run_columns() == 0) {
             const auto count = static_cast<int64_t>(rows.size());
             tensor.type = 8;
             tensor.data.resize(blocks.data_bytes(count, columns));
