@@ -19,7 +19,9 @@ inline const std::byte* whole_unit(const std::byte* block, int64_t there,
                                    std::byte (&copy)[kUnitBlocks * Format::kBytes]) {
     if (there >= kUnitBlocks) return block;
     __builtin_memset(copy, 0, sizeof copy);
-    __builtin_memcpy(copy, block, static_cast<size_t>(there * Format::kBytes));
+    for (int64_t i = 0; i < there; ++i) {
+        __builtin_memcpy(copy + i * Format::kBytes, block + i * Format::kBytes, Format::kBytes);
+    }
     return copy;
 }
 
