@@ -78,7 +78,7 @@ void fuzz_config(std::string_view data) {
 void fuzz_packed(std::string_view data) {
     expect_ours([&] {
         const sluice::ExpertLayout layout = sluice::read_packed_format(data, 256, 128, "fuzz");
-        require(layout.record_bytes % 4096 == 0 && layout.gate_up_bytes < layout.record_bytes);
+        require(layout.record_bytes % 4096 == 0 && layout.down.data < layout.record_bytes);
         const std::string text = sluice::packed_format_text(layout);
         require(sluice::read_packed_format(text, 256, 128, "fuzz").record_bytes == layout.record_bytes);
     });

@@ -3,7 +3,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <ranges>
 
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
@@ -72,7 +71,9 @@ class Formats {
         auto found = std::ranges::find_if(list_, same);
         if (found == list_.end()) {
             // Behind the others of its role.
-            found = std::ranges::find(list_ | std::views::reverse, role, &FormatReport::role).base();
+            found = std::find_if(list_.rbegin(), list_.rend(), [&](const FormatReport& each) {
+                        return each.role == role;
+                    }).base();
             found = list_.insert(found == list_.begin() ? list_.end() : found, {role, text, 0, 0});
         }
         found->matrices += matrices;

@@ -85,7 +85,7 @@ class Scorer {
         : pool_(engine.info().threads),
           vocabulary_(static_cast<size_t>(engine.info().vocabulary)),
           reader_(engine, step()) {
-        if (against != nullptr) against_.emplace(*against, step());
+        if (against != nullptr) against_ = std::make_unique<ChunkReader>(*against, step());
     }
 
     // Calls `advance` with the tokens of the chunk done.
@@ -127,7 +127,7 @@ class Scorer {
     ThreadPool pool_;
     size_t vocabulary_;
     ChunkReader reader_;
-    std::optional<ChunkReader> against_;
+    std::unique_ptr<ChunkReader> against_;  // null: nothing to compare with
     Scores scores_;
 };
 

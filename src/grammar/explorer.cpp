@@ -34,7 +34,7 @@ void drop_doubles(std::vector<Position>& positions) {
         return std::tuple(p.node, p.stack, p.at.state, p.at.partial.packed(), p.at.count);
     };
     std::ranges::sort(positions, {}, key);
-    positions.erase(std::ranges::unique(positions).begin(), positions.end());
+    positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
 }
 
 }  // namespace

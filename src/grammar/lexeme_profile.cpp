@@ -57,7 +57,7 @@ class ProfileBuilder {
             return false;
         });
         std::ranges::sort(targets);
-        targets.erase(std::ranges::unique(targets).begin(), targets.end());
+        targets.erase(std::unique(targets.begin(), targets.end()), targets.end());
         if (targets.size() == 1) return simple_group(targets.front(), count + 1);
         const auto [known, fresh] = forked_.try_emplace({count + 1, targets}, profile_.groups.size());
         if (fresh) profile_.groups.push_back({std::move(targets), count + 1});

@@ -179,7 +179,7 @@ Requirements simplified(const SchemaDocument& document, Requirements requirement
         return requirement.plain || (!uses(schema, KeywordUse::kServed) && !uses(schema, KeywordUse::kRefused));
     });
     std::ranges::sort(requirements);
-    requirements.erase(std::ranges::unique(requirements).begin(), requirements.end());
+    requirements.erase(std::unique(requirements.begin(), requirements.end()), requirements.end());
     return requirements;
 }
 

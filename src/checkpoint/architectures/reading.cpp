@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
-#include <ranges>
 #include <string>
 #include <utility>
 
@@ -79,8 +78,10 @@ ActivationConfig read_activation(const JsonFields& fields) {
     const std::string value = fields.string_or("hidden_act", "silu");
     const auto found = std::ranges::find(kKinds, value, &std::pair<std::string_view, Kind>::first);
     if (found != std::end(kKinds)) return {.kind = found->second};
+    std::vector<std::string_view> names;
+    for (const auto& [name, kind] : kKinds) names.push_back(name);
     fields.reject(ErrorCode::kUnsupported, "hidden_act", "\"{}\" is not supported, only \"{}\"", value,
-                  fmt::join(kKinds | std::views::keys, "\" and \""));
+                  fmt::join(names, "\" and \""));
 }
 
 void read_sizes(const JsonFields& fields, ModelConfig& config) {
