@@ -88,6 +88,13 @@ double expected_error(Rounding rounding) {
     }
 }
 
+// The worst of many errors over their root mean square. Of sums it is that of a normal distribution. A gated MLP
+// multiplies two rounded sums and rounds the product: tails are longer, by the more the more columns a block has.
+double worst_in_rms(const OpCase& op_case) {
+    if (op_case.rounding != Rounding::kInt8) return 10;
+    return op_case.name.starts_with("GatedMlp") ? 8 : 5;
+}
+
 TEST_P(CpuOperations, RoundedActivationsStayWithinTheirRounding) {
     make_backend(2, false);
     if (backend_ == nullptr) return;
@@ -98,7 +105,7 @@ TEST_P(CpuOperations, RoundedActivationsStayWithinTheirRounding) {
             const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
             const double expected = expected_error(op_case.rounding);
             EXPECT_LT(stats.rms_relative, expected);
-            EXPECT_LT(stats.max_relative, (op_case.rounding == Rounding::kInt8 ? 5 : 10) * expected);
+            EXPECT_LT(stats.max_relative, worst_in_rms(op_case) * expected);
             table.add(op_case.name, stats);
         }
     }
