@@ -83,7 +83,8 @@ class Lexeme {
 template <typename Visit>
 bool any_target(const CharAutomaton& automaton, uint32_t state, Partial partial, const Visit& visit) {
     const auto transitions = automaton.transitions(state);
-    for (const CharRange& range : partial.possible().list()) {
+    const auto possible = partial.possible();
+    for (const CharRange& range : possible.list()) {
         auto at = std::ranges::lower_bound(transitions, range.low, {}, &CharAutomaton::Transition::high);
         for (; at != transitions.end() && at->low <= range.high; ++at) {
             if (visit(at->target)) return true;
