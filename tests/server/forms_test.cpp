@@ -22,6 +22,8 @@ struct Driven {
     std::shared_ptr<AnswerDriver> driver;
     int cancelled = 0, gone = 0;
 
+    ~Driven() { exchange->gone = nullptr; }  // as a closed connection does: it holds the driver, which holds it
+
     void drive(size_t choices, const OpenAiHead& head, const std::vector<std::string>& stop = {}) {
         job->prompts = {{1, 2, 3}};
         job->choices = choices;
