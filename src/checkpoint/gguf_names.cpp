@@ -3,7 +3,8 @@
 #include <fmt/core.h>
 
 #include <array>
-#include <charconv>
+
+#include "checkpoint/name_parts.h"
 
 namespace sluice {
 
@@ -44,22 +45,6 @@ constexpr GgufName kCommonNames[] = {
 };
 
 constexpr std::array<std::string_view, 3> kProjectionNames = {"ffn_gate", "ffn_up", "ffn_down"};
-
-bool consume(std::string_view& text, std::string_view prefix) {
-    if (!text.starts_with(prefix)) return false;
-    text.remove_prefix(prefix.size());
-    return true;
-}
-
-// "12." at the start of the text.
-std::optional<int> consume_number(std::string_view& text) {
-    int number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    const auto digits = static_cast<size_t>(end - text.data());
-    if (error != std::errc() || number < 0 || !text.substr(digits).starts_with('.')) return std::nullopt;
-    text.remove_prefix(digits + 1);
-    return number;
-}
 
 }  // namespace
 

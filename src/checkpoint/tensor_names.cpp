@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+
+#include "checkpoint/name_parts.h"
 
 namespace sluice {
 
@@ -66,22 +67,6 @@ constexpr PartSuffix kBareSuffixes[] = {
     {"", TensorPart::kWeight},
     {"_scale_inv", TensorPart::kScaleInverse},
 };
-
-bool consume(std::string_view& text, std::string_view prefix) {
-    if (!text.starts_with(prefix)) return false;
-    text.remove_prefix(prefix.size());
-    return true;
-}
-
-// "12." at the start of the text.
-std::optional<int> consume_number(std::string_view& text) {
-    int number = 0;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    const auto digits = static_cast<size_t>(stop - text.data());
-    if (error != std::errc() || number < 0 || digits == text.size() || text[digits] != '.') return std::nullopt;
-    text.remove_prefix(digits + 1);
-    return number;
-}
 
 template <size_t N>
 bool find_part(const PartSuffix (&suffixes)[N], std::string_view rest, TensorPart& part) {

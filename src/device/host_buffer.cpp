@@ -40,7 +40,7 @@ BufferPtr HostBuffer::adopt(std::span<const std::byte> bytes, std::shared_ptr<co
     return std::make_shared<HostBuffer>(const_cast<std::byte*>(bytes.data()), bytes.size(), false, std::move(owner));
 }
 
-HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) {
+void check_slot_sizes(size_t slots, size_t slot_bytes) {
     if (slot_bytes == 0 || slot_bytes % kPageBytes != 0) {
         fail(ErrorCode::kUsage, "expert slots of {} bytes: the size must be a positive multiple of {}", slot_bytes,
              kPageBytes);
@@ -49,6 +49,10 @@ HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) 
         fail(ErrorCode::kOutOfMemory, "{} expert slots of {} fit no memory: ask for fewer", slots,
              format_size(slot_bytes));
     }
+}
+
+HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) {
+    check_slot_sizes(slots, slot_bytes);
     memory_ = std::make_shared<PageMemory>(slots * slot_bytes);
     buffers_.reserve(slots);
     for (size_t slot = 0; slot < slots; ++slot) {

@@ -30,4 +30,7 @@ class SlotMemory {
     virtual BufferPtr buffer(size_t slot) const = 0;
 };
 
+// Throws kUsage when slot_bytes is not a multiple of the page, kOutOfMemory when no memory holds so much.
+void check_slot_sizes(size_t slots, size_t slot_bytes);
+
 }  // namespace sluice

@@ -62,14 +62,7 @@ class StreamedChat final : public AnswerForm {
         chunk(index, Json::object(), finish_name(choice.finish));
     }
     void finish(const std::vector<ChoiceText>&, const Usage& usage) override {
-        if (head_.include_usage) {
-            Json last = object();
-            last["choices"] = Json::array();
-            last["usage"] = openai_usage(usage);
-            stream_.event({}, last);
-        }
-        stream_.data("[DONE]");
-        stream_.end();
+        end_openai_stream(stream_, head_, object(), usage);
     }
     void fail(const ApiError& error) override { fail_openai_stream(stream_, error); }
     EventStream* stream() override { return &stream_; }
@@ -164,6 +157,16 @@ Json openai_usage(const Usage& usage) {
 
 std::string_view finish_name(Finish finish) {
     return finish == Finish::kStop ? "stop" : finish == Finish::kLength ? "length" : "tool_calls";
+}
+
+void end_openai_stream(EventStream& stream, const OpenAiHead& head, Json object, const Usage& usage) {
+    if (head.include_usage) {
+        object["choices"] = Json::array();
+        object["usage"] = openai_usage(usage);
+        stream.event({}, object);
+    }
+    stream.data("[DONE]");
+    stream.end();
 }
 
 void fail_openai_stream(EventStream& stream, const ApiError& error) {

@@ -169,14 +169,7 @@ class StreamedCompletion final : public CompletionForm {
         chunk(index, "", finish_name(choice.finish));
     }
     void finish(const std::vector<ChoiceText>&, const Usage& usage) override {
-        if (setup_.head.include_usage) {
-            Json last = object();
-            last["choices"] = Json::array();
-            last["usage"] = openai_usage(usage);
-            stream_.event({}, last);
-        }
-        stream_.data("[DONE]");
-        stream_.end();
+        end_openai_stream(stream_, setup_.head, object(), usage);
     }
     void fail(const ApiError& error) override { fail_openai_stream(stream_, error); }
     EventStream* stream() override { return &stream_; }

@@ -30,6 +30,8 @@ std::unique_ptr<AnswerForm> stream_chat(const std::shared_ptr<Exchange>& exchang
 std::unique_ptr<AnswerForm> whole_chat(const std::shared_ptr<Exchange>& exchange, const Request& request,
                                        const OpenAiHead& head, const Tokenizer& tokenizer);
 
+// The end of a stream, with its usage in a last chunk that begins with `object` where the request asked for it.
+void end_openai_stream(EventStream& stream, const OpenAiHead& head, Json object, const Usage& usage);
 // The end of a stream that failed.
 void fail_openai_stream(EventStream& stream, const ApiError& error);
 

@@ -3,13 +3,13 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <map>
 
 #include "backend/cuda_backend.h"
 #include "base/error.h"
 #include "sluice/cards.h"
 #include "tests/backend/op_cases.h"
+#include "tests/backend/row_company.h"
 
 namespace sluice {
 namespace {
@@ -59,22 +59,7 @@ TEST_P(CudaOperations, AreTheSameFromRunToRun) {
 }
 
 TEST_P(CudaOperations, LinearRowsAreTheSameInAnyCompany) {
-    constexpr int64_t kTokens = 32, kOutputs = 150;  // with more, the default mode takes tensor cores
-    for (const WeightFormat& format : all_weight_formats()) {
-        CaseContext context(*backend_, 3);
-        const int64_t columns = columns_for(format, 5);
-        const Weight weight = context.weight(format, kOutputs, columns);
-        const Tensor x = context.random(kTokens, columns);
-        const Tensor together = context.output(kTokens, kOutputs), apart = context.output(kTokens, kOutputs);
-        backend_->run(Linear{.x = x, .weight = weight, .out = together});
-        for (int64_t first = 0, count = 1; first < kTokens; first += count, count = first % 11 + 1) {
-            count = std::min(count, kTokens - first);
-            backend_->run(Linear{.x = x.rows_at(first, count), .weight = weight, .out = apart.rows_at(first, count)});
-        }
-        context.result(together);
-        context.result(apart);
-        EXPECT_EQ(context.results()[0], context.results()[1]) << format.describe();
-    }
+    expect_linear_rows_the_same(*backend_, 32, 11);  // with more rows the default mode takes tensor cores
 }
 
 INSTANTIATE_TEST_SUITE_P(On, CudaOperations, ::testing::Bool(),

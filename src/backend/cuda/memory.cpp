@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/size.h"
 
 namespace sluice::cuda {
@@ -79,14 +78,7 @@ void QueueEvent::wait() {
 
 DeviceSlots::DeviceSlots(std::shared_ptr<Device> device, size_t slots, size_t slot_bytes)
     : device_(std::move(device)), slot_bytes_(slot_bytes) {
-    if (slot_bytes == 0 || slot_bytes % kPageBytes != 0) {
-        fail(ErrorCode::kUsage, "expert slots of {} bytes: the size must be a positive multiple of {}", slot_bytes,
-             kPageBytes);
-    }
-    if (slots > std::numeric_limits<int64_t>::max() / slot_bytes) {
-        fail(ErrorCode::kOutOfMemory, "{} expert slots of {} fit no memory: ask for fewer", slots,
-             format_size(slot_bytes));
-    }
+    check_slot_sizes(slots, slot_bytes);
     landings_ = std::min(slots, std::clamp<size_t>(kLandingBytes / slot_bytes, kFewestLandings, kMostLandings));
     auto memory = std::make_shared<Allocation>(device_, slots * slot_bytes);
     for (size_t slot = 0; slot < slots; ++slot) {

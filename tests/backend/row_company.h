@@ -1,0 +1,32 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/backend/op_cases.h"
+
+namespace sluice {
+
+// Rows of a product are the same alone, in pieces of up to `longest_piece` rows and all `tokens` together, whatever the
+// weight's format.
+inline void expect_linear_rows_the_same(Backend& backend, int64_t tokens, int64_t longest_piece) {
+    constexpr int64_t kOutputs = 150;
+    for (const WeightFormat& format : all_weight_formats()) {
+        CaseContext context(backend, 3);
+        const int64_t columns = columns_for(format, 5);
+        const Weight weight = context.weight(format, kOutputs, columns);
+        const Tensor x = context.random(tokens, columns);
+        const Tensor together = context.output(tokens, kOutputs), apart = context.output(tokens, kOutputs);
+        backend.run(Linear{.x = x, .weight = weight, .out = together});
+        for (int64_t first = 0, count = 1; first < tokens; first += count, count = first % longest_piece + 1) {
+            count = std::min(count, tokens - first);
+            backend.run(Linear{.x = x.rows_at(first, count), .weight = weight, .out = apart.rows_at(first, count)});
+        }
+        context.result(together);
+        context.result(apart);
+        EXPECT_EQ(context.results()[0], context.results()[1]) << format.describe();
+    }
+}
+
+}  // namespace sluice
