@@ -5,7 +5,7 @@
 function(sluice_fuzzer name)
   cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS" ${ARGN})
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    message(FATAL_ERROR "SLUICE_BUILD_FUZZERS needs clang: use `cmake --preset fuzz`")
+    message(FATAL_ERROR "SLUICE_BUILD_FUZZERS needs clang: use `cmake --preset asan`")
   endif()
   add_executable(${name} ${ARG_SOURCES})
   set(closure "")
@@ -16,10 +16,11 @@ function(sluice_fuzzer name)
   list(REMOVE_DUPLICATES closure)
   foreach(room IN LISTS closure)
     target_link_libraries(${name} PRIVATE sluice_${room})
-    # The fuzzer steers by the coverage of what it calls, so the rooms are instrumented too.
-    target_compile_options(sluice_${room} PRIVATE -fsanitize=fuzzer-no-link)
+    # The fuzzer steers by the coverage of what it calls, so the rooms are instrumented too; by these flags and not by
+    # fuzzer-no-link, which would part them from the precompiled headers that all rooms share.
+    target_compile_options(sluice_${room} PRIVATE -fsanitize-coverage=inline-8bit-counters,pc-table,trace-cmp)
   endforeach()
   target_link_libraries(${name} PRIVATE sluice_warnings)
-  target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+  sluice_precompile(${name} sluice_headers)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
 endfunction()

@@ -10,7 +10,7 @@ nlohmann-json3-dev libboost-dev libpcre2-dev libutf8proc-dev libxxhash-dev libur
 libbenchmark-dev"
 for argument in "$@"; do
     case "$argument" in
-        --with-clang) packages="$packages clang libclang-rt-dev" ;;
+        --with-clang) packages="$packages clang-16 libclang-rt-16-dev" ;;
         --with-clock) packages="$packages faketime" ;;
         --with-arm) packages="$packages g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user googletest" ;;
         *)

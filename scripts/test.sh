@@ -7,7 +7,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-stages=${STAGES:-"layers format release shared arm asan tsan fuzz"}
+stages=${STAGES:-"layers format release shared arm asan fuzz tsan"}
 fuzz_seconds=${FUZZ_SECONDS:-10}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
@@ -160,17 +160,17 @@ run_arm() {
 }
 
 run_fuzz() {
-    names=$(targets_of fuzz '^[a-z]*_fuzz$')
+    names=$(targets_of asan '^[a-z_]*_fuzz$')
     if [ -z "$names" ]; then
         count 0 1 fuzz-targets
         return
     fi
     # shellcheck disable=SC2086
-    build fuzz $names || return
+    build asan $names || return
     for name in $names; do
-        target=build/fuzz/fuzz/$name
+        target=build/asan/fuzz/$name
         # Each starts from the seeds in the tree; what it finds stays in the build folder.
-        corpus=build/fuzz/corpus/$name
+        corpus=build/asan/corpus/$name
         mkdir -p "$corpus"
         seeds=
         if [ -d "fuzz/seeds/$name" ]; then seeds=fuzz/seeds/$name; fi

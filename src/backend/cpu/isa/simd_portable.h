@@ -235,7 +235,7 @@ inline I set1_i32(int32_t value) {
     return I{value, value, value, value};
 }
 inline I set1_i8(int value) {
-    return set1_i32((value & 0xff) * 0x01010101);
+    return set1_i32(static_cast<int32_t>((value & 0xffU) * 0x01010101U));
 }
 template <int kBits>
 inline I shift_left(I v) {
