@@ -1,7 +1,11 @@
 # A room is one folder of src/: an object library that may link only the rooms below it.
 #
-#   sluice_room(NAME SOURCES a.cpp ... [ROOMS lower ...] [LIBRARIES external ...])
+#   sluice_room(NAME SOURCES a.cpp ... [APART b.cpp ...] [ROOMS lower ...] [LIBRARIES external ...])
 #   sluice_room_test(NAME SOURCES a_test.cpp ... ROOMS room ...)
+#
+# Where CMAKE_UNITY_BUILD is on (the presets say where), the SOURCES of a room are compiled several in one, in half the
+# time; so no two of them name a thing alike, be it in an unnamed namespace. The files of a table do, each in its own
+# row: they stand APART.
 
 add_library(sluice_warnings INTERFACE)
 set(SLUICE_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
@@ -12,15 +16,20 @@ if(SLUICE_SANITIZE)
   add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SLUICE_SANITIZE})
 endif()
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # A class of a joined file may hold what its unnamed namespace declares: there is one such file.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+endif()
 # Float results must not depend on how the compiler contracts an expression.
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 
 include(${CMAKE_CURRENT_LIST_DIR}/SluicePrecompiled.cmake)
 
 function(sluice_room name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;APART;ROOMS;LIBRARIES" ${ARGN})
   set(target sluice_${name})
-  add_library(${target} OBJECT ${ARG_SOURCES})
+  add_library(${target} OBJECT ${ARG_SOURCES} ${ARG_APART})
+  set_source_files_properties(${ARG_APART} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
   set(closure ${name})
   set(libraries ${ARG_LIBRARIES} Threads::Threads)
@@ -56,6 +65,7 @@ endfunction()
 function(sluice_room_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES} $<TARGET_OBJECTS:sluice_source_file>)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
   set(closure "")
   foreach(room IN LISTS ARG_ROOMS)
     get_property(below TARGET sluice_${room} PROPERTY SLUICE_ROOM_CLOSURE)

@@ -14,14 +14,12 @@ constexpr int64_t kMostRows = (int64_t{1} << 31) - 1;
 
 // "[*, 8]": a size that may be any is a star.
 std::string shape_text(int64_t rows, int64_t columns) {
-    const auto size = [](int64_t value) {
-        return value == OperationCheck::kAny ? std::string("*") : std::to_string(value);
-    };
+    const auto size = [](int64_t value) { return value == kAnySize ? std::string("*") : std::to_string(value); };
     return fmt::format("[{}, {}]", size(rows), size(columns));
 }
 
 bool fits(int64_t value, int64_t wanted, int64_t smallest) {
-    if (wanted != OperationCheck::kAny) return value == wanted;
+    if (wanted != kAnySize) return value == wanted;
     return value >= smallest && value <= kMostRows;
 }
 
@@ -96,17 +94,17 @@ void OperationCheck::weight_format(std::string_view field, const WeightFormat& f
 }
 
 void OperationCheck::rows(std::string_view field, const Tensor& numbers) const {
-    tensor(field, numbers, kAny, 1, DType::kI32);
+    tensor(field, numbers, kAnySize, 1, DType::kI32);
 }
 
 void OperationCheck::sequences(const Sequences& sequences) const {
-    tensor("rows of sequences", sequences.rows, kAny, 3, DType::kI32);
+    tensor("rows of sequences", sequences.rows, kAnySize, 3, DType::kI32);
     size("most_rows of sequences", sequences.most_rows);
     size("most_tokens of sequences", sequences.most_tokens);
 }
 
 void OperationCheck::cache(const PagedCache& cache, const Sequences& sequences, uint64_t page_bytes) const {
-    tensor("pages of cache", cache.pages, sequences.rows.rows, kAny, DType::kI32);
+    tensor("pages of cache", cache.pages, sequences.rows.rows, kAnySize, DType::kI32);
     range("pool of cache", cache.pool, 0, 0);
     if (cache.page_bytes < page_bytes) {
         refuse("page_bytes of cache", "are {}: {} tokens take {}", cache.page_bytes, cache.page_tokens, page_bytes);

@@ -15,11 +15,11 @@ namespace sluice {
 // Shapes fit each other and memory, and tensors are apart as Access asks. Throws kUsage naming operation and field.
 void check_operation(const Operation& operation);
 
+inline constexpr int64_t kAnySize = -1;  // one that is not fixed by the other fields
+
 // Checks the fields of one operation. Every failure is kUsage and names operation and field.
 class OperationCheck {
   public:
-    static constexpr int64_t kAny = -1;  // a size that is not fixed by the other fields
-
     explicit OperationCheck(std::string_view operation) : operation_(operation) {}
 
     template <typename... Args>

@@ -10,12 +10,12 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 
 namespace sluice {
 
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kPagesOfAFile = 64, kPagesOfAll = 2048;
 
 }  // namespace

@@ -13,6 +13,8 @@
 
 namespace sluice::grammar {
 
+inline constexpr int kDeepestGroup = 200;  // of a grammar's or a pattern's text
+
 inline constexpr uint32_t kUnbounded = UINT32_MAX;
 
 struct Expression {

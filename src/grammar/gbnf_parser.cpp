@@ -11,7 +11,6 @@ namespace sluice::grammar {
 namespace {
 
 constexpr size_t kMaxBytes = size_t{4} << 20;
-constexpr int kMaxDepth = 200;
 constexpr uint32_t kMaxRepeat = 1'000'000'000;
 
 bool is_name(char c) {
@@ -91,7 +90,7 @@ class GbnfParser {
     }
 
     ExpressionPointer parse_alternatives(int depth) {
-        if (depth > kMaxDepth) refuse("has groups nested too deep");
+        if (depth > kDeepestGroup) refuse("has groups nested too deep");
         std::vector<ExpressionPointer> alternatives{parse_sequence(depth)};
         while (take_bar()) {
             skip(true);

@@ -12,7 +12,6 @@ namespace sluice::grammar {
 
 namespace {
 
-constexpr int kMaxDepth = 200;
 constexpr uint32_t kMaxRepeat = 1'000'000'000;
 
 const CharSet& digits() {
@@ -64,7 +63,7 @@ class PatternParser {
     }
 
     ExpressionPointer parse_alternatives(int depth) {
-        if (depth > kMaxDepth) refuse("has groups nested too deep");
+        if (depth > kDeepestGroup) refuse("has groups nested too deep");
         std::vector<ExpressionPointer> alternatives;
         do {
             std::vector<ExpressionPointer> terms;

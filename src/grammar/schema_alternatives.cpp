@@ -11,7 +11,7 @@ namespace sluice::grammar {
 namespace {
 
 constexpr size_t kMaxChoices = 1000;
-constexpr size_t kMaxDepth = 600;  // of schemas that refer to and combine others
+constexpr size_t kLongestPath = 600;  // of schemas that refer to and combine others
 
 // Whether a keyword that is a rule has a value that rules out nothing.
 bool rules_nothing(const Json& schema, std::string_view keyword, const Json& value) {
@@ -86,7 +86,7 @@ class Resolver {
         if (!state.seen.insert(id).second) return true;
         const Json& schema = document_.schema(id);
         if (schema.is_boolean()) return schema.get<bool>();
-        if (path.size() > kMaxDepth) {
+        if (path.size() > kLongestPath) {
             fail(ErrorCode::kUsage, "the schema at {} is reached over too many others", document_.pointer(id));
         }
         refuse_unsupported(id, schema);

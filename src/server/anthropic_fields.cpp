@@ -9,7 +9,6 @@ namespace sluice::server {
 
 namespace {
 
-constexpr size_t kMostStops = 64;
 // Claude Code's first system block, different in every request: it would spoil every kept prefix.
 constexpr std::string_view kBillingHeader = "x-anthropic-billing-header:";
 

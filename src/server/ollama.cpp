@@ -14,7 +14,6 @@ namespace sluice::server {
 
 namespace {
 
-constexpr size_t kMostStops = 64;
 constexpr std::string_view kLines = "application/x-ndjson";
 
 std::string timestamp(int64_t seconds) {

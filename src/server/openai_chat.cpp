@@ -17,9 +17,6 @@ namespace sluice::server {
 
 namespace {
 
-constexpr int64_t kMostChoices = 128;
-constexpr int64_t kMostLogProbabilities = 20;
-constexpr size_t kMostStops = 16;
 constexpr std::array<std::string_view, 5> kRoles = {"system", "developer", "user", "assistant", "tool"};
 
 Json read_calls(const Json& calls, const std::string& path) {
@@ -96,7 +93,7 @@ void read_output(const Fields& fields, ChatRequest& request) {
     const auto most = fields.integer("max_tokens", 1, kAny);
     const auto most_completion = fields.integer("max_completion_tokens", 1, kAny);
     request.max_tokens = most_completion ? most_completion : most;
-    request.stop = fields.texts("stop", kMostStops);
+    request.stop = fields.texts("stop", kMostOpenAiStops);
     request.choices = static_cast<size_t>(fields.integer("n", 1, kMostChoices).value_or(1));
     const bool wanted = fields.boolean("logprobs").value_or(false);
     const auto top = fields.integer("top_logprobs", 0, kMostLogProbabilities);

@@ -16,9 +16,6 @@ namespace sluice::server {
 namespace {
 
 constexpr int64_t kTokensUnasked = 16;
-constexpr int64_t kMostChoices = 128;
-constexpr int64_t kMostLogProbabilities = 20;
-constexpr size_t kMostStops = 16;
 constexpr const char* kPromptForms = "must be a string, token ids, or an array of either";
 
 bool all_are(const Json& list, bool (Json::*is)() const noexcept) {
@@ -205,7 +202,7 @@ void serve_completions(Service& service, const Request& http, Answering exchange
     job->options = read_sampling(fields, service.engine());
     job->prompts = read_prompts(fields, service.engine());
     job->choices = static_cast<size_t>(fields.integer("n", 1, kMostChoices).value_or(1));
-    job->options.stop = fields.texts("stop", kMostStops);
+    job->options.stop = fields.texts("stop", kMostOpenAiStops);
     if (const auto top = fields.integer("logprobs", 0, kMostLogProbabilities)) {
         job->options.log_probabilities = static_cast<size_t>(*top);
         setup.log_probabilities = true;

@@ -16,7 +16,7 @@ namespace {
 constexpr double kTokensPerSecondWaited = 500;
 // How long to wait where every client is behind.
 constexpr auto kBehindPause = std::chrono::milliseconds(5);
-constexpr double kSmoothing = 0.2;
+constexpr double kJobSmoothing = 0.2;
 constexpr double kMostRetrySeconds = 60;
 // Memory for tokens is given out in so many.
 constexpr int64_t kPageTokens = 256;
@@ -307,7 +307,7 @@ void Scheduler::report(Sequence& sequence) {
         metrics_.request_seconds(sequence.since_submit.seconds());
         // The place is free before the client hears of the end.
         const std::lock_guard lock(mutex_);
-        seconds_per_job_ += kSmoothing * (sequence.since_submit.seconds() - seconds_per_job_);
+        seconds_per_job_ += kJobSmoothing * (sequence.since_submit.seconds() - seconds_per_job_);
         std::erase_if(running_, [&](const auto& each) { return each.get() == &sequence; });
     }
     if (!news.ids.empty() || news.finished) job.listener->take(std::move(news));

@@ -10,29 +10,29 @@ namespace sluice {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-std::string dump(const Json& value) {
-    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string dump(const OrderedJson& value) {
+    return value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
-std::string python_json(const Json& value) {
+std::string python_json(const OrderedJson& value) {
     return jinja::python_json(dump(value));
 }
 
-std::string text_at(const Json& object, const char* key) {
+std::string text_at(const OrderedJson& object, const char* key) {
     const auto found = object.find(key);
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 // A content as one text.
-std::string content_text(const Json& content, const std::string& path) {
+std::string content_text(const OrderedJson& content, const std::string& path) {
     if (content.is_null()) return {};
     if (content.is_string()) return content.get<std::string>();
     if (!content.is_array()) fail(ErrorCode::kUsage, "`{}` must be a text, null, or a list of text parts", path);
     std::string text;
     for (size_t i = 0; i < content.size(); ++i) {
-        const Json& part = content[i];
+        const OrderedJson& part = content[i];
         const bool is_text =
             part.is_string() || (part.is_object() && part.contains("text") && part["text"].is_string());
         if (!is_text) fail(ErrorCode::kUsage, "`{}.{}` is no text, and this model reads text alone", path, i);
@@ -47,11 +47,11 @@ void append_paragraph(std::string& text, const std::string& more) {
     text += more;
 }
 
-std::string content_of(const Json& message) {
+std::string content_of(const OrderedJson& message) {
     return message["content"].get<std::string>();
 }
 
-void append_content(Json& message, const std::string& more) {
+void append_content(OrderedJson& message, const std::string& more) {
     std::string text = content_of(message);
     append_paragraph(text, more);
     message["content"] = std::move(text);
@@ -66,16 +66,16 @@ class Preparation {
         traits_.repeated_roles = traits_.assistant_first = false;
     }
 
-    Json run(Json variables, Rewriting rewriting) {
-        const Json given = std::exchange(variables["messages"], Json::array());
+    OrderedJson run(OrderedJson variables, Rewriting rewriting) {
+        const OrderedJson given = std::exchange(variables["messages"], OrderedJson::array());
         if (!given.is_array()) fail(ErrorCode::kUsage, "`messages` must be a list");
         for (size_t i = 0; i < given.size(); ++i) add(given[i], "messages." + std::to_string(i));
         prepare_tools(variables);
         arrange();
         if (rewriting == Rewriting::kOneTurn) one_turn();
         if (traits_.content_parts) {
-            for (Json& message : messages_) {
-                message["content"] = Json::array({{{"type", "text"}, {"text", content_of(message)}}});
+            for (OrderedJson& message : messages_) {
+                message["content"] = OrderedJson::array({{{"type", "text"}, {"text", content_of(message)}}});
             }
         }
         variables["messages"] = std::move(messages_);
@@ -83,13 +83,13 @@ class Preparation {
     }
 
   private:
-    void add(const Json& given, const std::string& path) {
+    void add(const OrderedJson& given, const std::string& path) {
         if (!given.is_object() || text_at(given, "role").empty()) {
             fail(ErrorCode::kUsage, "`{}` must be an object with a role", path);
         }
-        Json message = given;
+        OrderedJson message = given;
         std::string role = text_at(given, "role");
-        message["content"] = content_text(given.value("content", Json()), path + ".content");
+        message["content"] = content_text(given.value("content", OrderedJson()), path + ".content");
         if (role == "developer" && !traits_.developer) role = "system";
         if (role == "function") role = "tool";
         const bool known =
@@ -100,12 +100,12 @@ class Preparation {
         messages_.push_back(std::move(message));
     }
 
-    void prepare_calls(Json& message, const std::string& path) {
+    void prepare_calls(OrderedJson& message, const std::string& path) {
         if (message.contains("reasoning") && !message.contains("reasoning_content")) {
             message["reasoning_content"] = message["reasoning"];
         }
-        if (message.value("reasoning_content", Json()).is_null()) message.erase("reasoning_content");
-        Json calls = message.value("tool_calls", Json());
+        if (message.value("reasoning_content", OrderedJson()).is_null()) message.erase("reasoning_content");
+        OrderedJson calls = message.value("tool_calls", OrderedJson());
         message.erase("tool_calls");
         if (calls.is_null() || (calls.is_array() && calls.empty())) return;
         if (!calls.is_array()) fail(ErrorCode::kUsage, "`{}.tool_calls` must be a list", path);
@@ -113,7 +113,7 @@ class Preparation {
         if (!traits_.calls) {
             std::string text = content_of(message);
             for (size_t i = 0; i < calls.size(); ++i) {
-                const Json& function = calls[i]["function"];
+                const OrderedJson& function = calls[i]["function"];
                 const CallFrame frame = call_frame(format_, function["name"].get<std::string>(), i);
                 append_paragraph(text, frame.before + python_json(function["arguments"]) + frame.after);
             }
@@ -124,22 +124,22 @@ class Preparation {
             message["thinking"] = message["reasoning_content"];
         }
         if (!traits_.argument_objects) {
-            for (Json& call : calls) call["function"]["arguments"] = python_json(call["function"]["arguments"]);
+            for (OrderedJson& call : calls) call["function"]["arguments"] = python_json(call["function"]["arguments"]);
         }
         message["tool_calls"] = std::move(calls);
     }
 
     // Its arguments become an object, its id what the family's models were trained on.
-    void prepare_call(Json& call, const std::string& path) {
+    void prepare_call(OrderedJson& call, const std::string& path) {
         if (call.is_object() && !call.contains("function") && call.contains("name")) call = {{"function", call}};
         const bool named = call.is_object() && call.contains("function") && call["function"].is_object() &&
                            !text_at(call["function"], "name").empty();
         if (!named) fail(ErrorCode::kUsage, "`{}` must have a function with a name", path);
         call["type"] = "function";
-        Json& function = call["function"];
-        Json arguments = function.value("arguments", Json::object());
-        if (arguments.is_string()) arguments = Json::parse(arguments.get<std::string>(), nullptr, false);
-        function["arguments"] = arguments.is_object() ? std::move(arguments) : Json::object();
+        OrderedJson& function = call["function"];
+        OrderedJson arguments = function.value("arguments", OrderedJson::object());
+        if (arguments.is_string()) arguments = OrderedJson::parse(arguments.get<std::string>(), nullptr, false);
+        function["arguments"] = arguments.is_object() ? std::move(arguments) : OrderedJson::object();
         const std::string name = function["name"].get<std::string>();
         std::string id = text_at(call, "id");
         if (format_.call_id != nullptr) {
@@ -153,7 +153,7 @@ class Preparation {
         ++calls_;
     }
 
-    void prepare_result(Json& message) {
+    void prepare_result(OrderedJson& message) {
         const auto call = called_.find(text_at(message, "tool_call_id"));
         if (call != called_.end()) {
             if (text_at(message, "name").empty()) message["name"] = call->second.name;
@@ -163,12 +163,12 @@ class Preparation {
         message = {{"role", "user"}, {"content", "<tool_response>\n" + content_of(message) + "\n</tool_response>"}};
     }
 
-    void prepare_tools(Json& variables) {
-        Json tools = variables.value("tools", Json());
+    void prepare_tools(OrderedJson& variables) {
+        OrderedJson tools = variables.value("tools", OrderedJson());
         variables["tools"] = nullptr;
         if (tools.is_null() || (tools.is_array() && tools.empty())) return;
         if (!tools.is_array()) fail(ErrorCode::kUsage, "`tools` must be a list");
-        for (Json& tool : tools) {
+        for (OrderedJson& tool : tools) {
             if (tool.is_object() && !tool.contains("function")) tool = {{"type", "function"}, {"function", tool}};
         }
         if (traits_.tools) {
@@ -176,7 +176,7 @@ class Preparation {
             return;
         }
         std::string text = "You can call these functions:\n";
-        for (const Json& tool : tools) text += python_json(tool["function"]) + '\n';
+        for (const OrderedJson& tool : tools) text += python_json(tool["function"]) + '\n';
         const CallFrame frame = call_frame(format_, "name", 0);
         text += "To call one, write its name and its arguments like this, and then wait for the result:\n";
         text += frame.before + "{\"argument\": \"value\"}" + frame.after;
@@ -184,19 +184,19 @@ class Preparation {
         if (has_system) {
             append_content(messages_[0], text);
         } else {
-            messages_.insert(messages_.begin(), Json{{"role", "system"}, {"content", text}});
+            messages_.insert(messages_.begin(), OrderedJson{{"role", "system"}, {"content", text}});
         }
     }
 
-    static bool is_instruction(const Json& message) {
+    static bool is_instruction(const OrderedJson& message) {
         return message["role"] == "system" || message["role"] == "developer";
     }
 
     // Puts system messages where the template takes them, then joins neighbours.
     void arrange() {
-        Json arranged = Json::array();
+        OrderedJson arranged = OrderedJson::array();
         std::string before;  // what comes before the first message of the user
-        for (Json& message : messages_) {
+        for (OrderedJson& message : messages_) {
             const bool leading = arranged.empty() || is_instruction(arranged.back());
             if (!is_instruction(message)) {
                 if (!before.empty() && message["role"] == "user") {
@@ -219,7 +219,7 @@ class Preparation {
         messages_ = std::move(arranged);
     }
 
-    void push(Json& arranged, Json message) const {
+    void push(OrderedJson& arranged, OrderedJson message) const {
         const bool begins = arranged.empty() || (arranged.size() == 1 && is_instruction(arranged[0]));
         if (begins && message["role"] == "assistant" && !traits_.assistant_first) {
             arranged.push_back({{"role", "user"}, {"content", ""}});
@@ -236,8 +236,8 @@ class Preparation {
 
     void one_turn() {
         std::string text;
-        for (const Json& message : messages_) append_paragraph(text, content_of(message));
-        messages_ = Json::array({{{"role", "user"}, {"content", text}}});
+        for (const OrderedJson& message : messages_) append_paragraph(text, content_of(message));
+        messages_ = OrderedJson::array({{{"role", "user"}, {"content", text}}});
     }
 
     struct Call {
@@ -246,15 +246,15 @@ class Preparation {
 
     TemplateTraits traits_;
     const OutputFormat& format_;
-    Json messages_ = Json::array();
+    OrderedJson messages_ = OrderedJson::array();
     std::map<std::string, Call> called_;  // by the ids that the conversation has for them
     size_t calls_ = 0;                    // of the conversation so far
 };
 
 }  // namespace
 
-Json prepare_conversation(const Json& variables, const TemplateTraits& traits, const OutputFormat& format,
-                          Rewriting rewriting) {
+OrderedJson prepare_conversation(const OrderedJson& variables, const TemplateTraits& traits, const OutputFormat& format,
+                                 Rewriting rewriting) {
     return Preparation(traits, format, rewriting).run(variables, rewriting);
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::string_view kTokens = "tokenizer.ggml.tokens", kTemplate = "tokenizer.chat_template";
+constexpr std::string_view kTemplate = "tokenizer.chat_template";
 
 // As files name special tokens, and as templates do.
 struct SpecialToken {
@@ -48,7 +48,7 @@ constexpr Sampling kSampling[] = {
 
 std::vector<std::string> token_texts(const GgufHeader& header) {
     std::vector<std::string> texts;
-    if (const GgufValue* tokens = header.find(kTokens)) {
+    if (const GgufValue* tokens = header.find(kGgufTokens)) {
         tokens->each_text([&](std::string_view text) { texts.push_back(utf8::sanitize(text)); });
     }
     return texts;

@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::string_view kModel = "tokenizer.ggml.model", kTokens = "tokenizer.ggml.tokens";
+constexpr std::string_view kModel = "tokenizer.ggml.model";
 constexpr std::string_view kTypes = "tokenizer.ggml.token_type", kScores = "tokenizer.ggml.scores";
 constexpr std::string_view kMerges = "tokenizer.ggml.merges", kPattern = "tokenizer.ggml.pre";
 constexpr std::string_view kAddBos = "tokenizer.ggml.add_bos_token", kAddEos = "tokenizer.ggml.add_eos_token";
@@ -31,7 +31,7 @@ enum class TokenType : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserD
 const GgufValue* beside_tokens(const GgufHeader& header, std::string_view key) {
     const GgufValue* list = header.find(key);
     if (list == nullptr) return nullptr;
-    const uint64_t tokens = header.find(kTokens)->count();
+    const uint64_t tokens = header.find(kGgufTokens)->count();
     if (!list->is_array() || list->count() != tokens || gguf_type_bytes(list->type()) == 0) {
         header.reject(ErrorCode::kInvalidFile, key, "an array of {} numbers belongs here, one for each token", tokens);
     }
@@ -44,12 +44,12 @@ class Reader {
         file_.label = header.label();
         file_.rest = Json::object();
         file_.rest["model"] = Json::object();
-        const GgufValue* tokens = header.find(kTokens);
+        const GgufValue* tokens = header.find(kGgufTokens);
         if (tokens == nullptr || !tokens->is_array() || tokens->type() != GgufType::kString) {
-            header.reject(ErrorCode::kInvalidFile, kTokens, "an array of strings belongs here");
+            header.reject(ErrorCode::kInvalidFile, kGgufTokens, "an array of strings belongs here");
         }
         if (tokens->count() > static_cast<uint64_t>(kMaxTokenId)) {
-            header.reject(ErrorCode::kInvalidFile, kTokens, "{} tokens; at most {} are possible", tokens->count(),
+            header.reject(ErrorCode::kInvalidFile, kGgufTokens, "{} tokens; at most {} are possible", tokens->count(),
                           kMaxTokenId);
         }
         read_tokens(*tokens, beside_tokens(header, kTypes));
@@ -265,7 +265,7 @@ class Reader {
 }  // namespace
 
 bool has_gguf_tokenizer(const GgufHeader& header) {
-    return header.text_or(kModel, "none") != "none" && header.has(kTokens);
+    return header.text_or(kModel, "none") != "none" && header.has(kGgufTokens);
 }
 
 TokenizerFile read_gguf_tokenizer(const GgufHeader& header) {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,8 @@
 namespace sluice {
 
 // What the metadata of a GGUF file says of text. All throw kInvalidFile or kUnsupported, naming file and key.
+
+inline constexpr std::string_view kGgufTokens = "tokenizer.ggml.tokens";
 
 bool has_gguf_tokenizer(const GgufHeader& header);
 

@@ -55,7 +55,7 @@ BlockTile take_tile(const KernelTable& kernels, int64_t columns, Scratch& scratc
 }
 
 // As for affine weights: most rows of whole blocks must be wanted.
-bool amx_pays(const KernelTable& kernels, const ActivationLayout&, int64_t tokens) {
+bool amx_blocks_pay(const KernelTable& kernels, const ActivationLayout&, int64_t tokens) {
     return kernels.amx_blocks != nullptr && 4 * tokens >= 3 * amx_blocks(tokens) * kAmxTokens;
 }
 
@@ -94,7 +94,7 @@ void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch
             multiply(weight.rows_at(row, std::min<int64_t>(kernels.tile_rows, weight.rows - row)), p.first + row);
         }
     };
-    if (amx_pays(kernels, p.layout, tokens)) {
+    if (amx_blocks_pay(kernels, p.layout, tokens)) {
         const AmxBlockActivations gathered = gather_rows(kernels, p, x, scratch);
         for_tiles([&](const WeightView& part, int64_t first) {
             blocks.pack_planes(part, tile);
@@ -114,7 +114,7 @@ constinit const LinearKernel kBlockLinear = {
     .multiply = multiply_blocks,
     .row_bytes = block_row_bytes,
     .prepare = prepare_row,
-    .gathers = amx_pays,
+    .gathers = amx_blocks_pay,
 };
 
 }  // namespace sluice

@@ -18,10 +18,12 @@ set(CPU_SOURCES
   cpu/expanded_attention.cpp
   cpu/recurrent_ops.cpp
   cpu/isa/kernels_scalar.cpp)
+set_source_files_properties(cpu/isa/kernels_scalar.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 
 # One file for one instruction set. Precompiled headers were made without its options.
 function(sluice_kernels source)
-  set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "${ARGN}")
+  set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON
+                              SKIP_UNITY_BUILD_INCLUSION ON COMPILE_OPTIONS "${ARGN}")
   set(CPU_SOURCES ${CPU_SOURCES} ${source} PARENT_SCOPE)
 endfunction()
 

@@ -9,8 +9,6 @@ namespace sluice {
 
 namespace {
 
-constexpr int64_t kAny = OperationCheck::kAny;
-
 void check_bias(const OperationCheck& check, std::string_view field, const Tensor& bias, int64_t columns) {
     if (bias.buffer != nullptr) check.tensor(field, bias, 1, columns);
 }
@@ -18,31 +16,31 @@ void check_bias(const OperationCheck& check, std::string_view field, const Tenso
 }  // namespace
 
 void Embed::check_shapes(const OperationCheck& check) const {
-    check.weight("table", table, kAny, kAny);
-    check.tensor("ids", ids, kAny, 1, DType::kI32);
+    check.weight("table", table, kAnySize, kAnySize);
+    check.tensor("ids", ids, kAnySize, 1, DType::kI32);
     check.tensor("out", out, ids.rows, table.columns);
 }
 
 void RmsNorm::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
-    check.tensor("weight", weight, 1, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("weight", weight, 1, kAnySize);
     check.multiple("x.columns", x.columns, weight.columns);
     check.tensor("out", out, x.rows, x.columns);
 }
 
 void Linear::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
-    check.weight("weight", weight, kAny, x.columns);
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.weight("weight", weight, kAnySize, x.columns);
     check_bias(check, "bias", bias, weight.rows);
     check.tensor("out", out, x.rows, weight.rows);
 }
 
 void Rotary::check_shapes(const OperationCheck& check) const {
     check.size("head_dim", head_dim);
-    check.tensor("x", x, kAny, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
     check.multiple("x.columns", x.columns, head_dim);
     check.tensor("positions", positions, x.rows, 1, DType::kI32);
-    check.tensor("frequencies", frequencies, 1, kAny);
+    check.tensor("frequencies", frequencies, 1, kAnySize);
     if (first < 0 || first > head_dim - 2 * frequencies.columns) {
         check.refuse("first", "is {}: {} rotated dims must fit a head of {}", first, 2 * frequencies.columns, head_dim);
     }
@@ -50,14 +48,14 @@ void Rotary::check_shapes(const OperationCheck& check) const {
 
 void SplitQueryGate::check_shapes(const OperationCheck& check) const {
     check.size("head_dim", head_dim);
-    check.tensor("fused", fused, kAny, kAny);
+    check.tensor("fused", fused, kAnySize, kAnySize);
     check.multiple("fused.columns", fused.columns, 2 * head_dim);
     check.tensor("query", query, fused.rows, fused.columns / 2);
     check.tensor("gate", gate, fused.rows, fused.columns / 2);
 }
 
 void SigmoidGate::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("gate", gate, x.rows, x.columns);
 }
 
@@ -69,7 +67,7 @@ void SplitLinearProjections::check_shapes(const OperationCheck& check) const {
     check.multiple("value_heads", value_heads, key_heads);
     const int64_t keys = key_heads * key_dim;
     const int64_t values = value_heads * value_dim;
-    check.tensor("qkvz", qkvz, kAny, 2 * keys + 2 * values);
+    check.tensor("qkvz", qkvz, kAnySize, 2 * keys + 2 * values);
     const int64_t rows = qkvz.rows;
     check.tensor("ba", ba, rows, 2 * value_heads);
     check.tensor("qkv", qkv, rows, 2 * keys + values);
@@ -79,15 +77,15 @@ void SplitLinearProjections::check_shapes(const OperationCheck& check) const {
 }
 
 void GatedRmsNorm::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
-    check.tensor("weight", weight, 1, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("weight", weight, 1, kAnySize);
     check.multiple("x.columns", x.columns, weight.columns);
     check.tensor("z", z, x.rows, x.columns);
     check.tensor("out", out, x.rows, x.columns);
 }
 
 void Route::check_shapes(const OperationCheck& check) const {
-    check.tensor("logits", logits, kAny, kAny);
+    check.tensor("logits", logits, kAnySize, kAnySize);
     const int64_t experts = logits.columns;
     if (bias.buffer != nullptr) check.tensor("bias", bias, 1, experts);
     check.size("groups", groups);
@@ -95,7 +93,7 @@ void Route::check_shapes(const OperationCheck& check) const {
     if (groups_kept < 1 || groups_kept > groups) {
         check.refuse("groups_kept", "is {}: it must be from 1 to the number of groups, {}", groups_kept, groups);
     }
-    check.tensor("ids", ids, logits.rows, kAny, DType::kI32);
+    check.tensor("ids", ids, logits.rows, kAnySize, DType::kI32);
     check.tensor("weights", weights, logits.rows, ids.columns);
     const int64_t selectable = groups_kept * (experts / groups);
     if (ids.columns > selectable) {
@@ -104,11 +102,11 @@ void Route::check_shapes(const OperationCheck& check) const {
 }
 
 void GatedMlp::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
     const int64_t hidden = x.columns;
-    check.tensor("out", out, kAny, hidden);
+    check.tensor("out", out, kAnySize, hidden);
     for (const MlpGroup& group : groups) {
-        check.weight("gate of groups", group.gate, kAny, hidden);
+        check.weight("gate of groups", group.gate, kAnySize, hidden);
         check.weight("up of groups", group.up, group.gate.rows, hidden);
         check.weight("down of groups", group.down, hidden, group.gate.rows);
         check_bias(check, "gate_bias of groups", group.gate_bias, group.gate.rows);
@@ -128,19 +126,19 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
 }
 
 void CombineExperts::check_shapes(const OperationCheck& check) const {
-    check.tensor("weights", weights, kAny, kAny);
-    check.tensor("out", out, weights.rows, kAny);
+    check.tensor("weights", weights, kAnySize, kAnySize);
+    check.tensor("out", out, weights.rows, kAnySize);
     check.tensor("parts", parts, weights.rows * weights.columns, out.columns);
 }
 
 void AddGated::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("out", out, x.rows, x.columns);
     if (gate.buffer != nullptr) check.tensor("gate", gate, x.rows, 1);
 }
 
 void GatherRows::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
     check.rows("rows", rows);
     check.tensor("out", out, rows.rows, x.columns);
 }

@@ -8,8 +8,6 @@ namespace sluice {
 
 namespace {
 
-constexpr int64_t kAny = OperationCheck::kAny;
-
 void check_grouped_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache,
                          int64_t kv_heads, int64_t head_dim) {
     check.sequences(sequences);
@@ -28,7 +26,7 @@ void check_latent_cache(const OperationCheck& check, const Sequences& sequences,
 
 void AppendKeyValue::check_shapes(const OperationCheck& check) const {
     check.size("kv_heads", kv_heads);
-    check.tensor("keys", keys, kAny, kAny);
+    check.tensor("keys", keys, kAnySize, kAnySize);
     check.multiple("keys.columns", keys.columns, kv_heads);
     check.tensor("values", values, keys.rows, keys.columns);
     check_grouped_cache(check, sequences, cache, kv_heads, keys.columns / kv_heads);
@@ -38,7 +36,7 @@ void Attention::check_shapes(const OperationCheck& check) const {
     check.size("heads", heads);
     check.size("kv_heads", kv_heads);
     check.multiple("heads", heads, kv_heads);
-    check.tensor("query", query, kAny, kAny);
+    check.tensor("query", query, kAnySize, kAnySize);
     check.multiple("query.columns", query.columns, heads);
     if (window != 0) check.size("window", window);
     if (sinks.buffer != nullptr) check.tensor("sinks", sinks, 1, heads);
@@ -47,8 +45,8 @@ void Attention::check_shapes(const OperationCheck& check) const {
 }
 
 void CausalConvolution::check_shapes(const OperationCheck& check) const {
-    check.tensor("x", x, kAny, kAny);
-    check.tensor("weight", weight, x.columns, kAny);
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("weight", weight, x.columns, kAnySize);
     check.tensor("out", out, x.rows, x.columns);
     check.sequences(sequences);
     check.states(states, sequences, weight.columns - 1, x.columns);
@@ -61,7 +59,7 @@ void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
     check.size("value_dim", value_dim);
     check.multiple("value_heads", value_heads, key_heads);
     const int64_t values = value_heads * value_dim;
-    check.tensor("qkv", qkv, kAny, 2 * key_heads * key_dim + values);
+    check.tensor("qkv", qkv, kAnySize, 2 * key_heads * key_dim + values);
     check.tensor("b", b, qkv.rows, value_heads);
     check.tensor("a", a, qkv.rows, value_heads);
     check.tensor("a_log", a_log, 1, value_heads);
@@ -72,8 +70,8 @@ void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
 }
 
 void AppendLatent::check_shapes(const OperationCheck& check) const {
-    check.tensor("latent", latent, kAny, kAny);
-    check.tensor("rotary_key", rotary_key, latent.rows, kAny);
+    check.tensor("latent", latent, kAnySize, kAnySize);
+    check.tensor("rotary_key", rotary_key, latent.rows, kAnySize);
     check.size("latent.columns", latent.columns);
     check.size("rotary_key.columns", rotary_key.columns);
     check_latent_cache(check, sequences, cache, latent.columns, rotary_key.columns);
@@ -84,7 +82,7 @@ void LatentAttention::check_shapes(const OperationCheck& check) const {
     check.size("nope", nope);
     check.size("rope", rope);
     check.size("value", value);
-    check.tensor("query", query, kAny, heads * (nope + rope));
+    check.tensor("query", query, kAnySize, heads * (nope + rope));
 
     if (transposed) {
         check.weight("key", key, heads * (nope + value), key.columns);
@@ -92,7 +90,7 @@ void LatentAttention::check_shapes(const OperationCheck& check) const {
     } else {
         check.multiple("key.rows", key.rows, heads);
         check.size("kv_lora", key.rows / heads);
-        check.weight("key", key, kAny, nope);
+        check.weight("key", key, kAnySize, nope);
         check.weight("value_weight", value_weight, heads * value, kv_lora());
     }
     check.tensor("scratch", scratch, query.rows, scratch_columns(heads, kv_lora()));

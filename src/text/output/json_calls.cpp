@@ -8,12 +8,7 @@ namespace sluice::output {
 
 namespace {
 
-constexpr size_t kMostHeld = size_t{1} << 20;
 constexpr size_t kLongestHeader = size_t{64} << 10;
-
-bool is_space(char byte) {
-    return kSpace.find(byte) != std::string_view::npos;
-}
 
 // What models leave between arguments and the closing mark: a fence, a bracket too many.
 constexpr std::string_view kStray = "`}])\",;";

@@ -13,12 +13,7 @@ namespace sluice::output {
 namespace {
 
 constexpr size_t kDeepest = 500;
-constexpr size_t kMostHeld = size_t{1} << 20;  // bytes of a key or of white space
 constexpr size_t kLongestScalar = 4096;
-
-bool is_space(char byte) {
-    return kSpace.find(byte) != std::string_view::npos;
-}
 
 bool is_hexadecimal(char byte) {
     return (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'f') || (byte >= 'A' && byte <= 'F');

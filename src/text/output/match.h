@@ -8,6 +8,8 @@ namespace sluice::output {
 
 inline constexpr std::string_view kSpace = " \t\n\r";
 
+inline constexpr size_t kMostHeld = size_t{1} << 20;  // bytes that a parser keeps back, of a key or of white space
+
 enum class Match { kNo, kYes, kMaybe };  // kMaybe: what comes next decides
 
 // Whether `text` begins with `mark`; `ended`: nothing comes after `text`.
@@ -45,6 +47,10 @@ inline Match one_follows(std::string_view text, std::initializer_list<std::strin
         if (mark.starts_with(rest)) best = ended ? Match::kYes : Match::kMaybe;
     }
     return best;
+}
+
+inline bool is_space(char byte) {
+    return kSpace.find(byte) != std::string_view::npos;
 }
 
 inline std::string_view trimmed(std::string_view text) {

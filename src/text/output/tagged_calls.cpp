@@ -9,7 +9,6 @@ namespace sluice::output {
 namespace {
 
 constexpr size_t kLongestName = size_t{64} << 10;
-constexpr size_t kMostHeld = size_t{1} << 20;
 
 // A key, and what its attributes say of the value's type: `city`, `"city"`, `"city" string="true"`.
 struct Key {

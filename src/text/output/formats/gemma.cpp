@@ -14,7 +14,6 @@ namespace sluice::output {
 namespace {
 
 constexpr size_t kLongestHeader = size_t{64} << 10;
-constexpr size_t kMostHeld = size_t{1} << 20;
 constexpr std::array<std::string_view, 2> kQuotes = {"<|\"|>", "<escape>"};
 
 // Writes the arguments as JSON, character by character, into a relay.
