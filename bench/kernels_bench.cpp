@@ -216,7 +216,7 @@ void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
 void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t cached, int64_t heads,
                int64_t kv_heads, int64_t head_dim) {
     const auto cpu = backend();
-    const GroupedKvLayout layout(format, 256, kv_heads, head_dim);
+    const GroupedKvLayout layout(format, 256, kv_heads, head_dim, head_dim);
     CacheBuilder builder(format, 256, layout.page_bytes());
     builder.add_empty(cached);
     const PagedCache cache = builder.build(*cpu);

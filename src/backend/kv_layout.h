@@ -9,16 +9,22 @@ namespace sluice {
 // Where rows lie in a page of the KV cache (see KvPages), in bytes.
 struct GroupedKvLayout {
     int64_t page_tokens, kv_heads;
-    uint64_t row_bytes;
+    uint64_t key_bytes, value_bytes;  // of a row
 
-    GroupedKvLayout(KvFormat format, int64_t tokens, int64_t heads, int64_t head_dim)
-        : page_tokens(tokens), kv_heads(heads), row_bytes(kv_row_bytes(format, head_dim)) {}
+    GroupedKvLayout(KvFormat format, int64_t tokens, int64_t heads, int64_t head_dim, int64_t value_dim)
+        : page_tokens(tokens),
+          kv_heads(heads),
+          key_bytes(kv_row_bytes(format, head_dim)),
+          value_bytes(kv_row_bytes(format, value_dim)) {}
 
-    uint64_t page_bytes() const { return static_cast<uint64_t>(2 * kv_heads * page_tokens) * row_bytes; }
+    uint64_t page_bytes() const { return value(kv_heads, 0); }
     uint64_t key(int64_t kv_head, int64_t token) const {
-        return static_cast<uint64_t>(kv_head * page_tokens + token) * row_bytes;
+        return static_cast<uint64_t>(kv_head * page_tokens + token) * key_bytes;
     }
-    uint64_t value(int64_t kv_head, int64_t token) const { return key(kv_heads + kv_head, token); }
+    // Behind the keys of all heads.
+    uint64_t value(int64_t kv_head, int64_t token) const {
+        return key(kv_heads, 0) + static_cast<uint64_t>(kv_head * page_tokens + token) * value_bytes;
+    }
 };
 
 struct LatentKvLayout {

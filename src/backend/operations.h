@@ -33,7 +33,10 @@ namespace sluice {
     X(GatedRmsNorm)           \
     X(Route)                  \
     X(GatedMlp)               \
-    X(CombineExperts)
+    X(CombineExperts)         \
+    X(Scale)                  \
+    X(ScaleByPosition)        \
+    X(WeighRows)
 
 template <typename, typename... Listed>
 using VariantOf = std::variant<Listed...>;

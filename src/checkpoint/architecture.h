@@ -30,6 +30,8 @@ struct ExpertNames {
     std::string_view each = "mlp.experts.";        // each.7.up_proj, or fused: each.gate_up_proj
     std::string_view stacked = "mlp.switch_mlp.";  // stacked.up_proj
     std::array<std::string_view, 3> projections = kStackedProjections;
+    bool alternating = false;        // of a fused gate_up_proj the rows of gate and up take turns, gate first
+    bool floats_transposed = false;  // fused stacks of plain floats are stored in x out
 };
 
 // Norms that are stored as offsets to 1 by the publisher, and as they are by MLX.

@@ -5,14 +5,18 @@
 // Every architecture: the constant NAME_architecture of architectures/NAME.cpp.
 #define SLUICE_ARCHITECTURES(X) \
     X(deepseek_v3)              \
+    X(gemma4)                   \
     X(glm4_moe)                 \
     X(gpt_oss)                  \
+    X(llama4)                   \
+    X(mimo_v2_flash)            \
     X(minimax_m2)               \
     X(mixtral)                  \
     X(olmoe)                    \
     X(qwen3_5_moe)              \
     X(qwen3_moe)                \
-    X(qwen3_next)
+    X(qwen3_next)               \
+    X(qwen3_vl_moe)
 
 namespace sluice {
 

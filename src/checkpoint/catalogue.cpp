@@ -200,6 +200,10 @@ class CatalogueBuilder {
         name += fmt::format("{}{}", module.module, module.bare ? "" : ".weight");
         if (weight != kNoTensor) name = resolver_.entry(weight).name;
         const WeightSource source = resolve_source(spec, name, tensors);
+        if (source.symmetric()) {
+            fail(ErrorCode::kUnsupported, "{}: tensor {}: {} without zero points is supported in experts alone",
+                 table_.files[source.data.file].path.string(), name, source.format.describe());
+        }
         result_.trunk_bytes += source.data.bytes + source.scales.bytes + source.zero_points.bytes;
         result_.places[{layer, spec.role}] = result_.trunk.size();
         result_.trunk.push_back({.layer = layer, .spec = spec, .source = source});

@@ -175,6 +175,16 @@ std::vector<ExpertRead> Checkpoint::expert_reads(int layer, int expert) const {
     return expert_reads_of(impl_->experts_of(layer, expert), expert);
 }
 
+void Checkpoint::arrange_expert(int layer, std::span<std::byte> slot, std::span<std::byte> scratch) const {
+    const ExpertSources& sources = impl_->experts_of(layer);
+    sluice::arrange_expert(sources.form, sources.layout, slot, scratch);
+}
+
+std::optional<uint64_t> Checkpoint::arrangement_scratch(int layer) const {
+    const ExpertSources& sources = impl_->experts_of(layer);
+    return arrangement_scratch_bytes(sources.form, sources.layout);
+}
+
 std::optional<uint64_t> Checkpoint::expert_checksum(int layer, int expert) const {
     const ExpertSources& sources = impl_->experts_of(layer, expert);
     if (!sources.packed) return std::nullopt;

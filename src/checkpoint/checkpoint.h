@@ -26,6 +26,9 @@ struct ByteRange {
 // A weight matrix as it lies on disk.
 struct WeightSource : Matrix<ByteRange> {
     std::string name;  // of the tensor, for messages
+
+    // Zero points follow from the scales and are not stored: codes of half their range stand for 0.
+    bool symmetric() const { return format.has_zero_points() && zero_points.bytes == 0; }
 };
 
 // A tensor of the trunk in use.
@@ -111,6 +114,10 @@ class Checkpoint {
     // Experts of a MoE layer: one layout for the layer, the reads of one expert in file order, contiguous ones merged.
     const ExpertLayout& expert_layout(int layer) const;
     std::vector<ExpertRead> expert_reads(int layer, int expert) const;
+    // What is to be done to a slot when all reads of an expert have come: its bytes become those of the layout. Of the
+    // layer's own experts; nothing for most. `scratch` is of the size that arrangement_scratch() says.
+    void arrange_expert(int layer, std::span<std::byte> slot, std::span<std::byte> scratch) const;
+    std::optional<uint64_t> arrangement_scratch(int layer) const;  // bytes; nothing: the reads make the layout
     // XXH3-64 of the record of a packed checkpoint; nothing for other layouts.
     std::optional<uint64_t> expert_checksum(int layer, int expert) const;
 

@@ -107,6 +107,7 @@ class ExpertResolver {
                 const WeightSource source =
                     resolver_.matrix(name, tensors_.each[static_cast<size_t>(expert)][p], {size.rows}, size.columns);
                 if (expert == 0) formats_[p] = source.format;
+                sources_.form.symmetric = source.symmetric();
                 if (source.format != formats_[p]) {
                     fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but that of expert 0 is {}",
                          resolver_.table().files[source.data.file].path.string(), name, source.format.describe(),
@@ -127,7 +128,7 @@ class ExpertResolver {
             const ModuleTensors& tensors = tensors_.stacks[p];
             const std::string name = stacked_name(resolver_, tensors, fmt::format("{}{}", path_, names_.stacked),
                                                   projection_name(projection));
-            const WeightSource source = resolver_.matrix(name, tensors, {experts, size.rows}, size.columns);
+            const WeightSource source = stack(name, tensors, size);
             formats_[p] = source.format;
             for (int64_t expert = 0; expert < experts; ++expert) {
                 store_slices(source, static_cast<uint64_t>(expert), static_cast<uint64_t>(experts),
@@ -136,12 +137,39 @@ class ExpertResolver {
         }
     }
 
-    // gate_up_proj: per expert the rows of gate, then those of up.
+    // Whether the stacks are stored in times out. Only stacks of plain floats are.
+    bool transposed() const {
+        const int64_t weight = tensors_.gate_up[TensorPart::kWeight];
+        return names_.floats_transposed && tensors_.gate_up[TensorPart::kScales] == kNoTensor &&
+               is_plain_float(resolver_.entry(weight).dtype);
+    }
+
+    // All experts' matrices of this size, in the form in which they are stored.
+    WeightSource stack(const std::string& name, const ModuleTensors& tensors, MatrixSize size) {
+        if (!sources_.form.transposed) {
+            return resolver_.matrix(name, tensors, {mixture_.experts, size.rows}, size.columns);
+        }
+        WeightSource source = resolver_.matrix(name, tensors, {mixture_.experts, size.columns}, size.rows);
+        if (source.format.codec != &kFloatCodec) {
+            fail(ErrorCode::kUnsupported, "{}: tensor {}: {} in x out is not supported, only BF16, F16 and F32",
+                 resolver_.table().files[source.data.file].path.string(), name, source.format.describe());
+        }
+        return source;
+    }
+
+    void store_both(const WeightSource& source) {
+        const auto experts = static_cast<uint64_t>(mixture_.experts);
+        for (int64_t expert = 0; expert < mixture_.experts; ++expert) {
+            store_slices(source, static_cast<uint64_t>(expert), experts, parts_of(expert, Projection::kGate));
+        }
+    }
+
+    // gate_up_proj: per expert the rows of gate, then those of up, or as the architecture says.
     void resolve_gate_up() {
         const MatrixSize size = size_of(Projection::kGate);
         const std::string& name = resolver_.entry(tensors_.gate_up[TensorPart::kWeight]).name;
-        const WeightSource source =
-            resolver_.matrix(name, tensors_.gate_up, {mixture_.experts, 2 * size.rows}, size.columns);
+        sources_.form = {.alternating = names_.alternating, .transposed = transposed()};
+        const WeightSource source = stack(name, tensors_.gate_up, {2 * size.rows, size.columns});
         const WeightFormat& format = source.format;
         if (size.rows % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: gate and up share a block of {} rows",
@@ -149,6 +177,7 @@ class ExpertResolver {
         }
         formats_[0] = formats_[1] = format;
         const auto halves = 2 * static_cast<uint64_t>(mixture_.experts);
+        if (sources_.form.parts_gate_and_up()) return store_both(source);
         for (int64_t expert = 0; expert < mixture_.experts; ++expert) {
             const auto first = 2 * static_cast<uint64_t>(expert);
             store_slices(source, first, halves, parts_of(expert, Projection::kGate));
@@ -226,7 +255,11 @@ std::vector<ExpertRead> expert_reads_of(const ExpertSources& sources, int expert
     if (sources.packed) return {{.source = ranges[0], .slot_offset = 0}};
     for (const Projection projection : kProjections) {
         const ProjectionLayout& layout = projection_of(sources.layout, projection);
-        const uint64_t offsets[kPartsPerProjection] = {layout.data, layout.scales, layout.zero_points};
+        uint64_t offsets[kPartsPerProjection] = {layout.data, layout.scales, layout.zero_points};
+        if (projection == Projection::kGate && sources.form.parts_gate_and_up()) {
+            offsets[1] = offsets[0] + ranges[0].bytes;
+            offsets[2] = offsets[1] + ranges[1].bytes;
+        }
         for (size_t part = 0; part < kPartsPerProjection; ++part, ++ranges) {
             if (ranges->bytes != 0) reads.push_back({.source = *ranges, .slot_offset = offsets[part]});
         }

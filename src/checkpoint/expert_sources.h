@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/expert_arrangement.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/weight_resolver.h"
 
@@ -23,8 +24,10 @@ struct ExpertTensors {
 struct ExpertSources {
     ExpertLayout layout;
     bool packed = false;
+    ExpertForm form;
     std::string module;  // "model.layers.3.mlp.experts", for messages
-    // Per expert: one record, or nine parts (data, scales and zero points of gate, up and down).
+    // Per expert: one record, or nine parts (data, scales and zero points of gate, up and down). Those of gate are
+    // gate's and up's together where they are not stored as a record holds them.
     std::vector<ByteRange> ranges;
     std::vector<uint64_t> checksums;  // packed only
 
@@ -36,7 +39,8 @@ struct ExpertSources {
 ExpertSources resolve_experts(WeightResolver& resolver, const ExpertTensors& tensors, const ModelConfig& config,
                               int layer, const std::string& path);
 
-// One contiguous read per run of parts that follow each other both in the file and in the slot.
+// One contiguous read per run of parts that follow each other both in the file and in the slot. Then arrange_expert()
+// makes a record of the slot.
 std::vector<ExpertRead> expert_reads_of(const ExpertSources& sources, int expert);
 
 }  // namespace sluice

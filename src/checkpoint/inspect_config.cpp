@@ -27,7 +27,8 @@ struct StateBytes {
 };
 
 StateBytes state_bytes(const GroupedAttentionConfig& attention) {
-    return {.per_token = kBf16Bytes * static_cast<uint64_t>(2 * attention.kv_heads * attention.head_dim)};
+    return {.per_token =
+                kBf16Bytes * static_cast<uint64_t>(attention.kv_heads * (attention.head_dim + attention.value_size()))};
 }
 
 StateBytes state_bytes(const LatentAttentionConfig& attention) {
@@ -128,7 +129,8 @@ class ExpectedWeights {
     }
 
     WeightFormat expert_format(std::string_view projection) const {
-        return quantization_.expected_format(fmt::format("{}{}", config_.architecture->experts.stacked, projection));
+        return quantization_.expected_expert_format(
+            fmt::format("{}{}", config_.architecture->experts.stacked, projection));
     }
 
     std::string module_of(Role role) const { return std::string(names_.module(role).module); }

@@ -24,6 +24,11 @@ struct RotaryConfig {
     double mscale_all_dim = 0.0;
     bool truncate = true;  // the ramp between the two begins and ends at whole pairs
     int64_t original_positions = 0;
+    // Llama-3's scaling, where the second is not 0: wavelengths are stretched by `factor` where they turn fewer than
+    // this many times over the original positions, and not where they turn more often than that.
+    double low_frequency_factor = 0;
+    double high_frequency_factor = 0;
+    int64_t still_dims = 0;  // of `dims`, pairs at the end that do not turn
 
     bool operator==(const RotaryConfig&) const = default;
 };
@@ -34,12 +39,30 @@ enum class QueryKeyNorm : uint8_t {
     kNone,
     kPerHead,          // one weight of head_dim for all heads
     kWholeProjection,  // one mean and one weight over all heads together
+    kUnit,             // per head, without a weight
+};
+
+// What a head's value is made from.
+enum class ValueForm : uint8_t {
+    kProjection,
+    kUnit,     // the projection, normed per head without a weight
+    kUnitKey,  // the key as projected, normed so
+};
+
+// With so many positions more the query is multiplied by 1 + factor * ln(1 + (position + 1) / interval), in whole
+// intervals; factor 0: not.
+struct TemperatureConfig {
+    double factor = 0;
+    double interval = 1;
+
+    bool operator==(const TemperatureConfig&) const = default;
 };
 
 struct GroupedAttentionConfig {
     int64_t heads = 0;
     int64_t kv_heads = 0;
     int64_t head_dim = 0;
+    int64_t value_dim = 0;  // of a head's value; 0: head_dim
     RotaryConfig rotary{};
     QueryKeyNorm query_key_norm = QueryKeyNorm::kPerHead;
     bool gated = false;  // the query projection holds [query | gate] per head
@@ -47,7 +70,14 @@ struct GroupedAttentionConfig {
     bool query_key_value_bias = false;
     bool output_bias = false;
     int64_t window = 0;           // a token sees this many, itself included; 0: all
+    int64_t chunk = 0;            // a token sees those of its own run of this many; 0: all
     double projection_clamp = 0;  // query, key and value are cut to this magnitude after the norm; 0: not
+    double score_scale = 0;       // of query times key; 0: 1 / sqrt(head_dim)
+    double value_scale = 1;
+    ValueForm value = ValueForm::kProjection;
+    TemperatureConfig temperature{};
+
+    int64_t value_size() const { return value_dim == 0 ? head_dim : value_dim; }
 
     bool operator==(const GroupedAttentionConfig&) const = default;
 };
@@ -133,6 +163,10 @@ struct MixtureConfig {
     bool fused_expert_bias = false;    // how this checkpoint stores those of gate and up: in one tensor
     int64_t shared_intermediate = 0;   // 0: no shared expert
     bool shared_expert_gated = false;  // its output times the sigmoid of one more projection
+    bool own_norms = false;  // router and routed experts read the residual through norms of their own, and what routed
+                             // and shared experts give is normed before it is added up
+    bool expert_scale = false;   // an expert's weight is multiplied by a learned factor, too
+    bool weighed_input = false;  // the weight multiplies what an expert reads, not what it gives
 
     bool operator==(const MixtureConfig&) const = default;
 };
@@ -157,6 +191,7 @@ struct LayerConfig {
     MixerConfig mixer;
     FeedForwardConfig feed_forward;
     LayerNorms norms{};
+    bool scaled = false;  // the whole residual is multiplied by a learned factor after the layer
     Residual residual = Residual::kAdd;
 
     bool operator==(const LayerConfig&) const = default;

@@ -24,12 +24,14 @@ std::optional<std::string> first_non_finite(const WeightView& view, const std::s
 }
 
 std::optional<std::string> search_experts(const Checkpoint& checkpoint, const ExpertSources& experts, int layer) {
-    std::vector<std::byte> slot(experts.layout.record_bytes);
+    std::vector<std::byte> slot(experts.layout.record_bytes),
+        scratch(checkpoint.arrangement_scratch(layer).value_or(0));
     for (int expert = 0; expert < checkpoint.config().experts(); ++expert) {
         for (const ExpertRead& read : checkpoint.expert_reads(layer, expert)) {
             const std::span<const std::byte> bytes = checkpoint.mapped(read.source);
             std::memcpy(slot.data() + read.slot_offset, bytes.data(), bytes.size());
         }
+        checkpoint.arrange_expert(layer, slot, scratch);
         for (const Projection projection : kProjections) {
             const WeightView view = view_in_slot(projection_of(experts.layout, projection), slot.data());
             const std::string name =

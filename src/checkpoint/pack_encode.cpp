@@ -71,6 +71,8 @@ void PackEncoder::encode_record(const PackLayer& layer, int64_t expert, std::spa
     for (const ExpertRead& read : checkpoint_.expert_reads(layer.layer, static_cast<int>(expert))) {
         files_[read.source.file].read_at(read.source.offset, destination.subspan(read.slot_offset, read.source.bytes));
     }
+    std::vector<std::byte> scratch(checkpoint_.arrangement_scratch(layer.layer).value_or(0));
+    checkpoint_.arrange_expert(layer.layer, destination, scratch);
     if (!layer.encode) return;
     for (const Projection projection : kProjections) {
         const ProjectionLayout& from = projection_of(layer.source, projection);

@@ -43,6 +43,11 @@ WeightFormat read_mlx_format(const JsonFields& fields) {
     return format;
 }
 
+void require_equal(const JsonFields& fields, std::string_view name, std::string_view only) {
+    const std::string value = fields.string_or(name, only);
+    if (value != only) fields.reject(ErrorCode::kUnsupported, name, "\"{}\" is not supported, only {}", value, only);
+}
+
 WeightFormat read_fp8_format(const JsonFields& fields) {
     const std::string format = fields.string_or("fmt", "e4m3");
     if (format != "e4m3" && format != "float8_e4m3fn") {
@@ -55,6 +60,37 @@ WeightFormat read_fp8_format(const JsonFields& fields) {
         fields.reject(ErrorCode::kUnsupported, "weight_block_size", "FP8 is supported in blocks, such as [128, 128]");
     }
     return WeightFormat::fp8_block(static_cast<int>(block[0]), static_cast<int>(block[1]));
+}
+
+// Whole numbers in groups along a row, without zero points: what `config_groups` of compressed-tensors may say here.
+WeightFormat read_compressed_format(const JsonFields& fields) {
+    require_equal(fields, "format", "pack-quantized");
+    const std::optional<JsonFields> groups = fields.object("config_groups");
+    if (!groups || groups->raw().size() != 1) {
+        fields.reject(ErrorCode::kUnsupported, "config_groups", "one group of weights is supported");
+    }
+    const std::string name = groups->raw().begin().key();
+    const std::optional<JsonFields> group = groups->object(name);
+    const std::optional<JsonFields> weights = group ? group->object("weights") : std::nullopt;
+    if (!weights) groups->reject(ErrorCode::kInvalidFile, name, "has no weights");
+    require_equal(*weights, "type", "int");
+    require_equal(*weights, "strategy", "group");
+    if (weights->has("actorder") && weights->raw()["actorder"] != false) {
+        weights->reject(ErrorCode::kUnsupported, "actorder", "columns in another order are not supported");
+    }
+    if (!weights->boolean_or("symmetric", true)) {
+        weights->reject(ErrorCode::kUnsupported, "symmetric", "only codes without zero points are supported");
+    }
+    const auto bits = static_cast<int>(weights->integer("num_bits", 1, 32));
+    const auto size = static_cast<int>(weights->integer("group_size", 1, 1 << 20));
+    WeightFormat format = WeightFormat::affine(bits, size, DType::kBF16);
+    if ((bits != 4 && bits != 8) || !format.supported()) {
+        weights->reject(ErrorCode::kUnsupported, "num_bits",
+                        "{} in groups of {} is not supported: 4 or 8 bits in "
+                        "groups of 32, 64 or 128 are",
+                        bits, size);
+    }
+    return format;
 }
 
 // Publishers put the text model below wrappers, and not always below the same ones in tensors and in settings.
@@ -96,11 +132,15 @@ QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const
         const std::string method = other->string_or("quant_method", "");
         if (method == "fp8") {
             config.fp8_ = read_fp8_format(*other);
+        } else if (method == kMxfp4Codec.name) {
+            config.experts_ = kMxfp4Codec.standard;
+        } else if (method == "compressed-tensors") {
+            config.experts_ = read_compressed_format(*other);
         } else if (method.empty() && !mlx) {
             mlx = other;
         } else if (!mlx) {
             other->reject(ErrorCode::kUnsupported, "quant_method",
-                          "\"{}\" is not supported, only fp8 and MLX's formats", method);
+                          "\"{}\" is not supported, only fp8, mxfp4, compressed-tensors and MLX's formats", method);
         }
     }
     if (!mlx) return config;
@@ -149,6 +189,27 @@ WeightFormat QuantizationConfig::expected_format(const std::string& module) cons
     if (!format) return WeightFormat::floating(DType::kBF16);
     if (format->codec != &kFloatCodec) format->dtype = format->codec->standard.dtype;
     return *format;
+}
+
+WeightFormat QuantizationConfig::mxfp4_format(const std::string& tensor) const {
+    if (!experts_ || experts_->codec != &kMxfp4Codec) {
+        fail(ErrorCode::kInvalidFile,
+             "{}: tensor {} is in blocks, but there is no quantization_config with quant_method mxfp4", label_, tensor);
+    }
+    return kMxfp4Codec.standard;
+}
+
+WeightFormat QuantizationConfig::symmetric_format(const std::string& tensor) const {
+    if (!experts_ || experts_->codec != &kAffineCodec) {
+        fail(ErrorCode::kInvalidFile,
+             "{}: tensor {} is packed in I32, but there is no quantization_config with quant_method compressed-tensors",
+             label_, tensor);
+    }
+    return *experts_;
+}
+
+WeightFormat QuantizationConfig::expected_expert_format(const std::string& module) const {
+    return experts_ ? *experts_ : expected_format(module);
 }
 
 WeightFormat QuantizationConfig::fp8_format(const std::string& tensor) const {

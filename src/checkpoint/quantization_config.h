@@ -22,7 +22,7 @@ class QuantizationConfig {
     static QuantizationConfig of_formats(const WeightFormat& others,
                                          const std::map<std::string, WeightFormat>& modules);
 
-    bool empty() const { return !default_ && !fp8_ && overrides_.empty(); }  // nothing is said
+    bool empty() const { return !default_ && !fp8_ && !experts_ && overrides_.empty(); }  // nothing is said
 
     // The format of a module that has `.scales`: what the dict says of this path, or its default. Names of modules may
     // differ in what wraps the text model ("model.", "language_model."). `scale_dtype` is that
@@ -32,15 +32,23 @@ class QuantizationConfig {
     // The format that a module is stored in, by the dict alone: `module` is the end of its path. Without any
     // quantization BF16, as published models have it.
     WeightFormat expected_format(const std::string& module) const;
+    // The same of a projection of routed experts.
+    WeightFormat expected_expert_format(const std::string& module) const;
 
     // The FP8 block. Throws kInvalidFile when there is none, naming `tensor`.
     WeightFormat fp8_format(const std::string& tensor) const;
+
+    // Those of experts in blocks of MXFP4, and in compressed-tensors' codes without zero points. Throw kInvalidFile
+    // when config.json does not say so, naming `tensor`.
+    WeightFormat mxfp4_format(const std::string& tensor) const;
+    WeightFormat symmetric_format(const std::string& tensor) const;
 
   private:
     std::string label_;
     std::optional<WeightFormat> default_;
     std::unordered_map<std::string, std::optional<WeightFormat>> overrides_;  // nothing: not quantized
     std::optional<WeightFormat> fp8_;
+    std::optional<WeightFormat> experts_;  // of routed experts alone: MXFP4 in blocks, compressed-tensors' integers
 };
 
 // Throws kUnsupported where hf_quant_config.json of NVIDIA's ModelOpt, beside a config.json that says nothing of it,

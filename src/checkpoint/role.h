@@ -15,6 +15,7 @@ enum class Role : uint8_t {
     kFeedForwardNorm,
     kMixerPostNorm,  // of what the mixer adds
     kFeedForwardPostNorm,
+    kLayerScale,  // a factor of the residual after the layer
     // Grouped attention; kQuery and kOutput of latent attention, too.
     kQuery,
     kKey,
@@ -65,6 +66,11 @@ enum class Role : uint8_t {
     kSharedUp,
     kSharedDown,
     kSharedExpertGate,
+    kRouterNorm,  // of what the router reads, where it has a norm of its own; likewise the next three
+    kExpertsNorm,
+    kExpertsPostNorm,
+    kSharedPostNorm,
+    kExpertScale,  // factors of the experts' weights
     // Small parts of the routed experts, which stay with the trunk: a row for each. Gate and up apart, or in one
     // tensor.
     kExpertGateBias,

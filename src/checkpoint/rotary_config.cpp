@@ -30,6 +30,22 @@ void read_yarn(const JsonFields& settings, int64_t max_positions, RotaryConfig& 
     }
 }
 
+void read_llama3(const JsonFields& settings, RotaryConfig& rotary) {
+    rotary.factor = settings.number("factor");
+    rotary.low_frequency_factor = settings.number("low_freq_factor");
+    rotary.high_frequency_factor = settings.number("high_freq_factor");
+    rotary.original_positions = settings.integer("original_max_position_embeddings", 1, int64_t{1} << 40);
+    if (rotary.factor < 1.0 || rotary.factor > 1e6) {
+        settings.reject(ErrorCode::kInvalidFile, "factor", "{} makes no sense: it must be from 1 to 1000000",
+                        rotary.factor);
+    }
+    if (rotary.low_frequency_factor <= 0.0 || rotary.high_frequency_factor < rotary.low_frequency_factor) {
+        settings.reject(ErrorCode::kInvalidFile, "low_freq_factor",
+                        "{} makes no sense: it must be above 0 and not above high_freq_factor, {}",
+                        rotary.low_frequency_factor, rotary.high_frequency_factor);
+    }
+}
+
 void refuse_settings_per_layer_type(const JsonFields& settings) {
     for (const auto& [name, value] : settings.raw().items()) {
         if (value.is_object()) {
@@ -82,8 +98,11 @@ RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_pos
     const std::string type = scaling_type(settings);
     if (type == "yarn") {
         read_yarn(settings, max_positions, rotary);
+    } else if (type == "llama3") {
+        read_llama3(settings, rotary);
     } else if (type != "default") {
-        settings.reject(ErrorCode::kUnsupported, type_field, "\"{}\" is not supported, only default and yarn", type);
+        settings.reject(ErrorCode::kUnsupported, type_field, "\"{}\" is not supported, only default, llama3 and yarn",
+                        type);
     }
     return rotary;
 }

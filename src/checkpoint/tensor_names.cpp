@@ -49,23 +49,25 @@ bool is_of_model(Role role) {
 
 constexpr std::array<std::string_view, 3> kModelPrefixes = {"model.language_model.", "language_model.model.", "model."};
 constexpr std::array<std::string_view, 3> kOuterPrefixes = {"model.", "language_model.", ""};
-constexpr std::array<std::string_view, 5> kVisionModules = {"visual.", "vision_tower.", "vision_model.",
-                                                            "mm_projector.", "multi_modal_projector."};
+constexpr std::string_view kVisionModules[] = {"visual.",       "vision_tower.",          "vision_model.",
+                                               "mm_projector.", "multi_modal_projector.", "embed_vision."};
 
 struct PartSuffix {
     std::string_view suffix;
     TensorPart part;
 };
 constexpr PartSuffix kPartSuffixes[] = {
-    {".weight", TensorPart::kWeight},
-    {".scales", TensorPart::kScales},
-    {".biases", TensorPart::kZeroPoints},
-    {".weight_scale_inv", TensorPart::kScaleInverse},
+    {".weight", TensorPart::kWeight},        {".scales", TensorPart::kScales},
+    {".biases", TensorPart::kZeroPoints},    {".weight_scale_inv", TensorPart::kScaleInverse},
+    {".weight_packed", TensorPart::kWeight},  // compressed-tensors: these three
+    {".weight_scale", TensorPart::kScales},  {".weight_shape", TensorPart::kShape},
 };
 // Of tensors that carry no `.weight`.
 constexpr PartSuffix kBareSuffixes[] = {
     {"", TensorPart::kWeight},
     {"_scale_inv", TensorPart::kScaleInverse},
+    {"_blocks", TensorPart::kWeight},
+    {"_scales", TensorPart::kScales},
 };
 
 template <size_t N>
@@ -156,10 +158,12 @@ TensorName TensorNames::parse_in_layer(std::string_view rest, TensorName parsed)
     parsed.plain_bias = rest.ends_with(".bias") || rest.ends_with("_proj_bias");
     if (find_known(rest, true, parsed)) return parsed;
     parsed.multi_token_marker = rest.starts_with("eh_proj.");
-    TensorName expert = parsed;
-    std::string_view below = rest;
-    const bool stacked = consume(below, architecture_.experts.stacked);
-    if ((stacked || consume(below, architecture_.experts.each)) && parse_expert(below, stacked, expert)) return expert;
+    for (const bool stacked : {true, false}) {
+        TensorName expert = parsed;
+        std::string_view below = rest;
+        const std::string_view folder = stacked ? architecture_.experts.stacked : architecture_.experts.each;
+        if (consume(below, folder) && parse_expert(below, stacked, expert)) return expert;
+    }
     return parsed;
 }
 

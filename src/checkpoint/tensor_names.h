@@ -23,7 +23,7 @@ enum class NameKind : uint8_t {
     kOther,
 };
 
-enum class TensorPart : uint8_t { kWeight, kScales, kZeroPoints, kScaleInverse };
+enum class TensorPart : uint8_t { kWeight, kScales, kZeroPoints, kScaleInverse, kShape };
 
 struct TensorName {
     NameKind kind = NameKind::kOther;

@@ -12,17 +12,17 @@ namespace sluice {
 
 namespace {
 
-constexpr int kWordBits = 32;
-
-bool is_plain_float(DType dtype) {
-    return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
+constexpr int kWordBits = 32, kByteBits = 8;
 
 std::string shape_text(const std::vector<int64_t>& shape) {
     return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
 }  // namespace
+
+bool is_plain_float(DType dtype) {
+    return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
 
 WeightResolver::WeightResolver(const Published& table, const QuantizationConfig& quantization)
     : table_(table),
@@ -45,6 +45,8 @@ WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors
         fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), name, config_);
     }
     if (table_.tensors[static_cast<size_t>(weight)].codec != nullptr) return blocks(tensors, leading, columns);
+    if (scaled && entry(weight).dtype == DType::kU8) return mxfp4_blocks(tensors, leading, columns);
+    if (scaled && entry(weight).dtype == DType::kI32) return symmetric(tensors, leading, columns);
     if (scaled) return affine_or_micro(name, tensors, leading, columns);
     const DType dtype = entry(weight).dtype;
     if (dtype == DType::kF8E4M3) return fp8(tensors, leading, columns);
@@ -85,6 +87,43 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
         fail(ErrorCode::kInvalidFile, "{}: {} has no zero points", table_.describe(static_cast<size_t>(zero_points)),
              format.describe());
     }
+    return make_source(tensors, format, leading, columns, scales);
+}
+
+WeightSource WeightResolver::symmetric(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
+                                       int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight];
+    const int64_t scales = tensors[TensorPart::kScales];
+    WeightFormat format = quantization_.symmetric_format(entry(weight).name);
+    if (!is_plain_float(entry(scales).dtype)) refuse_dtype(scales, "F32, F16 and BF16");
+    format.dtype = entry(scales).dtype;
+    if (columns % format.group_size != 0 || columns * format.bits % kWordBits != 0) {
+        fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
+             table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
+    }
+    const std::string stated = "config.json's " + format.describe();
+    require_shape(weight, leading, columns * format.bits / kWordBits, stated);
+    require_shape(scales, leading, columns / format.group_size, stated);
+    if (tensors[TensorPart::kShape] != kNoTensor) use(tensors[TensorPart::kShape]);
+    return make_source(tensors, format, leading, columns, scales);
+}
+
+WeightSource WeightResolver::mxfp4_blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
+                                          int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight];
+    const int64_t scales = tensors[TensorPart::kScales];
+    const WeightFormat format = quantization_.mxfp4_format(entry(weight).name);
+    if (entry(scales).dtype != DType::kU8) refuse_dtype(scales, "U8");
+    if (columns % format.group_size != 0) {
+        fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
+             table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
+    }
+    const int64_t groups = columns / format.group_size;
+    std::vector<int64_t> of_groups = leading;
+    of_groups.push_back(groups);
+    const std::string stated = "config.json's " + format.describe();
+    require_shape(weight, of_groups, format.group_size * format.bits / kByteBits, stated);
+    require_shape(scales, leading, groups, stated);
     return make_source(tensors, format, leading, columns, scales);
 }
 
@@ -144,7 +183,8 @@ WeightSource WeightResolver::make_source(const ModuleTensors& tensors, const Wei
     source.columns = columns;
     source.data = use(tensors[TensorPart::kWeight]);
     if (format.has_scales()) source.scales = use(scales);
-    if (format.has_zero_points()) source.zero_points = use(tensors[TensorPart::kZeroPoints]);
+    const int64_t zero_points = tensors[TensorPart::kZeroPoints];
+    if (format.has_zero_points() && zero_points != kNoTensor) source.zero_points = use(zero_points);
     return source;
 }
 

@@ -14,9 +14,11 @@ namespace sluice {
 // The tensors that make up one module, as indices into the table; kNoTensor where there is none.
 inline constexpr int64_t kNoTensor = -1;
 struct ModuleTensors {
-    std::array<int64_t, 4> parts = {kNoTensor, kNoTensor, kNoTensor, kNoTensor};  // by TensorPart
+    std::array<int64_t, 5> parts = {kNoTensor, kNoTensor, kNoTensor, kNoTensor, kNoTensor};  // by TensorPart
     int64_t operator[](TensorPart part) const { return parts[static_cast<size_t>(part)]; }
 };
+
+bool is_plain_float(DType dtype);  // F32, F16, BF16
 
 // Turns tensors into weight sources, checked against the sizes that config.json asks for. Remembers which it used.
 class WeightResolver {
@@ -39,6 +41,10 @@ class WeightResolver {
   private:
     WeightSource affine_or_micro(const std::string& name, const ModuleTensors& tensors,
                                  const std::vector<int64_t>& leading, int64_t columns);
+    // As published: U8 [leading..., groups, 16], and a scale for each group.
+    WeightSource mxfp4_blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
+    // Of compressed-tensors: I32 words of codes, a scale for each group, no zero points.
+    WeightSource symmetric(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     // Of a container that says the codec.
     WeightSource blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     void require_factors(int64_t scales, const std::vector<int64_t>& leading) const;

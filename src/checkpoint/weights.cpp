@@ -33,19 +33,19 @@ WeightSpec norm(Role role, int64_t columns) {
 
 void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentionConfig& a) {
     const int64_t width = a.heads * a.head_dim;
-    const int64_t kv_width = a.kv_heads * a.head_dim;
+    const int64_t kv_width = a.kv_heads * a.head_dim, value_width = a.kv_heads * a.value_size();
     const int64_t query_rows = a.gated ? 2 * width : width;
     list.push_back(matrix(Role::kQuery, query_rows, hidden));
     list.push_back(matrix(Role::kKey, kv_width, hidden));
-    list.push_back(matrix(Role::kValue, kv_width, hidden));
-    list.push_back(matrix(Role::kOutput, hidden, width));
+    if (a.value != ValueForm::kUnitKey) list.push_back(matrix(Role::kValue, value_width, hidden));
+    list.push_back(matrix(Role::kOutput, hidden, a.heads * a.value_size()));
     if (a.query_key_value_bias) {
         list.push_back(vector(Role::kQueryBias, query_rows));
         list.push_back(vector(Role::kKeyBias, kv_width));
-        list.push_back(vector(Role::kValueBias, kv_width));
+        list.push_back(vector(Role::kValueBias, value_width));
     }
     if (a.output_bias) list.push_back(vector(Role::kOutputBias, hidden));
-    if (a.query_key_norm != QueryKeyNorm::kNone) {
+    if (a.query_key_norm == QueryKeyNorm::kPerHead || a.query_key_norm == QueryKeyNorm::kWholeProjection) {
         const bool whole = a.query_key_norm == QueryKeyNorm::kWholeProjection;
         list.push_back(norm(Role::kQueryNorm, whole ? width : a.head_dim));
         list.push_back(norm(Role::kKeyNorm, whole ? kv_width : a.head_dim));
@@ -138,6 +138,12 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& 
     if (mixture.shared_expert_gated) {
         list.push_back(matrix(Role::kSharedExpertGate, 1, hidden, Precision::kEightBits));
     }
+    if (mixture.expert_scale) list.push_back(vector(Role::kExpertScale, mixture.experts));
+    if (!mixture.own_norms) return;
+    for (const Role role : {Role::kRouterNorm, Role::kExpertsNorm, Role::kExpertsPostNorm}) {
+        list.push_back(norm(role, hidden));
+    }
+    if (mixture.shared_intermediate > 0) list.push_back(norm(Role::kSharedPostNorm, hidden));
 }
 
 }  // namespace
@@ -168,6 +174,7 @@ std::vector<WeightSpec> feed_forward_weights(const ModelConfig& config, const La
     if (layer.norms.before) list.push_back(norm(Role::kFeedForwardNorm, hidden));
     std::visit([&](const auto& block) { append(list, hidden, block); }, layer.feed_forward);
     if (layer.norms.after) list.push_back(norm(Role::kFeedForwardPostNorm, hidden));
+    if (layer.scaled) list.push_back(vector(Role::kLayerScale, 1));
     return list;
 }
 

@@ -1,5 +1,6 @@
 #include "experts/expert_catalogue.h"
 
+#include <algorithm>
 #include <numeric>
 #include <set>
 
@@ -17,8 +18,12 @@ ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint
         const bool moe = config.mixture_of(layer) != nullptr;
         const uint64_t bytes = moe ? checkpoint->expert_layout(layer).record_bytes : 0;
         catalogue.record_bytes.push_back(round_up(bytes, kPageBytes));
+        catalogue.arrangement_bytes.push_back(moe ? checkpoint->arrangement_scratch(layer) : std::nullopt);
     }
     catalogue.reads = [checkpoint](int layer, int expert) { return checkpoint->expert_reads(layer, expert); };
+    catalogue.arrange = [checkpoint](int layer, std::span<std::byte> slot, std::span<std::byte> scratch) {
+        checkpoint->arrange_expert(layer, slot, scratch);
+    };
     catalogue.checksum = [checkpoint](int layer, int expert) { return checkpoint->expert_checksum(layer, expert); };
     return catalogue;
 }
@@ -31,6 +36,12 @@ uint64_t ExpertCatalogue::floor_bytes() const {
     uint64_t bytes = 0;
     for (const uint64_t size : record_sizes()) bytes += size * static_cast<uint64_t>(experts_per_token);
     return bytes;
+}
+
+uint64_t ExpertCatalogue::arrangement_scratch() const {
+    uint64_t most = 0;
+    for (const std::optional<uint64_t>& bytes : arrangement_bytes) most = std::max(most, bytes.value_or(0));
+    return most;
 }
 
 std::vector<uint64_t> ExpertCatalogue::record_sizes() const {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -19,6 +20,10 @@ struct ExpertCatalogue {
     int experts = 0;                     // of every layer that has any
     int experts_per_token = 0;
     std::function<std::vector<ExpertRead>(int layer, int expert)> reads;
+    // Of a layer whose experts are not stored as records: what makes one of the bytes that were read, and the memory
+    // that it needs beside them (nothing: there is nothing to be done).
+    std::function<void(int layer, std::span<std::byte> slot, std::span<std::byte> scratch)> arrange;
+    std::vector<std::optional<uint64_t>> arrangement_bytes;  // [layers], or empty: nothing
     // XXH3-64 of the whole record, where the checkpoint has one.
     std::function<std::optional<uint64_t>(int layer, int expert)> checksum;
 
@@ -28,6 +33,8 @@ struct ExpertCatalogue {
     uint64_t all_bytes() const;
     // experts_per_token records of every record size: what one token needs at once.
     uint64_t floor_bytes() const;
+    // The most that an arrangement needs.
+    uint64_t arrangement_scratch() const;
     // The distinct record sizes, ascending.
     std::vector<uint64_t> record_sizes() const;
 };

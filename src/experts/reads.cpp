@@ -43,7 +43,8 @@ Reads::Reads(const ExpertCatalogue& catalogue, Checks checks)
     : catalogue_(catalogue),
       checks_(checks),
       verified_(catalogue.record_bytes.size() * static_cast<size_t>(catalogue.experts)),
-      drive_order_(verified_.size()) {
+      drive_order_(verified_.size()),
+      arrangement_(catalogue.arrangement_scratch()) {
     order_by_drive();
 }
 
@@ -165,6 +166,7 @@ ReadOutcome Reads::finish(SlotPlace place) {
     if (outcome.failure || outcome.cancelled) return outcome;
     try {
         check(pool, place.slot, record);
+        arrange(pool, place.slot, record);
         outcome.arrived = pool.memory->landed(record.landing, place.slot);
     } catch (...) {
         outcome.failure = failure_of(std::current_exception());
@@ -190,6 +192,14 @@ void Reads::check(const Pool& pool, size_t slot, const Record& record) {
         }
     }
     verified = 1;
+}
+
+void Reads::arrange(const Pool& pool, size_t slot, const Record& record) {
+    const auto layer = static_cast<size_t>(record.key.layer);
+    if (catalogue_.arrangement_bytes.empty() || !catalogue_.arrangement_bytes[layer]) return;
+    std::byte* const landing = pool.memory->land_at(record.landing, slot);
+    const std::lock_guard lock(arranging_);
+    catalogue_.arrange(record.key.layer, {landing, pool.memory->slot_bytes()}, arrangement_);
 }
 
 std::string Reads::where(const ExpertKey& key) const {

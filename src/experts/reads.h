@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -96,12 +97,16 @@ class Reads {
     void order_by_drive();
     void submit_one(SlotPlace place, size_t pieces);
     void check(const Pool& pool, size_t slot, const Record& record);
+    void arrange(const Pool& pool, size_t slot, const Record& record);
 
     const ExpertCatalogue& catalogue_;
     Checks checks_;
     std::vector<uint8_t> verified_;      // [layers * experts]
     std::vector<uint32_t> drive_order_;  // [layers * experts]: rank of the record by file and offset
     std::vector<Pool> pools_;
+    // Records are arranged one at a time: that is faster than drives are, and the memory for it stays one record's.
+    std::mutex arranging_;
+    std::vector<std::byte> arrangement_;
     std::unique_ptr<Reader> reader_;
     Reader::Completed answer_;
 };

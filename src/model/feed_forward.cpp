@@ -1,6 +1,7 @@
 #include "model/feed_forward.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <numeric>
@@ -73,11 +74,12 @@ class DenseMlp : public FeedForward {
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { workspace.take(rows, hidden_); }
 
-    void run(Backend& backend, Batch& batch, ExpertFeed&, const Tensor& x, const Tensor& residual,
+    void run(Backend& backend, Batch& batch, ExpertFeed&, const FeedForwardInput& input, const BlockOutput& out,
              Workspace& workspace) const override {
-        const Tensor out = workspace.take(batch.rows, hidden_);
-        backend.run(mlp_.operation(x, out));
-        backend.run(AddGated{.x = out, .gate = {}, .out = residual});
+        if (!out.accumulate) return backend.run(mlp_.operation(input.x, out.rows));
+        const Tensor added = workspace.take(batch.rows, hidden_);
+        backend.run(mlp_.operation(input.x, added));
+        backend.run(AddGated{.x = added, .gate = {}, .out = out.rows});
     }
 
     std::vector<ExpertKey> guess(Backend&, const Tensor&, size_t, Workspace&) const override { return {}; }
@@ -98,6 +100,8 @@ class MixtureOfExperts : public FeedForward {
           router_(trunk.weight(layer_, Role::kRouter)) {
         if (config_.router_bias) router_bias_ = trunk.vector(layer_, Role::kRouterBias);
         if (config_.expert_bias) take_biases(trunk);
+        if (config_.expert_scale) expert_scale_ = trunk.vector(layer_, Role::kExpertScale);
+        if (config_.own_norms) take_norms(context, trunk);
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
         if (config_.shared_intermediate == 0) return;
         shared_ = SharedMlp{.gate = trunk.weight(layer_, Role::kSharedGate),
@@ -114,10 +118,12 @@ class MixtureOfExperts : public FeedForward {
         (void)take_choice(guessing, workspace);
     }
 
-    void run(Backend& backend, Batch& batch, ExpertFeed& feed, const Tensor& x, const Tensor& residual,
+    const Tensor* router_norm() const override { return norms_ ? &norms_->router : nullptr; }
+
+    void run(Backend& backend, Batch& batch, ExpertFeed& feed, const FeedForwardInput& input, const BlockOutput& out,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
-        const std::vector<int32_t> ids = route(backend, x, s.choice);
+        const std::vector<int32_t> ids = route(backend, router_input(backend, input, s), s.choice);
         if (feed.trace != nullptr) feed.trace->append(layer_, ids, batch.host_positions);
         const std::vector<int32_t> wanted = of_wanted_rows(ids, batch);
         const RowsOfExpert rows_of = group_rows(wanted);
@@ -126,16 +132,15 @@ class MixtureOfExperts : public FeedForward {
         // What was hinted for this layer stays until the layer is done, unless its slots are waited for.
         std::optional<ExpertStream> hinted_before = std::exchange(feed.hinted, std::nullopt);
         if (!stream.admitted()) hinted_before.reset();
-        std::vector<ExpertKey> guessed = guess_next(backend, batch, feed.next, residual, stream, workspace);
+        std::vector<ExpertKey> guessed = guess_next(backend, batch, feed.next, input.residual, stream, workspace);
         if (!batch.shape().is_prompt()) {
             if (!guessed.empty()) feed.store->hint(guessed);
             guessed.clear();
         }
-        if (shared_) run_shared(backend, x, s);
+        if (shared_) run_shared(backend, input.x, s);
         put_rows(backend, rows_of, s);
-        run_experts(backend, batch, feed, x, s, rows_of, stream, guessed);
-        backend.run(CombineExperts{.parts = s.parts, .weights = s.choice.weights, .out = residual});
-        if (shared_) backend.run(AddGated{.x = s.shared, .gate = s.shared_gate, .out = residual});
+        run_experts(backend, batch, feed, experts_input(backend, input, s), s, rows_of, stream, guessed);
+        add_up(backend, s, out);
     }
 
     std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, size_t least_rows,
@@ -160,6 +165,11 @@ class MixtureOfExperts : public FeedForward {
         Choice choice;
         Tensor rows, out_rows;  // I32 [rows * top_k, 1] of the experts, one after the other
         Tensor parts, shared, shared_gate;
+        Tensor own_input;  // of router and experts, where they do not read what the block is given
+    };
+    struct OwnNorms {
+        Tensor router, experts, experts_post, shared_post;
+        float epsilon;
     };
 
     // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that chose each,
@@ -181,7 +191,56 @@ class MixtureOfExperts : public FeedForward {
         s.parts = workspace.take(rows * config_.experts_per_token, hidden_);
         if (shared_) s.shared = workspace.take(rows, hidden_);
         if (shared_gate_) s.shared_gate = workspace.take(rows, 1);
+        if (norms_) s.own_input = workspace.take(rows, hidden_);
+        if (config_.weighed_input) s.own_input = workspace.take(rows * config_.experts_per_token, hidden_);
         return s;
+    }
+
+    // The router's norm has a fixed factor beside its weight.
+    void take_norms(const FeedForwardContext& context, Trunk& trunk) {
+        std::vector<float> router = trunk.values(layer_, Role::kRouterNorm);
+        for (float& value : router) value /= std::sqrt(static_cast<float>(hidden_));
+        norms_ = OwnNorms{.router = trunk.upload(router, hidden_),
+                          .experts = trunk.vector(layer_, Role::kExpertsNorm),
+                          .experts_post = trunk.vector(layer_, Role::kExpertsPostNorm),
+                          .shared_post = {},
+                          .epsilon = static_cast<float>(context.checkpoint.config().rms_norm_epsilon)};
+        if (config_.shared_intermediate > 0) norms_->shared_post = trunk.vector(layer_, Role::kSharedPostNorm);
+    }
+
+    Tensor router_input(Backend& backend, const FeedForwardInput& input, const Scratch& s) const {
+        if (!norms_) return input.x;
+        backend.run(
+            RmsNorm{.x = input.residual, .weight = norms_->router, .epsilon = norms_->epsilon, .out = s.own_input});
+        return s.own_input;
+    }
+
+    // What rows of experts are numbers of: see put_rows().
+    Tensor experts_input(Backend& backend, const FeedForwardInput& input, const Scratch& s) const {
+        if (norms_) {
+            backend.run(RmsNorm{
+                .x = input.residual, .weight = norms_->experts, .epsilon = norms_->epsilon, .out = s.own_input});
+            return s.own_input;
+        }
+        if (!config_.weighed_input) return input.x;
+        backend.run(WeighRows{.x = input.x, .weights = s.choice.weights, .out = s.own_input});
+        return s.own_input;
+    }
+
+    // Where branches are normed, each is before they meet.
+    void add_up(Backend& backend, const Scratch& s, const BlockOutput& out) const {
+        backend.run(CombineExperts{.parts = s.parts,
+                                   .weights = config_.weighed_input ? Tensor{} : s.choice.weights,
+                                   .out = out.rows,
+                                   .accumulate = out.accumulate});
+        if (norms_) norm_in_place(backend, out.rows, norms_->experts_post);
+        if (!shared_) return;
+        if (norms_) norm_in_place(backend, s.shared, norms_->shared_post);
+        backend.run(AddGated{.x = s.shared, .gate = s.shared_gate, .out = out.rows});
+    }
+
+    void norm_in_place(Backend& backend, const Tensor& rows, const Tensor& weight) const {
+        backend.run(RmsNorm{.x = rows, .weight = weight, .epsilon = norms_->epsilon, .out = rows});
     }
 
     Choice take_choice(int64_t rows, Workspace& workspace) const {
@@ -216,6 +275,7 @@ class MixtureOfExperts : public FeedForward {
         const Routing& routing = config_.routing;
         backend.run(Route{.logits = s.logits,
                           .bias = correction_,
+                          .expert_scale = expert_scale_,
                           .score = score_of(routing.score),
                           .groups = routing.groups,
                           .groups_kept = routing.groups_kept,
@@ -257,11 +317,12 @@ class MixtureOfExperts : public FeedForward {
         return result;
     }
 
-    // Tells the backend which rows of x and of the experts' outputs belong to each.
+    // Tells the backend which rows of x and of the experts' outputs belong to each; of weighed inputs every choice has
+    // its own.
     void put_rows(Backend& backend, const RowsOfExpert& rows_of, const Scratch& s) const {
         const auto top_k = static_cast<int32_t>(config_.experts_per_token);
         std::vector<int32_t> rows;
-        for (const int32_t entry : rows_of.entries) rows.push_back(entry / top_k);
+        for (const int32_t entry : rows_of.entries) rows.push_back(config_.weighed_input ? entry : entry / top_k);
         backend.upload(s.rows.buffer, s.rows.offset, std::as_bytes(std::span(rows)));
         backend.upload(s.out_rows.buffer, s.out_rows.offset, std::as_bytes(std::span(rows_of.entries)));
     }
@@ -354,7 +415,8 @@ class MixtureOfExperts : public FeedForward {
     ExpertLayout layout_;
     Activation activation_;
     Weight router_;
-    Tensor correction_, router_bias_;
+    Tensor correction_, router_bias_, expert_scale_;
+    std::optional<OwnNorms> norms_;
     Tensor gate_biases_, up_biases_, down_biases_;  // [experts, *]
     std::optional<SharedMlp> shared_;
     std::optional<Weight> shared_gate_;

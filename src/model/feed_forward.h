@@ -3,24 +3,33 @@
 #include <memory>
 
 #include "model/batch.h"
+#include "model/block_output.h"
 #include "model/expert_feed.h"
 #include "model/trunk.h"
 #include "model/workspace.h"
 
 namespace sluice {
 
+struct FeedForwardInput {
+    Tensor x;         // [rows, hidden]: normed
+    Tensor residual;  // [rows, hidden]: what x was made of
+};
+
 // The part of a layer that works on each token alone.
 class FeedForward {
   public:
     virtual ~FeedForward() = default;
-    // residual += mlp(x); x [rows, hidden] is normed already. A failed read is noted in the batch's errors; the rows of
-    // sequences that have one are not worth reading for, and mean nothing.
-    virtual void run(Backend& backend, Batch& batch, ExpertFeed& feed, const Tensor& x, const Tensor& residual,
-                     Workspace& workspace) const = 0;
+    // out = mlp(x) or out += mlp(x); x [rows, hidden] is the residual, normed. A failed read is noted in the batch's
+    // errors; the rows of sequences that have one are not worth reading for, and mean nothing.
+    virtual void run(Backend& backend, Batch& batch, ExpertFeed& feed, const FeedForwardInput& input,
+                     const BlockOutput& out, Workspace& workspace) const = 0;
     // The experts that this layer will probably need, those that most rows choose first, none that fewer than
     // `least_rows` choose: its router on x, an earlier layer's state normed for this one.
     virtual std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, size_t least_rows,
                                          Workspace& workspace) const = 0;
+    // What guess() wants of an earlier layer's state in place of the norm that stands before this block; null: that
+    // one.
+    virtual const Tensor* router_norm() const { return nullptr; }
     // Takes what run() takes, for sizing.
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
 };

@@ -43,7 +43,7 @@ class GatedDeltaNet : public Mixer {
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
 
-    void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& residual,
+    void run(Backend& backend, const Batch& batch, const Tensor& x, const BlockOutput& out,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
@@ -66,7 +66,7 @@ class GatedDeltaNet : public Mixer {
                                    .states = batch.states(layer_, kDelta),
                                    .out = s.mixed});
         backend.run(GatedRmsNorm{.x = s.mixed, .z = s.z, .weight = norm_, .epsilon = epsilon_, .out = s.mixed});
-        backend.run(Linear{.x = s.mixed, .weight = output_, .out = residual, .accumulate = true});
+        backend.run(Linear{.x = s.mixed, .weight = output_, .out = out.rows, .accumulate = out.accumulate});
     }
 
   private:

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <optional>
+#include <vector>
 
 #include "model/mixer.h"
 
@@ -14,14 +15,20 @@ class GroupedAttention : public Mixer {
           heads_(config.heads),
           kv_heads_(config.kv_heads),
           head_dim_(config.head_dim),
+          value_dim_(config.value_size()),
           gated_(config.gated),
           kv_format_(context.kv_format),
           epsilon_(context.epsilon),
           query_(trunk.weight(layer_, Role::kQuery)),
           key_(trunk.weight(layer_, Role::kKey)),
-          value_(trunk.weight(layer_, Role::kValue)),
           output_(trunk.weight(layer_, Role::kOutput)),
-          window_(config.window) {
+          window_(config.window),
+          chunk_(config.chunk),
+          value_form_(config.value),
+          value_scale_(static_cast<float>(config.value_scale)),
+          temperature_(config.temperature) {
+        if (value_form_ != ValueForm::kUnitKey) value_ = trunk.weight(layer_, Role::kValue);
+        if (value_form_ != ValueForm::kProjection) value_norm_ = unit_norm(trunk, value_dim_);
         if (config.query_key_value_bias) {
             query_bias_ = trunk.vector(layer_, Role::kQueryBias);
             key_bias_ = trunk.vector(layer_, Role::kKeyBias);
@@ -29,47 +36,35 @@ class GroupedAttention : public Mixer {
         }
         if (config.output_bias) output_bias_ = trunk.vector(layer_, Role::kOutputBias);
         if (config.sinks) sinks_ = trunk.vector(layer_, Role::kSinks);
-        if (config.query_key_norm != QueryKeyNorm::kNone) {
+        if (config.query_key_norm == QueryKeyNorm::kUnit) {
+            query_norm_ = key_norm_ = unit_norm(trunk, head_dim_);
+        } else if (config.query_key_norm != QueryKeyNorm::kNone) {
             query_norm_ = trunk.vector(layer_, Role::kQueryNorm);
             key_norm_ = trunk.vector(layer_, Role::kKeyNorm);
         }
         const RotaryTable table = make_rotary_table(config.rotary);
-        frequencies_ = trunk.upload(table.frequencies, static_cast<int64_t>(table.frequencies.size()));
+        if (config.rotary.dims > 0) {
+            frequencies_ = trunk.upload(table.frequencies, static_cast<int64_t>(table.frequencies.size()));
+        }
         interleaved_ = config.rotary.interleaved;
         magnitude_ = table.magnitude;
-        scale_ = table.softmax_factor / std::sqrt(static_cast<float>(head_dim_));
+        const double scale =
+            config.score_scale != 0 ? config.score_scale : 1 / std::sqrt(static_cast<double>(head_dim_));
+        scale_ = table.softmax_factor * static_cast<float>(scale);
     }
 
     std::vector<StatePart> state_parts() const override {
-        const uint64_t rows = 2 * static_cast<uint64_t>(kv_heads_);
-        return {StatePart::cache("kv", kv_format_, rows * kv_row_bytes(kv_format_, head_dim_))};
+        const uint64_t head = kv_row_bytes(kv_format_, head_dim_) + kv_row_bytes(kv_format_, value_dim_);
+        return {StatePart::cache("kv", kv_format_, static_cast<uint64_t>(kv_heads_) * head)};
     }
 
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
 
-    void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& residual,
+    void run(Backend& backend, const Batch& batch, const Tensor& x, const BlockOutput& out,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
-        if (gated_) {
-            backend.run(Linear{.x = x, .weight = query_, .bias = query_bias_, .out = s.fused});
-            backend.run(SplitQueryGate{.fused = s.fused, .head_dim = head_dim_, .query = s.query, .gate = s.gate});
-        } else {
-            backend.run(Linear{.x = x, .weight = query_, .bias = query_bias_, .out = s.query});
-        }
-        backend.run(Linear{.x = x, .weight = key_, .bias = key_bias_, .out = s.key});
-        backend.run(Linear{.x = x, .weight = value_, .bias = value_bias_, .out = s.value});
-        if (query_norm_) {
-            backend.run(RmsNorm{.x = s.query, .weight = *query_norm_, .epsilon = epsilon_, .out = s.query});
-            backend.run(RmsNorm{.x = s.key, .weight = *key_norm_, .epsilon = epsilon_, .out = s.key});
-        }
-        for (const Tensor* tensor : {&s.query, &s.key}) {
-            backend.run(Rotary{.x = *tensor,
-                               .positions = batch.positions,
-                               .frequencies = frequencies_,
-                               .head_dim = head_dim_,
-                               .interleaved = interleaved_,
-                               .magnitude = magnitude_});
-        }
+        project(backend, x, s);
+        place(backend, batch, s);
         const PagedCache cache = batch.cache(layer_, 0);
         backend.run(AppendKeyValue{
             .keys = s.key, .values = s.value, .kv_heads = kv_heads_, .sequences = batch.table, .cache = cache});
@@ -78,18 +73,64 @@ class GroupedAttention : public Mixer {
                               .kv_heads = kv_heads_,
                               .scale = scale_,
                               .window = window_,
+                              .chunk = chunk_,
                               .sinks = sinks_,
                               .sequences = batch.table,
                               .cache = cache,
                               .out = s.mixed});
         if (gated_) backend.run(SigmoidGate{.x = s.mixed, .gate = s.gate});
-        backend.run(Linear{.x = s.mixed, .weight = output_, .bias = output_bias_, .out = residual, .accumulate = true});
+        backend.run(Linear{
+            .x = s.mixed, .weight = output_, .bias = output_bias_, .out = out.rows, .accumulate = out.accumulate});
     }
 
   private:
     struct Scratch {
         Tensor fused, query, gate, key, value, mixed;
     };
+
+    static Tensor unit_norm(Trunk& trunk, int64_t width) {
+        return trunk.upload(std::vector<float>(static_cast<size_t>(width), 1.0f), width);
+    }
+
+    // Query, key and value, as they are normed.
+    void project(Backend& backend, const Tensor& x, const Scratch& s) const {
+        if (gated_) {
+            backend.run(Linear{.x = x, .weight = query_, .bias = query_bias_, .out = s.fused});
+            backend.run(SplitQueryGate{.fused = s.fused, .head_dim = head_dim_, .query = s.query, .gate = s.gate});
+        } else {
+            backend.run(Linear{.x = x, .weight = query_, .bias = query_bias_, .out = s.query});
+        }
+        backend.run(Linear{.x = x, .weight = key_, .bias = key_bias_, .out = s.key});
+        if (value_) backend.run(Linear{.x = x, .weight = *value_, .bias = value_bias_, .out = s.value});
+        if (value_norm_) {
+            backend.run(
+                RmsNorm{.x = value_ ? s.value : s.key, .weight = *value_norm_, .epsilon = epsilon_, .out = s.value});
+        }
+        if (value_scale_ != 1) backend.run(Scale{.x = s.value, .factor = value_scale_});
+        if (query_norm_) {
+            backend.run(RmsNorm{.x = s.query, .weight = *query_norm_, .epsilon = epsilon_, .out = s.query});
+            backend.run(RmsNorm{.x = s.key, .weight = *key_norm_, .epsilon = epsilon_, .out = s.key});
+        }
+    }
+
+    // Gives query and key their positions.
+    void place(Backend& backend, const Batch& batch, const Scratch& s) const {
+        if (temperature_.factor != 0) {
+            backend.run(ScaleByPosition{.x = s.query,
+                                        .positions = batch.positions,
+                                        .factor = static_cast<float>(temperature_.factor),
+                                        .interval = static_cast<float>(temperature_.interval)});
+        }
+        if (frequencies_.buffer == nullptr) return;
+        for (const Tensor* tensor : {&s.query, &s.key}) {
+            backend.run(Rotary{.x = *tensor,
+                               .positions = batch.positions,
+                               .frequencies = frequencies_,
+                               .head_dim = head_dim_,
+                               .interleaved = interleaved_,
+                               .magnitude = magnitude_});
+        }
+    }
 
     Scratch take(int64_t rows, Workspace& workspace) const {
         const int64_t width = heads_ * head_dim_;
@@ -100,20 +141,26 @@ class GroupedAttention : public Mixer {
         }
         s.query = workspace.take(rows, width);
         s.key = workspace.take(rows, kv_heads_ * head_dim_);
-        s.value = workspace.take(rows, kv_heads_ * head_dim_);
-        s.mixed = workspace.take(rows, width);
+        s.value = workspace.take(rows, kv_heads_ * value_dim_);
+        s.mixed = workspace.take(rows, heads_ * value_dim_);
         return s;
     }
 
     int layer_;
-    int64_t heads_, kv_heads_, head_dim_;
+    int64_t heads_, kv_heads_, head_dim_, value_dim_;
     bool gated_;
     KvFormat kv_format_;
     float epsilon_;
-    Weight query_, key_, value_, output_;
-    int64_t window_;
+    Weight query_, key_;
+    std::optional<Weight> value_;  // none: the value is made from the key
+    Weight output_;
+    int64_t window_, chunk_;
+    ValueForm value_form_;
+    float value_scale_;
+    TemperatureConfig temperature_;
     Tensor query_bias_, key_bias_, value_bias_, output_bias_, sinks_;  // empty where the model has none
     std::optional<Tensor> query_norm_, key_norm_;                      // of a head, or of all heads together
+    std::optional<Tensor> value_norm_;
     Tensor frequencies_;
     bool interleaved_ = false;
     float magnitude_ = 1, scale_ = 1;

@@ -11,15 +11,15 @@ class Checker {
     Checker(const ModelConfig& config, const std::string& label) : config_(config), label_(label) {}
 
     void check() {
-        refuse(config_.embedding_scale != 1.0, "a scale of the embedding");
-        refuse(config_.logit_cap != 0.0, "a cap of the logits");
         for (layer_ = 0; layer_ < config_.layer_count(); ++layer_) {
             const LayerConfig& layer = config_.layers[static_cast<size_t>(layer_)];
             refuse(!layer.norms.before, "a block without a norm before it");
-            refuse(layer.norms.after, "a norm after a block");
             refuse(layer.residual != Residual::kAdd, "a residual of several streams");
             std::visit([this](const auto& mixer) { check(mixer); }, layer.mixer);
             std::visit([this](const auto& block) { check(block); }, layer.feed_forward);
+            const auto* mixture = block_of<MixtureConfig>(layer);
+            refuse(mixture != nullptr && mixture->own_norms && !layer.norms.after,
+                   "a norm of each branch without one of the block");
         }
     }
 
@@ -31,13 +31,10 @@ class Checker {
     }
 
     void check(const GroupedAttentionConfig& attention) const {
-        refuse(attention.rotary.dims == 0, "attention without rotary positions");
         refuse(attention.projection_clamp != 0, "a clamp of query, key and value");
     }
 
-    void check(const LatentAttentionConfig& attention) const {
-        refuse(attention.rotary.dims == 0, "attention without rotary positions");
-    }
+    void check(const LatentAttentionConfig&) const {}
 
     void check(const GatedDeltaNetConfig&) const {}
 

@@ -40,7 +40,8 @@ class LatentMixer : public Mixer {
         key_fold_ = trunk.weight(layer_, split_ ? Role::kKeyFold : Role::kKeyValueFromLatent);
         value_unfold_ = trunk.weight(layer_, split_ ? Role::kValueUnfold : Role::kKeyValueFromLatent);
         const RotaryTable table = make_rotary_table(config.rotary);
-        frequencies_ = trunk.upload(table.frequencies, static_cast<int64_t>(table.frequencies.size()));
+        if (config.rotary.dims > 0)
+            frequencies_ = trunk.upload(table.frequencies, static_cast<int64_t>(table.frequencies.size()));
         interleaved_ = config.rotary.interleaved;
         magnitude_ = table.magnitude;
         scale_ = table.softmax_factor / std::sqrt(static_cast<float>(nope_ + rope_));
@@ -59,7 +60,7 @@ class LatentMixer : public Mixer {
         return static_cast<uint64_t>(tokens * rank_ + heads * head) * sizeof(float);
     }
 
-    void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& residual,
+    void run(Backend& backend, const Batch& batch, const Tensor& x, const BlockOutput& out,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
@@ -84,7 +85,8 @@ class LatentMixer : public Mixer {
                                     .cache = cache,
                                     .scratch = s.attention,
                                     .out = s.mixed});
-        backend.run(Linear{.x = s.mixed, .weight = output_, .bias = output_bias_, .out = residual, .accumulate = true});
+        backend.run(Linear{
+            .x = s.mixed, .weight = output_, .bias = output_bias_, .out = out.rows, .accumulate = out.accumulate});
     }
 
   private:
@@ -115,6 +117,7 @@ class LatentMixer : public Mixer {
     }
 
     void rotate(Backend& backend, const Batch& batch, const Tensor& x, int64_t head_dim, int64_t first) const {
+        if (frequencies_.buffer == nullptr) return;  // without positions
         backend.run(Rotary{.x = x,
                            .positions = batch.positions,
                            .frequencies = frequencies_,

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "model/batch.h"
+#include "model/block_output.h"
 #include "model/rotary_table.h"
 #include "model/trunk.h"
 #include "model/workspace.h"
@@ -15,8 +16,9 @@ class Mixer {
   public:
     virtual ~Mixer() = default;
     virtual std::vector<StatePart> state_parts() const = 0;
-    // residual += mix(x); x [rows, hidden] is normed already. The state of every sequence moves on by its rows.
-    virtual void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& residual,
+    // out = mix(x) or out += mix(x); x [rows, hidden] is normed already. The state of every sequence moves on by its
+    // rows.
+    virtual void run(Backend& backend, const Batch& batch, const Tensor& x, const BlockOutput& out,
                      Workspace& workspace) const = 0;
     // Takes what run() takes, for sizing.
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;

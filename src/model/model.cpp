@@ -35,9 +35,17 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
         Layer layer{
             .mixer_norm = trunk.vector(l, Role::kMixerNorm),
             .feed_forward_norm = trunk.vector(l, Role::kFeedForwardNorm),
+            .mixer_post_norm = {},
+            .feed_forward_post_norm = {},
             .mixer = std::visit([&](const auto& kind) { return make_mixer(kind, mixer, trunk); }, block.mixer),
             .feed_forward = std::visit([&](const auto& kind) { return make_feed_forward(kind, feed_forward, trunk); },
                                        block.feed_forward)};
+        if (block.norms.after) {
+            layer.mixer_post_norm = trunk.vector(l, Role::kMixerPostNorm);
+            layer.feed_forward_post_norm = trunk.vector(l, Role::kFeedForwardPostNorm);
+            post_norms_ = true;
+        }
+        if (block.scaled) layer.scale = trunk.values(l, Role::kLayerScale).front();
         state_parts_.push_back(layer.mixer->state_parts());
         layers_.push_back(std::move(layer));
     }
@@ -85,8 +93,8 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
     blocks.take(logit_rows, 1, DType::kI32);
     blocks.take(logit_rows, hidden);
     blocks.take(logit_rows, head_.rows);
-    const uint64_t residual_and_normed = 2 * static_cast<uint64_t>(rows * hidden) * sizeof(float);
-    return blocks.peak_bytes() + residual_and_normed;
+    const uint64_t of_pass = (post_norms_ ? 3 : 2) * static_cast<uint64_t>(rows * hidden) * sizeof(float);
+    return blocks.peak_bytes() + of_pass;
 }
 
 uint64_t Model::context_scratch_bytes(int64_t tokens, size_t threads) const {
@@ -160,30 +168,58 @@ NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const
     shape.last_layer = layer + 1 == layers_.size();
     if (shape.last_layer || !experts_->look_ahead(shape).hints) return {};
     const Layer& next = layers_[layer + 1];
+    const Tensor* own = next.feed_forward->router_norm();
     return {.block = next.feed_forward.get(),
-            .norm = next.feed_forward_norm,
+            .norm = own == nullptr ? next.feed_forward_norm : *own,
             .norm_epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon)};
 }
 
-void Model::run_layers(Batch& batch, ExpertFeed& feed, const Tensor& residual, const Tensor& normed,
-                       std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
+BlockOutput Model::output_of(const Tensor& post_norm, const Rows& rows) const {
+    if (post_norm.buffer == nullptr) return {.rows = rows.residual};
+    return {.rows = rows.added, .accumulate = false};
+}
+
+void Model::add_normed(const Tensor& post_norm, const Rows& rows) {
+    if (post_norm.buffer == nullptr) return;
     const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
+    backend_.run(RmsNorm{.x = rows.added, .weight = post_norm, .epsilon = epsilon, .out = rows.added});
+    backend_.run(AddGated{.x = rows.added, .gate = {}, .out = rows.residual});
+}
+
+void Model::run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows) {
+    const Layer& layer = layers_[index];
+    const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
+    const auto& [residual, normed, added] = rows;
+    backend_.run(RmsNorm{.x = residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = normed});
+    workspace_.reset();
+    layer.mixer->run(backend_, batch, normed, output_of(layer.mixer_post_norm, rows), workspace_);
+    add_normed(layer.mixer_post_norm, rows);
+    backend_.run(RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
+    workspace_.reset();
+    feed.next = next_feed_forward(index, batch);
+    layer.feed_forward->run(backend_, batch, feed, {.x = normed, .residual = residual},
+                            output_of(layer.feed_forward_post_norm, rows), workspace_);
+    add_normed(layer.feed_forward_post_norm, rows);
+    if (layer.scale != 1) backend_.run(Scale{.x = residual, .factor = layer.scale});
+}
+
+void Model::run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
+                       std::vector<ForwardOutput>& outputs) {
+    const ModelConfig& config = checkpoint_->config();
+    const auto& [residual, normed, added] = rows;
     backend_.run(Embed{.ids = batch.ids, .table = embedding_, .out = residual});
+    if (config.embedding_scale != 1) {
+        backend_.run(Scale{.x = residual, .factor = static_cast<float>(config.embedding_scale)});
+    }
     tap_hidden(batch, residual, inputs, outputs);
     for (size_t l = 0; l < layers_.size(); ++l) {
-        const Layer& layer = layers_[l];
         batch.running_layer = static_cast<int64_t>(l);
         batch.check_cancelled();
-        backend_.run(RmsNorm{.x = residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = normed});
-        workspace_.reset();
-        layer.mixer->run(backend_, batch, normed, residual, workspace_);
-        backend_.run(RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
-        workspace_.reset();
-        feed.next = next_feed_forward(l, batch);
-        layer.feed_forward->run(backend_, batch, feed, normed, residual, workspace_);
+        run_layer(l, batch, feed, rows);
         if (batch.all_failed()) return;
         if (l + 1 < layers_.size()) tap_hidden(batch, residual, inputs, outputs);
     }
+    const auto epsilon = static_cast<float>(config.rms_norm_epsilon);
     backend_.run(RmsNorm{.x = residual, .weight = final_norm_, .epsilon = epsilon, .out = normed});
     tap_hidden(batch, normed, inputs, outputs);
 }
@@ -216,6 +252,8 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
         const Tensor logits = workspace_.take(rows.rows, head_.rows);
         backend_.run(GatherRows{.x = normed, .rows = rows, .out = gathered});
         backend_.run(Linear{.x = gathered, .weight = head_, .out = logits});
+        const auto cap = static_cast<float>(checkpoint_->config().logit_cap);
+        if (cap != 0) backend_.run(Scale{.x = logits, .cap = cap});
         for (size_t i = 0; i < count; ++i) {
             backend_.download(logits.buffer, logits.offset + i * vocabulary * sizeof(float),
                               std::as_writable_bytes(std::span(wanted[begin + i].target, vocabulary)));
@@ -232,11 +270,12 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
     batch.hook = hook ? &hook : nullptr;
     batch.layers = static_cast<int64_t>(layers_.size());
     const int64_t hidden = checkpoint_->config().hidden_size;
-    const Tensor residual = inputs_workspace_.take(batch.rows, hidden);
-    const Tensor normed = inputs_workspace_.take(batch.rows, hidden);
+    const Rows rows{.residual = inputs_workspace_.take(batch.rows, hidden),
+                    .normed = inputs_workspace_.take(batch.rows, hidden),
+                    .added = post_norms_ ? inputs_workspace_.take(batch.rows, hidden) : Tensor{}};
     ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .hinted = {}};
-    run_layers(batch, feed, residual, normed, inputs, outputs);
-    if (!batch.all_failed()) run_head(batch, normed, inputs, outputs);
+    run_layers(batch, feed, rows, inputs, outputs);
+    if (!batch.all_failed()) run_head(batch, rows.normed, inputs, outputs);
     backend_.wait();
     checkpoint_->check_mappings();
     for (size_t i = 0; i < inputs.size(); ++i) {

@@ -61,6 +61,8 @@ class Model {
   private:
     struct Layer {
         Tensor mixer_norm, feed_forward_norm;
+        Tensor mixer_post_norm, feed_forward_post_norm;  // empty: none
+        float scale = 1;                                 // of the residual behind the layer
         std::unique_ptr<Mixer> mixer;
         std::unique_ptr<FeedForward> feed_forward;
     };
@@ -68,8 +70,18 @@ class Model {
     Batch make_batch(std::span<const ForwardInput> inputs);
     void make_tables(Batch& batch, std::span<const ForwardInput> inputs);
     Tensor put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns = 1);
-    void run_layers(Batch& batch, ExpertFeed& feed, const Tensor& residual, const Tensor& normed,
-                    std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
+    // Of a pass, [rows, hidden].
+    struct Rows {
+        Tensor residual, normed;
+        Tensor added;  // by a block whose output is normed; empty where there is none
+    };
+
+    void run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
+                    std::vector<ForwardOutput>& outputs);
+    void run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows);
+    // What a block adds, directly or through a norm of its own.
+    BlockOutput output_of(const Tensor& post_norm, const Rows& rows) const;
+    void add_normed(const Tensor& post_norm, const Rows& rows);
     NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;
     void tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
                     std::vector<ForwardOutput>& outputs);
@@ -85,6 +97,7 @@ class Model {
     Workspace workspace_;         // one block's temporaries
     Weight embedding_, head_;
     Tensor final_norm_;
+    bool post_norms_ = false;  // some layer has them
     std::vector<Layer> layers_;
     StateParts state_parts_;
     std::shared_ptr<StatePool> states_;  // null until the first is wanted

@@ -19,6 +19,15 @@ double correction_index(const RotaryConfig& config, double beta) {
            (2 * std::log(config.theta));
 }
 
+double scale_as_llama3(const RotaryConfig& config, double frequency) {
+    const double turns = static_cast<double>(config.original_positions) * frequency / (2 * std::numbers::pi);
+    if (turns > config.high_frequency_factor) return frequency;
+    if (turns < config.low_frequency_factor) return frequency / config.factor;
+    const double range = config.high_frequency_factor - config.low_frequency_factor;
+    const double kept = range > 0 ? (turns - config.low_frequency_factor) / range : 1;
+    return frequency * (kept + (1 - kept) / config.factor);
+}
+
 }  // namespace
 
 RotaryTable make_rotary_table(const RotaryConfig& config) {
@@ -45,6 +54,8 @@ RotaryTable make_rotary_table(const RotaryConfig& config) {
             const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
             frequency *= (1 - ramp) + ramp / config.factor;
         }
+        if (config.high_frequency_factor > 0) frequency = scale_as_llama3(config, frequency);
+        if (i >= static_cast<size_t>((config.dims - config.still_dims) / 2)) frequency = 0;
         table.frequencies.push_back(static_cast<float>(frequency));
     }
     return table;

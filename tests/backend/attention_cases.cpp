@@ -8,12 +8,17 @@ namespace sluice {
 
 namespace {
 
+// Of a head.
+struct HeadSizes {
+    int64_t key, value;
+};
+
 // Caches whose tokens before the sequences' rows, and with `through_rows` those of the rows, are random; what lies
 // behind them is left as garbage that must not be read.
 PagedCache random_cache(CaseContext& context, const std::vector<SequenceRows>& sequences, KvFormat format,
-                        int64_t kv_heads, int64_t head_dim, bool through_rows) {
+                        int64_t kv_heads, const HeadSizes& sizes, bool through_rows) {
     const int64_t page_tokens = context.pick_of({1, 4, 16, 64});
-    const GroupedKvLayout layout(format, page_tokens, kv_heads, head_dim);
+    const GroupedKvLayout layout(format, page_tokens, kv_heads, sizes.key, sizes.value);
     CacheBuilder builder(format, page_tokens, layout.page_bytes());
     for (const SequenceRows& rows : sequences) {
         const int64_t tokens = rows.position + rows.count;
@@ -23,11 +28,11 @@ PagedCache random_cache(CaseContext& context, const std::vector<SequenceRows>& s
             std::vector<std::byte>& page = pages.emplace_back(layout.page_bytes(), std::byte{0xff});
             for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
                 for (int64_t h = 0; h < kv_heads; ++h) {
-                    const auto encode = [&](uint64_t at) {
-                        encode_kv_row(format, context.normals(head_dim).data(), head_dim, page.data() + at);
+                    const auto encode = [&](uint64_t at, int64_t size) {
+                        encode_kv_row(format, context.normals(size).data(), size, page.data() + at);
                     };
-                    encode(layout.key(h, token));
-                    encode(layout.value(h, token));
+                    encode(layout.key(h, token), sizes.key);
+                    encode(layout.value(h, token), sizes.value);
                 }
             }
         }
@@ -40,48 +45,57 @@ void append(CaseContext& context, KvFormat format) {
     const auto sequences = context.sequences(50);
     const int64_t kv_heads = context.pick(1, 3);
     const int64_t head_dim = context.pick_of({1, 5, 16, 64});
-    const auto inputs = context.columns_of_one(total_rows(sequences), {kv_heads * head_dim, kv_heads * head_dim});
+    const HeadSizes sizes{head_dim, context.flip() ? head_dim : context.pick_of({3, 16, 32})};
+    const auto inputs = context.columns_of_one(total_rows(sequences), {kv_heads * sizes.key, kv_heads * sizes.value});
     const AppendKeyValue op{.keys = inputs[0],
                             .values = inputs[1],
                             .kv_heads = kv_heads,
                             .sequences = sequences_of(context.backend(), sequences),
-                            .cache = random_cache(context, sequences, format, kv_heads, head_dim, false)};
+                            .cache = random_cache(context, sequences, format, kv_heads, sizes, false)};
     context.backend().run(op);
     const int64_t page_tokens = op.cache.page_tokens;
-    const GroupedKvLayout layout(format, page_tokens, kv_heads, head_dim);
+    const GroupedKvLayout layout(format, page_tokens, kv_heads, sizes.key, sizes.value);
     for (size_t s = 0; s < sequences.size(); ++s) {
         const int64_t tokens = sequences[s].position + sequences[s].count;
         const auto pages = read_pages(context.backend(), op.cache, s, tokens, layout.page_bytes());
         std::vector<float> values;
         for (int64_t p = 0; p < tokens; ++p) {
-            for (int64_t h = 0; h < 2 * kv_heads; ++h) {
-                std::vector<float> row(static_cast<size_t>(head_dim));
-                decode_kv_row(format,
-                              pages[static_cast<size_t>(p / page_tokens)].data() + layout.key(h, p % page_tokens),
-                              head_dim, row.data());
+            const std::byte* page = pages[static_cast<size_t>(p / page_tokens)].data();
+            const auto decode = [&](uint64_t at, int64_t size) {
+                std::vector<float> row(static_cast<size_t>(size));
+                decode_kv_row(format, page + at, size, row.data());
                 values.insert(values.end(), row.begin(), row.end());
+            };
+            for (int64_t h = 0; h < kv_heads; ++h) {
+                decode(layout.key(h, p % page_tokens), sizes.key);
+                decode(layout.value(h, p % page_tokens), sizes.value);
             }
         }
         context.result(values);
     }
 }
 
-void attend(CaseContext& context, KvFormat format, int64_t longest, bool window_and_sinks = false) {
+// What a token may see less of, and sinks.
+enum class Seen : uint8_t { kAll, kWindow, kChunk };
+
+void attend(CaseContext& context, KvFormat format, int64_t longest, Seen seen = Seen::kAll) {
     const auto sequences = context.sequences(longest);
     const int64_t kv_heads = context.pick(1, 3);
     const int64_t heads = kv_heads * context.pick_of({1, 2, 5, 8});
     const int64_t head_dim = context.pick_of({1, 7, 16, 64, 128, 256});
+    const HeadSizes sizes{head_dim, context.flip() ? head_dim : context.pick_of({1, 16, 24, 128})};
     const int64_t rows = total_rows(sequences);
-    const Tensor query = context.random(rows, heads * head_dim);
-    const Tensor out = context.output(rows, heads * head_dim);
+    const Tensor query = context.random(rows, heads * sizes.key);
+    const Tensor out = context.output(rows, heads * sizes.value);
     context.backend().run(Attention{.query = query,
                                     .heads = heads,
                                     .kv_heads = kv_heads,
                                     .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
-                                    .window = window_and_sinks ? context.pick_of({0, 1, 17, 64, 128}) : 0,
-                                    .sinks = window_and_sinks ? context.random(1, heads, 3) : Tensor{},
+                                    .window = seen == Seen::kWindow ? context.pick_of({0, 1, 17, 64, 128}) : 0,
+                                    .chunk = seen == Seen::kChunk ? context.pick_of({1, 17, 64, 200}) : 0,
+                                    .sinks = seen == Seen::kWindow ? context.random(1, heads, 3) : Tensor{},
                                     .sequences = sequences_of(context.backend(), sequences),
-                                    .cache = random_cache(context, sequences, format, kv_heads, head_dim, true),
+                                    .cache = random_cache(context, sequences, format, kv_heads, sizes, true),
                                     .out = out});
     context.result(out);
 }
@@ -99,7 +113,9 @@ std::vector<OpCase> attention_cases() {
         cases.push_back({"Attention over a long cache, " + name, Rounding::kBf16,
                          [format](CaseContext& context) { attend(context, format, 1500); }});
         cases.push_back({"Attention with window and sinks, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { attend(context, format, 700, true); }});
+                         [format](CaseContext& context) { attend(context, format, 700, Seen::kWindow); }});
+        cases.push_back({"Attention in chunks, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { attend(context, format, 700, Seen::kChunk); }});
     }
     return cases;
 }

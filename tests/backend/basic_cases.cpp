@@ -98,14 +98,45 @@ void gather_rows(CaseContext& context) {
     context.result(out);
 }
 
-void combine_experts(CaseContext& context) {
+void combine_experts(CaseContext& context, bool weighed) {
     const int64_t rows = pick_rows(context);
     const int64_t top_k = context.pick(1, 10);
     const int64_t columns = context.pick_of({1, 31, 64, 300});
-    const Tensor out = context.random(rows, columns);
-    context.backend().run(CombineExperts{
-        .parts = context.random(rows * top_k, columns), .weights = context.random(rows, top_k), .out = out});
+    const bool accumulate = context.flip();
+    const Tensor out = accumulate ? context.random(rows, columns) : context.output(rows, columns);
+    context.backend().run(CombineExperts{.parts = context.random(rows * top_k, columns),
+                                         .weights = weighed ? context.random(rows, top_k) : Tensor{},
+                                         .out = out,
+                                         .accumulate = accumulate});
     context.result(out);
+}
+
+void weigh_rows(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t top_k = context.pick(1, 4);
+    const int64_t columns = context.pick_of({1, 31, 64, 300});
+    const Tensor out = context.output(rows * top_k, columns);
+    context.backend().run(
+        WeighRows{.x = context.random(rows, columns), .weights = context.random(rows, top_k), .out = out});
+    context.result(out);
+}
+
+void scale(CaseContext& context) {
+    const Tensor x = context.random(pick_rows(context), context.pick_of({1, 31, 64, 300}), context.flip() ? 1 : 40.0f);
+    context.backend().run(Scale{.x = x, .factor = context.flip() ? 1.0f : 0.707f, .cap = context.flip() ? 0 : 30.0f});
+    context.result(x);
+}
+
+void scale_by_position(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const Tensor x = context.random(rows, context.pick_of({1, 31, 64, 300}));
+    std::vector<int32_t> positions(static_cast<size_t>(rows));
+    for (int32_t& position : positions) position = static_cast<int32_t>(context.pick(0, context.flip() ? 40 : 100000));
+    context.backend().run(ScaleByPosition{.x = x,
+                                          .positions = context.integers(positions),
+                                          .factor = 0.1f,
+                                          .interval = context.flip() ? 16.0f : 8192.0f});
+    context.result(x);
 }
 
 void split_linear_projections(CaseContext& context) {
@@ -145,6 +176,7 @@ void route_softmax(CaseContext& context) {
     const Tensor ids = context.output(rows, top_k, DType::kI32);
     const Tensor weights = context.output(rows, top_k);
     context.backend().run(Route{.logits = logits_with_ties(context, rows, experts),
+                                .expert_scale = context.flip() ? context.random(1, experts) : Tensor{},
                                 .normalize = context.flip(),
                                 .ids = ids,
                                 .weights = weights});
@@ -200,7 +232,12 @@ std::vector<OpCase> basic_cases() {
             {"AddGated with gate", Rounding::kNone, [](CaseContext& context) { add(context, true); }},
             {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
             {"GatherRows", Rounding::kNone, gather_rows},
-            {"CombineExperts", Rounding::kNone, combine_experts},
+            {"CombineExperts", Rounding::kNone, [](CaseContext& context) { combine_experts(context, true); }},
+            {"CombineExperts without weights", Rounding::kNone,
+             [](CaseContext& context) { combine_experts(context, false); }},
+            {"WeighRows", Rounding::kNone, weigh_rows},
+            {"Scale", Rounding::kNone, scale},
+            {"ScaleByPosition", Rounding::kNone, scale_by_position},
             {"SplitLinearProjections", Rounding::kNone, split_linear_projections},
             {"Route by softmax", Rounding::kNone, route_softmax},
             {"Route by sigmoid in groups", Rounding::kNone,

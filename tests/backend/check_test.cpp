@@ -205,7 +205,7 @@ TEST_F(CheckTest, RowsAndParts) {
 }
 
 TEST_F(CheckTest, Caches) {
-    const GroupedKvLayout layout(KvFormat::kBF16, 2, 2, 4);
+    const GroupedKvLayout layout(KvFormat::kBF16, 2, 2, 4, 4);
     CacheBuilder builder(KvFormat::kBF16, 2, layout.page_bytes());
     builder.add_empty(4);
     builder.add_empty(4);

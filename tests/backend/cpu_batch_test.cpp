@@ -104,7 +104,7 @@ TEST_P(CpuBatch, ExpertRowsAreTheSameAlone) {
 TEST_P(CpuBatch, AttentionDoesNotDependOnTheChunk) {
     const int64_t heads = 6, kv_heads = 2, head_dim = 40, tokens = 150;
     for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
-        CacheBuilder builder(format, 48, GroupedKvLayout(format, 48, kv_heads, head_dim).page_bytes());
+        CacheBuilder builder(format, 48, GroupedKvLayout(format, 48, kv_heads, head_dim, head_dim).page_bytes());
         builder.add_empty(tokens);
         const PagedCache cache = builder.build(*backend_);
         const Sequences all = sequences_of(*backend_, {{0, tokens, 0}});

@@ -15,7 +15,7 @@ struct GroupedShape {
 
 PagedCache empty_cache(Backend& backend, KvFormat format, int64_t page_tokens, const GroupedShape& shape,
                        const std::vector<int64_t>& tokens) {
-    const GroupedKvLayout layout(format, page_tokens, shape.kv_heads, shape.head_dim);
+    const GroupedKvLayout layout(format, page_tokens, shape.kv_heads, shape.head_dim, shape.head_dim);
     CacheBuilder builder(format, page_tokens, layout.page_bytes());
     for (const int64_t count : tokens) builder.add_empty(count);
     return builder.build(backend);

@@ -36,9 +36,9 @@ TEST_P(Goldens, EmbeddingsAreTheFirstHiddenState) {
     ASSERT_EQ(reference.hidden.front().size(), reference.ids.size() * static_cast<size_t>(hidden));
     for (size_t i = 0; i < reference.ids.size(); ++i) {
         const auto begin = reference.hidden.front().begin() + static_cast<int64_t>(i) * hidden;
-        ASSERT_EQ(decode_row_of(*checkpoint_, kNoLayer, Role::kEmbedding, reference.ids[i]),
-                  std::vector<float>(begin, begin + hidden))
-            << "token " << i;
+        std::vector<float> row = decode_row_of(*checkpoint_, kNoLayer, Role::kEmbedding, reference.ids[i]);
+        for (float& value : row) value *= static_cast<float>(checkpoint_->config().embedding_scale);
+        ASSERT_EQ(row, std::vector<float>(begin, begin + hidden)) << "token " << i;
     }
 }
 
@@ -56,6 +56,7 @@ TEST_P(Goldens, HeadGivesTheLogits) {
             for (size_t c = 0; c < hidden; ++c) {
                 logit += static_cast<double>(row[c]) * reference.hidden.back()[i * hidden + c];
             }
+            if (config.logit_cap != 0) logit = config.logit_cap * std::tanh(logit / config.logit_cap);
             worst = std::max(worst, std::abs(logit - reference.logits[i * vocabulary + token]));
         }
     }

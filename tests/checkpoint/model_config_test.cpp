@@ -397,7 +397,7 @@ TEST(ModelConfig, RefusesRopeThatMakesNoSense) {
     expect_all_refused(deepseek(),
                        {
                            {"type", "linear", kUnsupported, {"linear", "yarn"}},
-                           {"rope_type", "llama3", kUnsupported, {"llama3"}},
+                           {"rope_type", "dynamic", kUnsupported, {"dynamic"}},
                            {"factor", 0.5, kInvalid, {"0.5"}},
                            {"factor", nullptr, kInvalid, {"missing"}},
                            {"factor", "40", kInvalid, {}},

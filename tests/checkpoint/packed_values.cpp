@@ -26,6 +26,8 @@ std::vector<float> expert_values(const Checkpoint& checkpoint, int layer, int ex
         const auto bytes = checkpoint.mapped(read.source);
         std::copy(bytes.begin(), bytes.end(), slot.begin() + static_cast<ptrdiff_t>(read.slot_offset));
     }
+    std::vector<std::byte> scratch(checkpoint.arrangement_scratch(layer).value_or(0));
+    checkpoint.arrange_expert(layer, slot, scratch);
     return decode(view_in_slot(projection_of(layout, projection), slot.data()));
 }
 

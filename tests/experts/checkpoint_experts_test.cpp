@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -26,6 +28,30 @@ std::vector<std::filesystem::path> checkpoints() {
     return found;
 }
 
+// An expert's record as it belongs into a slot.
+std::vector<std::byte> record_of(const Checkpoint& checkpoint, int layer, int expert) {
+    std::vector<std::byte> record(checkpoint.expert_layout(layer).record_bytes);
+    for (const ExpertRead& part : checkpoint.expert_reads(layer, expert)) {
+        File::open(checkpoint.files()[part.source.file].path)
+            .read_at(part.source.offset, std::span(record).subspan(part.slot_offset, part.source.bytes));
+    }
+    std::vector<std::byte> scratch(checkpoint.arrangement_scratch(layer).value_or(0));
+    checkpoint.arrange_expert(layer, record, scratch);
+    return record;
+}
+
+// Offset and size of all that a layout names.
+std::vector<std::pair<uint64_t, uint64_t>> parts_of(const ExpertLayout& layout) {
+    std::vector<std::pair<uint64_t, uint64_t>> parts;
+    for (const ProjectionLayout& matrix : {layout.gate, layout.up, layout.down}) {
+        const WeightFormat& format = matrix.format;
+        parts.emplace_back(matrix.data, format.data_bytes(matrix.rows, matrix.columns));
+        parts.emplace_back(matrix.scales, format.scale_bytes(matrix.rows, matrix.columns));
+        parts.emplace_back(matrix.zero_points, format.zero_point_bytes(matrix.rows, matrix.columns));
+    }
+    return parts;
+}
+
 void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind, When direct) {
     const auto checkpoint = Checkpoint::open(folder);
     ExpertStoreOptions options;
@@ -39,11 +65,10 @@ void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind,
         ExpertStream stream = store.stream(layer, range(0, static_cast<int>(checkpoint->config().experts())));
         const auto came = drain(stream, [&](const HeldExpert& ready) {
             ASSERT_FALSE(ready.error());
-            for (const ExpertRead& part : checkpoint->expert_reads(layer, ready.expert())) {
-                std::vector<std::byte> wanted(part.source.bytes);
-                File::open(checkpoint->files()[part.source.file].path).read_at(part.source.offset, wanted);
-                const std::byte* got = host_bytes(ready.record()).data() + part.slot_offset;
-                ASSERT_EQ(std::memcmp(got, wanted.data(), wanted.size()), 0)
+            const std::vector<std::byte> wanted = record_of(*checkpoint, layer, ready.expert());
+            const std::byte* got = host_bytes(ready.record()).data();
+            for (const auto& [offset, bytes] : parts_of(checkpoint->expert_layout(layer))) {
+                ASSERT_EQ(std::memcmp(got + offset, wanted.data() + offset, bytes), 0)
                     << "layer " << layer << " expert " << ready.expert();
             }
         });

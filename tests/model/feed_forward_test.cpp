@@ -79,7 +79,8 @@ class FeedForwardBlock : public ::testing::Test {
         ExpertFeed feed{.store = &store, .trace = nullptr, .next = {}, .hinted = {}};
         Workspace workspace(backend);
         const Tensor out = trunk.upload(std::vector<float>(x_.size()), kHidden);
-        feed_forward->run(backend, batch, feed, trunk.upload(x_, kHidden), out, workspace);
+        const Tensor x = trunk.upload(x_, kHidden);
+        feed_forward->run(backend, batch, feed, {.x = x, .residual = out}, {.rows = out}, workspace);
         std::vector<float> values(x_.size());
         backend.download(out.buffer, out.offset, std::as_writable_bytes(std::span(values)));
         backend.wait();

@@ -42,15 +42,8 @@ TEST(Implemented, RefusesByLayerWhatNoOperationComputes) {
               "dir/config.json: layer 1: GELU with a clamp, a factor or an offset is not supported");
     EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) { m.experts = 5; }),
               "dir/config.json: layer 1: another number of experts than in other layers is not supported");
-    EXPECT_EQ(refusal([](ModelConfig& c, Attention&, Mixture&) { c.layers[1].norms.after = true; }),
-              "dir/config.json: layer 1: a norm after a block is not supported");
-}
-
-TEST(Implemented, RefusesSettingsOfTheWholeModel) {
-    EXPECT_EQ(refusal([](ModelConfig& c, Attention&, Mixture&) { c.embedding_scale = 8; }),
-              "dir/config.json: a scale of the embedding is not supported");
-    EXPECT_EQ(refusal([](ModelConfig& c, Attention&, Mixture&) { c.logit_cap = 30; }),
-              "dir/config.json: a cap of the logits is not supported");
+    EXPECT_EQ(refusal([](ModelConfig&, Attention&, Mixture& m) { m.own_norms = true; }),
+              "dir/config.json: layer 1: a norm of each branch without one of the block is not supported");
 }
 
 TEST(Implemented, ActivatesAndRoutesAsTheOperationsDo) {

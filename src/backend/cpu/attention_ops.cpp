@@ -64,10 +64,10 @@ void run_attention(const AttentionKernel& kernel, AttentionRows rows) {
 
 void CpuBackend::compute(const AppendKeyValue& op) {
     const float *keys = floats(op.keys), *values = floats(op.values);
-    const int64_t head_dim = op.keys.columns / op.kv_heads;
+    const int64_t head_dim = op.keys.columns / op.kv_heads, value_dim = op.values.columns / op.kv_heads;
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.keys.rows)) {
         const KvPages& cache = segment.cache;
-        const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
+        const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim, value_dim);
         for_rows(segment.rows.count, 8 * op.keys.columns, [&](int64_t i) {
             const int64_t token = segment.rows.position + i, row = segment.rows.first_row + i;
             const auto page = static_cast<size_t>(token / cache.page_tokens);
@@ -76,7 +76,7 @@ void CpuBackend::compute(const AppendKeyValue& op) {
                 const int64_t slot = token % cache.page_tokens;
                 encode_kv_row(cache.format, keys + row * op.keys.row_stride + head * head_dim, head_dim,
                               base + layout.key(head, slot));
-                encode_kv_row(cache.format, values + row * op.values.row_stride + head * head_dim, head_dim,
+                encode_kv_row(cache.format, values + row * op.values.row_stride + head * value_dim, value_dim,
                               base + layout.value(head, slot));
             }
         });
@@ -105,7 +105,9 @@ void CpuBackend::compute(const Attention& op) {
     const float* query = floats(op.query);
     const float* sinks = op.sinks.buffer == nullptr ? nullptr : floats(op.sinks);
     float* out = writable_floats(op.out);
-    const int64_t head_dim = op.query.columns / op.heads, share = op.heads / op.kv_heads;
+    const int64_t head_dim = op.query.columns / op.heads, value_dim = op.out.columns / op.heads;
+    const int64_t share = op.heads / op.kv_heads;
+    const bool sees_all = op.window == 0 && op.chunk == 0;
     const std::vector<KvSegment> segments = kv_segments(op.kName, op.sequences, op.cache, op.query.rows);
     const std::vector<Block> blocks = cut(segments, op.heads, share, pool_.threads());
     const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
@@ -113,23 +115,24 @@ void CpuBackend::compute(const Attention& op) {
         const Block& block = blocks[task];
         const KvSegment& segment = segments[block.segment];
         const KvPages& cache = segment.cache;
-        const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim);
+        const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim, value_dim);
         const int64_t kv_head = block.first_head / share;
         const KvRows keys = {cache.format,     cache.pages.data(),     cache.page_tokens,
-                             layout.row_bytes, layout.key(kv_head, 0), head_dim};
-        KvRows values = keys;
-        values.offset = layout.value(kv_head, 0);
+                             layout.key_bytes, layout.key(kv_head, 0), head_dim};
+        const KvRows values = {cache.format,       cache.pages.data(),       cache.page_tokens,
+                               layout.value_bytes, layout.value(kv_head, 0), value_dim};
 
         std::vector<const float*> queries;
         std::vector<float*> targets;
         std::vector<int64_t> visible, begin;
         std::vector<float> row_sinks;
         for (int64_t r = 0; r < block.rows(); ++r) {
-            const int64_t row = segment.rows.first_row + block.token(r), column = block.head(r) * head_dim;
-            queries.push_back(query + row * op.query.row_stride + column);
-            targets.push_back(out + row * op.out.row_stride + column);
-            visible.push_back(segment.rows.position + block.token(r) + 1);
-            if (op.window > 0) begin.push_back(std::max<int64_t>(0, visible.back() - op.window));
+            const int64_t row = segment.rows.first_row + block.token(r);
+            const int64_t token = segment.rows.position + block.token(r);
+            queries.push_back(query + row * op.query.row_stride + block.head(r) * head_dim);
+            targets.push_back(out + row * op.out.row_stride + block.head(r) * value_dim);
+            visible.push_back(token + 1);
+            if (!sees_all) begin.push_back(op.first_seen(token));
             if (sinks != nullptr) row_sinks.push_back(sinks[block.head(r)]);
         }
         AttentionRows rows = {&keys,
@@ -141,7 +144,7 @@ void CpuBackend::compute(const Attention& op) {
                               op.scale,
                               targets.data(),
                               nullptr};
-        if (op.window > 0) rows.begin = begin.data();
+        if (!sees_all) rows.begin = begin.data();
         if (sinks != nullptr) rows.sinks = row_sinks.data();
         run_attention(attention, rows);
     });

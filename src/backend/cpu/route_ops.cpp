@@ -39,6 +39,9 @@ void choose_weights(const Route& op, const float* scores, const int32_t* ids, fl
     for (int64_t j = 0; j < count; ++j) sum += scores[ids[j]];
     const float divisor = op.normalize ? sum + 1e-20f : 1.0f;
     for (int64_t j = 0; j < count; ++j) weights[j] = scores[ids[j]] / divisor * op.scale;
+    if (op.expert_scale.buffer == nullptr) return;
+    const float* own_scale = floats(op.expert_scale);
+    for (int64_t j = 0; j < count; ++j) weights[j] *= own_scale[ids[j]];
 }
 
 // The sum of the two largest.

@@ -126,14 +126,50 @@ void CpuBackend::compute(const SigmoidGate& op) {
 }
 
 void CpuBackend::compute(const CombineExperts& op) {
-    const float *parts = floats(op.parts), *weights = floats(op.weights);
+    const float* parts = floats(op.parts);
+    const float* weights = op.weights.buffer == nullptr ? nullptr : floats(op.weights);
+    float* out = writable_floats(op.out);
+    const int64_t count = op.parts.rows / op.out.rows;
+    for_rows(op.out.rows, op.out.columns * count, [&](int64_t t) {
+        float* const row = out + t * op.out.row_stride;
+        if (!op.accumulate) std::fill_n(row, op.out.columns, 0.0f);
+        for (int64_t j = 0; j < count; ++j) {
+            const float weight = weights == nullptr ? 1 : weights[t * op.weights.row_stride + j];
+            kernels_.add_scaled(parts + (t * count + j) * op.parts.row_stride, weight, op.out.columns, row);
+        }
+    });
+}
+
+void CpuBackend::compute(const WeighRows& op) {
+    const float *x = floats(op.x), *weights = floats(op.weights);
     float* out = writable_floats(op.out);
     const int64_t count = op.weights.columns;
-    for_rows(op.out.rows, op.out.columns * count, [&](int64_t t) {
-        for (int64_t j = 0; j < count; ++j) {
-            kernels_.add_scaled(parts + (t * count + j) * op.parts.row_stride, weights[t * op.weights.row_stride + j],
-                                op.out.columns, out + t * op.out.row_stride);
-        }
+    for_rows(op.out.rows, op.out.columns, [&](int64_t row) {
+        const int64_t t = row / count;
+        const float weight = weights[t * op.weights.row_stride + row % count];
+        const float* source = x + t * op.x.row_stride;
+        float* target = out + row * op.out.row_stride;
+        for (int64_t i = 0; i < op.out.columns; ++i) target[i] = weight * source[i];
+    });
+}
+
+void CpuBackend::compute(const Scale& op) {
+    float* x = writable_floats(op.x);
+    for_rows(op.x.rows, (op.cap == 0 ? 1 : 16) * op.x.columns, [&](int64_t t) {
+        float* row = x + t * op.x.row_stride;
+        for (int64_t i = 0; i < op.x.columns; ++i) row[i] *= op.factor;
+        for (int64_t i = 0; i < op.x.columns && op.cap != 0; ++i) row[i] = op.cap * std::tanh(row[i] / op.cap);
+    });
+}
+
+void CpuBackend::compute(const ScaleByPosition& op) {
+    float* x = writable_floats(op.x);
+    const int32_t* positions = ints(op.positions);
+    for_rows(op.x.rows, op.x.columns, [&](int64_t t) {
+        const double turns = std::floor((positions[t * op.positions.row_stride] + 1.0) / op.interval);
+        const auto factor = static_cast<float>(1 + op.factor * std::log1p(turns));
+        float* row = x + t * op.x.row_stride;
+        for (int64_t i = 0; i < op.x.columns; ++i) row[i] *= factor;
     });
 }
 

@@ -363,10 +363,11 @@ void append(Device& device, const Tensor& from, const CacheRows& rows, const Pag
 }
 
 // Where keys (part 0) or values (part 1) of grouped attention lie.
-CacheRows grouped_rows(const GroupedKvLayout& layout, int64_t head_dim, int part) {
-    const auto token = static_cast<int64_t>(layout.row_bytes), head = layout.page_tokens * token;
-    return {.width = static_cast<int32_t>(head_dim),
-            .first = part * layout.kv_heads * head,
+CacheRows grouped_rows(const GroupedKvLayout& layout, int64_t width, int part) {
+    const auto token = static_cast<int64_t>(part == 0 ? layout.key_bytes : layout.value_bytes);
+    const int64_t head = layout.page_tokens * token;
+    return {.width = static_cast<int32_t>(width),
+            .first = static_cast<int64_t>(part == 0 ? layout.key(0, 0) : layout.value(0, 0)),
             .head_bytes = head,
             .token_bytes = token};
 }
@@ -399,10 +400,10 @@ void attend(Device& device, const AttendArgs& args, const Sequences& sequences) 
 }
 
 void compute(Device& device, const AppendKeyValue& op) {
-    const int64_t head_dim = op.keys.columns / op.kv_heads;
-    const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim);
+    const int64_t head_dim = op.keys.columns / op.kv_heads, value_dim = op.values.columns / op.kv_heads;
+    const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim, value_dim);
     append(device, op.keys, grouped_rows(layout, head_dim, 0), op.cache, op.sequences, op.kv_heads);
-    append(device, op.values, grouped_rows(layout, head_dim, 1), op.cache, op.sequences, op.kv_heads);
+    append(device, op.values, grouped_rows(layout, value_dim, 1), op.cache, op.sequences, op.kv_heads);
 }
 
 void compute(Device& device, const AppendLatent& op) {
@@ -420,13 +421,13 @@ void compute(Device& device, const AppendLatent& op) {
 }
 
 void compute(Device& device, const Attention& op) {
-    const int64_t head_dim = op.query.columns / op.heads;
-    const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim);
+    const int64_t head_dim = op.query.columns / op.heads, value_dim = op.out.columns / op.heads;
+    const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim, value_dim);
     AttendArgs args{};
     args.query_a = rows_of(op.query);
     args.query_a_head = head_dim;
     args.key_a = grouped_rows(layout, head_dim, 0);
-    args.value = grouped_rows(layout, head_dim, 1);
+    args.value = grouped_rows(layout, value_dim, 1);
     args.cache = pages_of(op.cache);
     args.sequences = table_of(op.sequences);
     args.rows = static_cast<int>(op.query.rows);
@@ -434,6 +435,7 @@ void compute(Device& device, const Attention& op) {
     args.key_heads = static_cast<int>(op.kv_heads);
     args.scale = op.scale;
     args.window = static_cast<int>(op.window);
+    args.chunk = static_cast<int>(op.chunk);
     args.sinks = op.sinks.buffer == nullptr ? nullptr : rows_of(op.sinks).first;
     args.out = writable_rows_of(op.out);
     args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, op.sequences)));

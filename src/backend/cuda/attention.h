@@ -35,7 +35,7 @@ struct AttendArgs {
     SequenceTable sequences;
     int rows, heads, key_heads;
     float scale;
-    int window;          // tokens that one sees; 0: all
+    int window, chunk;   // tokens that one sees, and of whose run; 0: all
     const float* sinks;  // a logit per head that has no value; null: none
     Rows<float> out;     // of a head value.width numbers
     // The split form's: per sequence, row of it, head and split the largest score, the sum of weights, value.width
@@ -45,7 +45,10 @@ struct AttendArgs {
 
     __host__ __device__ int partial_width() const { return value.width + 2; }
     // The first token that one sees which `end` are up to.
-    __device__ int first_seen(int end) const { return window > 0 ? max(0, end - window) : 0; }
+    __device__ int first_seen(int end) const {
+        const int of_window = window > 0 ? max(0, end - window) : 0;
+        return chunk > 0 ? max(of_window, (end - 1) / chunk * chunk) : of_window;
+    }
     __device__ float* partial_at(const SequencePart& part, int row, int head) const {
         const int64_t vector = (static_cast<int64_t>(part.sequence) * split_rows + row) * heads + head;
         return partial + vector * splits * partial_width();

@@ -10,6 +10,7 @@ namespace {
 struct RouteArgs {
     Rows<const float> logits;
     const float* bias;
+    const float* expert_scale;  // null: one
     RouterScore score;
     int experts, groups, groups_kept, top_k;
     bool normalize, by_logits;
@@ -125,7 +126,9 @@ __device__ void write_routes(const RouteArgs& args, const double* values, const 
         if (mine) {
             const int at = written + __popc(all & ((1u << lane) - 1));
             args.ids[row][at] = e;
-            args.weights[row][at] = static_cast<float>(values[e] / divisor * static_cast<double>(args.scale));
+            const float own = args.expert_scale == nullptr ? 1.0f : args.expert_scale[e];
+            args.weights[row][at] =
+                static_cast<float>(values[e] / divisor * static_cast<double>(args.scale) * static_cast<double>(own));
         }
         written += __popc(all);
     }
@@ -161,6 +164,7 @@ void compute(Device& device, const Route& op) {
     if (op.logits.rows == 0) return;
     const RouteArgs args{.logits = rows_of(op.logits),
                          .bias = op.bias.buffer == nullptr ? nullptr : rows_of(op.bias).first,
+                         .expert_scale = op.expert_scale.buffer == nullptr ? nullptr : rows_of(op.expert_scale).first,
                          .score = op.score,
                          .experts = static_cast<int>(op.logits.columns),
                          .groups = static_cast<int>(op.groups),

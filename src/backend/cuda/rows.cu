@@ -102,14 +102,45 @@ __global__ void gather_kernel(Rows<const float> x, Rows<const int32_t> numbers, 
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) out[row][c] = x[numbers[row][0]][c];
 }
 
-__global__ void combine_kernel(Rows<const float> parts, Rows<const float> weights, int top_k, Rows<float> out,
-                               int64_t rows, int64_t columns) {
+__global__ void combine_kernel(Rows<const float> parts, Rows<const float> weights, int top_k, bool accumulate,
+                               Rows<float> out, int64_t rows, int64_t columns) {
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
-        float sum = out[row][c];
-        for (int j = 0; j < top_k; ++j) sum = fmaf(weights[row][j], parts[row * top_k + j][c], sum);
+        float sum = accumulate ? out[row][c] : 0;
+        for (int j = 0; j < top_k; ++j) {
+            const float weight = weights.first == nullptr ? 1.0f : weights[row][j];
+            sum = fmaf(weight, parts[row * top_k + j][c], sum);
+        }
         out[row][c] = sum;
+    }
+}
+
+__global__ void weigh_kernel(Rows<const float> x, Rows<const float> weights, int top_k, Rows<float> out, int64_t rows,
+                             int64_t columns) {
+    const int64_t c = element_column();
+    if (c >= columns) return;
+    for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        out[row][c] = weights[row / top_k][row % top_k] * x[row / top_k][c];
+    }
+}
+
+__global__ void scale_kernel(Rows<float> x, float factor, float cap, int64_t rows, int64_t columns) {
+    const int64_t c = element_column();
+    if (c >= columns) return;
+    for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        const float scaled = x[row][c] * factor;
+        x[row][c] = cap == 0 ? scaled : cap * tanhf(scaled / cap);
+    }
+}
+
+__global__ void scale_by_position_kernel(Rows<float> x, Rows<const int32_t> positions, float factor, float interval,
+                                         int64_t rows, int64_t columns) {
+    const int64_t c = element_column();
+    if (c >= columns) return;
+    for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        const double turns = floor((positions[row][0] + 1.0) / static_cast<double>(interval));
+        x[row][c] *= static_cast<float>(1 + static_cast<double>(factor) * log1p(turns));
     }
 }
 
@@ -185,10 +216,33 @@ void compute(Device& device, const GatherRows& op) {
 
 void compute(Device& device, const CombineExperts& op) {
     if (op.out.rows == 0) return;
+    const Rows<const float> weights = op.weights.buffer == nullptr ? Rows<const float>{} : rows_of(op.weights);
     combine_kernel<<<element_grid(op.out.rows, op.out.columns), kThreads, 0, device.stream()>>>(
-        rows_of(op.parts), rows_of(op.weights), static_cast<int>(op.weights.columns), writable_rows_of(op.out),
-        op.out.rows, op.out.columns);
+        rows_of(op.parts), weights, static_cast<int>(op.parts.rows / op.out.rows), op.accumulate,
+        writable_rows_of(op.out), op.out.rows, op.out.columns);
     check_launch("CombineExperts");
+}
+
+void compute(Device& device, const WeighRows& op) {
+    if (op.out.rows == 0) return;
+    weigh_kernel<<<element_grid(op.out.rows, op.out.columns), kThreads, 0, device.stream()>>>(
+        rows_of(op.x), rows_of(op.weights), static_cast<int>(op.weights.columns), writable_rows_of(op.out), op.out.rows,
+        op.out.columns);
+    check_launch("WeighRows");
+}
+
+void compute(Device& device, const Scale& op) {
+    if (op.x.rows == 0) return;
+    scale_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
+        writable_rows_of(op.x), op.factor, op.cap, op.x.rows, op.x.columns);
+    check_launch("Scale");
+}
+
+void compute(Device& device, const ScaleByPosition& op) {
+    if (op.x.rows == 0) return;
+    scale_by_position_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
+        writable_rows_of(op.x), ints_of(op.positions), op.factor, op.interval, op.x.rows, op.x.columns);
+    check_launch("ScaleByPosition");
 }
 
 }  // namespace sluice::cuda

@@ -3,6 +3,7 @@
 // Operations on the cache of keys and values: grouped-query attention and multi-head latent attention. See
 // backend/operations.h.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "backend/operations/fields.h"
@@ -50,11 +51,11 @@ struct PagedCache {
     }
 };
 
-// Stores keys and values of the new tokens in the cache.
+// Stores keys and values of the new tokens in the cache. Heads of values may be of another width.
 struct AppendKeyValue {
     static constexpr const char* kName = "AppendKeyValue";
     Tensor keys;    // [T, kv_heads * head_dim]
-    Tensor values;  // [T, kv_heads * head_dim]
+    Tensor values;  // [T, kv_heads * value_dim]
     int64_t kv_heads = 0;
     Sequences sequences;
     PagedCache cache;
@@ -70,7 +71,8 @@ struct AppendKeyValue {
 };
 
 // Causal grouped-query attention over the cache, which holds the new tokens already. Query head h reads kv head h /
-// (heads / kv_heads). With a window a token sees that many, itself included. A sink is a logit per query head that
+// (heads / kv_heads). With a window a token sees that many, itself included, with a chunk those
+// of its own run of so many positions. A sink is a logit per query head that
 // takes part in the softmax, as it is, and has no value.
 struct Attention {
     static constexpr const char* kName = "Attention";
@@ -78,11 +80,17 @@ struct Attention {
     int64_t heads = 0;
     int64_t kv_heads = 0;
     float scale = 0;
-    int64_t window = 0;  // 0: all
-    Tensor sinks = {};   // [1, heads], or empty: none
+    int64_t window = 0, chunk = 0;  // 0: all
+    Tensor sinks = {};              // [1, heads], or empty: none
     Sequences sequences;
     PagedCache cache;
-    Tensor out;  // [T, heads * head_dim]
+    Tensor out;  // [T, heads * value_dim]
+
+    // Of the tokens up to `token` the first that it sees.
+    int64_t first_seen(int64_t token) const {
+        const int64_t of_window = window == 0 ? 0 : std::max<int64_t>(0, token + 1 - window);
+        return chunk == 0 ? of_window : std::max(of_window, token / chunk * chunk);
+    }
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
@@ -91,6 +99,7 @@ struct Attention {
         field("kv_heads", op.kv_heads);
         field("scale", op.scale);
         field("window", op.window);
+        field("chunk", op.chunk);
         field("sinks", op.sinks, Access::kRead);
         field("sequences", op.sequences);
         field("cache", op.cache);

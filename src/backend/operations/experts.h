@@ -17,12 +17,14 @@ std::string_view name_of(RouterScore score);
 
 // s = score(logits), c = s + bias. Of the groups (runs of experts / groups experts) the groups_kept best are kept, a
 // group's worth being the sum of its two largest c; of their experts the top_k with the largest c (ties: lower id) are
-// chosen, in ascending id order. Their weights are s, divided by (their sum + 1e-20) if asked, times scale.
+// chosen, in ascending id order. Their weights are s, divided by (their sum + 1e-20) if asked, times scale, times the
+// expert's own scale.
 // Softmax without groups: Mixtral, Qwen; sigmoid with groups and bias: DeepSeek-V3; sqrt(softplus): DeepSeek-V4.
 struct Route {
     static constexpr const char* kName = "Route";
-    Tensor logits;     // [T, experts]
-    Tensor bias = {};  // [1, experts], or empty: zero
+    Tensor logits;             // [T, experts]
+    Tensor bias = {};          // [1, experts], or empty: zero
+    Tensor expert_scale = {};  // [1, experts], or empty: one
     RouterScore score = RouterScore::kSoftmax;
     int64_t groups = 1, groups_kept = 1;
     bool normalize = true;
@@ -37,6 +39,7 @@ struct Route {
     static void fields(auto& op, auto&& field) {
         field("logits", op.logits, Access::kRead);
         field("bias", op.bias, Access::kRead);
+        field("expert_scale", op.expert_scale, Access::kRead);
         field("score", op.score);
         field("groups", op.groups);
         field("groups_kept", op.groups_kept);
@@ -107,18 +110,35 @@ struct GatedMlp {
     }
 };
 
-// out[t] += sum over j of weights[t, j] * parts[t * top_k + j], added in ascending j.
+// out[t * top_k + j] = weights[t, j] * x[t]: what experts read that are weighed before they work.
+struct WeighRows {
+    static constexpr const char* kName = "WeighRows";
+    Tensor x;        // [T, hidden]
+    Tensor weights;  // [T, top_k]
+    Tensor out;      // [T * top_k, hidden]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kRead);
+        field("weights", op.weights, Access::kRead);
+        field("out", op.out, Access::kWritten);
+    }
+};
+
+// out[t] = sum over j of weights[t, j] * parts[t * top_k + j], added in ascending j to 0, or to what out holds.
 struct CombineExperts {
     static constexpr const char* kName = "CombineExperts";
     Tensor parts;    // [T * top_k, hidden]
-    Tensor weights;  // [T, top_k]
+    Tensor weights;  // [T, top_k], or empty: one
     Tensor out;      // [T, hidden]
+    bool accumulate = true;
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("parts", op.parts, Access::kRead);
         field("weights", op.weights, Access::kRead);
-        field("out", op.out, Access::kUpdated);
+        field("out", op.out, op.accumulate ? Access::kUpdated : Access::kWritten);
+        field("accumulate", op.accumulate);
     }
 };
 

@@ -88,6 +88,7 @@ void Route::check_shapes(const OperationCheck& check) const {
     check.tensor("logits", logits, kAnySize, kAnySize);
     const int64_t experts = logits.columns;
     if (bias.buffer != nullptr) check.tensor("bias", bias, 1, experts);
+    if (expert_scale.buffer != nullptr) check.tensor("expert_scale", expert_scale, 1, experts);
     check.size("groups", groups);
     check.multiple("logits.columns", experts, groups);
     if (groups_kept < 1 || groups_kept > groups) {
@@ -125,16 +126,34 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
     }
 }
 
+void WeighRows::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("weights", weights, x.rows, kAnySize);
+    check.tensor("out", out, weights.rows * weights.columns, x.columns);
+}
+
 void CombineExperts::check_shapes(const OperationCheck& check) const {
-    check.tensor("weights", weights, kAnySize, kAnySize);
-    check.tensor("out", out, weights.rows, kAnySize);
-    check.tensor("parts", parts, weights.rows * weights.columns, out.columns);
+    check.tensor("out", out, kAnySize, kAnySize);
+    check.tensor("parts", parts, kAnySize, out.columns);
+    check.multiple("parts.rows", parts.rows, out.rows);
+    if (weights.buffer != nullptr) check.tensor("weights", weights, out.rows, parts.rows / out.rows);
 }
 
 void AddGated::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("out", out, x.rows, x.columns);
     if (gate.buffer != nullptr) check.tensor("gate", gate, x.rows, 1);
+}
+
+void Scale::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAnySize, kAnySize);
+    if (!(cap >= 0)) check.refuse("cap", "is {}: it must be above 0, or 0 for none", cap);
+}
+
+void ScaleByPosition::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("positions", positions, x.rows, 1, DType::kI32);
+    if (!(interval >= 1)) check.refuse("interval", "is {}: it must be at least 1", interval);
 }
 
 void GatherRows::check_shapes(const OperationCheck& check) const {

@@ -131,6 +131,37 @@ struct AddGated {
     }
 };
 
+// x = x * factor, or with a cap, cap * tanh(x * factor / cap); in place.
+struct Scale {
+    static constexpr const char* kName = "Scale";
+    Tensor x;  // [T, n]
+    float factor = 1;
+    float cap = 0;  // 0: none
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kUpdated);
+        field("factor", op.factor);
+        field("cap", op.cap);
+    }
+};
+
+// x[t] *= 1 + factor * ln(1 + floor((positions[t] + 1) / interval)), in place.
+struct ScaleByPosition {
+    static constexpr const char* kName = "ScaleByPosition";
+    Tensor x;          // [T, n]
+    Tensor positions;  // I32 [T, 1]
+    float factor = 0, interval = 1;
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kUpdated);
+        field("positions", op.positions, Access::kRead);
+        field("factor", op.factor);
+        field("interval", op.interval);
+    }
+};
+
 // out[i] = x[rows[i]].
 struct GatherRows {
     static constexpr const char* kName = "GatherRows";

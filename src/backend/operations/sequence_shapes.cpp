@@ -9,10 +9,11 @@ namespace sluice {
 namespace {
 
 void check_grouped_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache,
-                         int64_t kv_heads, int64_t head_dim) {
+                         int64_t kv_heads, int64_t head_dim, int64_t value_dim) {
     check.sequences(sequences);
     check.size("page_tokens of cache", cache.page_tokens);
-    check.cache(cache, sequences, GroupedKvLayout(cache.format, cache.page_tokens, kv_heads, head_dim).page_bytes());
+    const GroupedKvLayout layout(cache.format, cache.page_tokens, kv_heads, head_dim, value_dim);
+    check.cache(cache, sequences, layout.page_bytes());
 }
 
 void check_latent_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache,
@@ -28,8 +29,9 @@ void AppendKeyValue::check_shapes(const OperationCheck& check) const {
     check.size("kv_heads", kv_heads);
     check.tensor("keys", keys, kAnySize, kAnySize);
     check.multiple("keys.columns", keys.columns, kv_heads);
-    check.tensor("values", values, keys.rows, keys.columns);
-    check_grouped_cache(check, sequences, cache, kv_heads, keys.columns / kv_heads);
+    check.tensor("values", values, keys.rows, kAnySize);
+    check.multiple("values.columns", values.columns, kv_heads);
+    check_grouped_cache(check, sequences, cache, kv_heads, keys.columns / kv_heads, values.columns / kv_heads);
 }
 
 void Attention::check_shapes(const OperationCheck& check) const {
@@ -39,9 +41,11 @@ void Attention::check_shapes(const OperationCheck& check) const {
     check.tensor("query", query, kAnySize, kAnySize);
     check.multiple("query.columns", query.columns, heads);
     if (window != 0) check.size("window", window);
+    if (chunk != 0) check.size("chunk", chunk);
     if (sinks.buffer != nullptr) check.tensor("sinks", sinks, 1, heads);
-    check.tensor("out", out, query.rows, query.columns);
-    check_grouped_cache(check, sequences, cache, kv_heads, query.columns / heads);
+    check.tensor("out", out, query.rows, kAnySize);
+    check.multiple("out.columns", out.columns, heads);
+    check_grouped_cache(check, sequences, cache, kv_heads, query.columns / heads, out.columns / heads);
 }
 
 void CausalConvolution::check_shapes(const OperationCheck& check) const {

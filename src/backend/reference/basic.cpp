@@ -99,13 +99,16 @@ void compute(const GatedRmsNorm& op) {
 
 void compute(const CombineExperts& op) {
     const auto parts = rows_of(op.parts);
-    const auto weights = rows_of(op.weights);
+    const bool weighed = op.weights.buffer != nullptr;
     const auto out = writable_rows_of(op.out);
-    const int64_t top_k = op.weights.columns;
+    const int64_t top_k = op.parts.rows / op.out.rows;
     for (int64_t t = 0; t < op.out.rows; ++t) {
         for (int64_t i = 0; i < op.out.columns; ++i) {
-            double sum = out[t][i];
-            for (int64_t j = 0; j < top_k; ++j) sum += static_cast<double>(weights[t][j]) * parts[t * top_k + j][i];
+            double sum = op.accumulate ? out[t][i] : 0;
+            for (int64_t j = 0; j < top_k; ++j) {
+                const double weight = weighed ? rows_of(op.weights)[t][j] : 1;
+                sum += weight * parts[t * top_k + j][i];
+            }
             out[t][i] = static_cast<float>(sum);
         }
     }
@@ -118,6 +121,38 @@ void compute(const AddGated& op) {
     for (int64_t t = 0; t < op.x.rows; ++t) {
         const double factor = gated ? sigmoid(*rows_of(op.gate)[t]) : 1.0;
         for (int64_t i = 0; i < op.x.columns; ++i) out[t][i] = static_cast<float>(out[t][i] + factor * x[t][i]);
+    }
+}
+
+void compute(const Scale& op) {
+    const auto x = writable_rows_of(op.x);
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        for (int64_t i = 0; i < op.x.columns; ++i) {
+            const double scaled = static_cast<double>(x[t][i]) * op.factor;
+            x[t][i] = static_cast<float>(op.cap == 0 ? scaled : op.cap * std::tanh(scaled / op.cap));
+        }
+    }
+}
+
+void compute(const ScaleByPosition& op) {
+    const auto x = writable_rows_of(op.x);
+    const int32_t* positions = ints(op.positions);
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        const double turns = std::floor((positions[t * op.positions.row_stride] + 1.0) / op.interval);
+        const double factor = 1 + op.factor * std::log1p(turns);
+        for (int64_t i = 0; i < op.x.columns; ++i) x[t][i] = static_cast<float>(x[t][i] * factor);
+    }
+}
+
+void compute(const WeighRows& op) {
+    const auto x = rows_of(op.x);
+    const auto weights = rows_of(op.weights);
+    const auto out = writable_rows_of(op.out);
+    const int64_t top_k = op.weights.columns;
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        for (int64_t j = 0; j < top_k; ++j) {
+            for (int64_t i = 0; i < op.x.columns; ++i) out[t * top_k + j][i] = weights[t][j] * x[t][i];
+        }
     }
 }
 

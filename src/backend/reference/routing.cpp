@@ -36,13 +36,15 @@ float group_score(const float* values, int64_t count) {
     return count == 1 ? largest[0] : largest[0] + largest[1];
 }
 
-// Writes the chosen experts in ascending order and their weights: value / divisor * scale.
-void write_routes(const std::vector<bool>& chosen, const std::vector<double>& values, double divisor, double scale,
+// Writes the chosen experts in ascending order and their weights: value / divisor * the scales.
+void write_routes(const Route& op, const std::vector<bool>& chosen, const std::vector<double>& values, double divisor,
                   int32_t* ids, float* weights) {
+    const float* own_scale = op.expert_scale.buffer == nullptr ? nullptr : floats(op.expert_scale);
     for (size_t expert = 0; expert < chosen.size(); ++expert) {
         if (!chosen[expert]) continue;
         *ids++ = static_cast<int32_t>(expert);
-        *weights++ = static_cast<float>(values[expert] / divisor * scale);
+        *weights++ =
+            static_cast<float>(values[expert] / divisor * op.scale * (own_scale == nullptr ? 1.0f : own_scale[expert]));
     }
 }
 
@@ -104,7 +106,7 @@ void compute(const Route& op) {
         }
         const std::vector<bool> chosen = choose_largest(choice, selectable_experts(op, choice), op.ids.columns);
         const double divisor = op.normalize ? chosen_sum(chosen, scores.values) + 1e-20 : scores.whole;
-        write_routes(chosen, scores.values, divisor, op.scale, ids + t * op.ids.row_stride, weights[t]);
+        write_routes(op, chosen, scores.values, divisor, ids + t * op.ids.row_stride, weights[t]);
     }
 }
 

@@ -1,5 +1,5 @@
-// DeepSeek-V3, R1, V3.1, Cogito v2, Kimi-K2: latent attention, corrected routing in groups, a plain shared expert. In
-// GGUF also V2-Lite, whose routing is a softmax.
+// DeepSeek-V3, R1, V3.1, Cogito v2, Kimi-K2 to K2.6: latent attention, corrected routing in groups, a plain shared
+// expert. In GGUF also V2-Lite, whose routing is a softmax.
 
 #include <nlohmann/json.hpp>
 
@@ -12,7 +12,7 @@ namespace sluice {
 
 namespace {
 
-constexpr std::string_view kModelTypes[] = {"deepseek_v3", "kimi_k2"};
+constexpr std::string_view kModelTypes[] = {"deepseek_v3", "kimi_k2", "kimi_k25"};
 constexpr std::string_view kGgufArchitectures[] = {"deepseek2"};
 
 constexpr GgufName kGgufNames[] = {

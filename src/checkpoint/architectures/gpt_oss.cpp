@@ -1,5 +1,5 @@
-// gpt-oss-20b, 120b: windows in every other layer, sinks, biases everywhere, a clamped activation. As MLX stores them:
-// gate and up apart.
+// gpt-oss-20b, 120b: windows in every other layer, sinks, biases everywhere, a clamped activation. Rows of gate and up
+// take turns as published, in MXFP4 or, transposed, in BF16; MLX stores them apart.
 
 #include <nlohmann/json.hpp>
 
@@ -69,7 +69,7 @@ extern constinit const Architecture gpt_oss_architecture = {
     .model_types = kModelTypes,
     .read = read_gpt_oss,
     .names = kNames,
-    .experts = {.each = "mlp.experts.", .stacked = "mlp.experts."},
+    .experts = {.each = "mlp.experts.", .stacked = "mlp.experts.", .alternating = true, .floats_transposed = true},
     .gguf = {.architectures = kGgufArchitectures, .write_config = write_gpt_oss, .names = kGgufNames},
 };
 

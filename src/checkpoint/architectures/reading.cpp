@@ -6,7 +6,9 @@
 #include <iterator>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "checkpoint/rotary_config.h"
 
@@ -34,13 +36,22 @@ int64_t read_expert_count(const JsonFields& fields) {
     return count;
 }
 
-Routing read_group_routing(const JsonFields& fields, const MixtureConfig& mixture) {
+std::string_view name_of_top_k(const JsonFields& fields) {
+    for (const std::string_view name : {"num_experts_per_token", "experts_per_token", "top_k_experts"}) {
+        if (fields.has(name) && !fields.has("num_experts_per_tok")) return name;
+    }
+    return "num_experts_per_tok";
+}
+
+Routing read_group_routing(const JsonFields& fields, const MixtureConfig& mixture,
+                           std::optional<double> default_scale) {
     Routing routing = mixture.routing;
     routing.score = Routing::Score::kSigmoid;
     routing.corrected = true;
     routing.groups = fields.integer("n_group", 1, mixture.experts);
     routing.groups_kept = fields.integer("topk_group", 1, routing.groups);
-    routing.scale = fields.number("routed_scaling_factor");
+    constexpr std::string_view kScale = "routed_scaling_factor";
+    routing.scale = default_scale ? fields.number_or(kScale, *default_scale) : fields.number(kScale);
     if (mixture.experts % routing.groups != 0) {
         fields.reject(ErrorCode::kInvalidFile, "n_group", "{} does not divide the {} experts", routing.groups,
                       mixture.experts);
@@ -75,13 +86,22 @@ ActivationConfig read_activation(const JsonFields& fields) {
     using Kind = ActivationConfig::Kind;
     static constexpr std::pair<std::string_view, Kind> kKinds[] = {
         {"silu", Kind::kSilu}, {"swish", Kind::kSilu}, {"gelu_pytorch_tanh", Kind::kGeluTanh}};
-    const std::string value = fields.string_or("hidden_act", "silu");
+    const std::string_view name = fields.has("hidden_act") ? "hidden_act" : "hidden_activation";
+    const std::string value = fields.string_or(name, "silu");
     const auto found = std::ranges::find(kKinds, value, &std::pair<std::string_view, Kind>::first);
     if (found != std::end(kKinds)) return {.kind = found->second};
-    std::vector<std::string_view> names;
-    for (const auto& [name, kind] : kKinds) names.push_back(name);
-    fields.reject(ErrorCode::kUnsupported, "hidden_act", "\"{}\" is not supported, only \"{}\"", value,
-                  fmt::join(names, "\" and \""));
+    std::vector<std::string_view> known;
+    for (const auto& kind : kKinds) known.push_back(kind.first);
+    fields.reject(ErrorCode::kUnsupported, name, "\"{}\" is not supported, only \"{}\"", value,
+                  fmt::join(known, "\" and \""));
+}
+
+double read_epsilon(const JsonFields& fields, std::string_view name, double fallback) {
+    const double epsilon = fields.number_or(name, fallback);
+    if (epsilon <= 0.0 || epsilon >= 1.0) {
+        fields.reject(ErrorCode::kInvalidFile, name, "{} is not between 0 and 1", epsilon);
+    }
+    return epsilon;
 }
 
 void read_sizes(const JsonFields& fields, ModelConfig& config) {
@@ -89,14 +109,10 @@ void read_sizes(const JsonFields& fields, ModelConfig& config) {
     config.layers.resize(static_cast<size_t>(fields.integer("num_hidden_layers", 1, kMostLayers)));
     config.vocabulary = fields.integer("vocab_size", 1, kLargestVocabulary);
     config.max_positions = fields.integer("max_position_embeddings", 1, kLargestPosition);
-    config.rms_norm_epsilon = fields.number_or("rms_norm_eps", 1e-6);
-    if (config.rms_norm_epsilon <= 0.0 || config.rms_norm_epsilon >= 1.0) {
-        fields.reject(ErrorCode::kInvalidFile, "rms_norm_eps", "{} is not between 0 and 1", config.rms_norm_epsilon);
-    }
+    config.rms_norm_epsilon = read_epsilon(fields, "rms_norm_eps", 1e-6);
 }
 
-GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const ModelConfig& config,
-                                              double rotary_factor) {
+GroupedAttentionConfig read_attention_heads(const JsonFields& fields, const ModelConfig& config) {
     GroupedAttentionConfig attention;
     attention.heads = fields.integer("num_attention_heads", 1, kLargestSize);
     attention.kv_heads = fields.integer_or("num_key_value_heads", attention.heads, 1, kLargestSize);
@@ -109,6 +125,12 @@ GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const Mo
                       attention.heads, config.hidden_size);
     }
     attention.head_dim = fields.integer_or("head_dim", config.hidden_size / attention.heads, 1, kLargestSize);
+    return attention;
+}
+
+GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const ModelConfig& config,
+                                              double rotary_factor) {
+    GroupedAttentionConfig attention = read_attention_heads(fields, config);
     attention.rotary = read_partial_rotary(fields, attention.head_dim, rotary_factor, config.max_positions);
     return attention;
 }
@@ -140,17 +162,17 @@ DenseMlpConfig read_dense_mlp(const JsonFields& fields) {
 MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermediate_field, bool normalize_by_default) {
     MixtureConfig mixture;
     mixture.experts = read_expert_count(fields);
-    mixture.experts_per_token = fields.integer("num_experts_per_tok", 1, mixture.experts);
+    mixture.experts_per_token = fields.integer(name_of_top_k(fields), 1, mixture.experts);
     mixture.intermediate = fields.integer(intermediate_field, 1, kLargestSize);
     mixture.activation = read_activation(fields);
     mixture.routing.normalize = fields.boolean_or("norm_topk_prob", normalize_by_default);
     return mixture;
 }
 
-MixtureConfig read_corrected_mixture(const JsonFields& fields) {
+MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<double> default_scale) {
     MixtureConfig mixture = read_mixture(fields, "moe_intermediate_size", true);
     mixture.shared_intermediate = fields.integer_or("n_shared_experts", 0, 0, kMostExperts) * mixture.intermediate;
-    mixture.routing = read_group_routing(fields, mixture);
+    mixture.routing = read_group_routing(fields, mixture, default_scale);
     return mixture;
 }
 

@@ -3,6 +3,7 @@
 // What the readers of several architectures share. All throw kInvalidFile or kUnsupported, naming file and field.
 
 #include <initializer_list>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -20,12 +21,17 @@ inline constexpr int64_t kMostExperts = 1 << 16;
 // is what an absent field means.
 void require_string(const JsonFields& fields, std::string_view name, std::initializer_list<std::string_view> supported);
 void refuse_true(const JsonFields& fields, std::string_view name);
-// Of `hidden_act`; SiLU where it is absent.
+// Of `hidden_act` or `hidden_activation`; SiLU where both are absent.
 ActivationConfig read_activation(const JsonFields& fields);
+
+// Of norms; `fallback` where the field is absent.
+double read_epsilon(const JsonFields& fields, std::string_view name, double fallback);
 
 // The model's own sizes, and as many layers as it has.
 void read_sizes(const JsonFields& fields, ModelConfig& config);
 
+// Heads alone: the rotary settings are left as they are.
+GroupedAttentionConfig read_attention_heads(const JsonFields& fields, const ModelConfig& config);
 // Heads and rotary settings; `rotary_factor` is the share of a head that is rotated where the config does not say.
 GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const ModelConfig& config,
                                               double rotary_factor = 1.0);
@@ -41,7 +47,8 @@ DenseMlpConfig read_dense_mlp(const JsonFields& fields);
 MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermediate_field, bool normalize_by_default);
 
 // The same chosen as DeepSeek-V3 does: by corrected sigmoids, in groups, beside shared experts without a gate.
-MixtureConfig read_corrected_mixture(const JsonFields& fields);
+// `default_scale` stands for a routed_scaling_factor that is absent or null; without one that is an error.
+MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<double> default_scale = std::nullopt);
 
 // The first `first_k_dense_replace` layers are dense, all others hold a corrected mixture.
 void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config);
