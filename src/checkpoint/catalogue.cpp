@@ -69,11 +69,12 @@ class CatalogueBuilder {
         }
         check_expert_counts(expert_tensors);
         for (size_t i = 0; i < table_.tensors.size(); ++i) {
-            const std::string& text = table_.tensors[i].entry.name;
+            const StoredTensor& tensor = table_.tensors[i];
+            const std::string& text = tensor.entry.name;
             TensorName& name = names_[i];
             if (name.kind == NameKind::kTrunk && name.role == Role::kEmbedding) prefix_ = text.substr(0, name.prefix);
             if (name.layer >= config().layer_count()) {
-                note_extra_layer(name, text);
+                note_extra_layer(name, tensor.spelled());
                 name.kind = NameKind::kMultiToken;
             } else {
                 place(name, static_cast<int64_t>(i));
@@ -127,7 +128,7 @@ class CatalogueBuilder {
         int64_t& place = module.parts[static_cast<size_t>(part)];
         if (place != kNoTensor) {
             fail(ErrorCode::kInvalidFile, "{}: says the same as tensor {}",
-                 table_.describe(static_cast<size_t>(tensor)), resolver_.entry(place).name);
+                 table_.describe(static_cast<size_t>(tensor)), table_.tensors[static_cast<size_t>(place)].spelled());
         }
         place = tensor;
     }
@@ -200,10 +201,6 @@ class CatalogueBuilder {
         name += fmt::format("{}{}", module.module, module.bare ? "" : ".weight");
         if (weight != kNoTensor) name = resolver_.entry(weight).name;
         const WeightSource source = resolve_source(spec, name, tensors);
-        if (source.symmetric()) {
-            fail(ErrorCode::kUnsupported, "{}: tensor {}: {} without zero points is supported in experts alone",
-                 table_.files[source.data.file].path.string(), name, source.format.describe());
-        }
         result_.trunk_bytes += source.data.bytes + source.scales.bytes + source.zero_points.bytes;
         result_.places[{layer, spec.role}] = result_.trunk.size();
         result_.trunk.push_back({.layer = layer, .spec = spec, .source = source});
@@ -216,7 +213,7 @@ class CatalogueBuilder {
         const WeightFormat& format = source.format;
         if (spec.leading.size() > 1 && spec.leading.back() % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: its heads share blocks of {} rows",
-                 table_.files[source.data.file].path.string(), name, format.group_rows);
+                 table_.files[source.data.file].path.string(), source.spelled, format.group_rows);
         }
         return source;
     }
@@ -240,7 +237,7 @@ class CatalogueBuilder {
         const bool is_converted = resolver_.entry(tensors[TensorPart::kWeight]).shape == converted;
         if (conv_is_converted_ && *conv_is_converted_ != is_converted) {
             fail(ErrorCode::kInvalidFile, "{}: tensor {}: other layers store the convolution the other way around",
-                 table_.files[source.data.file].path.string(), name);
+                 table_.files[source.data.file].path.string(), source.spelled);
         }
         conv_is_converted_ = is_converted;
         source.rows = channels;
@@ -280,7 +277,7 @@ class CatalogueBuilder {
                                                      : "not used by this architecture";
             auto entry = std::ranges::find(result_.skipped, reason, &SkippedTensors::reason);
             if (entry == result_.skipped.end()) {
-                result_.skipped.push_back({reason, 0, 0, table_.tensors[i].entry.name});
+                result_.skipped.push_back({reason, 0, 0, table_.tensors[i].spelled()});
                 entry = std::prev(result_.skipped.end());
             }
             ++entry->count;

@@ -1,10 +1,13 @@
 #include "checkpoint/checkpoint.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <mutex>
 
 #include "base/error.h"
 #include "checkpoint/catalogue.h"
+#include "checkpoint/matrix_arrangement.h"
 #include "checkpoint/non_finite.h"
 #include "checkpoint/tensor_names.h"
 
@@ -14,12 +17,29 @@ struct Checkpoint::Impl {
     Catalogue catalogue;
     mutable std::mutex mutex;  // guards mappings, which are made when first asked for
     mutable std::vector<std::shared_ptr<const MappedFile>> mappings;
+    mutable std::mutex arranging;
+    mutable std::map<std::string, ArrangedMatrix> arranged;  // by name
 
     const TrunkWeight& weight(int layer, Role role) const {
         const TrunkWeight* found = catalogue.find(layer, role);
         if (found != nullptr) return *found;
         const std::string_view module = TensorNames(*catalogue.config.architecture).module(role).module;
         fail(ErrorCode::kNotFound, "{}: no {}{}", catalogue.folder.string(), layer_path("", layer), module);
+    }
+
+    std::shared_ptr<const MappedFile> mapping(uint32_t file) const {
+        const CheckpointFile& known = catalogue.files.at(file);
+        const std::lock_guard lock(mutex);
+        std::shared_ptr<const MappedFile>& mapping = mappings[file];
+        if (mapping == nullptr) {
+            std::shared_ptr<const MappedFile> opened = MappedFile::open(known.path);
+            if (opened->bytes().size() != known.bytes) {
+                fail(ErrorCode::kInvalidFile, "{}: {} bytes, but {} when the checkpoint was opened",
+                     known.path.string(), opened->bytes().size(), known.bytes);
+            }
+            mapping = std::move(opened);
+        }
+        return mapping;
     }
 
     const ExpertSources& experts_of(int layer) const {
@@ -39,6 +59,37 @@ struct Checkpoint::Impl {
         return sources;
     }
 };
+
+namespace {
+
+// Reads a matrix into memory of its own and makes its format of it.
+ArrangedMatrix arrange_stored(const Checkpoint& checkpoint, const WeightSource& source) {
+    constexpr uint64_t kAlignment = 64;
+    const WeightFormat& format = source.format;
+    ArrangedMatrix matrix;
+    matrix.layout.format = format;
+    matrix.layout.rows = source.rows;
+    matrix.layout.columns = source.columns;
+    matrix.layout.scales = round_up(format.data_bytes(source.rows, source.columns), kAlignment);
+    matrix.layout.zero_points =
+        matrix.layout.scales + round_up(format.scale_bytes(source.rows, source.columns), kAlignment);
+    auto memory =
+        std::make_shared<PageMemory>(matrix.layout.zero_points + format.zero_point_bytes(source.rows, source.columns));
+    const LandingPlaces places = landing_places(source.form, matrix.layout);
+    const auto land = [&](const ByteRange& part, uint64_t place) {
+        if (part.bytes == 0) return;
+        std::ranges::copy(checkpoint.mapped(part), memory->data() + place);
+    };
+    land(source.data, places.data);
+    land(source.scales, places.scales);
+    land(source.zero_points, places.factors);
+    std::vector<std::byte> scratch(matrix_scratch_bytes(source.form, matrix.layout));
+    arrange_matrix(source.form, matrix.layout, memory->data(), scratch);
+    matrix.memory = std::move(memory);
+    return matrix;
+}
+
+}  // namespace
 
 Checkpoint::Checkpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Checkpoint::~Checkpoint() = default;
@@ -93,6 +144,7 @@ uint64_t Checkpoint::trunk_bytes() const {
 std::vector<ByteRange> Checkpoint::trunk_ranges() const {
     std::vector<ByteRange> ranges;
     for (const auto& [layer, spec, source] : impl_->catalogue.trunk) {
+        if (!source.form.as_format()) continue;
         for (const ByteRange& range : {source.data, source.scales, source.zero_points}) {
             if (range.bytes > 0) ranges.push_back(range);
         }
@@ -130,34 +182,43 @@ std::vector<float> Checkpoint::vector(int layer, Role role) const {
     for (size_t i = 0; i < values.size(); ++i) {
         if (!std::isfinite(values[i])) {
             fail(ErrorCode::kInvalidFile, "{}: tensor {}: {} at element {}", files()[source.data.file].path.string(),
-                 source.name, values[i], i);
+                 source.spelled, values[i], i);
         }
         values[i] += offset;
     }
     return values;
 }
 
+ArrangedMatrix Checkpoint::arranged(const WeightSource& source) const {
+    const std::lock_guard lock(impl_->arranging);
+    ArrangedMatrix& known = impl_->arranged[source.name];
+    if (known.memory == nullptr) known = arrange_stored(*this, source);
+    return known;
+}
+
+uint64_t Checkpoint::arranged_bytes() const {
+    uint64_t bytes = 0;
+    for (const auto& [layer, spec, source] : impl_->catalogue.trunk) {
+        if (!source.form.as_format()) bytes += source.data.bytes + source.scales.bytes + source.zero_points.bytes;
+    }
+    return bytes;
+}
+
 WeightView Checkpoint::view(const WeightSource& source) const {
+    if (!source.form.as_format()) {
+        const ArrangedMatrix matrix = arranged(source);
+        return matrix.layout.placed(
+            [&](uint64_t offset) -> const std::byte* { return matrix.memory->data() + offset; });
+    }
     return source.placed([&](const ByteRange& range) { return mapped(range).data(); });
 }
 
 std::span<const std::byte> Checkpoint::mapped(const ByteRange& range) const {
-    return mapping(range.file)->bytes().subspan(range.offset, range.bytes);
+    return impl_->mapping(range.file)->bytes().subspan(range.offset, range.bytes);
 }
 
-std::shared_ptr<const MappedFile> Checkpoint::mapping(uint32_t file) const {
-    const CheckpointFile& known = files().at(file);
-    const std::lock_guard lock(impl_->mutex);
-    std::shared_ptr<const MappedFile>& mapping = impl_->mappings[file];
-    if (mapping == nullptr) {
-        std::shared_ptr<const MappedFile> opened = MappedFile::open(known.path);
-        if (opened->bytes().size() != known.bytes) {
-            fail(ErrorCode::kInvalidFile, "{}: {} bytes, but {} when the checkpoint was opened", known.path.string(),
-                 opened->bytes().size(), known.bytes);
-        }
-        mapping = std::move(opened);
-    }
-    return mapping;
+std::shared_ptr<const void> Checkpoint::owner_of(const ByteRange& range) const {
+    return impl_->mapping(range.file);
 }
 
 void Checkpoint::check_mappings() const {

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/memory.h"
+#include "checkpoint/matrix_form.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/weights.h"
 #include "tensor/weight_view.h"
@@ -25,10 +27,9 @@ struct ByteRange {
 
 // A weight matrix as it lies on disk.
 struct WeightSource : Matrix<ByteRange> {
-    std::string name;  // of the tensor, for messages
-
-    // Zero points follow from the scales and are not stored: codes of half their range stand for 0.
-    bool symmetric() const { return format.has_zero_points() && zero_points.bytes == 0; }
+    std::string name;     // of the tensor, in the spelling of safetensors
+    std::string spelled;  // as the file has it, for messages
+    StoredForm form{};    // of another than the format's, scales and zero points are whatever stands in their places
 };
 
 // A tensor of the trunk in use.
@@ -40,6 +41,12 @@ struct TrunkWeight {
 
 // Where the parts of one projection lie inside an expert's slot, in bytes from the slot's start; 64-byte aligned.
 using ProjectionLayout = Matrix<uint64_t>;
+
+// A matrix of the trunk in memory of its own, since it is not stored as its format has it.
+struct ArrangedMatrix {
+    ProjectionLayout layout;
+    std::shared_ptr<const PageMemory> memory;
+};
 
 // How every expert of a layer lies in memory (and in a packed file, where a record is exactly this).
 struct ExpertLayout {
@@ -100,16 +107,19 @@ class Checkpoint {
     // [channels, kernel], whichever way it is stored. Throws kInvalidFile on a value that is not finite.
     std::vector<float> vector(int layer, Role role) const;
 
-    // A matrix of the trunk in the mapping of its file: valid as long as this checkpoint.
+    // A matrix of the trunk in the mapping of its file, or arranged: valid as long as this checkpoint.
     WeightView view(const WeightSource& source) const;
+    // One whose form is another than its format's, arranged when it is first asked for.
+    ArrangedMatrix arranged(const WeightSource& source) const;
+    uint64_t arranged_bytes() const;  // stored bytes of all of these
 
-    // The bytes of a trunk part in the mapping of its file (never copied), with the mapping that keeps them valid.
+    // The bytes of a trunk part in the mapping of its file (never copied), and what keeps them valid.
     std::span<const std::byte> mapped(const ByteRange& range) const;
-    std::shared_ptr<const MappedFile> mapping(uint32_t file) const;
+    std::shared_ptr<const void> owner_of(const ByteRange& range) const;
     // Throws kIo where a mapped file was cut or could not be read, so that what was computed since the last call may be
     // wrong; see MappedFile::check_intact.
     void check_mappings() const;
-    std::vector<ByteRange> trunk_ranges() const;  // every part of every trunk tensor in use
+    std::vector<ByteRange> trunk_ranges() const;  // every part of every trunk tensor that is used where it is mapped
 
     // Experts of a MoE layer: one layout for the layer, the reads of one expert in file order, contiguous ones merged.
     const ExpertLayout& expert_layout(int layer) const;

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/matrix_form.h"
 
 namespace sluice {
 
@@ -14,11 +15,11 @@ namespace sluice {
 struct ExpertForm {
     bool alternating = false;  // rows of gate and up take turns in one stack, gate first
     bool transposed = false;   // stacks are [columns, rows] instead of [rows, columns]; plain floats alone
-    bool symmetric = false;    // affine codes without zero points: half of the codes' range stands for 0
+    StoredForm stored{};       // of each matrix
 
     // Gate and up are read together, one part after the other from the start of gate on.
     bool parts_gate_and_up() const { return alternating || transposed; }
-    bool as_record() const { return !parts_gate_and_up() && !symmetric; }
+    bool as_record() const { return !parts_gate_and_up() && stored.as_format(); }
 };
 
 // Of memory that arrange_expert() needs beside a record; nothing where there is nothing to be done.

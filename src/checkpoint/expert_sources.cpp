@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/matrix_arrangement.h"
 #include "checkpoint/packed_layout.h"
 
 namespace sluice {
@@ -77,6 +78,10 @@ class ExpertResolver {
   private:
     [[noreturn]] void fail_forms(int forms) const {
         const std::string folder = resolver_.table().files.front().path.parent_path().string();
+        if (forms == 0 && resolver_.table().spelling) {
+            fail(ErrorCode::kNotFound, "{}: no experts for layer {}: tensor {} is missing", folder, layer_,
+                 resolver_.table().spelled(fmt::format("{}{}gate_proj.weight", path_, names_.stacked)));
+        }
         if (forms == 0) {
             const std::string each = fmt::format("{}{}", path_, names_.each);
             const std::string stacked = fmt::format("{}{}", path_, names_.stacked);
@@ -107,11 +112,11 @@ class ExpertResolver {
                 const WeightSource source =
                     resolver_.matrix(name, tensors_.each[static_cast<size_t>(expert)][p], {size.rows}, size.columns);
                 if (expert == 0) formats_[p] = source.format;
-                sources_.form.symmetric = source.symmetric();
-                if (source.format != formats_[p]) {
+                if (expert == 0 && p == 0) sources_.form.stored = source.form;
+                if (source.format != formats_[p] || source.form != sources_.form.stored) {
                     fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but that of expert 0 is {}",
-                         resolver_.table().files[source.data.file].path.string(), name, source.format.describe(),
-                         formats_[p].describe());
+                         resolver_.table().files[source.data.file].path.string(), source.spelled,
+                         source.format.describe(), formats_[p].describe());
                 }
                 store_slices(source, 0, 1, parts_of(expert, projection));
             }
@@ -152,7 +157,7 @@ class ExpertResolver {
         WeightSource source = resolver_.matrix(name, tensors, {mixture_.experts, size.columns}, size.rows);
         if (source.format.codec != &kFloatCodec) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: {} in x out is not supported, only BF16, F16 and F32",
-                 resolver_.table().files[source.data.file].path.string(), name, source.format.describe());
+                 resolver_.table().files[source.data.file].path.string(), source.spelled, source.format.describe());
         }
         return source;
     }
@@ -171,9 +176,11 @@ class ExpertResolver {
         sources_.form = {.alternating = names_.alternating, .transposed = transposed()};
         const WeightSource source = stack(name, tensors_.gate_up, {2 * size.rows, size.columns});
         const WeightFormat& format = source.format;
-        if (size.rows % format.group_rows != 0) {
+        // A factor of the whole stack of an expert is that of both.
+        const bool common = format.group_rows >= 2 * size.rows;
+        if (!common && size.rows % format.group_rows != 0) {
             fail(ErrorCode::kUnsupported, "{}: tensor {}: gate and up share a block of {} rows",
-                 resolver_.table().files[source.data.file].path.string(), name, format.group_rows);
+                 resolver_.table().files[source.data.file].path.string(), source.spelled, format.group_rows);
         }
         formats_[0] = formats_[1] = format;
         const auto halves = 2 * static_cast<uint64_t>(mixture_.experts);
@@ -182,6 +189,11 @@ class ExpertResolver {
             const auto first = 2 * static_cast<uint64_t>(expert);
             store_slices(source, first, halves, parts_of(expert, Projection::kGate));
             store_slices(source, first + 1, halves, parts_of(expert, Projection::kUp));
+            if (!common) continue;
+            for (const Projection half : {Projection::kGate, Projection::kUp}) {
+                parts_of(expert, half)[1] =
+                    slice(source.scales, static_cast<uint64_t>(expert), static_cast<uint64_t>(mixture_.experts));
+            }
         }
     }
 
@@ -255,7 +267,8 @@ std::vector<ExpertRead> expert_reads_of(const ExpertSources& sources, int expert
     if (sources.packed) return {{.source = ranges[0], .slot_offset = 0}};
     for (const Projection projection : kProjections) {
         const ProjectionLayout& layout = projection_of(sources.layout, projection);
-        uint64_t offsets[kPartsPerProjection] = {layout.data, layout.scales, layout.zero_points};
+        const LandingPlaces places = landing_places(sources.form.stored, layout);
+        uint64_t offsets[kPartsPerProjection] = {places.data, places.scales, places.factors};
         if (projection == Projection::kGate && sources.form.parts_gate_and_up()) {
             offsets[1] = offsets[0] + ranges[0].bytes;
             offsets[2] = offsets[1] + ranges[1].bytes;

@@ -52,8 +52,9 @@ json yarn_settings(const GgufHyperparameters& from, double factor) {
 
 }  // namespace
 
-GgufHyperparameters::GgufHyperparameters(std::span<const GgufHeader* const> parts)
-    : parts_(parts), architecture_(header().text(kArchitectureKey)) {}
+GgufHyperparameters::GgufHyperparameters(std::span<const GgufHeader* const> parts,
+                                         std::span<const float> rotary_divisors)
+    : parts_(parts), rotary_divisors_(rotary_divisors), architecture_(header().text(kArchitectureKey)) {}
 
 const GgufTensor* GgufHyperparameters::find_tensor(std::string_view name) const {
     for (const GgufHeader* part : parts_) {
@@ -111,9 +112,9 @@ const Architecture& gguf_architecture(const GgufHeader& header) {
                   GgufHeader::printable(name), supported_architectures());
 }
 
-std::string gguf_config_text(std::span<const GgufHeader* const> parts, const Architecture& architecture) {
+std::string gguf_config_text(const GgufHyperparameters& from, const Architecture& architecture) {
     json config = {{"model_type", architecture.model_types.front()}};
-    architecture.gguf.write_config(GgufHyperparameters(parts), config);
+    architecture.gguf.write_config(from, config);
     return config.dump(2) + "\n";
 }
 
@@ -156,6 +157,12 @@ void write_grouped_attention(const GgufHyperparameters& from, json& config) {
     const int64_t rotated = from.integer_or("rope.dimension_count", head_dim);
     config["partial_rotary_factor"] = static_cast<double>(rotated) / static_cast<double>(head_dim);
     write_rotary(from, config);
+}
+
+void write_frequency_divisors(const GgufHyperparameters& from, json& config) {
+    const std::span<const float> divisors = from.rotary_divisors();
+    if (divisors.empty()) return;
+    config["rope_frequency_divisors"] = std::vector<float>(divisors.begin(), divisors.end());
 }
 
 void write_experts(const GgufHyperparameters& from, json& config) {

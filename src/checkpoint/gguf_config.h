@@ -14,7 +14,7 @@ namespace sluice {
 const Architecture& gguf_architecture(const GgufHeader& header);
 
 // config.json for a model in these parts, as the publisher's would say it.
-std::string gguf_config_text(std::span<const GgufHeader* const> parts, const Architecture& architecture);
+std::string gguf_config_text(const GgufHyperparameters& from, const Architecture& architecture);
 
 // ---- for write_config
 
@@ -24,6 +24,8 @@ void write_sizes(const GgufHyperparameters& from, nlohmann::json& config);
 void write_grouped_attention(const GgufHyperparameters& from, nlohmann::json& config);
 // rope_theta and rope_scaling.
 void write_rotary(const GgufHyperparameters& from, nlohmann::json& config);
+// What divides the frequencies of its pairs, if the file says so.
+void write_frequency_divisors(const GgufHyperparameters& from, nlohmann::json& config);
 // Experts, how many a token takes, and the factor of their weights.
 void write_experts(const GgufHyperparameters& from, nlohmann::json& config);
 // What DeepSeek-V3's kind of routing reads: dense layers first, shared experts, groups.

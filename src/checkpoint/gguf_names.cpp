@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <array>
+#include <vector>
 
 #include "checkpoint/name_parts.h"
 
@@ -93,6 +94,27 @@ bool GgufNames::translate_expert(std::string_view rest, GgufTensorName& found) c
     return false;
 }
 
+std::string GgufNames::spelled(std::string_view name) const {
+    std::string_view rest = name;
+    std::string path;
+    if (consume(rest, kPrefix) && consume(rest, "layers.")) {
+        path = fmt::format("blk.{}.", consume_number(rest).value_or(0));
+    }
+    std::vector<std::string> candidates;
+    for (const std::span<const GgufName> rules : {architecture_.gguf.names, std::span<const GgufName>(kCommonNames)}) {
+        for (const GgufName& rule : rules) {
+            candidates.push_back(fmt::format("{}{}{}", path, rule.name, rule.bare ? std::string_view() : kWeight));
+        }
+    }
+    for (const std::string_view projection : kProjectionNames) {
+        candidates.push_back(fmt::format("{}{}_exps{}", path, projection, kWeight));
+    }
+    for (const std::string& candidate : candidates) {
+        if (translate(candidate).name == name) return candidate;
+    }
+    return std::string(name);
+}
+
 GgufTensorName GgufNames::translate(std::string_view name) const {
     GgufTensorName found;
     std::string_view rest = name;
@@ -101,14 +123,18 @@ GgufTensorName GgufNames::translate(std::string_view name) const {
         if (!layer) return {.name = std::string(name)};
         found.layer = *layer;
     }
+    // A family may call weights of its own so.
+    if (rest.ends_with(kFactor) && translate_role(rest, found)) return found;
     std::string whole(rest);
     if (rest.ends_with(kFactor)) {
         found.factor = true;
         whole.replace(rest.size() - kFactor.size(), kFactor.size(), kWeight);
     }
     const bool known = translate_role(whole, found) || (found.layer != kNoLayer && translate_expert(whole, found));
-    if (known && found.factor && found.name.ends_with(kWeight)) {
-        found.name.replace(found.name.size() - kWeight.size(), kWeight.size(), ".scales");
+    if (known && found.factor) {
+        const bool bare = !found.name.ends_with(kWeight);
+        if (!bare) found.name.resize(found.name.size() - kWeight.size());
+        found.name += bare ? "_scales" : ".scales";
         found.shape = GgufShape::kVector;
     }
     if (known) return found;

@@ -24,6 +24,8 @@ class GgufNames {
     explicit GgufNames(const Architecture& architecture) : architecture_(architecture), names_(architecture) {}
 
     GgufTensorName translate(std::string_view name) const;
+    // The name that translates so, of what every layer has; as it is where none does.
+    std::string spelled(std::string_view name) const;
     // "model.layers.3.self_attn.q_proj.weight"
     std::string of_role(int layer, Role role) const;
 

@@ -16,8 +16,9 @@ namespace sluice {
 // The hyperparameters of a model: the keys below the name of its architecture.
 class GgufHyperparameters {
   public:
-    // Of a model in these parts, the first of which has the metadata.
-    explicit GgufHyperparameters(std::span<const GgufHeader* const> parts);
+    // Of a model in these parts, the first of which has the metadata. `rotary_divisors` are the values of
+    // rope_freqs.weight, if it is there.
+    explicit GgufHyperparameters(std::span<const GgufHeader* const> parts, std::span<const float> rotary_divisors = {});
 
     const GgufHeader& header() const { return *parts_.front(); }
     std::string_view architecture() const { return architecture_; }
@@ -36,10 +37,14 @@ class GgufHyperparameters {
     // Null for one that no part has.
     const GgufTensor* find_tensor(std::string_view name) const;
 
+    // Of the frequencies of pairs; empty where the file has none.
+    std::span<const float> rotary_divisors() const { return rotary_divisors_; }
+
     int64_t layers() const;  // of the model itself, without those of multi-token prediction behind them
 
   private:
     std::span<const GgufHeader* const> parts_;
+    std::span<const float> rotary_divisors_;
     std::string_view architecture_;
 };
 

@@ -38,6 +38,8 @@ void describe_experts(const Checkpoint& checkpoint, ModelReport& report) {
         for (const ExpertRead& read : checkpoint.expert_reads(layer, 0)) bytes += read.source.bytes;
         report.bytes_per_expert = std::max(report.bytes_per_expert, bytes);
         report.expert_bytes_per_token += bytes * static_cast<uint64_t>(mixture->experts_per_token);
+        report.arrangement_bytes =
+            std::max(report.arrangement_bytes, checkpoint.arrangement_scratch(layer).value_or(0));
     }
 }
 

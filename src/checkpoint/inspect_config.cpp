@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "checkpoint/expert_arrangement.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/gguf_quantization.h"
@@ -12,6 +13,7 @@
 #include "checkpoint/tensor_names.h"
 #include "checkpoint/weights.h"
 #include "gguf/gguf_files.h"
+#include "tensor/codecs.h"
 #include "text/gguf_tokenizer.h"
 
 namespace sluice {
@@ -123,9 +125,18 @@ class ExpectedWeights {
                                config_.hidden_size, mixture.intermediate);
         const auto per_token = static_cast<uint64_t>(mixture.experts_per_token);
         report_.bytes_per_expert = layout.record_bytes;
+        report_.arrangement_bytes = arrangement_scratch_bytes(published_form(layout), layout).value_or(0);
         report_.expert_bytes += static_cast<uint64_t>(mixture.experts) * layout.record_bytes;
         report_.expert_bytes_per_token += per_token * layout.record_bytes;
         report_.weights_per_token += per_token * static_cast<uint64_t>(3 * config_.hidden_size * mixture.intermediate);
+    }
+
+    // As publishers store experts in such a format.
+    ExpertForm published_form(const ExpertLayout& layout) const {
+        const ExpertNames& names = config_.architecture->experts;
+        const bool floats = layout.gate.format.codec == &kFloatCodec;
+        const bool stacks = floats || layout.gate.format.codec == &kMxfp4Codec;
+        return {.alternating = names.alternating && stacks, .transposed = names.floats_transposed && floats};
     }
 
     WeightFormat expert_format(std::string_view projection) const {
@@ -151,7 +162,8 @@ ModelReport inspect_first_part(const std::filesystem::path& path) {
     const GgufFile file = GgufFile::open(path);
     const Architecture& architecture = gguf_architecture(file.header);
     const GgufHeader* const parts[] = {&file.header};
-    const ModelConfig config = parse_model_config(gguf_config_text(parts, architecture), path.string());
+    const ModelConfig config =
+        parse_model_config(gguf_config_text(GgufHyperparameters(parts), architecture), path.string());
     const QuantizationConfig quantization = gguf_quantization(file.header, architecture);
     ModelReport report;
     describe_config(config, report);

@@ -123,6 +123,18 @@ std::vector<int64_t> JsonFields::integers(std::string_view name) const {
     return items;
 }
 
+std::vector<double> JsonFields::numbers(std::string_view name) const {
+    const json* value = find(name);
+    std::vector<double> items;
+    if (value == nullptr) return items;
+    if (!value->is_array()) reject(ErrorCode::kInvalidFile, name, "a list of numbers belongs here");
+    for (const json& item : *value) {
+        if (!item.is_number()) reject(ErrorCode::kInvalidFile, name, "a list of numbers belongs here");
+        items.push_back(item.get<double>());
+    }
+    return items;
+}
+
 std::optional<JsonFields> JsonFields::object(std::string_view name) const {
     const json* value = find(name);
     if (value == nullptr) return std::nullopt;

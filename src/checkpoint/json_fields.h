@@ -35,6 +35,7 @@ class JsonFields {
     std::string string_or(std::string_view name, std::string_view fallback) const;
     std::vector<std::string> strings(std::string_view name) const;  // empty when absent
     std::vector<int64_t> integers(std::string_view name) const;     // empty when absent
+    std::vector<double> numbers(std::string_view name) const;       // empty when absent
     std::optional<JsonFields> object(std::string_view name) const;
 
     const nlohmann::json& raw() const { return *object_; }

@@ -28,7 +28,8 @@ struct RotaryConfig {
     // this many times over the original positions, and not where they turn more often than that.
     double low_frequency_factor = 0;
     double high_frequency_factor = 0;
-    int64_t still_dims = 0;  // of `dims`, pairs at the end that do not turn
+    int64_t still_dims = 0;            // of `dims`, pairs at the end that do not turn
+    std::vector<float> divisors = {};  // of the pairs' frequencies, behind all else; empty: none
 
     bool operator==(const RotaryConfig&) const = default;
 };

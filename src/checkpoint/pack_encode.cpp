@@ -142,7 +142,7 @@ void PackEncoder::encode_matrix(const PackTrunk& unit, const TensorSink& sink) {
     std::vector<std::byte> data(piece * data_bytes), scales(piece * scale_bytes), zero_points(piece * zero_point_bytes);
     files_[source.scales.file].read_at(source.scales.offset, factors);
     const File& file = files_[source.data.file];
-    const std::string name = file.label() + ": tensor " + source.name;
+    const std::string name = file.label() + ": tensor " + source.spelled;
     for (int64_t first = 0; first < source.rows; first += at_once) {
         const int64_t count = std::min(at_once, source.rows - first);
         const auto n = static_cast<uint64_t>(count), start = static_cast<uint64_t>(first);

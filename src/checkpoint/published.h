@@ -1,8 +1,10 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -18,6 +20,8 @@ struct StoredTensor {
     // says nothing. Null: elements of the dtype.
     const Codec* codec = nullptr;
     std::string stored_name = {};  // as the file spells it; empty: as the entry has it
+
+    const std::string& spelled() const { return stored_name.empty() ? entry.name : stored_name; }
 };
 
 inline constexpr std::string_view kGgufLayout = "GGUF";
@@ -35,8 +39,12 @@ struct Published {
     std::string layout = {};     // what `inspect` calls it; empty: as names and shapes tell
     bool norms_as_used = false;  // no 1 is to be added to any
 
+    // How the files would spell the name of a tensor that is missing; none: as safetensors do.
+    std::function<std::string(std::string_view)> spelling = {};
+
     // "FILE: tensor NAME", for messages.
     std::string describe(size_t tensor) const;
+    std::string spelled(std::string_view name) const { return spelling ? spelling(name) : std::string(name); }
 };
 
 // Reads config.json and the headers of model.safetensors.index.json's files, or of model.safetensors, or of all shards

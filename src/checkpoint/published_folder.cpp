@@ -108,8 +108,7 @@ void check_index(const Published& published, const FileOfTensor& files, const We
 
 std::string Published::describe(size_t tensor) const {
     const StoredTensor& stored = tensors[tensor];
-    const std::string& name = stored.stored_name.empty() ? stored.entry.name : stored.stored_name;
-    return fmt::format("{}: tensor {}", files[stored.file].path.string(), name);
+    return fmt::format("{}: tensor {}", files[stored.file].path.string(), stored.spelled());
 }
 
 Published read_folder(const path& folder) {

@@ -2,6 +2,7 @@
 // a config.json that says what its metadata says.
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "base/error.h"
@@ -19,6 +20,7 @@ namespace {
 using std::filesystem::path;
 
 constexpr int64_t kMostParts = 99999;  // that five digits count
+constexpr std::string_view kRotaryDivisors = "rope_freqs.weight";
 
 std::vector<GgufFile> open_parts(const path& first) {
     std::vector<GgufFile> parts;
@@ -141,12 +143,12 @@ using Factors = std::set<std::string_view, std::less<>>;
 
 class Translator {
   public:
-    Translator(Published& published, const Architecture& architecture, const ModelConfig& config)
-        : published_(published), config_(config), names_(architecture) {}
+    Translator(Published& published, const GgufNames& names, const ModelConfig& config)
+        : published_(published), config_(config), names_(names) {}
 
     // `factors`: names of the factors that the files hold.
     void add(const Placed& placed, const Factors& factors) {
-        refuse_rotary_factors(placed);
+        if (placed.tensor->name == kRotaryDivisors) return require_divided(placed);
         const GgufTensorName name = names_.translate(placed.tensor->name);
         const GroupedAttentionConfig* attention = fused_attention(placed, name);
         StoredTensor stored = stored_of(placed, name);
@@ -159,9 +161,12 @@ class Translator {
     }
 
   private:
-    // They would change the rotation of every token.
-    static void refuse_rotary_factors(const Placed& placed) {
-        if (placed.tensor->name != "rope_freqs.weight") return;
+    // They change the rotation of every token, and are part of the config where that is known.
+    void require_divided(const Placed& placed) const {
+        for (const LayerConfig& layer : config_.layers) {
+            const auto* attention = block_of<GroupedAttentionConfig>(layer);
+            if (attention != nullptr && !attention->rotary.divisors.empty()) return;
+        }
         fail(ErrorCode::kUnsupported, "{}: factors of rotary frequencies are not supported in this architecture",
              placed.where);
     }
@@ -187,7 +192,7 @@ class Translator {
         if (name.factor || !stored_name.ends_with(kWeight)) return;
         const std::string factor = fmt::format("{}.scale", stored_name.substr(0, stored_name.size() - kWeight.size()));
         if (!factors.contains(factor)) return;
-        if (placed.type.with_factor == nullptr || !name.name.ends_with(kWeight)) {
+        if (placed.type.with_factor == nullptr) {
             fail(ErrorCode::kUnsupported, "{}: a factor beside it, {}, is not supported for {} here", placed.where,
                  factor, placed.type.name);
         }
@@ -229,8 +234,22 @@ class Translator {
 
     Published& published_;
     const ModelConfig& config_;
-    GgufNames names_;
+    const GgufNames& names_;
 };
+
+// The values of rope_freqs.weight; empty where no part has it.
+std::vector<float> rotary_divisors(const std::vector<GgufFile>& parts, const std::vector<Placed>& tensors) {
+    const auto found = std::ranges::find_if(tensors, [](const Placed& p) { return p.tensor->name == kRotaryDivisors; });
+    if (found == tensors.end()) return {};
+    constexpr uint64_t kMostBytes = uint64_t{1} << 20;
+    if (found->type.codec != nullptr || found->type.dtype != DType::kF32 || found->bytes > kMostBytes) {
+        fail(ErrorCode::kUnsupported, "{}: {} of {} bytes, but F32 for the pairs of a head belongs here", found->where,
+             found->type.name, found->bytes);
+    }
+    std::vector<float> divisors(found->bytes / sizeof(float));
+    std::memcpy(divisors.data(), parts[found->file].mapping->bytes().data() + found->offset, found->bytes);
+    return divisors;
+}
 
 void check_distinct(const std::vector<Placed>& tensors) {
     std::vector<const Placed*> sorted;
@@ -250,16 +269,12 @@ Published read_gguf(const path& first_part) {
     const Architecture& architecture = gguf_architecture(header);
     check_parts(parts);
 
+    const GgufNames names(architecture);
     Published published;
     published.source = first_part;
-    std::vector<const GgufHeader*> headers;
-    for (const GgufFile& part : parts) headers.push_back(&part.header);
-    published.config_text = gguf_config_text(headers, architecture);
-    published.config_label = header.label();
-    published.layout = kGgufLayout;
-    published.norms_as_used = true;
     HeaderDigest digest;
     std::vector<Placed> tensors;
+    std::vector<const GgufHeader*> headers;
     Factors factors;
     for (const GgufFile& part : parts) {
         const std::span<const std::byte> bytes = part.mapping->bytes();
@@ -268,16 +283,23 @@ Published read_gguf(const path& first_part) {
         const auto number = static_cast<uint32_t>(published.files.size());
         published.files.push_back({part.header.label(), bytes.size()});
         published.metadata.emplace_back();
+        headers.push_back(&part.header);
         for (const GgufTensor& tensor : part.header.tensors()) {
             tensors.push_back(place(part, number, tensor));
-            if (tensor.name.ends_with(".scale")) factors.insert(tensor.name);
+            if (names.translate(tensor.name).factor) factors.insert(tensor.name);
         }
     }
     published.header_digest = digest.hex();
+    published.layout = kGgufLayout;
+    published.spelling = [names](std::string_view name) { return names.spelled(name); };
+    published.norms_as_used = true;
     check_distinct(tensors);
     check_overlap(tensors);
+    const std::vector<float> divisors = rotary_divisors(parts, tensors);
+    published.config_text = gguf_config_text(GgufHyperparameters(headers, divisors), architecture);
+    published.config_label = header.label();
     const ModelConfig config = parse_model_config(published.config_text, published.config_label);
-    Translator translator(published, architecture, config);
+    Translator translator(published, names, config);
     for (const Placed& placed : tensors) translator.add(placed, factors);
     return published;
 }

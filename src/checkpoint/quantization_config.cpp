@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -48,23 +49,56 @@ void require_equal(const JsonFields& fields, std::string_view name, std::string_
     if (value != only) fields.reject(ErrorCode::kUnsupported, name, "\"{}\" is not supported, only {}", value, only);
 }
 
-WeightFormat read_fp8_format(const JsonFields& fields) {
-    const std::string format = fields.string_or("fmt", "e4m3");
-    if (format != "e4m3" && format != "float8_e4m3fn") {
-        fields.reject(ErrorCode::kUnsupported, "fmt", "\"{}\" is not supported, only e4m3", format);
-    }
-    const std::vector<int64_t> block = fields.integers("weight_block_size");
-    constexpr int64_t kLargestBlock = 1 << 16;
+constexpr int kLargestBlock = FormatParameter::kLargest;
+
+// With a scale for a whole row, or for all: as wide and as high as any matrix.
+WeightFormat fp8_of(bool rows_apart) {
+    return WeightFormat::fp8_block(rows_apart ? 1 : kLargestBlock, kLargestBlock);
+}
+
+WeightFormat read_fp8_block(const JsonFields& fields, std::string_view name) {
+    const std::vector<int64_t> block = fields.integers(name);
     const auto possible = [](int64_t size) { return size >= 1 && size <= kLargestBlock; };
     if (block.size() != 2 || !std::all_of(block.begin(), block.end(), possible)) {
-        fields.reject(ErrorCode::kUnsupported, "weight_block_size", "FP8 is supported in blocks, such as [128, 128]");
+        fields.reject(ErrorCode::kUnsupported, name, "FP8 is supported in blocks, such as [128, 128]");
     }
     return WeightFormat::fp8_block(static_cast<int>(block[0]), static_cast<int>(block[1]));
 }
 
-// Whole numbers in groups along a row, without zero points: what `config_groups` of compressed-tensors may say here.
-WeightFormat read_compressed_format(const JsonFields& fields) {
-    require_equal(fields, "format", "pack-quantized");
+void require_e4m3(const JsonFields& fields) {
+    const std::string format = fields.string_or("fmt", "e4m3");
+    if (format == "e4m3" || format == "float8_e4m3fn") return;
+    fields.reject(ErrorCode::kUnsupported, "fmt", "\"{}\" is not supported, only e4m3", format);
+}
+
+// Groups of columns that do not follow each other. Static ones do, in whatever order they were rounded.
+void refuse_order(const JsonFields& fields, std::string_view name) {
+    using nlohmann::json;
+    const json order = fields.has(name) ? fields.raw()[std::string(name)] : json(false);
+    const bool follows = order == json(false) || order == json("static") || order == json("weight");
+    if (follows || fields.boolean_or("static_groups", false)) return;
+    fields.reject(ErrorCode::kUnsupported, name,
+                  "columns in the order of their activations (act-order) are not supported; a quantization without it "
+                  "would do");
+}
+
+struct NamedForm {
+    std::string_view name;
+    MatrixForm form;
+};
+
+// Of the values that a field may have; the first is what an absent one means.
+template <size_t N>
+MatrixForm read_form(const JsonFields& fields, std::string_view name, const NamedForm (&known)[N]) {
+    std::string value = fields.string_or(name, known[0].name);
+    std::ranges::transform(value, value.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const auto found = std::ranges::find(known, value, &NamedForm::name);
+    if (found != std::end(known)) return found->form;
+    fields.reject(ErrorCode::kUnsupported, name, "\"{}\" is not supported, only {}", value, known[0].name);
+}
+
+// The one group of weights that compressed-tensors may have here.
+JsonFields compressed_weights(const JsonFields& fields) {
     const std::optional<JsonFields> groups = fields.object("config_groups");
     if (!groups || groups->raw().size() != 1) {
         fields.reject(ErrorCode::kUnsupported, "config_groups", "one group of weights is supported");
@@ -73,24 +107,13 @@ WeightFormat read_compressed_format(const JsonFields& fields) {
     const std::optional<JsonFields> group = groups->object(name);
     const std::optional<JsonFields> weights = group ? group->object("weights") : std::nullopt;
     if (!weights) groups->reject(ErrorCode::kInvalidFile, name, "has no weights");
-    require_equal(*weights, "type", "int");
-    require_equal(*weights, "strategy", "group");
-    if (weights->has("actorder") && weights->raw()["actorder"] != false) {
-        weights->reject(ErrorCode::kUnsupported, "actorder", "columns in another order are not supported");
-    }
-    if (!weights->boolean_or("symmetric", true)) {
-        weights->reject(ErrorCode::kUnsupported, "symmetric", "only codes without zero points are supported");
-    }
-    const auto bits = static_cast<int>(weights->integer("num_bits", 1, 32));
-    const auto size = static_cast<int>(weights->integer("group_size", 1, 1 << 20));
-    WeightFormat format = WeightFormat::affine(bits, size, DType::kBF16);
-    if ((bits != 4 && bits != 8) || !format.supported()) {
-        weights->reject(ErrorCode::kUnsupported, "num_bits",
-                        "{} in groups of {} is not supported: 4 or 8 bits in "
-                        "groups of 32, 64 or 128 are",
-                        bits, size);
-    }
-    return format;
+    return *weights;
+}
+
+// Of modules that are left as they are one names attention, or a pattern does.
+bool leaves_attention(const JsonFields& fields) {
+    const std::vector<std::string> ignored = fields.strings("ignore");
+    return std::ranges::any_of(ignored, [](const std::string& each) { return each.find("attn") != std::string::npos; });
 }
 
 // Publishers put the text model below wrappers, and not always below the same ones in tensors and in settings.
@@ -103,6 +126,16 @@ std::string_view without_wrappers(std::string_view path) {
     }
 }
 
+// Of ModelOpt, whose tensors say the rest.
+void require_modelopt(const JsonFields& fields) {
+    const std::string algorithm = fields.string_or("quant_algo", "");
+    if (algorithm.empty() || algorithm == "FP8" || algorithm == "NVFP4") return;
+    fields.reject(ErrorCode::kUnsupported, "quant_algo",
+                  "\"{}\" of ModelOpt is not supported; FP8, NVFP4, or a checkpoint in BF16 or one of MLX's formats "
+                  "would do",
+                  algorithm);
+}
+
 }  // namespace
 
 void refuse_separate_quantization(const std::filesystem::path& folder, const QuantizationConfig& config) {
@@ -110,11 +143,7 @@ void refuse_separate_quantization(const std::filesystem::path& folder, const Qua
     if (!config.empty() || !std::filesystem::exists(path)) return;
     const nlohmann::json json = read_json_file(path);
     const std::optional<JsonFields> quantization = JsonFields(json, path.string()).object("quantization");
-    if (!quantization || !quantization->has("quant_algo")) return;
-    quantization->reject(
-        ErrorCode::kUnsupported, "quant_algo",
-        "\"{}\" of ModelOpt is not supported; a checkpoint in BF16, FP8 or one of MLX's formats would do",
-        quantization->string_or("quant_algo", ""));
+    if (quantization) require_modelopt(*quantization);
 }
 
 QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const std::string& label) {
@@ -129,20 +158,13 @@ QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const
     config.label_ = label;
     std::optional<JsonFields> mlx = find("quantization");
     if (const std::optional<JsonFields> other = find("quantization_config")) {
-        const std::string method = other->string_or("quant_method", "");
-        if (method == "fp8") {
-            config.fp8_ = read_fp8_format(*other);
-        } else if (method == kMxfp4Codec.name) {
-            config.experts_ = kMxfp4Codec.standard;
-        } else if (method == "compressed-tensors") {
-            config.experts_ = read_compressed_format(*other);
-        } else if (method.empty() && !mlx) {
-            mlx = other;
-        } else if (!mlx) {
-            other->reject(ErrorCode::kUnsupported, "quant_method",
-                          "\"{}\" is not supported, only fp8, mxfp4, compressed-tensors and MLX's formats", method);
+        if (!other->has("quant_method") && !other->has("quant_algo")) {
+            if (!mlx) mlx = other;
+        } else if (!mlx || other->string_or("quant_method", "") == "fp8") {
+            config.read_published(*other);
         }
     }
+    config.stated_ = config.stated_ || mlx;
     if (!mlx) return config;
     config.default_ = read_mlx_format(*mlx);
     for (const auto& [path, value] : mlx->raw().items()) {
@@ -152,10 +174,89 @@ QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const
     return config;
 }
 
+void QuantizationConfig::read_published(const JsonFields& fields) {
+    stated_ = true;
+    const std::string method = fields.string_or("quant_method", "modelopt");
+    if (method == "fp8") {
+        require_e4m3(fields);
+        if (fields.has("weight_block_size")) fp8_ = read_fp8_block(fields, "weight_block_size");
+        linears_ = experts_ = fp8_ ? fp8_ : fp8_of(false);
+    } else if (method == kMxfp4Codec.name) {
+        experts_ = kMxfp4Codec.standard;
+    } else if (method == "compressed-tensors") {
+        read_compressed_tensors(fields);
+    } else if (method == "awq") {
+        static constexpr NamedForm kForms[] = {{"gemm", MatrixForm::kAwq}};
+        if (!fields.boolean_or("zero_point", true)) {
+            fields.reject(ErrorCode::kUnsupported, "zero_point", "only AWQ with zero points is supported");
+        }
+        read_integers(fields, {.form = read_form(fields, "version", kForms)});
+        linears_ = experts_;
+    } else if (method == "gptq") {
+        static constexpr NamedForm kForms[] = {{"gptq", MatrixForm::kGptq}, {"gptq_v2", MatrixForm::kGptq2}};
+        refuse_order(fields, "desc_act");
+        read_integers(fields, {.form = read_form(fields, "checkpoint_format", kForms)});
+        linears_ = experts_;
+    } else if (method == "modelopt") {
+        require_modelopt(fields);
+        const bool fp4 = fields.string_or("quant_algo", "") == "NVFP4";
+        linears_ = experts_ = fp4 ? kScaledNvfp4BlockCodec.standard : fp8_of(false);
+    } else {
+        fields.reject(ErrorCode::kUnsupported, "quant_method",
+                      "\"{}\" is not supported, only fp8, mxfp4, compressed-tensors, awq, gptq, modelopt and MLX's "
+                      "formats",
+                      method);
+    }
+}
+
+void QuantizationConfig::read_integers(const JsonFields& fields, IntegerWeights integers) {
+    const std::string_view bits = fields.has("num_bits") ? "num_bits" : "bits";
+    integers.bits = static_cast<int>(fields.integer(bits, 1, 32));
+    integers.group_size = static_cast<int>(fields.integer("group_size", -1, 1 << 20));
+    const bool possible = integers.bits == 4 || (integers.bits == 8 && integers.form != MatrixForm::kAwq);
+    const WeightFormat format = WeightFormat::affine(integers.bits, integers.group_size, DType::kBF16);
+    if (!possible || !format.supported()) {
+        fields.reject(ErrorCode::kUnsupported, bits,
+                      "{} in groups of {} is not supported: 4 bits in groups of 32, 64 or 128 are, and 8 but in AWQ",
+                      integers.bits, integers.group_size);
+    }
+    integers_ = integers;
+    experts_ = format;
+    if (integers.form != MatrixForm::kSymmetric) experts_->dtype = DType::kF32;
+}
+
+void QuantizationConfig::read_compressed_tensors(const JsonFields& fields) {
+    const std::string format = fields.string_or("format", "pack-quantized");
+    const JsonFields weights = compressed_weights(fields);
+    refuse_order(weights, "actorder");
+    const std::string strategy = weights.string_or("strategy", "");
+    if (format == "pack-quantized") {
+        require_equal(weights, "type", "int");
+        require_equal(weights, "strategy", "group");
+        const bool symmetric = weights.boolean_or("symmetric", true);
+        read_integers(weights, {.form = symmetric ? MatrixForm::kSymmetric : MatrixForm::kAsymmetric});
+    } else if (format == "float-quantized") {
+        require_equal(weights, "type", "float");
+        if (strategy == "block") fp8_ = read_fp8_block(weights, "block_structure");
+        experts_ = fp8_ ? fp8_ : fp8_of(strategy == "channel");
+    } else if (format == "nvfp4-pack-quantized") {
+        experts_ = kScaledNvfp4BlockCodec.standard;
+    } else if (format == "mxfp4-pack-quantized") {
+        experts_ = kMxfp4Codec.standard;
+    } else {
+        fields.reject(ErrorCode::kUnsupported, "format",
+                      "\"{}\" is not supported, only pack-quantized, float-quantized, nvfp4-pack-quantized and "
+                      "mxfp4-pack-quantized",
+                      format);
+    }
+    if (!leaves_attention(fields)) linears_ = experts_;
+}
+
 QuantizationConfig QuantizationConfig::of_formats(const WeightFormat& others,
                                                   const std::map<std::string, WeightFormat>& modules) {
     QuantizationConfig config;
     config.default_ = others;
+    config.stated_ = true;
     config.overrides_.insert(modules.begin(), modules.end());
     return config;
 }
@@ -178,12 +279,12 @@ WeightFormat QuantizationConfig::expected_format(const std::string& module) cons
     const auto is_module = [&](const std::string& path) {
         return path.ends_with(module) && (path.size() == module.size() || path[path.size() - module.size() - 1] == '.');
     };
-    std::optional<WeightFormat> format = default_ ? default_ : fp8_;
+    std::optional<WeightFormat> format = default_ ? default_ : linears_;
     for (const auto& [path, stated] : overrides_) {
         if (is_module(path)) format = stated;
     }
-    // Publishers of FP8 leave these alone.
-    for (const char* kept : {"embed_tokens", "lm_head", "mlp.gate", "mlp.shared_expert_gate"}) {
+    // Publishers leave these alone.
+    for (const char* kept : {"embed_tokens", "lm_head", "mlp.gate", "mlp.shared_expert_gate", "router"}) {
         if (!default_ && module.ends_with(kept)) format.reset();
     }
     if (!format) return WeightFormat::floating(DType::kBF16);
@@ -199,13 +300,14 @@ WeightFormat QuantizationConfig::mxfp4_format(const std::string& tensor) const {
     return kMxfp4Codec.standard;
 }
 
-WeightFormat QuantizationConfig::symmetric_format(const std::string& tensor) const {
-    if (!experts_ || experts_->codec != &kAffineCodec) {
+IntegerWeights QuantizationConfig::integers(const std::string& tensor) const {
+    if (!integers_) {
         fail(ErrorCode::kInvalidFile,
-             "{}: tensor {} is packed in I32, but there is no quantization_config with quant_method compressed-tensors",
+             "{}: tensor {} is packed in I32, but there is no quantization_config with quant_method awq, gptq or "
+             "compressed-tensors",
              label_, tensor);
     }
-    return *experts_;
+    return *integers_;
 }
 
 WeightFormat QuantizationConfig::expected_expert_format(const std::string& module) const {
@@ -215,7 +317,9 @@ WeightFormat QuantizationConfig::expected_expert_format(const std::string& modul
 WeightFormat QuantizationConfig::fp8_format(const std::string& tensor) const {
     if (!fp8_) {
         fail(ErrorCode::kInvalidFile,
-             "{}: tensor {} is F8_E4M3, but there is no quantization_config with quant_method fp8", label_, tensor);
+             "{}: tensor {} is F8_E4M3, but there is no quantization_config with quant_method fp8 and "
+             "weight_block_size",
+             label_, tensor);
     }
     return *fp8_;
 }

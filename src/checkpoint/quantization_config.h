@@ -7,12 +7,21 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "checkpoint/json_fields.h"
+#include "checkpoint/matrix_form.h"
 #include "tensor/weight_format.h"
 
 namespace sluice {
 
+// Codes in words of 32 bits, as published.
+struct IntegerWeights {
+    MatrixForm form{};
+    int bits = 0;
+    int group_size = 0;
+};
+
 // How config.json says that weights are quantized: MLX's `quantization` (or its mirror `quantization_config`) and the
-// publishers' FP8 `quantization_config`.
+// publishers' `quantization_config`. What tensors say by themselves (a factor per row, NVFP4) is not asked here.
 class QuantizationConfig {
   public:
     // Throws kInvalidFile or kUnsupported, naming `label` and the field.
@@ -22,7 +31,7 @@ class QuantizationConfig {
     static QuantizationConfig of_formats(const WeightFormat& others,
                                          const std::map<std::string, WeightFormat>& modules);
 
-    bool empty() const { return !default_ && !fp8_ && !experts_ && overrides_.empty(); }  // nothing is said
+    bool empty() const { return !stated_; }  // nothing is said
 
     // The format of a module that has `.scales`: what the dict says of this path, or its default. Names of modules may
     // differ in what wraps the text model ("model.", "language_model."). `scale_dtype` is that
@@ -38,21 +47,28 @@ class QuantizationConfig {
     // The FP8 block. Throws kInvalidFile when there is none, naming `tensor`.
     WeightFormat fp8_format(const std::string& tensor) const;
 
-    // Those of experts in blocks of MXFP4, and in compressed-tensors' codes without zero points. Throw kInvalidFile
-    // when config.json does not say so, naming `tensor`.
+    // MXFP4 in blocks, and the codes of AWQ, GPTQ and compressed-tensors. Throw kInvalidFile when config.json does not
+    // say so, naming `tensor`.
     WeightFormat mxfp4_format(const std::string& tensor) const;
-    WeightFormat symmetric_format(const std::string& tensor) const;
+    IntegerWeights integers(const std::string& tensor) const;
 
   private:
     std::string label_;
     std::optional<WeightFormat> default_;
     std::unordered_map<std::string, std::optional<WeightFormat>> overrides_;  // nothing: not quantized
-    std::optional<WeightFormat> fp8_;
-    std::optional<WeightFormat> experts_;  // of routed experts alone: MXFP4 in blocks, compressed-tensors' integers
+    bool stated_ = false;
+    std::optional<WeightFormat> fp8_;  // in blocks
+    std::optional<IntegerWeights> integers_;
+    // What publishers' methods make of routed experts, and of other linear layers.
+    std::optional<WeightFormat> experts_, linears_;
+
+    void read_published(const JsonFields& fields);
+    void read_compressed_tensors(const JsonFields& fields);
+    void read_integers(const JsonFields& fields, IntegerWeights integers);
 };
 
 // Throws kUnsupported where hf_quant_config.json of NVIDIA's ModelOpt, beside a config.json that says nothing of it,
-// quantizes the weights.
+// quantizes the weights in a way that is not known from the tensors.
 void refuse_separate_quantization(const std::filesystem::path& folder, const QuantizationConfig& config);
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 #include "checkpoint/rotary_config.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace sluice {
@@ -77,6 +78,23 @@ void require_agreement(const JsonFields& newer, const JsonFields& older) {
 
 }  // namespace
 
+std::vector<float> read_frequency_divisors(const JsonFields& fields, int64_t pairs) {
+    constexpr std::string_view kName = "rope_frequency_divisors";
+    const std::vector<double> divisors = fields.numbers(kName);
+    if (!divisors.empty() && divisors.size() != static_cast<size_t>(pairs)) {
+        fields.reject(ErrorCode::kInvalidFile, kName, "{} of them, but {} pairs of a head are rotated", divisors.size(),
+                      pairs);
+    }
+    std::vector<float> result;
+    for (const double divisor : divisors) {
+        if (!(divisor > 0.0) || !std::isfinite(static_cast<float>(divisor))) {
+            fields.reject(ErrorCode::kInvalidFile, kName, "{} is not above 0", divisor);
+        }
+        result.push_back(static_cast<float>(divisor));
+    }
+    return result;
+}
+
 RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_positions) {
     const std::optional<JsonFields> newer = fields.object("rope_parameters");
     const std::optional<JsonFields> older = fields.object("rope_scaling");
@@ -87,6 +105,7 @@ RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_pos
     const JsonFields& settings = older_scales && !newer_scales ? *older : newer ? *newer : older ? *older : fields;
     RotaryConfig rotary;
     rotary.dims = dims;
+    rotary.divisors = read_frequency_divisors(fields, dims / 2);
     const JsonFields& holds_theta = newer && newer->has("rope_theta") ? *newer : fields;
     rotary.theta = holds_theta.number_or("rope_theta", 10000.0);
     if (rotary.theta <= 1.0) {

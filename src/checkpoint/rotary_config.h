@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "checkpoint/json_fields.h"
 #include "checkpoint/model_config.h"
 
@@ -12,5 +14,8 @@ RotaryConfig read_rotary(const JsonFields& fields, int64_t dims, int64_t max_pos
 // The same where `partial_rotary_factor` says how much of a head is rotated.
 RotaryConfig read_partial_rotary(const JsonFields& fields, int64_t head_dim, double default_factor,
                                  int64_t max_positions);
+
+// `rope_frequency_divisors`, which GGUF stores as a tensor: one for each pair; empty where absent.
+std::vector<float> read_frequency_divisors(const JsonFields& fields, int64_t pairs);
 
 }  // namespace sluice

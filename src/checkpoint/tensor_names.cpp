@@ -57,10 +57,22 @@ struct PartSuffix {
     TensorPart part;
 };
 constexpr PartSuffix kPartSuffixes[] = {
-    {".weight", TensorPart::kWeight},        {".scales", TensorPart::kScales},
-    {".biases", TensorPart::kZeroPoints},    {".weight_scale_inv", TensorPart::kScaleInverse},
-    {".weight_packed", TensorPart::kWeight},  // compressed-tensors: these three
-    {".weight_scale", TensorPart::kScales},  {".weight_shape", TensorPart::kShape},
+    {".weight", TensorPart::kWeight},
+    {".scales", TensorPart::kScales},
+    {".biases", TensorPart::kZeroPoints},
+    {".weight_scale_inv", TensorPart::kScaleInverse},
+    // Of compressed-tensors and ModelOpt,
+    {".weight_packed", TensorPart::kWeight},
+    {".weight_scale", TensorPart::kScales},
+    {".weight_zero_point", TensorPart::kZeroPoints},
+    {".weight_global_scale", TensorPart::kDivisor},
+    {".weight_scale_2", TensorPart::kFactor},
+    {".weight_shape", TensorPart::kShape},
+    {".weight_g_idx", TensorPart::kOrder},
+    // of AWQ and GPTQ.
+    {".qweight", TensorPart::kWeight},
+    {".qzeros", TensorPart::kZeroPoints},
+    {".g_idx", TensorPart::kOrder},
 };
 // Of tensors that carry no `.weight`.
 constexpr PartSuffix kBareSuffixes[] = {

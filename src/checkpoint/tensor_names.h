@@ -23,7 +23,17 @@ enum class NameKind : uint8_t {
     kOther,
 };
 
-enum class TensorPart : uint8_t { kWeight, kScales, kZeroPoints, kScaleInverse, kShape };
+enum class TensorPart : uint8_t {
+    kWeight,
+    kScales,
+    kZeroPoints,
+    kScaleInverse,  // per block, although it multiplies, too
+    kFactor,        // of the whole matrix
+    kDivisor,       // the same, divided by
+    kShape,
+    kOrder,  // of columns by group
+};
+inline constexpr size_t kTensorParts = 8;
 
 struct TensorName {
     NameKind kind = NameKind::kOther;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "tensor/codecs.h"
 
 namespace sluice {
 
@@ -42,14 +43,18 @@ WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors
     const int64_t weight = tensors[TensorPart::kWeight];
     const bool scaled = tensors[TensorPart::kScales] != kNoTensor;
     if (weight == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), name, config_);
+        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), table_.spelled(name),
+             config_);
     }
     if (table_.tensors[static_cast<size_t>(weight)].codec != nullptr) return blocks(tensors, leading, columns);
-    if (scaled && entry(weight).dtype == DType::kU8) return mxfp4_blocks(tensors, leading, columns);
-    if (scaled && entry(weight).dtype == DType::kI32) return symmetric(tensors, leading, columns);
-    if (scaled) return affine_or_micro(name, tensors, leading, columns);
     const DType dtype = entry(weight).dtype;
     if (dtype == DType::kF8E4M3) return fp8(tensors, leading, columns);
+    if (scaled && dtype == DType::kU8) {
+        const bool e4m3 = entry(tensors[TensorPart::kScales]).dtype == DType::kF8E4M3;
+        return e4m3 ? nvfp4(tensors, leading, columns) : mxfp4_blocks(tensors, leading, columns);
+    }
+    if (scaled && dtype == DType::kI32) return integers(tensors, leading, columns);
+    if (scaled) return affine_or_micro(name, tensors, leading, columns);
     if (dtype == DType::kU32) {
         fail(ErrorCode::kInvalidFile, "{}: U32 as quantized weights are, but it has no .scales",
              table_.describe(static_cast<size_t>(weight)));
@@ -70,10 +75,7 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
     if (entry(weight).dtype != DType::kU32) refuse_dtype(weight, "U32, since it has .scales");
     if (format.has_zero_points() && !is_plain_float(entry(scales).dtype)) refuse_dtype(scales, "F32, F16 and BF16");
     if (!format.has_zero_points() && entry(scales).dtype != DType::kU8) refuse_dtype(scales, "U8");
-    if (columns % format.group_size != 0 || columns * format.bits % kWordBits != 0) {
-        fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
-             table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
-    }
+    require_groups(weight, format, columns);
     require_shape(weight, leading, columns * format.bits / kWordBits, stated);
     require_shape(scales, leading, columns / format.group_size, stated);
     if (format.has_zero_points()) {
@@ -90,22 +92,79 @@ WeightSource WeightResolver::affine_or_micro(const std::string& name, const Modu
     return make_source(tensors, format, leading, columns, scales);
 }
 
-WeightSource WeightResolver::symmetric(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
-                                       int64_t columns) {
-    const int64_t weight = tensors[TensorPart::kWeight];
-    const int64_t scales = tensors[TensorPart::kScales];
-    WeightFormat format = quantization_.symmetric_format(entry(weight).name);
+void WeightResolver::require_groups(int64_t weight, const WeightFormat& format, int64_t columns) const {
+    if (columns % format.run_columns() == 0 && columns * format.bits % kWordBits == 0) return;
+    fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
+         table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
+}
+
+WeightSource WeightResolver::integers(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
+                                      int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight], scales = tensors[TensorPart::kScales];
+    const int64_t zero_points = tensors[TensorPart::kZeroPoints];
+    const std::string where = table_.describe(static_cast<size_t>(weight));
+    const IntegerWeights codes = quantization_.integers(entry(weight).name);
     if (!is_plain_float(entry(scales).dtype)) refuse_dtype(scales, "F32, F16 and BF16");
-    format.dtype = entry(scales).dtype;
-    if (columns % format.group_size != 0 || columns * format.bits % kWordBits != 0) {
-        fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
-             table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
+    const bool symmetric = codes.form == MatrixForm::kSymmetric;
+    // What a zero point stands for is more exact than a scale.
+    const WeightFormat format =
+        WeightFormat::affine(codes.bits, codes.group_size, symmetric ? entry(scales).dtype : DType::kF32);
+    require_groups(weight, format, columns);
+    const int64_t in_word = kWordBits / codes.bits, groups = columns / codes.group_size, rows = leading.back();
+    if (leading.size() != 1 || (!symmetric && rows % in_word != 0)) {
+        fail(ErrorCode::kUnsupported, "{}: {} in I32 is supported in matrices of whole words of {} rows, not in {}",
+             where, format.describe(), in_word, shape_text(entry(weight).shape));
     }
     const std::string stated = "config.json's " + format.describe();
-    require_shape(weight, leading, columns * format.bits / kWordBits, stated);
-    require_shape(scales, leading, columns / format.group_size, stated);
-    if (tensors[TensorPart::kShape] != kNoTensor) use(tensors[TensorPart::kShape]);
-    return make_source(tensors, format, leading, columns, scales);
+    const bool by_rows = symmetric || codes.form == MatrixForm::kAsymmetric;
+    if (by_rows) {
+        require_shape(weight, {rows}, columns / in_word, stated);
+    } else if (codes.form == MatrixForm::kAwq) {
+        require_shape(weight, {columns}, rows / in_word, stated);
+    } else {
+        require_shape(weight, {columns / in_word}, rows, stated);
+    }
+    require_shape(scales, {by_rows ? rows : groups}, by_rows ? groups : rows, stated);
+    if (!symmetric) {
+        if (zero_points == kNoTensor) fail(ErrorCode::kNotFound, "{}: its zero points are missing", where);
+        if (entry(zero_points).dtype != DType::kI32) refuse_dtype(zero_points, "I32");
+        const bool by_group = codes.form != MatrixForm::kAsymmetric;
+        require_shape(zero_points, {by_group ? groups : rows / in_word}, by_group ? rows / in_word : groups, stated);
+    } else if (zero_points != kNoTensor) {
+        fail(ErrorCode::kInvalidFile, "{}: {} has no zero points", table_.describe(static_cast<size_t>(zero_points)),
+             format.describe());
+    }
+    for (const TensorPart unread : {TensorPart::kShape, TensorPart::kOrder}) {
+        if (tensors[unread] != kNoTensor) use(tensors[unread]);
+    }
+    WeightSource source = make_source(tensors, format, leading, columns, scales);
+    source.form = {codes.form, entry(scales).dtype};
+    return source;
+}
+
+WeightSource WeightResolver::nvfp4(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {
+    constexpr int64_t kScaleColumns = 16;
+    const int64_t weight = tensors[TensorPart::kWeight], scales = tensors[TensorPart::kScales];
+    const int64_t divisor = tensors[TensorPart::kDivisor];
+    const int64_t factor = divisor != kNoTensor ? divisor : tensors[TensorPart::kFactor];
+    const std::string where = table_.describe(static_cast<size_t>(weight));
+    const WeightFormat& format = kScaledNvfp4BlockCodec.standard;
+    if (leading.size() != 1) {
+        fail(ErrorCode::kUnsupported, "{}: NVFP4 is supported in matrices, not in {}", where,
+             shape_text(entry(weight).shape));
+    }
+    if (factor == kNoTensor) {
+        fail(ErrorCode::kNotFound, "{}: NVFP4 needs weight_global_scale or weight_scale_2 beside it", where);
+    }
+    require_groups(weight, format, columns);
+    require_shape(weight, leading, columns / 2, "NVFP4");
+    require_shape(scales, leading, columns / kScaleColumns, "NVFP4");
+    const StoredTensor& whole = table_.tensors[static_cast<size_t>(factor)];
+    if (whole.entry.dtype != DType::kF32 || whole.entry.bytes != sizeof(float)) refuse_dtype(factor, "one F32");
+    WeightSource source = make_source(tensors, format, leading, columns, scales);
+    source.zero_points = use(factor);
+    source.form = {divisor != kNoTensor ? MatrixForm::kNvfp4Divided : MatrixForm::kNvfp4, DType::kF8E4M3};
+    return source;
 }
 
 WeightSource WeightResolver::mxfp4_blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
@@ -114,15 +173,16 @@ WeightSource WeightResolver::mxfp4_blocks(const ModuleTensors& tensors, const st
     const int64_t scales = tensors[TensorPart::kScales];
     const WeightFormat format = quantization_.mxfp4_format(entry(weight).name);
     if (entry(scales).dtype != DType::kU8) refuse_dtype(scales, "U8");
-    if (columns % format.group_size != 0) {
-        fail(ErrorCode::kInvalidFile, "{}: {} does not divide its {} columns into whole groups",
-             table_.describe(static_cast<size_t>(weight)), format.describe(), columns);
-    }
+    require_groups(weight, format, columns);
     const int64_t groups = columns / format.group_size;
     std::vector<int64_t> of_groups = leading;
     of_groups.push_back(groups);
     const std::string stated = "config.json's " + format.describe();
-    require_shape(weight, of_groups, format.group_size * format.bits / kByteBits, stated);
+    if (entry(weight).shape.size() == leading.size() + 1) {
+        require_shape(weight, leading, columns * format.bits / kByteBits, stated);
+    } else {
+        require_shape(weight, of_groups, format.group_size * format.bits / kByteBits, stated);
+    }
     require_shape(scales, leading, groups, stated);
     return make_source(tensors, format, leading, columns, scales);
 }
@@ -155,18 +215,30 @@ void WeightResolver::require_factors(int64_t scales, const std::vector<int64_t>&
     require_shape(scales, {}, matrices, "the matrix beside it");
 }
 
+std::optional<WeightFormat> WeightResolver::fp8_of_rows(int64_t scales, const std::vector<int64_t>& leading,
+                                                        int64_t columns) const {
+    const SafetensorsEntry& stored = entry(scales);
+    const int64_t rows = leading.back();
+    const auto count = static_cast<int64_t>(stored.bytes / dtype_bytes(stored.dtype));
+    const bool of_row = count == rows && (stored.shape.size() == 1 || stored.shape.back() == 1);
+    if (leading.size() != 1 || (!of_row && count != 1)) return std::nullopt;
+    return WeightFormat::fp8_block(static_cast<int>(of_row ? 1 : rows), static_cast<int>(columns), stored.dtype);
+}
+
 WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {
-    const int64_t weight = tensors[TensorPart::kWeight];
-    const int64_t scales = tensors[TensorPart::kScaleInverse];
+    const int64_t weight = tensors[TensorPart::kWeight], inverse = tensors[TensorPart::kScaleInverse];
+    const int64_t scales = inverse != kNoTensor ? inverse : tensors[TensorPart::kScales];
     const std::string& name = entry(weight).name;
-    WeightFormat format = quantization_.fp8_format(name);
     require_shape(weight, leading, columns, config_);
     if (scales == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: F8_E4M3 without {}_scale_inv", table_.describe(static_cast<size_t>(weight)),
-             name);
+        fail(ErrorCode::kNotFound, "{}: F8_E4M3 without {}_scale_inv or {}_scale",
+             table_.describe(static_cast<size_t>(weight)), name, name);
     }
+    const auto of_rows = inverse == kNoTensor ? fp8_of_rows(scales, leading, columns) : std::nullopt;
+    WeightFormat format = of_rows ? *of_rows : quantization_.fp8_format(name);
     format.dtype = entry(scales).dtype;
     if (!format.supported()) refuse_dtype(scales, "F32 and BF16");
+    if (of_rows) return make_source(tensors, format, leading, columns, scales);
     const auto blocks = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
     std::vector<int64_t> scale_leading = leading;
     scale_leading.back() = blocks(leading.back(), format.group_rows);
@@ -178,6 +250,7 @@ WeightSource WeightResolver::make_source(const ModuleTensors& tensors, const Wei
                                          const std::vector<int64_t>& leading, int64_t columns, int64_t scales) {
     WeightSource source;
     source.name = entry(tensors[TensorPart::kWeight]).name;
+    source.spelled = table_.tensors[static_cast<size_t>(tensors[TensorPart::kWeight])].spelled();
     source.format = format;
     source.rows = std::accumulate(leading.begin(), leading.end(), int64_t{1}, std::multiplies<>());
     source.columns = columns;
@@ -192,7 +265,8 @@ WeightSource WeightResolver::vector(const std::string& name, const ModuleTensors
                                     const std::vector<std::vector<int64_t>>& shapes) {
     const int64_t tensor = tensors[TensorPart::kWeight];
     if (tensor == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), name, config_);
+        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), table_.spelled(name),
+             config_);
     }
     const SafetensorsEntry& stored = entry(tensor);
     if (!is_plain_float(stored.dtype)) refuse_dtype(tensor, "F32, F16 and BF16");
@@ -204,6 +278,7 @@ WeightSource WeightResolver::vector(const std::string& name, const ModuleTensors
     const auto count = static_cast<int64_t>(stored.bytes / dtype_bytes(stored.dtype));
     WeightSource source;
     source.name = stored.name;
+    source.spelled = table_.tensors[static_cast<size_t>(tensor)].spelled();
     source.format = WeightFormat::floating(stored.dtype);
     source.rows = 1;
     source.columns = count;

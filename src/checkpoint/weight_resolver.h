@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,7 +15,8 @@ namespace sluice {
 // The tensors that make up one module, as indices into the table; kNoTensor where there is none.
 inline constexpr int64_t kNoTensor = -1;
 struct ModuleTensors {
-    std::array<int64_t, 5> parts = {kNoTensor, kNoTensor, kNoTensor, kNoTensor, kNoTensor};  // by TensorPart
+    std::array<int64_t, kTensorParts> parts;  // by TensorPart
+    ModuleTensors() { parts.fill(kNoTensor); }
     int64_t operator[](TensorPart part) const { return parts[static_cast<size_t>(part)]; }
 };
 
@@ -43,12 +45,17 @@ class WeightResolver {
                                  const std::vector<int64_t>& leading, int64_t columns);
     // As published: U8 [leading..., groups, 16], and a scale for each group.
     WeightSource mxfp4_blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
-    // Of compressed-tensors: I32 words of codes, a scale for each group, no zero points.
-    WeightSource symmetric(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
+    // Of compressed-tensors, AWQ and GPTQ: I32 words of codes, scales and perhaps zero points of groups.
+    WeightSource integers(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
+    // Of compressed-tensors and ModelOpt: U8 [rows, columns / 2], E4M3 scales, a factor of the whole.
+    WeightSource nvfp4(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     // Of a container that says the codec.
     WeightSource blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     void require_factors(int64_t scales, const std::vector<int64_t>& leading) const;
     WeightSource fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
+    // Of FP8 with a scale for each row, or for all; nothing where the scales' shape says neither.
+    std::optional<WeightFormat> fp8_of_rows(int64_t scales, const std::vector<int64_t>& leading, int64_t columns) const;
+    void require_groups(int64_t weight, const WeightFormat& format, int64_t columns) const;
     WeightSource make_source(const ModuleTensors& tensors, const WeightFormat& format,
                              const std::vector<int64_t>& leading, int64_t columns, int64_t scales);
     void require_shape(int64_t tensor, std::vector<int64_t> leading, int64_t columns, const std::string& why) const;

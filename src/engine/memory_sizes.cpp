@@ -60,14 +60,24 @@ uint64_t expanded_bytes(const ModelReport& report, uint64_t threads, int64_t con
     return unsigned_of(context) * sizeof(float) * (latent + std::min(threads, unsigned_of(report.heads)) * head);
 }
 
+uint64_t arrangement_bytes(const Checkpoint& checkpoint) {
+    uint64_t most = 0;
+    for (int layer = 0; layer < checkpoint.config().layer_count(); ++layer) {
+        if (checkpoint.config().mixture_of(layer) == nullptr) continue;
+        most = std::max(most, checkpoint.arrangement_scratch(layer).value_or(0));
+    }
+    return most;
+}
+
 }  // namespace
 
 MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const Backend& backend) {
     const size_t threads = backend.threads();
-    MemorySizes sizes{.trunk = checkpoint.trunk_bytes(),
+    // What was arranged when the model was put together is memory of the process by now.
+    MemorySizes sizes{.trunk = checkpoint.trunk_bytes() - checkpoint.arranged_bytes(),
                       .experts_floor = ExpertStore::floor_bytes(checkpoint),
                       .experts_all = ExpertStore::full_bytes(checkpoint),
-                      .process = private_resident_bytes() + kSlackBytes,
+                      .process = private_resident_bytes() + kSlackBytes + arrangement_bytes(checkpoint),
                       .largest_context = checkpoint.config().max_positions,
                       .scratch = [&model, threads](int64_t chunk, int64_t context) {
                           return model.scratch_bytes(pass_rows(chunk)) + model.context_scratch_bytes(context, threads);
@@ -101,7 +111,8 @@ MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options
             .recurrent = report.state_bytes_per_sequence,
             .experts_floor = unsigned_of(report.experts_per_token) * round_up(report.bytes_per_expert, kPageBytes),
             .experts_all = report.expert_bytes,
-            .process = private_resident_bytes() + kSlackBytes + vocabulary * kTokenizerBytesPerEntry,
+            .process = private_resident_bytes() + kSlackBytes + vocabulary * kTokenizerBytesPerEntry +
+                       report.arrangement_bytes,
             .largest_context = report.max_positions,
             .scratch = scratch};
 }

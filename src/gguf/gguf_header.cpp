@@ -266,6 +266,17 @@ std::string_view GgufHeader::text_or(std::string_view key, std::string_view fall
     return has(key) ? text(key) : fallback;
 }
 
+std::vector<int64_t> GgufHeader::integers(std::string_view key) const {
+    std::vector<int64_t> items;
+    const GgufValue* value = find(key);
+    for (uint64_t i = 0; value != nullptr && i < value->count(); ++i) {
+        const std::optional<int64_t> item = value->integer(i);
+        if (!item) reject_type(key, "a whole number, or an array of them");
+        items.push_back(*item);
+    }
+    return items;
+}
+
 std::vector<bool> GgufHeader::booleans(std::string_view key) const {
     std::vector<bool> flags;
     const GgufValue* value = find(key);

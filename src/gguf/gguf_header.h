@@ -48,7 +48,9 @@ class GgufHeader {
     bool boolean_or(std::string_view key, bool fallback) const;
     std::string_view text(std::string_view key) const;
     std::string_view text_or(std::string_view key, std::string_view fallback) const;
-    std::vector<bool> booleans(std::string_view key) const;  // an array's, a scalar's one; empty when absent
+    // An array's items, a scalar's one; empty when absent.
+    std::vector<bool> booleans(std::string_view key) const;
+    std::vector<int64_t> integers(std::string_view key) const;
 
     template <typename... Args>
     [[noreturn]] void reject(ErrorCode code, std::string_view key, fmt::format_string<Args...> format,

@@ -24,6 +24,7 @@ class GroupedAttention : public Mixer {
           output_(trunk.weight(layer_, Role::kOutput)),
           window_(config.window),
           chunk_(config.chunk),
+          clamp_(static_cast<float>(config.projection_clamp)),
           value_form_(config.value),
           value_scale_(static_cast<float>(config.value_scale)),
           temperature_(config.temperature) {
@@ -111,6 +112,8 @@ class GroupedAttention : public Mixer {
             backend.run(RmsNorm{.x = s.query, .weight = *query_norm_, .epsilon = epsilon_, .out = s.query});
             backend.run(RmsNorm{.x = s.key, .weight = *key_norm_, .epsilon = epsilon_, .out = s.key});
         }
+        if (clamp_ == 0) return;
+        for (const Tensor* tensor : {&s.query, &s.key, &s.value}) backend.run(Scale{.x = *tensor, .limit = clamp_});
     }
 
     // Gives query and key their positions.
@@ -155,6 +158,7 @@ class GroupedAttention : public Mixer {
     std::optional<Weight> value_;  // none: the value is made from the key
     Weight output_;
     int64_t window_, chunk_;
+    float clamp_;
     ValueForm value_form_;
     float value_scale_;
     TemperatureConfig temperature_;

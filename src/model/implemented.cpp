@@ -30,9 +30,7 @@ class Checker {
         fail(ErrorCode::kUnsupported, "{}: {}{} is not supported", label_, where, setting);
     }
 
-    void check(const GroupedAttentionConfig& attention) const {
-        refuse(attention.projection_clamp != 0, "a clamp of query, key and value");
-    }
+    void check(const GroupedAttentionConfig&) const {}
 
     void check(const LatentAttentionConfig&) const {}
 

@@ -56,6 +56,7 @@ RotaryTable make_rotary_table(const RotaryConfig& config) {
         }
         if (config.high_frequency_factor > 0) frequency = scale_as_llama3(config, frequency);
         if (i >= static_cast<size_t>((config.dims - config.still_dims) / 2)) frequency = 0;
+        if (!config.divisors.empty()) frequency /= static_cast<double>(config.divisors[i]);
         table.frequencies.push_back(static_cast<float>(frequency));
     }
     return table;

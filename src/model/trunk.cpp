@@ -6,11 +6,15 @@ namespace sluice {
 
 WeightPart Trunk::part(const ByteRange& range) {
     if (range.bytes == 0) return {};
-    return {backend_.adopt(checkpoint_.mapped(range), checkpoint_.mapping(range.file)), 0};
+    return {backend_.adopt(checkpoint_.mapped(range), checkpoint_.owner_of(range)), 0};
 }
 
 Weight Trunk::weight(int layer, Role role) {
-    return checkpoint_.weight(layer, role).placed([&](const ByteRange& range) { return part(range); });
+    const WeightSource& source = checkpoint_.weight(layer, role);
+    if (source.form.as_format()) return source.placed([&](const ByteRange& range) { return part(range); });
+    const ArrangedMatrix matrix = checkpoint_.arranged(source);
+    const BufferPtr buffer = backend_.adopt(matrix.memory->bytes(), matrix.memory);
+    return matrix.layout.placed([&](uint64_t offset) { return WeightPart{buffer, offset}; });
 }
 
 Weight Trunk::rows(int layer, Role role, std::span<const int64_t> rows) {
@@ -19,7 +23,7 @@ Weight Trunk::rows(int layer, Role role, std::span<const int64_t> rows) {
     const bool common_scales = whole.format.group_rows >= whole.rows;
     if (whole.format.group_rows > 1 && !common_scales) {
         fail(ErrorCode::kUnsupported, "{}: tensor {}: {} is not supported where rows are taken apart",
-             checkpoint_.files()[source.data.file].path.string(), source.name, whole.format.describe());
+             checkpoint_.files()[source.data.file].path.string(), source.spelled, whole.format.describe());
     }
     const auto gather = [&](const std::byte* data, uint64_t row_bytes, bool common) -> WeightPart {
         if (row_bytes == 0) return {};

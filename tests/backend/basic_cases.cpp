@@ -123,7 +123,9 @@ void weigh_rows(CaseContext& context) {
 
 void scale(CaseContext& context) {
     const Tensor x = context.random(pick_rows(context), context.pick_of({1, 31, 64, 300}), context.flip() ? 1 : 40.0f);
-    context.backend().run(Scale{.x = x, .factor = context.flip() ? 1.0f : 0.707f, .cap = context.flip() ? 0 : 30.0f});
+    Scale op{.x = x, .factor = context.flip() ? 1.0f : 0.707f};
+    if (context.flip()) (context.flip() ? op.limit : op.cap) = 30.0f;
+    context.backend().run(op);
     context.result(x);
 }
 

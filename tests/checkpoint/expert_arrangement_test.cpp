@@ -177,8 +177,7 @@ TEST(ExpertArrangement, RefusesIntegersThatMeanSomethingElse) {
         return config["config_groups"]["group_0"]["weights"];
     };
     refused([&](nlohmann::json& c) { weights(c)["actorder"] = "group"; }, {"config.json", "actorder"});
-    refused([&](nlohmann::json& c) { weights(c)["symmetric"] = false; }, {"config.json", "symmetric"});
-    refused([&](nlohmann::json& c) { weights(c)["num_bits"] = 3; }, {"config.json", "num_bits", "4 or 8"});
+    refused([&](nlohmann::json& c) { weights(c)["num_bits"] = 3; }, {"config.json", "num_bits", "4 bits"});
     refused([&](nlohmann::json& c) { weights(c)["group_size"] = 24; }, {"config.json", "24"});
     refused([&](nlohmann::json& c) { c["format"] = "marlin-24"; }, {"config.json", "marlin-24", "pack-quantized"});
     refused([&](nlohmann::json& c) { c["config_groups"]["group_1"] = weights(c); }, {"config_groups"});

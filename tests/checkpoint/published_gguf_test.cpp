@@ -168,8 +168,13 @@ TEST(PublishedGguf, DataThatCannotBeTrueAreRefused) {
     expect_bad(ErrorCode::kUnsupported, {"factor"}, [](GgufWriter& bad) {
         bad.tensors.push_back({"blk.0.attn_q.scale", {1}, 0, std::string(4, '\0')});
     });
-    expect_bad(ErrorCode::kNotFound, {"input_layernorm"}, [](GgufWriter& bad) {
-        std::erase_if(bad.tensors, [](const auto& t) { return t.name == "blk.0.attn_norm.weight"; });
+    for (const std::string missing : {"blk.0.attn_norm.weight", "blk.1.ffn_gate_exps.weight", "output_norm.weight"}) {
+        expect_bad(ErrorCode::kNotFound, {missing}, [&](GgufWriter& bad) {
+            std::erase_if(bad.tensors, [&](const auto& t) { return t.name == missing; });
+        });
+    }
+    expect_bad(ErrorCode::kUnsupported, {"rope_freqs.weight", "frequencies"}, [](GgufWriter& bad) {
+        bad.tensors.push_back({"rope_freqs.weight", {8}, 0, std::string(32, '\0')});
     });
 }
 

@@ -57,7 +57,9 @@ TEST(QuantizationConfig, AFileOfModelOptBesideIsNotOverlooked) {
     write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": null}})");
     refuse_separate_quantization(folder.path(), nothing);
     write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": "NVFP4", "group_size": 16}})");
-    expect_error(ErrorCode::kUnsupported, {"hf_quant_config.json", "quant_algo", "NVFP4", "BF16"},
+    refuse_separate_quantization(folder.path(), nothing);
+    write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": "W4A8_AWQ"}})");
+    expect_error(ErrorCode::kUnsupported, {"hf_quant_config.json", "quant_algo", "W4A8_AWQ", "BF16"},
                  [&] { refuse_separate_quantization(folder.path(), nothing); });
     refuse_separate_quantization(folder.path(), parse(R"({"quantization":{"bits":4}})"));
 }
@@ -91,9 +93,9 @@ TEST(QuantizationConfig, Refusals) {
     };
     constexpr ErrorCode kUnsupported = ErrorCode::kUnsupported;
     constexpr ErrorCode kInvalid = ErrorCode::kInvalidFile;
-    expect_bad(R"({"quantization_config":{"quant_method":"gptq","bits":4}})", kUnsupported,
-               {"quant_method", "gptq", "fp8"});
-    expect_bad(R"({"quantization_config":{"quant_method":"fp8"}})", kUnsupported, {"weight_block_size"});
+    expect_bad(R"({"quantization_config":{"quant_method":"hqq","bits":4}})", kUnsupported,
+               {"quant_method", "hqq", "fp8"});
+    expect_bad(R"({"quantization_config":{"quant_method":"gptq","bits":4}})", kInvalid, {"group_size"});
     expect_bad(R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[0,128]}})", kUnsupported,
                {"weight_block_size"});
     expect_bad(R"({"quantization_config":{"quant_method":"fp8","fmt":"e5m2","weight_block_size":[1,1]}})", kUnsupported,

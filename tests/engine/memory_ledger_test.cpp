@@ -136,7 +136,7 @@ TEST(MemoryCeiling, StaysUnderTheCgroupsLimit) {
 
 // Before the weights are there, only scratch and the tokenizer are estimates.
 TEST(MemoryLedger, AgreesBeforeAndAfterTheDownload) {
-    for (const char* const golden : {"qwen3-moe-mlx4", "qwen3-next-bf16"}) {
+    for (const char* const golden : {"qwen3-moe-mlx4", "qwen3-next-bf16", "gpt-oss-mxfp4"}) {
         const std::filesystem::path model = source_file(std::string("/tests/data/goldens/") + golden);
         EngineOptions options;
         options.prefix_memory_bytes = 0;

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
+#include <vector>
 
 namespace sluice {
 namespace {
@@ -36,6 +39,30 @@ TEST(RotaryTable, YarnOfDeepSeekV3) {
     EXPECT_FLOAT_EQ(table.frequencies[23], static_cast<float>(plain(23) / 40));
     EXPECT_EQ(table.magnitude, 1.0f);
     EXPECT_NEAR(table.softmax_factor / std::sqrt(192.0), 0.13523378, 1e-8);
+}
+
+// Over 1024 positions: what turns more than 4 times is as it was, what turns less than once is 8 times as slow.
+TEST(RotaryTable, Llama3StretchesWhatTurnsSeldom) {
+    const RotaryConfig config{.dims = 64,
+                              .theta = 10000.0,
+                              .factor = 8,
+                              .original_positions = 1024,
+                              .low_frequency_factor = 1,
+                              .high_frequency_factor = 4};
+    const RotaryTable table = make_rotary_table(config), plain = make_rotary_table({.dims = 64, .theta = 10000.0});
+    for (size_t i = 0; i < table.frequencies.size(); ++i) {
+        const double turns = 1024 * static_cast<double>(plain.frequencies[i]) / (2 * std::numbers::pi);
+        const double kept = std::clamp((turns - 1) / 3, 0.0, 1.0);
+        EXPECT_NEAR(table.frequencies[i] / plain.frequencies[i], kept + (1 - kept) / 8, 1e-5) << "pair " << i;
+    }
+}
+
+TEST(RotaryTable, PairsMayStandStillOrHaveDivisors) {
+    const RotaryTable still = make_rotary_table({.dims = 8, .theta = 10000.0, .still_dims = 4});
+    EXPECT_EQ(still.frequencies, (std::vector<float>{1.0f, 0.1f, 0.0f, 0.0f}));
+    const RotaryTable divided = make_rotary_table({.dims = 4, .theta = 10000.0, .divisors = {1.0f, 4.0f}});
+    EXPECT_FLOAT_EQ(divided.frequencies[0], 1.0f);
+    EXPECT_FLOAT_EQ(divided.frequencies[1], 0.0025f);
 }
 
 TEST(RotaryTable, YarnMagnitudeWhenScalesDiffer) {

@@ -158,6 +158,7 @@ void CpuBackend::compute(const Scale& op) {
     for_rows(op.x.rows, (op.cap == 0 ? 1 : 16) * op.x.columns, [&](int64_t t) {
         float* row = x + t * op.x.row_stride;
         for (int64_t i = 0; i < op.x.columns; ++i) row[i] *= op.factor;
+        for (int64_t i = 0; i < op.x.columns && op.limit != 0; ++i) row[i] = std::clamp(row[i], -op.limit, op.limit);
         for (int64_t i = 0; i < op.x.columns && op.cap != 0; ++i) row[i] = op.cap * std::tanh(row[i] / op.cap);
     });
 }

@@ -125,11 +125,12 @@ __global__ void weigh_kernel(Rows<const float> x, Rows<const float> weights, int
     }
 }
 
-__global__ void scale_kernel(Rows<float> x, float factor, float cap, int64_t rows, int64_t columns) {
+__global__ void scale_kernel(Rows<float> x, float factor, float limit, float cap, int64_t rows, int64_t columns) {
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
-        const float scaled = x[row][c] * factor;
+        float scaled = x[row][c] * factor;
+        if (limit != 0) scaled = fminf(fmaxf(scaled, -limit), limit);
         x[row][c] = cap == 0 ? scaled : cap * tanhf(scaled / cap);
     }
 }
@@ -234,7 +235,7 @@ void compute(Device& device, const WeighRows& op) {
 void compute(Device& device, const Scale& op) {
     if (op.x.rows == 0) return;
     scale_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
-        writable_rows_of(op.x), op.factor, op.cap, op.x.rows, op.x.columns);
+        writable_rows_of(op.x), op.factor, op.limit, op.cap, op.x.rows, op.x.columns);
     check_launch("Scale");
 }
 

@@ -147,7 +147,9 @@ void AddGated::check_shapes(const OperationCheck& check) const {
 
 void Scale::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
+    if (!(limit >= 0)) check.refuse("limit", "is {}: it must be above 0, or 0 for none", limit);
     if (!(cap >= 0)) check.refuse("cap", "is {}: it must be above 0, or 0 for none", cap);
+    if (limit != 0 && cap != 0) check.refuse("cap", "is {} beside a limit of {}: only one of them may be", cap, limit);
 }
 
 void ScaleByPosition::check_shapes(const OperationCheck& check) const {

@@ -131,17 +131,18 @@ struct AddGated {
     }
 };
 
-// x = x * factor, or with a cap, cap * tanh(x * factor / cap); in place.
+// x = x * factor, with a limit cut to [-limit, limit], with a cap cap * tanh(x * factor / cap); in place.
 struct Scale {
     static constexpr const char* kName = "Scale";
     Tensor x;  // [T, n]
     float factor = 1;
-    float cap = 0;  // 0: none
+    float limit = 0, cap = 0;  // 0: none; not both
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kUpdated);
         field("factor", op.factor);
+        field("limit", op.limit);
         field("cap", op.cap);
     }
 };

@@ -128,7 +128,8 @@ void compute(const Scale& op) {
     const auto x = writable_rows_of(op.x);
     for (int64_t t = 0; t < op.x.rows; ++t) {
         for (int64_t i = 0; i < op.x.columns; ++i) {
-            const double scaled = static_cast<double>(x[t][i]) * op.factor;
+            double scaled = static_cast<double>(x[t][i]) * op.factor;
+            if (op.limit != 0) scaled = std::clamp<double>(scaled, -op.limit, op.limit);
             x[t][i] = static_cast<float>(op.cap == 0 ? scaled : op.cap * std::tanh(scaled / op.cap));
         }
     }

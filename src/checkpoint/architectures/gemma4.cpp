@@ -2,15 +2,34 @@
 // MLP and experts side by side, each between norms of its own.
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/architecture.h"
 #include "checkpoint/architectures/reading.h"
+#include "checkpoint/gguf_config.h"
+#include "checkpoint/rotary_config.h"
 
 namespace sluice {
 
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"gemma4_text", "gemma4"};
+
+constexpr std::string_view kGgufArchitectures[] = {"gemma4"};
+
+constexpr GgufName kGgufNames[] = {
+    {"post_attention_norm", Role::kMixerPostNorm, GgufShape::kVector},
+    {"post_ffw_norm", Role::kFeedForwardPostNorm, GgufShape::kVector},
+    {"post_ffw_norm_1", Role::kSharedPostNorm, GgufShape::kVector},
+    {"pre_ffw_norm_2", Role::kExpertsNorm, GgufShape::kVector},
+    {"post_ffw_norm_2", Role::kExpertsPostNorm, GgufShape::kVector},
+    {"layer_output_scale", Role::kLayerScale, GgufShape::kVector},
+    {"ffn_gate", Role::kSharedGate},
+    {"ffn_up", Role::kSharedUp},
+    {"ffn_down", Role::kSharedDown},
+    {"ffn_gate_inp.scale", Role::kRouterNorm, GgufShape::kVector, true},
+    {"ffn_down_exps.scale", Role::kExpertScale, GgufShape::kVector, true},
+};
 
 constexpr NameRule kNames[] = {
     {Role::kMixerPostNorm, "post_attention_layernorm"},
@@ -49,6 +68,7 @@ RotaryConfig read_rotary_of(const JsonFields& fields, std::string_view layers, i
     }
     const auto pairs = static_cast<int64_t>(factor * static_cast<double>(head_dim) / 2);
     rotary.still_dims = head_dim - 2 * pairs;
+    rotary.divisors = read_frequency_divisors(*settings, head_dim / 2);
     return rotary;
 }
 
@@ -124,6 +144,71 @@ void read_gemma4(const JsonFields& fields, ModelConfig& config) {
     }
 }
 
+// Heads of keys in the layers with windows, or in the others.
+int64_t kv_heads_of(const GgufHyperparameters& from, const std::vector<bool>& windows, bool window) {
+    const std::vector<int64_t> heads = from.header().integers(from.key("attention.head_count_kv"));
+    if (heads.size() == 1) return heads.front();
+    if (heads.size() != windows.size()) {
+        from.header().reject(ErrorCode::kInvalidFile, from.key("attention.head_count_kv"),
+                             "{} of them, where sliding_window_pattern has {} layers", heads.size(), windows.size());
+    }
+    std::optional<int64_t> found;
+    for (size_t layer = 0; layer < windows.size(); ++layer) {
+        if (windows[layer] != window) continue;
+        if (found && heads[layer] != *found) {
+            from.header().reject(ErrorCode::kUnsupported, from.key("attention.head_count_kv"),
+                                 "{} and {} in layers of one kind are not supported", *found, heads[layer]);
+        }
+        found = heads[layer];
+    }
+    return found.value_or(heads.front());
+}
+
+// Whether full layers have no projection of values.
+bool values_are_keys(const GgufHyperparameters& from, const std::vector<bool>& windows) {
+    for (size_t layer = 0; layer < windows.size(); ++layer) {
+        if (!windows[layer]) return from.find_tensor(fmt::format("blk.{}.attn_v.weight", layer)) == nullptr;
+    }
+    return false;
+}
+
+// Of keys and values, and all of it is rotated. The names of what is said of layers with windows have an `end`.
+int64_t head_dim_of(const GgufHyperparameters& from, std::string_view end) {
+    const int64_t head_dim = from.integer(fmt::format("attention.key_length{}", end));
+    from.require_number(fmt::format("attention.value_length{}", end), static_cast<double>(head_dim));
+    from.require_number(fmt::format("rope.dimension_count{}", end), static_cast<double>(head_dim));
+    return head_dim;
+}
+
+void write_gemma4(const GgufHyperparameters& from, nlohmann::json& config) {
+    write_sizes(from, config);
+    write_experts(from, config);
+    const std::vector<bool> windows = from.header().booleans(from.key("attention.sliding_window_pattern"));
+    config["layer_types"] = nlohmann::json::array();
+    for (const bool window : windows) {
+        config["layer_types"].push_back(window ? "sliding_attention" : "full_attention");
+    }
+    config["sliding_window"] = from.integer("attention.sliding_window");
+    config["num_attention_heads"] = from.integer("attention.head_count");
+    config["num_key_value_heads"] = kv_heads_of(from, windows, true);
+    config["num_global_key_value_heads"] = kv_heads_of(from, windows, false);
+    config["attention_k_eq_v"] = values_are_keys(from, windows);
+    config["head_dim"] = head_dim_of(from, "_swa");
+    config["global_head_dim"] = head_dim_of(from, "");
+    nlohmann::json full = {{"rope_type", "default"}, {"rope_theta", from.number_or("rope.freq_base", 1e6)}};
+    write_frequency_divisors(from, full);
+    config["rope_parameters"] = {
+        {"full_attention", full},
+        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", from.number_or("rope.freq_base_swa", 1e4)}}}};
+    config["enable_moe_block"] = true;
+    config["hidden_activation"] = "gelu_pytorch_tanh";
+    config["intermediate_size"] = from.integer("feed_forward_length");
+    config["moe_intermediate_size"] = expert_intermediate(from);
+    config["final_logit_softcapping"] = from.number_or("final_logit_softcapping", 0.0);
+    config["hidden_size_per_layer_input"] = from.integer_or("embedding_length_per_layer_input", 0);
+    config["num_kv_shared_layers"] = from.integer_or("attention.shared_kv_layers", 0);
+}
+
 }  // namespace
 
 extern constinit const Architecture gemma4_architecture = {
@@ -132,6 +217,7 @@ extern constinit const Architecture gemma4_architecture = {
     .read = read_gemma4,
     .names = kNames,
     .experts = {.each = "experts.", .stacked = "experts.switch_glu."},
+    .gguf = {.architectures = kGgufArchitectures, .write_config = write_gemma4, .names = kGgufNames},
 };
 
 }  // namespace sluice

@@ -3,14 +3,18 @@
 
 #include <algorithm>
 
+#include <nlohmann/json.hpp>
+
 #include "checkpoint/architecture.h"
 #include "checkpoint/architectures/reading.h"
+#include "checkpoint/gguf_config.h"
 
 namespace sluice {
 
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"llama4_text", "llama4"};
+constexpr std::string_view kGgufArchitectures[] = {"llama4"};
 
 constexpr NameRule kNames[] = {
     {Role::kDenseGate, "feed_forward.gate_proj"},
@@ -22,6 +26,8 @@ constexpr NameRule kNames[] = {
     {Role::kSharedDown, "feed_forward.shared_expert.down_proj"},
 };
 
+// Where the config does not say.
+constexpr int64_t kChunk = 8192;
 // One layer in so many is without rotary positions where the config does not list them.
 constexpr int64_t kStillEvery = 4;
 
@@ -30,7 +36,7 @@ GroupedAttentionConfig read_chunk_layers(const JsonFields& fields, const ModelCo
     attention.rotary.interleaved = true;
     const bool normed = fields.boolean_or("use_qk_norm", true);
     attention.query_key_norm = normed ? QueryKeyNorm::kUnit : QueryKeyNorm::kNone;
-    attention.chunk = fields.integer_or("attention_chunk_size", 8192, 1, config.max_positions);
+    attention.chunk = fields.integer_or("attention_chunk_size", kChunk, 1, kLargestSize);
     return attention;
 }
 
@@ -96,6 +102,20 @@ void read_llama4(const JsonFields& fields, ModelConfig& config) {
     }
 }
 
+// Chunks and temperature are those of every published model, and so are norms of query and key where it is not
+// Maverick: the file says nothing else.
+void write_llama4(const GgufHyperparameters& from, nlohmann::json& config) {
+    constexpr int64_t kMaverickExperts = 128;
+    write_sizes(from, config);
+    write_grouped_attention(from, config);
+    write_frequency_divisors(from, config);
+    write_experts(from, config);
+    config["use_qk_norm"] = from.integer("expert_count") != kMaverickExperts;
+    config["intermediate_size"] = expert_intermediate(from);
+    config["intermediate_size_mlp"] = from.integer("feed_forward_length");
+    config["interleave_moe_layer_step"] = from.integer_or("interleave_moe_layer_step", 1);
+}
+
 }  // namespace
 
 extern constinit const Architecture llama4_architecture = {
@@ -104,6 +124,7 @@ extern constinit const Architecture llama4_architecture = {
     .read = read_llama4,
     .names = kNames,
     .experts = {.each = "feed_forward.experts.", .stacked = "feed_forward.switch_mlp.", .floats_transposed = true},
+    .gguf = {.architectures = kGgufArchitectures, .write_config = write_llama4},
 };
 
 }  // namespace sluice
