@@ -98,7 +98,8 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
         text += fmt::format("{:<18}{}\n", label, value);
     };
     line("model", folder.string());
-    line("architecture", fmt::format("{}, {} layout", report.architecture, report.layout));
+    const bool weights = report.files > 0;
+    line("architecture", fmt::format("{}, {}{}", report.architecture, report.layout, weights ? " layout" : ""));
     line("layers", fmt::format("{} ({}); {} with experts, {} dense", report.layers, attention_kinds(report),
                                report.moe_layers, report.dense_layers));
     line("width", fmt::format("{} hidden, {} heads ({} for keys and values) of {}", report.hidden_size, report.heads,
@@ -122,8 +123,10 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
                                                                        format_size(report.state_bytes_per_sequence))
                                                          : std::string()));
     line("chat template", report.has_chat_template ? "yes" : "none");
-    line("files", fmt::format("{} of weights, {}", report.files, format_size(report.file_bytes)));
-    line("fingerprint", report.fingerprint);
+    if (weights) {
+        line("files", fmt::format("{} of weights, {}", report.files, format_size(report.file_bytes)));
+        line("fingerprint", report.fingerprint);
+    }
     text += mixture_text(report);
     for (const SkippedReport& skipped : report.skipped) {
         line("not used", fmt::format("{} tensors, {}: {} (such as {})", skipped.tensors, format_size(skipped.bytes),
@@ -146,7 +149,8 @@ Command declare_inspect() {
     add_log_flags(command.flags, flags->quiet);
     command.run = [flags] {
         const std::filesystem::path folder = model_folder(flags->model);
-        const ModelReport report = inspect(folder);
+        const std::filesystem::path config = find_lone_config(folder);
+        const ModelReport report = config.empty() ? inspect(folder) : inspect_config(config);
         Output output;
         if (flags->json) {
             write_json(output, report_json(folder, report));

@@ -245,11 +245,20 @@ TEST(Catalogue, FusedFp8Experts) {
     for (size_t c = 0; c < 64; ++c) {
         EXPECT_EQ(up[20 * 64 + c], e4m3_to_float(static_cast<uint8_t>(0x30 + c % 16)) * scale);
     }
+    tiny.config["quantization_config"]["weight_block_size"] = {48, 128};
+    tiny.add(path + "gate_up_proj_scale_inv", {4, 2, 1}, DType::kF32);
+    tiny.write(folder.path());
+    testing::expect_error(ErrorCode::kUnsupported, {path + "gate_up_proj", "48 rows"},
+                          [&] { Checkpoint::open(folder.path()); });
+    // One block for gate and up together.
     tiny.config["quantization_config"]["weight_block_size"] = {64, 128};
     tiny.add(path + "gate_up_proj_scale_inv", {4, 1, 1}, DType::kF32);
-    tiny.write(folder.path());
-    testing::expect_error(ErrorCode::kUnsupported, {path + "gate_up_proj", "64 rows"},
-                          [&] { Checkpoint::open(folder.path()); });
+    const TemporaryFolder other;
+    const std::vector<float> common = expert_values(*write_and_open(tiny, other), 0, 3, Projection::kUp);
+    const float factor = load_unaligned<float>(tiny.tensors[path + "gate_up_proj_scale_inv"].bytes.data() + 4 * 3);
+    for (size_t c = 0; c < 64; ++c) {
+        EXPECT_EQ(common[20 * 64 + c], e4m3_to_float(static_cast<uint8_t>(0x30 + c % 16)) * factor);
+    }
 }
 
 TEST(Catalogue, TiedHead) {

@@ -314,6 +314,14 @@ class Checkpoints(ProgramTest):
         self.assertEqual(got["layout"], "packed")
         self.assertTrue(got["has_tokenizer"] and got["has_chat_template"])
 
+    def test_inspect_before_the_download(self):
+        shutil.copy(GOLDENS / "gpt-oss-mxfp4/config.json", self.folder)
+        self.assertIn("config.json alone", self.text_of("inspect", self.folder))
+        before = self.json_of("inspect", self.folder, "--json")
+        after = self.json_of("inspect", GOLDENS / "gpt-oss-mxfp4", "--json")
+        for key in ("layers", "experts", "experts_per_token", "expert_quantization", "kv_bytes_per_token"):
+            self.assertEqual(before[key], after[key], key)
+
     def test_inspect_refusals(self):
         self.refused(1, ["nowhere"], "inspect", self.folder / "nowhere")
         copy = self.folder / "copy"
