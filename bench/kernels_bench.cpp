@@ -267,7 +267,18 @@ void delta_rule(benchmark::State& state, int64_t tokens) {
     const StateSlots states = random_state(*cpu, value_heads * dim, dim);
     const Sequences sequences = sequences_of(*cpu, {{0, tokens, 0}});
     for (auto _ : state) {
-        cpu->run(GatedDeltaRule{qkv, b, a, a_log, dt_bias, key_heads, value_heads, dim, dim, sequences, states, out});
+        cpu->run(GatedDeltaRule{.qkv = qkv,
+                                .b = b,
+                                .a = a,
+                                .a_log = a_log,
+                                .dt_bias = dt_bias,
+                                .key_heads = key_heads,
+                                .value_heads = value_heads,
+                                .key_dim = dim,
+                                .value_dim = dim,
+                                .sequences = sequences,
+                                .states = states,
+                                .out = out});
     }
     cpu->wait();
     report_ops(state, 7.0 * static_cast<double>(tokens * value_heads * dim * dim), float_ops_per_second());
@@ -281,7 +292,7 @@ void convolution(benchmark::State& state, int64_t tokens) {
     const StateSlots states = random_state(*cpu, kernel - 1, channels);
     const Sequences sequences = sequences_of(*cpu, {{0, tokens, 0}});
     for (auto _ : state) {
-        cpu->run(CausalConvolution{x, weight, sequences, states, out});
+        cpu->run(CausalConvolution{.x = x, .weight = weight, .sequences = sequences, .states = states, .out = out});
     }
     cpu->wait();
     report_ops(state, 2.0 * static_cast<double>(tokens * channels * kernel), float_ops_per_second());
@@ -290,7 +301,7 @@ void convolution(benchmark::State& state, int64_t tokens) {
 void rms_norm(benchmark::State& state, int64_t tokens) {
     const auto cpu = backend();
     const Tensor x = random_tensor(*cpu, tokens, 2048), weight = random_tensor(*cpu, 1, 2048);
-    for (auto _ : state) cpu->run(RmsNorm{x, weight, 1e-6f, x});
+    for (auto _ : state) cpu->run(RmsNorm{.x = x, .weight = weight, .epsilon = 1e-6f, .out = x});
     cpu->wait();
     report_ops(state, 4.0 * static_cast<double>(tokens * 2048), float_ops_per_second());
 }

@@ -46,6 +46,8 @@ std::string_view name_of(ActivationKind kind) {
             return "silu";
         case ActivationKind::kGeluTanh:
             return "gelu-tanh";
+        case ActivationKind::kSquaredRelu:
+            return "squared-relu";
         case ActivationKind::kClampedSwiglu:
             return "clamped-swiglu";
     }

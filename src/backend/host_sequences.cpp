@@ -88,6 +88,23 @@ std::vector<StateSegment> state_segments(std::string_view operation, const Seque
     return segments;
 }
 
+std::span<const int32_t> selected_tokens(std::string_view operation, const Tensor& selected, int64_t row,
+                                         int64_t position) {
+    const int32_t* tokens = ints(selected) + row * selected.row_stride;
+    const OperationCheck check(operation);
+    size_t count = 0;
+    for (int64_t before = -1; count < static_cast<size_t>(selected.columns); ++count) {
+        const int64_t token = tokens[count];
+        if (token == kNoToken) break;
+        if (token <= before || token > position) {
+            check.refuse("selected", "has token {} after {} for position {}", token, before, position);
+        }
+        before = token;
+    }
+    if (count == 0) check.refuse("selected", "has no token for position {}", position);
+    return {tokens, count};
+}
+
 RowNumbers::RowNumbers(std::string_view operation, std::string_view field, const Tensor& numbers, int64_t limit)
     : numbers_(ints(numbers)), count_(numbers.rows), stride_(numbers.row_stride) {
     for (int64_t i = 0; i < count_; ++i) {

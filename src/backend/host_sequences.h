@@ -45,6 +45,10 @@ std::vector<KvSegment> kv_segments(std::string_view operation, const Sequences& 
 std::vector<StateSegment> state_segments(std::string_view operation, const Sequences& sequences,
                                          const StateSlots& states, int64_t batch_rows);
 
+// The tokens of one row of a selection (I32 [T, *]: see SelectTokens), for a row at `position`.
+std::span<const int32_t> selected_tokens(std::string_view operation, const Tensor& selected, int64_t row,
+                                         int64_t position);
+
 // Row numbers of a tensor with `limit` rows, I32 [*, 1].
 class RowNumbers {
   public:

@@ -27,6 +27,18 @@ struct GroupedKvLayout {
     }
 };
 
+// Of AppendRows.
+struct RowKvLayout {
+    int64_t page_tokens;
+    uint64_t row_bytes;
+
+    RowKvLayout(KvFormat format, int64_t tokens, int64_t width)
+        : page_tokens(tokens), row_bytes(kv_row_bytes(format, width)) {}
+
+    uint64_t page_bytes() const { return row(page_tokens); }
+    uint64_t row(int64_t token) const { return static_cast<uint64_t>(token) * row_bytes; }
+};
+
 struct LatentKvLayout {
     int64_t page_tokens;
     uint64_t latent_bytes, token_bytes;

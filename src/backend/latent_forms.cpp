@@ -11,7 +11,7 @@ constexpr int64_t kExpansionCost = 2;
 
 // Expanding costs a pass over every cached token and then less per query and token; folding costs per query.
 bool expands(const LatentAttention& op, const SequenceRows& rows) {
-    if (rows.count < kExpandFromTokens) return false;
+    if (rows.count < kExpandFromTokens || op.selected.buffer != nullptr) return false;
     const int64_t rank = op.kv_lora(), width = op.nope + op.value;
     const int64_t visible = rows.count * rows.position + rows.count * (rows.count + 1) / 2;
     return kExpansionCost * rows.position * width * rank < visible * (2 * rank - width);
@@ -32,6 +32,7 @@ std::vector<LatentRun> latent_runs(const LatentAttention& op, std::span<const Kv
         }
         LatentAttention& part = run.attention;
         for (Tensor* tensor : {&part.query, &part.scratch, &part.out}) *tensor = tensor->rows_at(first_row, rows);
+        if (part.selected.buffer != nullptr) part.selected = part.selected.rows_at(first_row, rows);
         runs.push_back(std::move(run));
     }
     return runs;

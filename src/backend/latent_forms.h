@@ -39,6 +39,12 @@ struct AttendLatents : FoldedQueries {
     Tensor out;  // [T, heads * kv_lora]
 };
 
+// The same over the tokens of each row's selection alone: see LatentAttention.
+struct AttendSelectedLatents : FoldedQueries {
+    Tensor selected;  // I32 [T, *]
+    Tensor out;       // [T, heads * kv_lora]
+};
+
 // The same over cached positions [first_token, first_token + tokens) alone, added to what earlier tiles gave: per head
 // the largest score m (in a unit of the backend's own), total = sum e^(score_t - m), sum = sum e^(score_t - m)
 // latent_t. The first tile (first_token 0) begins anew; a row that sees nothing of a tile stays as it is. One tile,
@@ -76,6 +82,7 @@ struct ExpandedLatentAttention {
 #define SLUICE_LATENT_FORMS(X) \
     X(FoldQuery)               \
     X(AttendLatents)           \
+    X(AttendSelectedLatents)   \
     X(AccumulateLatentTile)    \
     X(FinalizeLatentTiles)     \
     X(ProjectValue)            \
@@ -88,7 +95,8 @@ struct LatentRun {
     std::vector<KvSegment> segments;
 };
 
-// Only the shape of a sequence's own piece decides on its form, so company changes no bit.
+// Only the shape of a sequence's own piece decides on its form, so company changes no bit. Where tokens are selected,
+// all are folded.
 std::vector<LatentRun> latent_runs(const LatentAttention& op, std::span<const KvSegment> segments);
 
 // Cached tokens whose scores the folded form holds at once; longer caches go in tiles.
@@ -118,7 +126,9 @@ void attend_folded(const LatentAttention& op, const std::vector<KvSegment>& segm
                                 .segments = segments};
     int64_t tokens = 0;
     for (const KvSegment& segment : segments) tokens = std::max(tokens, segment.rows.position + segment.rows.count);
-    if (tokens <= kLatentTileTokens) {
+    if (op.selected.buffer != nullptr) {
+        compute(AttendSelectedLatents{queries, op.selected, attended});
+    } else if (tokens <= kLatentTileTokens) {
         compute(AttendLatents{queries, attended});
     } else {
         AccumulateLatentTile tile{queries, 0, kLatentTileTokens, maximum, total, attended};

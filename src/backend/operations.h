@@ -10,6 +10,7 @@
 #include "backend/operations/experts.h"
 #include "backend/operations/recurrent.h"
 #include "backend/operations/rows.h"
+#include "backend/operations/selection.h"
 
 namespace sluice {
 
@@ -36,7 +37,11 @@ namespace sluice {
     X(CombineExperts)         \
     X(Scale)                  \
     X(ScaleByPosition)        \
-    X(WeighRows)
+    X(WeighRows)              \
+    X(LayerNorm)              \
+    X(AppendRows)             \
+    X(SelectTokens)           \
+    X(SelectiveScan)
 
 template <typename, typename... Listed>
 using VariantOf = std::variant<Listed...>;

@@ -5,13 +5,17 @@
 // Every architecture: the constant NAME_architecture of architectures/NAME.cpp.
 #define SLUICE_ARCHITECTURES(X) \
     X(deepseek_v3)              \
+    X(deepseek_v32)             \
     X(gemma4)                   \
     X(glm4_moe)                 \
+    X(glm_moe_dsa)              \
     X(gpt_oss)                  \
+    X(kimi_linear)              \
     X(llama4)                   \
     X(mimo_v2_flash)            \
     X(minimax_m2)               \
     X(mixtral)                  \
+    X(nemotron_h)               \
     X(olmoe)                    \
     X(qwen3_5_moe)              \
     X(qwen3_moe)                \

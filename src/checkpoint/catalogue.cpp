@@ -221,7 +221,9 @@ class CatalogueBuilder {
     WeightSource resolve_vector(const std::string& name, const ModuleTensors& tensors, const WeightSpec& spec) {
         std::vector<int64_t> shape = spec.leading;
         shape.push_back(spec.columns);
-        WeightSource source = resolver_.vector(name, tensors, {shape});
+        std::vector<std::vector<int64_t>> shapes = {shape};
+        if (spec.role == Role::kLinearALog) shapes.push_back({1, 1, spec.columns, 1});
+        WeightSource source = resolver_.vector(name, tensors, shapes);
         source.rows = spec.rows();
         source.columns = spec.columns;
         return source;

@@ -29,9 +29,9 @@ std::string_view projection_name(Projection projection) {
 }
 
 ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up, const WeightFormat& down,
-                                int64_t hidden, int64_t intermediate) {
+                                int64_t hidden, int64_t intermediate, bool gated) {
     ExpertLayout layout;
-    layout.gate = {.format = gate, .rows = intermediate, .columns = hidden};
+    layout.gate = {.format = gate, .rows = gated ? intermediate : 0, .columns = hidden};
     layout.up = {.format = up, .rows = intermediate, .columns = hidden};
     layout.down = {.format = down, .rows = hidden, .columns = intermediate};
     uint64_t position = 0;

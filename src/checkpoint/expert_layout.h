@@ -13,9 +13,10 @@ inline constexpr std::array kProjections = {Projection::kGate, Projection::kUp, 
 std::string_view projection_name(Projection projection);  // "gate_proj", "up_proj", "down_proj"
 
 // Where each part of an expert lies in its slot, and so in a packed record: data, scales and zero points of gate, then
-// of up, then of down, each at the next multiple of 64 bytes; the whole rounded up to 4096.
+// of up, then of down, each at the next multiple of 64 bytes; the whole rounded up to 4096. Without a gate that matrix
+// has no rows.
 ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up, const WeightFormat& down,
-                                int64_t hidden, int64_t intermediate);
+                                int64_t hidden, int64_t intermediate, bool gated = true);
 
 ProjectionLayout& projection_of(ExpertLayout& layout, Projection projection);
 const ProjectionLayout& projection_of(const ExpertLayout& layout, Projection projection);

@@ -71,11 +71,16 @@ class ExpertResolver {
         } else {
             resolve_stacks(fused);
         }
-        sources_.layout = make_expert_layout(formats_[0], formats_[1], formats_[2], hidden_, mixture_.intermediate);
+        if (!gated()) formats_[0] = formats_[1];
+        sources_.layout =
+            make_expert_layout(formats_[0], formats_[1], formats_[2], hidden_, mixture_.intermediate, gated());
         return std::move(sources_);
     }
 
   private:
+    bool gated() const { return mixture_.activation.gated(); }
+    bool stores(Projection projection) const { return projection != Projection::kGate || gated(); }
+
     [[noreturn]] void fail_forms(int forms) const {
         const std::string folder = resolver_.table().files.front().path.parent_path().string();
         if (forms == 0 && resolver_.table().spelling) {
@@ -87,7 +92,7 @@ class ExpertResolver {
             const std::string stacked = fmt::format("{}{}", path_, names_.stacked);
             fail(ErrorCode::kNotFound,
                  "{}: no experts for layer {}: neither {}0.{}.weight nor {}gate_up_proj nor {}gate_proj.weight nor {}",
-                 folder, layer_, each, names_.projections[0], each, stacked, packed_experts_name(layer_));
+                 folder, layer_, each, names_.projections[gated() ? 0 : 1], each, stacked, packed_experts_name(layer_));
         }
         fail(ErrorCode::kInvalidFile, "{}: the experts of layer {} are stored in {} forms", folder, layer_, forms);
     }
@@ -103,8 +108,10 @@ class ExpertResolver {
     }
 
     void resolve_each() {
+        const auto first = static_cast<size_t>(gated() ? Projection::kGate : Projection::kUp);
         for (int64_t expert = 0; expert < mixture_.experts; ++expert) {
             for (const Projection projection : kProjections) {
+                if (!stores(projection)) continue;
                 const auto p = static_cast<size_t>(projection);
                 const MatrixSize size = size_of(projection);
                 const std::string name =
@@ -112,7 +119,7 @@ class ExpertResolver {
                 const WeightSource source =
                     resolver_.matrix(name, tensors_.each[static_cast<size_t>(expert)][p], {size.rows}, size.columns);
                 if (expert == 0) formats_[p] = source.format;
-                if (expert == 0 && p == 0) sources_.form.stored = source.form;
+                if (expert == 0 && p == first) sources_.form.stored = source.form;
                 if (source.format != formats_[p] || source.form != sources_.form.stored) {
                     fail(ErrorCode::kUnsupported, "{}: tensor {} is {}, but that of expert 0 is {}",
                          resolver_.table().files[source.data.file].path.string(), source.spelled,
@@ -127,7 +134,7 @@ class ExpertResolver {
         const int64_t experts = mixture_.experts;
         if (fused) resolve_gate_up();
         for (const Projection projection : kProjections) {
-            if (fused && projection != Projection::kDown) continue;
+            if ((fused && projection != Projection::kDown) || !stores(projection)) continue;
             const auto p = static_cast<size_t>(projection);
             const MatrixSize size = size_of(projection);
             const ModuleTensors& tensors = tensors_.stacks[p];
@@ -222,8 +229,8 @@ class ExpertResolver {
         const std::string format_key = packed_format_key(layer_);
         sources_.packed = true;
         sources_.module = entry.name;
-        sources_.layout =
-            read_packed_format(packed_metadata(format_key), hidden_, mixture_.intermediate, packed_where(format_key));
+        sources_.layout = read_packed_format(packed_metadata(format_key), hidden_, mixture_.intermediate,
+                                             packed_where(format_key), gated());
         const auto record = static_cast<int64_t>(sources_.layout.record_bytes);
         if (entry.dtype != DType::kU8 || entry.shape != std::vector<int64_t>{mixture_.experts, record}) {
             fail(ErrorCode::kInvalidFile, "{}: {} experts of {} bytes, U8 [{}, {}], belong here", where,

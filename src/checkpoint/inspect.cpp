@@ -58,7 +58,9 @@ void describe_work_per_token(const Checkpoint& checkpoint, ModelReport& report) 
     const WeightSource& head = checkpoint.weight(kNoLayer, Role::kHead);
     add(head, head.rows);
     report.weights_per_token += static_cast<uint64_t>(head.rows * head.columns);
-    const int64_t expert = 3 * report.hidden_size * report.expert_intermediate;
+    const auto* mixture = first_block<MixtureConfig>(checkpoint.config());
+    const int64_t matrices = mixture == nullptr || mixture->activation.gated() ? 3 : 2;
+    const int64_t expert = matrices * report.hidden_size * report.expert_intermediate;
     report.weights_per_token += static_cast<uint64_t>(report.moe_layers * report.experts_per_token * expert);
 }
 
@@ -101,6 +103,7 @@ void describe_formats(const Checkpoint& checkpoint, ModelReport& report) {
         const auto experts = static_cast<uint64_t>(mixture->experts);
         for (const Projection projection : kProjections) {
             const ProjectionLayout& part = projection_of(checkpoint.expert_layout(layer), projection);
+            if (part.rows == 0) continue;
             const uint64_t bytes = part.format.data_bytes(part.rows, part.columns) +
                                    part.format.scale_bytes(part.rows, part.columns) +
                                    part.format.zero_point_bytes(part.rows, part.columns);

@@ -34,12 +34,22 @@ StateBytes state_bytes(const GroupedAttentionConfig& attention) {
 }
 
 StateBytes state_bytes(const LatentAttentionConfig& attention) {
-    return {.per_token = kBf16Bytes * static_cast<uint64_t>(attention.key_value_rank + attention.rope_dim)};
+    const int64_t index_key = attention.indexer.own() ? attention.indexer.head_dim : 0;
+    return {.per_token = kBf16Bytes * static_cast<uint64_t>(attention.key_value_rank + attention.rope_dim + index_key)};
 }
 
 StateBytes state_bytes(const GatedDeltaNetConfig& net) {
     const int64_t state = net.value_width() * net.key_dim;
     return {.per_sequence = kF32Bytes * static_cast<uint64_t>(state + net.channels() * (net.kernel - 1))};
+}
+
+StateBytes state_bytes(const SelectiveScanConfig& scan) {
+    const int64_t state = scan.inner() * scan.state_dim;
+    return {.per_sequence = kF32Bytes * static_cast<uint64_t>(state + scan.channels() * (scan.kernel - 1))};
+}
+
+StateBytes state_bytes(const NoMixer&) {
+    return {};
 }
 
 // Heads as the first attention layer has them.
@@ -58,7 +68,9 @@ void describe_mixer(const MixerConfig& mixer, ModelReport& report) {
     describe_heads(mixer, report);
     report.full_attention_layers += std::holds_alternative<GroupedAttentionConfig>(mixer) ? 1 : 0;
     report.latent_attention_layers += std::holds_alternative<LatentAttentionConfig>(mixer) ? 1 : 0;
-    report.linear_attention_layers += std::holds_alternative<GatedDeltaNetConfig>(mixer) ? 1 : 0;
+    const bool recurrent =
+        std::holds_alternative<GatedDeltaNetConfig>(mixer) || std::holds_alternative<SelectiveScanConfig>(mixer);
+    report.linear_attention_layers += recurrent ? 1 : 0;
     const StateBytes state = std::visit([](const auto& kind) { return state_bytes(kind); }, mixer);
     report.kv_bytes_per_token += state.per_token;
     report.state_bytes_per_sequence += state.per_sequence;
@@ -66,6 +78,7 @@ void describe_mixer(const MixerConfig& mixer, ModelReport& report) {
 
 void describe_feed_forward(const FeedForwardConfig& block, ModelReport& report) {
     const auto* mixture = std::get_if<MixtureConfig>(&block);
+    if (std::holds_alternative<NoFeedForward>(block)) return;
     if (mixture == nullptr) {
         ++report.dense_layers;
         return;
@@ -122,13 +135,15 @@ class ExpectedWeights {
     void add_experts(const MixtureConfig& mixture) {
         const ExpertLayout layout =
             make_expert_layout(expert_format("gate_proj"), expert_format("up_proj"), expert_format("down_proj"),
-                               config_.hidden_size, mixture.intermediate);
+                               config_.hidden_size, mixture.intermediate, mixture.activation.gated());
         const auto per_token = static_cast<uint64_t>(mixture.experts_per_token);
         report_.bytes_per_expert = layout.record_bytes;
         report_.arrangement_bytes = arrangement_scratch_bytes(published_form(layout), layout).value_or(0);
         report_.expert_bytes += static_cast<uint64_t>(mixture.experts) * layout.record_bytes;
         report_.expert_bytes_per_token += per_token * layout.record_bytes;
-        report_.weights_per_token += per_token * static_cast<uint64_t>(3 * config_.hidden_size * mixture.intermediate);
+        const int64_t matrices = mixture.activation.gated() ? 3 : 2;
+        report_.weights_per_token +=
+            per_token * static_cast<uint64_t>(matrices * config_.hidden_size * mixture.intermediate);
     }
 
     // As publishers store experts in such a format.

@@ -83,6 +83,19 @@ struct GroupedAttentionConfig {
     bool operator==(const GroupedAttentionConfig&) const = default;
 };
 
+// Chooses which tokens attention sees, by scores of its own heads over a cache of its own keys.
+struct IndexerConfig {
+    int64_t heads = 0;
+    int64_t head_dim = 0;
+    int64_t tokens = 0;        // that a query sees at most; 0: there is none, it sees all
+    bool interleaved = false;  // of its rotation, which has the frequencies of attention's
+    bool shared = false;       // the choice of the layer before stands here, too
+
+    bool own() const { return tokens > 0 && !shared; }
+
+    bool operator==(const IndexerConfig&) const = default;
+};
+
 // Multi-head latent attention.
 struct LatentAttentionConfig {
     int64_t heads = 0;
@@ -92,6 +105,7 @@ struct LatentAttentionConfig {
     int64_t rope_dim = 0;  // of a head's query, and of the key that all heads share; rotated
     int64_t value_dim = 0;
     RotaryConfig rotary{};
+    IndexerConfig indexer{};
     bool projection_bias = false;  // of what reads hidden channels into latents, and of the output
     bool split_key_value = false;  // how this checkpoint stores the projection from the latent: in two tensors
 
@@ -105,6 +119,12 @@ struct GatedDeltaNetConfig {
     int64_t value_dim = 0;
     int64_t kernel = 0;              // taps of the convolution
     bool tiled_value_heads = false;  // value head h uses key head h % key_heads; otherwise neighbours share one
+    // Query, key and value have a projection and a convolution each, as in Kimi Delta Attention.
+    bool separate_projections = false;
+    int64_t decay_rank = 0;  // not 0: every channel of a key has a decay, made through so many channels
+    double decay_bound = 0;  // of the logarithm of a decay; 0: none
+    int64_t gate_rank = 0;   // not 0: the output gate is made through so many channels
+    bool sigmoid_gate = false;
     // How this checkpoint stores the projections: both fused, interleaved by key head; or those of the gates alone.
     bool fused_projections = false;
     bool fused_gates = false;
@@ -113,22 +133,49 @@ struct GatedDeltaNetConfig {
     int64_t key_width() const { return key_heads * key_dim; }
     int64_t value_width() const { return value_heads * value_dim; }
     int64_t channels() const { return 2 * key_width() + value_width(); }  // of the convolution
+    int64_t decay_width() const { return decay_rank == 0 ? value_heads : value_heads * key_dim; }
 
     bool operator==(const GatedDeltaNetConfig&) const = default;
 };
 
-using MixerConfig = std::variant<GroupedAttentionConfig, LatentAttentionConfig, GatedDeltaNetConfig>;
+// Mamba-2: a convolution over x, B and C, a recurrence whose groups of heads share B and C, a gated norm per group.
+struct SelectiveScanConfig {
+    int64_t heads = 0;
+    int64_t head_dim = 0;
+    int64_t groups = 0;
+    int64_t state_dim = 0;
+    int64_t kernel = 0;  // taps of the convolution
+    bool convolution_bias = false;
+
+    int64_t inner() const { return heads * head_dim; }
+    int64_t channels() const { return inner() + 2 * groups * state_dim; }  // of the convolution
+
+    bool operator==(const SelectiveScanConfig&) const = default;
+};
+
+// Of a layer that is a feed-forward block alone, and of one that is a mixer alone.
+struct NoMixer {
+    bool operator==(const NoMixer&) const = default;
+};
+struct NoFeedForward {
+    bool operator==(const NoFeedForward&) const = default;
+};
+
+using MixerConfig =
+    std::variant<GroupedAttentionConfig, LatentAttentionConfig, GatedDeltaNetConfig, SelectiveScanConfig, NoMixer>;
 
 // ---- what works on each token alone
 
-// How gate and up become what down reads: with SiLU gate * sigmoid(alpha * gate) * (up + up_offset).
+// How gate and up become what down reads: with SiLU gate * sigmoid(alpha * gate) * (up + up_offset). With squared ReLU
+// there is no gate.
 struct ActivationConfig {
-    enum class Kind : uint8_t { kSilu, kGeluTanh } kind = Kind::kSilu;
+    enum class Kind : uint8_t { kSilu, kGeluTanh, kSquaredRelu } kind = Kind::kSilu;
     double limit = 0;  // first gate is cut above it, up on both sides; 0: not
     double alpha = 1;
     double up_offset = 0;
 
     bool plain() const { return limit == 0 && alpha == 1 && up_offset == 0; }
+    bool gated() const { return kind != Kind::kSquaredRelu; }
 
     bool operator==(const ActivationConfig&) const = default;
 };
@@ -172,7 +219,7 @@ struct MixtureConfig {
     bool operator==(const MixtureConfig&) const = default;
 };
 
-using FeedForwardConfig = std::variant<DenseMlpConfig, MixtureConfig>;
+using FeedForwardConfig = std::variant<DenseMlpConfig, MixtureConfig, NoFeedForward>;
 
 // ---- the model
 
@@ -194,6 +241,9 @@ struct LayerConfig {
     LayerNorms norms{};
     bool scaled = false;  // the whole residual is multiplied by a learned factor after the layer
     Residual residual = Residual::kAdd;
+
+    bool mixes() const { return !std::holds_alternative<NoMixer>(mixer); }
+    bool feeds_forward() const { return !std::holds_alternative<NoFeedForward>(feed_forward); }
 
     bool operator==(const LayerConfig&) const = default;
 };

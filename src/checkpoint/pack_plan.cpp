@@ -107,7 +107,8 @@ class PlanMaker {
     void add_layer(int layer, const MixtureConfig& mixture) {
         PackLayer unit{.layer = layer, .source = checkpoint_.expert_layout(layer), .target = {}};
         unit.target = make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
-                                         expert_target(unit.source.down), config_.hidden_size, mixture.intermediate);
+                                         expert_target(unit.source.down), config_.hidden_size, mixture.intermediate,
+                                         mixture.activation.gated());
         for (const Projection projection : kProjections) {
             unit.encode |=
                 projection_of(unit.source, projection).format != projection_of(unit.target, projection).format;

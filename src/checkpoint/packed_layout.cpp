@@ -76,7 +76,8 @@ std::string packed_format_text(const ExpertLayout& layout) {
     return json.dump();
 }
 
-ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate, const std::string& where) {
+ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate, const std::string& where,
+                                bool gated) {
     const nlohmann::json json = parse_json(text, where);
     const JsonFields fields(json, where);
     const auto read = [&](std::string_view name, int64_t columns) {
@@ -87,7 +88,7 @@ ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t i
     const WeightFormat gate = read("gate", hidden);
     const WeightFormat up = read("up", hidden);
     const WeightFormat down = read("down", intermediate);
-    return make_expert_layout(gate, up, down, hidden, intermediate);
+    return make_expert_layout(gate, up, down, hidden, intermediate, gated);
 }
 
 std::string packed_checksums_text(std::span<const uint64_t> checksums) {

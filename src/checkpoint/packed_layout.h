@@ -40,7 +40,8 @@ std::string packed_checksums_key(int layer);  // "sluice.layers.3.checksums"
 // The layer's formats as JSON, and the layout that they make for these sizes. Reading throws kInvalidFile or
 // kUnsupported; `where` names file and key.
 std::string packed_format_text(const ExpertLayout& layout);
-ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate, const std::string& where);
+ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t intermediate, const std::string& where,
+                                bool gated = true);
 
 std::string packed_checksums_text(std::span<const uint64_t> checksums);
 // Throws kInvalidFile unless there are exactly `count`.

@@ -11,7 +11,7 @@ enum class Role : uint8_t {
     kFinalNorm,
     kHead,
     // Of every layer.
-    kMixerNorm,
+    kMixerNorm,  // and of a layer that has a feed-forward block alone
     kFeedForwardNorm,
     kMixerPostNorm,  // of what the mixer adds
     kFeedForwardPostNorm,
@@ -41,6 +41,17 @@ enum class Role : uint8_t {
     kLinearDtBias,
     kLinearNorm,
     kLinearOutput,
+    kQueryConv,  // where query, key and value have their own; kQuery, kKey, kValue and kOutput project
+    kKeyConv,
+    kValueConv,
+    kLinearDecayDown,  // decays and output gate through a few channels
+    kLinearDecayUp,
+    kLinearGateDown,
+    kLinearGateUp,
+    // Mamba-2, beside those of gated DeltaNet.
+    kScanInput,  // z, x, B, C and dt, one after the other
+    kScanSkip,
+    kLinearConvBias,
     // Latent attention; kKeyFold and kValueUnfold are the two halves of kKeyValueFromLatent, stored apart.
     kQueryLatent,
     kQueryLatentBias,
@@ -52,6 +63,12 @@ enum class Role : uint8_t {
     kKeyValueFromLatent,
     kKeyFold,
     kValueUnfold,
+    // What chooses the tokens that latent attention sees.
+    kIndexQuery,  // from the query's latent
+    kIndexKey,
+    kIndexKeyNorm,
+    kIndexKeyNormBias,
+    kIndexWeights,  // of the heads
     // Feed-forward blocks; the matrices of routed experts have no role.
     kDenseGate,
     kDenseUp,

@@ -47,7 +47,8 @@ bool is_of_model(Role role) {
     return role == Role::kEmbedding || role == Role::kFinalNorm || role == Role::kHead;
 }
 
-constexpr std::array<std::string_view, 3> kModelPrefixes = {"model.language_model.", "language_model.model.", "model."};
+constexpr std::array<std::string_view, 4> kModelPrefixes = {"model.language_model.", "language_model.model.", "model.",
+                                                            "backbone."};
 constexpr std::array<std::string_view, 3> kOuterPrefixes = {"model.", "language_model.", ""};
 constexpr std::string_view kVisionModules[] = {"visual.",       "vision_tower.",          "vision_model.",
                                                "mm_projector.", "multi_modal_projector.", "embed_vision."};
@@ -94,7 +95,8 @@ bool find_part(const PartSuffix (&suffixes)[N], std::string_view rest, TensorPar
 
 bool consume_projection(std::string_view& rest, const std::array<std::string_view, 3>& names, Projection& projection) {
     for (const Projection candidate : kProjections) {
-        if (!consume(rest, names[static_cast<size_t>(candidate)])) continue;
+        const std::string_view name = names[static_cast<size_t>(candidate)];
+        if (name.empty() || !consume(rest, name)) continue;
         projection = candidate;
         return true;
     }
@@ -149,7 +151,7 @@ bool TensorNames::find_known(std::string_view rest, bool in_layer, TensorName& p
 bool TensorNames::parse_expert(std::string_view rest, bool stacked, TensorName& parsed) const {
     parsed.kind = NameKind::kExpertStack;
     if (stacked) {
-        return consume_projection(rest, kStackedProjections, parsed.projection) &&
+        return consume_projection(rest, architecture_.experts.stacked_projections, parsed.projection) &&
                find_part(kPartSuffixes, rest, parsed.part);
     }
     if (const std::optional<int> expert = consume_number(rest)) {

@@ -29,6 +29,10 @@ WeightSpec norm(Role role, int64_t columns) {
     return {.role = role, .shape = WeightShape::kNorm, .columns = columns};
 }
 
+WeightSpec convolution(Role role, int64_t channels, int64_t taps) {
+    return {.role = role, .shape = WeightShape::kConvolution, .leading = {channels}, .columns = taps};
+}
+
 // Each appends the weights of a block that reads `hidden` channels.
 
 void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentionConfig& a) {
@@ -53,6 +57,15 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentio
     if (a.sinks) list.push_back(vector(Role::kSinks, a.heads));
 }
 
+void append(std::vector<WeightSpec>& list, int64_t hidden, int64_t query_rank, const IndexerConfig& indexer) {
+    const Precision careful = Precision::kEightBits;
+    list.push_back(matrix(Role::kIndexQuery, indexer.heads * indexer.head_dim, query_rank, careful));
+    list.push_back(matrix(Role::kIndexKey, indexer.head_dim, hidden, careful));
+    list.push_back(vector(Role::kIndexKeyNorm, indexer.head_dim));
+    list.push_back(vector(Role::kIndexKeyNormBias, indexer.head_dim));
+    list.push_back(matrix(Role::kIndexWeights, indexer.heads, hidden, careful));
+}
+
 void append(std::vector<WeightSpec>& list, int64_t hidden, const LatentAttentionConfig& a) {
     const int64_t query_width = a.heads * (a.nope_dim + a.rope_dim);
     if (a.query_rank > 0) {
@@ -74,36 +87,81 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const LatentAttention
     }
     list.push_back(matrix(Role::kOutput, hidden, a.heads * a.value_dim));
     if (a.projection_bias) list.push_back(vector(Role::kOutputBias, hidden));
+    if (a.indexer.own()) append(list, hidden, a.query_rank, a.indexer);
 }
 
 // Decay and update strength are small, and their error lives on in the state.
-void append(std::vector<WeightSpec>& list, int64_t hidden, const GatedDeltaNetConfig& net) {
+void append_gates(std::vector<WeightSpec>& list, int64_t hidden, const GatedDeltaNetConfig& net) {
     const Precision careful = Precision::kEightBits;
-    if (net.fused_projections) {
-        list.push_back(matrix(Role::kLinearQkvz, net.channels() + net.value_width(), hidden));
+    if (net.fused_gates) {
         list.push_back(matrix(Role::kLinearBa, 2 * net.value_heads, hidden, careful));
-    } else {
-        list.push_back(matrix(Role::kLinearQkv, net.channels(), hidden));
-        list.push_back(matrix(Role::kLinearZ, net.value_width(), hidden));
-        if (net.fused_gates) {
-            list.push_back(matrix(Role::kLinearBa, 2 * net.value_heads, hidden, careful));
-        } else {
-            list.push_back(matrix(Role::kLinearB, net.value_heads, hidden, careful));
-            list.push_back(matrix(Role::kLinearA, net.value_heads, hidden, careful));
-        }
+        return;
     }
-    list.push_back({.role = Role::kLinearConv,
-                    .shape = WeightShape::kConvolution,
-                    .leading = {net.channels()},
-                    .columns = net.kernel});
-    list.push_back(vector(net.stored_decay ? Role::kLinearDecay : Role::kLinearALog, net.value_heads));
-    list.push_back(vector(Role::kLinearDtBias, net.value_heads));
-    list.push_back(vector(Role::kLinearNorm, net.value_dim));
-    list.push_back(matrix(Role::kLinearOutput, hidden, net.value_width()));
+    list.push_back(matrix(Role::kLinearB, net.value_heads, hidden, careful));
+    if (net.decay_rank == 0) {
+        list.push_back(matrix(Role::kLinearA, net.value_heads, hidden, careful));
+    } else {
+        list.push_back(matrix(Role::kLinearDecayDown, net.decay_rank, hidden, careful));
+        list.push_back(matrix(Role::kLinearDecayUp, net.decay_width(), net.decay_rank, careful));
+    }
 }
 
+void append_output_gate(std::vector<WeightSpec>& list, int64_t hidden, const GatedDeltaNetConfig& net) {
+    if (net.gate_rank == 0) {
+        list.push_back(matrix(Role::kLinearZ, net.value_width(), hidden));
+    } else {
+        list.push_back(matrix(Role::kLinearGateDown, net.gate_rank, hidden));
+        list.push_back(matrix(Role::kLinearGateUp, net.value_width(), net.gate_rank));
+    }
+}
+
+void append_separate_projections(std::vector<WeightSpec>& list, int64_t hidden, const GatedDeltaNetConfig& net) {
+    list.push_back(matrix(Role::kQuery, net.key_width(), hidden));
+    list.push_back(matrix(Role::kKey, net.key_width(), hidden));
+    list.push_back(matrix(Role::kValue, net.value_width(), hidden));
+    list.push_back(convolution(Role::kQueryConv, net.key_width(), net.kernel));
+    list.push_back(convolution(Role::kKeyConv, net.key_width(), net.kernel));
+    list.push_back(convolution(Role::kValueConv, net.value_width(), net.kernel));
+}
+
+void append(std::vector<WeightSpec>& list, int64_t hidden, const GatedDeltaNetConfig& net) {
+    if (net.fused_projections) {
+        list.push_back(matrix(Role::kLinearQkvz, net.channels() + net.value_width(), hidden));
+        list.push_back(matrix(Role::kLinearBa, 2 * net.value_heads, hidden, Precision::kEightBits));
+    } else {
+        if (net.separate_projections) {
+            append_separate_projections(list, hidden, net);
+        } else {
+            list.push_back(matrix(Role::kLinearQkv, net.channels(), hidden));
+        }
+        append_output_gate(list, hidden, net);
+        append_gates(list, hidden, net);
+    }
+    if (!net.separate_projections) list.push_back(convolution(Role::kLinearConv, net.channels(), net.kernel));
+    list.push_back(vector(net.stored_decay ? Role::kLinearDecay : Role::kLinearALog, net.value_heads));
+    list.push_back(vector(Role::kLinearDtBias, net.decay_width()));
+    list.push_back(vector(Role::kLinearNorm, net.value_dim));
+    list.push_back(matrix(net.separate_projections ? Role::kOutput : Role::kLinearOutput, hidden, net.value_width()));
+}
+
+// Steps steer the state, but are stored in one matrix with what it takes in.
+void append(std::vector<WeightSpec>& list, int64_t hidden, const SelectiveScanConfig& scan) {
+    list.push_back(matrix(Role::kScanInput, scan.inner() + scan.channels() + scan.heads, hidden));
+    list.push_back(convolution(Role::kLinearConv, scan.channels(), scan.kernel));
+    if (scan.convolution_bias) list.push_back(vector(Role::kLinearConvBias, scan.channels()));
+    for (const Role role : {Role::kLinearALog, Role::kLinearDtBias, Role::kScanSkip}) {
+        list.push_back(vector(role, scan.heads));
+    }
+    list.push_back(vector(Role::kLinearNorm, scan.inner()));
+    list.push_back(matrix(Role::kLinearOutput, hidden, scan.inner()));
+}
+
+void append(std::vector<WeightSpec>&, int64_t, const NoMixer&) {}
+
+void append(std::vector<WeightSpec>&, int64_t, const NoFeedForward&) {}
+
 void append(std::vector<WeightSpec>& list, int64_t hidden, const DenseMlpConfig& mlp) {
-    list.push_back(matrix(Role::kDenseGate, mlp.intermediate, hidden));
+    if (mlp.activation.gated()) list.push_back(matrix(Role::kDenseGate, mlp.intermediate, hidden));
     list.push_back(matrix(Role::kDenseUp, mlp.intermediate, hidden));
     list.push_back(matrix(Role::kDenseDown, hidden, mlp.intermediate));
     if (!mlp.bias) return;
@@ -131,7 +189,9 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& 
     if (corrected) list.push_back(vector(Role::kRouterCorrection, mixture.experts));
     if (mixture.expert_bias) append_expert_biases(list, hidden, mixture);
     if (mixture.shared_intermediate > 0) {
-        list.push_back(matrix(Role::kSharedGate, mixture.shared_intermediate, hidden));
+        if (mixture.activation.gated()) {
+            list.push_back(matrix(Role::kSharedGate, mixture.shared_intermediate, hidden));
+        }
         list.push_back(matrix(Role::kSharedUp, mixture.shared_intermediate, hidden));
         list.push_back(matrix(Role::kSharedDown, hidden, mixture.shared_intermediate));
     }
@@ -162,6 +222,7 @@ std::vector<WeightSpec> model_weights(const ModelConfig& config) {
 std::vector<WeightSpec> mixer_weights(const ModelConfig& config, const LayerConfig& layer) {
     const int64_t hidden = config.hidden_size;
     std::vector<WeightSpec> list;
+    if (!layer.mixes()) return list;
     if (layer.norms.before) list.push_back(norm(Role::kMixerNorm, hidden));
     std::visit([&](const auto& mixer) { append(list, hidden, mixer); }, layer.mixer);
     if (layer.norms.after) list.push_back(norm(Role::kMixerPostNorm, hidden));
@@ -171,7 +232,8 @@ std::vector<WeightSpec> mixer_weights(const ModelConfig& config, const LayerConf
 std::vector<WeightSpec> feed_forward_weights(const ModelConfig& config, const LayerConfig& layer) {
     const int64_t hidden = config.hidden_size;
     std::vector<WeightSpec> list;
-    if (layer.norms.before) list.push_back(norm(Role::kFeedForwardNorm, hidden));
+    if (!layer.feeds_forward()) return list;
+    if (layer.norms.before) list.push_back(norm(norm_before_feed_forward(layer), hidden));
     std::visit([&](const auto& block) { append(list, hidden, block); }, layer.feed_forward);
     if (layer.norms.after) list.push_back(norm(Role::kFeedForwardPostNorm, hidden));
     if (layer.scaled) list.push_back(vector(Role::kLayerScale, 1));

@@ -36,6 +36,11 @@ struct WeightSpec {
     bool is_matrix() const { return shape == WeightShape::kMatrix; }
 };
 
+// Of what the feed-forward block reads: a layer of one block has one norm.
+inline Role norm_before_feed_forward(const LayerConfig& layer) {
+    return layer.mixes() ? Role::kFeedForwardNorm : Role::kMixerNorm;
+}
+
 // The embedding, the final norm, and the head unless it is the embedding.
 std::vector<WeightSpec> model_weights(const ModelConfig& config);
 

@@ -30,9 +30,10 @@ struct Batch {
     std::vector<int32_t> host_positions;  // [rows]
     std::vector<NewRows> sequences;
     const StatePool* pool = nullptr;
-    Sequences table;                         // of the sequences, for operations
-    Tensor pages;                            // I32 [sequences, *]: the pages of each
-    Tensor slots;                            // I32 [sequences, 1]
+    Sequences table;  // of the sequences, for operations
+    Tensor pages;     // I32 [sequences, *]: the pages of each
+    Tensor slots;     // I32 [sequences, 1]
+    Tensor selected;  // I32 [rows, *]: the tokens that a layer's indexer chose last; empty where none has one
     std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 
     const PassHook* hook = nullptr;         // null: nobody asks

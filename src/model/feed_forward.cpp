@@ -31,6 +31,7 @@ RouterScore score_of(Routing::Score score) {
 }
 
 Activation activation_of(const ActivationConfig& config) {
+    if (!config.gated()) return {.kind = ActivationKind::kSquaredRelu};
     if (config.kind == ActivationConfig::Kind::kGeluTanh) return {.kind = ActivationKind::kGeluTanh};
     if (config.plain()) return {};
     return {.kind = ActivationKind::kClampedSwiglu,
@@ -62,7 +63,7 @@ class DenseMlp : public FeedForward {
   public:
     DenseMlp(const DenseMlpConfig& config, const FeedForwardContext& context, Trunk& trunk)
         : hidden_(context.checkpoint.config().hidden_size),
-          mlp_{.gate = trunk.weight(context.layer, Role::kDenseGate),
+          mlp_{.gate = config.activation.gated() ? trunk.weight(context.layer, Role::kDenseGate) : Weight{},
                .up = trunk.weight(context.layer, Role::kDenseUp),
                .down = trunk.weight(context.layer, Role::kDenseDown),
                .activation = activation_of(config.activation)} {
@@ -104,7 +105,7 @@ class MixtureOfExperts : public FeedForward {
         if (config_.own_norms) take_norms(context, trunk);
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
         if (config_.shared_intermediate == 0) return;
-        shared_ = SharedMlp{.gate = trunk.weight(layer_, Role::kSharedGate),
+        shared_ = SharedMlp{.gate = config.activation.gated() ? trunk.weight(layer_, Role::kSharedGate) : Weight{},
                             .up = trunk.weight(layer_, Role::kSharedUp),
                             .down = trunk.weight(layer_, Role::kSharedDown),
                             .activation = activation_};
@@ -427,6 +428,10 @@ class MixtureOfExperts : public FeedForward {
 std::unique_ptr<FeedForward> make_feed_forward(const DenseMlpConfig& config, const FeedForwardContext& context,
                                                Trunk& trunk) {
     return std::make_unique<DenseMlp>(config, context, trunk);
+}
+
+std::unique_ptr<FeedForward> make_feed_forward(const NoFeedForward&, const FeedForwardContext&, Trunk&) {
+    return nullptr;
 }
 
 std::unique_ptr<FeedForward> make_feed_forward(const MixtureConfig& config, const FeedForwardContext& context,

@@ -45,5 +45,8 @@ std::unique_ptr<FeedForward> make_feed_forward(const DenseMlpConfig& config, con
 // Router, routed experts from the feed's store, shared expert.
 std::unique_ptr<FeedForward> make_feed_forward(const MixtureConfig& config, const FeedForwardContext& context,
                                                Trunk& trunk);
+// Null.
+std::unique_ptr<FeedForward> make_feed_forward(const NoFeedForward& config, const FeedForwardContext& context,
+                                               Trunk& trunk);
 
 }  // namespace sluice

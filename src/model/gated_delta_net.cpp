@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cmath>
 #include <optional>
+#include <vector>
 
 #include "model/mixer.h"
 
@@ -17,22 +19,38 @@ class GatedDeltaNet : public Mixer {
           value_dim_(config.value_dim),
           kernel_(config.kernel),
           epsilon_(context.epsilon),
+          decay_bound_(static_cast<float>(config.decay_bound)),
           tiled_(config.tiled_value_heads),
           fused_(config.fused_projections),
+          separate_(config.separate_projections),
+          sigmoid_(config.sigmoid_gate),
           a_log_(decay_of(config, trunk)),
           dt_bias_(trunk.vector(layer_, Role::kLinearDtBias)),
           norm_(trunk.vector(layer_, Role::kLinearNorm)),
-          output_(trunk.weight(layer_, Role::kLinearOutput)) {
-        const Tensor convolution = trunk.vector(layer_, Role::kLinearConv);
-        convolution_ = make_tensor(convolution.buffer, DType::kF32, convolution.columns / kernel_, kernel_);
+          convolution_(convolution_of(trunk)),
+          output_(trunk.weight(layer_, separate_ ? Role::kOutput : Role::kLinearOutput)) {
         if (fused_) {
             qkvz_ = trunk.weight(layer_, Role::kLinearQkvz);
             ba_ = trunk.weight(layer_, Role::kLinearBa);
+            return;
+        }
+        if (separate_) {
+            for (const Role role : {Role::kQuery, Role::kKey, Role::kValue}) {
+                parts_.push_back(trunk.weight(layer_, role));
+            }
         } else {
-            qkv_ = trunk.weight(layer_, Role::kLinearQkv);
-            z_ = trunk.weight(layer_, Role::kLinearZ);
-            b_ = gate_of(config, trunk, Role::kLinearB);
-            a_ = gate_of(config, trunk, Role::kLinearA);
+            parts_.push_back(trunk.weight(layer_, Role::kLinearQkv));
+        }
+        if (config.gate_rank == 0) {
+            z_ = {{}, trunk.weight(layer_, Role::kLinearZ)};
+        } else {
+            z_ = {trunk.weight(layer_, Role::kLinearGateDown), trunk.weight(layer_, Role::kLinearGateUp)};
+        }
+        b_ = gate_of(config, trunk, Role::kLinearB);
+        if (config.decay_rank == 0) {
+            a_ = {{}, gate_of(config, trunk, Role::kLinearA)};
+        } else {
+            a_ = {trunk.weight(layer_, Role::kLinearDecayDown), trunk.weight(layer_, Role::kLinearDecayUp)};
         }
     }
 
@@ -62,10 +80,12 @@ class GatedDeltaNet : public Mixer {
                                    .key_dim = key_dim_,
                                    .value_dim = value_dim_,
                                    .tiled = tiled_,
+                                   .decay_bound = decay_bound_,
                                    .sequences = batch.table,
                                    .states = batch.states(layer_, kDelta),
                                    .out = s.mixed});
-        backend.run(GatedRmsNorm{.x = s.mixed, .z = s.z, .weight = norm_, .epsilon = epsilon_, .out = s.mixed});
+        backend.run(GatedRmsNorm{
+            .x = s.mixed, .z = s.z, .weight = norm_, .epsilon = epsilon_, .sigmoid = sigmoid_, .out = s.mixed});
         backend.run(Linear{.x = s.mixed, .weight = output_, .out = out.rows, .accumulate = out.accumulate});
     }
 
@@ -73,9 +93,29 @@ class GatedDeltaNet : public Mixer {
     // Of state_parts().
     static constexpr size_t kConvolution = 0, kDelta = 1;
 
+    // One projection, or two of which the first leads to a few channels.
+    struct Projection {
+        std::optional<Weight> down;
+        std::optional<Weight> up;
+
+        int64_t rank() const { return down ? down->rows : 0; }
+    };
+
     struct Scratch {
         Tensor qkvz, ba, qkv, z, b, a, convolved, mixed;
+        Tensor few;  // channels between two projections
     };
+
+    // Of query, key and value, one after the other.
+    Tensor convolution_of(Trunk& trunk) const {
+        if (!separate_) return trunk.upload(trunk.values(layer_, Role::kLinearConv), kernel_);
+        std::vector<float> taps;
+        for (const Role role : {Role::kQueryConv, Role::kKeyConv, Role::kValueConv}) {
+            const std::vector<float> part = trunk.values(layer_, role);
+            taps.insert(taps.end(), part.begin(), part.end());
+        }
+        return trunk.upload(taps, kernel_);
+    }
 
     Tensor decay_of(const GatedDeltaNetConfig& config, Trunk& trunk) const {
         if (!config.stored_decay) return trunk.vector(layer_, Role::kLinearALog);
@@ -107,7 +147,8 @@ class GatedDeltaNet : public Mixer {
         s.qkv = workspace.take(rows, qkv_width());
         s.z = workspace.take(rows, width);
         s.b = workspace.take(rows, value_heads_);
-        s.a = workspace.take(rows, value_heads_);
+        s.a = workspace.take(rows, dt_bias_.columns);
+        if (const int64_t few = std::max(z_.rank(), a_.rank()); few > 0) s.few = workspace.take(rows, few);
         s.convolved = workspace.take(rows, qkv_width());
         s.mixed = workspace.take(rows, width);
         return s;
@@ -130,17 +171,35 @@ class GatedDeltaNet : public Mixer {
                                                .a = s.a});
             return;
         }
-        backend.run(Linear{.x = x, .weight = *qkv_, .out = s.qkv});
-        backend.run(Linear{.x = x, .weight = *z_, .out = s.z});
+        int64_t first = 0;
+        for (const Weight& part : parts_) {
+            backend.run(Linear{.x = x, .weight = part, .out = s.qkv.columns_at(first, part.rows)});
+            first += part.rows;
+        }
+        project(backend, z_, s.few, {.x = x, .weight = {}, .out = s.z});
         backend.run(Linear{.x = x, .weight = *b_, .out = s.b, .full_precision = true});
-        backend.run(Linear{.x = x, .weight = *a_, .out = s.a, .full_precision = true});
+        project(backend, a_, s.few, {.x = x, .weight = {}, .out = s.a, .full_precision = true});
+    }
+
+    // `last` says of what, where to and how.
+    static void project(Backend& backend, const Projection& projection, const Tensor& few, Linear last) {
+        if (projection.down) {
+            const Tensor between = few.columns_at(0, projection.rank());
+            backend.run(
+                Linear{.x = last.x, .weight = *projection.down, .out = between, .full_precision = last.full_precision});
+            last.x = between;
+        }
+        last.weight = *projection.up;
+        backend.run(last);
     }
 
     int layer_;
     int64_t key_heads_, value_heads_, key_dim_, value_dim_, kernel_;
-    float epsilon_;
-    bool tiled_, fused_;
-    std::optional<Weight> qkvz_, ba_, qkv_, z_, b_, a_;
+    float epsilon_, decay_bound_;
+    bool tiled_, fused_, separate_, sigmoid_;
+    std::optional<Weight> qkvz_, ba_, b_;
+    std::vector<Weight> parts_;  // query, key and value, in one or apart
+    Projection z_, a_;
     Tensor a_log_, dt_bias_, norm_, convolution_;
     Weight output_;
 };

@@ -13,6 +13,8 @@ class Checker {
     void check() {
         for (layer_ = 0; layer_ < config_.layer_count(); ++layer_) {
             const LayerConfig& layer = config_.layers[static_cast<size_t>(layer_)];
+            refuse(layer.norms.after && !(layer.mixes() && layer.feeds_forward()),
+                   "a norm after each block where one is missing");
             refuse(!layer.norms.before, "a block without a norm before it");
             refuse(layer.residual != Residual::kAdd, "a residual of several streams");
             std::visit([this](const auto& mixer) { check(mixer); }, layer.mixer);
@@ -35,6 +37,12 @@ class Checker {
     void check(const LatentAttentionConfig&) const {}
 
     void check(const GatedDeltaNetConfig&) const {}
+
+    void check(const SelectiveScanConfig&) const {}
+
+    void check(const NoMixer&) const {}
+
+    void check(const NoFeedForward&) const {}
 
     void check(const ActivationConfig& activation) const {
         refuse(activation.kind == ActivationConfig::Kind::kGeluTanh && !activation.plain(),

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
 #include "model/mixer.h"
+#include "model/token_indexer.h"
 
 namespace sluice {
 
@@ -22,6 +24,7 @@ class LatentMixer : public Mixer {
           value_(config.value_dim),
           kv_format_(context.kv_format),
           split_(config.split_key_value),
+          indexer_config_(config.indexer),
           key_value_(trunk.weight(layer_, Role::kKeyValueLatent)),
           key_value_norm_(trunk.vector(layer_, Role::kKeyValueLatentNorm)),
           output_(trunk.weight(layer_, Role::kOutput)) {
@@ -45,16 +48,26 @@ class LatentMixer : public Mixer {
         interleaved_ = config.rotary.interleaved;
         magnitude_ = table.magnitude;
         scale_ = table.softmax_factor / std::sqrt(static_cast<float>(nope_ + rope_));
+        if (!config.indexer.own()) return;
+        indexer_.emplace(config.indexer, layer_,
+                         TokenIndexer::Rotation{.frequencies = frequencies_, .magnitude = magnitude_}, trunk);
     }
 
     std::vector<StatePart> state_parts() const override {
-        return {StatePart::cache("kv", kv_format_, kv_row_bytes(kv_format_, rank_) + kv_row_bytes(kv_format_, rope_))};
+        const uint64_t bytes = kv_row_bytes(kv_format_, rank_) + kv_row_bytes(kv_format_, rope_);
+        std::vector<StatePart> parts = {StatePart::cache("kv", kv_format_, bytes)};
+        if (indexer_) parts.push_back(TokenIndexer::state_part(indexer_config_, kv_format_));
+        return parts;
     }
 
-    void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
+    void take_scratch(int64_t rows, Workspace& workspace) const override {
+        (void)take(rows, workspace);
+        if (indexer_) indexer_->take_scratch(rows, workspace);
+    }
 
     // Of the expanded form: the latents in float32, and of each thread the keys and values of a head and its weights.
     uint64_t context_scratch_bytes(int64_t tokens, size_t threads) const override {
+        if (indexer_config_.tokens > 0) return selection_scratch_bytes(tokens);
         const int64_t head = (nope_ + value_) * (tokens + rank_);
         const int64_t heads = std::min(heads_, static_cast<int64_t>(threads));
         return static_cast<uint64_t>(tokens * rank_ + heads * head) * sizeof(float);
@@ -64,13 +77,14 @@ class LatentMixer : public Mixer {
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
+        if (indexer_) indexer_->run(backend, batch, x, s.query_latent, batch.cache(layer_, kIndex), workspace);
         // Operations take rows with a stride, so that the parts of the fused projection need no copies.
         const Tensor latent = s.key_value.columns_at(0, rank_), rotary_key = s.key_value.columns_at(rank_, rope_);
         backend.run(RmsNorm{.x = latent, .weight = key_value_norm_, .epsilon = kLatentNormEpsilon, .out = latent});
         rotate(backend, batch, s.query, nope_ + rope_, nope_);
         rotate(backend, batch, rotary_key, rope_, 0);
 
-        const PagedCache cache = batch.cache(layer_, 0);
+        const PagedCache cache = batch.cache(layer_, kLatents);
         backend.run(AppendLatent{.latent = latent, .rotary_key = rotary_key, .sequences = batch.table, .cache = cache});
         backend.run(LatentAttention{.query = s.query,
                                     .key = key_fold_,
@@ -83,6 +97,7 @@ class LatentMixer : public Mixer {
                                     .scale = scale_,
                                     .sequences = batch.table,
                                     .cache = cache,
+                                    .selected = selected(batch),
                                     .scratch = s.attention,
                                     .out = s.mixed});
         backend.run(Linear{
@@ -90,6 +105,21 @@ class LatentMixer : public Mixer {
     }
 
   private:
+    // Of state_parts().
+    static constexpr size_t kLatents = 0, kIndex = 1;
+
+    uint64_t selection_scratch_bytes(int64_t tokens) const {
+        const auto per_token = static_cast<int64_t>(kv_row_bytes(kv_format_, rank_) + kv_row_bytes(kv_format_, rope_));
+        const int64_t scores = tokens * static_cast<int64_t>(sizeof(float));
+        const int64_t gathered = std::min(tokens, indexer_config_.tokens) * per_token;
+        return static_cast<uint64_t>(std::max(scores, std::min(tokens * scores, kSelectionScoreBytes)) +
+                                     std::max(gathered, std::min(tokens * gathered, kSelectionGatherBytes)));
+    }
+
+    Tensor selected(const Batch& batch) const {
+        return indexer_config_.tokens == 0 ? Tensor{} : batch.selected.columns_at(0, indexer_config_.tokens);
+    }
+
     struct Scratch {
         Tensor query_latent, query, key_value, attention, mixed;
     };
@@ -131,6 +161,8 @@ class LatentMixer : public Mixer {
     int64_t heads_, query_rank_, rank_, nope_, rope_, value_;
     KvFormat kv_format_;
     bool split_;
+    IndexerConfig indexer_config_;
+    std::optional<TokenIndexer> indexer_;  // the layer's own
     std::optional<Weight> query_down_, query_up_;
     Tensor query_down_bias_, key_value_bias_, output_bias_;  // empty where the model has none
     Weight key_value_;

@@ -42,5 +42,9 @@ std::unique_ptr<Mixer> make_mixer(const GroupedAttentionConfig& config, const Mi
 std::unique_ptr<Mixer> make_mixer(const LatentAttentionConfig& config, const MixerContext& context, Trunk& trunk);
 // Gated DeltaNet: causal convolution, gated delta rule, gated norm.
 std::unique_ptr<Mixer> make_mixer(const GatedDeltaNetConfig& config, const MixerContext& context, Trunk& trunk);
+// Mamba-2: causal convolution, recurrence, norm of what a gate let through.
+std::unique_ptr<Mixer> make_mixer(const SelectiveScanConfig& config, const MixerContext& context, Trunk& trunk);
+// Null.
+std::unique_ptr<Mixer> make_mixer(const NoMixer& config, const MixerContext& context, Trunk& trunk);
 
 }  // namespace sluice

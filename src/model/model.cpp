@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/error.h"
+#include "checkpoint/weights.h"
 #include "model/implemented.h"
 
 namespace sluice {
@@ -33,8 +34,8 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
         const MixerContext mixer{.layer = l, .epsilon = epsilon, .kv_format = kv_format};
         const FeedForwardContext feed_forward{.checkpoint = *checkpoint_, .layer = l};
         Layer layer{
-            .mixer_norm = trunk.vector(l, Role::kMixerNorm),
-            .feed_forward_norm = trunk.vector(l, Role::kFeedForwardNorm),
+            .mixer_norm = block.mixes() ? trunk.vector(l, Role::kMixerNorm) : Tensor{},
+            .feed_forward_norm = block.feeds_forward() ? trunk.vector(l, norm_before_feed_forward(block)) : Tensor{},
             .mixer_post_norm = {},
             .feed_forward_post_norm = {},
             .mixer = std::visit([&](const auto& kind) { return make_mixer(kind, mixer, trunk); }, block.mixer),
@@ -45,8 +46,11 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
             layer.feed_forward_post_norm = trunk.vector(l, Role::kFeedForwardPostNorm);
             post_norms_ = true;
         }
+        if (const auto* attention = block_of<LatentAttentionConfig>(block)) {
+            selected_tokens_ = std::max(selected_tokens_, attention->indexer.tokens);
+        }
         if (block.scaled) layer.scale = trunk.values(l, Role::kLayerScale).front();
-        state_parts_.push_back(layer.mixer->state_parts());
+        state_parts_.push_back(layer.mixer == nullptr ? std::vector<StatePart>{} : layer.mixer->state_parts());
         layers_.push_back(std::move(layer));
     }
     checkpoint_->check_mappings();
@@ -84,9 +88,9 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
     Workspace blocks;
     for (const Layer& layer : layers_) {
         blocks.reset();
-        layer.mixer->take_scratch(rows, blocks);
+        if (layer.mixer != nullptr) layer.mixer->take_scratch(rows, blocks);
         blocks.reset();
-        layer.feed_forward->take_scratch(rows, blocks);
+        if (layer.feed_forward != nullptr) layer.feed_forward->take_scratch(rows, blocks);
     }
     blocks.reset();
     const int64_t logit_rows = std::min(rows, head_rows());
@@ -94,12 +98,14 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
     blocks.take(logit_rows, hidden);
     blocks.take(logit_rows, head_.rows);
     const uint64_t of_pass = (post_norms_ ? 3 : 2) * static_cast<uint64_t>(rows * hidden) * sizeof(float);
-    return blocks.peak_bytes() + of_pass;
+    return blocks.peak_bytes() + of_pass + static_cast<uint64_t>(rows * selected_tokens_) * sizeof(int32_t);
 }
 
 uint64_t Model::context_scratch_bytes(int64_t tokens, size_t threads) const {
     uint64_t bytes = 0;
-    for (const Layer& layer : layers_) bytes = std::max(bytes, layer.mixer->context_scratch_bytes(tokens, threads));
+    for (const Layer& layer : layers_) {
+        if (layer.mixer != nullptr) bytes = std::max(bytes, layer.mixer->context_scratch_bytes(tokens, threads));
+    }
     return bytes;
 }
 
@@ -164,10 +170,12 @@ void Model::tap_hidden(const Batch& batch, const Tensor& rows, std::span<const F
 }
 
 NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const {
+    const auto feeds = [](const Layer& other) { return other.feed_forward != nullptr; };
+    const auto found = std::find_if(layers_.begin() + static_cast<std::ptrdiff_t>(layer) + 1, layers_.end(), feeds);
     BatchShape shape = batch.shape();
-    shape.last_layer = layer + 1 == layers_.size();
+    shape.last_layer = found == layers_.end();
     if (shape.last_layer || !experts_->look_ahead(shape).hints) return {};
-    const Layer& next = layers_[layer + 1];
+    const Layer& next = *found;
     const Tensor* own = next.feed_forward->router_norm();
     return {.block = next.feed_forward.get(),
             .norm = own == nullptr ? next.feed_forward_norm : *own,
@@ -186,21 +194,31 @@ void Model::add_normed(const Tensor& post_norm, const Rows& rows) {
     backend_.run(AddGated{.x = rows.added, .gate = {}, .out = rows.residual});
 }
 
-void Model::run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows) {
+void Model::run_mixer(const Layer& layer, const Batch& batch, const Rows& rows) {
+    const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
+    backend_.run(RmsNorm{.x = rows.residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = rows.normed});
+    workspace_.reset();
+    layer.mixer->run(backend_, batch, rows.normed, output_of(layer.mixer_post_norm, rows), workspace_);
+    add_normed(layer.mixer_post_norm, rows);
+}
+
+void Model::run_feed_forward(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows) {
     const Layer& layer = layers_[index];
     const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
-    const auto& [residual, normed, added] = rows;
-    backend_.run(RmsNorm{.x = residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = normed});
-    workspace_.reset();
-    layer.mixer->run(backend_, batch, normed, output_of(layer.mixer_post_norm, rows), workspace_);
-    add_normed(layer.mixer_post_norm, rows);
-    backend_.run(RmsNorm{.x = residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = normed});
+    backend_.run(
+        RmsNorm{.x = rows.residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = rows.normed});
     workspace_.reset();
     feed.next = next_feed_forward(index, batch);
-    layer.feed_forward->run(backend_, batch, feed, {.x = normed, .residual = residual},
+    layer.feed_forward->run(backend_, batch, feed, {.x = rows.normed, .residual = rows.residual},
                             output_of(layer.feed_forward_post_norm, rows), workspace_);
     add_normed(layer.feed_forward_post_norm, rows);
-    if (layer.scale != 1) backend_.run(Scale{.x = residual, .factor = layer.scale});
+}
+
+void Model::run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows) {
+    const Layer& layer = layers_[index];
+    if (layer.mixer != nullptr) run_mixer(layer, batch, rows);
+    if (layer.feed_forward != nullptr) run_feed_forward(index, batch, feed, rows);
+    if (layer.scale != 1) backend_.run(Scale{.x = rows.residual, .factor = layer.scale});
 }
 
 void Model::run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
@@ -273,6 +291,9 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
     const Rows rows{.residual = inputs_workspace_.take(batch.rows, hidden),
                     .normed = inputs_workspace_.take(batch.rows, hidden),
                     .added = post_norms_ ? inputs_workspace_.take(batch.rows, hidden) : Tensor{}};
+    if (selected_tokens_ > 0) {
+        batch.selected = inputs_workspace_.take(batch.rows, selected_tokens_, DType::kI32);
+    }
     ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .hinted = {}};
     run_layers(batch, feed, rows, inputs, outputs);
     if (!batch.all_failed()) run_head(batch, rows.normed, inputs, outputs);

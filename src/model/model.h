@@ -63,7 +63,7 @@ class Model {
         Tensor mixer_norm, feed_forward_norm;
         Tensor mixer_post_norm, feed_forward_post_norm;  // empty: none
         float scale = 1;                                 // of the residual behind the layer
-        std::unique_ptr<Mixer> mixer;
+        std::unique_ptr<Mixer> mixer;                    // null: the layer has none; likewise the other
         std::unique_ptr<FeedForward> feed_forward;
     };
 
@@ -79,6 +79,8 @@ class Model {
     void run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
                     std::vector<ForwardOutput>& outputs);
     void run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows);
+    void run_mixer(const Layer& layer, const Batch& batch, const Rows& rows);
+    void run_feed_forward(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows);
     // What a block adds, directly or through a norm of its own.
     BlockOutput output_of(const Tensor& post_norm, const Rows& rows) const;
     void add_normed(const Tensor& post_norm, const Rows& rows);
@@ -97,7 +99,8 @@ class Model {
     Workspace workspace_;         // one block's temporaries
     Weight embedding_, head_;
     Tensor final_norm_;
-    bool post_norms_ = false;  // some layer has them
+    bool post_norms_ = false;      // some layer has them
+    int64_t selected_tokens_ = 0;  // that attention sees at most where an indexer chooses
     std::vector<Layer> layers_;
     StateParts state_parts_;
     std::shared_ptr<StatePool> states_;  // null until the first is wanted

@@ -172,6 +172,9 @@ class Planner {
     SynthTensor values(const GroupedAttentionConfig& attention, const WeightSpec& spec, double output);
     SynthTensor values(const LatentAttentionConfig& attention, const WeightSpec& spec, double output);
     SynthTensor values(const GatedDeltaNetConfig& net, const WeightSpec& spec, double output);
+    SynthTensor values(const SelectiveScanConfig&, const WeightSpec& spec, double) { refuse(spec); }
+    SynthTensor values(const NoMixer&, const WeightSpec& spec, double) { refuse(spec); }
+    SynthTensor values(const NoFeedForward&, const WeightSpec& spec) { refuse(spec); }
     SynthTensor delta_vector(const GatedDeltaNetConfig& net, const WeightSpec& spec);
     SynthTensor values(const DenseMlpConfig& mlp, const WeightSpec& spec);
     SynthTensor values(const MixtureConfig& mixture, const WeightSpec& spec);

@@ -24,7 +24,28 @@ void rms_norm(CaseContext& context) {
     context.result(out);
 }
 
-void gated_rms_norm(CaseContext& context) {
+// A weight of several runs, once or twice in a row.
+void rms_norm_of_runs(CaseContext& context) {
+    const int64_t rows = pick_rows(context), width = context.pick_of({1, 7, 32, 128});
+    const int64_t weighed = context.pick(2, 4) * width, columns = context.pick(1, 2) * weighed;
+    const Tensor x = context.random(rows, columns), weight = context.random(1, weighed);
+    const Tensor out = context.flip() ? x : context.output(rows, columns);
+    context.backend().run(RmsNorm{.x = x, .weight = weight, .width = width, .epsilon = 1e-5f, .out = out});
+    context.result(out);
+}
+
+void layer_norm(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t width = context.pick_of({2, 7, 32, 128});
+    const int64_t runs = context.pick(1, 3);
+    const Tensor x = context.random(rows, runs * width, context.flip() ? 0.01f : 1.0f);
+    const Tensor weight = context.random(1, width), bias = context.random(1, width);
+    const Tensor out = context.flip() ? x : context.output(rows, runs * width);
+    context.backend().run(LayerNorm{.x = x, .weight = weight, .bias = bias, .epsilon = 1e-6f, .out = out});
+    context.result(out);
+}
+
+void gated_rms_norm(CaseContext& context, bool sigmoid) {
     const int64_t rows = pick_rows(context);
     const int64_t width = context.pick_of({1, 7, 32, 128});
     const int64_t heads = context.pick(1, 6);
@@ -32,7 +53,8 @@ void gated_rms_norm(CaseContext& context) {
     const Tensor z = context.random(rows, heads * width, 2);
     const Tensor weight = context.random(1, width);
     const Tensor out = context.flip() ? x : context.output(rows, heads * width);
-    context.backend().run(GatedRmsNorm{.x = x, .z = z, .weight = weight, .epsilon = 1e-6f, .out = out});
+    context.backend().run(
+        GatedRmsNorm{.x = x, .z = z, .weight = weight, .epsilon = 1e-6f, .sigmoid = sigmoid, .out = out});
     context.result(out);
 }
 
@@ -71,11 +93,12 @@ void split_query_gate(CaseContext& context) {
     context.result(gate);
 }
 
-void sigmoid_gate(CaseContext& context) {
+void sigmoid_gate(CaseContext& context, bool silu) {
     const int64_t rows = pick_rows(context);
     const int64_t columns = context.pick_of({1, 31, 64, 300});
     const Tensor x = context.random(rows, columns);
-    context.backend().run(SigmoidGate{.x = x, .gate = context.random(rows, columns, context.flip() ? 2 : 60.0f)});
+    const Tensor gate = context.random(rows, columns, context.flip() ? 2 : 60.0f);
+    context.backend().run(SigmoidGate{.x = x, .gate = gate, .silu = silu});
     context.result(x);
 }
 
@@ -226,29 +249,34 @@ void copy_bytes(CaseContext& context) {
 }  // namespace
 
 std::vector<OpCase> basic_cases() {
-    return {{"RmsNorm", Rounding::kNone, rms_norm},
-            {"GatedRmsNorm", Rounding::kNone, gated_rms_norm},
-            {"Rotary", Rounding::kNone, rotary},
-            {"SplitQueryGate", Rounding::kNone, split_query_gate},
-            {"SigmoidGate", Rounding::kNone, sigmoid_gate},
-            {"AddGated with gate", Rounding::kNone, [](CaseContext& context) { add(context, true); }},
-            {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
-            {"GatherRows", Rounding::kNone, gather_rows},
-            {"CombineExperts", Rounding::kNone, [](CaseContext& context) { combine_experts(context, true); }},
-            {"CombineExperts without weights", Rounding::kNone,
-             [](CaseContext& context) { combine_experts(context, false); }},
-            {"WeighRows", Rounding::kNone, weigh_rows},
-            {"Scale", Rounding::kNone, scale},
-            {"ScaleByPosition", Rounding::kNone, scale_by_position},
-            {"SplitLinearProjections", Rounding::kNone, split_linear_projections},
-            {"Route by softmax", Rounding::kNone, route_softmax},
-            {"Route by sigmoid in groups", Rounding::kNone,
-             [](CaseContext& context) { route_biased(context, RouterScore::kSigmoid, true); }},
-            {"Route by sigmoid", Rounding::kNone,
-             [](CaseContext& context) { route_biased(context, RouterScore::kSigmoid, false); }},
-            {"Route by sqrt-softplus", Rounding::kNone,
-             [](CaseContext& context) { route_biased(context, RouterScore::kSqrtSoftplus, false); }},
-            {"copy", Rounding::kNone, copy_bytes}};
+    return {
+        {"RmsNorm", Rounding::kNone, rms_norm},
+        {"RmsNorm of runs", Rounding::kNone, rms_norm_of_runs, true},
+        {"LayerNorm", Rounding::kNone, layer_norm, true},
+        {"GatedRmsNorm", Rounding::kNone, [](CaseContext& context) { gated_rms_norm(context, false); }},
+        {"GatedRmsNorm, sigmoid", Rounding::kNone, [](CaseContext& context) { gated_rms_norm(context, true); }, true},
+        {"Rotary", Rounding::kNone, rotary},
+        {"SplitQueryGate", Rounding::kNone, split_query_gate},
+        {"SigmoidGate", Rounding::kNone, [](CaseContext& context) { sigmoid_gate(context, false); }},
+        {"SigmoidGate, silu", Rounding::kNone, [](CaseContext& context) { sigmoid_gate(context, true); }, true},
+        {"AddGated with gate", Rounding::kNone, [](CaseContext& context) { add(context, true); }},
+        {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
+        {"GatherRows", Rounding::kNone, gather_rows},
+        {"CombineExperts", Rounding::kNone, [](CaseContext& context) { combine_experts(context, true); }},
+        {"CombineExperts without weights", Rounding::kNone,
+         [](CaseContext& context) { combine_experts(context, false); }},
+        {"WeighRows", Rounding::kNone, weigh_rows},
+        {"Scale", Rounding::kNone, scale},
+        {"ScaleByPosition", Rounding::kNone, scale_by_position},
+        {"SplitLinearProjections", Rounding::kNone, split_linear_projections},
+        {"Route by softmax", Rounding::kNone, route_softmax},
+        {"Route by sigmoid in groups", Rounding::kNone,
+         [](CaseContext& context) { route_biased(context, RouterScore::kSigmoid, true); }},
+        {"Route by sigmoid", Rounding::kNone,
+         [](CaseContext& context) { route_biased(context, RouterScore::kSigmoid, false); }},
+        {"Route by sqrt-softplus", Rounding::kNone,
+         [](CaseContext& context) { route_biased(context, RouterScore::kSqrtSoftplus, false); }},
+        {"copy", Rounding::kNone, copy_bytes}};
 }
 
 }  // namespace sluice

@@ -137,19 +137,19 @@ TEST_P(CpuBatch, AttentionDoesNotDependOnTheChunk) {
 // The state that a piece leaves and the outputs of the next are those of one pass over all tokens.
 TEST_P(CpuBatch, TheDeltaRuleDoesNotDependOnTheChunk) {
     const int64_t key_heads = 2, value_heads = 4, tokens = 150;
-    for (const int64_t dim : {33, 128}) {
-        const int64_t values_width = value_heads * dim;
+    for (const auto& [dim, by_channel] : {std::pair<int64_t, bool>{33, false}, {128, false}, {40, true}}) {
+        const int64_t values_width = value_heads * dim, decays = by_channel ? values_width : value_heads;
         const Tensor qkv = random(tokens, 2 * key_heads * dim + values_width);
-        const Tensor b = random(tokens, value_heads), a = random(tokens, value_heads);
+        const Tensor b = random(tokens, value_heads), a = random(tokens, decays);
         const Tensor together = empty(tokens, values_width), alone = empty(tokens, values_width);
         const std::vector<float> start = normals(values_width * dim);
-        const auto state = [&] { return states_of(*backend_, {start}, values_width, dim); };
-        const StateSlots of_all = state(), of_pieces = state();
+        const StateSlots of_all = states_of(*backend_, {start}, values_width, dim);
+        const StateSlots of_pieces = states_of(*backend_, {start}, values_width, dim);
         GatedDeltaRule op{.qkv = qkv,
                           .b = b,
                           .a = a,
                           .a_log = random(1, value_heads),
-                          .dt_bias = random(1, value_heads),
+                          .dt_bias = random(1, decays),
                           .key_heads = key_heads,
                           .value_heads = value_heads,
                           .key_dim = dim,

@@ -38,6 +38,7 @@ class CudaOperations : public ::testing::TestWithParam<bool> {
 TEST_P(CudaOperations, EqualTheReferenceToRounding) {
     std::map<std::string, ErrorStats> worst;
     for (const OpCase& op_case : all_op_cases()) {
+        if (op_case.of_host) continue;
         for (uint64_t seed = 0; seed < kSeeds; ++seed) {
             SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
             const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
@@ -54,7 +55,15 @@ TEST_P(CudaOperations, EqualTheReferenceToRounding) {
 TEST_P(CudaOperations, AreTheSameFromRunToRun) {
     const auto other = make_cuda_backend({.device = 0, .exact = GetParam()});
     for (const OpCase& op_case : all_op_cases()) {
+        if (op_case.of_host) continue;
         EXPECT_EQ(run_case(op_case, *other, *backend_, 11).max_abs, 0) << op_case.name;
+    }
+}
+
+TEST_P(CudaOperations, RefuseWhatTheHostHasAlone) {
+    for (const OpCase& op_case : all_op_cases()) {
+        if (!op_case.of_host) continue;
+        EXPECT_THROW(run_case(op_case, *backend_, *reference_, 5), Error) << op_case.name;
     }
 }
 

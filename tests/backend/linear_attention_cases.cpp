@@ -11,13 +11,14 @@ StateSlots random_states(CaseContext& context, size_t count, int64_t rows, int64
     return states_of(context.backend(), states, rows, columns);
 }
 
-void causal_convolution(CaseContext& context) {
+void causal_convolution(CaseContext& context, bool biased) {
     const auto sequences = context.sequences(0);
     const int64_t channels = context.pick_of({1, 5, 48, 200});
     const int64_t kernel = context.pick_of({2, 3, 4, 4, 7});
     const int64_t rows = total_rows(sequences);
     const CausalConvolution op{.x = context.random(rows, channels),
                                .weight = context.random(channels, kernel, 0.5f),
+                               .bias = biased ? context.random(1, channels) : Tensor{},
                                .sequences = sequences_of(context.backend(), sequences),
                                .states = random_states(context, sequences.size(), kernel - 1, channels, 1),
                                .out = context.output(rows, channels)};
@@ -26,27 +27,60 @@ void causal_convolution(CaseContext& context) {
     for (size_t s = 0; s < sequences.size(); ++s) context.result(read_state(context.backend(), op.states, s));
 }
 
-// `decays` scales a_log: small ones keep the state for hundreds of tokens, large ones forget within a token.
-void gated_delta_rule(CaseContext& context, float decays, bool long_batch, bool tiled = false) {
+void selective_scan(CaseContext& context, bool long_batch) {
     auto sequences = context.sequences(0);
-    if (long_batch) sequences.back().count = context.pick_of({63, 64, 65, 130, 257});
+    if (long_batch) sequences.back().count = context.pick_of({63, 64, 65, 130});
+    const int64_t groups = context.pick(1, 3), heads = groups * context.pick(1, 3);
+    const int64_t head_dim = context.pick_of({3, 16, 40, 64}), state_dim = context.pick_of({4, 16, 33, 128});
+    const int64_t inner = heads * head_dim, rows = total_rows(sequences);
+    const auto inputs = context.columns_of_one(rows, {inner + 2 * groups * state_dim, heads});
+    const SelectiveScan op{.xbc = inputs[0],
+                           .dt = inputs[1],
+                           .a_log = context.random(1, heads),
+                           .dt_bias = context.random(1, heads, 2),
+                           .skip = context.random(1, heads),
+                           .heads = heads,
+                           .head_dim = head_dim,
+                           .groups = groups,
+                           .state_dim = state_dim,
+                           .sequences = sequences_of(context.backend(), sequences),
+                           .states = random_states(context, sequences.size(), inner, state_dim, 0.3f),
+                           .out = context.output(rows, inner)};
+    context.backend().run(op);
+    context.result(op.out);
+    for (size_t s = 0; s < sequences.size(); ++s) context.result(read_state(context.backend(), op.states, s));
+}
+
+struct DeltaCase {
+    float decays = 1;  // scales a_log: small ones keep the state for hundreds of tokens, large ones forget in one
+    bool long_batch = false;
+    bool tiled = false;
+    bool by_channel = false;
+    float bound = 0;
+};
+
+void gated_delta_rule(CaseContext& context, const DeltaCase& wanted) {
+    auto sequences = context.sequences(0);
+    if (wanted.long_batch) sequences.back().count = context.pick_of({63, 64, 65, 130, 257});
     const int64_t key_heads = context.pick(1, 3);
     const int64_t value_heads = key_heads * context.pick(1, 3);
     const int64_t key_dim = context.pick_of({4, 16, 33, 64, 128});
     const int64_t value_dim = context.pick_of({3, 16, 40, 64, 130});
     const int64_t values = value_heads * value_dim;
     const int64_t rows = total_rows(sequences);
-    const auto inputs = context.columns_of_one(rows, {2 * key_heads * key_dim + values, value_heads, value_heads});
+    const int64_t decays = wanted.by_channel ? value_heads * key_dim : value_heads;
+    const auto inputs = context.columns_of_one(rows, {2 * key_heads * key_dim + values, value_heads, decays});
     const GatedDeltaRule op{.qkv = inputs[0],
                             .b = inputs[1],
                             .a = inputs[2],
-                            .a_log = context.random(1, value_heads, decays),
-                            .dt_bias = context.random(1, value_heads, 2),
+                            .a_log = context.random(1, value_heads, wanted.decays),
+                            .dt_bias = context.random(1, decays, 2),
                             .key_heads = key_heads,
                             .value_heads = value_heads,
                             .key_dim = key_dim,
                             .value_dim = value_dim,
-                            .tiled = tiled,
+                            .tiled = wanted.tiled,
+                            .decay_bound = wanted.bound,
                             .sequences = sequences_of(context.backend(), sequences),
                             .states = random_states(context, sequences.size(), values, key_dim, 0.3f),
                             .out = context.output(rows, values)};
@@ -58,14 +92,27 @@ void gated_delta_rule(CaseContext& context, float decays, bool long_batch, bool 
 }  // namespace
 
 std::vector<OpCase> linear_attention_cases() {
-    return {{"CausalConvolution", Rounding::kNone, causal_convolution},
-            {"GatedDeltaRule", Rounding::kNone, [](CaseContext& context) { gated_delta_rule(context, 1, false); }},
-            {"GatedDeltaRule, many rows", Rounding::kNone,
-             [](CaseContext& context) { gated_delta_rule(context, 1, true); }},
-            {"GatedDeltaRule, tiled heads", Rounding::kNone,
-             [](CaseContext& context) { gated_delta_rule(context, 1, false, true); }},
-            {"GatedDeltaRule, extreme decay", Rounding::kNone,
-             [](CaseContext& context) { gated_delta_rule(context, 4, true); }}};
+    const auto delta = [](const char* name, const DeltaCase& wanted) {
+        return OpCase{name, Rounding::kNone, [wanted](CaseContext& context) { gated_delta_rule(context, wanted); },
+                      wanted.by_channel || wanted.bound != 0};
+    };
+    const auto convolution = [](bool biased) {
+        return [biased](CaseContext& context) { causal_convolution(context, biased); };
+    };
+    const auto scan = [](bool long_batch) {
+        return [long_batch](CaseContext& context) { selective_scan(context, long_batch); };
+    };
+    return {{"CausalConvolution", Rounding::kNone, convolution(false)},
+            {"CausalConvolution, biased", Rounding::kNone, convolution(true), true},
+            {"SelectiveScan", Rounding::kNone, scan(false), true},
+            {"SelectiveScan, many rows", Rounding::kNone, scan(true), true},
+            delta("GatedDeltaRule", {}),
+            delta("GatedDeltaRule, many rows", {.long_batch = true}),
+            delta("GatedDeltaRule, tiled heads", {.tiled = true}),
+            delta("GatedDeltaRule, extreme decay", {.decays = 4, .long_batch = true}),
+            delta("GatedDeltaRule, decay by channel", {.long_batch = true, .by_channel = true}),
+            delta("GatedDeltaRule, bounded decay", {.bound = -5}),
+            delta("GatedDeltaRule, bounded decay by channel", {.tiled = true, .by_channel = true, .bound = -5})};
 }
 
 }  // namespace sluice

@@ -65,7 +65,7 @@ void gated_mlp(CaseContext& context, const WeightFormat& format, const Activatio
     }
     GatedMlp op{.x = x, .groups = {}, .out = context.random(rows * experts, hidden), .activation = activation};
     for (int64_t e = 0; e < experts; ++e) {
-        MlpGroup group{.gate = context.weight(format, inner, hidden),
+        MlpGroup group{.gate = activation.gated() ? context.weight(format, inner, hidden) : Weight{},
                        .up = context.weight(format, inner, hidden),
                        .down = context.weight(format, hidden, inner)};
         if (context.flip()) {
@@ -147,13 +147,15 @@ std::vector<OpCase> matmul_cases() {
             {"GatedMlp, " + name, rounding, [format](CaseContext& context) { gated_mlp(context, format); }});
     }
     const Activation clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 0.8f, .up_offset = 1};
-    for (const Activation& activation : {Activation{.kind = ActivationKind::kGeluTanh}, clamped}) {
+    for (const Activation& activation :
+         {Activation{.kind = ActivationKind::kGeluTanh}, clamped, Activation{.kind = ActivationKind::kSquaredRelu}}) {
         const std::string name = "GatedMlp, " + std::string(name_of(activation.kind));
         const WeightFormat floats = WeightFormat::floating(DType::kF32),
                            affine = WeightFormat::affine(4, 64, DType::kBF16);
         for (const WeightFormat& format : {floats, affine}) {
             cases.push_back({name + ", " + format.describe(), rounding_of(format),
-                             [=](CaseContext& context) { gated_mlp(context, format, activation); }});
+                             [=](CaseContext& context) { gated_mlp(context, format, activation); },
+                             !activation.gated()});
         }
     }
     cases.push_back({"GatedMlp, experts of two widths", Rounding::kBf16, experts_of_two_widths});

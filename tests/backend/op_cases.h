@@ -76,6 +76,7 @@ struct OpCase {
     std::string name;
     Rounding rounding = Rounding::kNone;
     std::function<void(CaseContext&)> compute;
+    bool of_host = false;  // what backends of the host have alone; CUDA refuses it
 };
 
 ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, uint64_t seed);
@@ -85,6 +86,7 @@ std::vector<OpCase> matmul_cases();
 std::vector<OpCase> attention_cases();
 std::vector<OpCase> linear_attention_cases();
 std::vector<OpCase> mla_cases();
+std::vector<OpCase> selection_cases();
 std::vector<OpCase> all_op_cases();
 std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_form.h
 

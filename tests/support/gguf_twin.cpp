@@ -125,6 +125,10 @@ class Twin {
         write(attention.rotary);
     }
 
+    // Of families that GGUF files are not read of.
+    void write(const SelectiveScanConfig&) {}
+    void write(const NoMixer&) {}
+
     void write(const GatedDeltaNetConfig& net) {
         size("ssm.conv_kernel", net.kernel);
         size("ssm.state_size", net.key_dim);

@@ -35,6 +35,12 @@ void CpuBackend::activate(const Activation& activation, const float* up, int64_t
             gate_by_sigmoid(kernels_, up, count, gate, argument, [](float u) { return u; });
             return;
         }
+        case ActivationKind::kSquaredRelu:
+            for (int64_t i = 0; i < count; ++i) {
+                const float positive = std::max(up[i], 0.0f);
+                gate[i] = positive * positive;
+            }
+            return;
         case ActivationKind::kClampedSwiglu: {
             const float limit = activation.limit, alpha = activation.alpha, offset = activation.up_offset;
             for (int64_t i = 0; i < count; ++i) gate[i] = std::min(gate[i], limit);

@@ -52,15 +52,16 @@ std::vector<Block> cut(const std::vector<KvSegment>& segments, int64_t heads, in
     return blocks;
 }
 
-void run_attention(const AttentionKernel& kernel, AttentionRows rows) {
+}  // namespace
+
+void CpuBackend::run_attention(AttentionRows rows) const {
+    const AttentionKernel& kernel = exact_ ? kernels_.attention : kernels_.rounded_attention;
     const size_t floats = kernel.scratch(rows.keys, rows.parts, rows.values.columns, rows.rows);
     Scratch& scratch = thread_scratch();
     scratch.reset(Scratch::padded<float>(floats));
     rows.scratch = scratch.take<float>(floats);
     kernel.run(rows);
 }
-
-}  // namespace
 
 void CpuBackend::compute(const AppendKeyValue& op) {
     const float *keys = floats(op.keys), *values = floats(op.values);
@@ -110,7 +111,6 @@ void CpuBackend::compute(const Attention& op) {
     const bool sees_all = op.window == 0 && op.chunk == 0;
     const std::vector<KvSegment> segments = kv_segments(op.kName, op.sequences, op.cache, op.query.rows);
     const std::vector<Block> blocks = cut(segments, op.heads, share, pool_.threads());
-    const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
     for_tasks(blocks.size(), [&](size_t task) {
         const Block& block = blocks[task];
         const KvSegment& segment = segments[block.segment];
@@ -146,7 +146,7 @@ void CpuBackend::compute(const Attention& op) {
                               nullptr};
         if (!sees_all) rows.begin = begin.data();
         if (sinks != nullptr) rows.sinks = row_sinks.data();
-        run_attention(attention, rows);
+        run_attention(rows);
     });
 }
 
@@ -183,7 +183,6 @@ void CpuBackend::attend_latents(const AttendLatents& op, const AccumulateLatentT
     // All heads share the latents, but only so many rows go together.
     const int64_t share = std::min<int64_t>(op.heads, 32);
     const std::vector<Block> blocks = cut(op.segments, op.heads, share, pool_.threads());
-    const AttentionKernel& attention = exact_ ? kernels_.attention : kernels_.rounded_attention;
     for_tasks(blocks.size(), [&](size_t task) {
         const Block& block = blocks[task];
         const KvSegment& segment = op.segments[block.segment];
@@ -223,7 +222,7 @@ void CpuBackend::attend_latents(const AttendLatents& op, const AccumulateLatentT
             rows.maximum = maxima.data();
             rows.total = totals.data();
         }
-        run_attention(attention, rows);
+        run_attention(rows);
     });
 }
 

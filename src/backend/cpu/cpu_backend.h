@@ -66,6 +66,8 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     // every `row_stride` rows of the weight, and columns x_stride * h on of x.
     struct HeadLinear;
     void run_heads(const HeadLinear& heads);
+    // On the calling thread, with its scratch.
+    void run_attention(AttentionRows rows) const;
     // Attention over a tile of the latent cache; all of it, divided by the totals, without one.
     void attend_latents(const AttendLatents& form, const AccumulateLatentTile* tile);
     // gate = activation(gate, up), elementwise.

@@ -93,12 +93,15 @@ struct DeltaRows {
     float* state;  // row r at r * state_stride
     int64_t state_stride;
     int64_t rows, key_dim, tokens;
-    const float* keys;     // token t at t * key_stride, normalized
-    const float* queries;  // likewise, scaled
+    const float* keys;  // token t at t * key_stride, normalized
     int64_t key_stride;
+    const float* asked_keys;     // token t at t * asked_stride; where decays go by channel, times them
+    const float* asked_queries;  // likewise, scaled
+    const float* decays;         // likewise, by channel; null: `decay` alone
+    int64_t asked_stride;
     const float* values;  // token t at t * value_stride, `rows` of them
     int64_t value_stride;
-    const float* decay;  // token t at t * gate_stride
+    const float* decay;  // token t at t * gate_stride, of all channels
     const float* beta;
     int64_t gate_stride;
     const float* key_query;  // key . query of token t at t * dot_stride
@@ -274,8 +277,9 @@ struct KernelTable {
 
     // Rows of floats.
     void (*rms_norm)(const float* x, const float* weight, int64_t count, float epsilon, float* out);
-    void (*gated_rms_norm)(const float* x, const float* z, const float* weight, int64_t count, float epsilon,
-                           float* out);
+    // The first gates with silu, the second with a sigmoid.
+    void (*gated_rms_norm[2])(const float* x, const float* z, const float* weight, int64_t count, float epsilon,
+                              float* out);
     void (*normalize_l2)(const float* x, int64_t count, float epsilon, float scale, float* out);
     void (*silu_multiply)(const float* gate, const float* up, int64_t count, float* out);
     void (*sigmoid_multiply)(const float* gate, int64_t count, float* x);

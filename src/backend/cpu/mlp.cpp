@@ -27,7 +27,7 @@ struct Projection {
 };
 
 struct Group {
-    Projection gate, up, down;
+    Projection gate, up, down;                     // gate is up where there is none
     const float *gate_bias, *up_bias, *down_bias;  // null: none
     MlpRows rows;
     size_t first_slot;  // place of its first row among the rows of all groups
@@ -128,7 +128,8 @@ std::vector<Group> resolve(const GatedMlp& op, LayoutFor&& layout_for) {
     for (size_t g = 0; g < rows.size(); ++g) {
         const MlpGroup& group = op.groups[g];
         const auto count = static_cast<size_t>(rows[g].rows.size());
-        groups.push_back({projection(group.gate), projection(group.up), projection(group.down),
+        const Projection up = projection(group.up);
+        groups.push_back({op.activation.gated() ? projection(group.gate) : up, up, projection(group.down),
                           floats_of(group.gate_bias), floats_of(group.up_bias), floats_of(group.down_bias), rows[g],
                           slot, count});
         slot += count;
@@ -192,13 +193,13 @@ void CpuBackend::compute(const GatedMlp& op) {
         auto* up = scratch.take<float>(products);
         const WeightView own_up = task.rows(group.up);
         const std::optional<WeightView> next_gate = next_rows(first_pass, index, &Group::gate);
-        project(task, group.gate, &own_up, gate, scratch);
+        if (op.activation.gated()) project(task, group.gate, &own_up, gate, scratch);
         project(task, group.up, next_gate ? &*next_gate : nullptr, up, scratch);
         const ActivationRows& own_inner = inner.find(group.down.layout);
         for (size_t t = 0; t < task.tokens; ++t) {
             const int64_t at = static_cast<int64_t>(t) * task.columns;
             float* product = gate + at;
-            add_bias(group.gate_bias, task.column, task.columns, product);
+            if (op.activation.gated()) add_bias(group.gate_bias, task.column, task.columns, product);
             add_bias(group.up_bias, task.column, task.columns, up + at);
             activate(op.activation, up + at, task.columns, product);
             const auto slot = static_cast<int64_t>(group.first_slot + task.token + t);

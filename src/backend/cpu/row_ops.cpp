@@ -36,10 +36,31 @@ void CpuBackend::compute(const Embed& op) {
 void CpuBackend::compute(const RmsNorm& op) {
     const float *x = floats(op.x), *weight = floats(op.weight);
     float* out = writable_floats(op.out);
-    const int64_t width = op.weight.columns;
+    const int64_t width = op.run();
     for_rows(op.x.rows, op.x.columns, [&](int64_t t) {
         for (int64_t i = 0; i < op.x.columns; i += width) {
-            kernels_.rms_norm(x + t * op.x.row_stride + i, weight, width, op.epsilon, out + t * op.out.row_stride + i);
+            kernels_.rms_norm(x + t * op.x.row_stride + i, weight + i % op.weight.columns, width, op.epsilon,
+                              out + t * op.out.row_stride + i);
+        }
+    });
+}
+
+void CpuBackend::compute(const LayerNorm& op) {
+    const float *x = floats(op.x), *weight = floats(op.weight), *bias = floats(op.bias);
+    float* out = writable_floats(op.out);
+    const int64_t width = op.weight.columns;
+    for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
+        for (int64_t first = 0; first < op.x.columns; first += width) {
+            const float* run = x + t * op.x.row_stride + first;
+            float* target = out + t * op.out.row_stride + first;
+            double mean = 0, variance = 0;
+            for (int64_t i = 0; i < width; ++i) mean += run[i];
+            mean /= static_cast<double>(width);
+            for (int64_t i = 0; i < width; ++i) variance += (run[i] - mean) * (run[i] - mean);
+            const double scale = 1.0 / std::sqrt(variance / static_cast<double>(width) + op.epsilon);
+            for (int64_t i = 0; i < width; ++i) {
+                target[i] = static_cast<float>((run[i] - mean) * scale) * weight[i] + bias[i];
+            }
         }
     });
 }
@@ -50,8 +71,8 @@ void CpuBackend::compute(const GatedRmsNorm& op) {
     const int64_t width = op.weight.columns;
     for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
         for (int64_t i = 0; i < op.x.columns; i += width) {
-            kernels_.gated_rms_norm(x + t * op.x.row_stride + i, z + t * op.z.row_stride + i, weight, width, op.epsilon,
-                                    out + t * op.out.row_stride + i);
+            kernels_.gated_rms_norm[op.sigmoid](x + t * op.x.row_stride + i, z + t * op.z.row_stride + i, weight, width,
+                                                op.epsilon, out + t * op.out.row_stride + i);
         }
     });
 }
@@ -121,7 +142,11 @@ void CpuBackend::compute(const SigmoidGate& op) {
     const float* gate = floats(op.gate);
     float* x = writable_floats(op.x);
     for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
-        kernels_.sigmoid_multiply(gate + t * op.gate.row_stride, op.x.columns, x + t * op.x.row_stride);
+        const float* gates = gate + t * op.gate.row_stride;
+        float* row = x + t * op.x.row_stride;
+        kernels_.sigmoid_multiply(gates, op.x.columns, row);
+        if (!op.silu) return;
+        for (int64_t i = 0; i < op.x.columns; ++i) row[i] *= gates[i];
     });
 }
 

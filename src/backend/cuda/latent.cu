@@ -90,6 +90,9 @@ void multiply_heads(Device& device, const Weight& weight, const HeadRows& heads,
 }  // namespace
 
 void compute(Device& device, const LatentAttention& op) {
+    if (op.selected.buffer != nullptr) {
+        refuse("LatentAttention on CUDA: a token sees all earlier ones; `device` cpu selects, too");
+    }
     if (op.query.rows == 0) return;
     const int64_t rank = op.kv_lora(), width = op.heads * rank;
     const Tensor folded = op.scratch.columns_at(0, width), attended = op.scratch.columns_at(width, width);

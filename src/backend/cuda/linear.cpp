@@ -222,6 +222,7 @@ class Experts {
 }  // namespace
 
 void compute(Device& device, const GatedMlp& op) {
+    if (!op.activation.gated()) refuse("GatedMlp on CUDA: there is a gate; `device` cpu has MLPs without, too");
     Experts(device, op).run();
 }
 

@@ -238,6 +238,7 @@ void compute(Device& device, const SplitLinearProjections& op) {
 }
 
 void compute(Device& device, const CausalConvolution& op) {
+    if (op.bias.buffer != nullptr) refuse("CausalConvolution on CUDA: it has no bias; `device` cpu has one");
     if (op.x.rows == 0) return;
     const auto channels = static_cast<int>(op.x.columns), kernel = static_cast<int>(op.weight.columns);
     const SequenceTable sequences = table_of(op.sequences);
@@ -250,6 +251,9 @@ void compute(Device& device, const CausalConvolution& op) {
 }
 
 void compute(Device& device, const GatedDeltaRule& op) {
+    if (op.decays_by_channel() || op.decay_bound != 0) {
+        refuse("GatedDeltaRule on CUDA: a head has one decay, without a bound; `device` cpu has others");
+    }
     if (op.qkv.rows == 0) return;
     DeltaArgs args{.qkv = rows_of(op.qkv),
                    .b = rows_of(op.b),

@@ -166,10 +166,14 @@ void activate(Device& device, const Product& product) {
 }
 
 void compute(Device& device, const RmsNorm& op) {
+    if (op.run() != op.weight.columns) {
+        refuse("RmsNorm on CUDA: the weight is as wide as what is normed; `device` cpu has others");
+    }
     run_norm(device, op.x, op.weight, nullptr, op.epsilon, op.out);
 }
 
 void compute(Device& device, const GatedRmsNorm& op) {
+    if (op.sigmoid) refuse("GatedRmsNorm on CUDA: the gate is silu; `device` cpu has a sigmoid, too");
     run_norm(device, op.x, op.weight, &op.z, op.epsilon, op.out);
 }
 
@@ -194,6 +198,7 @@ void compute(Device& device, const SplitQueryGate& op) {
 }
 
 void compute(Device& device, const SigmoidGate& op) {
+    if (op.silu) refuse("SigmoidGate on CUDA: it is a sigmoid; `device` cpu has silu, too");
     if (op.x.rows == 0) return;
     sigmoid_gate_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
         writable_rows_of(op.x), rows_of(op.gate), op.x.rows, op.x.columns);

@@ -140,6 +140,8 @@ struct LatentAttention {
     float scale = 0;
     Sequences sequences;
     PagedCache cache;
+    // I32 [T, *]: the tokens that each row sees, ascending, none later than its own, then kNoToken; empty: all.
+    Tensor selected = {};
     Tensor scratch;  // [T, scratch_columns()]: for the backend's use, what it holds afterwards means nothing
     Tensor out;      // [T, heads * value]
 
@@ -159,6 +161,7 @@ struct LatentAttention {
         field("scale", op.scale);
         field("sequences", op.sequences);
         field("cache", op.cache);
+        field("selected", op.selected, Access::kRead);
         field("scratch", op.scratch, Access::kWritten);
         field("out", op.out, Access::kWritten);
     }

@@ -50,17 +50,20 @@ struct Route {
     }
 };
 
-// How a gated MLP joins gate and up.
+// How an MLP joins gate and up.
 enum class ActivationKind : uint8_t {
     kSilu,           // silu(gate) * up
     kGeluTanh,       // gelu(gate) * up, gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
     kClampedSwiglu,  // g * sigmoid(alpha * g) * (u + up_offset), g = min(gate, limit), u = clamp(up, -limit, limit)
+    kSquaredRelu,    // max(up, 0)^2: there is no gate
 };
 std::string_view name_of(ActivationKind kind);
 
 struct Activation {
     ActivationKind kind = ActivationKind::kSilu;
     float alpha = 1, limit = 0, up_offset = 0;  // of kClampedSwiglu; gpt-oss has 1.702, 7 and 1
+
+    bool gated() const { return kind != ActivationKind::kSquaredRelu; }
 
     static void fields(auto& value, auto&& field) {
         field("kind", value.kind);
@@ -72,7 +75,7 @@ struct Activation {
 
 // One MLP and the rows it is applied to.
 struct MlpGroup {
-    Weight gate, up;                                      // [inner, hidden]
+    Weight gate, up;                                      // [inner, hidden]; gate means nothing where there is none
     Weight down;                                          // [hidden, inner]
     Tensor gate_bias = {}, up_bias = {}, down_bias = {};  // [1, inner], [1, inner] and [1, hidden], or empty: zero
     // I32 [*, 1] each, as many: numbers of rows of x and of out. Both empty: row t of x goes to row t of out, for all.

@@ -53,12 +53,13 @@ struct SplitLinearProjections {
     }
 };
 
-// Causal depthwise convolution, then silu. A state is the last kernel-1 inputs, oldest first: F32 [kernel-1,
-// channels]. Tap kernel-1 is on the current token.
+// Causal depthwise convolution, its bias added, then silu. A state is the last kernel-1 inputs, oldest first: F32
+// [kernel-1, channels]. Tap kernel-1 is on the current token.
 struct CausalConvolution {
     static constexpr const char* kName = "CausalConvolution";
-    Tensor x;       // [T, channels]
-    Tensor weight;  // [channels, kernel]
+    Tensor x;          // [T, channels]
+    Tensor weight;     // [channels, kernel]
+    Tensor bias = {};  // [1, channels], or empty: zero
     Sequences sequences;
     StateSlots states;
     Tensor out;  // [T, channels]; not x
@@ -67,6 +68,39 @@ struct CausalConvolution {
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kRead);
         field("weight", op.weight, Access::kRead);
+        field("bias", op.bias, Access::kRead);
+        field("sequences", op.sequences);
+        field("states", op.states);
+        field("out", op.out, Access::kWritten);
+    }
+};
+
+// Mamba-2's recurrence: with dt = softplus(dt + dt_bias), per head h of group h / (heads / groups), S [heads *
+// head_dim, state_dim] in F32: S = exp(-exp(a_log) dt) S + dt x B^T; out = S C + skip x.
+struct SelectiveScan {
+    static constexpr const char* kName = "SelectiveScan";
+    Tensor xbc;                   // [T, heads * head_dim + 2 * groups * state_dim]: x, then B, then C of all groups
+    Tensor dt;                    // [T, heads]
+    Tensor a_log, dt_bias, skip;  // [1, heads]
+    int64_t heads = 0, head_dim = 0, groups = 0, state_dim = 0;
+    Sequences sequences;
+    StateSlots states;
+    Tensor out;  // [T, heads * head_dim]
+
+    int64_t inner() const { return heads * head_dim; }
+    int64_t group_of(int64_t head) const { return head / (heads / groups); }
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("xbc", op.xbc, Access::kRead);
+        field("dt", op.dt, Access::kRead);
+        field("a_log", op.a_log, Access::kRead);
+        field("dt_bias", op.dt_bias, Access::kRead);
+        field("skip", op.skip, Access::kRead);
+        field("heads", op.heads);
+        field("head_dim", op.head_dim);
+        field("groups", op.groups);
+        field("state_dim", op.state_dim);
         field("sequences", op.sequences);
         field("states", op.states);
         field("out", op.out, Access::kWritten);
@@ -74,16 +108,19 @@ struct CausalConvolution {
 };
 
 // Gated delta rule. q and k are L2-normalized per head (eps 1e-6 inside the root), q times 1/sqrt(key_dim); g =
-// exp(-exp(a_log) softplus(a + dt_bias)), beta = sigmoid(b); value head h uses key head h / (value_heads / key_heads),
-// or, where they are tiled, h % key_heads.
-// State S [value_heads * value_dim, key_dim] in F32: S = g S; S += beta (v - S k) k^T; out = S q.
+// exp(-exp(a_log) softplus(a + dt_bias)), or, with a bound, exp(decay_bound sigmoid(exp(a_log) (a + dt_bias))); beta =
+// sigmoid(b); value head h uses key head h / (value_heads / key_heads), or, where they are tiled, h % key_heads.
+// State S [value_heads * value_dim, key_dim] in F32: S = S diag(g); S += beta (v - S k) k^T; out = S q.
 struct GatedDeltaRule {
     static constexpr const char* kName = "GatedDeltaRule";
-    Tensor qkv;             // [T, 2 * key_heads * key_dim + value_heads * value_dim]
-    Tensor b, a;            // [T, value_heads]
-    Tensor a_log, dt_bias;  // [1, value_heads]
+    Tensor qkv;      // [T, 2 * key_heads * key_dim + value_heads * value_dim]
+    Tensor b;        // [T, value_heads]
+    Tensor a;        // [T, value_heads], or [T, value_heads * key_dim]: a decay for each channel of a key
+    Tensor a_log;    // [1, value_heads]
+    Tensor dt_bias;  // [1, a.columns]
     int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
     bool tiled = false;
+    float decay_bound = 0;  // of ln g, negative; 0: none
     Sequences sequences;
     StateSlots states;
     Tensor out;  // [T, value_heads * value_dim]
@@ -91,6 +128,7 @@ struct GatedDeltaRule {
     int64_t key_head_of(int64_t value_head) const {
         return tiled ? value_head % key_heads : value_head / (value_heads / key_heads);
     }
+    bool decays_by_channel() const { return a.columns != value_heads; }
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
@@ -104,19 +142,21 @@ struct GatedDeltaRule {
         field("key_dim", op.key_dim);
         field("value_dim", op.value_dim);
         field("tiled", op.tiled);
+        field("decay_bound", op.decay_bound);
         field("sequences", op.sequences);
         field("states", op.states);
         field("out", op.out, Access::kWritten);
     }
 };
 
-// Per head: out = rms(x, weight) * silu(z). May be in place on x.
+// Per head: out = rms(x, weight) * silu(z), or * sigmoid(z). May be in place on x.
 struct GatedRmsNorm {
     static constexpr const char* kName = "GatedRmsNorm";
     Tensor x;       // [T, heads * width]
     Tensor z;       // [T, heads * width]
     Tensor weight;  // [1, width]
     float epsilon = 0;
+    bool sigmoid = false;
     Tensor out;  // [T, heads * width]
 
     void check_shapes(const OperationCheck& check) const;
@@ -125,6 +165,7 @@ struct GatedRmsNorm {
         field("z", op.z, Access::kRead);
         field("weight", op.weight, Access::kRead);
         field("epsilon", op.epsilon);
+        field("sigmoid", op.sigmoid);
         field("out", op.out, Access::kWritten);
     }
 };

@@ -25,6 +25,10 @@ void RmsNorm::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("weight", weight, 1, kAnySize);
     check.multiple("x.columns", x.columns, weight.columns);
+    if (width != 0) {
+        check.size("width", width);
+        check.multiple("weight.columns", weight.columns, width);
+    }
     check.tensor("out", out, x.rows, x.columns);
 }
 
@@ -76,6 +80,14 @@ void SplitLinearProjections::check_shapes(const OperationCheck& check) const {
     check.tensor("a", a, rows, value_heads);
 }
 
+void LayerNorm::check_shapes(const OperationCheck& check) const {
+    check.tensor("weight", weight, 1, kAnySize);
+    check.tensor("bias", bias, 1, weight.columns);
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.multiple("x.columns", x.columns, weight.columns);
+    check.tensor("out", out, x.rows, x.columns);
+}
+
 void GatedRmsNorm::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("weight", weight, 1, kAnySize);
@@ -107,11 +119,14 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
     const int64_t hidden = x.columns;
     check.tensor("out", out, kAnySize, hidden);
     for (const MlpGroup& group : groups) {
-        check.weight("gate of groups", group.gate, kAnySize, hidden);
-        check.weight("up of groups", group.up, group.gate.rows, hidden);
-        check.weight("down of groups", group.down, hidden, group.gate.rows);
-        check_bias(check, "gate_bias of groups", group.gate_bias, group.gate.rows);
-        check_bias(check, "up_bias of groups", group.up_bias, group.gate.rows);
+        const int64_t inner = activation.gated() ? group.gate.rows : group.up.rows;
+        if (activation.gated()) {
+            check.weight("gate of groups", group.gate, kAnySize, hidden);
+            check_bias(check, "gate_bias of groups", group.gate_bias, inner);
+        }
+        check.weight("up of groups", group.up, inner, hidden);
+        check.weight("down of groups", group.down, hidden, inner);
+        check_bias(check, "up_bias of groups", group.up_bias, inner);
         check_bias(check, "down_bias of groups", group.down_bias, hidden);
         if (group.all_rows()) {
             check.tensor("out", out, x.rows, hidden);

@@ -24,11 +24,34 @@ struct Embed {
     }
 };
 
-// Per row and per run of weight.columns values: out = x * rsqrt(mean(x^2) + epsilon) * weight. May be in place.
+// Per row and per run of `width` values: out = x * rsqrt(mean(x^2) + epsilon) * weight, the weight being that of one
+// run or of several, which it is then repeated for. May be in place.
 struct RmsNorm {
     static constexpr const char* kName = "RmsNorm";
-    Tensor x;       // [T, n * width]
-    Tensor weight;  // [1, width]
+    Tensor x;           // [T, n * weight.columns]
+    Tensor weight;      // [1, m * width]
+    int64_t width = 0;  // 0: weight.columns
+    float epsilon = 0;
+    Tensor out;  // [T, x.columns]
+
+    int64_t run() const { return width == 0 ? weight.columns : width; }
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kReadInPlace);
+        field("weight", op.weight, Access::kRead);
+        field("width", op.width);
+        field("epsilon", op.epsilon);
+        field("out", op.out, Access::kWritten);
+    }
+};
+
+// Per row and per run of weight.columns values: out = (x - mean(x)) * rsqrt(variance(x) + epsilon) * weight + bias. May
+// be in place.
+struct LayerNorm {
+    static constexpr const char* kName = "LayerNorm";
+    Tensor x;             // [T, n * width]
+    Tensor weight, bias;  // [1, width]
     float epsilon = 0;
     Tensor out;  // [T, n * width]
 
@@ -36,6 +59,7 @@ struct RmsNorm {
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kReadInPlace);
         field("weight", op.weight, Access::kRead);
+        field("bias", op.bias, Access::kRead);
         field("epsilon", op.epsilon);
         field("out", op.out, Access::kWritten);
     }
@@ -103,16 +127,18 @@ struct SplitQueryGate {
     }
 };
 
-// x *= sigmoid(gate), in place.
+// x *= sigmoid(gate), or x *= silu(gate), in place.
 struct SigmoidGate {
     static constexpr const char* kName = "SigmoidGate";
     Tensor x;     // [T, n]
     Tensor gate;  // [T, n]
+    bool silu = false;
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kUpdated);
         field("gate", op.gate, Access::kRead);
+        field("silu", op.silu);
     }
 };
 

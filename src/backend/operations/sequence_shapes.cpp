@@ -51,9 +51,26 @@ void Attention::check_shapes(const OperationCheck& check) const {
 void CausalConvolution::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("weight", weight, x.columns, kAnySize);
+    if (bias.buffer != nullptr) check.tensor("bias", bias, 1, x.columns);
     check.tensor("out", out, x.rows, x.columns);
     check.sequences(sequences);
     check.states(states, sequences, weight.columns - 1, x.columns);
+}
+
+void SelectiveScan::check_shapes(const OperationCheck& check) const {
+    check.size("heads", heads);
+    check.size("head_dim", head_dim);
+    check.size("groups", groups);
+    check.size("state_dim", state_dim);
+    check.multiple("heads", heads, groups);
+    check.tensor("xbc", xbc, kAnySize, inner() + 2 * groups * state_dim);
+    check.tensor("dt", dt, xbc.rows, heads);
+    check.tensor("a_log", a_log, 1, heads);
+    check.tensor("dt_bias", dt_bias, 1, heads);
+    check.tensor("skip", skip, 1, heads);
+    check.tensor("out", out, xbc.rows, inner());
+    check.sequences(sequences);
+    check.states(states, sequences, inner(), state_dim);
 }
 
 void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
@@ -65,12 +82,38 @@ void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
     const int64_t values = value_heads * value_dim;
     check.tensor("qkv", qkv, kAnySize, 2 * key_heads * key_dim + values);
     check.tensor("b", b, qkv.rows, value_heads);
-    check.tensor("a", a, qkv.rows, value_heads);
+    check.tensor("a", a, qkv.rows, decays_by_channel() ? value_heads * key_dim : value_heads);
     check.tensor("a_log", a_log, 1, value_heads);
-    check.tensor("dt_bias", dt_bias, 1, value_heads);
+    check.tensor("dt_bias", dt_bias, 1, a.columns);
     check.tensor("out", out, qkv.rows, values);
     check.sequences(sequences);
     check.states(states, sequences, values, key_dim);
+}
+
+namespace {
+
+void check_row_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache, int64_t width) {
+    check.sequences(sequences);
+    check.size("page_tokens of cache", cache.page_tokens);
+    check.cache(cache, sequences, RowKvLayout(cache.format, cache.page_tokens, width).page_bytes());
+}
+
+}  // namespace
+
+void AppendRows::check_shapes(const OperationCheck& check) const {
+    check.tensor("rows", rows, kAnySize, kAnySize);
+    check.size("rows.columns", rows.columns);
+    check_row_cache(check, sequences, cache, rows.columns);
+}
+
+void SelectTokens::check_shapes(const OperationCheck& check) const {
+    check.tensor("query", query, kAnySize, kAnySize);
+    check.tensor("weights", weights, query.rows, kAnySize);
+    check.size("weights.columns", weights.columns);
+    check.multiple("query.columns", query.columns, weights.columns);
+    check.tensor("out", out, query.rows, kAnySize, DType::kI32);
+    check.size("out.columns", out.columns);
+    check_row_cache(check, sequences, cache, width());
 }
 
 void AppendLatent::check_shapes(const OperationCheck& check) const {
@@ -96,6 +139,10 @@ void LatentAttention::check_shapes(const OperationCheck& check) const {
         check.size("kv_lora", key.rows / heads);
         check.weight("key", key, kAnySize, nope);
         check.weight("value_weight", value_weight, heads * value, kv_lora());
+    }
+    if (selected.buffer != nullptr) {
+        check.tensor("selected", selected, query.rows, kAnySize, DType::kI32);
+        check.size("selected.columns", selected.columns);
     }
     check.tensor("scratch", scratch, query.rows, scratch_columns(heads, kv_lora()));
     check.tensor("out", out, query.rows, heads * value);

@@ -24,12 +24,12 @@ void compute(const RmsNorm& op) {
     const auto x = rows_of(op.x);
     const auto out = writable_rows_of(op.out);
     const float* weight = floats(op.weight);
-    const int64_t width = op.weight.columns;
+    const int64_t width = op.run();
     for (int64_t t = 0; t < op.x.rows; ++t) {
         for (int64_t first = 0; first < op.x.columns; first += width) {
             const double scale = inverse_rms(x[t] + first, width, op.epsilon);
-            for (int64_t i = 0; i < width; ++i) {
-                out[t][first + i] = static_cast<float>(x[t][first + i] * scale * weight[i]);
+            for (int64_t i = first; i < first + width; ++i) {
+                out[t][i] = static_cast<float>(x[t][i] * scale * weight[i % op.weight.columns]);
             }
         }
     }
@@ -76,7 +76,28 @@ void compute(const SigmoidGate& op) {
     const auto x = writable_rows_of(op.x);
     const auto gate = rows_of(op.gate);
     for (int64_t t = 0; t < op.x.rows; ++t) {
-        for (int64_t i = 0; i < op.x.columns; ++i) x[t][i] = static_cast<float>(x[t][i] * sigmoid(gate[t][i]));
+        for (int64_t i = 0; i < op.x.columns; ++i) {
+            x[t][i] = static_cast<float>(x[t][i] * (op.silu ? silu(gate[t][i]) : sigmoid(gate[t][i])));
+        }
+    }
+}
+
+void compute(const LayerNorm& op) {
+    const auto x = rows_of(op.x);
+    const auto out = writable_rows_of(op.out);
+    const float *weight = floats(op.weight), *bias = floats(op.bias);
+    const int64_t width = op.weight.columns;
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        for (int64_t first = 0; first < op.x.columns; first += width) {
+            const float* run = x[t] + first;
+            double mean = 0, variance = 0;
+            for (int64_t i = 0; i < width; ++i) mean += run[i] / static_cast<double>(width);
+            for (int64_t i = 0; i < width; ++i) variance += (run[i] - mean) * (run[i] - mean);
+            const double scale = 1.0 / std::sqrt(variance / static_cast<double>(width) + op.epsilon);
+            for (int64_t i = 0; i < width; ++i) {
+                out[t][first + i] = static_cast<float>((run[i] - mean) * scale * weight[i] + bias[i]);
+            }
+        }
     }
 }
 
@@ -91,7 +112,8 @@ void compute(const GatedRmsNorm& op) {
             const double scale = inverse_rms(x[t] + first, width, op.epsilon);
             for (int64_t i = 0; i < width; ++i) {
                 const int64_t c = first + i;
-                out[t][c] = static_cast<float>(x[t][c] * scale * weight[i] * silu(z[t][c]));
+                const double gate = op.sigmoid ? sigmoid(z[t][c]) : silu(z[t][c]);
+                out[t][c] = static_cast<float>(x[t][c] * scale * weight[i] * gate);
             }
         }
     }

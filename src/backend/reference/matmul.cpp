@@ -37,6 +37,8 @@ double activate(const Activation& activation, double gate, double up) {
             return silu(gate) * up;
         case ActivationKind::kGeluTanh:
             return gelu_tanh(gate) * up;
+        case ActivationKind::kSquaredRelu:
+            return std::max(up, 0.0) * std::max(up, 0.0);
         case ActivationKind::kClampedSwiglu: {
             const double limit = activation.limit, g = std::min(gate, limit);
             return g * sigmoid(activation.alpha * g) * (std::clamp(up, -limit, limit) + activation.up_offset);
@@ -47,11 +49,11 @@ double activate(const Activation& activation, double gate, double up) {
 
 void apply(const MlpGroup& group, const MlpRows& rows, const Activation& activation, const Rows<const float>& x,
            const Rows<float>& out) {
-    const WeightView gate = view(group.gate);
     const WeightView up = view(group.up);
+    const WeightView gate = activation.gated() ? view(group.gate) : up;
     const WeightView down = view(group.down);
-    const int64_t hidden = gate.columns;
-    const int64_t inner = gate.rows;
+    const int64_t hidden = up.columns;
+    const int64_t inner = up.rows;
     const int64_t count = rows.rows.size();
     std::vector<float> gate_row(static_cast<size_t>(hidden));
     std::vector<float> up_row(static_cast<size_t>(hidden));

@@ -176,6 +176,26 @@ void compute(const AttendLatents& op) {
         });
 }
 
+void compute(const AttendSelectedLatents& op) {
+    const auto out = writable_rows_of(op.out);
+    const int64_t kv_lora = op.folded.columns / op.heads;
+    for_latent_queries(
+        op, [&](int64_t row, int64_t h, const LatentQuery& asks, const LatentCache& cache, int64_t tokens) {
+            std::vector<double> scores;
+            std::vector<float> latents;
+            for (const int32_t token : selected_tokens("LatentAttention", op.selected, row, tokens - 1)) {
+                scores.push_back(asks.scores(cache, token, token + 1).front());
+                const float* latent = cache.latents.data() + token * kv_lora;
+                latents.insert(latents.end(), latent, latent + kv_lora);
+            }
+            float maximum = 0, total = 0;
+            const RunningSoftmax softmax{.maximum = &maximum, .total = &total, .sum = out[row] + h * kv_lora};
+            softmax.clear(kv_lora);
+            softmax.add_tile(scores, latents.data(), kv_lora);
+            softmax.divide(kv_lora, softmax.sum);
+        });
+}
+
 void compute(const AccumulateLatentTile& op) {
     const auto maximum = writable_rows_of(op.maximum);
     const auto total = writable_rows_of(op.total);

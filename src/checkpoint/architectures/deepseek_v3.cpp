@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/architecture.h"
+#include "checkpoint/architectures/deepseek_latent.h"
 #include "checkpoint/architectures/reading.h"
 #include "checkpoint/gguf_config.h"
-#include "checkpoint/rotary_config.h"
 
 namespace sluice {
 
@@ -26,40 +26,6 @@ constexpr GgufName kGgufNames[] = {
     {"attn_v_b", Role::kValueUnfold, GgufShape::kHeads},
 };
 
-constexpr NameRule kNames[] = {
-    {Role::kQueryLatent, "self_attn.q_a_proj"},
-    {Role::kQueryLatentBias, "self_attn.q_a_proj.bias", true},
-    {Role::kQueryLatentNorm, "self_attn.q_a_layernorm"},
-    {Role::kQueryFromLatent, "self_attn.q_b_proj"},
-    {Role::kKeyValueLatent, "self_attn.kv_a_proj_with_mqa"},
-    {Role::kKeyValueLatentBias, "self_attn.kv_a_proj_with_mqa.bias", true},
-    {Role::kKeyValueLatentNorm, "self_attn.kv_a_layernorm"},
-    {Role::kKeyValueFromLatent, "self_attn.kv_b_proj"},
-    {Role::kKeyFold, "self_attn.embed_q"},
-    {Role::kValueUnfold, "self_attn.unembed_out"},
-    {Role::kRouterCorrection, "mlp.gate.e_score_correction_bias", true},
-    {Role::kSharedGate, "mlp.shared_experts.gate_proj"},
-    {Role::kSharedUp, "mlp.shared_experts.up_proj"},
-    {Role::kSharedDown, "mlp.shared_experts.down_proj"},
-};
-
-LatentAttentionConfig read_latent_attention(const JsonFields& fields, const ModelConfig& config) {
-    LatentAttentionConfig attention;
-    attention.heads = fields.integer("num_attention_heads", 1, kLargestSize);
-    attention.query_rank = fields.integer_or("q_lora_rank", 0, 0, kLargestSize);
-    attention.key_value_rank = fields.integer("kv_lora_rank", 1, kLargestSize);
-    attention.nope_dim = fields.integer("qk_nope_head_dim", 1, kLargestSize);
-    attention.rope_dim = fields.integer("qk_rope_head_dim", 2, kLargestSize);
-    attention.value_dim = fields.integer("v_head_dim", 1, kLargestSize);
-    attention.projection_bias = fields.boolean_or("attention_bias", false);
-    if (attention.rope_dim % 2 != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "qk_rope_head_dim", "{} is odd", attention.rope_dim);
-    }
-    attention.rotary = read_rotary(fields, attention.rope_dim, config.max_positions);
-    attention.rotary.interleaved = fields.boolean_or("rope_interleave", true);
-    return attention;
-}
-
 // DeepSeek-V2-Lite and those like it: the best of a softmax.
 bool is_greedy(const JsonFields& fields) {
     return fields.string_or("scoring_func", "sigmoid") == "softmax";
@@ -76,14 +42,9 @@ void choose_by_softmax(const JsonFields& fields, ModelConfig& config) {
 }
 
 void read_deepseek_v3(const JsonFields& fields, ModelConfig& config) {
-    refuse_true(fields, "mlp_bias");
     require_string(fields, "scoring_func", {"sigmoid", "softmax"});
     require_string(fields, "topk_method", {is_greedy(fields) ? "greedy" : "noaux_tc"});
-    refuse_true(fields, "use_sliding_window");
-    if (fields.integer_or("moe_layer_freq", 1, 1, kMostLayers) != 1) {
-        fields.reject(ErrorCode::kUnsupported, "moe_layer_freq", "only 1 is supported");
-    }
-    read_sizes(fields, config);
+    read_deepseek_sizes(fields, config);
     const LatentAttentionConfig attention = read_latent_attention(fields, config);
     for (LayerConfig& layer : config.layers) layer.mixer = attention;
     read_leading_dense_layers(fields, config);
@@ -120,7 +81,7 @@ extern constinit const Architecture deepseek_v3_architecture = {
     .name = "deepseek_v3",
     .model_types = kModelTypes,
     .read = read_deepseek_v3,
-    .names = kNames,
+    .names = kDeepseekNames,
     .gguf = {.architectures = kGgufArchitectures, .write_config = write_deepseek_v3, .names = kGgufNames},
 };
 

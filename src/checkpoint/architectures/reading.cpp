@@ -43,22 +43,22 @@ std::string_view name_of_top_k(const JsonFields& fields) {
     return "num_experts_per_tok";
 }
 
-Routing read_group_routing(const JsonFields& fields, const MixtureConfig& mixture,
-                           std::optional<double> default_scale) {
+Routing read_group_routing(const JsonFields& fields, const MixtureConfig& mixture, std::optional<double> default_scale,
+                           std::string_view groups_field) {
     Routing routing = mixture.routing;
     routing.score = Routing::Score::kSigmoid;
     routing.corrected = true;
-    routing.groups = fields.integer("n_group", 1, mixture.experts);
+    routing.groups = fields.integer(groups_field, 1, mixture.experts);
     routing.groups_kept = fields.integer("topk_group", 1, routing.groups);
     constexpr std::string_view kScale = "routed_scaling_factor";
     routing.scale = default_scale ? fields.number_or(kScale, *default_scale) : fields.number(kScale);
     if (mixture.experts % routing.groups != 0) {
-        fields.reject(ErrorCode::kInvalidFile, "n_group", "{} does not divide the {} experts", routing.groups,
+        fields.reject(ErrorCode::kInvalidFile, groups_field, "{} does not divide the {} experts", routing.groups,
                       mixture.experts);
     }
     const int64_t in_group = mixture.experts / routing.groups;
     if (routing.groups > 1 && in_group < 2) {
-        fields.reject(ErrorCode::kInvalidFile, "n_group", "{} groups of one expert: a group's score needs two",
+        fields.reject(ErrorCode::kInvalidFile, groups_field, "{} groups of one expert: a group's score needs two",
                       routing.groups);
     }
     if (mixture.experts_per_token > in_group * routing.groups_kept) {
@@ -108,7 +108,9 @@ void read_sizes(const JsonFields& fields, ModelConfig& config) {
     config.hidden_size = fields.integer("hidden_size", 1, kLargestSize);
     config.layers.resize(static_cast<size_t>(fields.integer("num_hidden_layers", 1, kMostLayers)));
     config.vocabulary = fields.integer("vocab_size", 1, kLargestVocabulary);
-    config.max_positions = fields.integer("max_position_embeddings", 1, kLargestPosition);
+    constexpr std::string_view kPositions = "max_position_embeddings", kOtherName = "model_max_length";
+    const bool other = !fields.has(kPositions) && fields.has(kOtherName);
+    config.max_positions = fields.integer(other ? kOtherName : kPositions, 1, kLargestPosition);
     config.rms_norm_epsilon = read_epsilon(fields, "rms_norm_eps", 1e-6);
 }
 
@@ -169,21 +171,23 @@ MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermedia
     return mixture;
 }
 
-MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<double> default_scale) {
+MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<double> default_scale,
+                                     const CorrectedRoutingFields& names) {
     MixtureConfig mixture = read_mixture(fields, "moe_intermediate_size", true);
-    mixture.shared_intermediate = fields.integer_or("n_shared_experts", 0, 0, kMostExperts) * mixture.intermediate;
-    mixture.routing = read_group_routing(fields, mixture, default_scale);
+    mixture.routing.normalize = fields.boolean_or(names.normalize, true);
+    mixture.shared_intermediate = fields.integer_or(names.shared_experts, 0, 0, kMostExperts) * mixture.intermediate;
+    mixture.routing = read_group_routing(fields, mixture, default_scale, names.groups);
     return mixture;
 }
 
-void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config) {
+void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config, const CorrectedRoutingFields& names) {
     const auto dense = static_cast<size_t>(fields.integer_or("first_k_dense_replace", 0, 0, config.layer_count()));
     if (dense > 0) {
         const DenseMlpConfig mlp = read_dense_mlp(fields);
         for (size_t layer = 0; layer < dense; ++layer) config.layers[layer].feed_forward = mlp;
     }
     if (dense == config.layers.size()) return;
-    const MixtureConfig mixture = read_corrected_mixture(fields);
+    const MixtureConfig mixture = read_corrected_mixture(fields, std::nullopt, names);
     for (size_t layer = dense; layer < config.layers.size(); ++layer) config.layers[layer].feed_forward = mixture;
 }
 

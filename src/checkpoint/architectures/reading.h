@@ -46,12 +46,20 @@ DenseMlpConfig read_dense_mlp(const JsonFields& fields);
 // Experts of `intermediate_field` inner channels each, chosen by the softmax of all logits.
 MixtureConfig read_mixture(const JsonFields& fields, std::string_view intermediate_field, bool normalize_by_default);
 
+// What families call the fields of corrected routing.
+struct CorrectedRoutingFields {
+    std::string_view groups = "n_group";
+    std::string_view shared_experts = "n_shared_experts";
+    std::string_view normalize = "norm_topk_prob";
+};
+
 // The same chosen as DeepSeek-V3 does: by corrected sigmoids, in groups, beside shared experts without a gate.
 // `default_scale` stands for a routed_scaling_factor that is absent or null; without one that is an error.
-MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<double> default_scale = std::nullopt);
+MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<double> default_scale = std::nullopt,
+                                     const CorrectedRoutingFields& names = {});
 
 // The first `first_k_dense_replace` layers are dense, all others hold a corrected mixture.
-void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config);
+void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config, const CorrectedRoutingFields& names = {});
 
 // Layers that `mlp_only_layers` lists or `decoder_sparse_step` skips are dense, all others hold `mixture`.
 void read_sparse_layers(const JsonFields& fields, bool normalize_by_default, ModelConfig& config);

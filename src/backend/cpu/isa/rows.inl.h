@@ -27,12 +27,14 @@ inline void rms_norm(const float* x, const float* weight, int64_t count, float e
     });
 }
 
+template <bool kSigmoid>
 inline void gated_rms_norm(const float* x, const float* z, const float* weight, int64_t count, float epsilon,
                            float* out) {
     const F factor = set1(rms_factor(x, count, epsilon));
     for_vectors(count, [&](int64_t i, int n) {
         const F normed = mul(mul(load_some(x + i, n), factor), load_some(weight + i, n));
-        store_some(out + i, mul(normed, silu(load_some(z + i, n))), n);
+        const F gate = load_some(z + i, n);
+        store_some(out + i, mul(normed, kSigmoid ? sigmoid(gate) : silu(gate)), n);
     });
 }
 

@@ -95,7 +95,7 @@ constexpr KernelTable make_table(const char* name) {
         .delta_rows = delta_rows,
         .dot = dot,
         .rms_norm = rms_norm,
-        .gated_rms_norm = gated_rms_norm,
+        .gated_rms_norm = {gated_rms_norm<false>, gated_rms_norm<true>},
         .normalize_l2 = normalize_l2,
         .silu_multiply = silu_multiply,
         .sigmoid_multiply = sigmoid_multiply,

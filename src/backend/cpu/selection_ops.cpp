@@ -1,0 +1,161 @@
+// Sparse attention: the cache of index keys, the choice of tokens, and attention over those alone.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/host_sequences.h"
+#include "backend/host_tensors.h"
+#include "backend/kv_layout.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr int64_t kScoreBytes = sizeof(float);
+constexpr int64_t kScoredTokens = 512;  // per task
+constexpr int64_t kSharedHeads = 32;    // that go over a row's tokens together
+
+// The `room` best of scores[0 .. seen), ascending, then kNoToken.
+void choose(float* scores, int64_t seen, int64_t room, int32_t* out) {
+    std::vector<int32_t> tokens(static_cast<size_t>(seen));
+    std::iota(tokens.begin(), tokens.end(), 0);
+    if (seen > room) {
+        for (int64_t i = 0; i < seen; ++i) {
+            if (std::isnan(scores[i])) scores[i] = -std::numeric_limits<float>::infinity();
+        }
+        std::nth_element(tokens.begin(), tokens.begin() + room, tokens.end(), [&](int32_t a, int32_t b) {
+            return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+        });
+        tokens.resize(static_cast<size_t>(room));
+        std::sort(tokens.begin(), tokens.end());
+    }
+    std::fill(std::copy(tokens.begin(), tokens.end(), out), out + room, kNoToken);
+}
+
+}  // namespace
+
+void CpuBackend::compute(const AppendRows& op) {
+    const float* rows = floats(op.rows);
+    const int64_t width = op.rows.columns;
+    for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.rows.rows)) {
+        const KvPages& cache = segment.cache;
+        const RowKvLayout layout(cache.format, cache.page_tokens, width);
+        for_rows(segment.rows.count, 8 * width, [&](int64_t i) {
+            const int64_t token = segment.rows.position + i;
+            std::byte* page = cache.pages[static_cast<size_t>(token / cache.page_tokens)];
+            encode_kv_row(cache.format, rows + (segment.rows.first_row + i) * op.rows.row_stride, width,
+                          page + layout.row(token % cache.page_tokens));
+        });
+    }
+}
+
+// Rows of a segment go together as far as there is room for their scores; a key is decoded once for all of them.
+void CpuBackend::compute(const SelectTokens& op) {
+    const float *query = floats(op.query), *weights = floats(op.weights);
+    int32_t* out = writable_ints(op.out);
+    const int64_t width = op.width(), heads = op.weights.columns;
+    for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.query.rows)) {
+        const KvPages& cache = segment.cache;
+        const RowKvLayout layout(cache.format, cache.page_tokens, width);
+        const int64_t all = segment.rows.position + segment.rows.count;
+        const int64_t together = std::max<int64_t>(1, kSelectionScoreBytes / (kScoreBytes * all));
+        for (int64_t first = 0; first < segment.rows.count; first += together) {
+            const int64_t count = std::min(together, segment.rows.count - first);
+            const int64_t tokens = segment.rows.position + first + count;  // that the last of them sees
+            const auto seen = [&](int64_t i) { return segment.rows.position + first + i + 1; };
+            const auto row = [&](int64_t i) { return segment.rows.first_row + first + i; };
+            scratch_.reset(Scratch::padded<float>(static_cast<size_t>(count * tokens)));
+            auto* scores = scratch_.take<float>(static_cast<size_t>(count * tokens));
+            const auto score = [&](int64_t token, const float* key) {
+                for (int64_t i = std::max<int64_t>(0, token - seen(0) + 1); i < count; ++i) {
+                    float sum = 0;
+                    for (int64_t head = 0; head < heads; ++head) {
+                        const float product =
+                            kernels_.dot(query + row(i) * op.query.row_stride + head * width, key, width);
+                        sum += weights[row(i) * op.weights.row_stride + head] * std::max(product, 0.0f);
+                    }
+                    scores[i * tokens + token] = sum;
+                }
+            };
+            for_tasks(static_cast<size_t>((tokens + kScoredTokens - 1) / kScoredTokens), [&](size_t task) {
+                Scratch& scratch = thread_scratch();
+                scratch.reset(Scratch::padded<float>(static_cast<size_t>(width)));
+                auto* key = scratch.take<float>(static_cast<size_t>(width));
+                const int64_t begin = static_cast<int64_t>(task) * kScoredTokens;
+                for (int64_t token = begin; token < std::min(tokens, begin + kScoredTokens); ++token) {
+                    const std::byte* page = cache.pages[static_cast<size_t>(token / cache.page_tokens)];
+                    decode_kv_row(cache.format, page + layout.row(token % cache.page_tokens), width, key);
+                    score(token, key);
+                }
+            });
+            for_tasks(static_cast<size_t>(count), [&](size_t task) {
+                const auto i = static_cast<int64_t>(task);
+                choose(scores + i * tokens, seen(i), op.out.columns, out + row(i) * op.out.row_stride);
+            });
+        }
+    }
+}
+
+// What a row sees is gathered into one page, over which attention runs as over any other.
+void CpuBackend::compute(const AttendSelectedLatents& op) {
+    const float *folded = floats(op.folded), *query = floats(op.query);
+    float* out = writable_floats(op.out);
+    const int64_t width = op.folded.columns / op.heads, query_width = op.nope + op.rope;
+    const int64_t head_groups = (op.heads + kSharedHeads - 1) / kSharedHeads;
+    for (const KvSegment& segment : op.segments) {
+        const KvPages& cache = segment.cache;
+        const LatentKvLayout layout(cache.format, cache.page_tokens, width, op.rope);
+        const auto row_bytes = static_cast<int64_t>(layout.token_bytes) * op.selected.columns;
+        const int64_t together = std::clamp<int64_t>(kSelectionGatherBytes / row_bytes, 1, segment.rows.count);
+        scratch_.reset(Scratch::padded<std::byte>(static_cast<size_t>(together * row_bytes)));
+        auto* gathered = scratch_.take<std::byte>(static_cast<size_t>(together * row_bytes));
+        for (int64_t first = 0; first < segment.rows.count; first += together) {
+            const int64_t count = std::min(together, segment.rows.count - first);
+            std::vector<int64_t> seen(static_cast<size_t>(count));
+            for_rows(count, row_bytes / 4, [&](int64_t i) {
+                const int64_t row = segment.rows.first_row + first + i;
+                std::byte* target = gathered + i * row_bytes;
+                for (const int32_t token :
+                     selected_tokens("LatentAttention", op.selected, row, segment.rows.position + first + i)) {
+                    const std::byte* page = cache.pages[static_cast<size_t>(token / cache.page_tokens)];
+                    std::memcpy(target, page + layout.latent(token % cache.page_tokens), layout.token_bytes);
+                    target += layout.token_bytes;
+                    ++seen[static_cast<size_t>(i)];
+                }
+            });
+            for_tasks(static_cast<size_t>(count * head_groups), [&](size_t task) {
+                const int64_t i = static_cast<int64_t>(task) / head_groups, row = segment.rows.first_row + first + i;
+                const int64_t first_head = static_cast<int64_t>(task) % head_groups * kSharedHeads;
+                std::byte* page = gathered + i * row_bytes;
+                const KvRows latents = {cache.format, &page, op.selected.columns, layout.token_bytes, 0, width};
+                KvRows keys[2] = {latents, latents};
+                keys[1].offset = layout.rotary_key(0);
+                keys[1].columns = op.rope;
+                std::vector<const float*> parts[2];
+                std::vector<float*> targets;
+                for (int64_t head = first_head; head < std::min(op.heads, first_head + kSharedHeads); ++head) {
+                    parts[0].push_back(folded + row * op.folded.row_stride + head * width);
+                    parts[1].push_back(query + row * op.query.row_stride + head * query_width + op.nope);
+                    targets.push_back(out + row * op.out.row_stride + head * width);
+                }
+                const std::vector<int64_t> visible(targets.size(), seen[static_cast<size_t>(i)]);
+                run_attention({keys,
+                               {parts[0].data(), parts[1].data()},
+                               2,
+                               latents,
+                               static_cast<int>(targets.size()),
+                               visible.data(),
+                               op.scale,
+                               targets.data(),
+                               nullptr});
+            });
+        }
+    }
+}
+
+}  // namespace sluice

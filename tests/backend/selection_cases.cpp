@@ -1,0 +1,142 @@
+// Sparse attention: the cache of index keys, the choice of tokens, and what rests on it.
+
+#include <algorithm>
+#include <cmath>
+
+#include "backend/kv_layout.h"
+#include "tests/backend/op_cases.h"
+#include "tests/backend/step_tables.h"
+
+namespace sluice {
+
+namespace {
+
+// Filled up to the end of each sequence, or only as far as the step's own rows.
+PagedCache row_cache(CaseContext& context, const std::vector<SequenceRows>& sequences, KvFormat format, int64_t width,
+                     bool whole) {
+    const int64_t page_tokens = context.pick_of({1, 16, 64});
+    const RowKvLayout layout(format, page_tokens, width);
+    CacheBuilder builder(format, page_tokens, layout.page_bytes());
+    for (const SequenceRows& rows : sequences) {
+        const int64_t tokens = rows.position + rows.count, known = whole ? tokens : rows.position;
+        std::vector<std::vector<std::byte>> pages;
+        for (int64_t first = 0; first < tokens; first += page_tokens) {
+            std::vector<std::byte>& page = pages.emplace_back(layout.page_bytes(), std::byte{0xff});
+            for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
+                encode_kv_row(format, context.normals(width).data(), width, page.data() + layout.row(token));
+            }
+        }
+        builder.add(std::move(pages));
+    }
+    return builder.build(context.backend());
+}
+
+void append_rows(CaseContext& context, KvFormat format) {
+    const auto sequences = context.sequences(50);
+    const int64_t width = context.pick_of({1, 12, 64, 128});
+    const AppendRows op{.rows = context.random(total_rows(sequences), width),
+                        .sequences = sequences_of(context.backend(), sequences),
+                        .cache = row_cache(context, sequences, format, width, false)};
+    context.backend().run(op);
+    const RowKvLayout layout(format, op.cache.page_tokens, width);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+        const int64_t tokens = sequences[s].position + sequences[s].count;
+        const auto pages = read_pages(context.backend(), op.cache, s, tokens, layout.page_bytes());
+        std::vector<float> rows(static_cast<size_t>(tokens * width));
+        for (int64_t token = 0; token < tokens; ++token) {
+            const std::byte* page = pages[static_cast<size_t>(token / op.cache.page_tokens)].data();
+            decode_kv_row(format, page + layout.row(token % op.cache.page_tokens), width, rows.data() + token * width);
+        }
+        context.result(rows);
+    }
+}
+
+void select_tokens(CaseContext& context, KvFormat format, int64_t longest) {
+    const auto sequences = context.sequences(longest);
+    const int64_t heads = context.pick_of({1, 4, 16}), width = context.pick_of({4, 33, 128});
+    const int64_t rows = total_rows(sequences);
+    const SelectTokens op{.query = context.random(rows, heads * width),
+                          .weights = context.random(rows, heads),
+                          .sequences = sequences_of(context.backend(), sequences),
+                          .cache = row_cache(context, sequences, format, width, true),
+                          .out = context.output(rows, context.pick_of({1, 2, 17, 64}), DType::kI32)};
+    context.backend().run(op);
+    context.result(op.out);
+}
+
+// Some of the tokens that each row may see, its own included.
+std::vector<int32_t> random_selection(CaseContext& context, const std::vector<SequenceRows>& sequences, int64_t room) {
+    std::vector<int32_t> selected;
+    for (const SequenceRows& rows : sequences) {
+        for (int64_t position = rows.position; position < rows.position + rows.count; ++position) {
+            std::vector<int32_t> tokens;
+            int64_t token = position - context.pick(0, std::min<int64_t>(position, 3));
+            for (; token >= 0 && static_cast<int64_t>(tokens.size()) < room; token -= context.pick(1, 9)) {
+                tokens.push_back(static_cast<int32_t>(token));
+            }
+            std::reverse(tokens.begin(), tokens.end());
+            tokens.resize(static_cast<size_t>(room), kNoToken);
+            selected.insert(selected.end(), tokens.begin(), tokens.end());
+        }
+    }
+    return selected;
+}
+
+void selected_attention(CaseContext& context, KvFormat format) {
+    const auto sequences = context.sequences(300);
+    const int64_t heads = context.pick_of({1, 3, 40}), nope = context.pick_of({1, 16}), value = context.pick_of({1, 6});
+    const int64_t rope = context.pick_of({2, 32}), kv_lora = context.pick_of({8, 33, 64}), rows = total_rows(sequences);
+    const int64_t room = context.pick_of({1, 5, 40});
+    const Weight whole = context.weight(WeightFormat::floating(DType::kF32), heads * (nope + value), kv_lora);
+    const PagedCache cache = [&] {
+        const LatentKvLayout layout(format, 16, kv_lora, rope);
+        CacheBuilder builder(format, 16, layout.page_bytes());
+        for (const SequenceRows& each : sequences) {
+            std::vector<std::vector<std::byte>> pages;
+            for (int64_t first = 0; first < each.position + each.count; first += 16) {
+                std::vector<std::byte>& page = pages.emplace_back(layout.page_bytes());
+                for (int64_t token = 0; token < 16; ++token) {
+                    encode_kv_row(format, context.normals(kv_lora).data(), kv_lora, page.data() + layout.latent(token));
+                    encode_kv_row(format, context.normals(rope).data(), rope, page.data() + layout.rotary_key(token));
+                }
+            }
+            builder.add(std::move(pages));
+        }
+        return builder.build(context.backend());
+    }();
+    const LatentAttention op{.query = context.random(rows, heads * (nope + rope)),
+                             .key = whole,
+                             .value_weight = whole,
+                             .heads = heads,
+                             .nope = nope,
+                             .rope = rope,
+                             .value = value,
+                             .scale = 1 / std::sqrt(static_cast<float>(nope + rope)),
+                             .sequences = sequences_of(context.backend(), sequences),
+                             .cache = cache,
+                             .selected = int_table(context.backend(), random_selection(context, sequences, room), room),
+                             .scratch = context.output(rows, LatentAttention::scratch_columns(heads, kv_lora)),
+                             .out = context.output(rows, heads * value)};
+    context.backend().run(op);
+    context.result(op.out);
+}
+
+}  // namespace
+
+std::vector<OpCase> selection_cases() {
+    std::vector<OpCase> cases;
+    for (const KvFormat format : kAllKvFormats) {
+        const std::string name(kv_format_name(format));
+        cases.push_back({"AppendRows, " + name, Rounding::kNone,
+                         [format](CaseContext& context) { append_rows(context, format); }, true});
+        cases.push_back({"LatentAttention over a selection, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { selected_attention(context, format); }, true});
+    }
+    cases.push_back({"SelectTokens", Rounding::kNone,
+                     [](CaseContext& context) { select_tokens(context, KvFormat::kF32, 100); }, true});
+    cases.push_back({"SelectTokens of many, bf16", Rounding::kNone,
+                     [](CaseContext& context) { select_tokens(context, KvFormat::kBF16, 1200); }, true});
+    return cases;
+}
+
+}  // namespace sluice

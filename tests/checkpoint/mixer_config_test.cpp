@@ -1,0 +1,137 @@
+// Configs whose layers differ in what moves information between tokens: indexers, delta attention, Mamba-2.
+
+#include <gtest/gtest.h>
+
+#include "checkpoint/architecture.h"
+#include "checkpoint/model_config.h"
+#include "checkpoint/weights.h"
+#include "tests/support/tiny_families.h"
+
+namespace sluice {
+namespace {
+
+using nlohmann::json;
+using testing::tiny_deepseek_v32_config;
+using testing::tiny_kimi_linear_config;
+using testing::tiny_nemotron_h_config;
+
+ModelConfig parse(const json& config) {
+    return parse_model_config(config.dump(), "dir/config.json");
+}
+
+void expect_refused(const json& good, const json& change, ErrorCode code, std::vector<std::string> parts) {
+    json config = good;
+    config.merge_patch(change);
+    parts.emplace_back("dir/config.json");
+    testing::expect_error(code, parts, [&] { parse(config); });
+}
+
+json glm_moe_dsa(int layers) {
+    json config = testing::tiny_deepseek_v32_config();
+    config.update({{"model_type", "glm_moe_dsa"}, {"num_hidden_layers", layers}});
+    return config;
+}
+
+// Of each layer, whether it chooses tokens itself.
+std::vector<bool> own_indexers(const ModelConfig& config) {
+    std::vector<bool> own;
+    for (const LayerConfig& layer : config.layers) own.push_back(block_of<LatentAttentionConfig>(layer)->indexer.own());
+    return own;
+}
+
+TEST(MixerConfig, DeepseekV32ChoosesTokensInEveryLayer) {
+    const ModelConfig parsed = parse(tiny_deepseek_v32_config());
+    const IndexerConfig& indexer = first_block<LatentAttentionConfig>(parsed)->indexer;
+    EXPECT_EQ(parsed.architecture->name, "deepseek_v32");
+    EXPECT_EQ(indexer.heads, 4);
+    EXPECT_EQ(indexer.head_dim, 32);
+    EXPECT_EQ(indexer.tokens, 20);
+    EXPECT_FALSE(indexer.interleaved);
+    EXPECT_EQ(own_indexers(parsed), (std::vector{true, true}));
+    expect_refused(tiny_deepseek_v32_config(), {{"index_topk", nullptr}}, ErrorCode::kInvalidFile,
+                   {"index_topk", "missing"});
+    expect_refused(tiny_deepseek_v32_config(), {{"q_lora_rank", nullptr}}, ErrorCode::kInvalidFile, {"q_lora_rank"});
+    expect_refused(tiny_deepseek_v32_config(), {{"index_head_dim", 2}}, ErrorCode::kInvalidFile,
+                   {"index_head_dim", "2"});
+}
+
+TEST(MixerConfig, LayersOfGlmShareChoicesByListPatternOrPeriod) {
+    json config = glm_moe_dsa(5);
+    EXPECT_EQ(own_indexers(parse(config)), (std::vector{true, true, true, true, true}));
+    EXPECT_TRUE(first_block<LatentAttentionConfig>(parse(config))->indexer.interleaved);
+    config.update({{"index_topk_freq", 2}, {"index_skip_topk_offset", 3}});
+    EXPECT_EQ(own_indexers(parse(config)), (std::vector{true, true, true, false, true}));
+    config["index_topk_pattern"] = "FSSFS";
+    EXPECT_EQ(own_indexers(parse(config)), (std::vector{true, false, false, true, false}));
+    config["indexer_types"] = {"full", "full", "shared", "full", "shared"};
+    EXPECT_EQ(own_indexers(parse(config)), (std::vector{true, true, false, true, false}));
+    EXPECT_EQ(mixer_weights(parse(config), parse(config).layers[2]).size() + 5,
+              mixer_weights(parse(config), parse(config).layers[1]).size());
+    config["mlp_layer_types"] = {"dense", "sparse", "dense", "sparse", "sparse"};
+    EXPECT_EQ(parse(config).mixture_of(2), nullptr);
+    EXPECT_NE(parse(config).mixture_of(1), nullptr);
+    expect_refused(config, {{"indexer_types", {"shared", "full", "full", "full", "full"}}}, ErrorCode::kInvalidFile,
+                   {"indexer_types", "layer 0"});
+    expect_refused(config, {{"indexer_types", {"full", "half", "full", "full", "full"}}}, ErrorCode::kInvalidFile,
+                   {"indexer_types", "half", "shared"});
+    expect_refused(config, {{"mlp_layer_types", json::array({"dense"})}}, ErrorCode::kInvalidFile,
+                   {"mlp_layer_types", "1", "5"});
+}
+
+TEST(MixerConfig, KimiLinearCountsLayersFromOne) {
+    const ModelConfig parsed = parse(tiny_kimi_linear_config());
+    std::vector<bool> delta;
+    for (const LayerConfig& layer : parsed.layers) delta.push_back(block_of<GatedDeltaNetConfig>(layer) != nullptr);
+    EXPECT_EQ(delta, (std::vector{true, true, false, true}));
+    const auto& net = *first_block<GatedDeltaNetConfig>(parsed);
+    EXPECT_TRUE(net.separate_projections && net.sigmoid_gate);
+    EXPECT_EQ(net.decay_width(), 32);
+    EXPECT_EQ(first_block<LatentAttentionConfig>(parsed)->rotary.dims, 0);
+    EXPECT_FALSE(first_block<MixtureConfig>(parsed)->routing.normalize);
+    EXPECT_EQ(first_block<MixtureConfig>(parsed)->shared_intermediate, 24);
+    EXPECT_EQ(parsed.max_positions, 512);
+    json rotated = tiny_kimi_linear_config();
+    rotated["mla_use_nope"] = false;
+    EXPECT_EQ(first_block<LatentAttentionConfig>(parse(rotated))->rotary.dims, 8);
+    const auto lists = [](const json& change) { return json{{"linear_attn_config", change}}; };
+    expect_refused(tiny_kimi_linear_config(), lists({{"kda_layers", {1, 2}}}), ErrorCode::kInvalidFile,
+                   {"linear_attn_config.kda_layers", "layer 4", "neither"});
+    expect_refused(tiny_kimi_linear_config(), lists({{"kda_layers", {1, 2, 3, 4}}}), ErrorCode::kInvalidFile,
+                   {"full_attn_layers", "3", "twice"});
+    expect_refused(tiny_kimi_linear_config(), lists({{"kda_layers", {0, 1, 2, 4}}}), ErrorCode::kInvalidFile,
+                   {"kda_layers", "0"});
+    expect_refused(tiny_kimi_linear_config(), {{"linear_attn_config", nullptr}}, ErrorCode::kInvalidFile,
+                   {"linear_attn_config"});
+}
+
+TEST(MixerConfig, NemotronHHasOneBlockALayer) {
+    const ModelConfig parsed = parse(tiny_nemotron_h_config());
+    EXPECT_TRUE(parsed.layers[0].mixes() && !parsed.layers[0].feeds_forward());
+    EXPECT_TRUE(!parsed.layers[1].mixes() && parsed.layers[1].feeds_forward());
+    EXPECT_NE(block_of<SelectiveScanConfig>(parsed.layers[0]), nullptr);
+    EXPECT_EQ(first_block<GroupedAttentionConfig>(parsed)->rotary.dims, 0);
+    EXPECT_FALSE(first_block<MixtureConfig>(parsed)->activation.gated());
+    EXPECT_EQ(first_block<MixtureConfig>(parsed)->shared_intermediate, 48);
+    EXPECT_EQ(first_block<DenseMlpConfig>(parsed)->intermediate, 40);
+    EXPECT_EQ(parsed.rms_norm_epsilon, 1e-5);
+    // A norm and the block: of an MLP its two matrices.
+    EXPECT_EQ(layer_weights(parsed, parsed.layers[3]).size(), 3u);
+    EXPECT_EQ(layer_weights(parsed, parsed.layers[3]).front().role, Role::kMixerNorm);
+    expect_refused(tiny_nemotron_h_config(), {{"hybrid_override_pattern", "ME*"}}, ErrorCode::kInvalidFile,
+                   {"hybrid_override_pattern", "3 letters", "4"});
+    expect_refused(tiny_nemotron_h_config(), {{"hybrid_override_pattern", "ME?-"}}, ErrorCode::kUnsupported,
+                   {"hybrid_override_pattern", "letter 3"});
+    json words = tiny_nemotron_h_config();
+    words.erase("hybrid_override_pattern");
+    words["layers_block_type"] = {"mamba", "moe", "attention", "mlp"};
+    EXPECT_EQ(parse(words).layers, parsed.layers);
+    expect_refused(words, {{"layers_block_type", {"mamba", "moe", "window", "mlp"}}}, ErrorCode::kUnsupported,
+                   {"layers_block_type", "window", "attention"});
+    expect_refused(tiny_nemotron_h_config(), {{"moe_latent_size", 16}}, ErrorCode::kUnsupported, {"moe_latent_size"});
+    expect_refused(tiny_nemotron_h_config(), {{"n_groups", 3}}, ErrorCode::kInvalidFile, {"n_groups", "3", "4"});
+    expect_refused(tiny_nemotron_h_config(), {{"mlp_hidden_act", "silu"}}, ErrorCode::kUnsupported,
+                   {"mlp_hidden_act", "relu2"});
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,165 @@
+#include "tests/support/tiny_families.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "checkpoint/expert_layout.h"
+#include "checkpoint/tensor_names.h"
+#include "checkpoint/weights.h"
+
+namespace sluice::testing {
+
+using nlohmann::json;
+
+json tiny_deepseek_v32_config() {
+    json config = tiny_deepseek_v3().config;
+    config.update({{"model_type", "deepseek_v32"}, {"index_n_heads", 4}, {"index_head_dim", 32}, {"index_topk", 20}});
+    return config;
+}
+
+json tiny_glm_moe_dsa_config() {
+    json config = tiny_deepseek_v32_config();
+    config.update({{"model_type", "glm_moe_dsa"}, {"num_hidden_layers", 4}, {"index_topk_pattern", "FSSF"}});
+    return config;
+}
+
+json tiny_kimi_linear_config() {
+    return {{"model_type", "kimi_linear"},
+            {"hidden_size", 32},
+            {"num_hidden_layers", 4},
+            {"vocab_size", 40},
+            {"model_max_length", 512},
+            {"num_attention_heads", 2},
+            {"kv_lora_rank", 16},
+            {"qk_nope_head_dim", 16},
+            {"qk_rope_head_dim", 8},
+            {"v_head_dim", 16},
+            {"mla_use_nope", true},
+            {"linear_attn_config",
+             {{"kda_layers", {1, 2, 4}},
+              {"full_attn_layers", json::array({3})},
+              {"num_heads", 2},
+              {"head_dim", 16},
+              {"short_conv_kernel_size", 4}}},
+            {"first_k_dense_replace", 1},
+            {"intermediate_size", 48},
+            {"moe_intermediate_size", 24},
+            {"num_experts", 8},
+            {"num_experts_per_token", 2},
+            {"num_expert_group", 1},
+            {"topk_group", 1},
+            {"num_shared_experts", 1},
+            {"moe_renormalize", false},
+            {"routed_scaling_factor", 2.446}};
+}
+
+json tiny_nemotron_h_config() {
+    return {{"model_type", "nemotron_h"},
+            {"hidden_size", 32},
+            {"num_hidden_layers", 4},
+            {"hybrid_override_pattern", "ME*-"},
+            {"vocab_size", 40},
+            {"max_position_embeddings", 512},
+            {"layer_norm_epsilon", 1e-5},
+            {"num_attention_heads", 4},
+            {"num_key_value_heads", 2},
+            {"head_dim", 8},
+            {"mamba_num_heads", 4},
+            {"mamba_head_dim", 8},
+            {"n_groups", 2},
+            {"ssm_state_size", 16},
+            {"conv_kernel", 4},
+            {"mlp_hidden_act", "relu2"},
+            {"intermediate_size", 40},
+            {"moe_intermediate_size", 24},
+            {"moe_shared_expert_intermediate_size", 48},
+            {"n_routed_experts", 8},
+            {"n_shared_experts", 1},
+            {"num_experts_per_tok", 2},
+            {"n_group", 1},
+            {"topk_group", 1},
+            {"routed_scaling_factor", 2.5},
+            {"sliding_window", nullptr}};
+}
+
+namespace {
+
+class ModelMaker {
+  public:
+    explicit ModelMaker(const json& config)
+        : config_(parse_model_config(config.dump(), "config.json")), names_(*config_.architecture) {
+        tiny_.config = config;
+    }
+
+    TinyCheckpoint make() {
+        const std::string prefix = config_.architecture->name == "nemotron_h" ? "backbone." : "model.";
+        for (const WeightSpec& spec : model_weights(config_)) {
+            add(spec.role == Role::kHead ? "" : layer_path(prefix, kNoLayer), spec);
+        }
+        for (int layer = 0; layer < config_.layer_count(); ++layer) {
+            const std::string path = layer_path(prefix, layer);
+            for (const WeightSpec& spec : layer_weights(config_, config_.layers[static_cast<size_t>(layer)])) {
+                add(path, spec);
+            }
+            if (const MixtureConfig* mixture = config_.mixture_of(layer)) add_experts(path, *mixture);
+        }
+        return std::move(tiny_);
+    }
+
+  private:
+    // Matrices keep the size of what they read; norms are near 1.
+    void add(const std::string& path, const WeightSpec& spec) {
+        const ModuleName module = names_.module(spec.role);
+        std::vector<int64_t> shape = spec.leading;
+        shape.push_back(spec.columns);
+        if (spec.shape == WeightShape::kConvolution) shape.insert(shape.begin() + 1, 1);
+        const bool near_one = spec.role == Role::kLinearNorm || spec.shape == WeightShape::kNorm;
+        const double scale =
+            spec.shape == WeightShape::kVector ? 0.5 : 1 / std::sqrt(static_cast<double>(spec.columns));
+        add(fmt::format("{}{}{}", path, module.module, module.bare ? "" : ".weight"), shape, near_one ? 0.1 : scale,
+            near_one ? 1 : 0);
+    }
+
+    void add_experts(const std::string& path, const MixtureConfig& mixture) {
+        const ExpertNames& names = config_.architecture->experts;
+        for (int64_t expert = 0; expert < mixture.experts; ++expert) {
+            for (const Projection projection : kProjections) {
+                if (projection == Projection::kGate && !mixture.activation.gated()) continue;
+                const bool down = projection == Projection::kDown;
+                const int64_t rows = down ? config_.hidden_size : mixture.intermediate;
+                const int64_t columns = down ? mixture.intermediate : config_.hidden_size;
+                const std::string_view name = names.projections[static_cast<size_t>(projection)];
+                add(fmt::format("{}{}{}.{}.weight", path, names.each, expert, name), {rows, columns},
+                    1 / std::sqrt(static_cast<double>(columns)), 0);
+            }
+        }
+    }
+
+    void add(const std::string& name, const std::vector<int64_t>& shape, double scale, double mean) {
+        std::normal_distribution<double> normal(mean, scale);
+        size_t count = 1;
+        for (const int64_t size : shape) count *= static_cast<size_t>(size);
+        TinyTensor tensor{DType::kF32, shape, std::vector<std::byte>(count * sizeof(float))};
+        for (size_t i = 0; i < count; ++i) {
+            const auto value = static_cast<float>(normal(random_));
+            std::memcpy(tensor.bytes.data() + i * sizeof(float), &value, sizeof(float));
+        }
+        tiny_.tensors[name] = std::move(tensor);
+    }
+
+    ModelConfig config_;
+    TensorNames names_;
+    TinyCheckpoint tiny_;
+    std::mt19937_64 random_{7};
+};
+
+}  // namespace
+
+TinyCheckpoint tiny_model(const json& config) {
+    return ModelMaker(config).make();
+}
+
+}  // namespace sluice::testing
