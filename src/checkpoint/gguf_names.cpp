@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kPrefix = "model.", kWeight = ".weight", kFactor = ".scale";
 
 // What most architectures call alike.
-constexpr GgufName kCommonNames[] = {
+constexpr GgufName kCommonGgufNames[] = {
     {"token_embd", Role::kEmbedding},
     {"output_norm", Role::kFinalNorm, GgufShape::kVector},
     {"output", Role::kHead},
@@ -58,7 +58,8 @@ std::string GgufNames::of_role(int layer, Role role) const {
 bool GgufNames::translate_role(std::string_view rest, GgufTensorName& found) const {
     const bool weight = rest.ends_with(kWeight);
     const std::string_view stem = weight ? rest.substr(0, rest.size() - kWeight.size()) : rest;
-    for (const std::span<const GgufName> rules : {architecture_.gguf.names, std::span<const GgufName>(kCommonNames)}) {
+    for (const std::span<const GgufName> rules :
+         {architecture_.gguf.names, std::span<const GgufName>(kCommonGgufNames)}) {
         for (const GgufName& rule : rules) {
             if (rule.name != stem || rule.bare == weight || names_.module(rule.role).module.empty()) continue;
             found.name = of_role(found.layer, rule.role);
@@ -101,7 +102,8 @@ std::string GgufNames::spelled(std::string_view name) const {
         path = fmt::format("blk.{}.", consume_number(rest).value_or(0));
     }
     std::vector<std::string> candidates;
-    for (const std::span<const GgufName> rules : {architecture_.gguf.names, std::span<const GgufName>(kCommonNames)}) {
+    for (const std::span<const GgufName> rules :
+         {architecture_.gguf.names, std::span<const GgufName>(kCommonGgufNames)}) {
         for (const GgufName& rule : rules) {
             candidates.push_back(fmt::format("{}{}{}", path, rule.name, rule.bare ? std::string_view() : kWeight));
         }

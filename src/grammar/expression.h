@@ -13,7 +13,9 @@
 
 namespace sluice::grammar {
 
-inline constexpr int kDeepestGroup = 200;  // of a grammar's or a pattern's text
+// Limits of a grammar's or a pattern's text.
+inline constexpr int kDeepestGroup = 200;
+inline constexpr uint32_t kMostRepeats = 1'000'000'000;
 
 inline constexpr uint32_t kUnbounded = UINT32_MAX;
 

@@ -11,7 +11,6 @@ namespace sluice::grammar {
 namespace {
 
 constexpr size_t kMaxBytes = size_t{4} << 20;
-constexpr uint32_t kMaxRepeat = 1'000'000'000;
 
 bool is_name(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -153,7 +152,7 @@ class GbnfParser {
 
     uint32_t parse_count() {
         const uint64_t value = parse_digits();
-        if (value > kMaxRepeat) refuse("has a repetition above 1000000000");
+        if (value > kMostRepeats) refuse("has a repetition above 1000000000");
         return static_cast<uint32_t>(value);
     }
 

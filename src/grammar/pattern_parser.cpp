@@ -12,8 +12,6 @@ namespace sluice::grammar {
 
 namespace {
 
-constexpr uint32_t kMaxRepeat = 1'000'000'000;
-
 const CharSet& digits() {
     static const CharSet set{{'0', '9'}};
     return set;
@@ -112,7 +110,7 @@ class PatternParser {
         const size_t begin = at_;
         for (; peek() >= '0' && peek() <= '9'; ++at_) {
             value = value * 10 + (peek() - '0');
-            if (value > kMaxRepeat) refuse("has a quantifier above 1000000000");
+            if (value > kMostRepeats) refuse("has a quantifier above 1000000000");
         }
         if (at_ == begin) return std::nullopt;
         return static_cast<uint32_t>(value);

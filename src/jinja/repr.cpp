@@ -10,7 +10,7 @@ namespace sluice::jinja {
 
 namespace {
 
-constexpr size_t kMostPerByte = 4;  // that a quoted string takes for a byte of its text
+constexpr size_t kMostQuotedPerByte = 4;  // that a quoted string takes for a byte of its text
 
 // Empty where a character stands for itself.
 std::string_view html_entity(char byte) {
@@ -108,7 +108,7 @@ void append_repr(std::string& out, const Value& value) {
             break;
         case Kind::kString:
             charge_items(value.text().size());
-            require_room(out.size() + kMostPerByte * value.text().size());
+            require_room(out.size() + kMostQuotedPerByte * value.text().size());
             if (value.as_string().markup) out += "Markup(";
             append_quoted(out, value.text());
             if (value.as_string().markup) out += ')';

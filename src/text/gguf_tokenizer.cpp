@@ -38,9 +38,9 @@ const GgufValue* beside_tokens(const GgufHeader& header, std::string_view key) {
     return list;
 }
 
-class Reader {
+class GgufTokenizerReader {
   public:
-    explicit Reader(const GgufHeader& header) : header_(header) {
+    explicit GgufTokenizerReader(const GgufHeader& header) : header_(header) {
         file_.label = header.label();
         file_.rest = Json::object();
         file_.rest["model"] = Json::object();
@@ -269,7 +269,7 @@ bool has_gguf_tokenizer(const GgufHeader& header) {
 }
 
 TokenizerFile read_gguf_tokenizer(const GgufHeader& header) {
-    return Reader(header).read();
+    return GgufTokenizerReader(header).read();
 }
 
 }  // namespace sluice

@@ -130,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(All, TinyFamilies,
                                            Family{"glm_moe_dsa", tiny_glm_moe_dsa_config, true},
                                            Family{"kimi_linear", tiny_kimi_linear_config, false},
                                            Family{"nemotron_h", tiny_nemotron_h_config, true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& family) { return std::string(family.param.name); });
 
 }  // namespace
 }  // namespace sluice::testing

@@ -11,6 +11,9 @@
 
 namespace sluice {
 
+// Tokens per task: their int8 rows stay in the second cache while the tiles of the weight pass by.
+inline constexpr int64_t kTaskTokens = 256;
+
 struct LinearKernel;
 extern const LinearKernel kFloatLinear;  // for every format
 

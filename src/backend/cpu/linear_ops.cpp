@@ -15,8 +15,6 @@ namespace {
 constexpr int64_t kTaskRows = 64;
 // The same where all rows of an FP8 block share the work of multiplying activations with its factor.
 constexpr int64_t kBlockTaskRows = 128;
-// Tokens per task: their int8 rows stay in the second cache while the tiles of the weight pass by.
-constexpr int64_t kTaskTokens = 256;
 
 // For one token there is nothing to reuse: a small weight goes to all threads.
 int64_t usual_task_rows(int64_t weight_rows, size_t tokens, bool whole_blocks, size_t threads) {

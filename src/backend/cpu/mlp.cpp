@@ -18,7 +18,6 @@ namespace {
 constexpr int64_t kInnerColumns = 128;
 static_assert(kInnerColumns % kBf16Unit == 0);
 constexpr int64_t kOutColumns = 128;
-constexpr int64_t kTaskTokens = 256;
 
 // A weight, and the layout in which activations meet it.
 struct Projection {

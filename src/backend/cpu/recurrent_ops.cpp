@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/floats.h"
 #include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 
@@ -16,15 +17,7 @@ namespace {
 constexpr float kL2Epsilon = 1e-6f;
 // Channels per task of the convolution; rows of a head's state per task of the delta rule.
 constexpr int64_t kTaskChannels = 512;
-constexpr int64_t kTaskRows = 64;
-
-void copy_floats(float* target, const float* source, int64_t count) {
-    std::memcpy(target, source, static_cast<size_t>(count) * sizeof(float));
-}
-
-float softplus(float x) {
-    return x > 20.0f ? x : std::log1p(std::exp(x));
-}
+constexpr int64_t kStateRows = 64;
 
 // g of the delta rule, from exp(a_log) and a + dt_bias.
 float decay_of(float rate, float step, float bound) {
@@ -198,18 +191,18 @@ void CpuBackend::compute(const GatedDeltaRule& op) {
 
     const float* values = floats(op.qkv) + 2 * inputs.keys;
     float* out = writable_floats(op.out);
-    const int64_t blocks = (op.value_dim + kTaskRows - 1) / kTaskRows;
+    const int64_t blocks = (op.value_dim + kStateRows - 1) / kStateRows;
     const std::vector<StateSegment> segments = state_segments(op.kName, op.sequences, op.states, tokens);
     for_tasks(segments.size() * static_cast<size_t>(heads * blocks), [&](size_t task) {
         const StateSegment& segment = segments[task / static_cast<size_t>(heads * blocks)];
         const int64_t head = static_cast<int64_t>(task) / blocks % heads;
-        const int64_t first = static_cast<int64_t>(task) % blocks * kTaskRows;
+        const int64_t first = static_cast<int64_t>(task) % blocks * kStateRows;
         const int64_t row = segment.rows.first_row, value_column = head * op.value_dim + first;
         DeltaRows d{};
         inputs.place(op, head, row, d);
         d.state = segment.state + value_column * op.states.columns;
         d.state_stride = op.states.columns;
-        d.rows = std::min(kTaskRows, op.value_dim - first);
+        d.rows = std::min(kStateRows, op.value_dim - first);
         d.tokens = segment.rows.count;
         d.values = values + row * op.qkv.row_stride + value_column;
         d.value_stride = op.qkv.row_stride;

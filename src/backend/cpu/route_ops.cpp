@@ -6,15 +6,12 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/floats.h"
 #include "backend/host_tensors.h"
 
 namespace sluice {
 
 namespace {
-
-float softplus(float x) {
-    return x > 20.0f ? x : std::log1p(std::exp(x));
-}
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 

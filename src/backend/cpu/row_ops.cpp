@@ -5,19 +5,14 @@
 #include <cstring>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/floats.h"
 #include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 #include "base/error.h"
 
 namespace sluice {
 
-namespace {
-
-void copy_floats(float* target, const float* source, int64_t count) {
-    std::memcpy(target, source, static_cast<size_t>(count) * sizeof(float));
-}
-
-}  // namespace
+namespace {}  // namespace
 
 void CpuBackend::compute(const Embed& op) {
     const int32_t* ids = ints(op.ids);

@@ -25,7 +25,7 @@ void refuse(const std::string& message) {
 
 namespace {
 
-constexpr uint64_t kLandingBytes = 4 << 20;
+constexpr uint64_t kCopyBytes = 4 << 20;
 
 std::unique_ptr<Grids> all_grids() {
     auto grids = std::make_unique<Grids>();
@@ -58,7 +58,7 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
     multiprocessors_ = properties.multiProcessorCount;
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a queue");
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a queue");
-    check(cudaHostAlloc(reinterpret_cast<void**>(&landings_), kLandingBytes, cudaHostAllocDefault), "pinned memory");
+    check(cudaHostAlloc(reinterpret_cast<void**>(&landings_), kCopyBytes, cudaHostAllocDefault), "pinned memory");
     check(cudaMalloc(reinterpret_cast<void**>(&grids_), sizeof(Grids)), "tables of weight formats");
     check(cudaMemcpy(grids_, all_grids().get(), sizeof(Grids), cudaMemcpyHostToDevice), "tables of weight formats");
 }
@@ -86,7 +86,7 @@ std::byte* Device::scratch(uint64_t bytes) {
 }
 
 std::byte* Device::landing(uint64_t bytes) {
-    if (bytes > kLandingBytes - landed_bytes_) return nullptr;
+    if (bytes > kCopyBytes - landed_bytes_) return nullptr;
     return landings_ + std::exchange(landed_bytes_, landed_bytes_ + bytes);
 }
 
