@@ -322,6 +322,25 @@ class Checkpoints(ProgramTest):
         for key in ("layers", "experts", "experts_per_token", "expert_quantization", "kv_bytes_per_token"):
             self.assertEqual(before[key], after[key], key)
 
+    # What is cut and how is held to the reference by the cases of operations.
+    def test_a_clip_in_the_config_cuts_query_key_and_value(self):
+        copy = self.folder / "copy"
+        shutil.copytree(GOLDENS / "olmoe-bf16", copy)
+        config = copy / "config.json"
+        config.chmod(0o644)
+        settings = json.loads(config.read_text())
+
+        def logits(clip):
+            config.write_text(json.dumps({**settings, "clip_qkv": clip}))
+            output = self.folder / "logits.safetensors"
+            self.succeed("logits", copy, "--tokens", self.tokens_file(list(range(1, 20))), "--output",
+                         output, "--exact")
+            return load_floats(output)["logits"][1]
+
+        plain = logits(None)
+        self.assertEqual(logits(1000.0), plain)
+        self.assertGreater(max(abs(a - b) for a, b in zip(logits(0.3), plain)), 0.1)
+
     def test_inspect_refusals(self):
         self.refused(1, ["nowhere"], "inspect", self.folder / "nowhere")
         copy = self.folder / "copy"
