@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs what is missing, builds, and runs every test: the layers, the format, release, the kernels on 64-bit ARM
 # (cross-compiled, run by qemu-user), AddressSanitizer with UBSan (without the programs that hold long sums of numbers
-# to the release build), ThreadSanitizer, short fuzz runs, and the reference data of ../shared where it is. Ends in a
-# line `N passed, M failed`.
+# to the release build), ThreadSanitizer, short fuzz runs, and, where ../shared is, its reference data and the short
+# form of the server's kit. Ends in a line `N passed, M failed`.
 # FUZZ_SECONDS (default 10) is the length of each fuzz run; STAGES limits which stages run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-stages=${STAGES:-"layers format release shared arm asan fuzz tsan"}
+stages=${STAGES:-"layers format release shared server arm asan fuzz tsan"}
 fuzz_seconds=${FUZZ_SECONDS:-10}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
@@ -123,6 +123,29 @@ run_shared() {
     done
 }
 
+# The short form of the server's conformance kit, whose clients npm brings.
+run_server() {
+    if [ ! -d ../shared/server/kit ] || ! command -v npm >/dev/null 2>&1; then
+        echo "== server: no kit beside this tree or no npm; skipped"
+        return
+    fi
+    log=$logs/server.log
+    sh scripts/check_server.sh --short >"$log" 2>&1
+    status=$?
+    grep -A1 '^FAIL' "$log"
+    last=$(tail -n 1 "$log")
+    good=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1/p')
+    bad=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\2/p')
+    if [ -n "$good" ]; then
+        count "$good" "$bad" server
+    elif [ "$status" -eq 0 ]; then
+        echo "== server: $last; skipped"
+    else
+        tail -n 5 "$log"
+        count 0 1 server
+    fi
+}
+
 # The targets of a preset whose names match, on one line; configures it first.
 targets_of() { # PRESET PATTERN
     cmake --preset "$1" >"$logs/$1-configure.log" 2>&1
@@ -200,6 +223,7 @@ for stage in $stages; do
             ;;
         release) build release && run_ctest release ;;
         shared) run_shared ;;
+        server) run_server ;;
         arm) run_arm ;;
         asan) run_asan ;;
         tsan) run_tsan ;;

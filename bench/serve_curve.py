@@ -1,0 +1,168 @@
+"""The curve of a running server over 1 to 32 streams: serve_curve.py URL BENCH.json INSPECT.json [STREAMS...].
+
+BENCH.json is `sluice bench --json` of the same model under the same limit, for the bandwidths of memory and drive;
+INSPECT.json is `sluice inspect --json`. The bound of a step with N streams is the longer of reading from memory what
+it computes with (the trunk once, and the distinct experts of the batch, which are the hits and misses counted
+meanwhile) and of reading from the drive what was missed. Only the time in which all N streams decode counts.
+"""
+
+import http.client
+import json
+import random
+import statistics
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+PROMPT_TOKENS = 32
+ANSWER_TOKENS = 96
+VOCABULARY = 4000  # ids that any tokenizer has
+WAIT_S = 600
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def wait_ready(url):
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        try:
+            get(f"{url}/health/ready")
+            return
+        except OSError:
+            time.sleep(0.2)
+    sys.exit(f"{url} is not ready after {WAIT_S} s")
+
+
+class Stream(threading.Thread):
+    """One request, and when each of its tokens came."""
+
+    def __init__(self, url, model, number):
+        super().__init__(daemon=True)
+        place = urllib.parse.urlsplit(url)
+        self.connection = http.client.HTTPConnection(place.hostname, place.port, timeout=WAIT_S)
+        draw = random.Random(number)
+        self.body = json.dumps(
+            {
+                "model": model,
+                "prompt": [draw.randrange(VOCABULARY) for _ in range(PROMPT_TOKENS)],
+                "max_tokens": ANSWER_TOKENS,
+                "ignore_eos": True,
+                "temperature": 1,
+                "top_p": 1,
+                "top_k": 0,
+                "seed": number,
+                "logprobs": 0,
+                "stream": True,
+            }
+        )
+        self.began = 0.0
+        self.times = []
+        self.error = None
+        self.decoding = threading.Event()
+
+    def run(self):
+        try:
+            self.read()
+        except (OSError, ValueError) as error:
+            self.error = error
+        self.decoding.set()
+
+    def read(self):
+        self.began = time.monotonic()
+        self.connection.request("POST", "/v1/completions", self.body, {"content-type": "application/json"})
+        answer = self.connection.getresponse()
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}: {answer.read(300)!r}")
+        for line in answer:
+            if not line.startswith(b"data: {"):
+                continue
+            event = json.loads(line[6:])
+            if "error" in event:
+                raise ValueError(event["error"]["message"])
+            # A token whose text is not whole yet comes with the next one.
+            choice = event["choices"][0] if event["choices"] else {}
+            for _ in (choice.get("logprobs") or {}).get("tokens", []):
+                self.times.append(time.monotonic())
+                self.decoding.set()
+
+
+def counted(status):
+    experts = status["experts"]
+    return {
+        "used": experts["hits"] + experts["misses"],
+        "bytes": experts["bytes_read"],
+        "tokens": status["tokens"]["generated"],
+        "at": time.monotonic(),
+    }
+
+
+def measure(url, model, count, first_number):
+    streams = [Stream(url, model, first_number + i) for i in range(count)]
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        stream.decoding.wait(WAIT_S)
+    before = counted(get(f"{url}/v1/sluice/status"))
+    while all(stream.is_alive() for stream in streams):
+        time.sleep(0.002)
+    after = counted(get(f"{url}/v1/sluice/status"))
+    for stream in streams:
+        stream.join(WAIT_S)
+    for stream in streams:
+        if stream.error or len(stream.times) < ANSWER_TOKENS - 2:
+            sys.exit(f"a stream ended after {len(stream.times)} tokens: {stream.error}")
+    return streams, {key: after[key] - before[key] for key in before}
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def main():
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    url, bench_path, inspect_path, *counts = sys.argv[1:]
+    with open(bench_path, encoding="utf-8") as file:
+        bench = json.load(file)
+    with open(inspect_path, encoding="utf-8") as file:
+        model = json.load(file)
+    wait_ready(url)
+    name = get(f"{url}/v1/models")["data"][0]["id"]
+    expert = model["bytes_per_expert"]
+    memory, drive = bench["memory_bandwidth_bytes_per_s"], bench["disk_bandwidth_bytes_per_s"]
+    print("| streams | tok/s together | bound | of it | first token s, median, worst | gap ms, median, 95 %, 99 % "
+          "| distinct experts per step | MB read per token | of one alone |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    alone = None
+    number = 0
+    measure(url, name, 1, 10_000)  # warm
+    for count in [int(each) for each in counts] or [1, 2, 4, 8, 16, 32]:
+        streams, spent = measure(url, name, count, number)
+        number += count
+        steps = spent["tokens"] / count
+        speed = spent["tokens"] / spent["at"]
+        in_memory = (model["trunk_bytes_per_token"] + spent["used"] / steps * expert) / memory
+        from_drive = spent["bytes"] / steps / drive if spent["bytes"] else 0
+        bound = count / max(in_memory, from_drive)
+        first = [stream.times[0] - stream.began for stream in streams]
+        gaps = [1000 * (b - a) for stream in streams for a, b in zip(stream.times, stream.times[1:]) if b > a]
+        read = spent["bytes"] / spent["tokens"]
+        alone = read if alone is None else alone
+        print(
+            f"| {count} | {speed:.1f} | {bound:.1f} | {100 * speed / bound:.0f} % "
+            f"| {statistics.median(first):.2f}, {max(first):.2f} "
+            f"| {statistics.median(gaps):.1f}, {percentile(gaps, 0.95):.1f}, {percentile(gaps, 0.99):.1f} "
+            f"| {spent['used'] / steps:.0f} | {read / 1e6:.1f} | {100 * read / alone if alone else 0:.0f} % |",
+            flush=True,
+        )
+    print(f"\nmemory {memory / 1e9:.1f} GB/s, drive {drive / 1e9:.2f} GB/s; without the server one stream decodes "
+          f"{bench['decode_tokens_per_s']:.1f} tok/s (`sluice bench`, {bench['generated_tokens']} tokens)")
+
+
+main()
