@@ -171,6 +171,9 @@ TEST(OutputParser, CallsOfEveryFormat) {
         {"llama",
          "<|python_tag|>{\"type\": \"function\", \"name\": \"get_weather\", \"parameters\": {\"city\": \"Oslo\", "
          "\"days\": 2}}"},
+        {"llama", "[get_weather(city=\"Oslo\", days=2)]"},
+        {"llama", "<|python_start|>[get_weather(city='Oslo', days = 2)]<|python_end|>"},
+        {"llama", "[get_weather(city=\"Oslo\", days=2,)"},
         {"mistral",
          "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\", \"days\": 2}, \"id\": "
          "\"abcdefghi\"}]"},
@@ -184,6 +187,23 @@ TEST(OutputParser, CallsOfEveryFormat) {
         EXPECT_EQ(answer.calls[0].first, "get_weather");
         EXPECT_EQ(Json::parse(answer.calls[0].second, nullptr, false).dump(), arguments);
         EXPECT_EQ(answer.content + answer.reasoning, "");
+    }
+}
+
+TEST(OutputParser, PythonsLiteralsBecomeJson) {
+    const auto calls = [](const std::string& text) { return parse("llama", text).calls; };
+    using Calls = std::vector<std::pair<std::string, std::string>>;
+    EXPECT_EQ(calls("[now(), write_file(path='a \"b\".txt', mode=-1, force=True, extra=None)]"),
+              (Calls{{"now", "{}"}, {"write_file", R"({"path":"a \"b\".txt","mode":-1,"force":true,"extra":null})"}}));
+    EXPECT_EQ(
+        calls(R"([write_file(content="it's\n\t\x41\'\d \u00e9", tags=["a", 'b'], extra={'k': (1, 2.5)})])"),
+        (Calls{{"write_file", R"({"content":"it's\n\t\u0041'\\d \u00e9","tags":["a","b"],"extra":{"k":[1,2.5]}})"}}));
+    // Cut short, and an argument without a name.
+    EXPECT_EQ(calls("[write_file(path=\"a.t"), (Calls{{"write_file", R"({"path":"a.t"})"}}));
+    EXPECT_EQ(calls("[write_file(path=\"a\", 7), now()]"), (Calls{{"write_file", R"({"path":"a"})"}, {"now", "{}"}}));
+    for (const char* text :
+         {"[1, 2, 3]", "[see](http://a.b/)", "[sic] he said", "[f(x)]", "Use [now()] for that.", "["}) {
+        EXPECT_EQ(parse("llama", text).content, text);
     }
 }
 

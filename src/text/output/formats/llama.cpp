@@ -1,10 +1,12 @@
 // Llama 3 and 4: {"name": ..., "parameters": {...}} as the whole answer or after <|python_tag|>, several with
-// semicolons between; <function=name>{...}</function> where a system text asks for it.
+// semicolons between; Llama 4 and 3.2 also [name(key="value")], in <|python_start|> and <|python_end|> or not;
+// <function=name>{...}</function> where a system text asks for it.
 
 #include <array>
 
 #include "text/output/formats/formats.h"
 #include "text/output/json_calls.h"
+#include "text/output/python_calls.h"
 #include "text/output/tagged_answer.h"
 
 namespace sluice::output {
@@ -43,10 +45,15 @@ Match name_follows(std::string_view after, bool ended) {
     return one_follows(rest.substr(space_end(rest) + 1), {"\"function\""}, ended);
 }
 
-constexpr std::array<CallOpener, 3> kOpeners = {{
+std::unique_ptr<CallReader> python(const ToolSchemas&, std::string_view) {
+    return python_reader();
+}
+
+constexpr std::array<CallOpener, 4> kOpeners = {{
     {.mark = "<|python_tag|>", .reader = envelopes, .confirm = json_follows},
     {.mark = "<function=", .reader = tagged},
     {.mark = "{", .reader = envelopes, .confirm = name_follows, .at_start = true, .keep = true},
+    {.mark = "[", .reader = python, .confirm = python_call_follows, .at_start = true},
 }};
 
 }  // namespace
