@@ -111,13 +111,14 @@ double ops_per_second(const WeightFormat& format) {
     return kernel == &kFloatLinear ? float_ops_per_second() : bf16_ops_per_second();
 }
 
-// One token through a weight at a time, the weights one after the other.
-void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
+// One token through a weight at a time, the weights one after the other, their rows one after the other or in tiles.
+void decode(benchmark::State& state, const WeightFormat& format, int64_t rows, int64_t columns, bool tiled) {
     const auto cpu = backend();
-    Weight weight = random_weight(*cpu, format, rows, columns);
-    const uint64_t bytes = weight_bytes(weight);
-    std::vector<Weight> weights = {weight};
-    while (weights.size() * bytes < kStreamBytes) weights.push_back(random_weight(*cpu, format, rows, columns));
+    std::vector<Weight> weights;
+    do {
+        weights.push_back(random_weight(*cpu, format, rows, columns));
+        weights.back().tiled = tiled;
+    } while (weights.size() * weight_bytes(weights[0]) < kStreamBytes);
     const Tensor x = random_tensor(*cpu, 1, columns), out = random_tensor(*cpu, 1, rows);
     size_t next = 0;
     for (auto _ : state) {
@@ -125,7 +126,15 @@ void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, i
         next = (next + 1) % weights.size();
     }
     cpu->wait();
-    report_reads(state, static_cast<double>(bytes));
+    report_reads(state, static_cast<double>(weight_bytes(weights[0])));
+}
+
+void linear_decode(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
+    decode(state, format, rows, columns, false);
+}
+
+void tiled_decode(benchmark::State& state, WeightFormat format, int64_t rows, int64_t columns) {
+    decode(state, format, rows, columns, true);
 }
 
 // A router's projection in float, whatever the mode; its weight comes from memory.
@@ -338,6 +347,10 @@ void register_all() {
         add(fmt::format("linear/{}/1 token", affine(bits).describe()), linear_decode, affine(bits), 2048, 2048);
     }
     add(fmt::format("router/{}, 128 x 2048/1 token", affine(8).describe()), router, affine(8), 128, 2048);
+    for (const int bits : {4, 8}) {
+        if (!backend()->reads_tiles(affine(bits))) continue;
+        add(fmt::format("linear/{} in tiles/1 token", affine(bits).describe()), tiled_decode, affine(bits), 2048, 2048);
+    }
     for (const int64_t columns : {512, 768, 1408, 2048, 4096}) {
         add(fmt::format("cached vector/{}/64 x {}", affine(4).describe(), columns), cached_vector, affine(4), 64,
             columns);

@@ -27,6 +27,10 @@ class Backend : public Queue {
     // What was free of the backend's own memory when it was made; nothing where that is the process's.
     virtual std::optional<uint64_t> own_memory_bytes() const { return std::nullopt; }
 
+    // Whether Linear (but for full_precision) and GatedMlp read a weight of this format sooner in tiles
+    // (tensor/row_tiles.h). Where not, they need not read such a weight at all.
+    virtual bool reads_tiles(const WeightFormat&) const { return false; }
+
     // Zeroed memory. Throws kOutOfMemory.
     virtual BufferPtr allocate(uint64_t bytes) = 0;
     // The same for what is used in parts: where the backend can, only parts that were written take physical memory.

@@ -4,6 +4,7 @@
 
 #include "backend/kv_layout.h"
 #include "tensor/codec.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -62,7 +63,8 @@ void OperationCheck::tensor(std::string_view field, const Tensor& tensor, int64_
     range(field, tensor.buffer, tensor.offset, static_cast<uint64_t>(elements) * dtype_bytes(dtype));
 }
 
-void OperationCheck::weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns) const {
+void OperationCheck::weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns,
+                            RowOrder order) const {
     if (!fits(weight.rows, rows, 1) || !fits(weight.columns, columns, 1)) {
         refuse(field, "is [{}, {}]: it must be {}", weight.rows, weight.columns, shape_text(rows, columns));
     }
@@ -75,6 +77,13 @@ void OperationCheck::weight(std::string_view field, const Weight& weight, int64_
     if (weight.columns % format.run_columns() != 0) {
         refuse(field, "has {} columns in groups of {}: the group must divide them", weight.columns,
                format.run_columns());
+    }
+    if (weight.tiled && order == RowOrder::kRows) {
+        refuse(field, "stands in tiles: its rows must stand one after the other");
+    }
+    if (weight.tiled && !fits_tiles(format, weight.rows)) {
+        refuse(field, "stands in tiles with {} rows of {}: tiles are {} rows of a format that has tiles", weight.rows,
+               format.describe(), kTileRows);
     }
     range(field, weight.data.buffer, weight.data.offset, format.data_bytes(weight.rows, weight.columns));
     if (format.has_scales()) {

@@ -17,6 +17,9 @@ void check_operation(const Operation& operation);
 
 inline constexpr int64_t kAnySize = -1;  // one that is not fixed by the other fields
 
+// How an operation takes the rows of a weight: one after the other, or in tiles as well.
+enum class RowOrder : uint8_t { kRows, kRowsOrTiles };
+
 // Checks the fields of one operation. Every failure is kUsage and names operation and field.
 class OperationCheck {
   public:
@@ -36,7 +39,8 @@ class OperationCheck {
 
     void tensor(std::string_view field, const Tensor& tensor, int64_t rows, int64_t columns,
                 DType dtype = DType::kF32) const;
-    void weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns) const;
+    void weight(std::string_view field, const Weight& weight, int64_t rows, int64_t columns,
+                RowOrder order = RowOrder::kRows) const;
     // Numbers of rows, [*, 1]: which they are is known when the operation runs.
     void rows(std::string_view field, const Tensor& numbers) const;
 

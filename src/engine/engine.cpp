@@ -48,6 +48,10 @@ std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
     return Tokenizer::open(folder);
 }
 
+KvFormat kv_format_of(const EngineOptions& options) {
+    return options.kv_format.value_or(options.exact ? KvFormat::kF32 : KvFormat::kBF16);
+}
+
 // A page that cannot be locked is one that pressure may take: slower, not wrong.
 void lock_trunk(const Checkpoint& checkpoint) {
     for (const ByteRange& range : checkpoint.trunk_ranges()) {
@@ -89,7 +93,7 @@ std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& mo
     check_options(options);
     auto impl = std::make_unique<Impl>();
     impl->options = options;
-    const KvFormat kv_format = options.kv_format.value_or(options.exact ? KvFormat::kF32 : KvFormat::kBF16);
+    const KvFormat kv_format = kv_format_of(options);
     impl->info.kv_format = kv_format_name(kv_format);
     impl->checkpoint = Checkpoint::open(model);
     impl->tokenizer = open_tokenizer(model);
@@ -98,6 +102,14 @@ std::unique_ptr<Engine::Impl> Engine::Impl::load(const std::filesystem::path& mo
     if (options.profile) impl->backend->set_profile(&impl->profile);
     impl->model = std::make_unique<Model>(impl->checkpoint, *impl->backend, kv_format);
     return impl;
+}
+
+void Engine::Impl::tile_trunk() {
+    const bool any = std::ranges::any_of(
+        checkpoint->trunk(), [&](const TrunkWeight& weight) { return backend->reads_tiles(weight.source.format); });
+    if (!any) return;
+    model.reset();
+    model = std::make_unique<Model>(checkpoint, *backend, kv_format_of(options), TrunkForm::kFastest);
 }
 
 // Addresses for so many whole contexts, and for as many states beside them; on a card they are memory.
@@ -122,6 +134,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
                      card ? card_ceiling(options, *card) : memory_ceiling(options, cgroup_memory_limit_bytes()))
             .divide();
     store_options.cache_bytes = plan.cache_bytes;
+    if (!options.lock_trunk) impl->tile_trunk();
     impl->store = make_store(impl->checkpoint, store_options,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
     if (!options.trace.empty()) impl->trace.emplace(config.layer_count(), config.experts(), config.experts_per_token());

@@ -53,6 +53,8 @@ struct Engine::Impl {
 
     // All that an engine has before its memory is divided: no session, no expert.
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
+    // Puts the model together again with its trunk as the backend reads it soonest, once there is known to be room.
+    void tile_trunk();
 
     // Without locks.
     std::vector<SequenceOutput> evaluate(std::span<const SequenceInput> batch, const ProgressCallback& progress);

@@ -63,9 +63,9 @@ class DenseMlp : public FeedForward {
   public:
     DenseMlp(const DenseMlpConfig& config, const FeedForwardContext& context, Trunk& trunk)
         : hidden_(context.checkpoint.config().hidden_size),
-          mlp_{.gate = config.activation.gated() ? trunk.weight(context.layer, Role::kDenseGate) : Weight{},
-               .up = trunk.weight(context.layer, Role::kDenseUp),
-               .down = trunk.weight(context.layer, Role::kDenseDown),
+          mlp_{.gate = config.activation.gated() ? trunk.projection(context.layer, Role::kDenseGate) : Weight{},
+               .up = trunk.projection(context.layer, Role::kDenseUp),
+               .down = trunk.projection(context.layer, Role::kDenseDown),
                .activation = activation_of(config.activation)} {
         if (!config.bias) return;
         mlp_.gate_bias = trunk.vector(context.layer, Role::kDenseGateBias);
@@ -105,9 +105,9 @@ class MixtureOfExperts : public FeedForward {
         if (config_.own_norms) take_norms(context, trunk);
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
         if (config_.shared_intermediate == 0) return;
-        shared_ = SharedMlp{.gate = config.activation.gated() ? trunk.weight(layer_, Role::kSharedGate) : Weight{},
-                            .up = trunk.weight(layer_, Role::kSharedUp),
-                            .down = trunk.weight(layer_, Role::kSharedDown),
+        shared_ = SharedMlp{.gate = config.activation.gated() ? trunk.projection(layer_, Role::kSharedGate) : Weight{},
+                            .up = trunk.projection(layer_, Role::kSharedUp),
+                            .down = trunk.projection(layer_, Role::kSharedDown),
                             .activation = activation_};
         if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer_, Role::kSharedExpertGate);
     }

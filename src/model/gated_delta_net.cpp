@@ -28,9 +28,9 @@ class GatedDeltaNet : public Mixer {
           dt_bias_(trunk.vector(layer_, Role::kLinearDtBias)),
           norm_(trunk.vector(layer_, Role::kLinearNorm)),
           convolution_(convolution_of(trunk)),
-          output_(trunk.weight(layer_, separate_ ? Role::kOutput : Role::kLinearOutput)) {
+          output_(trunk.projection(layer_, separate_ ? Role::kOutput : Role::kLinearOutput)) {
         if (fused_) {
-            qkvz_ = trunk.weight(layer_, Role::kLinearQkvz);
+            qkvz_ = trunk.projection(layer_, Role::kLinearQkvz);
             ba_ = trunk.weight(layer_, Role::kLinearBa);
             return;
         }
@@ -39,18 +39,18 @@ class GatedDeltaNet : public Mixer {
                 parts_.push_back(trunk.weight(layer_, role));
             }
         } else {
-            parts_.push_back(trunk.weight(layer_, Role::kLinearQkv));
+            parts_.push_back(trunk.projection(layer_, Role::kLinearQkv));
         }
         if (config.gate_rank == 0) {
-            z_ = {{}, trunk.weight(layer_, Role::kLinearZ)};
+            z_ = {{}, trunk.projection(layer_, Role::kLinearZ)};
         } else {
-            z_ = {trunk.weight(layer_, Role::kLinearGateDown), trunk.weight(layer_, Role::kLinearGateUp)};
+            z_ = {trunk.projection(layer_, Role::kLinearGateDown), trunk.projection(layer_, Role::kLinearGateUp)};
         }
         b_ = gate_of(config, trunk, Role::kLinearB);
         if (config.decay_rank == 0) {
             a_ = {{}, gate_of(config, trunk, Role::kLinearA)};
         } else {
-            a_ = {trunk.weight(layer_, Role::kLinearDecayDown), trunk.weight(layer_, Role::kLinearDecayUp)};
+            a_ = {trunk.projection(layer_, Role::kLinearDecayDown), trunk.projection(layer_, Role::kLinearDecayUp)};
         }
     }
 

@@ -19,16 +19,16 @@ class GroupedAttention : public Mixer {
           gated_(config.gated),
           kv_format_(context.kv_format),
           epsilon_(context.epsilon),
-          query_(trunk.weight(layer_, Role::kQuery)),
-          key_(trunk.weight(layer_, Role::kKey)),
-          output_(trunk.weight(layer_, Role::kOutput)),
+          query_(trunk.projection(layer_, Role::kQuery)),
+          key_(trunk.projection(layer_, Role::kKey)),
+          output_(trunk.projection(layer_, Role::kOutput)),
           window_(config.window),
           chunk_(config.chunk),
           clamp_(static_cast<float>(config.projection_clamp)),
           value_form_(config.value),
           value_scale_(static_cast<float>(config.value_scale)),
           temperature_(config.temperature) {
-        if (value_form_ != ValueForm::kUnitKey) value_ = trunk.weight(layer_, Role::kValue);
+        if (value_form_ != ValueForm::kUnitKey) value_ = trunk.projection(layer_, Role::kValue);
         if (value_form_ != ValueForm::kProjection) value_norm_ = unit_norm(trunk, value_dim_);
         if (config.query_key_value_bias) {
             query_bias_ = trunk.vector(layer_, Role::kQueryBias);

@@ -25,16 +25,16 @@ class LatentMixer : public Mixer {
           kv_format_(context.kv_format),
           split_(config.split_key_value),
           indexer_config_(config.indexer),
-          key_value_(trunk.weight(layer_, Role::kKeyValueLatent)),
+          key_value_(trunk.projection(layer_, Role::kKeyValueLatent)),
           key_value_norm_(trunk.vector(layer_, Role::kKeyValueLatentNorm)),
-          output_(trunk.weight(layer_, Role::kOutput)) {
+          output_(trunk.projection(layer_, Role::kOutput)) {
         if (query_rank_ > 0) {
-            query_down_ = trunk.weight(layer_, Role::kQueryLatent);
+            query_down_ = trunk.projection(layer_, Role::kQueryLatent);
             query_norm_ = trunk.vector(layer_, Role::kQueryLatentNorm);
-            query_up_ = trunk.weight(layer_, Role::kQueryFromLatent);
+            query_up_ = trunk.projection(layer_, Role::kQueryFromLatent);
             if (config.projection_bias) query_down_bias_ = trunk.vector(layer_, Role::kQueryLatentBias);
         } else {
-            query_up_ = trunk.weight(layer_, Role::kQuery);
+            query_up_ = trunk.projection(layer_, Role::kQuery);
         }
         if (config.projection_bias) {
             key_value_bias_ = trunk.vector(layer_, Role::kKeyValueLatentBias);

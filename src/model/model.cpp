@@ -20,13 +20,13 @@ void Batch::check_cancelled() const {
     if (hook != nullptr && !(*hook)(running_layer, layers)) fail(ErrorCode::kCancelled, "stopped by the caller");
 }
 
-Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format)
+Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format, TrunkForm form)
     : checkpoint_(std::move(checkpoint)), backend_(backend), inputs_workspace_(backend), workspace_(backend) {
     const ModelConfig& config = checkpoint_->config();
     require_implemented(config, checkpoint_->config_label());
-    Trunk trunk(*checkpoint_, backend);
+    Trunk trunk(*checkpoint_, backend, form);
     embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
-    head_ = trunk.weight(kNoLayer, Role::kHead);
+    head_ = config.tied_embeddings ? embedding_ : trunk.projection(kNoLayer, Role::kHead);
     final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
     const auto epsilon = static_cast<float>(config.rms_norm_epsilon);
     for (int l = 0; l < config.layer_count(); ++l) {

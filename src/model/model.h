@@ -13,6 +13,7 @@
 #include "model/feed_forward.h"
 #include "model/mixer.h"
 #include "model/sequence_state.h"
+#include "model/trunk.h"
 
 namespace sluice {
 
@@ -34,7 +35,9 @@ struct ForwardOutput {
 // the SequenceStates. Not thread-safe.
 class Model {
   public:
-    Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format);
+    // `trunk` costs time for all of it at once where it is not kMapped.
+    Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format,
+          TrunkForm trunk = TrunkForm::kMapped);
 
     // Where experts come from, before the first forward(); `trace` records the routing and may be null.
     void use_experts(ExpertStore& experts, RoutingTrace* trace);

@@ -1,6 +1,10 @@
 #include "model/trunk.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "base/mapped_pages.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -15,6 +19,40 @@ Weight Trunk::weight(int layer, Role role) {
     const ArrangedMatrix matrix = checkpoint_.arranged(source);
     const BufferPtr buffer = backend_.adopt(matrix.memory->bytes(), matrix.memory);
     return matrix.layout.placed([&](uint64_t offset) { return WeightPart{buffer, offset}; });
+}
+
+Weight Trunk::projection(int layer, Role role) {
+    const WeightSource& source = checkpoint_.weight(layer, role);
+    const bool tiles =
+        form_ == TrunkForm::kFastest && source.form.as_format() && fits_tiles(source.format, source.rows);
+    return tiles && backend_.reads_tiles(source.format) ? tiled(source) : weight(layer, role);
+}
+
+// The mapping's pages go back to the system, so that the matrix is in memory once.
+Weight Trunk::tiled(const WeightSource& source) {
+    constexpr int64_t kRowsAtOnce = 16 * kTileRows;
+    const WeightFormat& format = source.format;
+    const WeightView rows = checkpoint_.view(source);
+    Weight tiles = source.placed([&](const ByteRange& range) { return WeightPart{backend_.allocate(range.bytes), 0}; });
+    tiles.tiled = true;
+    std::vector<std::byte> data(format.data_bytes(kRowsAtOnce, source.columns));
+    std::vector<std::byte> scales(format.scale_bytes(kRowsAtOnce, source.columns));
+    std::vector<std::byte> zero_points(format.zero_point_bytes(kRowsAtOnce, source.columns));
+    const auto put = [&](const WeightPart& part, std::span<const std::byte> bytes) {
+        if (!bytes.empty()) backend_.upload(part.buffer, part.offset, bytes);
+    };
+    for (int64_t row = 0; row < source.rows; row += kRowsAtOnce) {
+        const int64_t count = std::min(kRowsAtOnce, source.rows - row);
+        const Weight to = tiles.rows_at(row, count);
+        tile_rows(rows.rows_at(row, count), {data.data(), scales.data(), zero_points.data()});
+        put(to.data, std::span(data).first(format.data_bytes(count, source.columns)));
+        put(to.scales, std::span(scales).first(format.scale_bytes(count, source.columns)));
+        put(to.zero_points, std::span(zero_points).first(format.zero_point_bytes(count, source.columns)));
+    }
+    for (const ByteRange& range : {source.data, source.scales, source.zero_points}) {
+        if (range.bytes > 0) let_go(checkpoint_.mapped(range));
+    }
+    return tiles;
 }
 
 Weight Trunk::rows(int layer, Role role, std::span<const int64_t> rows) {

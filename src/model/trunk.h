@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -8,12 +9,18 @@
 
 namespace sluice {
 
+// How a backend holds matrices of the trunk: where they are mapped, or as it reads them soonest, in memory of its own.
+enum class TrunkForm : uint8_t { kMapped, kFastest };
+
 // Brings the trunk's tensors into a backend: matrices are adopted where they are mapped, vectors become F32.
 class Trunk {
   public:
-    Trunk(const Checkpoint& checkpoint, Backend& backend) : checkpoint_(checkpoint), backend_(backend) {}
+    Trunk(const Checkpoint& checkpoint, Backend& backend, TrunkForm form = TrunkForm::kMapped)
+        : checkpoint_(checkpoint), backend_(backend), form_(form) {}
 
     Weight weight(int layer, Role role);
+    // A matrix that only Linear, not in full precision, and GatedMlp read: in the form that was asked for.
+    Weight projection(int layer, Role role);
     // A copy of some rows of a matrix. Throws kUnsupported where some of them alone share their scales.
     Weight rows(int layer, Role role, std::span<const int64_t> rows);
     std::vector<float> values(int layer, Role role) const { return checkpoint_.vector(layer, role); }
@@ -23,9 +30,11 @@ class Trunk {
 
   private:
     WeightPart part(const ByteRange& range);
+    Weight tiled(const WeightSource& source);
 
     const Checkpoint& checkpoint_;
     Backend& backend_;
+    TrunkForm form_;
 };
 
 }  // namespace sluice

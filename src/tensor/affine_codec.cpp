@@ -128,6 +128,7 @@ constinit const Codec kAffineCodec = {
     .parameters = kParameters,
     .scales = true,
     .zero_points = true,
+    .tiles = [](const WeightFormat& format) { return format.bits == 4 || format.bits == 8; },
     .block =
         [](const WeightFormat& format) {
             return DataBlock{8, format.bits};

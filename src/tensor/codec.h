@@ -53,7 +53,8 @@ struct Codec {
 
     bool scales = false;
     bool zero_points = false;
-    bool ragged = false;  // the last group of a row, and of the rows, may be short
+    bool ragged = false;                                  // the last group of a row, and of the rows, may be short
+    bool (*tiles)(const WeightFormat& format) = nullptr;  // whether rows may stand in tiles: row_tiles.h; null: never
     DataBlock (*block)(const WeightFormat& format) = nullptr;
     std::string (*describe)(const WeightFormat& format) = nullptr;  // null: the name
 

@@ -15,8 +15,12 @@ inline uint64_t further(uint64_t place, uint64_t bytes) {
     return place + bytes;
 }
 
-// Throws kUsage unless rows [first, first + count) lie inside of `rows`.
+// Rows of a tile: see row_tiles.h.
+inline constexpr int64_t kTileRows = 16;
+
+// Throw kUsage unless rows [first, first + count) lie inside of `rows`, and are whole tiles.
 void check_rows(int64_t first, int64_t count, int64_t rows);
+void check_tiles(int64_t first, int64_t count);
 
 // A weight matrix [rows, columns] as stored. A Place says where a part of it lies: in a file, in an expert's record, in
 // a buffer of a backend, in memory. `scales` and `zero_points` are Place{} where the format has none;
@@ -28,10 +32,12 @@ struct Matrix {
     int64_t columns = 0;
     Place data{}, scales{}, zero_points{};
     int64_t block_row_offset = 0;  // row of the whole matrix at which this one starts, modulo group_rows
+    bool tiled = false;            // rows stand in tiles instead of one after the other: see row_tiles.h
 
-    // Rows [first, first + count).
+    // Rows [first, first + count); whole tiles where they stand in tiles.
     Matrix rows_at(int64_t first, int64_t count) const {
         check_rows(first, count, rows);
+        if (tiled) check_tiles(first, count);
         const int64_t row = block_row_offset + first;
         const auto groups_before = static_cast<uint64_t>(row / format.group_rows);
         Matrix part = *this;
@@ -55,7 +61,8 @@ struct Matrix {
                              .data = at(data),
                              .scales = format.has_scales() ? at(scales) : Other{},
                              .zero_points = format.has_zero_points() ? at(zero_points) : Other{},
-                             .block_row_offset = block_row_offset};
+                             .block_row_offset = block_row_offset,
+                             .tiled = tiled};
     }
 };
 

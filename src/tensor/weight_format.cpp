@@ -74,6 +74,10 @@ uint64_t WeightFormat::zero_point_bytes(int64_t rows, int64_t columns) const {
     return ceil_div(rows, group_rows) * zero_point_row_bytes(columns);
 }
 
+bool WeightFormat::tiles() const {
+    return codec->tiles != nullptr && codec->tiles(*this);
+}
+
 bool WeightFormat::supported() const {
     WeightFormat chosen = codec->standard;
     for (const FormatParameter& parameter : codec->parameters) {

@@ -42,6 +42,8 @@ struct WeightFormat {
     uint64_t scale_bytes(int64_t rows, int64_t columns) const;
     uint64_t zero_point_bytes(int64_t rows, int64_t columns) const;
 
+    bool tiles() const;  // whether rows may stand in tiles: row_tiles.h
+
     // Whether everything that the codec leaves open is among its choices, and the rest is as it must be.
     bool supported() const;
 

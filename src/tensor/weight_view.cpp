@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -14,7 +15,15 @@ void check_rows(int64_t first, int64_t count, int64_t rows) {
     }
 }
 
+void check_tiles(int64_t first, int64_t count) {
+    if (first % kTileRows != 0 || count % kTileRows != 0) {
+        fail(ErrorCode::kUsage, "{} weight rows from {} on: they stand in tiles of {}, choose whole ones", count, first,
+             kTileRows);
+    }
+}
+
 void decode_row(const WeightView& weight, int64_t row, float* out) {
+    if (weight.tiled) return weight.format.codec->decode_row(RowOfTile(weight, row).view(), 0, out);
     weight.format.codec->decode_row(weight, row, out);
 }
 

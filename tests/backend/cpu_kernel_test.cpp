@@ -16,6 +16,8 @@
 #include "base/error.h"
 #include "tensor/codecs.h"
 #include "tensor/float_types.h"
+#include "tensor/row_tiles.h"
+#include "tensor/weight_view.h"
 
 namespace sluice {
 namespace {
@@ -158,6 +160,74 @@ TEST_P(CpuKernels, VectorAndMatrixFormsAgreeInEveryBit) {
             }
             kernels_->affine_matrix(tile, x.data(), kTokens, out.data(), 0, true, &weight.view);
             EXPECT_EQ(one, many) << bits << " bits, group " << group;
+        }
+    }
+}
+
+// Rows of an affine weight with factors of any type, and the same rows in tiles; all at odd addresses.
+struct RowsAndTiles {
+    std::vector<std::byte> bytes[2][3];
+    WeightView rows, tiles;
+
+    RowsAndTiles(const WeightFormat& format, int64_t count, int64_t columns, const std::vector<float>& values) {
+        const uint64_t sizes[] = {format.data_bytes(count, columns), format.scale_bytes(count, columns),
+                                  format.zero_point_bytes(count, columns)};
+        const auto place = [&](std::vector<std::byte>(&parts)[3]) {
+            for (size_t i = 0; i < 3; ++i) parts[i].resize(sizes[i] + 1);
+            return EncodedRows{parts[0].data() + 1, parts[1].data() + 1, parts[2].data() + 1};
+        };
+        const EncodedRows stored = place(bytes[0]), turned = place(bytes[1]);
+        encode(format, values.data(), count, columns, stored);
+        rows = {format, count, columns, stored.data, stored.scales, stored.zero_points};
+        tile_rows(rows, turned);
+        tiles = {format, count, columns, turned.data, turned.scales, turned.zero_points};
+        tiles.tiled = true;
+    }
+};
+
+// One token and many, tiles that a packed one does not fill, rows after which others come.
+TEST_P(CpuKernels, TilesGiveEveryBitOfRows) {
+    if (kernels_->tiled_affine_vector == nullptr) GTEST_SKIP() << "reads rows as they are";
+    constexpr size_t kTokens = 14;  // enough for AMX
+    for (const int bits : {4, 8}) {
+        for (const int group : {32, 64, 128}) {
+            for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+                const int64_t groups = group == 32 ? 37 : 5, columns = groups * group;
+                for (const int64_t count : {16, 48, 64}) {
+                    const RowsAndTiles weight(WeightFormat::affine(bits, group, dtype), count, columns,
+                                              normals(static_cast<size_t>(count * columns)));
+                    const ActivationLayout layout{&kInt8Linear, bits, group};
+                    Scratch scratch;
+                    scratch.reset();
+                    const ActivationRows x(*kernels_, layout, kTokens, columns, scratch);
+                    for (size_t t = 0; t < kTokens; ++t) {
+                        x.set(*kernels_, static_cast<int64_t>(t), 0, columns,
+                              normals(static_cast<size_t>(columns)).data());
+                    }
+                    const auto products = [&](const WeightView& view, size_t tokens) {
+                        std::vector<std::vector<float>> out(tokens, std::vector<float>(static_cast<size_t>(count), 3));
+                        std::vector<float*> targets;
+                        for (std::vector<float>& row : out) targets.push_back(row.data());
+                        Scratch own;
+                        own.reset();
+                        multiply_rows(*kernels_,
+                                      {.weight = view,
+                                       .layout = layout,
+                                       .x = x.pick(tokens, std::identity{}, own),
+                                       .columns = columns,
+                                       .out = targets.data(),
+                                       .accumulate = true,
+                                       .next = &view},
+                                      own);
+                        return out;
+                    };
+                    for (const size_t tokens : {size_t{1}, size_t{2}, size_t{5}, kTokens}) {
+                        EXPECT_EQ(products(weight.tiles, tokens), products(weight.rows, tokens))
+                            << bits << " bits, group " << group << ", " << dtype_name(dtype) << ", " << count
+                            << " rows, " << tokens << " tokens";
+                    }
+                }
+            }
         }
     }
 }

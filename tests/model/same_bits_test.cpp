@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "backend/cpu/cpu_features.h"
 #include "base/memory.h"
 #include "model/model.h"
 #include "sluice/pack.h"
@@ -113,6 +114,17 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                             }
     }
     EXPECT_GT(looked_ahead, 0u) << "the matrix must cover look-ahead reads";
+}
+
+TEST_P(SameBits, WhetherTheTrunkIsMappedOrInTiles) {
+    for (const InstructionSet set : {InstructionSet::kAuto, InstructionSet::kAvx2}) {
+        if (!processor_has(set)) continue;
+        const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+        const ExpertStoreOptions options{.cache_bytes = ExpertStore::full_bytes(*checkpoint_)};
+        Model mapped(checkpoint_, *backend, KvFormat::kBF16);
+        Model in_tiles(checkpoint_, *backend, KvFormat::kBF16, TrunkForm::kFastest);
+        EXPECT_TRUE(run(*backend, mapped, options) == run(*backend, in_tiles, options)) << backend->name();
+    }
 }
 
 TEST_P(SameBits, WithAWarmStart) {

@@ -34,6 +34,7 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     explicit CpuBackend(const CpuBackendOptions& options);
     std::string name() const override;
     size_t threads() const override { return pool_.threads(); }
+    bool reads_tiles(const WeightFormat& format) const override;
 
 #define SLUICE_COMPUTE(Op) void compute(const Op& op);
     SLUICE_OPERATIONS(SLUICE_COMPUTE)

@@ -251,6 +251,10 @@ struct KernelTable {
     // `next`, if any, is the weight that will be asked for after this one: its first rows are brought to the cache.
     void (*affine_vector)(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
                           const WeightView* next);
+    // The same for a weight in tiles (tensor/row_tiles.h); null where rows one after the other do as well.
+    void (*tiled_affine_vector)(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
+                                const WeightView* next);
+    // The rows stand in either way.
     void (*affine_pack)(const WeightView& weight, AffineTile& tile);
     // Row r of the tile goes to out[t][first + r]. `next`, if any, are the rows that will be packed after this.
     void (*affine_matrix)(const AffineTile& tile, const QuantizedRow* x, int64_t tokens, float* const* out,

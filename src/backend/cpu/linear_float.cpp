@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cpu/linear.h"
+#include "base/error.h"
 
 namespace sluice {
 
@@ -14,6 +15,7 @@ constexpr int64_t kDecodedTokens = 2;  // from so many on
 
 void multiply_floats(const KernelTable& kernels, const LinearProduct& p, Scratch& scratch) {
     const WeightView& weight = p.weight;
+    if (weight.tiled) fail(ErrorCode::kUsage, "a weight in tiles meets activations in float: give it row after row");
     auto* x = scratch.take<const float*>(p.x.size());
     std::ranges::transform(p.x, x, [](const std::byte* row) { return reinterpret_cast<const float*>(row); });
     if (p.tokens() < kDecodedTokens) {

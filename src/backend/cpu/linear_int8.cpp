@@ -104,8 +104,9 @@ void multiply_int8(const KernelTable& kernels, const LinearProduct& p, Scratch& 
         return QuantizedRow{parts.values, parts.scales, parts.sums};
     });
     if (tokens < kernels.matrix_tokens) {
+        auto* const vector = weight.tiled ? kernels.tiled_affine_vector : kernels.affine_vector;
         for (int64_t t = 0; t < tokens; ++t) {
-            kernels.affine_vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
+            vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
         }
         return;
     }
@@ -131,6 +132,7 @@ constinit const LinearKernel kInt8Linear = {
     .row_bytes = int8_row_bytes,
     .prepare = quantize,
     .gathers = amx_pays,
+    .reads_tiles = [](const KernelTable& kernels) { return kernels.tiled_affine_vector != nullptr; },
 };
 
 }  // namespace sluice

@@ -34,7 +34,7 @@ void RmsNorm::check_shapes(const OperationCheck& check) const {
 
 void Linear::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
-    check.weight("weight", weight, kAnySize, x.columns);
+    check.weight("weight", weight, kAnySize, x.columns, full_precision ? RowOrder::kRows : RowOrder::kRowsOrTiles);
     check_bias(check, "bias", bias, weight.rows);
     check.tensor("out", out, x.rows, weight.rows);
 }
@@ -121,11 +121,11 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
     for (const MlpGroup& group : groups) {
         const int64_t inner = activation.gated() ? group.gate.rows : group.up.rows;
         if (activation.gated()) {
-            check.weight("gate of groups", group.gate, kAnySize, hidden);
+            check.weight("gate of groups", group.gate, kAnySize, hidden, RowOrder::kRowsOrTiles);
             check_bias(check, "gate_bias of groups", group.gate_bias, inner);
         }
-        check.weight("up of groups", group.up, inner, hidden);
-        check.weight("down of groups", group.down, hidden, inner);
+        check.weight("up of groups", group.up, inner, hidden, RowOrder::kRowsOrTiles);
+        check.weight("down of groups", group.down, hidden, inner, RowOrder::kRowsOrTiles);
         check_bias(check, "up_bias of groups", group.up_bias, inner);
         check_bias(check, "down_bias of groups", group.down_bias, hidden);
         if (group.all_rows()) {

@@ -212,13 +212,14 @@ struct Block {
     const std::byte *data, *scales, *zero_points;
 };
 
-// The block `distance` rows after `row`, which may lie in `next`; without one, the block at `row`.
+// The block of kRows rows that is `distance` rows after `row`, which may lie in `next`; without one, that at `row`.
+template <int kRows>
 inline Block block_ahead(const WeightView& w, int64_t row, int64_t distance, const WeightView* next) {
     const WeightView* from = &w;
     int64_t at = row + distance;
     if (at >= w.rows) {
         from = next;
-        at -= (w.rows + kLanes - 1) / kLanes * kLanes;
+        at -= (w.rows + kRows - 1) / kRows * kRows;
     }
     if (from == nullptr || at >= from->rows) {
         from = &w;
@@ -297,15 +298,20 @@ inline void affine_vector(const WeightView& weight, const QuantizedRow& x, float
     const int64_t distance = (kAheadBytes + block_bytes - 1) / block_bytes * kLanes;
     for (int64_t row = 0; row < weight.rows; row += kLanes) {
         const int rows = static_cast<int>(smaller<int64_t>(kLanes, weight.rows - row));
-        const Block ahead = block_ahead(weight, row, distance, next);
+        const Block ahead = block_ahead<kLanes>(weight, row, distance, next);
         const F result = block_dot<kBits, kGroup>(weight, row, rows, x, ahead);
         store_some(out + row, accumulate ? add(load_some(out + row, rows), result) : result, rows);
     }
 }
 
+// Whether a weight that comes after another is read in the same way.
+inline bool is_alike(const WeightView& weight, const WeightView& next) {
+    return next.format == weight.format && next.columns == weight.columns && next.tiled == weight.tiled;
+}
+
 inline void affine_vector_any(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
                               const WeightView* next) {
-    if (next != nullptr && (next->format != weight.format || next->columns != weight.columns)) next = nullptr;
+    if (next != nullptr && !is_alike(weight, *next)) next = nullptr;
     with_bits(weight.format.bits, [&]<int kBits>() {
         switch (weight.format.group_size) {
             case 32:

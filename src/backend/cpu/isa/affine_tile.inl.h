@@ -4,6 +4,7 @@
 // all of them. The operations and their order are those of the vector form in affine.inl.h.
 
 #include "backend/cpu/isa/affine.inl.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 namespace {
@@ -18,11 +19,52 @@ inline void pack_factors(const Factors& factors, int first, int rows, int64_t gr
     }
 }
 
+// Scales or zero points of kLanes rows, which lie side by side.
+inline F turned_factors(DType dtype, const std::byte* p) {
+    switch (dtype) {
+        case DType::kBF16:
+            return load_bf16(p);
+        case DType::kF16:
+            return load_f16(p);
+        default:
+            return load_f32(p);
+    }
+}
+
+// turn_rows for a weight in tiles: its dwords lie as they are wanted.
+template <int kBits, typename StoreUnit>
+inline void take_turned_rows(const WeightView& w, AffineTile& tile, StoreUnit&& store_unit) {
+    const int64_t stride = w.columns * kBits / 8, dwords = stride / kTileDwordBytes;
+    const int64_t groups = w.columns / w.format.group_size;
+    const int64_t factor_stride = factor_row_bytes(w), width = factor_stride / groups;
+    for (int v = 0; v < kTileVectors; ++v) {
+        const int64_t first = smaller<int64_t>(v * kLanes, w.rows - kLanes), inside = first % kTileRows;
+        const std::byte* data = w.data + (first - inside) * stride + inside * kTileDwordBytes;
+        for (int64_t dword = 0; dword < dwords; dword += kLanes) {
+            I lines[kLanes];
+            for (int i = 0; i < kLanes; ++i) {
+                const bool there = dword + i < dwords;
+                lines[i] = there ? iload(data + (dword + i) * kTileRows * kTileDwordBytes) : izero();
+            }
+            store_unit(v, dword / kLanes, lines);
+        }
+        const int64_t factors = (first - inside) * factor_stride + inside * width;
+        for (int64_t g = 0; g < groups; ++g) {
+            const int64_t from = factors + g * kTileRows * width, to = (g * kTileVectors + v) * kLanes;
+            store(tile.scales + to, turned_factors(w.format.dtype, w.scales + from));
+            store(tile.zero_points + to, turned_factors(w.format.dtype, w.zero_points + from));
+        }
+    }
+}
+
 // The scales and zero points of a weight's rows to the tile, and its values to store_unit(v, unit, lines): a unit is
 // kVectorBytes of a row (unpacked, where bits are neither 4 nor 8), and lines[i] the dword i of each row of row vector
 // v.
 template <int kBits, typename StoreUnit>
 inline void turn_rows(const WeightView& w, AffineTile& tile, StoreUnit&& store_unit) {
+    if constexpr (kBits == 4 || kBits == 8) {
+        if (w.tiled) return take_turned_rows<kBits>(w, tile, store_unit);
+    }
     constexpr int kUnitBytes = AffineShape<kBits, 32>::kUnitBytes;  // the same for every group
     const int64_t stride = w.columns * kBits / 8;
     const int64_t groups = w.columns / w.format.group_size;
@@ -84,33 +126,33 @@ struct GroupDwords {
 
 constexpr int kDwords = 4;  // per turn of the inner loop: every run is a multiple
 
-// sums += kDwords dwords of a tile's rows, at w, times those of kTokens rows, at x[t] + column.
-template <bool kWide, int kTokens>
+// sums += kDwords dwords of kVectors row vectors, at w, times those of kTokens rows, at x[t] + column.
+template <bool kWide, int kTokens, int kVectors>
 inline void add_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], int64_t column,
-                       I (&sums)[kTileVectors][kTokens]) {
+                       I (&sums)[kVectors][kTokens]) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kDwords; ++i, w += kTileVectors * kVectorBytes) {
-        I weights[kTileVectors];
+    for (int i = 0; i < kDwords; ++i, w += kVectors * kVectorBytes) {
+        I weights[kVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kTileVectors; ++v) weights[v] = iload(w + v * kVectorBytes);
+        for (int v = 0; v < kVectors; ++v) weights[v] = iload(w + v * kVectorBytes);
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
             const I values = broadcast4(x[t] + column + 4 * i);
 #pragma GCC unroll 4
-            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<kWide>(sums[v][t], weights[v], values);
+            for (int v = 0; v < kVectors; ++v) sums[v][t] = dot4<kWide>(sums[v][t], weights[v], values);
         }
     }
 }
 
 // The same for kDwords dwords of nibbles; the odd columns' activations lie kVectorBytes after the even ones'.
-template <int kTokens>
+template <int kTokens, int kVectors>
 inline void add_nibble_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], int64_t column,
-                              I (&sums)[kTileVectors][kTokens]) {
+                              I (&sums)[kVectors][kTokens]) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kDwords; ++i, w += kTileVectors * kVectorBytes) {
-        I even[kTileVectors], odd[kTileVectors];
+    for (int i = 0; i < kDwords; ++i, w += kVectors * kVectorBytes) {
+        I even[kVectors], odd[kVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kTileVectors; ++v) {
+        for (int v = 0; v < kVectors; ++v) {
             const I packed = iload(w + v * kVectorBytes);
             even[v] = low_nibbles(packed);
             odd[v] = high_nibbles(packed);
@@ -119,12 +161,34 @@ inline void add_nibble_dwords(const std::byte* w, const int8_t* const (&x)[kToke
         for (int t = 0; t < kTokens; ++t) {
             const I values = broadcast4(x[t] + column + 4 * i);
 #pragma GCC unroll 4
-            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], even[v], values);
+            for (int v = 0; v < kVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], even[v], values);
             const I odd_values = broadcast4(x[t] + column + kVectorBytes + 4 * i);
 #pragma GCC unroll 4
-            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], odd[v], odd_values);
+            for (int v = 0; v < kVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], odd[v], odd_values);
         }
     }
+}
+
+// How a tile's weights are multiplied.
+enum class TileKind { kNibbles, kBytes, kWideBytes };
+
+// sums += dwords d, d + 1, ... of kVectors row vectors, kDwords of them from w on, times those of kTokens rows.
+template <TileKind kKind, int kTokens, int kVectors>
+inline void add_turn(const std::byte* w, int64_t d, const int8_t* const (&x)[kTokens], I (&sums)[kVectors][kTokens]) {
+    if constexpr (kKind == TileKind::kNibbles) {
+        const auto dword = static_cast<uint64_t>(d);  // of which division takes one shift
+        const uint64_t column = dword / kLanes * (2 * kVectorBytes) + dword % kLanes * 4;
+        add_nibble_dwords(w, x, static_cast<int64_t>(column), sums);
+    } else {
+        add_dwords<kKind == TileKind::kWideBytes>(w, x, 4 * d, sums);
+    }
+}
+
+// sums += dwords [begin, end) of kVectors row vectors, dword 0 at `values`, times those of kTokens rows.
+template <TileKind kKind, int kTokens, int kVectors>
+inline void add_run(const std::byte* values, int64_t begin, int64_t end, const int8_t* const (&x)[kTokens],
+                    I (&sums)[kVectors][kTokens]) {
+    for (int64_t d = begin; d < end; d += kDwords) add_turn<kKind>(values + d * kVectors * kVectorBytes, d, x, sums);
 }
 
 // Memory that will be read next, brought to the cache bit by bit while something else is computed.
@@ -149,9 +213,6 @@ inline void store_tile_rows(const AffineTile& tile, int v, F values, float* out,
     store_some(p, accumulate ? add(load_some(p, rows), values) : values, rows);
 }
 
-// How a tile's weights are multiplied.
-enum class TileKind { kNibbles, kBytes, kWideBytes };
-
 template <TileKind kKind, int kTokens>
 inline void tile_dot(const AffineTile& tile, const QuantizedRow* rows, float* const* out, int64_t first,
                      bool accumulate, Stream& ahead) {
@@ -174,18 +235,12 @@ inline void tile_dot(const AffineTile& tile, const QuantizedRow* rows, float* co
             for (int v = 0; v < kTileVectors; ++v) sums[v][t] = izero();
         }
         if constexpr (kKind == TileKind::kNibbles) {
-            const int64_t begin = g * tile.group / 8, end = begin + tile.group / 8;
-            for (int64_t d = begin; d < end; d += kDwords) {
-                add_nibble_dwords<kTokens>(tile.values + d * kTileVectors * kVectorBytes, x,
-                                           d / kLanes * (2 * kVectorBytes) + d % kLanes * 4, sums);
-            }
+            const int64_t begin = g * tile.group / 8;
+            add_run<kKind>(tile.values, begin, begin + tile.group / 8, x, sums);
         } else {
             for (int64_t run = 0; run < dwords.runs; ++run) {
                 const int64_t begin = dwords.first(g) + run * kLanes;
-                for (int64_t d = begin; d < begin + dwords.run; d += kDwords) {
-                    add_dwords<kKind == TileKind::kWideBytes, kTokens>(tile.values + d * kTileVectors * kVectorBytes, x,
-                                                                       4 * d, sums);
-                }
+                add_run<kKind>(tile.values, begin, begin + dwords.run, x, sums);
             }
         }
         const float* scales = tile.scales + g * kTileVectors * kLanes;

@@ -7,6 +7,7 @@
 #include "backend/cpu/isa/block_kernels.inl.h"
 #include "backend/cpu/isa/delta.inl.h"
 #include "backend/cpu/isa/rows.inl.h"
+#include "backend/cpu/isa/tiled_affine.inl.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
@@ -85,6 +86,7 @@ constexpr KernelTable make_table(const char* name) {
         .quantize = quantize,
         .quantize_row = quantize_row,
         .affine_vector = affine_vector_any,
+        .tiled_affine_vector = kReadsTiles ? tiled_affine_vector : nullptr,
         .affine_pack = affine_pack_any,
         .affine_matrix = affine_matrix,
         .codecs = kCodecKernels,

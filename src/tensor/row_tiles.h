@@ -1,0 +1,40 @@
+#pragma once
+
+// Rows in tiles. A vector register holds the same columns of kTileRows rows where those lie side by side; and what a
+// kernel reads of all of them is one stream of memory. So of every kTileRows rows of a tiled matrix
+//
+//  - the data are [bytes of a row / 4][kTileRows] dwords: first the first four bytes of every row, then the next four;
+//  - scales, and zero points, are [groups of a row][kTileRows].
+//
+// Whole tiles lie where their rows would lie otherwise, so every part keeps its size, and rows_at() its arithmetic.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "tensor/codec.h"
+#include "tensor/matrix.h"
+
+namespace sluice {
+
+inline constexpr int64_t kTileDwordBytes = 4;
+
+// Whether so many rows of the format can stand in tiles: those of its codec, in whole tiles.
+bool fits_tiles(const WeightFormat& format, int64_t rows);
+
+// Both copy a matrix that fits tiles from one form to the other. Thread-safe.
+void tile_rows(const WeightView& rows, const EncodedRows& tiles);
+void untile_rows(const WeightView& tiles, const EncodedRows& rows);
+
+// A copy of one row of a tiled matrix.
+class RowOfTile {
+  public:
+    RowOfTile(const WeightView& tiles, int64_t row);
+    const WeightView& view() const { return view_; }
+
+  private:
+    std::vector<std::byte> data_, scales_, zero_points_;
+    WeightView view_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,111 @@
+#include "tensor/row_tiles.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <tuple>
+
+#include "base/error.h"
+#include "tensor/codecs.h"
+#include "tensor/weight_view.h"
+
+namespace sluice {
+namespace {
+
+// A matrix of random bytes, and memory for another of its size.
+struct Bytes {
+    std::vector<std::byte> data, scales, zero_points;
+    WeightView view;
+
+    Bytes(const WeightFormat& format, int64_t rows, int64_t columns)
+        : data(format.data_bytes(rows, columns)),
+          scales(format.scale_bytes(rows, columns)),
+          zero_points(format.zero_point_bytes(rows, columns)) {
+        view.format = format;
+        view.rows = rows;
+        view.columns = columns;
+        std::mt19937 random(static_cast<unsigned>(rows + columns));
+        for (auto* part : {&data, &scales, &zero_points}) {
+            for (std::byte& byte : *part) byte = static_cast<std::byte>(random() % 64);
+        }
+        view.data = data.data();
+        view.scales = scales.data();
+        view.zero_points = zero_points.data();
+    }
+    EncodedRows out() { return {data.data(), scales.data(), zero_points.data()}; }
+};
+
+class RowTiles : public ::testing::TestWithParam<std::tuple<int, int, DType>> {
+  protected:
+    static constexpr int64_t kRows = 3 * kTileRows;
+
+    WeightFormat format_ =
+        WeightFormat::affine(std::get<0>(GetParam()), std::get<1>(GetParam()), std::get<2>(GetParam()));
+    int64_t columns_ = int64_t{3} * std::get<1>(GetParam());
+    Bytes rows_{format_, kRows, columns_}, tiles_{format_, kRows, columns_};
+
+    RowTiles() {
+        tile_rows(rows_.view, tiles_.out());
+        tiles_.view.tiled = true;
+    }
+};
+
+TEST_P(RowTiles, RowsOfATileTakeTurns) {
+    const auto expect_turns = [](const std::vector<std::byte>& rows, const std::vector<std::byte>& tiles,
+                                 uint64_t bytes) {
+        const uint64_t row_bytes = rows.size() / kRows, elements = row_bytes / bytes;
+        for (uint64_t row = 0; row < kRows; ++row) {
+            for (uint64_t i = 0; i < elements; ++i) {
+                const uint64_t tile = row / kTileRows * kTileRows * row_bytes;
+                const uint64_t at = tile + (i * kTileRows + row % kTileRows) * bytes;
+                ASSERT_EQ(std::memcmp(&tiles[at], &rows[row * row_bytes + i * bytes], bytes), 0)
+                    << "row " << row << ", element " << i << " of " << bytes << " bytes";
+            }
+        }
+    };
+    expect_turns(rows_.data, tiles_.data, 4);
+    expect_turns(rows_.scales, tiles_.scales, dtype_bytes(format_.dtype));
+    expect_turns(rows_.zero_points, tiles_.zero_points, dtype_bytes(format_.dtype));
+}
+
+TEST_P(RowTiles, ComeBackAsTheyWere) {
+    Bytes back(format_, kRows, columns_ + std::get<1>(GetParam()));
+    untile_rows(tiles_.view, back.out());
+    EXPECT_EQ(std::memcmp(back.data.data(), rows_.data.data(), rows_.data.size()), 0);
+    EXPECT_EQ(std::memcmp(back.scales.data(), rows_.scales.data(), rows_.scales.size()), 0);
+    EXPECT_EQ(std::memcmp(back.zero_points.data(), rows_.zero_points.data(), rows_.zero_points.size()), 0);
+}
+
+TEST_P(RowTiles, DecodeToTheSameValues) {
+    std::vector<float> wanted(static_cast<size_t>(columns_)), got(wanted.size());
+    for (int64_t row = 0; row < kRows; ++row) {
+        decode_row(rows_.view, row, wanted.data());
+        decode_row(tiles_.view, row, got.data());
+        ASSERT_EQ(std::memcmp(got.data(), wanted.data(), got.size() * sizeof(float)), 0) << "row " << row;
+        decode_row(tiles_.view.rows_at(row / kTileRows * kTileRows, kTileRows), row % kTileRows, got.data());
+        ASSERT_EQ(std::memcmp(got.data(), wanted.data(), got.size() * sizeof(float)), 0) << "row " << row;
+    }
+}
+
+TEST_P(RowTiles, AreTakenWhole) {
+    EXPECT_THROW(std::ignore = tiles_.view.rows_at(8, 16), Error);
+    EXPECT_THROW(std::ignore = tiles_.view.rows_at(16, 8), Error);
+    EXPECT_EQ(tiles_.view.rows_at(16, 32).data, tiles_.data.data() + 16 * format_.data_row_bytes(columns_));
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, RowTiles,
+                         ::testing::Combine(::testing::Values(4, 8), ::testing::Values(32, 64, 128),
+                                            ::testing::Values(DType::kBF16, DType::kF32)));
+
+TEST(RowTilesOf, FormatsThatHaveThemInWholeTiles) {
+    EXPECT_TRUE(fits_tiles(WeightFormat::affine(4, 64, DType::kF16), 32));
+    EXPECT_TRUE(fits_tiles(WeightFormat::affine(8, 32, DType::kBF16), 16));
+    EXPECT_FALSE(fits_tiles(WeightFormat::affine(4, 64, DType::kF16), 40));
+    EXPECT_FALSE(fits_tiles(WeightFormat::affine(6, 64, DType::kF16), 32));
+    EXPECT_FALSE(fits_tiles(kFloatCodec.standard, 32));
+    EXPECT_FALSE(fits_tiles(kQ8_0Codec.standard, 32));
+}
+
+}  // namespace
+}  // namespace sluice
