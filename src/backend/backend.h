@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -55,6 +56,10 @@ class Backend : public Queue {
 
     // Checks the operation (throws kUsage naming it and the field), then hands it over.
     void run(const Operation& operation);
+
+    // Asked now and then inside operations that take long, by the thread that hands them over: where it says false the
+    // operation throws kCancelled at the next wait(), and what it wrote means nothing. Empty: nobody is asked.
+    virtual void set_go_on(std::function<bool()> go_on) { (void)go_on; }
 
     // From now on every operation is waited for and its time is added to `profile`, which must live until another one,
     // or null, is set.

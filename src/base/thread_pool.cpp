@@ -4,10 +4,13 @@
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "base/processors.h"
 #include "base/start_thread.h"
 
@@ -62,12 +65,20 @@ struct ThreadPool::State {
     size_t grain = 1;
     Piece piece = nullptr;
     void* context = nullptr;
+    std::function<bool()> go_on;
+    std::atomic<bool> abandoned{false};  // the loop that runs
     std::mutex error_mutex;
     std::exception_ptr error;
 
-    void run_piece(uint64_t index) {
+    // `member` 0 is the caller.
+    void run_piece(uint64_t index, size_t member) {
+        if (abandoned.load(std::memory_order_relaxed)) return;
         const size_t begin = static_cast<size_t>(index) * grain;
         try {
+            if (member == 0 && go_on && !go_on()) {
+                abandoned.store(true, std::memory_order_relaxed);
+                return;
+            }
             piece(context, begin, std::min(begin + grain, count));
         } catch (...) {
             const std::lock_guard lock(error_mutex);
@@ -80,11 +91,11 @@ struct ThreadPool::State {
     // caller alone looks for that, since looking costs a cache line per thread.
     void work(size_t member) {
         uint64_t index = 0;
-        while (shares[member].take(false, index)) run_piece(index);
+        while (shares[member].take(false, index)) run_piece(index, member);
         if (member != 0 && count <= grain * shares.size()) return;
         for (size_t i = 1; i < shares.size(); ++i) {
             Share& other = shares[(member + i) % shares.size()];
-            while (other.take(true, index)) run_piece(index);
+            while (other.take(true, index)) run_piece(index, member);
         }
     }
 
@@ -140,12 +151,21 @@ size_t ThreadPool::threads() const {
     return state_->workers.size() + 1;
 }
 
+void ThreadPool::set_go_on(std::function<bool()> go_on) {
+    state_->go_on = std::move(go_on);
+}
+
+bool ThreadPool::is_watched() const {
+    return static_cast<bool>(state_->go_on);
+}
+
 void ThreadPool::run(size_t count, size_t grain, Piece piece, void* context) {
     State& s = *state_;
     s.count = count;
     s.grain = std::max<size_t>(grain, 1);
     s.piece = piece;
     s.context = context;
+    s.abandoned.store(false, std::memory_order_relaxed);
     const size_t pieces = (count + s.grain - 1) / s.grain, team = s.shares.size();
     for (size_t i = 0; i < team; ++i) s.shares[i].set(pieces * i / team, pieces * (i + 1) / team);
     s.busy.store(s.workers.size(), std::memory_order_relaxed);
@@ -162,6 +182,7 @@ void ThreadPool::run(size_t count, size_t grain, Piece piece, void* context) {
         relax();
     }
     if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
+    if (s.abandoned.load(std::memory_order_relaxed)) fail(ErrorCode::kCancelled, "stopped by the caller");
 }
 
 }  // namespace sluice

@@ -20,12 +20,16 @@ class ThreadPool {
 
     size_t threads() const;
 
+    // Asked by the caller's thread between its pieces: where it says false the rest of the loop is left out, and
+    // parallel_for throws kCancelled. Empty: nobody is asked.
+    void set_go_on(std::function<bool()> go_on);
+
     // Calls body(begin, end) over [0, count) in pieces of at most `grain`, and returns when all are done. The first
     // exception thrown by a body is rethrown here.
     template <typename Body>
     void parallel_for(size_t count, size_t grain, Body&& body) {
         if (count == 0) return;
-        if (threads() == 1 || count <= grain) {
+        if (count <= grain || (threads() == 1 && !is_watched())) {
             body(size_t{0}, count);
             return;
         }
@@ -40,6 +44,7 @@ class ThreadPool {
   private:
     using Piece = void (*)(void* context, size_t begin, size_t end);
     void run(size_t count, size_t grain, Piece piece, void* context);
+    bool is_watched() const;
 
     struct State;
     std::unique_ptr<State> state_;

@@ -54,8 +54,10 @@ const json* JsonFields::find(std::string_view name) const {
 
 const json& JsonFields::require(std::string_view name) const {
     const json* value = find(name);
-    if (value == nullptr) reject(ErrorCode::kInvalidFile, name, "missing");
-    return *value;
+    if (value != nullptr) return *value;
+    const std::string kind = has("model_type") ? string_or("model_type", "") : "";
+    if (kind.empty()) reject(ErrorCode::kInvalidFile, name, "missing");
+    reject(ErrorCode::kInvalidFile, name, "missing, but a model of model_type {} needs it", one_line(kind));
 }
 
 int64_t JsonFields::integer(std::string_view name, int64_t least, int64_t most) const {

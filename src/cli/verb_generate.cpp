@@ -1,5 +1,7 @@
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -76,10 +78,21 @@ class Stream {
     char last_ = '\n';
 };
 
-void generate(const Flags& flags) {
+// Of the prompt and the answer, before the prompt is tokenized: a normalizer makes 33 bytes of a ligature of 3, and a
+// byte is a token at worst. 0 where that is no less than a context that is common anyway.
+int64_t most_tokens(const Prompt& prompt, int64_t max_tokens) {
+    constexpr int64_t kTokensOfByte = 12, kSpecialTokens = 64, kEnough = 8192;
+    const auto size = static_cast<int64_t>(prompt.text ? prompt.text->size() : prompt.ids.size());
+    const int64_t of_prompt = prompt.text ? size * kTokensOfByte + kSpecialTokens : size;
+    const int64_t all = of_prompt + std::clamp<int64_t>(max_tokens, 1, kEnough);
+    return all < kEnough ? all : 0;
+}
+
+void generate(Flags& flags) {
     const bool bundled = flags.model.model.empty();
     const Prompt prompt =
         read_prompt(flags.prompt, bundled ? std::optional<std::string>("Once upon a time") : std::nullopt);
+    flags.model.engine.session_tokens = most_tokens(prompt, flags.sampling.generation.max_tokens);
     std::optional<InterruptHold> hold;  // outlives the engine, whose end may write a file
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
     hold.emplace();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <exception>
 
 #include "backend/cuda_backend.h"
 #include "base/error.h"
@@ -190,8 +191,12 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() {
     if (!impl_->warm_start) return;
-    impl_->store->warm_up({});  // beside its reads the list takes a second to reach the drive
-    impl_->warm_start->learn(impl_->store->used());
+    try {
+        impl_->store->warm_up({});  // beside its reads the list takes a second to reach the drive
+        impl_->warm_start->learn(impl_->store->used());
+    } catch (const std::exception& error) {
+        log_debug("warm start: {}; nothing is learned from this run", error.what());
+    }
 }
 
 const EngineInfo& Engine::info() const {

@@ -72,7 +72,11 @@ struct Engine::Impl {
     // error of the work.
     void run_pass(std::span<SequenceWork* const> work, int64_t room, int64_t chunk);
     PromptStart resume(Session::Impl& session, std::span<const TokenId> tokens);
-    void remember(const Session::Impl& session, bool on_disk);
+    // What the session has seen, for prompts of other sessions; on disk too once write_remembered() is called.
+    void remember(Session::Impl& session, bool on_disk);
+    void write_remembered(Session::Impl& session);
+    // Where the evaluation of a prompt failed by what it began with.
+    void forget(std::span<const TokenId> prompt);
 
   private:
     std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs, const PassHook& hook);

@@ -16,6 +16,16 @@ EngineStatistics difference(const EngineStatistics& after, const EngineStatistic
     return d;
 }
 
+bool is_of_file(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const Error& each) {
+        return each.code() == ErrorCode::kInvalidFile;
+    } catch (...) {
+        return false;
+    }
+}
+
 }  // namespace
 
 Generation::Impl::Impl(Engine::Impl& of, Session::Impl& on, std::vector<TokenId> prompt, const GenerationOptions& how)
@@ -144,10 +154,14 @@ void Generation::Impl::fail_with(std::exception_ptr reason) {
 }
 
 void Generation::Impl::remember_end() {
-    if (!whole || error || !started || session->tokens.empty()) return;
+    if (!whole || !started || session == nullptr) return;
+    if (error || !drawing) session->unwritten.clear();  // what was evaluated of the prompt may not be finite
+    if (error && cached_ > 0 && is_of_file(error)) engine.forget(result.prompt_ids);
+    if (error || session->tokens.empty()) return;
     if (!drawing) return engine.remember(*session, false);
     // A later turn begins with this prompt and what was answered, as far as it was evaluated.
     if (session->tokens.size() > result.prompt_ids.size()) engine.remember(*session, true);
+    engine.write_remembered(*session);
 }
 
 Generation::Generation(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -79,6 +79,9 @@ MemoryLedger::MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint
       ceiling_(ceiling),
       largest_context_(sizes_.largest_context > 0 ? sizes_.largest_context : kDefaultContext),
       context_(options.context != 0 ? options.context : std::min(largest_context_, kDefaultContext)) {
+    // One session that will not hold more needs no larger context.
+    if (options.context == 0 && options.sessions <= 1 && options.session_tokens > 0)
+        context_ = std::min(context_, options.session_tokens);
     if (context_ < 1 || context_ > largest_context_) {
         fail(ErrorCode::kUsage, "`context` of {} tokens is out of range: this model takes 1 to {}", context_,
              largest_context_);
@@ -91,8 +94,9 @@ uint64_t MemoryLedger::session_bytes(int64_t context) const {
 }
 
 int64_t MemoryLedger::session_tokens(int64_t context) const {
-    if (options_.session_tokens > 0) return std::max(context, options_.session_tokens);
-    if (options_.sessions <= 1) return context;
+    const bool alone = options_.sessions <= 1;
+    if (options_.session_tokens > (alone ? context_ : 0)) return std::max(context, options_.session_tokens);
+    if (alone) return context;
     return context + std::max(context, kTokensBeside * (options_.sessions - 1));
 }
 

@@ -79,13 +79,28 @@ void PrefixCache::keep_in_memory(std::span<const TokenId> tokens, const Sequence
     memory_bytes_ = memory_.bytes();
 }
 
-void PrefixCache::put(const std::vector<TokenId>& tokens, const SequenceState& state, bool on_disk) {
+void PrefixCache::put(const std::vector<TokenId>& tokens, const SequenceState& state) {
     try {
         keep_in_memory(tokens, state);
-        if (folder_ && on_disk) folder_->put(info_, tokens, state);
     } catch (const Error& error) {
         log_warning("prefix cache: {}; going on without this entry", error.what());
     }
+}
+
+void PrefixCache::write(const std::vector<TokenId>& tokens, const SequenceState& state) {
+    if (!folder_) return;
+    try {
+        folder_->put(info_, tokens, state);
+    } catch (const Error& error) {
+        log_warning("prefix cache: {}; going on without this entry", error.what());
+    }
+}
+
+void PrefixCache::forget(std::span<const TokenId> prompt) {
+    memory_.forget(prompt);
+    memory_bytes_ = memory_.bytes();
+    if (!folder_) return;
+    for (const PrefixFolder::Entry& entry : folder_->find(prompt, info_)) folder_->remove(entry);
 }
 
 }  // namespace sluice

@@ -26,9 +26,13 @@ class PrefixCache {
     // recurrent ones must stop a token before it, for the same prompt to find one to evaluate.
     std::vector<int64_t> worth_keeping(std::span<const TokenId> prompt, const SequenceState& state,
                                        int64_t start) const;
-    // Keeps a state that has seen exactly `tokens`: in memory, and with `on_disk` in the folder too. What cannot be
-    // kept costs the entry, not the request.
-    void put(const std::vector<TokenId>& tokens, const SequenceState& state, bool on_disk);
+    // Keeps a state that has seen exactly `tokens`, in memory or in the folder, if there is one. What cannot be kept
+    // costs the entry, not the request.
+    void put(const std::vector<TokenId>& tokens, const SequenceState& state);
+    void write(const std::vector<TokenId>& tokens, const SequenceState& state);
+    // Drops what this prompt may have begun with: it led to nothing.
+    void forget(std::span<const TokenId> prompt);
+    bool has_folder() const { return folder_.has_value(); }
 
     uint64_t memory_bytes() const { return memory_bytes_; }  // without a lock
 

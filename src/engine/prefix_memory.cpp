@@ -52,6 +52,13 @@ void PrefixMemory::put(std::span<const TokenId> tokens, const SequenceState& sta
     while (memory_.bytes() > limit_bytes_) drop(std::prev(entries_.end()));
 }
 
+void PrefixMemory::forget(std::span<const TokenId> prompt) {
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+        const auto at = entry++;
+        if (common_length(prompt, at->tokens) > 0) drop(at);
+    }
+}
+
 void PrefixMemory::drop(Entries::iterator entry) {
     memory_.remove(entry->state);
     entries_.erase(entry);

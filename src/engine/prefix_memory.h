@@ -28,6 +28,9 @@ class PrefixMemory {
     // Keeps `state`, which has seen `tokens`, unless it alone is over the limit.
     void put(std::span<const TokenId> tokens, const SequenceState& state);
 
+    // Drops every entry that begins as `prompt` does.
+    void forget(std::span<const TokenId> prompt);
+
     uint64_t bytes() const { return memory_.bytes(); }
     uint64_t limit_bytes() const { return limit_bytes_; }
     size_t entries() const { return entries_.size(); }

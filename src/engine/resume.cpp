@@ -19,9 +19,19 @@ PromptStart Engine::Impl::resume(Session::Impl& session, std::span<const TokenId
     return {.tokens = start, .remember_at = prefix_cache->worth_keeping(tokens, state, start)};
 }
 
-void Engine::Impl::remember(const Session::Impl& session, bool on_disk) {
+void Engine::Impl::remember(Session::Impl& session, bool on_disk) {
     if (session.state == nullptr || session.state->position() != static_cast<int64_t>(session.tokens.size())) return;
-    prefix_cache->put(session.tokens, *session.state, on_disk);
+    prefix_cache->put(session.tokens, *session.state);
+    if (on_disk && prefix_cache->has_folder()) session.unwritten.push_back({session.tokens, session.state->fork()});
+}
+
+void Engine::Impl::write_remembered(Session::Impl& session) {
+    for (const Session::Impl::Checkpoint& each : session.unwritten) prefix_cache->write(each.tokens, each.state);
+    session.unwritten.clear();
+}
+
+void Engine::Impl::forget(std::span<const TokenId> prompt) {
+    prefix_cache->forget(prompt);
 }
 
 PromptStart Engine::resume(Session& session, const std::string&, std::span<const TokenId> tokens) {
@@ -34,6 +44,7 @@ void Engine::remember(const Session& session, const std::string& text) {
     const SessionUse use(*session.impl_);
     const ModelLock lock(*impl_);
     impl_->remember(*session.impl_, !text.empty());
+    impl_->write_remembered(*session.impl_);
 }
 
 }  // namespace sluice

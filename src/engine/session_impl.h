@@ -23,6 +23,7 @@ struct Session::Impl {
     std::unique_ptr<SequenceState> state;  // made by the first evaluation, which has the model's lock
     std::map<int64_t, Checkpoint> checkpoints;
     int64_t next_checkpoint = 1;
+    std::vector<Checkpoint> unwritten;       // worth an entry of the prefix folder once a generation is over
     Generation::Impl* generation = nullptr;  // that has the session to itself
     std::atomic<bool> in_use = false;        // see SessionUse
     std::unique_ptr<Impl> next_retired;      // see Engine::Impl::retire

@@ -12,8 +12,8 @@
 
 namespace sluice {
 
-// Asked on the way through a pass, between layers and between experts; false ends it. Called by the thread that runs
-// the pass.
+// Asked on the way through a pass, between layers, between experts and inside long operations; false ends it. Called by
+// the thread that runs the pass, often: it takes no time.
 using PassHook = std::function<bool(int64_t layer, int64_t layers)>;
 
 // Where the new tokens of a sequence are in a batch: rows [first_row, first_row + count).

@@ -280,6 +280,31 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
     }
 }
 
+namespace {
+
+// Lets the hook end a pass inside an operation, too. What was queued has ended when this is gone.
+class Watch {
+  public:
+    Watch(Backend& backend, const Batch& batch) : backend_(backend) {
+        if (batch.hook == nullptr) return;
+        backend_.set_go_on([&batch] { return (*batch.hook)(batch.running_layer, batch.layers); });
+    }
+    ~Watch() {
+        backend_.set_go_on({});
+        try {
+            backend_.wait();
+        } catch (...) {  // the pass is left by an exception already
+        }
+    }
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+
+  private:
+    Backend& backend_;
+};
+
+}  // namespace
+
 std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, const PassHook& hook) {
     inputs_workspace_.reset();
     workspace_.reset();
@@ -294,6 +319,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
     if (selected_tokens_ > 0) {
         batch.selected = inputs_workspace_.take(batch.rows, selected_tokens_, DType::kI32);
     }
+    const Watch watch(backend_, batch);
     ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .hinted = {}};
     run_layers(batch, feed, rows, inputs, outputs);
     if (!batch.all_failed()) run_head(batch, rows.normed, inputs, outputs);

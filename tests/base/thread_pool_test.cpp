@@ -122,6 +122,33 @@ TEST(ThreadPool, WakesAfterItSlept) {
     }
 }
 
+// The others wait until the caller was asked, who says no before its first piece.
+TEST(ThreadPool, LeavesOutTheRestWhereTheCallerIsToldTo) {
+    for (const size_t threads : {1, 3}) {
+        ThreadPool pool(threads);
+        std::atomic<bool> asked = false;
+        std::atomic<size_t> done = 0;
+        pool.set_go_on([&] {
+            asked = true;
+            return false;
+        });
+        try {
+            pool.parallel_for(1000, 1, [&](size_t begin, size_t end) {
+                while (!asked) std::this_thread::yield();
+                done += end - begin;
+            });
+            ADD_FAILURE() << "went on";
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::kCancelled);
+        }
+        EXPECT_LT(done, 1000u);
+        pool.set_go_on({});
+        done = 0;
+        pool.parallel_for(1000, 1, [&](size_t begin, size_t end) { done += end - begin; });
+        EXPECT_EQ(done, 1000u);
+    }
+}
+
 TEST(ThreadPool, ManyComeAndGo) {
     for (int round = 0; round < 50; ++round) {
         ThreadPool pool(4);

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "backend/backend.h"
+#include "model/workspace.h"
 #include "sluice/engine.h"
 #include "tests/support/source_file.h"
 
@@ -84,6 +86,18 @@ TEST(Cancel, FromAnotherThreadAtAnyTime) {
         session->truncate(0);
         EXPECT_EQ(engine->evaluate(*session, ids).logits, wanted) << milliseconds;
     }
+}
+
+TEST(Cancel, InsideAnOperation) {
+    const auto backend = make_cpu_backend({.threads = 1});
+    Workspace workspace(*backend);
+    const Tensor x = workspace.take(4096, 512), out = workspace.take(4096, 512);
+    backend->set_go_on([] { return false; });
+    backend->run(AddGated{.x = x, .gate = {}, .out = out});
+    EXPECT_THROW(backend->wait(), Error);
+    backend->set_go_on({});
+    backend->run(AddGated{.x = x, .gate = {}, .out = out});
+    EXPECT_NO_THROW(backend->wait());
 }
 
 }  // namespace

@@ -107,6 +107,33 @@ TEST(MemoryLedger, ForeseesWhatItWouldDo) {
         }
 }
 
+TEST(MemoryLedger, EvaluatedPromptsGetAThirtySecondOrWhatExpertsCannotUse) {
+    EngineOptions options = asked(1024, 64);
+    options.prefix_memory_bytes.reset();
+    const uint64_t floor = fixed_bytes(1024, 64) + 20 * kMegabyte, all = floor + 3980 * kMegabyte;
+    const auto plan = [&](uint64_t ceiling) { return MemoryLedger(options, sizes(), ceiling).divide(); };
+    EXPECT_EQ(plan(floor + 320 * kMegabyte).prefix_bytes, 10 * kMegabyte);
+    EXPECT_EQ(plan(floor + 320 * kMegabyte).cache_bytes, 330 * kMegabyte);
+    EXPECT_EQ(plan(all + 200 * kMegabyte).prefix_bytes, 200 * kMegabyte);
+    EXPECT_EQ(plan(kNone).prefix_bytes, 400 * kMegabyte) << "four contexts at most";
+}
+
+TEST(MemoryLedger, OneSessionThatHoldsLittleLeavesTheRestToExperts) {
+    EngineOptions options = asked(0, 64);
+    options.session_tokens = 2000;
+    const MemoryPlan plan = MemoryLedger(options, sizes(), fixed_bytes(8192, 64) + 20 * kMegabyte).divide();
+    EXPECT_EQ(plan.context, 2000);
+    EXPECT_EQ(plan.session_tokens, 2000);
+    EXPECT_EQ(plan.cache_bytes, fixed_bytes(8192, 64) + 20 * kMegabyte - fixed_bytes(2048, 64));
+    options.session_tokens = 20000;  // more than the context: of several, one after the other
+    EXPECT_EQ(MemoryLedger(options, sizes(), kNone).divide().session_tokens, 20000);
+    options.session_tokens = 2000;
+    options.context = 4096;  // somebody asked
+    EXPECT_EQ(MemoryLedger(options, sizes(), kNone).divide().context, 4096);
+    options.context = 0;
+    EXPECT_EQ(MemoryLedger(options, sizes(), fixed_bytes(1024, 64) + 20 * kMegabyte).divide().context, 1024);
+}
+
 TEST(MemoryLedger, HugeNumbersAreTooMuchAndNotSmall) {
     MemorySizes huge = sizes();
     huge.largest_context = 1ll << 40;

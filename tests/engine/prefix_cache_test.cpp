@@ -2,10 +2,17 @@
 
 #include "engine/prefix_cache.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <fstream>
 
+#include "base/file.h"
+#include "checkpoint/safetensors.h"
+#include "sluice/engine.h"
 #include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
@@ -91,6 +98,50 @@ TEST_F(PrefixCacheTest, ADamagedEntryIsAMiss) {
     }
     const GenerationResult after = run(*open(), first + " again");
     EXPECT_EQ(after.prefilled_tokens, after.prompt_ids.size());
+}
+
+// The first token does not wait for the drive.
+TEST_F(PrefixCacheTest, EntriesAreWrittenBehindTheAnswer) {
+    const auto engine = open();
+    const auto session = engine->new_session();
+    GenerationOptions options;
+    options.sampling.temperature = 0;
+    options.max_tokens = 4;
+    options.ignore_eos = true;
+    size_t at_first = SIZE_MAX;
+    engine->generate_text(*session, long_text(60), options, [&](TokenId, const std::string&) {
+        at_first = std::min(at_first, entries());
+        return true;
+    });
+    EXPECT_EQ(at_first, 0u);
+    EXPECT_GE(entries(), 1u);
+}
+
+// NaN for every number of a state, and a checksum that fits.
+void poison(const std::filesystem::path& path) {
+    const SafetensorsHeader header = SafetensorsReader::open(path).header();
+    std::string file = read_text_file(path);
+    uint64_t begin = file.size();
+    for (const SafetensorsEntry& tensor : header.tensors) {
+        begin = std::min(begin, tensor.offset);
+        if (tensor.name != "token_ids")
+            std::fill_n(file.begin() + static_cast<std::ptrdiff_t>(tensor.offset), tensor.bytes, '\xff');
+    }
+    const std::string old = header.metadata.at("checksum");
+    file.replace(file.find(old), old.size(),
+                 fmt::format("{:016x}", XXH3_64bits(file.data() + begin, file.size() - begin)));
+    write_text_file(path, file);
+}
+
+TEST_F(PrefixCacheTest, AnEntryThatLeadsToNothingFiniteIsDropped) {
+    const std::string text = long_text(60);
+    const GenerationResult expected = run(*open(), text);
+    ASSERT_GE(entries(), 1u);
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) poison(entry.path());
+    const auto engine = open();
+    EXPECT_THROW(run(*engine, text), Error);
+    EXPECT_EQ(run(*engine, text).token_ids, expected.token_ids) << "in the same process";
+    EXPECT_EQ(run(*open(), text).token_ids, expected.token_ids) << "and in the next one";
 }
 
 TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirst) {

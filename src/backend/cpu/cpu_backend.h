@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "backend/cpu/kernels.h"
@@ -25,6 +27,7 @@ class RotationTable {
     std::vector<int32_t> positions_;
     std::vector<float> frequencies_, cosines_, sines_;
     float magnitude_ = 0;
+    bool complete_ = false;  // not where making it was stopped
 };
 
 // Runs every operation when it is handed over. What a task computes depends on its index alone, so neither the number
@@ -35,6 +38,7 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     std::string name() const override;
     size_t threads() const override { return pool_.threads(); }
     bool reads_tiles(const WeightFormat& format) const override;
+    void set_go_on(std::function<bool()> go_on) override { pool_.set_go_on(std::move(go_on)); }
 
 #define SLUICE_COMPUTE(Op) void compute(const Op& op);
     SLUICE_OPERATIONS(SLUICE_COMPUTE)

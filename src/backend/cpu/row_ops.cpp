@@ -74,10 +74,11 @@ void CpuBackend::compute(const GatedRmsNorm& op) {
 
 void RotationTable::prepare(std::span<const int32_t> positions, std::span<const float> frequencies, float magnitude,
                             ThreadPool& pool) {
-    if (std::ranges::equal(positions, positions_) && std::ranges::equal(frequencies, frequencies_) &&
+    if (complete_ && std::ranges::equal(positions, positions_) && std::ranges::equal(frequencies, frequencies_) &&
         magnitude == magnitude_) {
         return;
     }
+    complete_ = false;
     positions_.assign(positions.begin(), positions.end());
     frequencies_.assign(frequencies.begin(), frequencies.end());
     magnitude_ = magnitude;
@@ -94,6 +95,7 @@ void RotationTable::prepare(std::span<const int32_t> positions, std::span<const 
                               sines_[i] = static_cast<float>(std::sin(angle)) * magnitude_;
                           }
                       });
+    complete_ = true;
 }
 
 void CpuBackend::compute(const Rotary& op) {
