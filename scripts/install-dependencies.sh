@@ -6,8 +6,8 @@ set -eu
 # shellcheck disable=SC2086  # the lists of packages are meant to fall apart into words
 
 packages="cmake ninja-build g++ pkg-config ccache python3 clang-format libfmt-dev libspdlog-dev libcli11-dev
-nlohmann-json3-dev libboost-dev libpcre2-dev libutf8proc-dev libxxhash-dev liburing-dev libgtest-dev libgmock-dev
-libbenchmark-dev"
+nlohmann-json3-dev libboost-dev libpcre2-dev libutf8proc-dev libxxhash-dev liburing-dev libedit-dev
+libcurl4-openssl-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev"
 for argument in "$@"; do
     case "$argument" in
         --with-clang) packages="$packages clang-16 libclang-rt-16-dev" ;;

@@ -18,10 +18,11 @@ std::optional<uint64_t> read_size(std::string_view text) {
         const char letter = static_cast<char>(unit[0] >= 'a' ? unit[0] - 'a' + 'A' : unit[0]);
         const size_t power = kUnits.find(letter);
         if (power != std::string_view::npos) {
-            scale = std::pow(1024.0, static_cast<double>(power + 1));
             unit.remove_prefix(1);
+            const bool decimal = unit == "B" || unit == "b";
+            scale = std::pow(decimal ? 1000.0 : 1024.0, static_cast<double>(power + 1));
         }
-        if (unit == "B" || unit == "b" || unit == "iB") unit = {};
+        if (unit == "B" || unit == "b" || (unit == "iB" && scale > 1)) unit = {};
     }
     const double bytes = value * scale;
     if (error != std::errc() || !unit.empty() || !(bytes >= 0) || bytes >= 1e18) return std::nullopt;
@@ -35,7 +36,7 @@ uint64_t parse_size(std::string_view text, std::string_view what) {
 }
 
 std::string format_size(uint64_t bytes) {
-    constexpr std::array<const char*, 5> kNames = {"B", "KB", "MB", "GB", "TB"};
+    constexpr std::array<const char*, 5> kNames = {"B", "KiB", "MiB", "GiB", "TiB"};
     double value = static_cast<double>(bytes);
     size_t unit = 0;
     while (value >= 1000 && unit + 1 < kNames.size()) {

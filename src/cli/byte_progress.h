@@ -14,8 +14,9 @@ template <typename Work>
 auto with_byte_progress(const std::string& label, bool quiet, Work&& work) {
     std::unique_ptr<Progress> bar;
     return work(BytesCallback([&](uint64_t done, uint64_t total) {
-        if (!bar) bar = std::make_unique<Progress>(label, total, !quiet);
-        bar->advance_to(done);
+        // Without a total the work has not begun, though it may be cancelled.
+        if (!bar && total > 0) bar = std::make_unique<Progress>(label, total, !quiet);
+        if (bar) bar->advance_to(done);
         return !interrupted();
     }));
 }

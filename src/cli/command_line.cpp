@@ -30,7 +30,9 @@ void describe_program(CLI::App& program) {
     // Of a flag given again, as scripts do that add to a command, the last one counts.
     program.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     program.footer(
-        "MODEL is a checkpoint directory; left out, the model that comes with Sluice is used.\n"
+        "MODEL is a checkpoint directory, a GGUF file or the name of a downloaded model; left out, the model that "
+        "comes\n"
+        "with Sluice is used.\n"
         "`sluice VERB --help` shows a verb's flags and examples.");
 }
 

@@ -10,11 +10,13 @@ namespace sluice::cli {
 namespace {
 
 std::atomic<bool> asked{false};
+std::atomic<bool> ending{false};
 std::atomic<int> holds{0};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
               "a signal handler may touch nothing else");
 
 void on_signal(int number) {
+    if (number == SIGTERM) ending.store(true);
     const bool again = asked.exchange(true);
     if (holds.load() > 0 && !again) return;
     constexpr char kWord[] = "sluice: interrupted\n";
@@ -35,6 +37,10 @@ void watch_for_interrupt() {
 
 bool interrupted() {
     return asked.load();
+}
+
+bool asked_to_end() {
+    return ending.load();
 }
 
 const std::atomic<bool>& interrupt_flag() {

@@ -8,6 +8,8 @@ namespace sluice::cli {
 // while an InterruptHold lives they ask the work at hand to stop in order, and only a second one ends the process.
 void watch_for_interrupt();
 bool interrupted();
+// By SIGTERM: a conversation ends too.
+bool asked_to_end();
 // The same as a flag, for what ends by one.
 const std::atomic<bool>& interrupt_flag();
 // Forgets the request, for a conversation that goes on after a reply was cut short.

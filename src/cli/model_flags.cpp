@@ -3,12 +3,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <optional>
 #include <random>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/user_folders.h"
 #include "cli/interrupt.h"
+#include "hub/local_models.h"
 
 namespace sluice::cli {
 
@@ -30,9 +33,23 @@ uint64_t drawn_seed() {
 
 }  // namespace
 
-Flag model_argument(std::string& model) {
-    return argument("MODEL", model,
-                    "A checkpoint directory or a GGUF file; left out: the model that comes with Sluice");
+void add_model_flags(FlagList& list, ModelChoice& model) {
+    list.push_back(argument("MODEL", model.name,
+                            "A checkpoint directory, a GGUF file, or the name of a model that was downloaded (`sluice "
+                            "list` shows them); left out: the model that comes with Sluice"));
+    list.push_back(model_dir_flag(model.folders));
+}
+
+Flag model_dir_flag(std::vector<std::filesystem::path>& folders) {
+    Flag flag{.names = "--model-dir",
+              .help = "A folder of models, to be searched by name before the cache of downloads; may be given again",
+              .value = "DIR"};
+    flag.take = [&folders](const std::string& text) {
+        folders.push_back(expand_home(text));
+        return std::string(text.empty() ? "is empty; name a folder" : "");
+    };
+    flag.repeated = true;
+    return flag;
 }
 
 void add_log_flags(FlagList& list, bool& quiet) {
@@ -66,8 +83,13 @@ void add_engine_flags(FlagList& list, ModelFlags& flags, std::initializer_list<s
     add_log_flags(list, flags.quiet);
 }
 
-std::filesystem::path model_folder(const std::string& model) {
-    if (!model.empty()) return model;
+std::filesystem::path model_folder(const ModelChoice& model) {
+    if (!model.name.empty()) {
+        std::error_code error;
+        const std::optional<hub::ModelName> name = hub::read_model_name(model.name);
+        if (!name || std::filesystem::exists(model.name, error)) return model.name;
+        return hub::find_model(*name, model.folders);
+    }
     for (const std::filesystem::path& candidate : {beside_program(), std::filesystem::path(SLUICE_BUNDLED_SOURCE)}) {
         std::error_code error;
         if (!candidate.empty() && std::filesystem::exists(candidate / "config.json", error)) return candidate;

@@ -12,23 +12,32 @@
 
 namespace sluice::cli {
 
+// Which model: MODEL, and the folders in which it is looked for by name.
+struct ModelChoice {
+    std::string name = {};  // a path or a name; empty: the bundled one
+    std::vector<std::filesystem::path> folders = {};
+};
+
 // MODEL and the flags of every verb that runs one.
 struct ModelFlags {
-    std::string model;  // empty: the bundled one
+    ModelChoice model;
     EngineOptions engine;
     std::string context_from;  // what the context follows from where it was not asked for by itself
     bool quiet = false;
 };
 
-Flag model_argument(std::string& model);
+// MODEL and --model-dir.
+void add_model_flags(FlagList& list, ModelChoice& model);
+Flag model_dir_flag(std::vector<std::filesystem::path>& folders);
 // A flag for every row of kEngineOptions that is of every verb, but those `without`; and the log's.
 void add_engine_flags(FlagList& list, ModelFlags& flags, std::initializer_list<std::string_view> without = {});
 // --quiet and --verbose, which set the log level as they are parsed.
 void add_log_flags(FlagList& list, bool& quiet);
 
-// The folder that MODEL names; for an empty one the bundled model's: <prefix>/share/sluice/models/stories-hybrid beside
-// the installed program, or models/stories-hybrid of the source tree. Throws kNotFound where there is none.
-std::filesystem::path model_folder(const std::string& model);
+// The folder or file that MODEL names: by its path, else by its name in one of the folders or the cache of downloads
+// (hub/local_models.h). For an empty one the bundled model's: <prefix>/share/sluice/models/stories-hybrid beside the
+// installed program, or models/stories-hybrid of the source tree. Throws kNotFound where there is none.
+std::filesystem::path model_folder(const ModelChoice& model);
 
 std::unique_ptr<Engine> open_engine(const ModelFlags& flags);
 

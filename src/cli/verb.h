@@ -48,6 +48,8 @@ std::string nearest_verb(std::string_view word);
 Command declare_generate();
 Command declare_chat();
 Command declare_serve();
+Command declare_list();
+Command declare_pull();
 Command declare_inspect();
 Command declare_plan();
 Command declare_pack();
@@ -61,5 +63,7 @@ Command declare_bench();
 Command declare_bench_disk();
 Command declare_cache_sim();
 Command declare_doctor();
+Command declare_completion();
+Command declare_manual();
 
 }  // namespace sluice::cli

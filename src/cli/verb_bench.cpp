@@ -261,7 +261,7 @@ Command declare_bench() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model.model));
+    add_model_flags(list, flags->model.model);
     list.push_back(count_flag("--prompt-tokens", flags->prompt_tokens, "Length of the prompt; default: 512", 1, kMost));
     list.push_back(text_flag("--tokens", flags->tokens, "Measure on these ids instead", "F.json"));
     list.push_back(

@@ -89,7 +89,7 @@ int64_t most_tokens(const Prompt& prompt, int64_t max_tokens) {
 }
 
 void generate(Flags& flags) {
-    const bool bundled = flags.model.model.empty();
+    const bool bundled = flags.model.model.name.empty();
     const Prompt prompt =
         read_prompt(flags.prompt, bundled ? std::optional<std::string>("Once upon a time") : std::nullopt);
     flags.model.engine.session_tokens = most_tokens(prompt, flags.sampling.generation.max_tokens);
@@ -128,7 +128,7 @@ Command declare_generate() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model.model));
+    add_model_flags(list, flags->model.model);
     add_prompt_flags(list, flags->prompt);
     add_sampling_flags(list, flags->sampling, 256);
     list.push_back(switch_flag("--json", flags->json,

@@ -139,12 +139,12 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
 
 Command declare_inspect() {
     struct Flags {
-        std::string model;
+        ModelChoice model;
         bool json = false, quiet = false;
     };
     auto flags = std::make_shared<Flags>();
     Command command;
-    command.flags.push_back(model_argument(flags->model));
+    add_model_flags(command.flags, flags->model);
     command.flags.push_back(switch_flag("--json", flags->json, "The same as one JSON object, bytes as numbers"));
     add_log_flags(command.flags, flags->quiet);
     command.run = [flags] {

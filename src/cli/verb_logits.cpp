@@ -102,7 +102,7 @@ Command declare_logits() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model.model));
+    add_model_flags(list, flags->model.model);
     list.push_back(text_flag("--tokens", flags->tokens, "A JSON array of token ids", "F.json"));
     list.back().required = true;
     list.push_back(text_flag("--output,-o", flags->output,

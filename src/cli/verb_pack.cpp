@@ -32,7 +32,7 @@ void verify(const Flags& flags, const std::string& folder) {
 
 void pack_checkpoint(const Flags& flags) {
     const PackReport report = with_byte_progress("packing", flags.quiet, [&](const BytesCallback& progress) {
-        return pack(flags.source, flags.target, flags.options, progress);
+        return pack(model_folder({.name = flags.source}), flags.target, flags.options, progress);
     });
     say(flags,
         fmt::format("packed {} expert records into {} files, {}, {}{}", report.records, report.files,
@@ -59,7 +59,7 @@ Command declare_pack() {
         if (!flags->target.empty()) {
             pack_checkpoint(*flags);
         } else if (flags->verify) {
-            verify(*flags, flags->source);
+            verify(*flags, model_folder({.name = flags->source}).string());
         } else {
             throw UsageError("pack needs SRC and DST; `sluice pack --verify DIR` checks a packed checkpoint");
         }

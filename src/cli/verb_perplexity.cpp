@@ -200,7 +200,7 @@ void perplexity(Flags flags) {
         flags.model.context_from = "--chunk";
     }
     ModelFlags other = flags.model;
-    other.model = flags.against;
+    other.model.name = flags.against;
     if (!flags.against.empty()) share_memory(flags.model, other);
     std::optional<InterruptHold> hold;  // outlives the engines, whose end may write a file
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
@@ -246,7 +246,7 @@ Command declare_perplexity() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model.model));
+    add_model_flags(list, flags->model.model);
     list.push_back(text_flag("--file,-f", flags->source.text_file, "The text; - is standard input", "F"));
     list.push_back(
         text_flag("--tokens", flags->source.token_file, "A JSON array of ids, or an object with `ids`", "F.json"));

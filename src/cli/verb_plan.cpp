@@ -27,7 +27,7 @@ constexpr double kDiskSecondsPerRow = 0.1;
 constexpr double kSlowDriveBytesPerSecond = 3e8;
 
 struct Flags {
-    std::string model;
+    ModelChoice model;
     EngineOptions engine;
     bool json = false, quiet = false;
 };
@@ -213,7 +213,7 @@ Command declare_plan() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model));
+    add_model_flags(list, flags->model);
     flags->engine.prefix_memory_bytes = 0;
     for (const Option<EngineOptions>& option : kEngineOptions) {
         if (is_planned(option.name)) list.push_back(option_flag(option, flags->engine));

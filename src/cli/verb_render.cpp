@@ -13,7 +13,8 @@ namespace sluice::cli {
 namespace {
 
 struct Flags {
-    std::string model, messages, template_file;
+    ModelChoice model;
+    std::string messages, template_file;
     bool quiet = false;
 };
 
@@ -35,7 +36,7 @@ Command declare_render() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model));
+    add_model_flags(list, flags->model);
     list.push_back(text_flag("--messages", flags->messages,
                              "{\"messages\": [...], \"tools\": [...], ...template variables}; - is standard input",
                              "F.json"));

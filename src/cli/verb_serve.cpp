@@ -117,7 +117,7 @@ Command declare_serve() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model.model));
+    add_model_flags(list, flags->model.model);
     add_server_flags(list, *flags);
     add_engine_flags(list, flags->model);
     flags->model.engine.prefix_memory_bytes.reset();  // prompts begin as earlier ones did

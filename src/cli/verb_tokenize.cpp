@@ -17,7 +17,8 @@ namespace sluice::cli {
 namespace {
 
 struct Flags {
-    std::string model, file, decode;
+    ModelChoice model;
+    std::string file, decode;
     std::optional<std::string> text;
     bool json_lines = false, add_special = false, skip_special = false, quiet = false;
 };
@@ -60,7 +61,7 @@ Command declare_tokenize() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(model_argument(flags->model));
+    add_model_flags(list, flags->model);
     list.push_back({.names = "--text", .help = "The text", .value = "TEXT", .take = [flags](const std::string& text) {
                         flags->text = text;
                         return std::string();

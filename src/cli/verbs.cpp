@@ -25,6 +25,15 @@ constexpr std::array kVerbs = {
          "  sluice serve ~/models/Qwen3.6-35B-A3B --ram 12G --port 8000 --prefix-cache ~/.cache/sluice/prompts\n"
          "  sluice serve MODEL --host 0.0.0.0 --api-key-file keys.txt\n",
          declare_serve},
+    Verb{"list", "The models on this machine, and whether each runs here",
+         "  sluice list\n"
+         "  sluice list --model-dir ~/models --json\n",
+         declare_list},
+    Verb{"pull", "Download a model from a hub; goes on where an interrupted run stopped",
+         "  sluice pull Qwen/Qwen3-30B-A3B --endpoint URL\n"
+         "  sluice pull unsloth/Qwen3-30B-A3B-GGUF '*Q4_K_M*' --model-dir ~/models     the hub is in HF_ENDPOINT\n"
+         "  sluice generate Qwen/Qwen3-30B-A3B --prompt \"Hello\"\n",
+         declare_pull},
     Verb{"inspect", "Say what a checkpoint is and what it would read per token",
          "  sluice inspect\n"
          "  sluice inspect ~/models/Qwen3.6-35B-A3B --json\n",
@@ -80,6 +89,15 @@ constexpr std::array kVerbs = {
          "  sluice doctor\n"
          "  sluice doctor /mnt/nvme           looks at that drive\n",
          declare_doctor},
+    Verb{"completion", "What a shell needs to complete verbs and flags",
+         "  sluice completion bash > ~/.local/share/bash-completion/completions/sluice\n"
+         "  sluice completion zsh > ~/.zfunc/_sluice      a folder of fpath\n"
+         "  sluice completion fish > ~/.config/fish/completions/sluice.fish\n",
+         declare_completion},
+    Verb{"manual", "The manual page of the program or of a verb, for man",
+         "  sluice manual | man -l -\n"
+         "  sluice manual generate | man -l -\n",
+         declare_manual},
 };
 
 size_t edit_distance(std::string_view a, std::string_view b) {

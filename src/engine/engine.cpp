@@ -7,6 +7,7 @@
 #include "backend/cuda_backend.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/user_folders.h"
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
 #include "engine/memory_ledger.h"
@@ -182,7 +183,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.prefix_memory_bytes = plan.prefix_bytes;
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
     if (options.warm_start) {
-        impl->warm_start.emplace(checkpoint, WarmStart::user_cache_folder());
+        impl->warm_start.emplace(checkpoint, user_cache_folder());
         impl->store->warm_up(impl->warm_start->read().hottest());
     }
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));

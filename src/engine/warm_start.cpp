@@ -4,8 +4,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include <cstdlib>
-
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -34,15 +32,6 @@ std::string name_in_cache(const std::string& fingerprint) {
 }
 
 }  // namespace
-
-fs::path WarmStart::user_cache_folder() {
-    // A relative path there is to be ignored, says the specification of these folders.
-    if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
-        return fs::path(cache) / "sluice";
-    if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/')
-        return fs::path(home) / ".cache" / "sluice";
-    return {};
-}
 
 WarmStart::WarmStart(const Checkpoint& checkpoint, const fs::path& cache_folder)
     : fingerprint_(checkpoint.fingerprint()),

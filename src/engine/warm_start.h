@@ -16,9 +16,6 @@ class WarmStart {
     // `cache_folder`: for models whose own folder cannot be written; empty: nowhere.
     WarmStart(const Checkpoint& checkpoint, const std::filesystem::path& cache_folder);
 
-    // $XDG_CACHE_HOME/sluice, or ~/.cache/sluice; empty where there is neither.
-    static std::filesystem::path user_cache_folder();
-
     const std::filesystem::path& path() const { return path_; }  // where it is written; empty: nowhere
 
     // What earlier runs used; empty where none left a list that can be read.

@@ -16,7 +16,10 @@ TEST(ParseSize, ReadsWhatPeopleWrite) {
     EXPECT_EQ(parse_size("1500M", "--ram"), 1500ull << 20);
     EXPECT_EQ(parse_size("6G", "--ram"), 6ull << 30);
     EXPECT_EQ(parse_size("1.5g", "--ram"), 3ull << 29);
-    EXPECT_EQ(parse_size("2GB", "--ram"), 2ull << 30);
+    EXPECT_EQ(parse_size("2GB", "--ram"), 2'000'000'000u);
+    EXPECT_EQ(parse_size("2GiB", "--ram"), 2ull << 30);
+    EXPECT_EQ(parse_size("1.5kB", "--ram"), 1500u);
+    EXPECT_EQ(parse_size("64B", "--ram"), 64u);
     EXPECT_EQ(parse_size("2GiB", "--ram"), 2ull << 30);
     EXPECT_EQ(parse_size("1T", "--ram"), 1ull << 40);
 }
@@ -36,8 +39,8 @@ TEST(ParseSize, RefusesTheRestNamingTheFlag) {
 TEST(FormatSize, IsShort) {
     EXPECT_EQ(format_size(0), "0 B");
     EXPECT_EQ(format_size(999), "999 B");
-    EXPECT_EQ(format_size(1536), "1.50 KB");
-    EXPECT_EQ(format_size(uint64_t{20} << 30), "20.0 GB");
+    EXPECT_EQ(format_size(1536), "1.50 KiB");
+    EXPECT_EQ(format_size(uint64_t{20} << 30), "20.0 GiB");
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ PLAIN = GOLDENS / "qwen3-moe-mlx4"          # quantized, without a tokenizer
 WIDE = GOLDENS / "qwen3-next-bf16"          # as its publisher would store it
 BUNDLED = ROOT / "models/stories-hybrid"
 VERBS = ["generate", "chat", "inspect", "plan", "pack", "synth", "tokenize", "render", "parse-output", "logits",
-         "perplexity", "bench", "bench-disk", "cache-sim", "doctor"]
+         "perplexity", "bench", "bench-disk", "cache-sim", "doctor", "list", "pull", "completion", "manual"]
 GENERATE_KEYS = {"prompt_tokens", "generated_tokens", "token_ids", "text", "ttft_s", "prefill_tokens_per_s",
                  "decode_tokens_per_s", "expert_hits", "expert_misses", "hit_rate", "prefetch_reads", "expert_bytes_read",
                  "expert_bytes_per_token", "stall_s", "peak_rss_bytes", "device", "threads", "reader", "direct_io",
@@ -144,6 +144,67 @@ class Usage(ProgramTest):
             result = subprocess.run([PROGRAM, "inspect"], stdout=full, stderr=subprocess.PIPE)
         self.assertEqual(result.returncode, 1)
         self.assertIn(b"standard output", result.stderr)
+
+
+class Pages(ProgramTest):
+    """What shells and man are told comes from the same tables as --help."""
+
+    def complete(self, *words):
+        script = self.folder / "sluice.bash"
+        script.write_text(self.text_of("completion", "bash"))
+        typed = " ".join(f"'{word}'" for word in ("sluice", *words))
+        program = f'source {script}; COMP_WORDS=({typed}); COMP_CWORD={len(words)}; _sluice; echo "${{COMPREPLY[@]}}"'
+        result = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True)
+        self.assertEqual(result.stderr, "")
+        return set(result.stdout.split())
+
+    def test_bash_completes_verbs_flags_and_choices(self):
+        self.assertEqual(self.complete("ben"), {"bench", "bench-disk"})
+        self.assertLessEqual(set(VERBS) | {"--help"}, self.complete(""))
+        self.assertEqual(self.complete("generate", "--temp"), {"--temperature"})
+        self.assertEqual(self.complete("generate", "--look-ahead", ""), {"auto", "on", "off"})
+        self.assertEqual(self.complete("pack", "--group-size", "6"), {"64"})
+        self.assertEqual(self.complete("doctor", "--temp"), set())
+        self.assertEqual(self.complete("generate", "some-file"), set())     # left to the shell
+
+    def test_other_shells_are_told_the_same(self):
+        zsh, fish = self.text_of("completion", "zsh"), self.text_of("completion", "fish")
+        self.assertTrue(zsh.startswith("#compdef sluice\n"))
+        for verb in VERBS:
+            self.assertIn(f"'{verb}:", zsh)
+            self.assertIn(f" -a {verb} -d ", fish)
+        self.assertIn("'--look-ahead[", zsh)
+        self.assertRegex(zsh, r"--look-ahead\[.*\]:WHEN:\(auto on off\)")
+        self.assertRegex(fish, r"__fish_seen_subcommand_from generate' -l look-ahead -x -a 'auto on off'")
+        for shell, text in (("zsh", zsh), ("fish", fish)):
+            if shutil.which(shell):
+                script = self.folder / shell
+                script.write_text(text)
+                self.assertEqual(subprocess.run([shell, "-n", script], capture_output=True).stderr, b"")
+        self.refused(2, ["SHELL", '"tcsh"', "bash, zsh, fish"], "completion", "tcsh")
+
+    def test_manual_pages_hold_every_flag(self):
+        pages = self.folder / "man"
+        self.succeed("manual", "--output-dir", pages)
+        self.assertEqual({page.name for page in pages.iterdir()} - {"sluice-serve.1"},
+                         {"sluice.1"} | {f"sluice-{verb}.1" for verb in VERBS})
+        for verb in ("generate", "pack", "pull"):
+            page = (pages / f"sluice-{verb}.1").read_text()
+            self.assertEqual(page, self.text_of("manual", verb))
+            plain = page.replace("\\-", "-")
+            for flag in re.findall(r"^ +(?:-\w,)?(--[a-z-]+)", self.text_of(verb, "--help"), flags=re.M):
+                if flag != "--help":
+                    self.assertIn(f"\\fB{flag}\\fR", plain)
+        if shutil.which("man"):
+            for page in pages.iterdir():
+                result = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True,
+                                        env={**os.environ, "MANPAGER": "cat", "MANWIDTH": "100", "LC_ALL": "C.UTF-8"})
+                self.assertEqual((result.returncode, result.stderr), (0, ""), page.name)
+        self.refused(2, ['"nothing"'], "manual", "nothing")
+
+    def test_every_verb_that_evaluates_a_prompt_takes_a_chunk(self):
+        for verb in ("generate", "chat", "serve", "logits", "perplexity", "bench", "plan"):
+            self.assertIn("--chunk", self.text_of(verb, "--help"), verb)
 
 
 class Generate(ProgramTest):
@@ -578,9 +639,9 @@ class Machine(ProgramTest):
         self.refused(2, ["PATH"], "bench-disk", "")
         tiny = self.folder / "tiny"
         tiny.write_bytes(b"x" * 100)
-        self.refused(1, ["tiny", "100 B", "32.0 MB"], "bench-disk", tiny)
+        self.refused(1, ["tiny", "100 B", "32.0 MiB"], "bench-disk", tiny)
         self.refused(1, ["/proc", "made there"], "bench-disk", "/proc", "--seconds", "0.02")
-        self.refused(1, ["--read-size", "64.0 MB"], "bench-disk", self.folder, "--read-size", "5000G")
+        self.refused(1, ["--read-size", "64.0 MiB"], "bench-disk", self.folder, "--read-size", "5000G")
         self.refused(2, ["--seconds"], "bench-disk", self.folder, "--seconds", "nan")
         self.assertEqual([path.name for path in self.folder.iterdir()], ["tiny"])
 

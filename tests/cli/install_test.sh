@@ -50,6 +50,14 @@ if [ -f "$prefix/include/sluice/sluice.h" ]; then
     cc -std=c99 -Wall -Wextra -Wpedantic -Werror "$work/use.c" $(pkg --cflags --libs) -o "$work/use_c"
     LD_LIBRARY_PATH=$libdir "$work/use_c"
     echo "C program through pkg-config: ok"
+
+    printf '#include <sluice/sluice.h>\nint main(void) { return sluice_version()[0] == 0; }\n' >"$work/shared.c"
+    # shellcheck disable=SC2046
+    cc -std=c99 "$work/shared.c" $(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs sluice-c) \
+        -o "$work/use_shared"
+    LD_LIBRARY_PATH=$libdir ldd "$work/use_shared" | grep -q "libsluice.so.0 => $libdir"
+    LD_LIBRARY_PATH=$libdir "$work/use_shared"
+    echo "C program over the shared library: ok"
 fi
 
 mkdir "$work/project"

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/user_folders.h"
 #include "engine/engine_impl.h"
 #include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
@@ -198,13 +199,13 @@ TEST(UserCacheFolder, FollowsTheEnvironment) {
     const char* const home = ::getenv("HOME");
     const std::string kept = home == nullptr ? "" : home;
     ::setenv("XDG_CACHE_HOME", "/somewhere", 1);
-    EXPECT_EQ(WarmStart::user_cache_folder(), "/somewhere/sluice");
+    EXPECT_EQ(user_cache_folder(), "/somewhere/sluice");
     ::setenv("XDG_CACHE_HOME", "relative", 1);
     ::setenv("HOME", "/home/someone", 1);
-    EXPECT_EQ(WarmStart::user_cache_folder(), "/home/someone/.cache/sluice");
+    EXPECT_EQ(user_cache_folder(), "/home/someone/.cache/sluice");
     ::unsetenv("XDG_CACHE_HOME");
     ::unsetenv("HOME");
-    EXPECT_TRUE(WarmStart::user_cache_folder().empty());
+    EXPECT_TRUE(user_cache_folder().empty());
     if (home != nullptr) ::setenv("HOME", kept.c_str(), 1);
 }
 
