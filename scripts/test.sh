@@ -166,9 +166,9 @@ run_asan() {
     GTEST_FILTER='-*/Scalar:*/AvxVnni:*/Avx512*:*/Amx*:*ThreadsChangeNoBit*' run_ctest asan -E "$numbers"
 }
 
-# The tests of what is shared between threads: the pool, the expert store and its readers.
+# The tests of what is shared between threads: the pool, the expert store and its readers, the server's scheduler.
 run_tsan() {
-    threaded='^(base|thread_pool|expert_store|reader)_test$'
+    threaded='^(base|thread_pool|expert_store|reader|scheduler_threads)_test$'
     targets=$(targets_of tsan "$threaded")
     if [ -z "$targets" ]; then
         count 0 1 tsan-targets

@@ -60,12 +60,18 @@ class GrammarCompiler {
 // The text as a literal of GBNF, quotes included.
 std::string gbnf_literal(std::string_view text);
 
+// Where a grammar begins to hold in what is generated.
+struct GrammarBegin {
+    // Every token but those that end an answer is free until this text has come ("</think>"); then, past white space,
+    // the grammar holds. Empty: it holds from the first token.
+    std::string after = {};
+    bool optional = false;  // the answer may also end before
+};
+
 // Where one sequence stands in its grammar. A copy goes on by itself. One thread at a time.
 class GrammarState {
   public:
-    // `begins_after`: every token but those that end an answer is free until this text has been generated ("</think>");
-    // then, past white space, the grammar holds. Empty: it holds from the first token.
-    explicit GrammarState(std::shared_ptr<const Grammar> grammar, std::string begins_after = {});
+    explicit GrammarState(std::shared_ptr<const Grammar> grammar, const GrammarBegin& begin = {});
     GrammarState(const GrammarState&);
     GrammarState(GrammarState&&) noexcept;
     GrammarState& operator=(const GrammarState&);
@@ -81,8 +87,8 @@ class GrammarState {
     // The same by text, as if ordinary tokens had spelled it.
     bool accept(std::string_view text);
 
-    bool has_begun() const;    // past `begins_after`
-    bool is_complete() const;  // the text so far is one of the language
+    bool has_begun() const;    // past GrammarBegin::after
+    bool is_complete() const;  // the text so far is one of the language, or needs to be none
     bool is_finished() const;  // and nothing but an end token may follow, or one came: stop here
 
   private:

@@ -17,6 +17,7 @@ struct GrammarState::Impl {
     // for.
     mutable std::shared_ptr<Explorer> explorer;
     mutable Places places;
+    bool optional = false;  // nothing of the grammar need come
     bool ended = false;
 
     Explorer& current() const {
@@ -35,13 +36,14 @@ struct GrammarState::Impl {
     bool move(Places next);
 };
 
-GrammarState::GrammarState(std::shared_ptr<const Grammar> grammar, std::string begins_after)
+GrammarState::GrammarState(std::shared_ptr<const Grammar> grammar, const GrammarBegin& begin)
     : impl_(std::make_unique<Impl>()) {
     impl_->explorer = grammar->explorer();
-    if (begins_after.empty()) {
+    if (begin.after.empty()) {
         impl_->places = impl_->explorer->start(grammar->program().start);
     } else {
-        impl_->marker = grammar->marker(begins_after);
+        impl_->marker = grammar->marker(begin.after);
+        impl_->optional = begin.optional;
     }
     impl_->grammar = std::move(grammar);
 }
@@ -70,6 +72,8 @@ void GrammarState::allow(TokenMask& mask) const {
     for (const BeginMarker::Completion& completion : impl_->marker->completions(impl_->matched)) {
         if (impl_->after_marker(completion.rest).dead()) mask.forbid(completion.token);
     }
+    if (!impl_->optional) return;
+    for (const TokenId id : impl_->grammar->vocabulary().end_tokens()) mask.allow(id);
 }
 
 bool GrammarState::Impl::move(Places next) {
@@ -116,11 +120,11 @@ bool GrammarState::has_begun() const {
 }
 
 bool GrammarState::is_complete() const {
-    return has_begun() && impl_->places.complete;
+    return has_begun() ? impl_->places.complete : impl_->optional;
 }
 
 bool GrammarState::is_finished() const {
-    return impl_->ended || (is_complete() && impl_->places.positions.empty());
+    return impl_->ended || (has_begun() && is_complete() && impl_->places.positions.empty());
 }
 
 std::function<void(std::span<const TokenId> generated, TokenMask& mask)> grammar_mask(GrammarState state) {

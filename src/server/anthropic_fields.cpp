@@ -106,7 +106,7 @@ class MessageReader {
     Json calls_ = Json::array();
 };
 
-void read_tools(const Fields& fields, ChatRequest& request) {
+void read_message_tools(const Fields& fields, ChatRequest& request) {
     Json& tools = request.conversation.tools;
     if (const Json* given = fields.array("tools")) {
         for (size_t i = 0; i < given->size(); ++i) {
@@ -137,7 +137,7 @@ void read_tools(const Fields& fields, ChatRequest& request) {
     }
 }
 
-void read_output(const Fields& fields, ChatRequest& request) {
+void read_message_output(const Fields& fields, ChatRequest& request) {
     if (const Json* config = fields.object("output_config")) {
         const Fields output(*config, "output_config");
         if (const Json* format = output.find("format")) request.rule = read_format(*format, "output_config.format");
@@ -156,10 +156,10 @@ void read_output(const Fields& fields, ChatRequest& request) {
 
 }  // namespace
 
-ChatRequest read_messages_request(Service& service, const Fields& fields) {
+ChatRequest read_messages_request(const RequestDefaults& defaults, const Fields& fields) {
     ChatRequest request;
     request.call_prefix = "toolu_";
-    request.options = read_sampling(fields, service.engine(), 1);
+    request.options = read_sampling(fields, defaults, 1);
     Json& messages = request.conversation.messages;
     if (const std::string system = blocks_text(fields.find("system"), "system"); !system.empty()) {
         messages.push_back({{"role", "system"}, {"content", system}});
@@ -170,8 +170,8 @@ ChatRequest read_messages_request(Service& service, const Fields& fields) {
     for (size_t i = 0; i < given->size(); ++i) {
         MessageReader(messages, (*given)[i], fmt::format("messages.{}", i)).read();
     }
-    read_tools(fields, request);
-    read_output(fields, request);
+    read_message_tools(fields, request);
+    read_message_output(fields, request);
     return request;
 }
 

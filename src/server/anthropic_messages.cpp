@@ -145,7 +145,7 @@ void serve_messages(Service& service, const Request& http, Answering exchange) {
     const auto most = fields.integer("max_tokens", 1, std::numeric_limits<int64_t>::max());
     if (!most) fields.fail("max_tokens", "is missing; an integer of at least 1 is needed");
     const bool streamed = fields.boolean("stream").value_or(false);
-    ChatRequest request = read_messages_request(service, fields);
+    ChatRequest request = read_messages_request(service.defaults(), fields);
     request.max_tokens = most;
     PreparedChat prepared = prepare(service, std::move(request));
     std::unique_ptr<AnswerForm> form;
@@ -161,7 +161,7 @@ void serve_count_tokens(Service& service, const Request& http, Answering exchang
     const Json body = parse_body(http.body);
     const Fields fields(body);
     service.check_model(fields);
-    const ChatRequest request = read_messages_request(service, fields);
+    const ChatRequest request = read_messages_request(service.defaults(), fields);
     exchange->respond({.body = to_text({{"input_tokens", chat_prompt(service, request).ids.size()}})});
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <array>
+#include <utility>
 
 #include "server/json.h"
 #include "sluice/error.h"
@@ -44,7 +45,17 @@ constexpr std::array kFamilies = {
     Family{"", {openai_error_body, false}},
 };
 
+std::string one_line(std::string text) {
+    for (char& c : text) {
+        if (static_cast<unsigned char>(c) < ' ') c = ' ';
+    }
+    return text;
+}
+
 }  // namespace
+
+ApiError::ApiError(int http_status, std::string message)
+    : std::runtime_error(one_line(std::move(message))), status(http_status) {}
 
 ApiError bad_field(const std::string& field, std::string_view why) {
     ApiError error(400, fmt::format("{}: {}", field, why));

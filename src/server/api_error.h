@@ -18,7 +18,8 @@ struct ApiError : std::runtime_error {
     int retry_after = 0;     // seconds; 0: no say
     std::string allow = {};  // methods, of a 405
 
-    ApiError(int http_status, const std::string& message) : std::runtime_error(message), status(http_status) {}
+    // Of the message, which may quote the client, one line is made.
+    ApiError(int http_status, std::string message);
 };
 
 // The message begins with the field.

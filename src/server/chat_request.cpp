@@ -13,18 +13,17 @@ Prompt chat_prompt(Service& service, const ChatRequest& request) {
 PreparedChat prepare(Service& service, ChatRequest request) {
     Prompt prompt = chat_prompt(service, request);
     const bool offered = request.tool_choice.use != ToolUse::kNone && !request.conversation.tools.empty();
-    Constraint constraint =
-        constraint_of(service, request.rule, request.tool_choice, request.conversation.tools, prompt);
-    const bool free = !constraint.make_mask;
+    Constraint constraint = constraint_of(service, request, prompt);
+    const bool forced = constraint.of == Constraint::Of::kForcedCalls;
 
     PreparedChat prepared{.job = std::make_shared<Job>(), .setup = {}};
     Job& job = *prepared.job;
     job.options = request.options;
-    job.options.max_tokens =
-        answer_limit(request.max_tokens, service.engine(), prompt.ids.size(), service.options().max_output);
-    // Neither a stop string nor going on past the end would leave it what it must be.
-    if (free) job.options.stop = request.stop;
-    if (!free) job.options.ignore_eos = false;
+    job.options.max_tokens = answer_limit(request.max_tokens, service.room_after(prompt.ids.size()));
+    // A stop string ends a text wherever the client wants it, but no arguments.
+    if (!forced) job.options.stop = request.stop;
+    // The mask says where it ends.
+    if (constraint.make_mask) job.options.ignore_eos = false;
     job.choices = request.choices;
     job.make_mask = std::move(constraint.make_mask);
 

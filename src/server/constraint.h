@@ -11,6 +11,7 @@
 
 namespace sluice::server {
 
+struct ChatRequest;
 class Service;
 
 // Which of the offered tools an answer calls.
@@ -28,14 +29,17 @@ struct OutputRule {
     std::string field = {};  // that asked for it
 };
 
-// A rule ready to be followed by any number of sequences; the same function for those without one is empty.
+// What an answer is held to, ready to be followed by any number of sequences.
 struct Constraint {
+    enum class Of { kNothing, kText, kForcedCalls, kBegunCalls };
+    Of of = Of::kNothing;
+    // Makes the mask of one sequence; empty with kNothing.
     std::function<decltype(GenerationOptions::mask)()> make_mask = {};
 };
 
-// Compiles what the rule and the forced calls ask for. Throws a 400 that names the field and what of it cannot be kept:
-// nothing is ever served unconstrained.
-Constraint constraint_of(Service& service, const OutputRule& rule, const ToolChoice& choice, const Json& tools,
-                         const Prompt& prompt);
+// Compiles what the rule and the tools ask for. Throws a 400 that names the field and what of it cannot be kept:
+// nothing is ever served unconstrained. Calls that the model may make but need not are held to their form once one has
+// begun, as far as that can be done: a tool whose schema cannot be kept takes any object.
+Constraint constraint_of(Service& service, const ChatRequest& request, const Prompt& prompt);
 
 }  // namespace sluice::server

@@ -3,30 +3,21 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <random>
+#include <string>
+#include <variant>
+
+#include "sluice/option_table.h"
 
 namespace sluice::server {
 
 namespace {
 
-struct NumberField {
-    std::string_view name;
-    double SamplingOptions::*member;
-    double low, high;
-};
-constexpr std::array kNumbers = {
-    NumberField{"top_p", &SamplingOptions::top_p, 0, 1},
-    NumberField{"min_p", &SamplingOptions::min_p, 0, 1},
-    NumberField{"presence_penalty", &SamplingOptions::presence_penalty, -2, 2},
-    NumberField{"frequency_penalty", &SamplingOptions::frequency_penalty, -2, 2},
-    NumberField{"repetition_penalty", &SamplingOptions::repetition_penalty, 1e-3, 1e3},
-};
-
-std::map<int32_t, double> read_bias(const Fields& fields, int64_t vocabulary) {
+std::map<int32_t, double> read_bias(const Fields& fields, size_t vocabulary) {
     std::map<int32_t, double> bias;
     const Json* object = fields.object("logit_bias");
     if (object == nullptr) return bias;
@@ -34,7 +25,8 @@ std::map<int32_t, double> read_bias(const Fields& fields, int64_t vocabulary) {
         int64_t id = -1;
         const auto parsed = std::from_chars(key.data(), key.data() + key.size(), id);
         const bool known = parsed.ec == std::errc() && parsed.ptr == key.data() + key.size() && id >= 0;
-        if (!known || id >= vocabulary || !value.is_number() || std::abs(value.get<double>()) > 100) {
+        if (!known || static_cast<size_t>(id) >= vocabulary || !value.is_number() ||
+            std::abs(value.get<double>()) > 100) {
             fields.fail("logit_bias", fmt::format("'{}': a token id below {} and a bias from -100 to 100 are needed",
                                                   key.substr(0, 40), vocabulary));
         }
@@ -57,26 +49,34 @@ std::optional<uint64_t> read_seed(const Fields& fields) {
 
 }  // namespace
 
-GenerationOptions read_sampling(const Fields& fields, const Engine& engine, double highest_temperature) {
+GenerationOptions read_sampling(const Fields& fields, const RequestDefaults& defaults, double highest_temperature) {
     GenerationOptions options;
-    SamplingOptions& sampling = options.sampling;
-    sampling = engine.defaults().sampling;
-    if (const auto value = fields.number("temperature", 0, highest_temperature)) sampling.temperature = *value;
-    for (const NumberField& field : kNumbers) {
-        if (const auto value = fields.number(field.name, field.low, field.high)) sampling.*field.member = *value;
+    options.sampling = defaults.sampling;
+    for (const Option<SamplingOptions>& option : kSamplingOptions) {
+        if (const auto* real = std::get_if<double SamplingOptions::*>(&option.field)) {
+            const bool temperature = *real == &SamplingOptions::temperature;
+            const double high = temperature ? std::min(option.high, highest_temperature) : option.high;
+            const auto value = fields.number(option.name, option.low, high);
+            // The APIs know a share of 0, which leaves the likeliest token as the least share above it does.
+            const bool least = value && option.above_low && *value == option.low;
+            if (value) options.sampling.*(*real) = least ? std::nextafter(option.low, high) : *value;
+        } else if (const auto* whole = std::get_if<int64_t SamplingOptions::*>(&option.field)) {
+            constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+            const auto high = option.high == 0 ? kAny : static_cast<int64_t>(option.high);
+            const auto value = fields.integer(option.name, static_cast<int64_t>(option.low), high);
+            if (value) options.sampling.** whole = *value;
+        }
     }
-    if (const auto value = fields.integer("top_k", 0, std::numeric_limits<int32_t>::max())) sampling.top_k = *value;
-    sampling.logit_bias = read_bias(fields, static_cast<int64_t>(engine.tokenizer()->vocabulary_size()));
-    sampling.seed = read_seed(fields).value_or(std::random_device{}());
+    options.sampling.logit_bias = read_bias(fields, defaults.vocabulary);
+    options.sampling.seed = read_seed(fields).value_or(std::random_device{}());
     options.ignore_eos = fields.boolean("ignore_eos").value_or(false);
     return options;
 }
 
-int64_t answer_limit(std::optional<int64_t> asked, const Engine& engine, size_t prompt_tokens, int64_t server_limit) {
-    const int64_t room = std::max<int64_t>(1, engine.info().context - static_cast<int64_t>(prompt_tokens));
-    int64_t limit = std::min(asked.value_or(room), room);
-    if (server_limit > 0) limit = std::min(limit, server_limit);
-    return limit;
+int64_t answer_limit(std::optional<int64_t> asked, const AnswerRoom& room) {
+    const int64_t left = std::max<int64_t>(1, room.context - room.prompt);
+    const int64_t limit = std::min(asked.value_or(left), left);
+    return room.server_limit > 0 ? std::min(limit, room.server_limit) : limit;
 }
 
 }  // namespace sluice::server

@@ -1,10 +1,11 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
-#include <string>
 
 #include "server/json.h"
-#include "sluice/engine.h"
+#include "sluice/options.h"
 
 namespace sluice::server {
 
@@ -12,11 +13,21 @@ namespace sluice::server {
 inline constexpr size_t kMostOpenAiStops = 16, kMostStops = 64;
 inline constexpr int64_t kMostChoices = 128, kMostLogProbabilities = 20;
 
-// How tokens are drawn, from the fields that all APIs share: temperature, top_p, top_k, min_p, seed, penalties,
-// logit_bias, ignore_eos. What is left out is as the checkpoint says; without a seed one is drawn.
-GenerationOptions read_sampling(const Fields& fields, const Engine& engine, double highest_temperature = 2);
+// What a request leaves open, and how many tokens it may speak of.
+struct RequestDefaults {
+    SamplingOptions sampling;  // the checkpoint's own
+    size_t vocabulary = 0;     // ids are below
+};
 
-// The tokens that an answer may have: what was asked for, within the server's limit and the context's.
-int64_t answer_limit(std::optional<int64_t> asked, const Engine& engine, size_t prompt_tokens, int64_t server_limit);
+// How tokens are drawn, from the fields that all APIs share: those of kSamplingOptions with their ranges, logit_bias
+// and ignore_eos. Without a seed one is drawn.
+GenerationOptions read_sampling(const Fields& fields, const RequestDefaults& defaults, double highest_temperature = 2);
+
+// The tokens that an answer may have: what was asked for, within the server's limit (0: none) and the context's.
+struct AnswerRoom {
+    int64_t context = 0, prompt = 0;  // tokens
+    int64_t server_limit = 0;
+};
+int64_t answer_limit(std::optional<int64_t> asked, const AnswerRoom& room);
 
 }  // namespace sluice::server

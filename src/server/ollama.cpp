@@ -4,11 +4,11 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <optional>
 
 #include "server/chat_request.h"
 #include "server/endpoints.h"
-#include "server/generation_fields.h"
-#include "server/openai_fields.h"
+#include "server/ollama_fields.h"
 
 namespace sluice::server {
 
@@ -27,57 +27,6 @@ std::string check_model(Service& service, const Fields& fields) {
     const std::string bare = name.ends_with(kTag) ? name.substr(0, name.size() - kTag.size()) : name;
     if (!service.serves(bare) && !service.serves(name)) throw model_not_found(name.substr(0, 200), service.model());
     return name;
-}
-
-// `options` hold what the other APIs have beside the messages, under names of their own.
-void read_options(Service& service, const Fields& fields, ChatRequest& request) {
-    static const Json kNone = Json::object();
-    const Json* given = fields.object("options");
-    Json options = given ? *given : kNone;
-    if (options.contains("repeat_penalty")) options["repetition_penalty"] = options["repeat_penalty"];
-    const Fields read(options, "options");
-    request.options = read_sampling(read, service.engine());
-    if (const auto most = read.integer("num_predict", -2, int64_t{1} << 40); most && *most > 0) {
-        request.max_tokens = *most;
-    }
-    request.stop = read.texts("stop", kMostStops);
-    const Json* format = fields.find("format");
-    if (format != nullptr && *format == "json") request.rule = {.kind = RuleKind::kJsonObject, .field = "format"};
-    if (format != nullptr && format->is_object()) {
-        request.rule = {.kind = RuleKind::kJsonSchema, .text = to_text(*format), .field = "format"};
-    }
-    const Json* think = fields.find("think");
-    if (think != nullptr && think->is_boolean()) request.conversation.template_variables["enable_thinking"] = *think;
-    if (think != nullptr && think->is_string()) request.conversation.template_variables["reasoning_effort"] = *think;
-}
-
-Json read_message(const Json& message, const std::string& path, std::string& last_call) {
-    const Fields fields = Fields::of(message, path);
-    const std::string& role = fields.needed_text("role");
-    if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
-        fields.fail("role", fmt::format("'{}' is none of system, user, assistant, tool", role.substr(0, 40)));
-    }
-    if (const Json* images = fields.array("images"); images && !images->empty()) {
-        fields.fail("images", "are not supported");
-    }
-    Json out = {{"role", role}, {"content", content_text(fields.find("content"), fields.path("content"))}};
-    if (role == "tool") out["tool_call_id"] = last_call;
-    if (const std::string* thinking = fields.text("thinking")) out["reasoning_content"] = *thinking;
-    const Json* calls = fields.array("tool_calls");
-    for (size_t i = 0; calls != nullptr && i < calls->size(); ++i) {
-        const Fields call = Fields::of((*calls)[i], fmt::format("{}.{}", fields.path("tool_calls"), i));
-        const Json* function = call.object("function");
-        if (function == nullptr) call.fail("function", "is missing");
-        const Fields named(*function, call.path("function"));
-        const Json* arguments = named.find("arguments");
-        last_call = fmt::format("call_{}", i);
-        out["tool_calls"].push_back({{"id", last_call},
-                                     {"type", "function"},
-                                     {"function",
-                                      {{"name", named.needed_text("name")},
-                                       {"arguments", arguments ? to_text(*arguments) : std::string("{}")}}}});
-    }
-    return out;
 }
 
 // The pieces of the two endpoints differ in where their text stands.
@@ -123,6 +72,7 @@ class OllamaForm final : public AnswerForm {
         alive();
     }
     void delta(size_t, const Delta& delta, const ChoiceText&) override {
+        if (!first_) first_ = Clock::now();
         // Calls are told whole, at the end.
         if (!streamed_ || delta.part == Part::kToolCall) return;
         const bool content = delta.part == Part::kContent;
@@ -133,10 +83,13 @@ class OllamaForm final : public AnswerForm {
         const Json calls = calls_json(choice.calls);
         Json last = streamed_ ? line("", "", calls, true) : line(choice.content, choice.reasoning, calls, true);
         last["done_reason"] = choice.finish == Finish::kLength ? "length" : "stop";
-        const auto spent = std::chrono::steady_clock::now() - began_;
-        last["total_duration"] = std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+        const Clock::time_point now = Clock::now(), first = first_.value_or(now);
+        last["total_duration"] = nanoseconds(now - began_);
+        last["load_duration"] = 0;
         last["prompt_eval_count"] = usage.prompt;
+        last["prompt_eval_duration"] = nanoseconds(first - began_);
         last["eval_count"] = usage.completion;
+        last["eval_duration"] = nanoseconds(now - first);
         if (!streamed_) return exchange_->respond({.body = to_text(last)});
         stream_.line(last);
         stream_.end();
@@ -152,6 +105,11 @@ class OllamaForm final : public AnswerForm {
     bool comments() const override { return false; }
 
   private:
+    using Clock = std::chrono::steady_clock;
+
+    static int64_t nanoseconds(Clock::duration time) {
+        return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+    }
     Json line(const std::string& content, const std::string& thinking, const Json& calls, bool done) const {
         Json all = {{"model", model_}, {"created_at", timestamp(std::time(nullptr))}};
         all.update(shape_.piece(content, thinking, calls));
@@ -165,16 +123,9 @@ class OllamaForm final : public AnswerForm {
     std::string model_;
     Shape shape_;
     bool streamed_;
-    std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+    Clock::time_point began_ = Clock::now();
+    std::optional<Clock::time_point> first_;  // piece of the answer
 };
-
-void answer(Service& service, const Request& http, Answering exchange, const Fields& fields, ChatRequest request,
-            Shape shape) {
-    const bool streamed = fields.boolean("stream").value_or(true);
-    auto form = std::make_unique<OllamaForm>(exchange, http, check_model(service, fields), shape, streamed);
-    PreparedChat prepared = prepare(service, std::move(request));
-    service.submit(exchange, prepared.job, std::move(form), std::move(prepared.setup));
-}
 
 // A request without anything to answer asks for the model to be loaded, which it is.
 void answer_loaded(Service& service, Answering exchange, const Fields& fields, Shape shape) {
@@ -183,6 +134,15 @@ void answer_loaded(Service& service, Answering exchange, const Fields& fields, S
     loaded["done"] = true;
     loaded["done_reason"] = "load";
     exchange->respond({.body = to_text(loaded)});
+}
+
+void answer(Service& service, const Request& http, Answering exchange, const Fields& fields, ChatRequest request,
+            Shape shape) {
+    if (request.conversation.messages.empty()) return answer_loaded(service, exchange, fields, shape);
+    const bool streamed = fields.boolean("stream").value_or(true);
+    auto form = std::make_unique<OllamaForm>(exchange, http, check_model(service, fields), shape, streamed);
+    PreparedChat prepared = prepare(service, std::move(request));
+    service.submit(exchange, prepared.job, std::move(form), std::move(prepared.setup));
 }
 
 Json model_json(const Service& service) {
@@ -206,38 +166,13 @@ Json model_json(const Service& service) {
 void serve_ollama_chat(Service& service, const Request& http, Answering exchange) {
     const Json body = parse_body(http.body);
     const Fields fields(body);
-    ChatRequest request;
-    read_options(service, fields, request);
-    const Json* messages = fields.array("messages");
-    if (messages == nullptr || messages->empty()) return answer_loaded(service, exchange, fields, {chat_piece});
-    std::string last_call;
-    for (size_t i = 0; i < messages->size(); ++i) {
-        request.conversation.messages.push_back(read_message((*messages)[i], fmt::format("messages.{}", i), last_call));
-    }
-    if (const Json* tools = fields.array("tools")) {
-        for (size_t i = 0; i < tools->size(); ++i) {
-            const Fields tool = Fields::of((*tools)[i], fmt::format("tools.{}", i));
-            const Json* function = tool.object("function");
-            if (function == nullptr) tool.fail("function", "is missing");
-            request.conversation.tools.push_back(function_tool(*function, tool.path("function")));
-        }
-    }
-    answer(service, http, exchange, fields, std::move(request), {chat_piece});
+    answer(service, http, exchange, fields, read_ollama_chat(service.defaults(), fields), {chat_piece});
 }
 
 void serve_ollama_generate(Service& service, const Request& http, Answering exchange) {
     const Json body = parse_body(http.body);
     const Fields fields(body);
-    ChatRequest request;
-    read_options(service, fields, request);
-    request.conversation.field = "prompt";
-    if (const std::string* system = fields.text("system"); system && !system->empty()) {
-        request.conversation.messages.push_back({{"role", "system"}, {"content", *system}});
-    }
-    const std::string* prompt = fields.text("prompt");
-    if (prompt == nullptr || prompt->empty()) return answer_loaded(service, exchange, fields, {generate_piece});
-    request.conversation.messages.push_back({{"role", "user"}, {"content", *prompt}});
-    answer(service, http, exchange, fields, std::move(request), {generate_piece});
+    answer(service, http, exchange, fields, read_ollama_generate(service.defaults(), fields), {generate_piece});
 }
 
 void serve_ollama_tags(Service& service, const Request&, Answering exchange) {

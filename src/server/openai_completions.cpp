@@ -1,60 +1,17 @@
 // POST /v1/completions
 
-#include <fmt/core.h>
-
 #include <algorithm>
-#include <limits>
+#include <variant>
 
 #include "server/answer.h"
+#include "server/completion_fields.h"
 #include "server/endpoints.h"
-#include "server/generation_fields.h"
 #include "server/openai_forms.h"
 #include "server/prompt.h"
 
 namespace sluice::server {
 
 namespace {
-
-constexpr int64_t kTokensUnasked = 16;
-constexpr const char* kPromptForms = "must be a string, token ids, or an array of either";
-
-bool all_are(const Json& list, bool (Json::*is)() const noexcept) {
-    return std::ranges::all_of(list, [&](const Json& each) { return (each.*is)(); });
-}
-
-std::vector<TokenId> read_ids(const Fields& fields, const Json& list, size_t vocabulary) {
-    std::vector<TokenId> ids;
-    for (const Json& each : list) {
-        const bool fits = each.is_number_integer() && each.get<int64_t>() >= 0 &&
-                          each.get<int64_t>() < static_cast<int64_t>(vocabulary);
-        if (!fits) fields.fail("prompt", fmt::format("token ids must be integers below {}", vocabulary));
-        ids.push_back(each.get<TokenId>());
-    }
-    if (ids.empty()) fields.fail("prompt", "a list of token ids must not be empty");
-    return ids;
-}
-
-std::vector<std::vector<TokenId>> read_prompts(const Fields& fields, const Engine& engine) {
-    const Json* prompt = fields.find("prompt");
-    if (prompt == nullptr) fields.fail("prompt", std::string("is missing; it ") + kPromptForms);
-    const size_t vocabulary = engine.tokenizer()->vocabulary_size();
-    std::vector<std::vector<TokenId>> prompts;
-    if (prompt->is_string()) {
-        prompts.push_back(prompt_ids(engine, prompt->get<std::string>()));
-    } else if (!prompt->is_array() || prompt->empty()) {
-        fields.fail("prompt", kPromptForms);
-    } else if (all_are(*prompt, &Json::is_number)) {
-        prompts.push_back(read_ids(fields, *prompt, vocabulary));
-    } else {
-        for (const Json& each : *prompt) {
-            if (!each.is_string() && !each.is_array()) fields.fail("prompt", kPromptForms);
-            prompts.push_back(each.is_string() ? prompt_ids(engine, each.get<std::string>())
-                                               : read_ids(fields, each, vocabulary));
-        }
-    }
-    for (const auto& ids : prompts) check_room(engine, ids.size(), "prompt");
-    return prompts;
-}
 
 // The prompt as the answer repeats it.
 struct Echo {
@@ -198,25 +155,23 @@ void serve_completions(Service& service, const Request& http, Answering exchange
     const Fields fields(body);
     Setup setup;
     setup.head = {.id = new_id("cmpl-"), .model = service.check_model(fields)};
+    CompletionRequest request = read_completion_request(service.defaults(), fields);
     const auto job = std::make_shared<Job>();
-    job->options = read_sampling(fields, service.engine());
-    job->prompts = read_prompts(fields, service.engine());
-    job->choices = static_cast<size_t>(fields.integer("n", 1, kMostChoices).value_or(1));
-    job->options.stop = fields.texts("stop", kMostOpenAiStops);
-    if (const auto top = fields.integer("logprobs", 0, kMostLogProbabilities)) {
-        job->options.log_probabilities = static_cast<size_t>(*top);
-        setup.log_probabilities = true;
-    }
-    const auto most = fields.integer("max_tokens", 0, std::numeric_limits<int64_t>::max());
     size_t longest = 0;
-    for (const auto& prompt : job->prompts) longest = std::max(longest, prompt.size());
-    job->options.max_tokens =
-        answer_limit(most.value_or(kTokensUnasked), service.engine(), longest, service.options().max_output);
-    if (fields.boolean("echo").value_or(false)) {
-        for (size_t i = 0; i < job->sequences(); ++i) {
-            const std::vector<TokenId>& ids = job->prompts[i / job->choices];
-            setup.echoes.push_back({ids, service.tokenizer().decode(ids)});
-        }
+    for (PlainPrompt& prompt : request.prompts) {
+        const auto* text = std::get_if<std::string>(&prompt);
+        job->prompts.push_back(text ? prompt_ids(service.engine(), *text)
+                                    : std::get<std::vector<TokenId>>(std::move(prompt)));
+        check_room(service.engine(), job->prompts.back().size(), "prompt");
+        longest = std::max(longest, job->prompts.back().size());
+    }
+    job->options = std::move(request.options);
+    job->options.max_tokens = answer_limit(request.max_tokens, service.room_after(longest));
+    job->choices = request.choices;
+    setup.log_probabilities = job->options.log_probabilities.has_value();
+    for (size_t i = 0; request.echo && i < job->sequences(); ++i) {
+        const std::vector<TokenId>& ids = job->prompts[i / job->choices];
+        setup.echoes.push_back({ids, service.tokenizer().decode(ids)});
     }
     const bool streamed = read_streaming(fields, setup.head);
     AnswerSetup answer{.reading = {.stop = job->options.stop}, .log_probabilities = setup.log_probabilities};

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "server/chat_request.h"
+#include "server/generation_fields.h"
 #include "server/json.h"
 
 namespace sluice::server {
@@ -10,7 +11,7 @@ namespace sluice::server {
 // What chat completions and responses have in common.
 
 // What a body of /v1/chat/completions says.
-ChatRequest read_chat_request(Service& service, const Fields& fields);
+ChatRequest read_chat_request(const RequestDefaults& defaults, const Fields& fields);
 
 // The text of a content: a string, null, or a list of parts that are texts. Throws a 400 that names the part.
 std::string content_text(const Json* content, const std::string& path);

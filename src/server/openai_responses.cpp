@@ -206,7 +206,7 @@ void serve_responses(Service& service, const Request& http, Answering exchange) 
     const Json body = parse_body(http.body);
     const Fields fields(body);
     Json shell = response_shell(body, service.check_model(fields));
-    ChatRequest request = read_responses_request(service, fields);
+    ChatRequest request = read_responses_request(service.defaults(), fields);
     const bool streamed = fields.boolean("stream").value_or(false);
     PreparedChat prepared = prepare(service, std::move(request));
     std::unique_ptr<AnswerForm> form;

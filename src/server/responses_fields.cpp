@@ -13,7 +13,7 @@ namespace sluice::server {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> kRoles = {"system", "developer", "user", "assistant"};
+constexpr std::array<std::string_view, 4> kItemRoles = {"system", "developer", "user", "assistant"};
 // Items of tools that are left out of the prompt; so are they.
 constexpr std::array<std::string_view, 8> kLeftOut = {
     "web_search_call",  "file_search_call",        "computer_call",         "computer_call_output",
@@ -46,7 +46,7 @@ class ItemReader {
   private:
     void message(const Fields& item) {
         const std::string& role = item.needed_text("role");
-        if (std::ranges::find(kRoles, role) == kRoles.end()) {
+        if (std::ranges::find(kItemRoles, role) == kItemRoles.end()) {
             item.fail("role", fmt::format("'{}' is none of system, developer, user, assistant", role.substr(0, 40)));
         }
         const std::string text = content_text(item.find("content"), item.path("content"));
@@ -113,7 +113,7 @@ void read_input(const Fields& fields, ChatRequest& request) {
     for (size_t i = 0; i < input->size(); ++i) reader.read((*input)[i], fmt::format("input.{}", i));
 }
 
-void read_tools(const Fields& fields, ChatRequest& request) {
+void read_response_tools(const Fields& fields, ChatRequest& request) {
     Json& tools = request.conversation.tools;
     if (const Json* given = fields.array("tools")) {
         for (size_t i = 0; i < given->size(); ++i) {
@@ -130,15 +130,15 @@ void read_tools(const Fields& fields, ChatRequest& request) {
 
 }  // namespace
 
-ChatRequest read_responses_request(Service& service, const Fields& fields) {
+ChatRequest read_responses_request(const RequestDefaults& defaults, const Fields& fields) {
     for (const std::string_view name : {"previous_response_id", "conversation", "prompt"}) {
         if (fields.find(name)) fields.fail(name, "nothing is stored here; send the whole conversation as input");
     }
     ChatRequest request;
     request.conversation.field = "input";
-    request.options = read_sampling(fields, service.engine());
+    request.options = read_sampling(fields, defaults);
     read_input(fields, request);
-    read_tools(fields, request);
+    read_response_tools(fields, request);
     if (const Json* text = fields.object("text")) {
         const Json* format = Fields(*text, "text").find("format");
         if (format != nullptr) request.rule = read_format(*format, "text.format");

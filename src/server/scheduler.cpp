@@ -20,6 +20,8 @@ constexpr double kJobSmoothing = 0.2;
 constexpr double kMostRetrySeconds = 60;
 // Memory for tokens is given out in so many.
 constexpr int64_t kPageTokens = 256;
+// A shorter prompt is evaluated faster than it is waited for.
+constexpr int64_t kSharedTokens = 64;
 
 int64_t round_up_to_page(int64_t tokens) {
     return (tokens + kPageTokens - 1) / kPageTokens * kPageTokens;
@@ -50,14 +52,14 @@ struct Scheduler::Sequence {
     size_t index = 0;  // among the job's sequences
     size_t prompt = 0, choice = 0;
     Stopwatch since_submit, since_token;
-    std::unique_ptr<Session> session;
-    std::unique_ptr<Generation> generation;
+    std::unique_ptr<Continuation> generation;
     size_t reported = 0;     // of its tokens
     bool evaluated = false;  // its prompt
     bool finished = false;
     std::atomic<int64_t> prefilled = 0, generated = 0;
 
-    int64_t prompt_tokens() const { return static_cast<int64_t>(job->prompts[prompt].size()); }
+    const std::vector<TokenId>& ids() const { return job->prompts[prompt]; }
+    int64_t prompt_tokens() const { return static_cast<int64_t>(ids().size()); }
     // A prompt takes all its memory at once where a cache supplies it.
     HeldTokens held() const {
         const int64_t now = generation ? round_up_to_page(prefilled + generated) : 0;
@@ -66,8 +68,8 @@ struct Scheduler::Sequence {
     }
 };
 
-Scheduler::Scheduler(Engine& engine, const SchedulerLimits& limits, Metrics& metrics)
-    : engine_(engine), limits_(limits), metrics_(metrics) {
+Scheduler::Scheduler(Generator& generator, const SchedulerLimits& limits, Metrics& metrics)
+    : generator_(generator), limits_(limits), metrics_(metrics) {
     thread_ = start_thread([this] { run(); });
 }
 
@@ -168,21 +170,25 @@ std::vector<SequenceStatus> Scheduler::sequences() const {
     return all;
 }
 
-// Other choices of a prompt wait for the first to have evaluated it, and find it in the prefix cache.
-void Scheduler::admit() {
-    const auto leader_at_work = [this](const Sequence& sequence) {
-        if (sequence.choice == 0) return false;
-        const auto leads = [&](const auto& each) {
-            return each->job == sequence.job && each->prompt == sequence.prompt && each->choice == 0;
-        };
-        const auto leader = std::ranges::find_if(running_, leads);
-        return leader != running_.end() ? !(*leader)->evaluated : std::ranges::any_of(waiting_, leads);
+// Whether another sequence is evaluating the same prompt: another choice of the request, or the same request once more
+// from a client that gave up on its first. Then this one waits for it, and finds the prompt in the prefix cache.
+bool Scheduler::prompt_at_work(const Sequence& sequence) const {
+    const auto leads = [&](const auto& each) {
+        return each->job == sequence.job && each->prompt == sequence.prompt && each->choice == 0;
     };
+    if (sequence.choice > 0 && std::ranges::any_of(waiting_, leads)) return true;
+    if (sequence.prompt_tokens() < kSharedTokens) return false;
+    return std::ranges::any_of(running_, [&](const auto& each) {
+        return !each->evaluated && !each->job->cancelled && each->ids() == sequence.ids();
+    });
+}
+
+void Scheduler::admit() {
     while (running_.size() < limits_.slots) {
         auto next = waiting_.end();
         double least = 0;
         for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
-            if (leader_at_work(**it)) continue;
+            if (prompt_at_work(**it)) continue;
             const double rank = queue_rank((*it)->prompt_tokens(), (*it)->since_submit.seconds());
             if (next != waiting_.end() && rank >= least) continue;
             next = it;
@@ -227,30 +233,33 @@ void Scheduler::run() {
     }
 }
 
+// False: it has failed, and its listener knows.
+bool Scheduler::begin(Sequence& sequence) {
+    const Job& job = *sequence.job;
+    GenerationOptions options = job.options;
+    options.sampling.seed += sequence.choice;
+    options.cancelled = &job.cancelled;
+    options.whole_prompt = true;
+    try {
+        if (job.make_mask) options.mask = job.make_mask();
+        sequence.generation = generator_.begin(sequence.ids(), options);
+        return true;
+    } catch (...) {
+        sequence.finished = true;
+        job.listener->take({.sequence = sequence.index,
+                            .finished = true,
+                            .finish = FinishReason::kError,
+                            .error = std::current_exception()});
+        return false;
+    }
+}
+
 void Scheduler::step(const Sequences& live) {
-    std::vector<Generation*> stepped;
+    std::vector<Continuation*> stepped;
     bool decoding = false, prefilling = false;
     int64_t before = 0;
     for (const auto& each : live) {
-        if (!each->generation) {
-            const Job& job = *each->job;
-            GenerationOptions options = job.options;
-            options.sampling.seed += each->choice;
-            options.cancelled = &job.cancelled;
-            options.whole_prompt = true;
-            try {
-                if (job.make_mask) options.mask = job.make_mask();
-                each->session = engine_.new_session();
-                each->generation = engine_.begin(*each->session, job.prompts[each->prompt], options);
-            } catch (...) {
-                each->finished = true;
-                job.listener->take({.sequence = each->index,
-                                    .finished = true,
-                                    .finish = FinishReason::kError,
-                                    .error = std::current_exception()});
-                continue;
-            }
-        }
+        if (!each->generation && !begin(*each)) continue;
         stepped.push_back(each->generation.get());
         (each->evaluated ? decoding : prefilling) = true;
         if (!each->evaluated) before += each->prefilled;
@@ -261,7 +270,7 @@ void Scheduler::step(const Sequences& live) {
         limits.rows = limits.chunk + static_cast<int64_t>(stepped.size());
     }
     const Stopwatch watch;
-    engine_.step(stepped, limits);
+    generator_.step(stepped, limits);
     const double seconds = watch.seconds();
     int64_t prefilled = -before;
     for (const auto& each : live) {
@@ -275,7 +284,7 @@ void Scheduler::step(const Sequences& live) {
 }
 
 void Scheduler::report(Sequence& sequence) {
-    const Generation& generation = *sequence.generation;
+    const Continuation& generation = *sequence.generation;
     const GenerationResult& result = generation.result();
     Job& job = *sequence.job;
     SequenceNews news{.sequence = sequence.index};

@@ -13,9 +13,9 @@
 #include <thread>
 #include <vector>
 
+#include "server/generator.h"
 #include "server/metrics.h"
 #include "server/prefill_pace.h"
-#include "sluice/engine.h"
 
 namespace sluice::server {
 
@@ -77,10 +77,10 @@ struct SchedulerLimits {
     int64_t kv_tokens = 0;  // that all may hold together; at least a context
 };
 
-// Has the engine to itself: one thread that steps all sequences that have a place. Thread-safe.
+// Has the generator to itself: one thread that steps all sequences that have a place. Thread-safe.
 class Scheduler {
   public:
-    Scheduler(Engine& engine, const SchedulerLimits& limits, Metrics& metrics);
+    Scheduler(Generator& generator, const SchedulerLimits& limits, Metrics& metrics);
     ~Scheduler();  // gives up on whatever is left
     Scheduler(const Scheduler&) = delete;
     Scheduler& operator=(const Scheduler&) = delete;
@@ -105,13 +105,15 @@ class Scheduler {
 
     void run();
     void admit();
+    bool prompt_at_work(const Sequence& sequence) const;
+    bool begin(Sequence& sequence);
     Sequences to_step() const;
     void step(const Sequences& live);
     void report(Sequence& sequence);
     void retire_finished();
     int retry_after() const;
 
-    Engine& engine_;
+    Generator& generator_;
     const SchedulerLimits limits_;
     Metrics& metrics_;
     PrefillPace pace_;

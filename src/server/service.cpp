@@ -29,7 +29,8 @@ Service::Service(const ServerOptions& options)
 void Service::open(std::unique_ptr<Engine> engine) {
     engine_ = std::move(engine);
     grammars_.emplace(*engine_->tokenizer(), GrammarCompilerOptions{.end_tokens = engine_->defaults().eos_ids});
-    scheduler_ = std::make_unique<Scheduler>(*engine_,
+    generator_ = std::make_unique<EngineGenerator>(*engine_);
+    scheduler_ = std::make_unique<Scheduler>(*generator_,
                                              SchedulerLimits{.slots = static_cast<size_t>(options_.slots),
                                                              .queue = static_cast<size_t>(options_.queue),
                                                              .context = engine_->info().context,

@@ -9,6 +9,7 @@
 #include "server/access.h"
 #include "server/answer.h"
 #include "server/exchange.h"
+#include "server/generation_fields.h"
 #include "server/metrics.h"
 #include "server/scheduler.h"
 #include "server/server.h"
@@ -54,6 +55,14 @@ class Service final : public RequestHandler {
     const Engine* engine_if_open() const { return ready() || draining() ? engine_.get() : nullptr; }
     const Engine& engine() const { return *engine_; }
     const Tokenizer& tokenizer() const { return *engine_->tokenizer(); }
+    RequestDefaults defaults() const {
+        return {.sampling = engine_->defaults().sampling, .vocabulary = tokenizer().vocabulary_size()};
+    }
+    AnswerRoom room_after(size_t prompt_tokens) const {
+        return {.context = engine_->info().context,
+                .prompt = static_cast<int64_t>(prompt_tokens),
+                .server_limit = options_.max_output};
+    }
     std::string model() const { return engine_->info().model_name; }
     int64_t created() const { return created_; }
     Metrics& metrics() { return metrics_; }
@@ -79,6 +88,7 @@ class Service final : public RequestHandler {
     int64_t created_;
     std::unique_ptr<Engine> engine_;
     std::optional<GrammarCompiler> grammars_;
+    std::unique_ptr<Generator> generator_;
     std::unique_ptr<Scheduler> scheduler_;
     std::vector<std::weak_ptr<AnswerDriver>> streams_;  // the network's thread alone
     Workers workers_;                                   // last: ends first

@@ -66,7 +66,7 @@ TEST(GrammarState, copies_go_on_by_themselves) {
 }
 
 TEST(GrammarState, begins_after_reasoning) {
-    GrammarState state(schema_grammar(R"({"type":"object"})"), "</think>");
+    GrammarState state(schema_grammar(R"({"type":"object"})"), {.after = "</think>"});
     EXPECT_FALSE(state.has_begun());
     EXPECT_THAT(allowed_tokens(state), Contains(token("<call>")));
     EXPECT_THAT(allowed_tokens(state), Not(Contains(end_token())));
@@ -84,7 +84,7 @@ TEST(GrammarState, begins_after_reasoning) {
 
 TEST(GrammarState, what_is_behind_the_marker_in_its_token_counts) {
     // As if ordinary tokens spelled the marker: `{"` may follow it in one token, `":` may not.
-    GrammarState state(schema_grammar(R"({"type":"object"})"), "ab");
+    GrammarState state(schema_grammar(R"({"type":"object"})"), {.after = "ab"});
     ASSERT_TRUE(state.accept("xa"));
     EXPECT_THAT(allowed_tokens(state), Contains(token("b")));
     EXPECT_THAT(allowed_tokens(state), Not(Contains(token("bar"))));
@@ -93,6 +93,22 @@ TEST(GrammarState, what_is_behind_the_marker_in_its_token_counts) {
     ASSERT_TRUE(state.accept("b {"));
     EXPECT_TRUE(state.has_begun());
     EXPECT_TRUE(state.accept("}"));
+}
+
+TEST(GrammarState, may_never_begin) {
+    GrammarState state(schema_grammar(R"({"type":"object"})"), {.after = "<call>", .optional = true});
+    EXPECT_TRUE(state.is_complete());
+    EXPECT_FALSE(state.is_finished());
+    EXPECT_THAT(allowed_tokens(state), Contains(end_token()));
+    GrammarState ended = state;
+    ASSERT_TRUE(ended.accept(end_token()));
+    EXPECT_TRUE(ended.is_finished());
+    ASSERT_TRUE(state.accept("fox"));
+    ASSERT_TRUE(state.accept(token("<call>")));
+    EXPECT_FALSE(state.is_complete());
+    EXPECT_THAT(allowed_tokens(state), Not(Contains(end_token())));
+    EXPECT_FALSE(state.accept("fox"));
+    EXPECT_TRUE(state.accept("{}"));
 }
 
 TEST(GrammarState, a_mask_hook_follows_what_was_generated) {

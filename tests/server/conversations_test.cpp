@@ -25,7 +25,7 @@ class ConversationsTest : public ::testing::Test {
     template <typename Read>
     ChatRequest read(const Read& reader, const char* text) {
         const Json body = Json::parse(text);
-        return reader(service, Fields(body));
+        return reader(service.defaults(), Fields(body));
     }
     std::vector<TokenId> chat(const char* text) { return ids(read(read_chat_request, text)); }
     std::vector<TokenId> messages(const char* text) { return ids(read(read_messages_request, text)); }
@@ -87,6 +87,9 @@ TEST_F(ConversationsTest, ForcedCallsAndSchemasAreConstrained) {
     EXPECT_TRUE(prepared.job->make_mask);
     EXPECT_TRUE(prepared.job->options.stop.empty());
     EXPECT_FALSE(prepared.job->options.ignore_eos);
+    ChatRequest text = read(read_chat_request, R"({"messages":[{"role":"user","content":"Go"}],"stop":"x",
+        "response_format":{"type":"json_object"}})");
+    EXPECT_EQ(prepare(service, std::move(text)).job->options.stop, std::vector<std::string>{"x"});
     const auto bad = [&](const char* text) {
         try {
             prepare(service, read(read_chat_request, text));
@@ -99,6 +102,49 @@ TEST_F(ConversationsTest, ForcedCallsAndSchemasAreConstrained) {
         "json_schema":{"schema":{"type":"string","pattern":"(["}}}})"),
               "response_format");
     EXPECT_EQ(bad(R"({"messages":[{"role":"user","content":"x"}],"grammar":"root ::= nothing"})"), "grammar");
+}
+
+// The text of an answer whose tokens are those of `wanted` wherever the mask allows them, else the first allowed.
+std::string written_under(const PreparedChat& prepared, const Tokenizer& tokenizer, const std::string& wanted,
+                          TokenId end, size_t most) {
+    const auto mask = prepared.job->make_mask();
+    std::vector<TokenId> ids;
+    const std::vector<TokenId> wish = tokenizer.encode(wanted);
+    while (ids.size() < most) {
+        TokenMask allowed(tokenizer.vocabulary_size());
+        mask(ids, allowed);
+        TokenId next = ids.size() < wish.size() ? wish[ids.size()] : end;
+        for (TokenId id = 0; !allowed.allows(next); ++id) next = id;
+        if (next == end) break;
+        ids.push_back(next);
+    }
+    return tokenizer.decode(ids);
+}
+
+TEST_F(ConversationsTest, CallsThatHaveBegunKeepToTheirSchema) {
+    const auto prepared = [&](const std::string& more) {
+        return prepare(service, read(read_chat_request, (R"({"messages":[{"role":"user","content":"Go"}],"tools":[
+            {"type":"function","function":{"name":"go","parameters":{"type":"object","additionalProperties":false,
+            "properties":{"to":{"enum":["north","south"]}},"required":["to"]}}},
+            {"type":"function","function":{"name":"odd","parameters":{"type":"object",
+            "properties":{"a":{"type":"string","pattern":"(?=a)b"}}}}}])" +
+                                                         more + "}")
+                                                            .c_str()));
+    };
+    const TokenId end = service.engine().defaults().eos_ids.at(0);
+    const auto text = [&](const std::string& wanted) {
+        return written_under(prepared(""), service.tokenizer(), wanted, end, 200);
+    };
+    EXPECT_EQ(text("No call at all."), "No call at all.");
+    EXPECT_EQ(text("So: <tool_call>\n{\"name\": \"go\", \"arguments\": {\"to\": \"south\"}}\n</tool_call>"),
+              "So: <tool_call>\n{\"name\": \"go\", \"arguments\": {\"to\": \"south\"}}\n</tool_call>");
+    const std::string mended = text("<tool_call>\n{\"name\": \"go\", \"arguments\": {\"to\": \"east\"}}\n</tool_call>");
+    EXPECT_EQ(mended.find("east"), std::string::npos) << mended;
+    // Whose pattern cannot be kept takes any object, and does not spoil the request.
+    EXPECT_EQ(text("<tool_call>\n{\"name\": \"odd\", \"arguments\": {\"a\": \"c\"}}\n</tool_call>"),
+              "<tool_call>\n{\"name\": \"odd\", \"arguments\": {\"a\": \"c\"}}\n</tool_call>");
+    EXPECT_FALSE(prepared(R"(,"tool_choice":"none")").job->make_mask);
+    EXPECT_FALSE(prepared(R"(,"ignore_eos":true)").job->make_mask);
 }
 
 }  // namespace

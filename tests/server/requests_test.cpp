@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include "base/file.h"
+#include "server/completion_fields.h"
 #include "server/http_message.h"
 #include "server/json.h"
 #include "server/metrics.h"
+#include "server/ollama_fields.h"
 #include "server/openai_fields.h"
+#include "tests/support/source_file.h"
 
 namespace sluice::server {
 namespace {
@@ -75,6 +79,76 @@ TEST(Content, IsTextOrPartsOfText) {
     EXPECT_EQ(param_of([&] { content_text(&number, "messages.0.content"); }), "messages.0.content");
 }
 
+TEST(Sampling, HasTheRangesOfTheOptions) {
+    const RequestDefaults defaults{.sampling = {.temperature = 0.7, .top_k = 20}, .vocabulary = 100};
+    const auto read = [&](const char* text) {
+        const Json body = Json::parse(text);
+        return read_sampling(Fields(body), defaults).sampling;
+    };
+    EXPECT_EQ(read("{}").temperature, 0.7);
+    EXPECT_EQ(read(R"({"top_k":5,"top_p":0,"min_p":1,"frequency_penalty":-2})").top_k, 5);
+    EXPECT_GT(read(R"({"top_p":0})").top_p, 0);  // as little as there is: the engine takes no 0
+    EXPECT_LT(read(R"({"top_p":0})").top_p, 1e-300);
+    EXPECT_EQ(read(R"({"seed":0,"logit_bias":{"99":-100}})").logit_bias.at(99), -100);
+    for (const auto& [field, value] :
+         std::vector<std::pair<std::string, std::string>>{{"temperature", "2.1"},
+                                                          {"temperature", "-0.1"},
+                                                          {"top_p", "1.1"},
+                                                          {"top_k", "-1"},
+                                                          {"top_k", "1.5"},
+                                                          {"min_p", "\"1\""},
+                                                          {"repetition_penalty", "0"},
+                                                          {"repetition_penalty", "1000"},
+                                                          {"presence_penalty", "2.5"},
+                                                          {"seed", "0.5"},
+                                                          {"logit_bias", R"({"100":1})"}}) {
+        const std::string body = "{\"" + field + "\":" + value + "}";
+        EXPECT_EQ(param_of([&] { read(body.c_str()); }), field) << value;
+    }
+}
+
+TEST(CompletionRequest, TakesTextsAndIds) {
+    const auto read = [](const char* text) {
+        const Json body = Json::parse(text);
+        return read_completion_request({.sampling = {}, .vocabulary = 100}, Fields(body));
+    };
+    EXPECT_EQ(read(R"({"prompt":"a"})").prompts.size(), 1u);
+    EXPECT_EQ(std::get<std::vector<TokenId>>(read(R"({"prompt":[1,2,99]})").prompts[0]),
+              (std::vector<TokenId>{1, 2, 99}));
+    EXPECT_EQ(read(R"({"prompt":["a",[1],"b"]})").prompts.size(), 3u);
+    EXPECT_EQ(read(R"({"prompt":"a","logprobs":2})").options.log_probabilities, 2u);
+    for (const char* bad : {R"({})", R"({"prompt":[]})", R"({"prompt":[100]})", R"({"prompt":[-1]})",
+                            R"({"prompt":[18446744073709551615]})", R"({"prompt":["a",1]})", R"({"prompt":[[]]})"}) {
+        EXPECT_EQ(param_of([&] { read(bad); }), "prompt") << bad;
+    }
+}
+
+TEST(OllamaRequest, IsTheSameConversation) {
+    const auto read = [](const char* text) {
+        const Json body = Json::parse(text);
+        return read_ollama_chat({.sampling = {.temperature = 1}, .vocabulary = 100}, Fields(body));
+    };
+    const ChatRequest request = read(R"({"messages":[{"role":"user","content":"Go"},
+        {"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]},
+        {"role":"tool","content":"7"}],
+        "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],
+        "options":{"temperature":0,"num_predict":9,"repeat_penalty":1.5,"stop":["x"]},"format":"json","think":false})");
+    EXPECT_EQ(request.conversation.messages[1]["tool_calls"][0]["function"]["arguments"], "{\"a\":1}");
+    EXPECT_EQ(request.conversation.messages[2]["tool_call_id"], "call_0");
+    EXPECT_EQ(request.conversation.template_variables["enable_thinking"], false);
+    EXPECT_EQ(request.options.sampling.temperature, 0);
+    EXPECT_EQ(request.options.sampling.repetition_penalty, 1.5);
+    EXPECT_EQ(request.max_tokens, 9);
+    EXPECT_EQ(request.stop, std::vector<std::string>{"x"});
+    EXPECT_EQ(request.rule.kind, RuleKind::kJsonObject);
+    EXPECT_TRUE(read(R"({"messages":[]})").conversation.messages.empty());
+    EXPECT_EQ(read(R"({"format":""})").rule.kind, RuleKind::kFree);
+    EXPECT_EQ(param_of([&] { read(R"({"format":"xml"})"); }), "format");
+    EXPECT_EQ(param_of([&] { read(R"({"options":{"top_p":2}})"); }), "options.top_p");
+    EXPECT_EQ(param_of([&] { read(R"({"messages":[{"role":"user","images":["x"]}]})"); }), "messages.0.images");
+    EXPECT_EQ(param_of([&] { read(R"({"messages":[{"role":"judge"}]})"); }), "messages.0.role");
+}
+
 TEST(ToolChoice, NamesAToolThatThereIs) {
     const Json tools = Json::array({function_tool(Json::parse(R"({"name":"f"})"), "tools.0")});
     const auto read = [&](const char* text) {
@@ -114,6 +188,20 @@ TEST(Histogram, BucketsAreCumulative) {
               "h_bucket{le=\"1\"} 2\nh_bucket{le=\"2\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum 12\nh_count 4\n");
 }
 
+TEST(Dashboard, AsksForMetricsThatThereAre) {
+    const std::string dashboard = read_text_file(sluice::testing::source_file("/packaging/grafana.json"));
+    const std::string metrics = Metrics().prometheus(nullptr, {});
+    size_t count = 0;
+    for (size_t at = dashboard.find("sluice_"); at != std::string::npos; at = dashboard.find("sluice_", at + 1)) {
+        const size_t end = dashboard.find_first_not_of("abcdefghijklmnopqrstuvwxyz_", at);
+        std::string name = dashboard.substr(at, end - at);
+        if (name.ends_with("_bucket")) name.resize(name.size() - 7);
+        EXPECT_NE(metrics.find("# TYPE " + name + " "), std::string::npos) << name;
+        ++count;
+    }
+    EXPECT_GT(count, 10u);
+}
+
 TEST(Errors, HaveTheFormOfTheirApi) {
     const ApiError error = bad_field("messages.0.role", "is missing");
     const auto body = [&](const char* path) { return Json::parse(error_form(path).body(error, "req_1")); };
@@ -124,6 +212,7 @@ TEST(Errors, HaveTheFormOfTheirApi) {
     EXPECT_EQ(anthropic["error"]["type"], "invalid_request_error");
     EXPECT_EQ(anthropic["request_id"], "req_1");
     EXPECT_TRUE(body("/api/chat")["error"].is_string());
+    EXPECT_STREQ(bad_field("role", "'a\nb' is none").what(), "role: 'a b' is none");
 }
 
 }  // namespace

@@ -2,53 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <mutex>
-
 #include "server/api_error.h"
 #include "server/prefill_pace.h"
+#include "tests/server/kept_tokens.h"
 #include "tests/support/source_file.h"
 
 namespace sluice::server {
 namespace {
-
-// Keeps the tokens of a job's sequences.
-class Kept final : public JobListener {
-  public:
-    void take(SequenceNews news) override {
-        const std::lock_guard lock(mutex_);
-        std::vector<TokenId>& ids = tokens[news.sequence];
-        ids.insert(ids.end(), news.ids.begin(), news.ids.end());
-        if (news.finished) {
-            ++finished;
-            cached = news.cached;
-            finish = news.finish;
-        }
-        changed_.notify_all();
-    }
-    void give_up(std::exception_ptr) override {
-        const std::lock_guard lock(mutex_);
-        ++given_up;
-        changed_.notify_all();
-    }
-    bool behind() const override { return slow; }
-
-    template <typename Condition>
-    bool wait_for(const Condition& condition) {
-        std::unique_lock lock(mutex_);
-        return changed_.wait_for(lock, std::chrono::seconds(60), condition);
-    }
-
-    std::map<size_t, std::vector<TokenId>> tokens;
-    size_t finished = 0, given_up = 0;
-    int64_t cached = -1;
-    FinishReason finish = FinishReason::kStop;
-    std::atomic<bool> slow = false;
-
-  private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-};
 
 struct Asked {
     std::shared_ptr<Kept> kept = std::make_shared<Kept>();
@@ -63,6 +23,7 @@ class SchedulerTest : public ::testing::Test {
         options.context = 1024;
         options.ram_bytes = uint64_t{400} << 20;
         engine = Engine::open(sluice::testing::source_file("/models/stories-hybrid"), options);
+        generator = std::make_unique<EngineGenerator>(*engine);
     }
     static SchedulerLimits limits(size_t slots, size_t queue, int64_t kv_tokens = 64 << 10) {
         return {.slots = slots, .queue = queue, .context = 1024, .kv_tokens = kv_tokens};
@@ -82,11 +43,12 @@ class SchedulerTest : public ::testing::Test {
         return engine->generate(*session, engine->tokenizer()->encode(text), ask(text, tokens).job->options).token_ids;
     }
     std::unique_ptr<Engine> engine;
+    std::unique_ptr<Generator> generator;
     Metrics metrics;
 };
 
 TEST_F(SchedulerTest, CompanyChangesNoToken) {
-    Scheduler scheduler(*engine, limits(3, 16), metrics);
+    Scheduler scheduler(*generator, limits(3, 16), metrics);
     std::vector<Asked> all;
     for (const char* text : {"Once upon a time", "The king", "A small dog", "The sea", "Winter"}) {
         all.push_back(ask(text, 12));
@@ -100,7 +62,7 @@ TEST_F(SchedulerTest, CompanyChangesNoToken) {
 }
 
 TEST_F(SchedulerTest, OtherChoicesFindThePromptEvaluated) {
-    Scheduler scheduler(*engine, limits(4, 16), metrics);
+    Scheduler scheduler(*generator, limits(4, 16), metrics);
     std::string text;
     for (int i = 0; i < 60; ++i) text += "The fox and the dog ran. ";
     Asked asked = ask(text, 4, 3);
@@ -112,8 +74,39 @@ TEST_F(SchedulerTest, OtherChoicesFindThePromptEvaluated) {
     EXPECT_LT(metrics.totals().prompt_tokens, 2 * prompt);
 }
 
+TEST_F(SchedulerTest, TheSamePromptIsEvaluatedOnce) {
+    Scheduler scheduler(*generator, limits(4, 16), metrics);
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += "The cat and the owl sang. ";
+    const std::vector<Asked> all = {ask(text, 4), ask(text, 4), ask(text, 4)};
+    for (const Asked& each : all) scheduler.submit(each.job, [] {});
+    for (const Asked& each : all) ASSERT_TRUE(each.kept->wait_for([&] { return each.kept->finished == 1; }));
+    const auto prompt = static_cast<int64_t>(all[0].job->prompts[0].size());
+    EXPECT_LT(metrics.totals().prompt_tokens, 2 * prompt);
+    EXPECT_EQ(all[1].kept->tokens[0], all[0].kept->tokens[0]);
+    EXPECT_EQ(all[2].kept->tokens[0], all[0].kept->tokens[0]);
+}
+
+// Each in company of 16, and of 64 that wait for 16 places.
+TEST_F(SchedulerTest, TextsAreTheSameAloneAndAmongMany) {
+    const auto story = [](size_t i) { return "A story about number " + std::to_string(i) + ": one day"; };
+    constexpr int64_t kTokens = 6;
+    for (const size_t company : {size_t{16}, size_t{64}}) {
+        Scheduler scheduler(*generator, limits(16, 64), metrics);
+        std::vector<Asked> all;
+        for (size_t i = 0; i < company; ++i) {
+            all.push_back(ask(story(i), kTokens));
+            scheduler.submit(all.back().job, [] {});
+        }
+        for (size_t i = 0; i < company; ++i) {
+            ASSERT_TRUE(all[i].kept->wait_for([&] { return all[i].kept->finished == 1; })) << i;
+            if (i % 5 == 0) EXPECT_EQ(all[i].kept->tokens[0], alone(story(i), kTokens)) << i << " of " << company;
+        }
+    }
+}
+
 TEST_F(SchedulerTest, PlacesAreLimitedAndGivenUpAtOnce) {
-    Scheduler scheduler(*engine, limits(1, 1), metrics);
+    Scheduler scheduler(*generator, limits(1, 1), metrics);
     Asked first = ask("Once upon a time", 900), second = ask("The king", 2), third = ask("The sea", 2);
     scheduler.submit(first.job, [] {});
     ASSERT_TRUE(first.kept->wait_for([&] { return !first.kept->tokens.empty(); }));
@@ -136,7 +129,7 @@ TEST_F(SchedulerTest, PlacesAreLimitedAndGivenUpAtOnce) {
 }
 
 TEST_F(SchedulerTest, ASlowReaderHoldsUpNobody) {
-    Scheduler scheduler(*engine, limits(2, 4), metrics);
+    Scheduler scheduler(*generator, limits(2, 4), metrics);
     Asked slow = ask("Once upon a time", 6), quick = ask("The king", 6);
     slow.kept->slow = true;
     scheduler.submit(slow.job, [] {});
@@ -149,7 +142,7 @@ TEST_F(SchedulerTest, ASlowReaderHoldsUpNobody) {
 }
 
 TEST_F(SchedulerTest, GivesUpOnWhatIsLeft) {
-    Scheduler scheduler(*engine, limits(1, 4), metrics);
+    Scheduler scheduler(*generator, limits(1, 4), metrics);
     Asked running = ask("Once upon a time", 900), waiting = ask("The king", 900);
     scheduler.submit(running.job, [] {});
     scheduler.submit(waiting.job, [] {});
@@ -161,7 +154,7 @@ TEST_F(SchedulerTest, GivesUpOnWhatIsLeft) {
 
 TEST_F(SchedulerTest, WhatDoesNotFitTheMemoryWaits) {
     // One context and a page: one other sequence at a time beside the oldest.
-    Scheduler scheduler(*engine, limits(4, 4, 1024 + 256), metrics);
+    Scheduler scheduler(*generator, limits(4, 4, 1024 + 256), metrics);
     std::vector<Asked> all;
     for (const char* text : {"Once upon a time", "The king", "The sea", "Winter"}) {
         all.push_back(ask(text, 20));

@@ -24,6 +24,9 @@ struct OutputFormat {
     std::string_view prompt_in_reasoning = {};  // how such a prompt ends, where not with reasoning_begin
     std::unique_ptr<output::AnswerReader> (*reader)(const OutputFormat& format, const output::AnswerStart& start);
     CallFrame (*call_frame)(std::string_view function, size_t index);
+    // With it begins every call, and what follows is as in call_frame; empty where calls have other forms besides.
+    std::string_view call_begin = {};
+    std::string_view text_begin = {};  // what stands before the text of every answer
     // The id of a conversation's call, where the family's templates want it in a form of their own.
     std::string (*call_id)(std::string_view function, size_t index) = nullptr;
 };

@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 
+#include "sluice/answer_begin.h"
 #include "text/output/formats/formats.h"
 #include "text/output/match.h"
 #include "text/output/output_format.h"
@@ -52,6 +53,15 @@ std::string_view name_of(const OutputFormat& format) {
 
 CallFrame call_frame(const OutputFormat& format, std::string_view function, size_t index) {
     return format.call_frame(function, index);
+}
+
+std::string_view calls_begin_with(const OutputFormat& format) {
+    return format.call_begin;
+}
+
+AnswerBegin answer_begin(const OutputFormat& format, bool reasoning_open) {
+    const std::string_view after = reasoning_open ? format.reasoning_end : std::string_view();
+    return {.text = format.text_begin.empty() ? after : format.text_begin, .calls = after};
 }
 
 bool ends_in_reasoning(const OutputFormat& format, std::string_view prompt) {

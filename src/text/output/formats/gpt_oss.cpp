@@ -178,6 +178,7 @@ const OutputFormat kGptOss = {
         return {start + "<|channel|>commentary to=functions." + std::string(function) + " <|constrain|>json<|message|>",
                 "<|call|>"};
     },
+    .text_begin = "<|channel|>final<|message|>",
 };
 
 }  // namespace sluice::output

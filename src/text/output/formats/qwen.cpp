@@ -15,6 +15,7 @@ const OutputFormat kQwen = {
     .reader = tagged_answer,
     .call_frame = [](std::string_view function,
                      size_t) { return envelope_frame("<tool_call>\n", function, "\n</tool_call>"); },
+    .call_begin = "<tool_call>",
 };
 
 }  // namespace sluice::output
