@@ -63,14 +63,24 @@ PrefixCache::Load PrefixCache::load_entry(const PrefixFolder::Entry& entry, std:
 }
 
 std::vector<int64_t> PrefixCache::worth_keeping(std::span<const TokenId> prompt, const SequenceState& state,
-                                                int64_t start) const {
+                                                int64_t start, int64_t answer) const {
     if (!folder_ && memory_.limit_bytes() == 0) return {};
     const auto end = static_cast<int64_t>(prompt.size());
     if (!state.recurrent()) return {end};
     std::vector<int64_t> positions;
+    const auto keep = [&](int64_t position, int64_t after) {
+        if (position >= after && position < end) positions.push_back(position);
+    };
     const int64_t parting = std::max(memory_.common_tokens(prompt), common_in_folder_);
-    if (parting >= start + kBranchTokens && parting < end - 1) positions.push_back(parting);
-    if (end - 1 > start) positions.push_back(end - 1);
+    if (parting < end - 1) keep(parting, start + kBranchTokens);
+    const int64_t last = positions.empty() ? start : positions.back();
+    // Every position costs a pass, so one of the two is enough where they are near.
+    if (answer > 0 && end - 1 - answer < kBranchTokens) {
+        keep(answer, last + 1);
+    } else {
+        keep(answer, last + kBranchTokens);
+        keep(end - 1, (positions.empty() ? start : positions.back()) + 1);
+    }
     return positions;
 }
 

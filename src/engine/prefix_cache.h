@@ -23,9 +23,11 @@ class PrefixCache {
     void resume(std::span<const TokenId> prompt, SequenceState& state);
     // Positions beyond `start` at which a state is worth a put() while the prompt is evaluated, ascending: its end
     // last, and before it where the prompt parts from an earlier one. States that can be truncated need the end alone;
-    // recurrent ones must stop a token before it, for the same prompt to find one to evaluate.
-    std::vector<int64_t> worth_keeping(std::span<const TokenId> prompt, const SequenceState& state,
-                                       int64_t start) const;
+    // recurrent ones must stop before `answer`, where what makes the model answer begins: the next turn of a
+    // conversation may have something else in its place. Where that is far from the end (or 0: nowhere), also a token
+    // before the end, for the same prompt to find one to evaluate.
+    std::vector<int64_t> worth_keeping(std::span<const TokenId> prompt, const SequenceState& state, int64_t start,
+                                       int64_t answer) const;
     // Keeps a state that has seen exactly `tokens`, in memory or in the folder, if there is one. What cannot be kept
     // costs the entry, not the request.
     void put(const std::vector<TokenId>& tokens, const SequenceState& state);

@@ -4,6 +4,20 @@
 
 namespace sluice {
 
+namespace {
+
+// Templates begin every message with a special token, and so what makes the model answer.
+int64_t answer_position(const Tokenizer* tokenizer, std::span<const TokenId> prompt) {
+    if (tokenizer == nullptr) return 0;
+    const auto vocabulary = static_cast<TokenId>(tokenizer->vocabulary_size());
+    for (size_t i = prompt.size(); i > 0; --i) {
+        if (prompt[i - 1] < vocabulary && tokenizer->is_special(prompt[i - 1])) return static_cast<int64_t>(i - 1);
+    }
+    return 0;
+}
+
+}  // namespace
+
 PromptStart Engine::Impl::resume(Session::Impl& session, std::span<const TokenId> tokens) {
     SequenceState& state = session.made_state();
     std::vector<TokenId>& known = session.tokens;
@@ -16,7 +30,9 @@ PromptStart Engine::Impl::resume(Session::Impl& session, std::span<const TokenId
     const auto cached = static_cast<size_t>(state.position());
     if (cached > known.size()) known.assign(tokens.begin(), tokens.begin() + state.position());
     const auto start = static_cast<int64_t>(known.size());
-    return {.tokens = start, .remember_at = prefix_cache->worth_keeping(tokens, state, start)};
+    return {.tokens = start,
+            .remember_at = prefix_cache->worth_keeping(tokens, state, start,
+                                                       answer_position(tokenizer ? &*tokenizer : nullptr, tokens))};
 }
 
 void Engine::Impl::remember(Session::Impl& session, bool on_disk) {

@@ -169,6 +169,22 @@ TEST_F(PrefixCacheTest, ACommonBeginningCountsAcrossRuns) {
     EXPECT_EQ(after.token_ids, expected.token_ids);
 }
 
+// The next turn has the answer without its reasoning where the first one asked for it.
+TEST_F(PrefixCacheTest, ATurnBeginsWhereTheLastMessageEnded) {
+    const std::string asked = "<|im_start|>user\n" + long_text(120) + "<|im_end|>\n";
+    const std::string answer = "<|im_start|>assistant\n";
+    run(*open(), asked + answer + "<think>\n");
+    const std::string second =
+        asked + answer + "It slept.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n" + answer + "<think>\n";
+    EngineOptions without;
+    without.context = 2048;
+    const GenerationResult expected = run(*Engine::open(kModel, without), second);
+    const GenerationResult after = run(*open(), second);
+    EXPECT_LT(after.prefilled_tokens, 64u);
+    EXPECT_GT(after.prompt_ids.size(), 300u);
+    EXPECT_EQ(after.token_ids, expected.token_ids);
+}
+
 TEST_F(PrefixCacheTest, TheLimitHoldsInAnyFolderThatIsFound) {
     {
         const auto engine = open();
