@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <utility>
 
 #include "backend/backend.h"
 #include "backend/kv_layout.h"
@@ -137,7 +138,8 @@ TEST_P(CpuBatch, AttentionDoesNotDependOnTheChunk) {
 // The state that a piece leaves and the outputs of the next are those of one pass over all tokens.
 TEST_P(CpuBatch, TheDeltaRuleDoesNotDependOnTheChunk) {
     const int64_t key_heads = 2, value_heads = 4, tokens = 150;
-    for (const auto& [dim, by_channel] : {std::pair<int64_t, bool>{33, false}, {128, false}, {40, true}}) {
+    using Shape = std::pair<int64_t, bool>;  // of a head, and whether its channels have decays of their own
+    for (const auto& [dim, by_channel] : {Shape(33, false), Shape(128, false), Shape(40, true)}) {
         const int64_t values_width = value_heads * dim, decays = by_channel ? values_width : value_heads;
         const Tensor qkv = random(tokens, 2 * key_heads * dim + values_width);
         const Tensor b = random(tokens, value_heads), a = random(tokens, decays);
