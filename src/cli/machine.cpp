@@ -70,8 +70,8 @@ Mount mount_of(const std::filesystem::path& path) {
     while (std::getline(in, line)) {
         const auto mount = parse_mount(line);
         if (!mount || mount->point.size() < best.point.size()) continue;
-        const bool holds = mount->point == "/" || place == mount->point || place.rfind(mount->point + "/", 0) == 0;
-        if (holds) best = *mount;
+        const bool inside = mount->point == "/" || place == mount->point || place.rfind(mount->point + "/", 0) == 0;
+        if (inside) best = *mount;
     }
     return best;
 }
