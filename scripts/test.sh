@@ -75,8 +75,10 @@ run_check() { # NAME SCRIPT arguments
         echo "== check-$name: no $script; skipped"
         return
     fi
+    interpreter=python3
+    case "$script" in *.sh) interpreter=bash ;; esac
     # shellcheck disable=SC2086
-    ${clock:-} python3 "$script" "$@" >"$logs/check-$name.log" 2>&1
+    ${clock:-} "$interpreter" "$script" "$@" >"$logs/check-$name.log" 2>&1
     status=$?
     grep -E '^(FAIL|FAULT)' "$logs/check-$name.log"
     last=$(tail -n 1 "$logs/check-$name.log")
@@ -115,6 +117,10 @@ run_shared() {
     # Its scores are not scaled: sums of float32 differ more.
     run_check gemma4 checks/check.py --only gemma4 --tolerance 2e-3 goldens "$program" ../shared/goldens-next
     run_check field-text field/text/check.py
+    # Those that need neither root nor gigabytes, and take seconds.
+    run_check field-run field/run/check_all.sh f01-stderr-abort f03-prefix-of-another-model f08-yarn-dropped \
+        f09-override-prefix f10-stale-index f11-prefix-cache-limit f12-input-not-regular f13-wrong-reason \
+        f14-plan-modelopt f17-direct-refused-later f18-open-files f19-c-api
     for part in types tokenizers malformed; do
         run_check "gguf-$part" checks/check_gguf.py "$part" "$program" "../shared/gguf/$part"
     done
