@@ -87,9 +87,9 @@ TEST_F(ConversationsTest, ForcedCallsAndSchemasAreConstrained) {
     EXPECT_TRUE(prepared.job->make_mask);
     EXPECT_TRUE(prepared.job->options.stop.empty());
     EXPECT_FALSE(prepared.job->options.ignore_eos);
-    ChatRequest text = read(read_chat_request, R"({"messages":[{"role":"user","content":"Go"}],"stop":"x",
+    ChatRequest free = read(read_chat_request, R"({"messages":[{"role":"user","content":"Go"}],"stop":"x",
         "response_format":{"type":"json_object"}})");
-    EXPECT_EQ(prepare(service, std::move(text)).job->options.stop, std::vector<std::string>{"x"});
+    EXPECT_EQ(prepare(service, std::move(free)).job->options.stop, std::vector<std::string>{"x"});
     const auto bad = [&](const char* text) {
         try {
             prepare(service, read(read_chat_request, text));

@@ -100,7 +100,9 @@ TEST_F(SchedulerTest, TextsAreTheSameAloneAndAmongMany) {
         }
         for (size_t i = 0; i < company; ++i) {
             ASSERT_TRUE(all[i].kept->wait_for([&] { return all[i].kept->finished == 1; })) << i;
-            if (i % 5 == 0) EXPECT_EQ(all[i].kept->tokens[0], alone(story(i), kTokens)) << i << " of " << company;
+            if (i % 5 == 0) {
+                EXPECT_EQ(all[i].kept->tokens[0], alone(story(i), kTokens)) << i << " of " << company;
+            }
         }
     }
 }
