@@ -352,6 +352,10 @@ class Twin {
 
 }  // namespace
 
+bool has_gguf_twin(const std::filesystem::path& model) {
+    return kArchitectures.contains(read_model_config(model).architecture->name);
+}
+
 GgufWriter gguf_twin(const std::filesystem::path& model, TwinType type) {
     return Twin(model, type).make();
 }
