@@ -34,9 +34,7 @@ class CatalogueBuilder {
           resolver_(table_, quantization_),
           result_(std::move(begun)),
           tensor_names_(*config().architecture) {
-        if (std::filesystem::is_directory(table_.source)) {
-            refuse_separate_quantization(table_.source, quantization_);
-        }
+        if (std::filesystem::is_directory(table_.source)) quantization_.add_separate(table_.source);
         result_.files = table_.files;
         expert_tensors_.resize(config().layers.size());
         result_.experts.resize(config().layers.size());

@@ -225,8 +225,8 @@ ModelReport inspect_config(const std::filesystem::path& config_json) {
     }
     const std::string text = read_text_file(config_json);
     const ModelConfig config = parse_model_config(text, config_json.string());
-    const QuantizationConfig quantization = QuantizationConfig::parse(text, config_json.string());
-    refuse_separate_quantization(config_json.parent_path(), quantization);
+    QuantizationConfig quantization = QuantizationConfig::parse(text, config_json.string());
+    quantization.add_separate(config_json.parent_path());
     ModelReport report;
     describe_config(config, report);
     report.layout = "config.json alone";

@@ -138,12 +138,14 @@ void require_modelopt(const JsonFields& fields) {
 
 }  // namespace
 
-void refuse_separate_quantization(const std::filesystem::path& folder, const QuantizationConfig& config) {
+void QuantizationConfig::add_separate(const std::filesystem::path& folder) {
     const std::filesystem::path path = folder / "hf_quant_config.json";
-    if (!config.empty() || !std::filesystem::exists(path)) return;
+    if (stated_ || !std::filesystem::exists(path)) return;
     const nlohmann::json json = read_json_file(path);
     const std::optional<JsonFields> quantization = JsonFields(json, path.string()).object("quantization");
-    if (quantization) require_modelopt(*quantization);
+    if (!quantization || quantization->string_or("quant_algo", "").empty()) return;
+    read_published(*quantization);
+    label_ = path.string();
 }
 
 QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const std::string& label) {

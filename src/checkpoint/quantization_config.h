@@ -31,6 +31,9 @@ class QuantizationConfig {
     static QuantizationConfig of_formats(const WeightFormat& others,
                                          const std::map<std::string, WeightFormat>& modules);
 
+    // Where nothing was said, what hf_quant_config.json of NVIDIA's ModelOpt in `folder` says, if it is there.
+    void add_separate(const std::filesystem::path& folder);
+
     bool empty() const { return !stated_; }  // nothing is said
 
     // The format of a module that has `.scales`: what the dict says of this path, or its default. Names of modules may
@@ -66,9 +69,5 @@ class QuantizationConfig {
     void read_compressed_tensors(const JsonFields& fields);
     void read_integers(const JsonFields& fields, IntegerWeights integers);
 };
-
-// Throws kUnsupported where hf_quant_config.json of NVIDIA's ModelOpt, beside a config.json that says nothing of it,
-// quantizes the weights in a way that is not known from the tensors.
-void refuse_separate_quantization(const std::filesystem::path& folder, const QuantizationConfig& config);
 
 }  // namespace sluice

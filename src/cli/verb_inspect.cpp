@@ -150,7 +150,8 @@ Command declare_inspect() {
     command.run = [flags] {
         const std::filesystem::path folder = model_folder(flags->model);
         const std::filesystem::path config = find_lone_config(folder);
-        const ModelReport report = config.empty() ? inspect(folder) : inspect_config(config);
+        // Parts of a GGUF model that are not there are an error.
+        const ModelReport report = config.extension() == ".json" ? inspect_config(config) : inspect(folder);
         Output output;
         if (flags->json) {
             write_json(output, report_json(folder, report));

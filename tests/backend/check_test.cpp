@@ -197,7 +197,8 @@ TEST_F(CheckTest, RowsAndParts) {
     refuses<GatherRows>({.x = matrix(2, 4), .rows = numbers({1}), .out = matrix(1, 4)},
                         [&](GatherRows& o) { o.rows = numbers({2}); }, {"GatherRows: rows", "row 2", "there are 2"});
     refuses<CombineExperts>({.parts = matrix(4, 3), .weights = matrix(2, 2), .out = matrix(2, 3)},
-                            [&](CombineExperts& o) { o.parts = matrix(3, 3); }, {"CombineExperts: parts", "[4, 3]"});
+                            [&](CombineExperts& o) { o.parts = matrix(3, 3); },
+                            {"CombineExperts: parts", "multiple of 2"});
     refuses<AddGated>({.x = matrix(2, 4), .gate = matrix(2, 1), .out = matrix(2, 4)},
                       [&](AddGated& o) { o.gate = matrix(1, 1); }, {"AddGated: gate", "[2, 1]"});
     refuses<SplitQueryGate>({.fused = matrix(2, 8), .head_dim = 2, .query = matrix(2, 4), .gate = matrix(2, 4)},

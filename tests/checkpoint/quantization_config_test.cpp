@@ -52,16 +52,22 @@ TEST(QuantizationConfig, FormatsOfFp8HaveTwoNames) {
 
 TEST(QuantizationConfig, AFileOfModelOptBesideIsNotOverlooked) {
     const testing::TemporaryFolder folder;
-    const QuantizationConfig nothing = parse("{}");
-    refuse_separate_quantization(folder.path(), nothing);
-    write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": null}})");
-    refuse_separate_quantization(folder.path(), nothing);
-    write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": "NVFP4", "group_size": 16}})");
-    refuse_separate_quantization(folder.path(), nothing);
-    write_text_file(folder / "hf_quant_config.json", R"({"quantization": {"quant_algo": "W4A8_AWQ"}})");
+    const auto beside = [&](std::string_view config, const char* algorithm) {
+        write_text_file(folder / "hf_quant_config.json",
+                        fmt::format(R"({{"quantization": {{"quant_algo": {}, "group_size": 16}}}})", algorithm));
+        QuantizationConfig read = parse(config);
+        read.add_separate(folder.path());
+        return read;
+    };
+    QuantizationConfig alone = parse("{}");
+    alone.add_separate(folder.path());
+    EXPECT_TRUE(alone.empty());
+    EXPECT_TRUE(beside("{}", "null").empty());
+    EXPECT_EQ(beside("{}", R"("NVFP4")").expected_expert_format("gate_proj"), kScaledNvfp4BlockCodec.standard);
     expect_error(ErrorCode::kUnsupported, {"hf_quant_config.json", "quant_algo", "W4A8_AWQ", "BF16"},
-                 [&] { refuse_separate_quantization(folder.path(), nothing); });
-    refuse_separate_quantization(folder.path(), parse(R"({"quantization":{"bits":4}})"));
+                 [&] { beside("{}", R"("W4A8_AWQ")"); });
+    const QuantizationConfig own = beside(R"({"quantization":{"bits":4}})", R"("W4A8_AWQ")");
+    EXPECT_EQ(own.expected_expert_format("gate_proj"), WeightFormat::affine(4, 64, DType::kBF16));
 }
 
 // An override without a mode is affine, also where the default is another.

@@ -97,7 +97,8 @@ TEST(TensorNames, NoNameStandsForTwoRoles) {
     for (const Architecture* architecture : architectures()) {
         const TensorNames names(*architecture);
         for (const NameRule& rule : architecture->names) {
-            const std::string name = "model.layers.1." + std::string(rule.module) + (rule.bare ? "" : ".weight");
+            const std::string place = rule.role < Role::kMixerNorm ? "model." : "model.layers.1.";
+            const std::string name = place + std::string(rule.module) + (rule.bare ? "" : ".weight");
             EXPECT_EQ(names.parse(name).role, rule.role) << architecture->name << ": " << name;
         }
     }
