@@ -52,7 +52,7 @@ TEST(QuantizationConfig, FormatsOfFp8HaveTwoNames) {
 
 TEST(QuantizationConfig, AFileOfModelOptBesideIsNotOverlooked) {
     const testing::TemporaryFolder folder;
-    const auto beside = [&](std::string_view config, const char* algorithm) {
+    const auto beside = [&](const char* config, const char* algorithm) {
         write_text_file(folder / "hf_quant_config.json",
                         fmt::format(R"({{"quantization": {{"quant_algo": {}, "group_size": 16}}}})", algorithm));
         QuantizationConfig read = parse(config);
