@@ -3,12 +3,12 @@
 # (cross-compiled, run by qemu-user), AddressSanitizer with UBSan (without the programs that hold long sums of numbers
 # to the release build), ThreadSanitizer, short fuzz runs, and, where ../shared is, its reference data and the short
 # form of the server's kit. Ends in a line `N passed, M failed`.
-# FUZZ_SECONDS (default 10) is the length of each fuzz run; STAGES limits which stages run.
+# FUZZ_SECONDS (default 5) is the length of each fuzz run; STAGES limits which stages run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 stages=${STAGES:-"layers format release shared server arm asan fuzz tsan"}
-fuzz_seconds=${FUZZ_SECONDS:-10}
+fuzz_seconds=${FUZZ_SECONDS:-5}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
 passed=0
@@ -158,6 +158,13 @@ targets_of() { # PRESET PATTERN
     ninja -C "build/$1" -t targets all 2>/dev/null | sed -n 's/^\([a-z_]*\): phony$/\1/p' | grep -E "$2" | tr '\n' ' '
 }
 
+# Every instruction set has its kernels tried by cpu_kernel_test; those of whole operations are tried with the ones that
+# differ most, and a change of threads with the portable and the widest one.
+run_release() {
+    build release || return
+    GTEST_FILTER='-*CpuOp*/AvxVnni:*CpuOp*/Avx512:*CpuOp*/Avx512WithVbmi:*ThreadsChangeNoBit/Avx*' run_ctest release
+}
+
 # The programs that take minutes over numbers touch no memory that the others do not.
 run_asan() {
     numbers='^(mla|model|streaming|estimate|state_memory|cache_simulator|synth_routing)_test$'
@@ -169,7 +176,8 @@ run_asan() {
     # shellcheck disable=SC2086
     build asan sluice_program $targets || return
     # Of the instruction sets the best one is enough here, and AVX2, which masks nothing.
-    GTEST_FILTER='-*/Scalar:*/AvxVnni:*/Avx512*:*/Amx*:*ThreadsChangeNoBit*' run_ctest asan -E "$numbers"
+    GTEST_FILTER='-*/Scalar:*/AvxVnni:*/Avx512*:*/Amx*:*ThreadsChangeNoBit*:*CpuOperations.Exact*' \
+        run_ctest asan -E "$numbers"
 }
 
 # The tests of what is shared between threads: the pool, the expert store and its readers, the server's scheduler.
@@ -227,7 +235,7 @@ for stage in $stages; do
         format)
             if sh scripts/check_format.sh; then count 1 0 format; else count 0 1 format; fi
             ;;
-        release) build release && run_ctest release ;;
+        release) run_release ;;
         shared) run_shared ;;
         server) run_server ;;
         arm) run_arm ;;

@@ -114,7 +114,7 @@ TEST_F(OllamaTest, StreamsLinesWhoseTextIsThatOfTheOtherApis) {
     const Json openai = whole(
         "POST", "/v1/chat/completions",
         {{"model", model}, {"messages", chat("Tell me a story.")["messages"]}, {"temperature", 0}, {"max_tokens", 12}});
-    EXPECT_EQ(content, openai["choices"][0]["message"]["content"]);
+    EXPECT_EQ(Json(content), openai["choices"][0]["message"]["content"]);
     EXPECT_EQ(last["prompt_eval_count"], openai["usage"]["prompt_tokens"]);
 
     Json body = chat("Tell me a story.");
