@@ -694,6 +694,7 @@ class Machine(ProgramTest):
         self.refused(1, ["neither", "config.json"], "plan", PLAIN / "model.safetensors")
         self.refused(1, ["nowhere"], "plan", self.folder / "nowhere")
 
+    @unittest.skipIf("ASAN_OPTIONS" in os.environ, "the sanitizer's memory is in no plan")
     def test_plan_names_the_least_memory_that_works(self):
         for model in (BUNDLED, PLAIN, WIDE):
             for context in ([], ["--context", "512"]):

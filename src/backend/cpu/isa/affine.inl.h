@@ -55,14 +55,16 @@ inline void load_factors(const Factors& factors, int64_t row, int rows, int64_t 
     for (int done = 0; done < count; done += per_vector) {
         const int64_t offset = (group + done) * factors.width;
         const int some = smaller(per_vector, count - done);
+        const std::byte* parts[kLanes];
+        for (int r = 0; r < kLanes; ++r) parts[r] = pointers[r] + offset;
         // What is read beyond the last group is another row's and not used, but it must be there.
         for (int r = kLanes - 1; r >= 0 && some < per_vector; --r) {
-            if (factors.end - pointers[r] - offset >= kVectorBytes) break;
-            __builtin_memcpy(copy[r], pointers[r] + offset, static_cast<size_t>(some * factors.width));
-            pointers[r] = copy[r] - offset;
+            if (factors.end - parts[r] >= kVectorBytes) break;
+            __builtin_memcpy(copy[r], parts[r], static_cast<size_t>(some * factors.width));
+            parts[r] = copy[r];
         }
         I v[kLanes];
-        load_transposed(pointers, offset, v);
+        load_transposed(parts, 0, v);
         const int words = (some * factors.width + 3) / 4;
         for (int i = 0; i < words; ++i) {
             switch (factors.dtype) {
