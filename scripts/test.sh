@@ -167,7 +167,7 @@ run_release() {
 
 # The programs that take minutes over numbers touch no memory that the others do not.
 run_asan() {
-    numbers='^(mla|model|streaming|estimate|state_memory|cache_simulator|synth_routing)_test$'
+    numbers='^(mla|model|engine|streaming|estimate|state_memory|cache_simulator|synth_routing)_test$'
     targets=$(targets_of asan '_test$' | tr ' ' '\n' | grep -vE "$numbers" | tr '\n' ' ')
     if [ -z "$targets" ]; then
         count 0 1 asan-targets
