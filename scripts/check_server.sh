@@ -37,10 +37,11 @@ fi
 
 passed=0
 failed=0
-add() { # FILE: what a part printed last
-    last=$(tail -n 1 "$1")
+count() { # STATUS FILE: what a part exited with and printed last
+    last=$(tail -n 1 "$2")
     good=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed.*/\1/p')
     bad=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed.*/\2/p')
+    if [ "$1" -ne 0 ] && [ "${bad:-0}" -eq 0 ]; then bad=1; fi
     passed=$((passed + ${good:-0}))
     failed=$((failed + ${bad:-1}))
 }
@@ -50,9 +51,10 @@ if [ -n "$short" ]; then
     long='^(load|limits)\.|^schema\.[^e]|16-at-once|stream-equals-whole|stop-across|slow|keepalive'
     set -- "$@" --quiet --skip "$long"
 fi
-node run.mjs "$@" >run.log 2>&1 || true
+status=0
+node run.mjs "$@" >run.log 2>&1 || status=$?
 cat run.log
-add run.log
+count "$status" run.log
 
 if [ -z "$short" ] && command -v chromium >/dev/null 2>&1; then
     "$program" serve "$model" --port "$page_port" >page-server.log 2>&1 &
@@ -65,9 +67,10 @@ if [ -z "$short" ] && command -v chromium >/dev/null 2>&1; then
         [ "$tries" -lt 100 ] || { echo "check_server.sh: no server for the page" >&2; exit 1; }
         sleep 0.2
     done
-    node page.mjs "http://127.0.0.1:$page_port" --shots shots >page.log 2>&1 || true
+    status=0
+    node page.mjs "http://127.0.0.1:$page_port" --shots shots >page.log 2>&1 || status=$?
     cat page.log
-    add page.log
+    count "$status" page.log
 elif [ -z "$short" ]; then
     echo "check_server.sh: no chromium; the page is not checked" >&2
 fi

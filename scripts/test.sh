@@ -2,13 +2,12 @@
 # Installs what is missing, builds, and runs every test: the layers, the format, release, the kernels on 64-bit ARM
 # (cross-compiled, run by qemu-user), AddressSanitizer with UBSan (without the programs that hold long sums of numbers
 # to the release build), ThreadSanitizer, short fuzz runs, and, where ../shared is, its reference data and the short
-# form of the server's kit. Ends in a line `N passed, M failed`.
-# STAGES=server runs the short form of the conformance kit of ../shared, which npm brings the clients of.
+# form of the server's conformance kit, whose clients npm brings. Ends in a line `N passed, M failed`.
 # FUZZ_SECONDS (default 5) is the length of each fuzz run; STAGES limits which stages run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-stages=${STAGES:-"layers format release shared arm asan fuzz tsan"}
+stages=${STAGES:-"layers format release shared server arm asan fuzz tsan"}
 fuzz_seconds=${FUZZ_SECONDS:-5}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
@@ -24,6 +23,21 @@ count() { # PASSED FAILED NAME
     failed=$((failed + $2))
     if [ "$2" -gt 0 ]; then failures="$failures $3"; fi
     echo "== $3: $1 passed, $2 failed"
+}
+
+# Counts what a check printed last, `N passed, M failed`; without such a line it has failed.
+count_last() { # STATUS LOG NAME
+    last=$(tail -n 1 "$2")
+    good=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p')
+    bad=$(printf '%s\n' "$last" | sed -n 's/^[0-9]* passed, \([0-9]*\) failed$/\1/p')
+    if [ -z "$good" ]; then
+        tail -n 5 "$2"
+        good=0
+        bad=1
+    elif [ "$1" -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1
+    fi
+    count "$good" "$bad" "$3"
 }
 
 # Configures a preset and builds targets (all without any); a failure counts as one and shows the end of the log.
@@ -82,17 +96,7 @@ run_check() { # NAME SCRIPT arguments
     ${clock:-} "$interpreter" "$script" "$@" >"$logs/check-$name.log" 2>&1
     status=$?
     grep -E '^(FAIL|FAULT)' "$logs/check-$name.log"
-    last=$(tail -n 1 "$logs/check-$name.log")
-    good=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1/p')
-    bad=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\2/p')
-    if [ -z "$good" ]; then
-        tail -n 5 "$logs/check-$name.log"
-        good=0
-        bad=1
-    elif [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
-        bad=1
-    fi
-    count "$good" "$bad" "check-$name"
+    count_last "$status" "$logs/check-$name.log" "check-$name"
 }
 
 run_shared() {
@@ -140,23 +144,18 @@ run_server() {
     sh scripts/check_server.sh --short >"$log" 2>&1
     status=$?
     grep -A1 '^FAIL' "$log"
-    last=$(tail -n 1 "$log")
-    good=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1/p')
-    bad=$(printf '%s\n' "$last" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\2/p')
-    if [ -n "$good" ]; then
-        count "$good" "$bad" server
-    elif [ "$status" -eq 0 ]; then
-        echo "== server: $last; skipped"
+    if [ "$status" -eq 0 ] && ! tail -n 1 "$log" | grep -q passed; then
+        echo "== server: $(tail -n 1 "$log"); skipped"
     else
-        tail -n 5 "$log"
-        count 0 1 server
+        count_last "$status" "$log" server
     fi
 }
 
-# The targets of a preset whose names match, on one line; configures it first.
+# The programs of a preset whose names match, on one line; configures it first.
 targets_of() { # PRESET PATTERN
     cmake --preset "$1" >"$logs/$1-configure.log" 2>&1
-    ninja -C "build/$1" -t targets all 2>/dev/null | sed -n 's/^\([a-z_]*\): phony$/\1/p' | grep -E "$2" | tr '\n' ' '
+    ninja -C "build/$1" -t targets all 2>/dev/null | sed -n 's/^\([a-z_]*\): phony$/\1/p' | grep -v '^cmake_' |
+        grep -E "$2" | tr '\n' ' '
 }
 
 # Every instruction set has its kernels tried by cpu_kernel_test; those of whole operations are tried with the ones that

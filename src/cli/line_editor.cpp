@@ -225,6 +225,8 @@ Turn LineEditor::read_line(bool goes_on) {
     ::el_resize(editor_);
     prompt_ = goes_on ? next_prompt_ : first_prompt_;
     given_up_ = false;
+    // What is typed or pasted the moment the prompt shows must not be edited by the terminal.
+    ::el_set(editor_, EL_PREP_TERM, 1);
     write("\x1b[?2004h");  // the terminal marks what is pasted
     int bytes = 0;
     const char* const line = ::el_gets(editor_, &bytes);
