@@ -1,6 +1,9 @@
 #include "checkpoint/expert_layout.h"
 
+#include <algorithm>
+
 #include "base/memory.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -43,6 +46,33 @@ ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up
     }
     layout.record_bytes = round_up(position, kPageBytes);
     return layout;
+}
+
+ExpertLayout tiled_layout(ExpertLayout layout, const std::function<bool(const WeightFormat&)>& in_tiles) {
+    for (const Projection projection : kProjections) {
+        ProjectionLayout& part = projection_of(layout, projection);
+        part.tiled = part.rows > 0 && in_tiles && fits_tiles(part.format, part.rows) && in_tiles(part.format);
+    }
+    return layout;
+}
+
+void turn_expert(const ExpertLayout& from, const ExpertLayout& to, std::span<std::byte> slot,
+                 std::span<std::byte> scratch) {
+    for (const Projection projection : kProjections) {
+        const ProjectionLayout& part = projection_of(from, projection);
+        if (part.tiled == projection_of(to, projection).tiled) continue;
+        turn_in_place(part.placed([&](uint64_t offset) { return slot.data() + offset; }), scratch);
+    }
+}
+
+uint64_t turn_scratch_bytes(const ExpertLayout& from, const ExpertLayout& to) {
+    uint64_t most = 0;
+    for (const Projection projection : kProjections) {
+        const ProjectionLayout& part = projection_of(from, projection);
+        if (part.tiled == projection_of(to, projection).tiled) continue;
+        most = std::max(most, turn_in_place_scratch_bytes(part.format, part.columns));
+    }
+    return most;
 }
 
 ProjectionLayout& projection_of(ExpertLayout& layout, Projection projection) {

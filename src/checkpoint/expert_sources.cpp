@@ -222,9 +222,10 @@ class ExpertResolver {
         const SafetensorsEntry& entry = resolver_.entry(tensors_.packed);
         const std::string where = resolver_.table().describe(static_cast<size_t>(tensors_.packed));
         const std::string version_key(kPackedVersionKey);
-        if (packed_metadata(version_key) != kPackedVersion) {
-            fail(ErrorCode::kUnsupported, "{} is \"{}\", but only \"{}\" is supported", packed_where(version_key),
-                 one_line(packed_metadata(version_key)), kPackedVersion);
+        const std::string& version = packed_metadata(version_key);
+        if (version != kPackedVersion && version != kPackedVersionBefore) {
+            fail(ErrorCode::kUnsupported, "{} is \"{}\", but only \"{}\" and \"{}\" are supported",
+                 packed_where(version_key), one_line(version), kPackedVersionBefore, kPackedVersion);
         }
         const std::string format_key = packed_format_key(layer_);
         sources_.packed = true;

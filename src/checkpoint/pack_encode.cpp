@@ -73,10 +73,19 @@ void PackEncoder::encode_record(const PackLayer& layer, int64_t expert, std::spa
     }
     std::vector<std::byte> scratch(checkpoint_.arrangement_scratch(layer.layer).value_or(0));
     checkpoint_.arrange_expert(layer.layer, destination, scratch);
-    if (!layer.encode) return;
+    ExpertLayout written = layer.source;
+    if (layer.encode) written = encode_matrices(layer, expert, slot, record);
+    scratch.resize(std::max<size_t>(scratch.size(), turn_scratch_bytes(written, layer.target)));
+    turn_expert(written, layer.target, record, scratch);
+}
+
+ExpertLayout PackEncoder::encode_matrices(const PackLayer& layer, int64_t expert, std::span<const std::byte> slot,
+                                          std::span<std::byte> record) const {
+    ExpertLayout written = layer.target;
     for (const Projection projection : kProjections) {
         const ProjectionLayout& from = projection_of(layer.source, projection);
         const ProjectionLayout& to = projection_of(layer.target, projection);
+        projection_of(written, projection).tiled = from.format == to.format && from.tiled;
         if (from.format == to.format) {
             move_part(from.format, from.rows, from.columns, from, to, slot, record);
             continue;
@@ -86,6 +95,7 @@ void PackEncoder::encode_record(const PackLayer& layer, int64_t expert, std::spa
                     fmt::format("{}: layer {}, expert {}, {}", checkpoint_.folder().string(), layer.layer, expert,
                                 projection_name(projection)));
     }
+    return written;
 }
 
 void PackEncoder::encode_layer(const PackLayer& layer, const RecordSink& sink) {

@@ -30,6 +30,9 @@ class PackEncoder {
                        std::span<std::byte> record) const;
 
   private:
+    // Encodes, or moves, an expert's matrices; says how those stand that are written now.
+    ExpertLayout encode_matrices(const PackLayer& layer, int64_t expert, std::span<const std::byte> slot,
+                                 std::span<std::byte> record) const;
     void move_trunk(const PackTrunk& unit, const TensorSink& sink);
     void encode_matrix(const PackTrunk& unit, const TensorSink& sink);
 

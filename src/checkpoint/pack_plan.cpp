@@ -106,9 +106,10 @@ class PlanMaker {
 
     void add_layer(int layer, const MixtureConfig& mixture) {
         PackLayer unit{.layer = layer, .source = checkpoint_.expert_layout(layer), .target = {}};
-        unit.target = make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
-                                         expert_target(unit.source.down), config_.hidden_size, mixture.intermediate,
-                                         mixture.activation.gated());
+        const ExpertLayout rows = make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
+                                                     expert_target(unit.source.down), config_.hidden_size,
+                                                     mixture.intermediate, mixture.activation.gated());
+        unit.target = tiled_layout(rows, [](const WeightFormat&) { return true; });
         for (const Projection projection : kProjections) {
             unit.encode |=
                 projection_of(unit.source, projection).format != projection_of(unit.target, projection).format;

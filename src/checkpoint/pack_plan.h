@@ -18,7 +18,7 @@ namespace sluice {
 struct PackLayer {
     int layer = 0;
     ExpertLayout source, target;
-    bool encode = false;  // false: the same layout, bytes are moved
+    bool encode = false;  // false: the same formats, bytes are moved
 };
 
 // A tensor of the trunk: moved as it is, or a matrix that becomes X.weight, X.scales and X.biases.

@@ -11,6 +11,7 @@
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/json_fields.h"
 #include "tensor/codecs.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -18,11 +19,15 @@ namespace {
 
 constexpr size_t kHexDigits = 16;
 
-nlohmann::json format_to_json(const WeightFormat& format) {
+constexpr const char* kTiled = "tiled";
+
+nlohmann::json format_to_json(const ProjectionLayout& matrix) {
+    const WeightFormat& format = matrix.format;
     const Codec& codec = *format.codec;
     nlohmann::json json = {{"kind", codec.name}};
     if (codec.dtype_stated || format.dtype != codec.standard.dtype) json["dtype"] = dtype_name(format.dtype);
     for (const FormatParameter& parameter : codec.parameters) json[parameter.name] = format.*parameter.value;
+    if (matrix.tiled) json[kTiled] = true;
     return json;
 }
 
@@ -70,9 +75,9 @@ std::string packed_checksums_key(int layer) {
 }
 
 std::string packed_format_text(const ExpertLayout& layout) {
-    const nlohmann::json json = {{"gate", format_to_json(layout.gate.format)},
-                                 {"up", format_to_json(layout.up.format)},
-                                 {"down", format_to_json(layout.down.format)}};
+    const nlohmann::json json = {{"gate", format_to_json(layout.gate)},
+                                 {"up", format_to_json(layout.up)},
+                                 {"down", format_to_json(layout.down)}};
     return json.dump();
 }
 
@@ -80,15 +85,24 @@ ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t i
                                 bool gated) {
     const nlohmann::json json = parse_json(text, where);
     const JsonFields fields(json, where);
-    const auto read = [&](std::string_view name, int64_t columns) {
+    const auto matrix = [&](std::string_view name) {
         const std::optional<JsonFields> format = fields.object(name);
         if (!format) fields.reject(ErrorCode::kInvalidFile, name, "missing");
-        return format_from_json(*format, columns);
+        return *format;
     };
-    const WeightFormat gate = read("gate", hidden);
-    const WeightFormat up = read("up", hidden);
-    const WeightFormat down = read("down", intermediate);
-    return make_expert_layout(gate, up, down, hidden, intermediate, gated);
+    const JsonFields gate = matrix("gate"), up = matrix("up"), down = matrix("down");
+    ExpertLayout layout = make_expert_layout(format_from_json(gate, hidden), format_from_json(up, hidden),
+                                             format_from_json(down, intermediate), hidden, intermediate, gated);
+    const auto read_tiled = [](const JsonFields& stored, ProjectionLayout& part) {
+        part.tiled = stored.boolean_or(kTiled, false);
+        if (!part.tiled || fits_tiles(part.format, part.rows)) return;
+        stored.reject(ErrorCode::kInvalidFile, kTiled, "{} rows of {} do not stand in tiles", part.rows,
+                      part.format.describe());
+    };
+    read_tiled(gate, layout.gate);
+    read_tiled(up, layout.up);
+    read_tiled(down, layout.down);
+    return layout;
 }
 
 std::string packed_checksums_text(std::span<const uint64_t> checksums) {

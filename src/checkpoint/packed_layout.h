@@ -2,19 +2,16 @@
 
 // The packed layout: valid safetensors in which every expert is one aligned record.
 //
-//  - The folder is a checkpoint like any other: config.json, *.safetensors, an index where there are several
-//  files.
-//  - Trunk tensors keep their publisher's names and bytes. Where packing quantized one, X.weight became the
-//  MLX triple
+//  - The folder is a checkpoint like any other: config.json, *.safetensors, an index where there are several files.
+//  - Trunk tensors keep their publisher's names and bytes. Where packing quantized one, X.weight became the MLX triple
 //    X.weight, X.scales, X.biases, and config.json has the `quantization` dict that describes it.
-//  - Per MoE layer N there is one tensor `sluice.layers.N.experts`, U8 [experts, record_bytes]. Its data
-//  starts at a
-//    multiple of 4096 in the file and record_bytes is a multiple of 4096. A record is exactly the
-//    ExpertLayout that make_expert_layout gives for the layer's formats; bytes between the parts are zero.
-//  - `__metadata__` of every file that holds records has `sluice.packed` = "1" and, for each of its layers,
-//    `sluice.layers.N.format` (JSON: the formats of gate, up and down) and `sluice.layers.N.checksums`
-//    (XXH3-64 of each record, 16 lower-case hex digits each, separated by one space, in order of the
-//    experts).
+//  - Per MoE layer N there is one tensor `sluice.layers.N.experts`, U8 [experts, record_bytes]. Its data starts at a
+//    multiple of 4096 in the file and record_bytes is a multiple of 4096. A record is exactly the ExpertLayout that
+//    make_expert_layout gives for the layer's formats; bytes between the parts are zero.
+//  - `__metadata__` of every file that holds records has `sluice.packed` = "2" and, for each of its layers,
+//    `sluice.layers.N.format` (JSON: the formats of gate, up and down; `tiled` where rows stand in tiles as in
+//    tensor/row_tiles.h) and `sluice.layers.N.checksums` (XXH3-64 of each record, 16 lower-case hex digits each,
+//    separated by one space, in order of the experts). Version "1" is the same without tiles.
 //  - The records of a layer are never split across files.
 
 #include <cstdint>
@@ -29,7 +26,8 @@
 namespace sluice {
 
 inline constexpr std::string_view kPackedVersionKey = "sluice.packed";
-inline constexpr std::string_view kPackedVersion = "1";
+inline constexpr std::string_view kPackedVersion = "2";
+inline constexpr std::string_view kPackedVersionBefore = "1";  // is read, too
 // JSON {tensor: codec} of the trunk's matrices that are kept in blocks: U8, the last dimension in bytes.
 inline constexpr std::string_view kPackedBlocksKey = "sluice.blocks";
 

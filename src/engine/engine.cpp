@@ -70,6 +70,14 @@ std::string model_name(const std::filesystem::path& folder) {
     return normal.has_filename() ? normal.filename().string() : normal.parent_path().filename().string();
 }
 
+// Whether experts lie on the drive as the kernels read them soonest.
+bool stored_in_tiles(const Checkpoint& checkpoint) {
+    for (int layer = 0; layer < checkpoint.config().layer_count(); ++layer) {
+        if (checkpoint.config().mixture_of(layer) != nullptr && checkpoint.expert_layout(layer).up.tiled) return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 std::unique_ptr<Engine> Engine::open(const std::filesystem::path& model, const EngineOptions& options) {
@@ -136,6 +144,12 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
                      card ? card_ceiling(options, *card) : memory_ceiling(options, cgroup_memory_limit_bytes()))
             .divide();
     store_options.cache_bytes = plan.cache_bytes;
+    // Putting an expert in tiles costs what some ten tokens gain by it: more than it is used before it is evicted.
+    if (stored_in_tiles(checkpoint) || plan.cache_bytes >= ExpertStore::full_bytes(checkpoint)) {
+        store_options.in_tiles = [&backend = *impl->backend](const WeightFormat& format) {
+            return backend.reads_tiles(format);
+        };
+    }
     if (!options.lock_trunk) impl->tile_trunk();
     impl->store = make_store(impl->checkpoint, store_options,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });

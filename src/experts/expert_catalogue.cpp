@@ -5,10 +5,12 @@
 #include <set>
 
 #include "base/memory.h"
+#include "checkpoint/expert_layout.h"
 
 namespace sluice {
 
-ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint) {
+ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint,
+                                    const std::function<bool(const WeightFormat&)>& in_tiles) {
     const ModelConfig& config = checkpoint->config();
     ExpertCatalogue catalogue;
     for (const CheckpointFile& file : checkpoint->files()) catalogue.files.push_back(file.path);
@@ -16,13 +18,21 @@ ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint
     catalogue.experts_per_token = static_cast<int>(config.experts_per_token());
     for (int layer = 0; layer < config.layer_count(); ++layer) {
         const bool moe = config.mixture_of(layer) != nullptr;
-        const uint64_t bytes = moe ? checkpoint->expert_layout(layer).record_bytes : 0;
-        catalogue.record_bytes.push_back(round_up(bytes, kPageBytes));
-        catalogue.arrangement_bytes.push_back(moe ? checkpoint->arrangement_scratch(layer) : std::nullopt);
+        const ExpertLayout stored = moe ? checkpoint->expert_layout(layer) : ExpertLayout{};
+        const ExpertLayout held = tiled_layout(stored, in_tiles);
+        catalogue.record_bytes.push_back(round_up(stored.record_bytes, kPageBytes));
+        catalogue.layouts.push_back(held);
+        std::optional<uint64_t> scratch = moe ? checkpoint->arrangement_scratch(layer) : std::nullopt;
+        if (const uint64_t turning = turn_scratch_bytes(stored, held); turning > 0) {
+            scratch = std::max(scratch.value_or(0), turning);
+        }
+        catalogue.arrangement_bytes.push_back(scratch);
     }
     catalogue.reads = [checkpoint](int layer, int expert) { return checkpoint->expert_reads(layer, expert); };
-    catalogue.arrange = [checkpoint](int layer, std::span<std::byte> slot, std::span<std::byte> scratch) {
+    catalogue.arrange = [checkpoint, held = catalogue.layouts](int layer, std::span<std::byte> slot,
+                                                               std::span<std::byte> scratch) {
         checkpoint->arrange_expert(layer, slot, scratch);
+        turn_expert(checkpoint->expert_layout(layer), held[static_cast<size_t>(layer)], slot, scratch);
     };
     catalogue.checksum = [checkpoint](int layer, int expert) { return checkpoint->expert_checksum(layer, expert); };
     return catalogue;

@@ -20,14 +20,17 @@ struct ExpertCatalogue {
     int experts = 0;                     // of every layer that has any
     int experts_per_token = 0;
     std::function<std::vector<ExpertRead>(int layer, int expert)> reads;
-    // Of a layer whose experts are not stored as records: what makes one of the bytes that were read, and the memory
-    // that it needs beside them (nothing: there is nothing to be done).
+    std::vector<ExpertLayout> layouts;  // [layers], or empty where nobody asks: how a record stands in its slot
+    // Of a layer whose experts are stored in another way: what makes a record of the bytes that were read, and the
+    // memory that it needs beside them (nothing: there is nothing to be done).
     std::function<void(int layer, std::span<std::byte> slot, std::span<std::byte> scratch)> arrange;
     std::vector<std::optional<uint64_t>> arrangement_bytes;  // [layers], or empty: nothing
     // XXH3-64 of the whole record, where the checkpoint has one.
     std::function<std::optional<uint64_t>(int layer, int expert)> checksum;
 
-    static ExpertCatalogue of(std::shared_ptr<const Checkpoint> checkpoint);
+    // `in_tiles` says which formats' matrices stand in tiles (tensor/row_tiles.h); empty: none.
+    static ExpertCatalogue of(std::shared_ptr<const Checkpoint> checkpoint,
+                              const std::function<bool(const WeightFormat&)>& in_tiles = {});
 
     // Records of all layers together.
     uint64_t all_bytes() const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -38,7 +39,7 @@ std::vector<size_t> pools_of_layers(const ExpertCatalogue& catalogue) {
 
 ExpertStore::ExpertStore(std::shared_ptr<const Checkpoint> checkpoint, const ExpertStoreOptions& options,
                          const MakeSlots& make_slots)
-    : ExpertStore(ExpertCatalogue::of(std::move(checkpoint)), options, make_slots) {}
+    : ExpertStore(ExpertCatalogue::of(std::move(checkpoint), options.in_tiles), options, make_slots) {}
 
 ExpertStore::ExpertStore(ExpertCatalogue catalogue, const ExpertStoreOptions& options, const MakeSlots& make_slots,
                          const MakeReader& make_reader)
@@ -96,6 +97,11 @@ uint64_t ExpertStore::cache_bytes() const {
     const Locked locked(mutex_);
     return std::accumulate(pools_.begin(), pools_.end(), uint64_t{0},
                            [](uint64_t sum, const auto& pool) { return sum + pool->bytes_in_service(); });
+}
+
+const ExpertLayout& ExpertStore::layout(int layer) const {
+    std::ignore = pool_of(layer);
+    return catalogue_.layouts.at(static_cast<size_t>(layer));
 }
 
 uint64_t ExpertStore::full_bytes() const {

@@ -33,6 +33,8 @@ struct ExpertStoreOptions {
     bool verify_checksums = true;    // of packed records, when they are first read
     bool verify_every_read = false;  // of packed records, whenever they are read
     When look_ahead = When::kOff;
+    // Which formats' matrices a slot holds in tiles, whatever way they are stored; empty: none.
+    std::function<bool(const WeightFormat&)> in_tiles = {};
     double stall_seconds_allowed = 60;  // a read that lands later is an error for those who wait for it
 };
 
@@ -95,6 +97,9 @@ class ExpertStore {
     void go_on_warming();
     // What streams have asked for so far.
     HotList used() const;
+
+    // How the records of a layer stand in their slots. Throws kUsage for a layer without experts.
+    const ExpertLayout& layout(int layer) const;
 
     ExpertCounters counters() const;                                    // since construction
     std::string reader_name() const { return reads_.reader().name(); }  // "pread x8", "io_uring depth 32", "mmap"

@@ -96,7 +96,6 @@ class MixtureOfExperts : public FeedForward {
         : layer_(context.layer),
           hidden_(context.checkpoint.config().hidden_size),
           config_(config),
-          layout_(context.checkpoint.expert_layout(layer_)),
           activation_(activation_of(config.activation)),
           router_(trunk.weight(layer_, Role::kRouter)) {
         if (config_.router_bias) router_bias_ = trunk.vector(layer_, Role::kRouterBias);
@@ -338,6 +337,7 @@ class MixtureOfExperts : public FeedForward {
     // `hints`: of the next layer's, for the time when the drive has nothing else to read.
     void run_experts(Backend& backend, Batch& batch, ExpertFeed& feed, const Tensor& x, const Scratch& s,
                      const RowsOfExpert& rows_of, ExpertStream& stream, std::span<const ExpertKey> hints) const {
+        const ExpertLayout& layout = feed.store->layout(layer_);
         for (std::vector<HeldExpert> held = stream.next(); !held.empty(); held = stream.next()) {
             if (!hints.empty() && !stream.reading()) hint_scan(feed, std::exchange(hints, {}));
             GatedMlp operation{.x = x, .groups = {}, .out = s.parts, .activation = activation_};
@@ -349,7 +349,7 @@ class MixtureOfExperts : public FeedForward {
                     const auto first = static_cast<int64_t>(rows_of.first[expert.index()]);
                     const auto count = static_cast<int64_t>(rows_of.count(expert.index()));
                     operation.groups.push_back(
-                        group(expert.record(), s.rows.rows_at(first, count), s.out_rows.rows_at(first, count)));
+                        group(layout, expert.record(), s.rows.rows_at(first, count), s.out_rows.rows_at(first, count)));
                     add_biases(rows_of.experts[expert.index()], operation.groups.back());
                 }
             }
@@ -361,13 +361,14 @@ class MixtureOfExperts : public FeedForward {
         }
     }
 
-    MlpGroup group(const BufferPtr& record, const Tensor& rows, const Tensor& out_rows) const {
-        const auto weight = [&](const ProjectionLayout& layout) {
-            return layout.placed([&](uint64_t offset) { return WeightPart{record, offset}; });
+    static MlpGroup group(const ExpertLayout& layout, const BufferPtr& record, const Tensor& rows,
+                          const Tensor& out_rows) {
+        const auto weight = [&](const ProjectionLayout& part) {
+            return part.placed([&](uint64_t offset) { return WeightPart{record, offset}; });
         };
-        return {.gate = weight(layout_.gate),
-                .up = weight(layout_.up),
-                .down = weight(layout_.down),
+        return {.gate = weight(layout.gate),
+                .up = weight(layout.up),
+                .down = weight(layout.down),
                 .rows = rows,
                 .out_rows = out_rows};
     }
@@ -413,7 +414,6 @@ class MixtureOfExperts : public FeedForward {
     int layer_;
     int64_t hidden_;
     MixtureConfig config_;
-    ExpertLayout layout_;
     Activation activation_;
     Weight router_;
     Tensor correction_, router_bias_, expert_scale_;

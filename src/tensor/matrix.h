@@ -11,6 +11,9 @@ namespace sluice {
 inline const std::byte* further(const std::byte* place, uint64_t bytes) {
     return place + bytes;
 }
+inline std::byte* further(std::byte* place, uint64_t bytes) {
+    return place + bytes;
+}
 inline uint64_t further(uint64_t place, uint64_t bytes) {
     return place + bytes;
 }

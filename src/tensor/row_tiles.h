@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "tensor/codec.h"
@@ -25,6 +26,10 @@ bool fits_tiles(const WeightFormat& format, int64_t rows);
 // Both copy a matrix that fits tiles from one form to the other. Thread-safe.
 void tile_rows(const WeightView& rows, const EncodedRows& tiles);
 void untile_rows(const WeightView& tiles, const EncodedRows& rows);
+
+// The same where it lies: to tiles, or back where `matrix` says that it is tiled. Thread-safe.
+void turn_in_place(const Matrix<std::byte*>& matrix, std::span<std::byte> scratch);
+uint64_t turn_in_place_scratch_bytes(const WeightFormat& format, int64_t columns);
 
 // A copy of one row of a tiled matrix.
 class RowOfTile {

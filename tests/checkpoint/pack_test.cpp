@@ -197,7 +197,7 @@ TEST(Pack, IsPlainSafetensorsWithZerosBetweenTheParts) {
     const ExpertLayout& layout = packed->expert_layout(2);
     EXPECT_EQ(entry.dtype, DType::kU8);
     EXPECT_EQ(entry.shape, (std::vector<int64_t>{16, static_cast<int64_t>(layout.record_bytes)}));
-    EXPECT_EQ(reader.header().metadata.at("sluice.packed"), "1");
+    EXPECT_EQ(reader.header().metadata.at("sluice.packed"), "2");
     const auto record = reader.bytes(entry.name).subspan(5 * layout.record_bytes, layout.record_bytes);
     EXPECT_EQ(record_checksum(record), packed->expert_checksum(2, 5));
     const uint64_t end =

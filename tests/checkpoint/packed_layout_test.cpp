@@ -91,6 +91,14 @@ TEST(PackedLayout, Opens) {
     EXPECT_EQ(checkpoint->find_non_finite(), std::nullopt);
 }
 
+TEST(PackedLayout, OfTheVersionBeforeOpens) {
+    Packed packed;
+    packed.tiny.metadata["sluice.packed"] = "1";
+    const TemporaryFolder folder;
+    packed.write(folder.path());
+    EXPECT_FALSE(Checkpoint::open(folder.path())->expert_layout(0).up.tiled);
+}
+
 void expect_refused(const Packed& packed, ErrorCode code, const std::vector<std::string>& parts) {
     const TemporaryFolder folder;
     packed.write(folder.path());
@@ -101,8 +109,8 @@ void expect_refused(const Packed& packed, ErrorCode code, const std::vector<std:
 
 TEST(PackedLayout, RefusesDamage) {
     Packed packed;
-    packed.tiny.metadata["sluice.packed"] = "2";
-    expect_refused(packed, ErrorCode::kUnsupported, {"sluice.packed", "\"2\"", "\"1\""});
+    packed.tiny.metadata["sluice.packed"] = "3";
+    expect_refused(packed, ErrorCode::kUnsupported, {"sluice.packed", "\"3\"", "\"1\"", "\"2\""});
     packed = {};
     packed.tiny.metadata.erase("sluice.packed");
     expect_refused(packed, ErrorCode::kInvalidFile, {"sluice.packed"});
@@ -152,6 +160,13 @@ TEST(PackedLayout, FormatsComeBack) {
         EXPECT_EQ(read.down.zero_points, layout.down.zero_points);
         EXPECT_EQ(read.record_bytes, layout.record_bytes);
     }
+    const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);
+    const ExpertLayout rows = make_expert_layout(affine, affine, kMxfp4Codec.standard, 256, 512);
+    const ExpertLayout tiled = tiled_layout(rows, [](const WeightFormat&) { return true; });
+    const ExpertLayout read = read_packed_format(packed_format_text(tiled), 256, 512, "here");
+    EXPECT_TRUE(read.gate.tiled && read.up.tiled);
+    EXPECT_FALSE(read.down.tiled);
+    EXPECT_FALSE(read_packed_format(packed_format_text(rows), 256, 512, "here").up.tiled);
 }
 
 TEST(PackedLayout, RefusesFormats) {
@@ -167,6 +182,7 @@ TEST(PackedLayout, RefusesFormats) {
                {"gate.dtype", "I8"});
     expect_bad(R"({"kind":"fp8_block","block_rows":0,"block_columns":1})", ErrorCode::kInvalidFile,
                {"gate.block_rows"});
+    expect_bad(R"({"kind":"mxfp4","tiled":true})", ErrorCode::kInvalidFile, {"here", "gate.tiled", "64 rows", "mxfp4"});
     expect_bad("null", ErrorCode::kInvalidFile, {"here", "gate", "missing"});
     expect_error(ErrorCode::kInvalidFile, {"here", "JSON"}, [] { read_packed_format("{", 96, 64, "here"); });
 }

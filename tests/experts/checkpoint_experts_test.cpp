@@ -9,8 +9,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "checkpoint/expert_layout.h"
+#include "sluice/pack.h"
 #include "tests/experts/support.h"
 #include "tests/support/source_file.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
 namespace {
@@ -75,6 +78,44 @@ void expect_bytes_of_files(const std::filesystem::path& folder, ReaderKind kind,
         EXPECT_EQ(came.size(), static_cast<size_t>(checkpoint->config().experts()));
     }
     EXPECT_EQ(store.counters().failed_reads, 0u);
+}
+
+// Of a matrix in a slot or record.
+std::vector<float> values_of(const ProjectionLayout& matrix, const std::byte* slot) {
+    const WeightView view = view_in_slot(matrix, slot);
+    std::vector<float> values(static_cast<size_t>(view.rows * view.columns));
+    for (int64_t row = 0; row < view.rows; ++row) decode_row(view, row, values.data() + row * view.columns);
+    return values;
+}
+
+// However the files have them: as published, or packed, where those that can stand in tiles do.
+TEST(CheckpointExperts, StandInTilesWhereThatIsAskedFor) {
+    const std::filesystem::path published = source_file("/tests/data/goldens/qwen3-moe-mlx4");
+    const TemporaryFolder folder;
+    pack(published, folder / "packed", {});
+    for (const std::filesystem::path& model : {published, folder / "packed"}) {
+        const auto checkpoint = Checkpoint::open(model);
+        const ExpertLayout& stored = checkpoint->expert_layout(0);
+        EXPECT_EQ(stored.up.tiled, checkpoint->packed());
+        for (const bool tiled : {true, false}) {
+            ExpertStoreOptions options;
+            options.cache_bytes = ExpertStore::floor_bytes(*checkpoint);
+            options.in_tiles = [=](const WeightFormat&) { return tiled; };
+            ExpertStore store(checkpoint, options, make_host_slots);
+            const ExpertLayout& held = store.layout(0);
+            EXPECT_EQ(held.up.tiled, tiled);
+            ExpertStream stream = store.stream(0, range(0, static_cast<int>(checkpoint->config().experts())));
+            drain(stream, [&](const HeldExpert& ready) {
+                ASSERT_FALSE(ready.error());
+                const std::vector<std::byte> record = record_of(*checkpoint, 0, ready.expert());
+                for (const Projection projection : kProjections) {
+                    ASSERT_EQ(values_of(projection_of(held, projection), host_bytes(ready.record()).data()),
+                              values_of(projection_of(stored, projection), record.data()))
+                        << model << ", expert " << ready.expert() << ", " << projection_name(projection);
+                }
+            });
+        }
+    }
 }
 
 TEST(CheckpointExperts, SlotsHoldTheBytesOfTheFiles) {

@@ -127,6 +127,23 @@ TEST_P(SameBits, WhetherTheTrunkIsMappedOrInTiles) {
     }
 }
 
+TEST_P(SameBits, WhetherExpertsStandInTiles) {
+    for (const InstructionSet set : {InstructionSet::kAuto, InstructionSet::kAvx2}) {
+        if (!processor_has(set)) continue;
+        const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+        Model model(checkpoint_, *backend, KvFormat::kBF16);
+        const std::vector<float> rows =
+            run(*backend, model, {.cache_bytes = ExpertStore::full_bytes(*checkpoint_), .in_tiles = {}});
+        for (const uint64_t cache_bytes :
+             {ExpertStore::floor_bytes(*checkpoint_), ExpertStore::full_bytes(*checkpoint_)}) {
+            const ExpertStoreOptions options{.cache_bytes = cache_bytes, .in_tiles = [&](const WeightFormat& format) {
+                                                 return backend->reads_tiles(format);
+                                             }};
+            EXPECT_TRUE(run(*backend, model, options) == rows) << backend->name() << ", cache " << cache_bytes;
+        }
+    }
+}
+
 TEST_P(SameBits, WithAWarmStart) {
     const auto backend = make_cpu_backend({.threads = 2});
     Model model(checkpoint_, *backend, KvFormat::kBF16);
@@ -220,7 +237,8 @@ TEST_P(SameBits, APromptThatReadsAhead) {
 
 INSTANTIATE_TEST_SUITE_P(Models, SameBits,
                          ::testing::Values(Case{"published", "qwen3-moe-mlx4", false, 20},
-                                           Case{"packed", "qwen3-next-bf16", true, 24}),
+                                           Case{"packed", "qwen3-next-bf16", true, 24},
+                                           Case{"packed_in_tiles", "qwen3-moe-mlx4", true, 20}),
                          [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace

@@ -77,6 +77,28 @@ TEST_P(RowTiles, ComeBackAsTheyWere) {
     EXPECT_EQ(std::memcmp(back.zero_points.data(), rows_.zero_points.data(), rows_.zero_points.size()), 0);
 }
 
+TEST_P(RowTiles, AreMadeAndUndoneInPlace) {
+    Bytes turned = rows_;
+    const auto place = [&](bool tiled) {
+        return Matrix<std::byte*>{.format = format_,
+                                  .rows = kRows,
+                                  .columns = columns_,
+                                  .data = turned.data.data(),
+                                  .scales = turned.scales.data(),
+                                  .zero_points = turned.zero_points.data(),
+                                  .tiled = tiled};
+    };
+    std::vector<std::byte> scratch(turn_in_place_scratch_bytes(format_, columns_));
+    turn_in_place(place(false), scratch);
+    EXPECT_EQ(turned.data, tiles_.data);
+    EXPECT_EQ(turned.scales, tiles_.scales);
+    EXPECT_EQ(turned.zero_points, tiles_.zero_points);
+    turn_in_place(place(true), scratch);
+    EXPECT_EQ(turned.data, rows_.data);
+    EXPECT_EQ(turned.scales, rows_.scales);
+    EXPECT_EQ(turned.zero_points, rows_.zero_points);
+}
+
 TEST_P(RowTiles, DecodeToTheSameValues) {
     std::vector<float> wanted(static_cast<size_t>(columns_)), got(wanted.size());
     for (int64_t row = 0; row < kRows; ++row) {
