@@ -13,8 +13,8 @@
 namespace sluice {
 
 struct SynthOptions {
-    std::string preset;  // one of synth_presets()
-    int64_t layers = 0;  // 0: all of the preset
+    std::string preset;  // one of synth_presets(), or the path of a published config.json of any family that runs
+    int64_t layers = 0;  // 0: all of them
     uint64_t seed = 1;
     std::string quantize =
         "affine4";  // of the experts and the trunk: "affine4", "affine8", "bf16", "fp8" where the preset allows

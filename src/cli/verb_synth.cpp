@@ -35,7 +35,8 @@ Command declare_synth() {
     auto flags = std::make_shared<Flags>();
     Command command;
     FlagList& list = command.flags;
-    list.push_back(argument("PRESET", flags->options.preset, "The shape; --list names them"));
+    list.push_back(
+        argument("SHAPE", flags->options.preset, "A preset (--list names them), or a published config.json"));
     list.push_back(argument("DST", flags->target, "The folder to write"));
     for (const Option<SynthOptions>& option : kSynthOptions) list.push_back(option_flag(option, flags->options));
     list.push_back(switch_flag("--list", flags->list, "Name the shapes and stop"));
@@ -43,7 +44,7 @@ Command declare_synth() {
     command.run = [flags] {
         if (flags->list) return list_presets();
         if (flags->target.empty())
-            throw UsageError("synth needs PRESET and DST; `sluice synth --list` names the presets");
+            throw UsageError("synth needs SHAPE and DST; `sluice synth --list` names the presets");
         const InterruptHold hold;
         with_byte_progress("writing", flags->quiet, [&](const BytesCallback& progress) {
             synthesize(flags->target, flags->options, progress);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "base/thread_pool.h"
+#include "synth/published_shape.h"
 #include "synth/synth_fill.h"
 #include "synth/synth_presets.h"
 #include "synth/synth_tensors.h"
@@ -182,13 +183,15 @@ SynthEncoding parse_encoding(const std::string& text, const SynthShape& shape) {
          fp8 ? ", bf16 or fp8" : " or bf16");
 }
 
-const SynthShape& find_shape(const std::string& name) {
+SynthShape find_shape(const std::string& name) {
     std::string names;
     for (const SynthShape& shape : synth_shapes()) {
         if (shape.name == name) return shape;
         names += (names.empty() ? "" : ", ") + shape.name;
     }
-    fail(ErrorCode::kUsage, "no preset \"{}\"; there are {}", name, names);
+    std::error_code error;
+    if (std::filesystem::exists(name, error)) return read_published_shape(name);
+    fail(ErrorCode::kUsage, "{}: neither a config.json nor a preset; of those there are {}", name, names);
 }
 
 uint64_t shape_bytes(const SynthShape& shape) {
@@ -232,7 +235,7 @@ std::vector<SynthPreset> synth_presets() {
 }
 
 void synthesize(const std::filesystem::path& target, const SynthOptions& options, const BytesCallback& progress) {
-    const SynthShape& shape = find_shape(options.preset);
+    const SynthShape shape = find_shape(options.preset);
     const SynthEncoding encoding = parse_encoding(options.quantize, shape);
     const SynthShape cut = options.layers == 0 ? shape : cut_layers(shape, options.layers);
     synthesize_shape(target, cut, encoding, options.seed, progress);

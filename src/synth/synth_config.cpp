@@ -187,7 +187,10 @@ constinit const SynthLayout kKimiLayout = {
     .class_name = "DeepseekV3ForCausalLM", .settings = deepseek_settings, .mlx_splits_key_value = true, .fp8 = true};
 
 std::string synth_config_json(const SynthShape& shape, SynthEncoding encoding) {
-    Json json = {{"architectures", {std::string(shape.layout->class_name)}}, {"model_type", shape.config.model_type}};
+    Json json = Json::object();
+    if (shape.published.empty()) {
+        json = {{"architectures", {std::string(shape.layout->class_name)}}, {"model_type", shape.config.model_type}};
+    }
     json.update(shape.layout->settings(shape));
     if (encoding == SynthEncoding::kAffine4 || encoding == SynthEncoding::kAffine8) {
         json["quantization"] = affine_table(shape, encoding == SynthEncoding::kAffine4 ? 4 : 8);

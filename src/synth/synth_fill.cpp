@@ -157,10 +157,11 @@ void fill_data(const SynthStored& stored, Random& random, int64_t first, int64_t
 
 WeightFormat format_of(const SynthTensor& tensor, SynthEncoding encoding) {
     if (tensor.keep_float) return WeightFormat::floating(DType::kBF16);
-    if (encoding == SynthEncoding::kAffine4) {
-        return WeightFormat::affine(tensor.eight_bits ? 8 : 4, kSynthGroup, DType::kBF16);
+    const bool affine = encoding == SynthEncoding::kAffine4 || encoding == SynthEncoding::kAffine8;
+    if (affine && tensor.columns() % kSynthGroup == 0) {
+        const bool four_bits = encoding == SynthEncoding::kAffine4 && !tensor.eight_bits;
+        return WeightFormat::affine(four_bits ? 4 : 8, kSynthGroup, DType::kBF16);
     }
-    if (encoding == SynthEncoding::kAffine8) return WeightFormat::affine(8, kSynthGroup, DType::kBF16);
     // DeepSeek keeps embedding and head in BF16.
     const bool outer = tensor.name.ends_with("embed_tokens") || tensor.name.ends_with("lm_head");
     if (encoding == SynthEncoding::kFp8 && !outer) return WeightFormat::fp8_block(kFp8Block, kFp8Block);

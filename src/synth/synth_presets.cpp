@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "checkpoint/architecture.h"
+#include "synth/published_shape.h"
 
 namespace sluice {
 
@@ -146,6 +147,7 @@ SynthShape cut_layers(const SynthShape& shape, int64_t layers) {
     if (layers < 1 || layers > shape.config.layer_count()) {
         fail(ErrorCode::kUsage, "`layers` {}: {} has 1 to {} layers", layers, shape.name, shape.config.layer_count());
     }
+    if (!shape.published.empty()) return cut_published_shape(shape, layers);
     SynthShape cut = shape;
     cut.config.layers.resize(static_cast<size_t>(layers));
     cut.config.layers.back().feed_forward = *first_block<MixtureConfig>(shape.config);

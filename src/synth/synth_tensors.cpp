@@ -163,22 +163,28 @@ class Planner {
         if (experts_wait) plan_experts(path, *config_.mixture_of(layer));
     }
 
-    [[noreturn]] void refuse(const WeightSpec& spec) const {
-        fail(ErrorCode::kUnsupported, "synth: no values are known for {} of {}", names_.module(spec.role).module,
-             config_.model_type);
+    // Of what has no part in routing: values that keep the stream near its size.
+    SynthTensor plain(const WeightSpec& spec) {
+        if (spec.is_matrix()) return random_matrix(1 / std::sqrt(static_cast<double>(spec.columns)));
+        if (spec.shape == WeightShape::kNorm) return norm(spec, 1);
+        const bool factor = spec.role == Role::kLayerScale || spec.role == Role::kExpertScale;
+        const double middle = factor ? 1 : spec.shape == WeightShape::kConvolution ? 0.5 : 0;
+        std::vector<float> values(static_cast<size_t>(spec.rows() * spec.columns));
+        for (float& value : values) value = static_cast<float>(middle + jitter(0.1) - 1);
+        return vector(std::move(values));
     }
 
     // `output` is the deviation of what the block adds to the stream.
     SynthTensor values(const GroupedAttentionConfig& attention, const WeightSpec& spec, double output);
     SynthTensor values(const LatentAttentionConfig& attention, const WeightSpec& spec, double output);
     SynthTensor values(const GatedDeltaNetConfig& net, const WeightSpec& spec, double output);
-    SynthTensor values(const SelectiveScanConfig&, const WeightSpec& spec, double) { refuse(spec); }
-    SynthTensor values(const NoMixer&, const WeightSpec& spec, double) { refuse(spec); }
-    SynthTensor values(const NoFeedForward&, const WeightSpec& spec) { refuse(spec); }
+    SynthTensor values(const SelectiveScanConfig&, const WeightSpec& spec, double) { return plain(spec); }
+    SynthTensor values(const NoMixer&, const WeightSpec& spec, double) { return plain(spec); }
+    SynthTensor values(const NoFeedForward&, const WeightSpec& spec) { return plain(spec); }
     SynthTensor delta_vector(const GatedDeltaNetConfig& net, const WeightSpec& spec);
     SynthTensor values(const DenseMlpConfig& mlp, const WeightSpec& spec);
     SynthTensor values(const MixtureConfig& mixture, const WeightSpec& spec);
-    SynthTensor shared_expert(const MixtureConfig& mixture, const WeightSpec& spec) const;
+    SynthTensor shared_expert(const MixtureConfig& mixture, const WeightSpec& spec);
     SynthTensor down_projection(int64_t intermediate, double output) const;
     DeltaVectors draw(const GatedDeltaNetConfig& net);
     void plan_experts(const std::string& path, const MixtureConfig& mixture);
@@ -224,7 +230,7 @@ SynthTensor Planner::values(const GroupedAttentionConfig& attention, const Weigh
         case Role::kKeyNorm:
             return norm(spec, std::sqrt(kNearness / (0.5 * std::sqrt(static_cast<double>(dim)))));
         default:
-            refuse(spec);
+            return plain(spec);
     }
 }
 
@@ -260,7 +266,7 @@ SynthTensor Planner::values(const LatentAttentionConfig& attention, const Weight
         case Role::kOutput:
             return random_matrix(output / (std::sqrt(static_cast<double>(spec.columns)) * kAttentionAmplitude));
         default:
-            refuse(spec);
+            return plain(spec);
     }
 }
 
@@ -307,7 +313,7 @@ SynthTensor Planner::delta_vector(const GatedDeltaNetConfig& net, const WeightSp
         case Role::kLinearNorm:
             return norm(spec, 1);
         default:
-            refuse(spec);
+            return plain(spec);
     }
 }
 
@@ -336,7 +342,7 @@ SynthTensor Planner::values(const DenseMlpConfig& mlp, const WeightSpec& spec) {
     if (spec.role == Role::kDenseDown) return down_projection(mlp.intermediate, step());
     if (spec.role == Role::kDenseGate || spec.role == Role::kDenseUp)
         return random_matrix(unit(), LeadColumns::zeros());
-    refuse(spec);
+    return plain(spec);
 }
 
 SynthTensor Planner::values(const MixtureConfig& mixture, const WeightSpec& spec) {
@@ -354,7 +360,7 @@ SynthTensor Planner::values(const MixtureConfig& mixture, const WeightSpec& spec
     return shared_expert(mixture, spec);
 }
 
-SynthTensor Planner::shared_expert(const MixtureConfig& mixture, const WeightSpec& spec) const {
+SynthTensor Planner::shared_expert(const MixtureConfig& mixture, const WeightSpec& spec) {
     const double gate = mixture.shared_expert_gated ? 2 : 1;  // its sigmoid halves what the expert adds
     switch (spec.role) {
         case Role::kSharedGate:
@@ -368,7 +374,7 @@ SynthTensor Planner::shared_expert(const MixtureConfig& mixture, const WeightSpe
             return projection;
         }
         default:
-            refuse(spec);
+            return plain(spec);
     }
 }
 
@@ -378,7 +384,8 @@ void Planner::plan_experts(const std::string& path, const MixtureConfig& mixture
     const double output = step() * std::sqrt(0.7) / (spread * mixture.routing.scale);
     const ExpertNames& names = config_.architecture->experts;
     if (mlx_)
-        return plan_expert(path + std::string(names.stacked), kStackedProjections, {mixture.experts}, mixture, output);
+        return plan_expert(path + std::string(names.stacked), names.stacked_projections, {mixture.experts}, mixture,
+                           output);
     const std::string each = path + std::string(names.each);
     if (layout_.fused_experts) return plan_fused_experts(each, mixture, output);
     for (int64_t expert = 0; expert < mixture.experts; ++expert) {
@@ -396,7 +403,9 @@ void Planner::plan_expert(const std::string& path, const std::array<std::string_
         tensors_.push_back(std::move(tensor));
     };
     const int64_t inner = mixture.intermediate;
-    put(projections[0], inner, config_.hidden_size, random_matrix(unit(), LeadColumns::zeros()));
+    if (mixture.activation.gated()) {
+        put(projections[0], inner, config_.hidden_size, random_matrix(unit(), LeadColumns::zeros()));
+    }
     put(projections[1], inner, config_.hidden_size, random_matrix(unit(), LeadColumns::zeros()));
     put(projections[2], config_.hidden_size, inner, down_projection(inner, output));
 }

@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/expert_layout.h"
 #include "sluice/synthesize.h"
+#include "tests/support/source_file.h"
 #include "tests/support/tiny_shapes.h"
 
 namespace sluice::testing {
@@ -100,6 +102,32 @@ INSTANTIATE_TEST_SUITE_P(All, SynthVariants, ::testing::ValuesIn(variants()), []
     return name;
 });
 
+// Of every family whose config.json is here, with a hidden size that has room for the constant.
+TEST(Synth, WritesTheShapeOfAPublishedConfig) {
+    size_t families = 0;
+    for (const auto& golden : std::filesystem::directory_iterator(source_file("/tests/data/goldens"))) {
+        SCOPED_TRACE(golden.path().filename().string());
+        const TemporaryFolder folder;
+        nlohmann::json config = nlohmann::json::parse(read_text_file(golden.path() / "config.json"));
+        nlohmann::json& text = config.contains("text_config") ? config["text_config"] : config;
+        text["hidden_size"] = 192;
+        write_text_file(folder / "config.json", config.dump());
+        const int64_t layers =
+            std::max<int64_t>(2, text["num_hidden_layers"].get<int64_t>() - 1);  // the first is dense
+        for (const char* encoding : {"bf16", "affine4"}) {
+            const std::filesystem::path model = folder / encoding;
+            synthesize(model, {.preset = (folder / "config.json").string(), .layers = layers, .quantize = encoding});
+            const auto checkpoint = Checkpoint::open(model);
+            EXPECT_EQ(checkpoint->config().layer_count(), layers);
+            EXPECT_EQ(checkpoint->config().architecture, read_model_config(golden.path()).architecture);
+            EXPECT_THAT(checkpoint->skipped(), IsEmpty());
+            EXPECT_EQ(checkpoint->find_non_finite(), std::nullopt);
+        }
+        ++families;
+    }
+    EXPECT_GT(families, 8u);
+}
+
 TEST(Synth, TheSeedDecidesEveryByte) {
     const SynthShape shape = tiny_shape("qwen3.6-35b-a3b", 4);
     const TemporaryFolder folder;
@@ -163,6 +191,8 @@ TEST(Synth, RefusesWhatItCannotDo) {
         return "nothing was refused";
     };
     EXPECT_THAT(refusal({.preset = "gpt-5"}), HasSubstr("qwen3-30b-a3b"));
+    const std::string published = source_file("/tests/data/goldens/qwen3-moe-mlx4/config.json");
+    EXPECT_THAT(refusal({.preset = published, .layers = 100}), HasSubstr("layers"));
     EXPECT_THAT(refusal({.preset = "qwen3-30b-a3b", .layers = 49}), HasSubstr("1 to 48"));
     EXPECT_THAT(refusal({.preset = "qwen3-30b-a3b", .layers = -1}), HasSubstr("1 to 48"));
     EXPECT_THAT(refusal({.preset = "qwen3-30b-a3b", .layers = 1, .quantize = "fp8"}), HasSubstr("affine4"));

@@ -1,0 +1,90 @@
+#include "synth/published_shape.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+
+namespace sluice {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kMostConfigBytes = 16 << 20;
+
+// What says how published weights are stored, and which tokens end a text: a random one ends when it was told to.
+constexpr const char* kLeftOut[] = {"quantization", "quantization_config", "compression_config"};
+constexpr const char* kTokens[] = {"bos_token_id", "eos_token_id"};
+
+Json settings_of(const SynthShape& shape) {
+    return Json::parse(shape.published);
+}
+
+constinit const SynthLayout kPublishedLayout = {.class_name = "", .settings = settings_of};
+
+Json& text_settings(Json& config) {
+    return config.contains("text_config") ? config["text_config"] : config;
+}
+
+void tidy(Json& fields) {
+    for (const char* name : kLeftOut) fields.erase(name);
+    for (const char* name : kTokens) {
+        if (fields.contains(name)) fields[name] = nullptr;
+    }
+}
+
+// Lists and words of a letter or an entry per layer, and perhaps some more for layers of another kind.
+void cut_lists(Json& fields, size_t before, size_t layers) {
+    for (auto& [name, value] : fields.items()) {
+        if (value.is_object()) cut_lists(value, before, layers);
+        if (value.is_array() && value.size() >= before) {
+            const size_t more = value.size() - before;
+            if (more <= 1)
+                value.erase(value.begin() + static_cast<ptrdiff_t>(layers), value.end() - static_cast<ptrdiff_t>(more));
+        }
+        if (value.is_string() && name.find("pattern") != std::string::npos) {
+            const auto& letters = value.get_ref<const std::string&>();
+            if (letters.size() == before) value = letters.substr(0, layers);
+        }
+    }
+}
+
+SynthShape shape_of(const Json& config, const std::string& label) {
+    SynthShape shape;
+    shape.name = label;
+    shape.layout = &kPublishedLayout;
+    shape.published = config.dump();
+    shape.config = parse_model_config(shape.published, label);
+    return shape;
+}
+
+}  // namespace
+
+SynthShape read_published_shape(const std::filesystem::path& path) {
+    std::error_code error;
+    const std::filesystem::path file = std::filesystem::is_directory(path, error) ? path / "config.json" : path;
+    const std::string text = read_text_file(file, kMostConfigBytes);
+    std::ignore = parse_json(text, file.string());  // in one line, if it is none
+    Json config = Json::parse(text);
+    tidy(config);
+    tidy(text_settings(config));
+    return shape_of(config, file.string());
+}
+
+SynthShape cut_published_shape(const SynthShape& shape, int64_t layers) {
+    Json config = Json::parse(shape.published);
+    Json& fields = text_settings(config);
+    cut_lists(fields, shape.config.layers.size(), static_cast<size_t>(layers));
+    fields["num_hidden_layers"] = layers;
+    SynthShape cut = shape_of(config, shape.name);
+    if (cut.config.experts() == 0) {
+        fail(ErrorCode::kUsage, "`layers` {}: the first {} layers of {} have no experts; take more", layers, layers,
+             shape.name);
+    }
+    return cut;
+}
+
+}  // namespace sluice
