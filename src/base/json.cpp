@@ -140,6 +140,21 @@ std::string json_error_text(size_t position, const nlohmann::detail::exception& 
     return text;
 }
 
+std::string without_non_finite(std::string text) {
+    constexpr std::string_view kNames[] = {"-Infinity", "Infinity", "NaN"};
+    constexpr std::string_view kNull = "null";
+    bool quoted = false;
+    for (size_t at = 0; at < text.size(); ++at) {
+        if (text[at] == '"') quoted = !quoted;
+        if (quoted && text[at] == '\\') ++at;
+        if (quoted) continue;
+        for (const std::string_view name : kNames) {
+            if (std::string_view(text).substr(at, name.size()) == name) text.replace(at, name.size(), kNull);
+        }
+    }
+    return text;
+}
+
 nlohmann::json parse_json(std::string_view text, const std::string& label, const JsonLimits& limits) {
     return parse<nlohmann::json>(text, label, limits);
 }

@@ -24,6 +24,10 @@ nlohmann::json parse_json(std::string_view text, const std::string& label, const
 nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& label,
                                           const JsonLimits& limits = {});
 
+// Text in which Python's Infinity, -Infinity and NaN, which are no JSON, are null: its library writes and reads them,
+// and published config.json files hold them.
+std::string without_non_finite(std::string text);
+
 // The file as a tree. Throws as read_text_file() and parse_json() do.
 nlohmann::json read_json_file(const std::filesystem::path& path, const JsonLimits& limits = {});
 nlohmann::ordered_json read_ordered_json_file(const std::filesystem::path& path, const JsonLimits& limits = {});

@@ -223,7 +223,7 @@ ModelReport inspect_config(const std::filesystem::path& config_json) {
     if (const std::optional<std::filesystem::path> gguf = find_gguf_model(config_json)) {
         return inspect_first_part(*gguf);
     }
-    const std::string text = read_text_file(config_json);
+    const std::string text = read_config_file(config_json);
     const ModelConfig config = parse_model_config(text, config_json.string());
     QuantizationConfig quantization = QuantizationConfig::parse(text, config_json.string());
     quantization.add_separate(config_json.parent_path());

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/json.h"
 
 namespace sluice {
 
@@ -30,8 +31,12 @@ std::optional<std::string> as_line(const json& value) {
 
 }  // namespace
 
+std::string read_config_file(const std::filesystem::path& path) {
+    return without_non_finite(read_text_file(path, kLargestConfigFile));
+}
+
 std::string read_config_text(const std::filesystem::path& folder) {
-    return read_text_file(folder / "config.json", kLargestConfigFile);
+    return read_config_file(folder / "config.json");
 }
 
 std::string one_line(std::string text) {

@@ -12,7 +12,8 @@
 
 namespace sluice {
 
-// `folder`/config.json as text. Throws kNotFound, kIo, or kInvalidFile for one of absurd size.
+// A config.json, or that of a folder, as text. Throws kNotFound, kIo, or kInvalidFile for one of absurd size.
+std::string read_config_file(const std::filesystem::path& path);
 std::string read_config_text(const std::filesystem::path& folder);
 
 // The text with control characters replaced, so that a message stays one line.

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <span>
 
+#include "base/memory.h"
+
 namespace sluice::cli {
 
 namespace {
@@ -44,6 +46,11 @@ double expected_hit_rate(int64_t experts, double cached_fraction) {
         }
     }
     return 1;
+}
+
+uint64_t measured_read_bytes(uint64_t bytes_per_expert) {
+    constexpr uint64_t kMost = 32 << 20;
+    return std::clamp<uint64_t>(bytes_per_expert, kPageBytes, kMost);
 }
 
 double best_disk_speed(const std::vector<DiskMeasurement>& rows, bool direct_io) {

@@ -22,6 +22,9 @@ double expected_hit_rate(int64_t experts, double cached_fraction);
 
 // The fastest measured row, of direct or of cached reads; 0 where none ran.
 double best_disk_speed(const std::vector<DiskMeasurement>& rows, bool direct_io);
+// Of one read when the drive is measured for a model: an expert's, in whole pages; or less, which brings any drive to
+// its speed, where so large a one would want a large file to be drawn from.
+uint64_t measured_read_bytes(uint64_t bytes_per_expert);
 
 // Seconds that one token takes at least: what must pass through memory, and what must come from the drive. They
 // overlap.

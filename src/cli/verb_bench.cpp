@@ -114,7 +114,7 @@ Bounds measure_bounds(const Flags& flags, const EngineInfo& info, const Run& run
     const ModelReport model = inspect(folder);
     ThreadPool pool(info.threads);
     bounds.speed.memory_bytes_per_s = measure_memory_bandwidth(pool);
-    const uint64_t read_bytes = std::max<uint64_t>(model.bytes_per_expert, kPageBytes);
+    const uint64_t read_bytes = measured_read_bytes(model.bytes_per_expert);
     bounds.speed.disk_bytes_per_s =
         best_disk_speed(measure_disk(folder, read_bytes, kDiskSecondsPerRow), info.direct_io);
     bounds.peak = info.exact ? measure_float_peak(pool) : measure_int8_peak(pool);

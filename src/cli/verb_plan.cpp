@@ -55,7 +55,7 @@ struct Plan {
 
 // A plan is of use without the drive's speed, where nothing can be read or written.
 void measure_drive(Plan& plan) {
-    const uint64_t read_bytes = std::max<uint64_t>(plan.model.bytes_per_expert, kPageBytes);
+    const uint64_t read_bytes = measured_read_bytes(plan.model.bytes_per_expert);
     std::vector<DiskMeasurement> rows;
     try {
         rows = measure_disk(plan.folder, read_bytes, kDiskSecondsPerRow,

@@ -4,16 +4,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/json.h"
+#include "checkpoint/json_fields.h"
 
 namespace sluice {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr uint64_t kMostConfigBytes = 16 << 20;
 
 // What says how published weights are stored, and which tokens end a text: a random one ends when it was told to.
 constexpr const char* kLeftOut[] = {"quantization", "quantization_config", "compression_config"};
@@ -36,10 +34,21 @@ void tidy(Json& fields) {
     }
 }
 
+// Of a list of layers' numbers, those that are cut off; some count from 1.
+void drop_layers_beyond(Json& numbers, size_t layers) {
+    Json kept = Json::array();
+    for (const Json& number : numbers) {
+        if (!number.is_number_integer() || number.get<int64_t>() <= static_cast<int64_t>(layers))
+            kept.push_back(number);
+    }
+    numbers = kept;
+}
+
 // Lists and words of a letter or an entry per layer, and perhaps some more for layers of another kind.
 void cut_lists(Json& fields, size_t before, size_t layers) {
     for (auto& [name, value] : fields.items()) {
         if (value.is_object()) cut_lists(value, before, layers);
+        if (value.is_array() && name.ends_with("_layers")) drop_layers_beyond(value, layers);
         if (value.is_array() && value.size() >= before) {
             const size_t more = value.size() - before;
             if (more <= 1)
@@ -66,7 +75,7 @@ SynthShape shape_of(const Json& config, const std::string& label) {
 SynthShape read_published_shape(const std::filesystem::path& path) {
     std::error_code error;
     const std::filesystem::path file = std::filesystem::is_directory(path, error) ? path / "config.json" : path;
-    const std::string text = read_text_file(file, kMostConfigBytes);
+    const std::string text = read_config_file(file);
     std::ignore = parse_json(text, file.string());  // in one line, if it is none
     Json config = Json::parse(text);
     tidy(config);

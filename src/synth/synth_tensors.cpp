@@ -302,6 +302,7 @@ SynthTensor Planner::values(const GatedDeltaNetConfig& net, const WeightSpec& sp
 }
 
 SynthTensor Planner::delta_vector(const GatedDeltaNetConfig& net, const WeightSpec& spec) {
+    if (net.separate_projections) return plain(spec);
     switch (spec.role) {
         case Role::kLinearConv:
             delta_ = draw(net);

@@ -46,6 +46,15 @@ TEST(Json, SaysWhereItIsNoJson) {
     EXPECT_TRUE(std::ranges::all_of(odd, [](char c) { return c >= 0x20 && c < 0x7f; })) << odd;
 }
 
+TEST(Json, WhatPythonWritesForNumbersThatAreNotFiniteIsNull) {
+    const std::string text =
+        without_non_finite(R"({"a": [0.0, Infinity], "b": -Infinity, "c":NaN, "NaN\"": "Infinity"})");
+    EXPECT_EQ(text, R"({"a": [0.0, null], "b": null, "c":null, "NaN\"": "Infinity"})");
+    EXPECT_TRUE(parse_json(text, "here").at("b").is_null());
+    EXPECT_EQ(without_non_finite(""), "");
+    EXPECT_EQ(without_non_finite("\"open \\"), "\"open \\");
+}
+
 TEST(Json, DepthIsLimited) {
     EXPECT_EQ(refusal(repeated("[", 64) + repeated("]", 64)), "");
     EXPECT_EQ(refusal(repeated("[", 65) + repeated("]", 65)), "a.json: nested deeper than 64 levels");
