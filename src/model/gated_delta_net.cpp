@@ -50,7 +50,7 @@ class GatedDeltaNet : public Mixer {
         if (config.decay_rank == 0) {
             a_ = {{}, gate_of(config, trunk, Role::kLinearA)};
         } else {
-            a_ = {trunk.projection(layer_, Role::kLinearDecayDown), trunk.projection(layer_, Role::kLinearDecayUp)};
+            a_ = {trunk.weight(layer_, Role::kLinearDecayDown), trunk.weight(layer_, Role::kLinearDecayUp)};
         }
     }
 

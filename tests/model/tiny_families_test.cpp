@@ -36,11 +36,13 @@ class TinyFamilies : public ::testing::TestWithParam<Family> {
     // Logits of every position of each sequence, all of them together in pieces of so many tokens.
     static std::vector<std::vector<float>> run(const std::filesystem::path& folder, Backend& backend, size_t chunk,
                                                const std::vector<std::vector<int32_t>>& sequences,
-                                               bool small_cache = false) {
+                                               bool small_cache = false, bool in_tiles = false) {
         const auto checkpoint = Checkpoint::open(folder);
-        Model model(checkpoint, backend, KvFormat::kF32);
-        ExpertStore store(checkpoint,
-                          {.cache_bytes = small_cache ? ExpertStore::floor_bytes(*checkpoint) : uint64_t{64} << 20},
+        Model model(checkpoint, backend, KvFormat::kF32, in_tiles ? TrunkForm::kFastest : TrunkForm::kMapped);
+        ExpertStoreOptions options;
+        options.cache_bytes = small_cache ? ExpertStore::floor_bytes(*checkpoint) : uint64_t{64} << 20;
+        options.in_tiles = [&](const WeightFormat& format) { return in_tiles && backend.reads_tiles(format); };
+        ExpertStore store(checkpoint, options,
                           [&](size_t slots, size_t bytes) { return backend.make_slots(slots, bytes); });
         model.use_experts(store, nullptr);
         std::vector<std::unique_ptr<SequenceState>> states;
@@ -103,6 +105,16 @@ TEST_P(TinyFamilies, PackedIsTheSame) {
     pack(folder_ / "model", folder_ / "packed", {});
     const auto cpu = make_cpu_backend({.threads = 2});
     EXPECT_TRUE(run(folder_ / "packed", *cpu, 11, {tokens(3)}) == run(folder_ / "model", *cpu, 11, {tokens(3)}));
+}
+
+// Every weight that stands in tiles is read by operations that take them.
+TEST_P(TinyFamilies, QuantizedInTilesIsTheSame) {
+    for (const char* format : {"affine4", "affine8"}) {
+        pack(folder_ / "model", folder_ / format, {.quantize = format, .group_size = 32});
+        const auto cpu = make_cpu_backend({.threads = 2});
+        const auto rows = run(folder_ / format, *cpu, 11, {tokens(3)});
+        EXPECT_TRUE(run(folder_ / format, *cpu, 11, {tokens(3)}, false, true) == rows) << format;
+    }
 }
 
 // What a state holds is all that there is: one that was written down and read goes on like the one it was.
