@@ -96,6 +96,7 @@ struct EngineInfo {
     bool lossless = true;  // false with an option that gives up accuracy: a KV cache of int8
     bool exact = false;
     int64_t layers = 0, experts = 0, experts_per_token = 0, hidden_size = 0, vocabulary = 0;
+    int64_t residual_streams = 1;  // of hidden_size each: what hidden states before the last hold
     int64_t context = 0, chunk = 0;
     int64_t pass_rows = 0;        // tokens that a forward pass takes at most: a chunk, and a token of some others
     int64_t largest_context = 0;  // that the model takes

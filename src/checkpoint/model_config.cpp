@@ -24,6 +24,10 @@ std::string supported_types() {
 
 }  // namespace
 
+int64_t ModelConfig::streams() const {
+    return std::visit([](const auto& kind) { return kind.streams; }, residual);
+}
+
 const MixtureConfig* ModelConfig::mixture_of(int64_t layer) const {
     return std::get_if<MixtureConfig>(&layers[static_cast<size_t>(layer)].feed_forward);
 }

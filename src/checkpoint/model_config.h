@@ -230,23 +230,39 @@ struct LayerNorms {
     bool operator==(const LayerNorms&) const = default;
 };
 
-enum class Residual : uint8_t {
-    kAdd,              // h + block(h)
-    kHyperConnection,  // several streams that each block mixes
-};
-
 struct LayerConfig {
     MixerConfig mixer;
     FeedForwardConfig feed_forward;
     LayerNorms norms{};
     bool scaled = false;  // the whole residual is multiplied by a learned factor after the layer
-    Residual residual = Residual::kAdd;
 
     bool mixes() const { return !std::holds_alternative<NoMixer>(mixer); }
     bool feeds_forward() const { return !std::holds_alternative<NoFeedForward>(feed_forward); }
 
     bool operator==(const LayerConfig&) const = default;
 };
+
+// h + block(h).
+struct PlainResidual {
+    static constexpr int64_t streams = 1;
+
+    bool operator==(const PlainResidual&) const = default;
+};
+
+// Several streams. A block reads a weighed sum of them; behind it each is a weighed sum of all, with weights whose
+// columns add up to 1, and a share of what the block computed. Weights follow from the streams of the token.
+struct HyperConnectionConfig {
+    int64_t streams = 0;
+    int64_t rounds = 0;        // of dividing rows and columns by their sums
+    double epsilon = 0;        // of weights and sums
+    bool learned_end = false;  // the head reads a weighed sum, too; otherwise the mean
+
+    int64_t coefficients() const { return (2 + streams) * streams; }  // of a block
+
+    bool operator==(const HyperConnectionConfig&) const = default;
+};
+
+using ResidualConfig = std::variant<PlainResidual, HyperConnectionConfig>;
 
 // Everything the forward pass needs to know from config.json, checked. Sizes are element counts.
 struct ModelConfig {
@@ -259,9 +275,12 @@ struct ModelConfig {
     bool tied_embeddings = false;
     double embedding_scale = 1.0;  // of an embedding when it is looked up
     double logit_cap = 0.0;        // logits become cap * tanh(logits / cap); 0: as they are
+    ResidualConfig residual{};
     std::vector<LayerConfig> layers;
 
     int64_t layer_count() const { return static_cast<int64_t>(layers.size()); }
+    // Of the residual.
+    int64_t streams() const;
     // Null for a layer that has no experts.
     const MixtureConfig* mixture_of(int64_t layer) const;
     // Of the first layer that has experts; all others have as many. 0: none has.

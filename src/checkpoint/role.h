@@ -10,12 +10,21 @@ enum class Role : uint8_t {
     kEmbedding,
     kFinalNorm,
     kHead,
+    kEndConnection,  // from all streams to weights of their sum, which the head reads; offsets and factors beside it
+    kEndConnectionBase,
+    kEndConnectionScale,
     // Of every layer.
     kMixerNorm,  // and of a layer that has a feed-forward block alone
     kFeedForwardNorm,
     kMixerPostNorm,  // of what the mixer adds
     kFeedForwardPostNorm,
-    kLayerScale,  // a factor of the residual after the layer
+    kLayerScale,       // a factor of the residual after the layer
+    kMixerConnection,  // from all streams to how a block reads them and adds to them
+    kMixerConnectionBase,
+    kMixerConnectionScale,
+    kFeedForwardConnection,
+    kFeedForwardConnectionBase,
+    kFeedForwardConnectionScale,
     // Grouped attention; kQuery and kOutput of latent attention, too.
     kQuery,
     kKey,

@@ -44,7 +44,9 @@ constexpr NameRule kCommonNames[] = {
 };
 
 bool is_of_model(Role role) {
-    return role == Role::kEmbedding || role == Role::kFinalNorm || role == Role::kHead;
+    constexpr Role kOfModel[] = {Role::kEmbedding,     Role::kFinalNorm,         Role::kHead,
+                                 Role::kEndConnection, Role::kEndConnectionBase, Role::kEndConnectionScale};
+    return std::ranges::find(kOfModel, role) != std::end(kOfModel);
 }
 
 constexpr std::array<std::string_view, 4> kModelPrefixes = {"model.language_model.", "language_model.model.", "model.",

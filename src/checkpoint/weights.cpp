@@ -33,6 +33,25 @@ WeightSpec convolution(Role role, int64_t channels, int64_t taps) {
     return {.role = role, .shape = WeightShape::kConvolution, .leading = {channels}, .columns = taps};
 }
 
+// Each appends the weights of one connection of the residual to a block, or to the head.
+
+void append_connection(std::vector<WeightSpec>&, int64_t, const PlainResidual&, const ConnectionRoles&) {}
+
+void append_connection(std::vector<WeightSpec>& list, int64_t hidden, const HyperConnectionConfig& residual,
+                       const ConnectionRoles& roles) {
+    const bool end = roles.function == Role::kEndConnection;
+    if (end && !residual.learned_end) return;
+    const int64_t coefficients = end ? residual.streams : residual.coefficients();
+    list.push_back(matrix(roles.function, coefficients, residual.streams * hidden, Precision::kPublished));
+    list.push_back(vector(roles.base, coefficients));
+    list.push_back(vector(roles.scale, end ? 1 : 3));
+}
+
+void append_connection(std::vector<WeightSpec>& list, const ModelConfig& config, const ConnectionRoles& roles) {
+    std::visit([&](const auto& residual) { append_connection(list, config.hidden_size, residual, roles); },
+               config.residual);
+}
+
 // Each appends the weights of a block that reads `hidden` channels.
 
 void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentionConfig& a) {
@@ -216,6 +235,7 @@ std::vector<WeightSpec> model_weights(const ModelConfig& config) {
     std::vector<WeightSpec> list = {matrix(Role::kEmbedding, config.vocabulary, config.hidden_size),
                                     norm(Role::kFinalNorm, config.hidden_size)};
     if (!config.tied_embeddings) list.push_back(matrix(Role::kHead, config.vocabulary, config.hidden_size));
+    append_connection(list, config, kEndConnectionRoles);
     return list;
 }
 
@@ -223,6 +243,7 @@ std::vector<WeightSpec> mixer_weights(const ModelConfig& config, const LayerConf
     const int64_t hidden = config.hidden_size;
     std::vector<WeightSpec> list;
     if (!layer.mixes()) return list;
+    append_connection(list, config, kMixerConnectionRoles);
     if (layer.norms.before) list.push_back(norm(Role::kMixerNorm, hidden));
     std::visit([&](const auto& mixer) { append(list, hidden, mixer); }, layer.mixer);
     if (layer.norms.after) list.push_back(norm(Role::kMixerPostNorm, hidden));
@@ -233,6 +254,7 @@ std::vector<WeightSpec> feed_forward_weights(const ModelConfig& config, const La
     const int64_t hidden = config.hidden_size;
     std::vector<WeightSpec> list;
     if (!layer.feeds_forward()) return list;
+    append_connection(list, config, kFeedForwardConnectionRoles);
     if (layer.norms.before) list.push_back(norm(norm_before_feed_forward(layer), hidden));
     std::visit([&](const auto& block) { append(list, hidden, block); }, layer.feed_forward);
     if (layer.norms.after) list.push_back(norm(Role::kFeedForwardPostNorm, hidden));

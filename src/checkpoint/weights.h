@@ -41,6 +41,17 @@ inline Role norm_before_feed_forward(const LayerConfig& layer) {
     return layer.mixes() ? Role::kFeedForwardNorm : Role::kMixerNorm;
 }
 
+// Of a hyper-connection.
+struct ConnectionRoles {
+    Role function, base, scale;
+};
+inline constexpr ConnectionRoles kMixerConnectionRoles = {Role::kMixerConnection, Role::kMixerConnectionBase,
+                                                          Role::kMixerConnectionScale};
+inline constexpr ConnectionRoles kFeedForwardConnectionRoles = {
+    Role::kFeedForwardConnection, Role::kFeedForwardConnectionBase, Role::kFeedForwardConnectionScale};
+inline constexpr ConnectionRoles kEndConnectionRoles = {Role::kEndConnection, Role::kEndConnectionBase,
+                                                        Role::kEndConnectionScale};
+
 // The embedding, the final norm, and the head unless it is the embedding.
 std::vector<WeightSpec> model_weights(const ModelConfig& config);
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <exception>
+#include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 
@@ -31,16 +33,22 @@ std::vector<NamedTensor> empty_tensors(const EngineInfo& info, int64_t positions
     std::vector<NamedTensor> tensors;
     tensors.push_back({"logits", {positions, info.vocabulary}, {}});
     for (int64_t layer = 0; hidden && layer <= info.layers; ++layer) {
-        tensors.push_back({fmt::format("hidden.{}", layer), {positions, info.hidden_size}, {}});
+        std::vector<int64_t> shape = {positions, info.hidden_size};
+        if (info.residual_streams > 1 && layer < info.layers) shape.insert(shape.begin() + 1, info.residual_streams);
+        tensors.push_back({fmt::format("hidden.{}", layer), std::move(shape), {}});
     }
     return tensors;
+}
+
+int64_t count_of(const NamedTensor& tensor) {
+    return std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1}, std::multiplies<>());
 }
 
 // All results are kept until the file is written, so what does not fit is refused before the work.
 void reserve(std::vector<NamedTensor>& tensors) {
     uint64_t bytes = 0;
     for (const NamedTensor& tensor : tensors) {
-        bytes += static_cast<uint64_t>(tensor.shape[0]) * static_cast<uint64_t>(tensor.shape[1]) * sizeof(float);
+        bytes += static_cast<uint64_t>(count_of(tensor)) * sizeof(float);
     }
     const uint64_t available = available_memory_bytes();
     if (bytes > available) {
@@ -50,7 +58,7 @@ void reserve(std::vector<NamedTensor>& tensors) {
              format_size(bytes), format_size(available));
     }
     for (NamedTensor& tensor : tensors) {
-        tensor.values.reserve(static_cast<size_t>(tensor.shape[0] * tensor.shape[1]));
+        tensor.values.reserve(static_cast<size_t>(count_of(tensor)));
     }
 }
 

@@ -180,6 +180,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.experts = config.experts();
     info.experts_per_token = config.experts_per_token();
     info.hidden_size = config.hidden_size;
+    info.residual_streams = config.streams();
     info.vocabulary = config.vocabulary;
     info.context = plan.context;
     info.session_tokens = plan.session_tokens;

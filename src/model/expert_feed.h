@@ -13,7 +13,7 @@ class FeedForward;
 // The next layer's feed-forward, whose needs the running layer may guess.
 struct NextFeedForward {
     const FeedForward* block = nullptr;  // null: nobody should
-    Tensor norm;
+    Tensor norm;                         // empty: there is none
     float norm_epsilon = 0;
 };
 

@@ -255,12 +255,14 @@ class MixtureOfExperts : public FeedForward {
                                              const Tensor& residual, const ExpertStream& stream, Workspace& workspace) {
         const bool prompt = batch.shape().is_prompt();
         if (next.block == nullptr || (prompt && !stream.reading())) return {};
+        const size_t least_rows = prompt ? kNamedByRows : 1;
         Tensor sample = residual;
         sample.rows = std::min(batch.rows, kAskedRows);
         sample.row_stride *= batch.rows / sample.rows;
+        if (next.norm.buffer == nullptr) return next.block->guess(backend, sample, least_rows, workspace);
         const Tensor normed = workspace.take(sample.rows, sample.columns);
         backend.run(RmsNorm{.x = sample, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
-        return next.block->guess(backend, normed, prompt ? kNamedByRows : 1, workspace);
+        return next.block->guess(backend, normed, least_rows, workspace);
     }
 
     static void hint_scan(ExpertFeed& feed, std::span<const ExpertKey> guessed) {

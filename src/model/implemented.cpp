@@ -11,12 +11,11 @@ class Checker {
     Checker(const ModelConfig& config, const std::string& label) : config_(config), label_(label) {}
 
     void check() {
+        refuse(!std::holds_alternative<PlainResidual>(config_.residual), "a residual of several streams");
         for (layer_ = 0; layer_ < config_.layer_count(); ++layer_) {
             const LayerConfig& layer = config_.layers[static_cast<size_t>(layer_)];
             refuse(layer.norms.after && !(layer.mixes() && layer.feeds_forward()),
                    "a norm after each block where one is missing");
-            refuse(!layer.norms.before, "a block without a norm before it");
-            refuse(layer.residual != Residual::kAdd, "a residual of several streams");
             std::visit([this](const auto& mixer) { check(mixer); }, layer.mixer);
             std::visit([this](const auto& block) { check(block); }, layer.feed_forward);
             const auto* mixture = block_of<MixtureConfig>(layer);

@@ -28,14 +28,17 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
     embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
     head_ = config.tied_embeddings ? embedding_ : trunk.projection(kNoLayer, Role::kHead);
     final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
+    residual_ = std::visit([&](const auto& kind) { return make_residual(kind, config, trunk); }, config.residual);
     const auto epsilon = static_cast<float>(config.rms_norm_epsilon);
     for (int l = 0; l < config.layer_count(); ++l) {
         const LayerConfig& block = config.layers[static_cast<size_t>(l)];
         const MixerContext mixer{.layer = l, .epsilon = epsilon, .kv_format = kv_format};
         const FeedForwardContext feed_forward{.checkpoint = *checkpoint_, .layer = l};
         Layer layer{
-            .mixer_norm = block.mixes() ? trunk.vector(l, Role::kMixerNorm) : Tensor{},
-            .feed_forward_norm = block.feeds_forward() ? trunk.vector(l, norm_before_feed_forward(block)) : Tensor{},
+            .mixer_norm = block.mixes() && block.norms.before ? trunk.vector(l, Role::kMixerNorm) : Tensor{},
+            .feed_forward_norm = block.feeds_forward() && block.norms.before
+                                     ? trunk.vector(l, norm_before_feed_forward(block))
+                                     : Tensor{},
             .mixer_post_norm = {},
             .feed_forward_post_norm = {},
             .mixer = std::visit([&](const auto& kind) { return make_mixer(kind, mixer, trunk); }, block.mixer),
@@ -44,7 +47,6 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
         if (block.norms.after) {
             layer.mixer_post_norm = trunk.vector(l, Role::kMixerPostNorm);
             layer.feed_forward_post_norm = trunk.vector(l, Role::kFeedForwardPostNorm);
-            post_norms_ = true;
         }
         if (const auto* attention = block_of<LatentAttentionConfig>(block)) {
             selected_tokens_ = std::max(selected_tokens_, attention->indexer.tokens);
@@ -97,8 +99,10 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
     blocks.take(logit_rows, 1, DType::kI32);
     blocks.take(logit_rows, hidden);
     blocks.take(logit_rows, head_.rows);
-    const uint64_t of_pass = (post_norms_ ? 3 : 2) * static_cast<uint64_t>(rows * hidden) * sizeof(float);
-    return blocks.peak_bytes() + of_pass + static_cast<uint64_t>(rows * selected_tokens_) * sizeof(int32_t);
+    Workspace pass;
+    (void)take_rows(rows, pass);
+    pass.take(rows, selected_tokens_, DType::kI32);
+    return blocks.peak_bytes() + pass.peak_bytes();
 }
 
 uint64_t Model::context_scratch_bytes(int64_t tokens, size_t threads) const {
@@ -182,64 +186,88 @@ NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const
             .norm_epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon)};
 }
 
+Model::Rows Model::take_rows(int64_t rows, Workspace& workspace) const {
+    return {.residual = residual_->take(rows, workspace),
+            .normed = workspace.take(rows, checkpoint_->config().hidden_size)};
+}
+
+Tensor Model::norm(const Tensor& weight, const Rows& rows) {
+    if (weight.buffer == nullptr) return rows.residual.read;
+    const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
+    backend_.run(RmsNorm{.x = rows.residual.read, .weight = weight, .epsilon = epsilon, .out = rows.normed});
+    return rows.normed;
+}
+
 BlockOutput Model::output_of(const Tensor& post_norm, const Rows& rows) const {
-    if (post_norm.buffer == nullptr) return {.rows = rows.residual};
-    return {.rows = rows.added, .accumulate = false};
+    if (residual_->plain() && post_norm.buffer == nullptr) return {.rows = rows.residual.streams};
+    return {.rows = rows.residual.added, .accumulate = false};
 }
 
-void Model::add_normed(const Tensor& post_norm, const Rows& rows) {
-    if (post_norm.buffer == nullptr) return;
-    const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
-    backend_.run(RmsNorm{.x = rows.added, .weight = post_norm, .epsilon = epsilon, .out = rows.added});
-    backend_.run(AddGated{.x = rows.added, .gate = {}, .out = rows.residual});
+void Model::add_output(const BlockPlace& place, const Tensor& post_norm, const Rows& rows) {
+    if (residual_->plain() && post_norm.buffer == nullptr) return;
+    const Tensor& added = rows.residual.added;
+    if (post_norm.buffer != nullptr) {
+        const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
+        backend_.run(RmsNorm{.x = added, .weight = post_norm, .epsilon = epsilon, .out = added});
+    }
+    residual_->add(backend_, place, rows.residual);
 }
 
-void Model::run_mixer(const Layer& layer, const Batch& batch, const Rows& rows) {
-    const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
-    backend_.run(RmsNorm{.x = rows.residual, .weight = layer.mixer_norm, .epsilon = epsilon, .out = rows.normed});
+void Model::run_mixer(size_t index, const Batch& batch, const Rows& rows) {
+    const Layer& layer = layers_[index];
+    const BlockPlace place{.layer = index, .part = LayerPart::kMixer};
+    residual_->read(backend_, place, rows.residual);
+    const Tensor x = norm(layer.mixer_norm, rows);
     workspace_.reset();
-    layer.mixer->run(backend_, batch, rows.normed, output_of(layer.mixer_post_norm, rows), workspace_);
-    add_normed(layer.mixer_post_norm, rows);
+    layer.mixer->run(backend_, batch, x, output_of(layer.mixer_post_norm, rows), workspace_);
+    add_output(place, layer.mixer_post_norm, rows);
 }
 
 void Model::run_feed_forward(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows) {
     const Layer& layer = layers_[index];
-    const auto epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon);
-    backend_.run(
-        RmsNorm{.x = rows.residual, .weight = layer.feed_forward_norm, .epsilon = epsilon, .out = rows.normed});
+    const BlockPlace place{.layer = index, .part = LayerPart::kFeedForward};
+    residual_->read(backend_, place, rows.residual);
+    const Tensor x = norm(layer.feed_forward_norm, rows);
     workspace_.reset();
     feed.next = next_feed_forward(index, batch);
-    layer.feed_forward->run(backend_, batch, feed, {.x = rows.normed, .residual = rows.residual},
+    layer.feed_forward->run(backend_, batch, feed, {.x = x, .residual = rows.residual.read},
                             output_of(layer.feed_forward_post_norm, rows), workspace_);
-    add_normed(layer.feed_forward_post_norm, rows);
+    add_output(place, layer.feed_forward_post_norm, rows);
 }
 
 void Model::run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows) {
     const Layer& layer = layers_[index];
-    if (layer.mixer != nullptr) run_mixer(layer, batch, rows);
+    if (layer.mixer != nullptr) run_mixer(index, batch, rows);
     if (layer.feed_forward != nullptr) run_feed_forward(index, batch, feed, rows);
-    if (layer.scale != 1) backend_.run(Scale{.x = rows.residual, .factor = layer.scale});
+    if (layer.scale != 1) backend_.run(Scale{.x = rows.residual.streams, .factor = layer.scale});
 }
 
-void Model::run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
-                       std::vector<ForwardOutput>& outputs) {
+void Model::embed(const Batch& batch, const Rows& rows) {
     const ModelConfig& config = checkpoint_->config();
-    const auto& [residual, normed, added] = rows;
-    backend_.run(Embed{.ids = batch.ids, .table = embedding_, .out = residual});
-    if (config.embedding_scale != 1) {
-        backend_.run(Scale{.x = residual, .factor = static_cast<float>(config.embedding_scale)});
+    const Tensor& streams = rows.residual.streams;
+    for (int64_t stream = 0; stream < residual_->count(); ++stream) {
+        const Tensor out = streams.columns_at(stream * config.hidden_size, config.hidden_size);
+        backend_.run(Embed{.ids = batch.ids, .table = embedding_, .out = out});
     }
-    tap_hidden(batch, residual, inputs, outputs);
+    if (config.embedding_scale == 1) return;
+    backend_.run(Scale{.x = streams, .factor = static_cast<float>(config.embedding_scale)});
+}
+
+Tensor Model::run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
+                         std::vector<ForwardOutput>& outputs) {
+    embed(batch, rows);
+    tap_hidden(batch, rows.residual.streams, inputs, outputs);
     for (size_t l = 0; l < layers_.size(); ++l) {
         batch.running_layer = static_cast<int64_t>(l);
         batch.check_cancelled();
         run_layer(l, batch, feed, rows);
-        if (batch.all_failed()) return;
-        if (l + 1 < layers_.size()) tap_hidden(batch, residual, inputs, outputs);
+        if (batch.all_failed()) return rows.normed;
+        if (l + 1 < layers_.size()) tap_hidden(batch, rows.residual.streams, inputs, outputs);
     }
-    const auto epsilon = static_cast<float>(config.rms_norm_epsilon);
-    backend_.run(RmsNorm{.x = residual, .weight = final_norm_, .epsilon = epsilon, .out = normed});
-    tap_hidden(batch, normed, inputs, outputs);
+    residual_->end(backend_, rows.residual);
+    const Tensor last = norm(final_norm_, rows);
+    tap_hidden(batch, last, inputs, outputs);
+    return last;
 }
 
 void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,
@@ -312,17 +340,14 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
     Batch batch = make_batch(inputs);
     batch.hook = hook ? &hook : nullptr;
     batch.layers = static_cast<int64_t>(layers_.size());
-    const int64_t hidden = checkpoint_->config().hidden_size;
-    const Rows rows{.residual = inputs_workspace_.take(batch.rows, hidden),
-                    .normed = inputs_workspace_.take(batch.rows, hidden),
-                    .added = post_norms_ ? inputs_workspace_.take(batch.rows, hidden) : Tensor{}};
+    const Rows rows = take_rows(batch.rows, inputs_workspace_);
     if (selected_tokens_ > 0) {
         batch.selected = inputs_workspace_.take(batch.rows, selected_tokens_, DType::kI32);
     }
     const Watch watch(backend_, batch);
     ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .hinted = {}};
-    run_layers(batch, feed, rows, inputs, outputs);
-    if (!batch.all_failed()) run_head(batch, rows.normed, inputs, outputs);
+    const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
+    if (!batch.all_failed()) run_head(batch, last, inputs, outputs);
     backend_.wait();
     checkpoint_->check_mappings();
     for (size_t i = 0; i < inputs.size(); ++i) {

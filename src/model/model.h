@@ -12,6 +12,7 @@
 #include "experts/routing_trace.h"
 #include "model/feed_forward.h"
 #include "model/mixer.h"
+#include "model/residual_streams.h"
 #include "model/sequence_state.h"
 #include "model/trunk.h"
 
@@ -26,9 +27,10 @@ struct ForwardInput {
 };
 
 struct ForwardOutput {
-    std::vector<float> logits;               // [logit_rows, vocabulary]
-    std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden_size]
-    std::exception_ptr error;                // the state has not advanced; recurrent state is no longer usable
+    std::vector<float> logits;  // [logit_rows, vocabulary]
+    // [layers + 1] of [tokens, streams * hidden_size], the last of [tokens, hidden_size].
+    std::vector<std::vector<float>> hidden;
+    std::exception_ptr error;  // the state has not advanced; recurrent state is no longer usable
 };
 
 // The one forward pass, put together from a checkpoint's config. Holds weights in the backend's memory; all state is in
@@ -63,7 +65,7 @@ class Model {
 
   private:
     struct Layer {
-        Tensor mixer_norm, feed_forward_norm;
+        Tensor mixer_norm, feed_forward_norm;            // empty: blocks read the residual as it is
         Tensor mixer_post_norm, feed_forward_post_norm;  // empty: none
         float scale = 1;                                 // of the residual behind the layer
         std::unique_ptr<Mixer> mixer;                    // null: the layer has none; likewise the other
@@ -73,20 +75,25 @@ class Model {
     Batch make_batch(std::span<const ForwardInput> inputs);
     void make_tables(Batch& batch, std::span<const ForwardInput> inputs);
     Tensor put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns = 1);
-    // Of a pass, [rows, hidden].
+    // Of a pass.
     struct Rows {
-        Tensor residual, normed;
-        Tensor added;  // by a block whose output is normed; empty where there is none
+        ResidualRows residual;
+        Tensor normed;  // [rows, hidden]
     };
 
-    void run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
-                    std::vector<ForwardOutput>& outputs);
+    Rows take_rows(int64_t rows, Workspace& workspace) const;
+    // What the head reads; nothing of use where all have failed.
+    Tensor run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
+                      std::vector<ForwardOutput>& outputs);
     void run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows);
-    void run_mixer(const Layer& layer, const Batch& batch, const Rows& rows);
+    void run_mixer(size_t index, const Batch& batch, const Rows& rows);
     void run_feed_forward(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows);
-    // What a block adds, directly or through a norm of its own.
+    void embed(const Batch& batch, const Rows& rows);
+    // The norm of what is read, or that itself where there is none.
+    Tensor norm(const Tensor& weight, const Rows& rows);
+    // What a block adds, directly or apart: then it is normed where the block has a norm for it.
     BlockOutput output_of(const Tensor& post_norm, const Rows& rows) const;
-    void add_normed(const Tensor& post_norm, const Rows& rows);
+    void add_output(const BlockPlace& place, const Tensor& post_norm, const Rows& rows);
     NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;
     void tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
                     std::vector<ForwardOutput>& outputs);
@@ -98,11 +105,11 @@ class Model {
     Backend& backend_;
     ExpertStore* experts_ = nullptr;
     RoutingTrace* trace_ = nullptr;
-    Workspace inputs_workspace_;  // ids, positions, tables, residual, normed
+    Workspace inputs_workspace_;  // ids, positions, tables, rows
     Workspace workspace_;         // one block's temporaries
     Weight embedding_, head_;
     Tensor final_norm_;
-    bool post_norms_ = false;      // some layer has them
+    std::unique_ptr<ResidualStreams> residual_;
     int64_t selected_tokens_ = 0;  // that attention sees at most where an indexer chooses
     std::vector<Layer> layers_;
     StateParts state_parts_;
