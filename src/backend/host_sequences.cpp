@@ -1,6 +1,7 @@
 #include "backend/host_sequences.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "backend/checks.h"
 #include "backend/host_tensors.h"
@@ -105,6 +106,27 @@ std::span<const int32_t> selected_tokens(std::string_view operation, const Tenso
     return {tokens, count};
 }
 
+std::vector<int64_t> seen_runs(const SharedKeyAttention& op, int64_t row, int64_t position) {
+    std::vector<int64_t> seen;
+    if (op.ratio == 0) return seen;
+    const int64_t complete = (position + 1) / op.ratio;
+    if (op.runs.buffer == nullptr) {
+        seen.resize(static_cast<size_t>(complete));
+        std::iota(seen.begin(), seen.end(), 0);
+        return seen;
+    }
+    const int32_t* runs = ints(op.runs) + row * op.runs.row_stride;
+    for (int64_t i = 0; i < op.runs.columns && runs[i] != kNoToken; ++i) {
+        const int64_t before = seen.empty() ? -1 : seen.back();
+        if (runs[i] <= before || runs[i] >= complete) {
+            OperationCheck(op.kName).refuse("runs", "has run {} after {} where {} are complete", runs[i], before,
+                                            complete);
+        }
+        seen.push_back(runs[i]);
+    }
+    return seen;
+}
+
 RowNumbers::RowNumbers(std::string_view operation, std::string_view field, const Tensor& numbers, int64_t limit)
     : numbers_(ints(numbers)), count_(numbers.rows), stride_(numbers.row_stride) {
     for (int64_t i = 0; i < count_; ++i) {
@@ -112,6 +134,21 @@ RowNumbers::RowNumbers(std::string_view operation, std::string_view field, const
         if (row >= 0 && row < limit) continue;
         OperationCheck(operation).refuse(field, "names row {}: there are {}", row, limit);
     }
+}
+
+const int32_t* named_experts(const Route& op, int64_t row) {
+    const OperationCheck check(op.kName);
+    const int64_t token = ints(op.tokens)[row * op.tokens.row_stride];
+    if (token < 0 || token >= op.table.rows) {
+        check.refuse("tokens", "holds {}: the table has {} rows", token, op.table.rows);
+    }
+    const int32_t* experts = ints(op.table) + token * op.table.row_stride;
+    for (int64_t j = 0; j < op.table.columns; ++j) {
+        if (experts[j] >= (j == 0 ? 0 : experts[j - 1]) && experts[j] < op.logits.columns) continue;
+        check.refuse("table", "names expert {} for token {}: there are {}, in ascending order", experts[j], token,
+                     op.logits.columns);
+    }
+    return experts;
 }
 
 std::vector<MlpRows> mlp_rows(const GatedMlp& op) {

@@ -49,6 +49,9 @@ std::vector<StateSegment> state_segments(std::string_view operation, const Seque
 std::span<const int32_t> selected_tokens(std::string_view operation, const Tensor& selected, int64_t row,
                                          int64_t position);
 
+// Of one row of SharedKeyAttention at `position`: the runs that it sees.
+std::vector<int64_t> seen_runs(const SharedKeyAttention& op, int64_t row, int64_t position);
+
 // Row numbers of a tensor with `limit` rows, I32 [*, 1].
 class RowNumbers {
   public:
@@ -63,6 +66,9 @@ class RowNumbers {
     const int32_t* numbers_ = nullptr;
     int64_t count_ = 0, stride_ = 1;
 };
+
+// The experts of a row that its token's row of the table names, as many as `ids` has columns.
+const int32_t* named_experts(const Route& op, int64_t row);
 
 // The rows of one MlpGroup.
 struct MlpRows {

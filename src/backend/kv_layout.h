@@ -27,7 +27,7 @@ struct GroupedKvLayout {
     }
 };
 
-// Of AppendRows.
+// Of AppendRows; rows of runs count as tokens.
 struct RowKvLayout {
     int64_t page_tokens;
     uint64_t row_bytes;
@@ -46,7 +46,7 @@ struct LatentKvLayout {
     LatentKvLayout(KvFormat format, int64_t tokens, int64_t kv_lora, int64_t rope)
         : page_tokens(tokens),
           latent_bytes(kv_row_bytes(format, kv_lora)),
-          token_bytes(latent_bytes + kv_row_bytes(format, rope)) {}
+          token_bytes(latent_bytes + (rope == 0 ? 0 : kv_row_bytes(format, rope))) {}
 
     uint64_t page_bytes() const { return static_cast<uint64_t>(page_tokens) * token_bytes; }
     uint64_t latent(int64_t token) const { return static_cast<uint64_t>(token) * token_bytes; }

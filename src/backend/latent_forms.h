@@ -30,6 +30,8 @@ struct FoldedQueries {
     int64_t heads = 0, nope = 0, rope = 0;
     float scale = 0;
     std::vector<KvSegment> segments;
+
+    int key_parts() const { return rope == 0 ? 1 : 2; }
 };
 
 // Causal attention over the latent cache: score_t = (q'_h . latent_t + q_pe,h . k_pe,t) * scale; out_h = sum p_t

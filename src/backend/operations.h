@@ -8,9 +8,11 @@
 
 #include "backend/operations/attention.h"
 #include "backend/operations/experts.h"
+#include "backend/operations/pooling.h"
 #include "backend/operations/recurrent.h"
 #include "backend/operations/rows.h"
 #include "backend/operations/selection.h"
+#include "backend/operations/streams.h"
 
 namespace sluice {
 
@@ -41,7 +43,12 @@ namespace sluice {
     X(LayerNorm)              \
     X(AppendRows)             \
     X(SelectTokens)           \
-    X(SelectiveScan)
+    X(SharedKeyAttention)     \
+    X(SelectiveScan)          \
+    X(PoolTokens)             \
+    X(ConnectStreams)         \
+    X(WeighStreams)           \
+    X(MixStreams)
 
 template <typename, typename... Listed>
 using VariantOf = std::variant<Listed...>;

@@ -1,5 +1,5 @@
-// DeepSeek-V3's FP8: E4M3 bytes times one F32 or BF16 factor per block; blocks start at multiples of their size, the
-// last of a row or column is ragged.
+// DeepSeek-V3's FP8: E4M3 bytes times one factor per block, F32, BF16 or a power of two in E8M0; blocks start at
+// multiples of their size, the last of a row or column is ragged.
 
 #include <algorithm>
 #include <cmath>
@@ -24,12 +24,16 @@ float block_factor(const float* values, int64_t first_row, int64_t rows, int64_t
 }
 
 float load_factor(DType dtype, const std::byte* scale) {
+    if (dtype == DType::kF8E8M0) return e8m0_to_float(static_cast<uint8_t>(*scale));
     return dtype == DType::kF32 ? load_unaligned<float>(scale) : bf16_to_float(load_unaligned<uint16_t>(scale));
 }
 
 // The factor as it will be read again.
 float store_factor(DType dtype, float factor, std::byte* scale) {
-    if (dtype == DType::kF32) {
+    if (dtype == DType::kF8E8M0) {
+        const uint8_t below = float_to_e8m0(factor);
+        *scale = static_cast<std::byte>(e8m0_to_float(below) < factor ? below + 1 : below);
+    } else if (dtype == DType::kF32) {
         store_unaligned(scale, factor);
     } else {
         store_unaligned(scale, float_to_bf16(factor));
@@ -70,7 +74,7 @@ void encode_fp8_block(const WeightFormat& format, const float* values, int64_t r
     }
 }
 
-constexpr DType kFactorTypes[] = {DType::kF32, DType::kBF16};
+constexpr DType kFactorTypes[] = {DType::kF32, DType::kBF16, DType::kF8E8M0};
 constexpr FormatParameter kParameters[] = {{"block_rows", &WeightFormat::group_rows},
                                            {"block_columns", &WeightFormat::group_size}};
 

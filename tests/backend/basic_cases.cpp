@@ -1,9 +1,12 @@
+#include <algorithm>
+
 // Operations on single rows, and the routers.
 
 #include <cmath>
 #include <numeric>
 
 #include "tests/backend/op_cases.h"
+#include "tests/backend/step_tables.h"
 
 namespace sluice {
 
@@ -209,6 +212,30 @@ void route_softmax(CaseContext& context) {
     context.result(weights);
 }
 
+void route_by_token(CaseContext& context) {
+    const int64_t rows = context.pick(1, 9), experts = context.pick_of({4, 16, 100}), top_k = context.pick(1, 4);
+    const int64_t vocabulary = context.pick(1, 30);
+    std::vector<int32_t> tokens, table;
+    for (int64_t t = 0; t < rows; ++t) tokens.push_back(static_cast<int32_t>(context.pick(0, vocabulary - 1)));
+    for (int64_t token = 0; token < vocabulary; ++token) {
+        std::vector<int32_t> named;
+        for (int64_t j = 0; j < top_k; ++j) named.push_back(static_cast<int32_t>(context.pick(0, experts - 1)));
+        std::ranges::sort(named);
+        table.insert(table.end(), named.begin(), named.end());
+    }
+    const Tensor ids = context.output(rows, top_k, DType::kI32), weights = context.output(rows, top_k);
+    context.backend().run(Route{.logits = context.random(rows, experts, 2),
+                                .tokens = int_table(context.backend(), tokens, 1),
+                                .table = int_table(context.backend(), table, top_k),
+                                .score = RouterScore::kSqrtSoftplus,
+                                .normalize = context.flip(),
+                                .scale = 1.5f,
+                                .ids = ids,
+                                .weights = weights});
+    context.result(ids);
+    context.result(weights);
+}
+
 void route_biased(CaseContext& context, RouterScore score, bool in_groups) {
     const int64_t rows = pick_rows(context);
     const int64_t groups = in_groups ? context.pick_of({1, 2, 8}) : 1;
@@ -266,6 +293,7 @@ std::vector<OpCase> basic_cases() {
         {"CombineExperts without weights", Rounding::kNone,
          [](CaseContext& context) { combine_experts(context, false); }},
         {"WeighRows", Rounding::kNone, weigh_rows},
+        {"Route by token", Rounding::kNone, route_by_token, true},
         {"Scale", Rounding::kNone, scale},
         {"ScaleByPosition", Rounding::kNone, scale_by_position},
         {"SplitLinearProjections", Rounding::kNone, split_linear_projections},

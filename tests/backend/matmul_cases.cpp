@@ -146,6 +146,14 @@ std::vector<OpCase> matmul_cases() {
         cases.push_back(
             {"GatedMlp, " + name, rounding, [format](CaseContext& context) { gated_mlp(context, format); }});
     }
+    const WeightFormat powers = WeightFormat::fp8_block(128, 128, DType::kF8E8M0);
+    const Rounding rounding = rounding_of(powers);
+    cases.push_back({"Embed, FP8 128x128 with E8M0", Rounding::kNone,
+                     [powers](CaseContext& context) { embed(context, powers); }, true});
+    cases.push_back(
+        {"Linear, FP8 128x128 with E8M0", rounding, [powers](CaseContext& context) { linear(context, powers); }, true});
+    cases.push_back({"GatedMlp, FP8 128x128 with E8M0", rounding,
+                     [powers](CaseContext& context) { gated_mlp(context, powers); }, true});
     const Activation clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 0.8f, .up_offset = 1};
     for (const Activation& activation :
          {Activation{.kind = ActivationKind::kGeluTanh}, clamped, Activation{.kind = ActivationKind::kSquaredRelu}}) {

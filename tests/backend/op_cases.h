@@ -87,6 +87,8 @@ std::vector<OpCase> attention_cases();
 std::vector<OpCase> linear_attention_cases();
 std::vector<OpCase> mla_cases();
 std::vector<OpCase> selection_cases();
+std::vector<OpCase> pooling_cases();
+std::vector<OpCase> stream_cases();
 std::vector<OpCase> all_op_cases();
 std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_form.h
 

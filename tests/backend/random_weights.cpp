@@ -23,6 +23,9 @@ void store_float(DType dtype, float value, std::byte* out) {
         case DType::kBF16:
             store_unaligned(out, float_to_bf16(value));
             return;
+        case DType::kF8E8M0:
+            *out = static_cast<std::byte>(float_to_e8m0(value));
+            return;
         default:
             store_unaligned(out, value);
             return;

@@ -29,7 +29,7 @@ TEST(Codecs, SayWhatMayBeChosen) {
     EXPECT_EQ(kAffineCodec.choices(),
               "affine has bits of 2, 3, 4, 5, 6 or 8, group_size of 32, 64 or 128, F32, F16 or BF16");
     EXPECT_EQ(kFp8BlockCodec.choices(),
-              "fp8_block has block_rows of 1 to 65536, block_columns of 1 to 65536, F32 or BF16");
+              "fp8_block has block_rows of 1 to 65536, block_columns of 1 to 65536, F32, BF16 or F8_E8M0");
     EXPECT_EQ(kMxfp4Codec.choices(), "mxfp4 has one format");
 }
 

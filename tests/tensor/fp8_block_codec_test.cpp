@@ -39,6 +39,21 @@ TEST(Fp8BlockCodec, FactorsMayBeBF16) {
     EXPECT_NEAR(distortion(values, encoded.decode()), 0.0266, 0.0005);  // the factor is rounded before its use
 }
 
+TEST(Fp8BlockCodec, FactorsMayBePowersOfTwo) {
+    StoredWeight weight(WeightFormat::fp8_block(2, 4, DType::kF8E8M0), 3, 5);
+    constexpr uint8_t kPowers[] = {127, 131, 126, 120};
+    for (int i = 0; i < 4; ++i) weight.scales()[i] = static_cast<std::byte>(kPowers[i]);
+    for (int i = 0; i < 15; ++i) weight.data()[i] = std::byte{0x40};  // 2.0
+    const std::vector<float> expected = {2, 2, 2, 2, 32, 2, 2, 2, 2, 32, 1, 1, 1, 1, 1 / 64.0f};
+    EXPECT_EQ(weight.decode(), expected);
+    EXPECT_EQ(weight.view().format.scale_bytes(3, 5), 4u);
+
+    const std::vector<float> values = gaussian_values(300 * 200, 4);
+    StoredWeight encoded(WeightFormat::fp8_block(128, 128, DType::kF8E8M0), 300, 200);
+    encode(encoded.view().format, values.data(), 300, 200, {.data = encoded.data(), .scales = encoded.scales()});
+    EXPECT_NEAR(distortion(values, encoded.decode()), 0.0266, 0.0015);
+}
+
 TEST(Fp8BlockCodec, APartOfTheRowsKeepsItsBlocks) {
     const std::vector<float> values = gaussian_values(300 * 200, 3);
     StoredWeight weight(WeightFormat::fp8_block(128, 128), 300, 200);

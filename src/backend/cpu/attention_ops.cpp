@@ -85,7 +85,8 @@ void CpuBackend::compute(const AppendKeyValue& op) {
 }
 
 void CpuBackend::compute(const AppendLatent& op) {
-    const float *latent = floats(op.latent), *rotary = floats(op.rotary_key);
+    const float* latent = floats(op.latent);
+    const float* rotary = op.rotary_key.buffer == nullptr ? nullptr : floats(op.rotary_key);
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.latent.rows)) {
         const KvPages& cache = segment.cache;
         const LatentKvLayout layout(cache.format, cache.page_tokens, op.latent.columns, op.rotary_key.columns);
@@ -96,6 +97,7 @@ void CpuBackend::compute(const AppendLatent& op) {
             const int64_t slot = token % cache.page_tokens;
             encode_kv_row(cache.format, latent + row * op.latent.row_stride, op.latent.columns,
                           base + layout.latent(slot));
+            if (rotary == nullptr) return;
             encode_kv_row(cache.format, rotary + row * op.rotary_key.row_stride, op.rotary_key.columns,
                           base + layout.rotary_key(slot));
         });
@@ -210,7 +212,7 @@ void CpuBackend::attend_latents(const AttendLatents& op, const AccumulateLatentT
         }
         AttentionRows rows = {keys,
                               {parts[0].data(), parts[1].data()},
-                              2,
+                              op.key_parts(),
                               latents,
                               static_cast<int>(block.rows()),
                               visible.data(),

@@ -58,6 +58,7 @@ struct CpuBackend::ExpandedHead {
     const AttentionKernel& kernel;
 
     int64_t width() const { return op.nope + op.value; }
+    int key_parts() const { return op.rope == 0 ? 1 : 2; }
 
     // Keys are [expanded | rotary, as cached]; values follow the keys in the expanded rows.
     std::array<KvRows, 2> keys(const std::byte* const* expanded) const {
@@ -68,7 +69,7 @@ struct CpuBackend::ExpandedHead {
                        layout.rotary_key(0), op.rope}};
     }
     size_t attention_floats(const std::array<KvRows, 2>& rows) const {
-        return kernel.scratch(rows.data(), 2, op.value, kQueryRows);
+        return kernel.scratch(rows.data(), key_parts(), op.value, kQueryRows);
     }
 };
 
@@ -116,7 +117,7 @@ void CpuBackend::run_expanded_head(const ExpandedHead& task, const float* query,
         }
         task.kernel.run({keys.data(),
                          {parts[0].data(), parts[1].data()},
-                         2,
+                         task.key_parts(),
                          values,
                          static_cast<int>(count),
                          visible.data(),

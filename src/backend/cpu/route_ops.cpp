@@ -7,6 +7,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/floats.h"
+#include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 
 namespace sluice {
@@ -105,7 +106,11 @@ void CpuBackend::compute(const Route& op) {
             best = choice.data();
         }
         int32_t* chosen = ids + t * op.ids.row_stride;
-        select_largest(best, experts, op.ids.columns, chosen);
+        if (op.table.buffer != nullptr) {
+            std::copy_n(named_experts(op, t), op.ids.columns, chosen);
+        } else {
+            select_largest(best, experts, op.ids.columns, chosen);
+        }
         choose_weights(op, scores.data(), chosen, weights + t * op.weights.row_stride);
     });
 }

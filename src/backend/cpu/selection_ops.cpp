@@ -17,24 +17,40 @@ namespace sluice {
 namespace {
 
 constexpr int64_t kScoreBytes = sizeof(float);
-constexpr int64_t kScoredTokens = 512;  // per task
-constexpr int64_t kSharedHeads = 32;    // that go over a row's tokens together
+constexpr int64_t kScoredRuns = 512;  // per task
+constexpr int64_t kSharedHeads = 32;  // that go over a row's tokens together
 
-// The `room` best of scores[0 .. seen), ascending, then kNoToken.
-void choose(float* scores, int64_t seen, int64_t room, int32_t* out) {
-    std::vector<int32_t> tokens(static_cast<size_t>(seen));
-    std::iota(tokens.begin(), tokens.end(), 0);
+// The `room` best of scores[0 .. seen), ascending.
+std::vector<int32_t> best(float* scores, int64_t seen, int64_t room) {
+    std::vector<int32_t> runs(static_cast<size_t>(seen));
+    std::iota(runs.begin(), runs.end(), 0);
     if (seen > room) {
         for (int64_t i = 0; i < seen; ++i) {
             if (std::isnan(scores[i])) scores[i] = -std::numeric_limits<float>::infinity();
         }
-        std::nth_element(tokens.begin(), tokens.begin() + room, tokens.end(), [&](int32_t a, int32_t b) {
+        std::nth_element(runs.begin(), runs.begin() + room, runs.end(), [&](int32_t a, int32_t b) {
             return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
         });
-        tokens.resize(static_cast<size_t>(room));
-        std::sort(tokens.begin(), tokens.end());
+        runs.resize(static_cast<size_t>(room));
+        std::sort(runs.begin(), runs.end());
     }
-    std::fill(std::copy(tokens.begin(), tokens.end(), out), out + room, kNoToken);
+    return runs;
+}
+
+// What a row at `position` sees, by the scores of the runs that are complete there.
+void choose(const SelectTokens& op, float* scores, int64_t position, int32_t* out) {
+    const int64_t complete = (position + 1) / op.ratio;
+    int32_t* const end = out + op.out.columns;
+    const std::vector<int32_t> runs = best(scores, complete, op.most_runs());
+    if (!op.as_tokens) {
+        std::fill(std::copy(runs.begin(), runs.end(), out), end, kNoToken);
+        return;
+    }
+    for (const int32_t run : runs) {
+        for (int64_t place = 0; place < op.ratio; ++place) *out++ = static_cast<int32_t>(run * op.ratio + place);
+    }
+    for (int64_t token = complete * op.ratio; token <= position; ++token) *out++ = static_cast<int32_t>(token);
+    std::fill(out, end, kNoToken);
 }
 
 }  // namespace
@@ -44,12 +60,13 @@ void CpuBackend::compute(const AppendRows& op) {
     const int64_t width = op.rows.columns;
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.rows.rows)) {
         const KvPages& cache = segment.cache;
-        const RowKvLayout layout(cache.format, cache.page_tokens, width);
+        const RowKvLayout layout(cache.format, cache.page_tokens / op.ratio, width);
         for_rows(segment.rows.count, 8 * width, [&](int64_t i) {
             const int64_t token = segment.rows.position + i;
+            if ((token + 1) % op.ratio != 0) return;
             std::byte* page = cache.pages[static_cast<size_t>(token / cache.page_tokens)];
             encode_kv_row(cache.format, rows + (segment.rows.first_row + i) * op.rows.row_stride, width,
-                          page + layout.row(token % cache.page_tokens));
+                          page + layout.row(token % cache.page_tokens / op.ratio));
         });
     }
 }
@@ -58,44 +75,45 @@ void CpuBackend::compute(const AppendRows& op) {
 void CpuBackend::compute(const SelectTokens& op) {
     const float *query = floats(op.query), *weights = floats(op.weights);
     int32_t* out = writable_ints(op.out);
-    const int64_t width = op.width(), heads = op.weights.columns;
+    const int64_t width = op.width(), heads = op.weights.columns, runs_of_page = op.cache.page_tokens / op.ratio;
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.query.rows)) {
         const KvPages& cache = segment.cache;
-        const RowKvLayout layout(cache.format, cache.page_tokens, width);
-        const int64_t all = segment.rows.position + segment.rows.count;
-        const int64_t together = std::max<int64_t>(1, kSelectionScoreBytes / (kScoreBytes * all));
+        const RowKvLayout layout(cache.format, runs_of_page, width);
+        const int64_t all = (segment.rows.position + segment.rows.count) / op.ratio;
+        const int64_t together = std::max<int64_t>(1, kSelectionScoreBytes / (kScoreBytes * std::max<int64_t>(all, 1)));
         for (int64_t first = 0; first < segment.rows.count; first += together) {
             const int64_t count = std::min(together, segment.rows.count - first);
-            const int64_t tokens = segment.rows.position + first + count;  // that the last of them sees
-            const auto seen = [&](int64_t i) { return segment.rows.position + first + i + 1; };
+            const auto position = [&](int64_t i) { return segment.rows.position + first + i; };
+            const int64_t runs = (position(count - 1) + 1) / op.ratio;  // that the last of them sees
             const auto row = [&](int64_t i) { return segment.rows.first_row + first + i; };
-            scratch_.reset(Scratch::padded<float>(static_cast<size_t>(count * tokens)));
-            auto* scores = scratch_.take<float>(static_cast<size_t>(count * tokens));
-            const auto score = [&](int64_t token, const float* key) {
-                for (int64_t i = std::max<int64_t>(0, token - seen(0) + 1); i < count; ++i) {
+            scratch_.reset(Scratch::padded<float>(static_cast<size_t>(count * runs)));
+            auto* scores = scratch_.take<float>(static_cast<size_t>(count * runs));
+            const auto score = [&](int64_t run, const float* key) {
+                // From the row on where the run is complete.
+                for (int64_t i = std::max<int64_t>(0, (run + 1) * op.ratio - 1 - position(0)); i < count; ++i) {
                     float sum = 0;
                     for (int64_t head = 0; head < heads; ++head) {
                         const float product =
                             kernels_.dot(query + row(i) * op.query.row_stride + head * width, key, width);
                         sum += weights[row(i) * op.weights.row_stride + head] * std::max(product, 0.0f);
                     }
-                    scores[i * tokens + token] = sum;
+                    scores[i * runs + run] = sum;
                 }
             };
-            for_tasks(static_cast<size_t>((tokens + kScoredTokens - 1) / kScoredTokens), [&](size_t task) {
+            for_tasks(static_cast<size_t>((runs + kScoredRuns - 1) / kScoredRuns), [&](size_t task) {
                 Scratch& scratch = thread_scratch();
                 scratch.reset(Scratch::padded<float>(static_cast<size_t>(width)));
                 auto* key = scratch.take<float>(static_cast<size_t>(width));
-                const int64_t begin = static_cast<int64_t>(task) * kScoredTokens;
-                for (int64_t token = begin; token < std::min(tokens, begin + kScoredTokens); ++token) {
-                    const std::byte* page = cache.pages[static_cast<size_t>(token / cache.page_tokens)];
-                    decode_kv_row(cache.format, page + layout.row(token % cache.page_tokens), width, key);
-                    score(token, key);
+                const int64_t begin = static_cast<int64_t>(task) * kScoredRuns;
+                for (int64_t run = begin; run < std::min(runs, begin + kScoredRuns); ++run) {
+                    const std::byte* page = cache.pages[static_cast<size_t>(run / runs_of_page)];
+                    decode_kv_row(cache.format, page + layout.row(run % runs_of_page), width, key);
+                    score(run, key);
                 }
             });
             for_tasks(static_cast<size_t>(count), [&](size_t task) {
                 const auto i = static_cast<int64_t>(task);
-                choose(scores + i * tokens, seen(i), op.out.columns, out + row(i) * op.out.row_stride);
+                choose(op, scores + i * runs, position(i), out + row(i) * op.out.row_stride);
             });
         }
     }
@@ -146,7 +164,7 @@ void CpuBackend::compute(const AttendSelectedLatents& op) {
                 const std::vector<int64_t> visible(targets.size(), seen[static_cast<size_t>(i)]);
                 run_attention({keys,
                                {parts[0].data(), parts[1].data()},
-                               2,
+                               op.key_parts(),
                                latents,
                                static_cast<int>(targets.size()),
                                visible.data(),

@@ -17,7 +17,10 @@ set(CPU_SOURCES
   cpu/attention_ops.cpp
   cpu/expanded_attention.cpp
   cpu/recurrent_ops.cpp
+  cpu/pooling_ops.cpp
   cpu/selection_ops.cpp
+  cpu/shared_key_ops.cpp
+  cpu/stream_ops.cpp
   cpu/isa/kernels_scalar.cpp)
 set_source_files_properties(cpu/isa/kernels_scalar.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 

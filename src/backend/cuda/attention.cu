@@ -407,6 +407,9 @@ void compute(Device& device, const AppendKeyValue& op) {
 }
 
 void compute(Device& device, const AppendLatent& op) {
+    if (op.rotary_key.buffer == nullptr) {
+        refuse("AppendLatent on CUDA: keys have a part that is rotated; `device` cpu needs none");
+    }
     const LatentKvLayout layout(op.cache.format, op.cache.page_tokens, op.latent.columns, op.rotary_key.columns);
     const auto token = static_cast<int64_t>(layout.token_bytes);
     append(device, op.latent,

@@ -75,6 +75,7 @@ const DeviceCodec& device_codec(const WeightFormat& format) {
     for (const CodecRow& row : kDeviceCodecs) {
         if (row.codec != format.codec) continue;
         if (format.codec == &kFloatCodec && row.dtype != format.dtype) continue;
+        if (format.codec == &kFp8BlockCodec && format.dtype == DType::kF8E8M0) continue;
         if (format.codec == &kAffineCodec && row.bits != format.bits) continue;
         return *row.device;
     }

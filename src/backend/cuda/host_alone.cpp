@@ -30,4 +30,24 @@ void compute(Device&, const SelectTokens& op) {
     refuse_operation(op.kName);
 }
 
+void compute(Device&, const SharedKeyAttention& op) {
+    refuse_operation(op.kName);
+}
+
+void compute(Device&, const PoolTokens& op) {
+    refuse_operation(op.kName);
+}
+
+void compute(Device&, const ConnectStreams& op) {
+    refuse_operation(op.kName);
+}
+
+void compute(Device&, const WeighStreams& op) {
+    refuse_operation(op.kName);
+}
+
+void compute(Device&, const MixStreams& op) {
+    refuse_operation(op.kName);
+}
+
 }  // namespace sluice::cuda

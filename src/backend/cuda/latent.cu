@@ -93,6 +93,7 @@ void compute(Device& device, const LatentAttention& op) {
     if (op.selected.buffer != nullptr) {
         refuse("LatentAttention on CUDA: a token sees all earlier ones; `device` cpu selects, too");
     }
+    if (op.rope == 0) refuse("LatentAttention on CUDA: keys have a part that is rotated; `device` cpu needs none");
     if (op.query.rows == 0) return;
     const int64_t rank = op.kv_lora(), width = op.heads * rank;
     const Tensor folded = op.scratch.columns_at(0, width), attended = op.scratch.columns_at(width, width);

@@ -161,6 +161,7 @@ __global__ void route_kernel(const RouteArgs args) {
 }  // namespace
 
 void compute(Device& device, const Route& op) {
+    if (op.table.buffer != nullptr) refuse("Route on CUDA: scores choose experts; `device` cpu has tables");
     if (op.logits.rows == 0) return;
     const RouteArgs args{.logits = rows_of(op.logits),
                          .bias = op.bias.buffer == nullptr ? nullptr : rows_of(op.bias).first,

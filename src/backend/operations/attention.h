@@ -111,7 +111,7 @@ struct Attention {
 struct AppendLatent {
     static constexpr const char* kName = "AppendLatent";
     Tensor latent;      // [T, kv_lora]
-    Tensor rotary_key;  // [T, rope]
+    Tensor rotary_key;  // [T, rope], or empty: keys have no part that is rotated
     Sequences sequences;
     PagedCache cache;
 
@@ -136,7 +136,7 @@ struct LatentAttention {
     // [heads * value, kv_lora].
     Weight key, value_weight;
     bool transposed = true;
-    int64_t heads = 0, nope = 0, rope = 0, value = 0;
+    int64_t heads = 0, nope = 0, rope = 0, value = 0;  // rope may be 0
     float scale = 0;
     Sequences sequences;
     PagedCache cache;

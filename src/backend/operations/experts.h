@@ -18,13 +18,16 @@ std::string_view name_of(RouterScore score);
 // s = score(logits), c = s + bias. Of the groups (runs of experts / groups experts) the groups_kept best are kept, a
 // group's worth being the sum of its two largest c; of their experts the top_k with the largest c (ties: lower id) are
 // chosen, in ascending id order. Their weights are s, divided by (their sum + 1e-20) if asked, times scale, times the
-// expert's own scale.
+// expert's own scale. With a table no score chooses: those are its row of the token's id, which names them in ascending
+// order.
 // Softmax without groups: Mixtral, Qwen; sigmoid with groups and bias: DeepSeek-V3; sqrt(softplus): DeepSeek-V4.
 struct Route {
     static constexpr const char* kName = "Route";
     Tensor logits;             // [T, experts]
     Tensor bias = {};          // [1, experts], or empty: zero
     Tensor expert_scale = {};  // [1, experts], or empty: one
+    Tensor tokens = {};        // I32 [T, 1], beside a table
+    Tensor table = {};         // I32 [vocabulary, top_k], or empty: there is none
     RouterScore score = RouterScore::kSoftmax;
     int64_t groups = 1, groups_kept = 1;
     bool normalize = true;
@@ -40,6 +43,8 @@ struct Route {
         field("logits", op.logits, Access::kRead);
         field("bias", op.bias, Access::kRead);
         field("expert_scale", op.expert_scale, Access::kRead);
+        field("tokens", op.tokens, Access::kRead);
+        field("table", op.table, Access::kRead);
         field("score", op.score);
         field("groups", op.groups);
         field("groups_kept", op.groups_kept);

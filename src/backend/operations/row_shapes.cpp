@@ -88,6 +88,30 @@ void LayerNorm::check_shapes(const OperationCheck& check) const {
     check.tensor("out", out, x.rows, x.columns);
 }
 
+void ConnectStreams::check_shapes(const OperationCheck& check) const {
+    check.size("count", count);
+    check.size("rounds", rounds);
+    check.tensor("coefficients", coefficients, kAnySize, reads_alone() ? count : (2 + count) * count);
+    check.tensor("streams", streams, coefficients.rows, kAnySize);
+    check.multiple("streams.columns", streams.columns, count);
+    check.tensor("base", base, 1, coefficients.columns);
+    check.tensor("scale", scale, 1, reads_alone() ? 1 : 3);
+}
+
+void WeighStreams::check_shapes(const OperationCheck& check) const {
+    check.tensor("out", out, kAnySize, kAnySize);
+    check.tensor("streams", streams, out.rows, kAnySize);
+    check.multiple("streams.columns", streams.columns, out.columns);
+    if (weights.buffer != nullptr) check.tensor("weights", weights, out.rows, streams.columns / out.columns);
+}
+
+void MixStreams::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("weights", weights, x.rows, kAnySize);
+    check.tensor("streams", streams, x.rows, weights.columns * x.columns);
+    if (mix.buffer != nullptr) check.tensor("mix", mix, x.rows, weights.columns * weights.columns);
+}
+
 void GatedRmsNorm::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("weight", weight, 1, kAnySize);
@@ -108,6 +132,10 @@ void Route::check_shapes(const OperationCheck& check) const {
     }
     check.tensor("ids", ids, logits.rows, kAnySize, DType::kI32);
     check.tensor("weights", weights, logits.rows, ids.columns);
+    if (table.buffer != nullptr) {
+        check.tensor("table", table, kAnySize, ids.columns, DType::kI32);
+        check.tensor("tokens", tokens, logits.rows, 1, DType::kI32);
+    }
     const int64_t selectable = groups_kept * (experts / groups);
     if (ids.columns > selectable) {
         check.refuse("ids", "hold {} experts: at most {} can be chosen", ids.columns, selectable);

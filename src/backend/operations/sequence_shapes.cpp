@@ -92,10 +92,13 @@ void GatedDeltaRule::check_shapes(const OperationCheck& check) const {
 
 namespace {
 
-void check_row_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache, int64_t width) {
+void check_row_cache(const OperationCheck& check, const Sequences& sequences, const PagedCache& cache, int64_t width,
+                     int64_t ratio) {
     check.sequences(sequences);
     check.size("page_tokens of cache", cache.page_tokens);
-    check.cache(cache, sequences, RowKvLayout(cache.format, cache.page_tokens, width).page_bytes());
+    check.size("ratio", ratio);
+    check.multiple("page_tokens of cache", cache.page_tokens, ratio);
+    check.cache(cache, sequences, RowKvLayout(cache.format, cache.page_tokens / ratio, width).page_bytes());
 }
 
 }  // namespace
@@ -103,7 +106,7 @@ void check_row_cache(const OperationCheck& check, const Sequences& sequences, co
 void AppendRows::check_shapes(const OperationCheck& check) const {
     check.tensor("rows", rows, kAnySize, kAnySize);
     check.size("rows.columns", rows.columns);
-    check_row_cache(check, sequences, cache, rows.columns);
+    check_row_cache(check, sequences, cache, rows.columns, ratio);
 }
 
 void SelectTokens::check_shapes(const OperationCheck& check) const {
@@ -112,22 +115,50 @@ void SelectTokens::check_shapes(const OperationCheck& check) const {
     check.size("weights.columns", weights.columns);
     check.multiple("query.columns", query.columns, weights.columns);
     check.tensor("out", out, query.rows, kAnySize, DType::kI32);
-    check.size("out.columns", out.columns);
-    check_row_cache(check, sequences, cache, width());
+    check.size("ratio", ratio);
+    if (as_tokens) check.multiple("out.columns + 1", out.columns + 1, ratio);
+    check.size("runs of out", most_runs());
+    check_row_cache(check, sequences, cache, width(), ratio);
+}
+
+void SharedKeyAttention::check_shapes(const OperationCheck& check) const {
+    check.size("heads", heads);
+    check.tensor("keys", keys, kAnySize, kAnySize);
+    check.tensor("query", query, keys.rows, heads * width());
+    if (sinks.buffer != nullptr) check.tensor("sinks", sinks, 1, heads);
+    if (runs.buffer != nullptr) check.tensor("runs", runs, keys.rows, kAnySize, DType::kI32);
+    check.tensor("out", out, keys.rows, heads * width());
+    check.sequences(sequences);
+    check.size("window", window());
+    check.states(states, sequences, window(), width());
+    if (ratio != 0) check_row_cache(check, sequences, cache, width(), ratio);
+}
+
+void PoolTokens::check_shapes(const OperationCheck& check) const {
+    check.size("ratio", ratio());
+    check.tensor("offsets", offsets, kAnySize, kAnySize);
+    if (overlapping) check.multiple("offsets.columns", width(), 2);
+    check.tensor("values", values, kAnySize, width());
+    check.tensor("gates", gates, values.rows, width());
+    check.tensor("out", out, values.rows, overlapping ? width() / 2 : width());
+    check.sequences(sequences);
+    check.states(states, sequences, seen(), 2 * width());
 }
 
 void AppendLatent::check_shapes(const OperationCheck& check) const {
     check.tensor("latent", latent, kAnySize, kAnySize);
-    check.tensor("rotary_key", rotary_key, latent.rows, kAnySize);
     check.size("latent.columns", latent.columns);
-    check.size("rotary_key.columns", rotary_key.columns);
+    if (rotary_key.buffer != nullptr) {
+        check.tensor("rotary_key", rotary_key, latent.rows, kAnySize);
+        check.size("rotary_key.columns", rotary_key.columns);
+    }
     check_latent_cache(check, sequences, cache, latent.columns, rotary_key.columns);
 }
 
 void LatentAttention::check_shapes(const OperationCheck& check) const {
     check.size("heads", heads);
     check.size("nope", nope);
-    check.size("rope", rope);
+    if (rope != 0) check.size("rope", rope);
     check.size("value", value);
     check.tensor("query", query, kAnySize, heads * (nope + rope));
 

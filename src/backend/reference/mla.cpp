@@ -14,7 +14,7 @@ namespace sluice::reference {
 
 void compute(const AppendLatent& op) {
     const auto latent = rows_of(op.latent);
-    const auto rotary_key = rows_of(op.rotary_key);
+    const auto rotary_key = op.rotary_key.buffer == nullptr ? Rows<const float>{} : rows_of(op.rotary_key);
     const int64_t kv_lora = op.latent.columns;
     const int64_t rope = op.rotary_key.columns;
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.latent.rows)) {
@@ -26,7 +26,7 @@ void compute(const AppendLatent& op) {
             std::byte* page = cache.pages[static_cast<size_t>(position / cache.page_tokens)];
             const int64_t row = segment.rows.first_row + i;
             encode_kv_row(cache.format, latent[row], kv_lora, page + layout.latent(token));
-            encode_kv_row(cache.format, rotary_key[row], rope, page + layout.rotary_key(token));
+            if (rope > 0) encode_kv_row(cache.format, rotary_key[row], rope, page + layout.rotary_key(token));
         }
     }
 }
@@ -82,6 +82,7 @@ LatentCache decode_cache(const KvPages& cache, int64_t tokens, int64_t kv_lora, 
         const std::byte* page = cache.pages[static_cast<size_t>(p / cache.page_tokens)];
         const int64_t token = p % cache.page_tokens;
         decode_kv_row(cache.format, page + layout.latent(token), kv_lora, decoded.latents.data() + p * kv_lora);
+        if (rope == 0) continue;
         decode_kv_row(cache.format, page + layout.rotary_key(token), rope, decoded.rotary_keys.data() + p * rope);
     }
     return decoded;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/host_sequences.h"
 #include "backend/reference/math.h"
 #include "backend/reference/operations.h"
 
@@ -88,6 +89,19 @@ std::vector<bool> selectable_experts(const Route& op, const std::vector<float>& 
     return selectable;
 }
 
+// Those of the table, which may name one twice.
+void write_named(const Route& op, int64_t row, const Scores& scores, int32_t* ids, float* weights) {
+    const float* own_scale = op.expert_scale.buffer == nullptr ? nullptr : floats(op.expert_scale);
+    const int32_t* named = named_experts(op, row);
+    double sum = 1e-20;
+    for (int64_t j = 0; j < op.ids.columns; ++j) sum += scores.values[static_cast<size_t>(named[j])];
+    for (int64_t j = 0; j < op.ids.columns; ++j) {
+        const double value = scores.values[static_cast<size_t>(named[j])] / (op.normalize ? sum : scores.whole);
+        ids[j] = named[j];
+        weights[j] = static_cast<float>(value * op.scale * (own_scale == nullptr ? 1.0f : own_scale[named[j]]));
+    }
+}
+
 }  // namespace
 
 void compute(const Route& op) {
@@ -98,6 +112,10 @@ void compute(const Route& op) {
     const auto experts = static_cast<size_t>(op.logits.columns);
     for (int64_t t = 0; t < op.logits.rows; ++t) {
         const Scores scores = score_row(op.score, logits[t], experts);
+        if (op.table.buffer != nullptr) {
+            write_named(op, t, scores, ids + t * op.ids.row_stride, weights[t]);
+            continue;
+        }
         // Softmax keeps the order of the logits, so that the choice needs no rounding.
         std::vector<float> choice(logits[t], logits[t] + experts);
         const bool by_logits = op.score == RouterScore::kSoftmax && op.plain_choice();

@@ -33,6 +33,7 @@ inline void decode_affine_group(const std::byte* data, int group, float scale, f
 
 inline float load_scale(const std::byte* base, DType dtype, int64_t index) {
     if (dtype == DType::kF32) return load_unaligned<float>(base + 4 * index);
+    if (dtype == DType::kF8E8M0) return e8m0_to_float(static_cast<uint8_t>(base[index]));
     const auto bits = load_unaligned<uint16_t>(base + 2 * index);
     return dtype == DType::kBF16 ? bf16_to_float(bits) : f16_to_float(bits);
 }

@@ -1,0 +1,37 @@
+// One row of a run of tokens.
+
+#include "tests/backend/op_cases.h"
+#include "tests/backend/step_tables.h"
+
+namespace sluice {
+
+namespace {
+
+void pool_tokens(CaseContext& context, bool overlapping) {
+    const auto sequences = context.sequences(60);
+    const int64_t ratio = context.pick_of({1, 4, 16}), channels = context.pick_of({1, 6, 64, 130});
+    const int64_t width = overlapping ? 2 * channels : channels, rows = total_rows(sequences);
+    const int64_t seen = overlapping ? 2 * ratio : ratio;
+    std::vector<std::vector<float>> states;
+    for (size_t s = 0; s < sequences.size(); ++s) states.push_back(context.normals(seen * 2 * width));
+    const PoolTokens op{.values = context.random(rows, width),
+                        .gates = context.random(rows, width, 2),
+                        .offsets = context.random(ratio, width),
+                        .overlapping = overlapping,
+                        .sequences = sequences_of(context.backend(), sequences),
+                        .states = states_of(context.backend(), states, seen, 2 * width),
+                        .out = context.output(rows, channels)};
+    context.backend().run(op);
+    context.result(op.out);
+    for (size_t s = 0; s < sequences.size(); ++s) context.result(read_state(context.backend(), op.states, s));
+}
+
+}  // namespace
+
+std::vector<OpCase> pooling_cases() {
+    return {
+        {"PoolTokens", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, false); }, true},
+        {"PoolTokens, overlapping", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, true); }, true}};
+}
+
+}  // namespace sluice
