@@ -33,6 +33,7 @@ struct ModelReport {
     int64_t layers = 0, full_attention_layers = 0, linear_attention_layers = 0, latent_attention_layers = 0;
     int64_t moe_layers = 0, dense_layers = 0;
     int64_t hidden_size = 0, vocabulary = 0, max_positions = 0;
+    int64_t residual_streams = 1;  // of hidden_size each
     int64_t heads = 0, kv_heads = 0, head_dim = 0;
     int64_t experts = 0, experts_per_token = 0, expert_intermediate = 0, shared_intermediate = 0;
     uint64_t trunk_bytes = 0, expert_bytes = 0, bytes_per_expert = 0;

@@ -47,6 +47,7 @@ struct Architecture {
     std::span<const NameRule> names{};
     ExpertNames experts{};
     NormStorage norms = NormStorage::kWeight;
+    bool unprefixed = false;  // names begin with the module: "layers.0.", "embed."
     GgufRules gguf{};
 };
 

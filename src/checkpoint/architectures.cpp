@@ -6,8 +6,10 @@
 #define SLUICE_ARCHITECTURES(X) \
     X(deepseek_v3)              \
     X(deepseek_v32)             \
+    X(deepseek_v4)              \
     X(gemma4)                   \
     X(glm4_moe)                 \
+    X(glm5_next)                \
     X(glm_moe_dsa)              \
     X(gpt_oss)                  \
     X(kimi_linear)              \

@@ -206,6 +206,7 @@ class CatalogueBuilder {
 
     WeightSource resolve_source(const WeightSpec& spec, const std::string& name, const ModuleTensors& tensors) {
         if (spec.shape == WeightShape::kConvolution) return resolve_convolution(name, tensors, spec);
+        if (spec.shape == WeightShape::kNumbers) return resolver_.numbers(name, tensors, spec.leading, spec.columns);
         if (!spec.is_matrix()) return resolve_vector(name, tensors, spec);
         WeightSource source = resolver_.matrix(name, tensors, spec.leading, spec.columns);
         const WeightFormat& format = source.format;

@@ -10,6 +10,7 @@
 #include "checkpoint/matrix_arrangement.h"
 #include "checkpoint/non_finite.h"
 #include "checkpoint/tensor_names.h"
+#include "tensor/float_types.h"
 
 namespace sluice {
 
@@ -185,6 +186,23 @@ std::vector<float> Checkpoint::vector(int layer, Role role) const {
                  source.spelled, values[i], i);
         }
         values[i] += offset;
+    }
+    return values;
+}
+
+std::vector<int32_t> Checkpoint::numbers(int layer, Role role, int64_t limit) const {
+    const WeightSource& source = impl_->weight(layer, role).source;
+    const std::span<const std::byte> bytes = mapped(source.data);
+    const bool wide = source.format.dtype == DType::kI64;
+    std::vector<int32_t> values(bytes.size() / dtype_bytes(source.format.dtype));
+    for (size_t i = 0; i < values.size(); ++i) {
+        const int64_t value = wide ? load_unaligned<int64_t>(bytes.data() + i * sizeof(int64_t))
+                                   : load_unaligned<int32_t>(bytes.data() + i * sizeof(int32_t));
+        if (value < 0 || value >= limit) {
+            fail(ErrorCode::kInvalidFile, "{}: tensor {}: {} at element {} is not below {}",
+                 files()[source.data.file].path.string(), source.spelled, value, i, limit);
+        }
+        values[i] = static_cast<int32_t>(value);
     }
     return values;
 }

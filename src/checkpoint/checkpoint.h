@@ -106,6 +106,8 @@ class Checkpoint {
     // A small tensor as float32: norms (the offset of (1+w) norms already added), biases, A_log; the conv kernel as
     // [channels, kernel], whichever way it is stored. Throws kInvalidFile on a value that is not finite.
     std::vector<float> vector(int layer, Role role) const;
+    // A tensor of whole numbers. Throws kInvalidFile on one that is not from 0 to `limit` - 1.
+    std::vector<int32_t> numbers(int layer, Role role, int64_t limit) const;
 
     // A matrix of the trunk in the mapping of its file, or arranged: valid as long as this checkpoint.
     WeightView view(const WeightSource& source) const;

@@ -34,8 +34,21 @@ StateBytes state_bytes(const GroupedAttentionConfig& attention) {
 }
 
 StateBytes state_bytes(const LatentAttentionConfig& attention) {
-    const int64_t index_key = attention.indexer.own() ? attention.indexer.head_dim : 0;
-    return {.per_token = kBf16Bytes * static_cast<uint64_t>(attention.key_value_rank + attention.rope_dim + index_key)};
+    const IndexerConfig& indexer = attention.indexer;
+    const int64_t index_key = indexer.own() ? indexer.head_dim / indexer.pool : 0;
+    const int64_t open_pool = indexer.own() && indexer.pool > 1 ? 2 * indexer.pool * indexer.head_dim : 0;
+    return {.per_token = kBf16Bytes * static_cast<uint64_t>(attention.key_value_rank + attention.rope_dim + index_key),
+            .per_sequence = kF32Bytes * static_cast<uint64_t>(open_pool)};
+}
+
+StateBytes state_bytes(const CompressedAttentionConfig& attention) {
+    if (attention.ratio == 0) {
+        return {.per_sequence = kF32Bytes * static_cast<uint64_t>(attention.window * attention.head_dim)};
+    }
+    const int64_t keys = attention.head_dim + (attention.indexer.own() ? attention.indexer.head_dim : 0);
+    const int64_t open_runs = attention.series() * attention.ratio * 2 * attention.series() * keys;
+    return {.per_token = kBf16Bytes * static_cast<uint64_t>(keys) / static_cast<uint64_t>(attention.ratio),
+            .per_sequence = kF32Bytes * static_cast<uint64_t>(attention.window * attention.head_dim + open_runs)};
 }
 
 StateBytes state_bytes(const GatedDeltaNetConfig& net) {
@@ -61,12 +74,18 @@ void describe_heads(const MixerConfig& mixer, ModelReport& report) {
         report.head_dim = grouped->head_dim;
     } else if (const auto* latent = std::get_if<LatentAttentionConfig>(&mixer)) {
         report.heads = latent->heads;
+    } else if (const auto* compressed = std::get_if<CompressedAttentionConfig>(&mixer)) {
+        report.heads = compressed->heads;
+        report.kv_heads = 1;
+        report.head_dim = compressed->head_dim;
     }
 }
 
 void describe_mixer(const MixerConfig& mixer, ModelReport& report) {
     describe_heads(mixer, report);
-    report.full_attention_layers += std::holds_alternative<GroupedAttentionConfig>(mixer) ? 1 : 0;
+    const bool attends = std::holds_alternative<GroupedAttentionConfig>(mixer) ||
+                         std::holds_alternative<CompressedAttentionConfig>(mixer);
+    report.full_attention_layers += attends ? 1 : 0;
     report.latent_attention_layers += std::holds_alternative<LatentAttentionConfig>(mixer) ? 1 : 0;
     const bool recurrent =
         std::holds_alternative<GatedDeltaNetConfig>(mixer) || std::holds_alternative<SelectiveScanConfig>(mixer);
@@ -116,7 +135,9 @@ class ExpectedWeights {
             return;
         }
         const std::string module = layer_path("", layer) + module_of(spec.role);
-        const uint64_t bytes = bytes_of(rows, spec.columns, module);
+        const bool kept = spec.precision == Precision::kPublished && !quantization_.of_modules();
+        const uint64_t bytes =
+            kept ? kBf16Bytes * static_cast<uint64_t>(rows * spec.columns) : bytes_of(rows, spec.columns, module);
         report_.trunk_bytes += bytes;
         if (spec.role == Role::kEmbedding) {
             report_.trunk_bytes_per_token += bytes / static_cast<uint64_t>(rows);  // looked up
@@ -195,6 +216,7 @@ void describe_config(const ModelConfig& config, ModelReport& report) {
     report.architecture = config.model_type;
     report.layers = config.layer_count();
     report.hidden_size = config.hidden_size;
+    report.residual_streams = config.streams();
     report.vocabulary = config.vocabulary;
     report.max_positions = config.max_positions;
     for (const LayerConfig& layer : config.layers) {

@@ -87,11 +87,14 @@ struct GroupedAttentionConfig {
 struct IndexerConfig {
     int64_t heads = 0;
     int64_t head_dim = 0;
-    int64_t tokens = 0;        // that a query sees at most; 0: there is none, it sees all
+    int64_t tokens = 0;        // that a query sees at most, in whole pools; 0: there is no indexer, it sees all
     bool interleaved = false;  // of its rotation, which has the frequencies of attention's
     bool shared = false;       // the choice of the layer before stands here, too
+    // Tokens that share a key, which is a learned mean of theirs by channel. A query sees those of an open pool anyway.
+    int64_t pool = 1;
 
     bool own() const { return tokens > 0 && !shared; }
+    int64_t most_seen() const { return tokens == 0 ? 0 : tokens + pool - 1; }
 
     bool operator==(const IndexerConfig&) const = default;
 };
@@ -104,12 +107,33 @@ struct LatentAttentionConfig {
     int64_t nope_dim = 0;  // of a head's query and key, not rotated
     int64_t rope_dim = 0;  // of a head's query, and of the key that all heads share; rotated
     int64_t value_dim = 0;
+    double norm_epsilon = 1e-6;  // of the latents; the model's does not count
     RotaryConfig rotary{};
     IndexerConfig indexer{};
     bool projection_bias = false;  // of what reads hidden channels into latents, and of the output
     bool split_key_value = false;  // how this checkpoint stores the projection from the latent: in two tensors
 
     bool operator==(const LatentAttentionConfig&) const = default;
+};
+
+// Attention whose keys are its values, one head of them: of the last tokens, and where there is a ratio of runs of
+// tokens, whose keys are learned means of their tokens'.
+struct CompressedAttentionConfig {
+    int64_t heads = 0;
+    int64_t head_dim = 0;
+    int64_t query_rank = 0;
+    RotaryConfig rotary{};  // of the last dims of a head, and back in what a head gives
+    int64_t window = 0;
+    int64_t ratio = 0;          // tokens of a run; 0: there are none
+    bool overlapping = false;   // a run's key is of the tokens of the run before, too
+    IndexerConfig indexer{};    // `tokens` are the runs that a query sees at most
+    int64_t output_groups = 0;  // of heads, each of which has a projection to so many channels before the output
+    int64_t output_rank = 0;
+
+    int64_t width() const { return heads * head_dim; }
+    int64_t series() const { return overlapping ? 2 : 1; }  // of keys that a token has for its runs
+
+    bool operator==(const CompressedAttentionConfig&) const = default;
 };
 
 struct GatedDeltaNetConfig {
@@ -161,8 +185,8 @@ struct NoFeedForward {
     bool operator==(const NoFeedForward&) const = default;
 };
 
-using MixerConfig =
-    std::variant<GroupedAttentionConfig, LatentAttentionConfig, GatedDeltaNetConfig, SelectiveScanConfig, NoMixer>;
+using MixerConfig = std::variant<GroupedAttentionConfig, LatentAttentionConfig, CompressedAttentionConfig,
+                                 GatedDeltaNetConfig, SelectiveScanConfig, NoMixer>;
 
 // ---- what works on each token alone
 
@@ -192,6 +216,7 @@ struct DenseMlpConfig {
 struct Routing {
     enum class Score : uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus } score = Score::kSoftmax;
     bool corrected = false;  // chosen by the score plus a correction per expert, weighed by the score alone
+    bool by_token = false;   // a table names the experts of each token of the vocabulary; scores weigh them
     int64_t groups = 1;      // experts are chosen in the best groups alone
     int64_t groups_kept = 1;
     bool normalize = true;  // weights are divided by their sum

@@ -46,6 +46,7 @@ std::optional<std::string> search_experts(const Checkpoint& checkpoint, const Ex
 
 std::optional<std::string> find_non_finite_weight(const Checkpoint& checkpoint, const Catalogue& catalogue) {
     for (const TrunkWeight& weight : catalogue.trunk) {
+        if (weight.spec.shape == WeightShape::kNumbers) continue;
         if (auto found = first_non_finite(checkpoint.view(weight.source), weight.source.spelled)) return found;
     }
     for (size_t layer = 0; layer < catalogue.experts.size(); ++layer) {

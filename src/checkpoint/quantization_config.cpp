@@ -166,6 +166,8 @@ QuantizationConfig QuantizationConfig::parse(std::string_view config_text, const
             config.read_published(*other);
         }
     }
+    // DeepSeek-V4's experts are of another type than what quantization_config says.
+    if (config.fp8_ && top.string_or("expert_dtype", "") == "fp4") config.experts_ = kMxfp4Codec.standard;
     config.stated_ = config.stated_ || mlx;
     if (!mlx) return config;
     config.default_ = read_mlx_format(*mlx);
@@ -286,7 +288,8 @@ WeightFormat QuantizationConfig::expected_format(const std::string& module) cons
         if (is_module(path)) format = stated;
     }
     // Publishers leave these alone.
-    for (const char* kept : {"embed_tokens", "lm_head", "mlp.gate", "mlp.shared_expert_gate", "router"}) {
+    for (const char* kept : {"embed_tokens", "lm_head", "mlp.gate", "mlp.shared_expert_gate", "router", "embed", "head",
+                             "ffn.gate", "compressor.wkv", "compressor.wgate", "weights_proj"}) {
         if (!default_ && module.ends_with(kept)) format.reset();
     }
     if (!format) return WeightFormat::floating(DType::kBF16);

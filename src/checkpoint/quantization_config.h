@@ -34,7 +34,8 @@ class QuantizationConfig {
     // Where nothing was said, what hf_quant_config.json of NVIDIA's ModelOpt in `folder` says, if it is there.
     void add_separate(const std::filesystem::path& folder);
 
-    bool empty() const { return !stated_; }  // nothing is said
+    bool empty() const { return !stated_; }                   // nothing is said
+    bool of_modules() const { return default_.has_value(); }  // a dict of MLX, which says all that is quantized
 
     // The format of a module that has `.scales`: what the dict says of this path, or its default. Names of modules may
     // differ in what wraps the text model ("model.", "language_model."). `scale_dtype` is that

@@ -77,7 +77,21 @@ enum class Role : uint8_t {
     kIndexKey,
     kIndexKeyNorm,
     kIndexKeyNormBias,
-    kIndexWeights,  // of the heads
+    kIndexWeights,      // of the heads
+    kIndexPoolGate,     // how much each channel of a token's key counts in its pool
+    kIndexPoolOffsets,  // of that, by place in the pool
+    // Compressed attention, beside those of the query's latent; likewise of its indexer, whose keys are runs' alone.
+    kSharedKey,
+    kSharedKeyNorm,
+    kOutputGroups,  // of groups of heads, before the output
+    kRunKey,        // what a token gives to the key of its run
+    kRunGate,       // how much each channel of that counts
+    kRunOffsets,    // of that, by place in the run
+    kRunNorm,
+    kIndexRunKey,
+    kIndexRunGate,
+    kIndexRunOffsets,
+    kIndexRunNorm,
     // Feed-forward blocks; the matrices of routed experts have no role.
     kDenseGate,
     kDenseUp,
@@ -88,6 +102,7 @@ enum class Role : uint8_t {
     kRouter,
     kRouterBias,        // a part of the logits
     kRouterCorrection,  // added to an expert's score when experts are chosen
+    kRouterTable,       // the experts of each token of the vocabulary
     kSharedGate,
     kSharedUp,
     kSharedDown,

@@ -28,6 +28,18 @@ constexpr NameRule kCommonNames[] = {
     {Role::kOutputBias, "self_attn.o_proj.bias", true},
     {Role::kQueryNorm, "self_attn.q_norm"},
     {Role::kKeyNorm, "self_attn.k_norm"},
+    // Kimi Delta Attention.
+    {Role::kQueryConv, "self_attn.q_conv1d"},
+    {Role::kKeyConv, "self_attn.k_conv1d"},
+    {Role::kValueConv, "self_attn.v_conv1d"},
+    {Role::kLinearALog, "self_attn.A_log", true},
+    {Role::kLinearDtBias, "self_attn.dt_bias", true},
+    {Role::kLinearB, "self_attn.b_proj"},
+    {Role::kLinearDecayDown, "self_attn.f_a_proj"},
+    {Role::kLinearDecayUp, "self_attn.f_b_proj"},
+    {Role::kLinearGateDown, "self_attn.g_a_proj"},
+    {Role::kLinearGateUp, "self_attn.g_b_proj"},
+    {Role::kLinearNorm, "self_attn.o_norm"},
     {Role::kDenseGate, "mlp.gate_proj"},
     {Role::kDenseUp, "mlp.up_proj"},
     {Role::kDenseDown, "mlp.down_proj"},
@@ -41,6 +53,15 @@ constexpr NameRule kCommonNames[] = {
     {Role::kExpertGateBias, "mlp.switch_mlp.gate_proj.bias", true},
     {Role::kExpertUpBias, "mlp.switch_mlp.up_proj.bias", true},
     {Role::kExpertDownBias, "mlp.switch_mlp.down_proj.bias", true},
+    {Role::kMixerConnection, "hc_attn_fn", true},
+    {Role::kMixerConnectionBase, "hc_attn_base", true},
+    {Role::kMixerConnectionScale, "hc_attn_scale", true},
+    {Role::kFeedForwardConnection, "hc_ffn_fn", true},
+    {Role::kFeedForwardConnectionBase, "hc_ffn_base", true},
+    {Role::kFeedForwardConnectionScale, "hc_ffn_scale", true},
+    {Role::kEndConnection, "hc_head_fn", true},
+    {Role::kEndConnectionBase, "hc_head_base", true},
+    {Role::kEndConnectionScale, "hc_head_scale", true},
 };
 
 bool is_of_model(Role role) {
@@ -49,8 +70,8 @@ bool is_of_model(Role role) {
     return std::ranges::find(kOfModel, role) != std::end(kOfModel);
 }
 
-constexpr std::array<std::string_view, 4> kModelPrefixes = {"model.language_model.", "language_model.model.", "model.",
-                                                            "backbone."};
+constexpr std::array<std::string_view, 5> kModelPrefixes = {"model.language_model.", "language_model.model.", "model.",
+                                                            "backbone.", ""};
 constexpr std::array<std::string_view, 3> kOuterPrefixes = {"model.", "language_model.", ""};
 constexpr std::string_view kVisionModules[] = {"visual.",       "vision_tower.",          "vision_model.",
                                                "mm_projector.", "multi_modal_projector.", "embed_vision."};
@@ -64,6 +85,7 @@ constexpr PartSuffix kPartSuffixes[] = {
     {".scales", TensorPart::kScales},
     {".biases", TensorPart::kZeroPoints},
     {".weight_scale_inv", TensorPart::kScaleInverse},
+    {".scale", TensorPart::kScaleInverse},
     // Of compressed-tensors and ModelOpt,
     {".weight_packed", TensorPart::kWeight},
     {".weight_scale", TensorPart::kScales},
@@ -186,7 +208,7 @@ TensorName TensorNames::parse_in_layer(std::string_view rest, TensorName parsed)
 std::optional<TensorName> TensorNames::parse_below_prefix(std::string_view name) const {
     for (const std::string_view prefix : kModelPrefixes) {
         std::string_view rest = name;
-        if (!consume(rest, prefix)) continue;
+        if ((prefix.empty() && !architecture_.unprefixed) || !consume(rest, prefix)) continue;
         TensorName parsed;
         parsed.prefix = prefix.size();
         if (find_known(rest, false, parsed) && parsed.role != Role::kHead) return parsed;

@@ -42,13 +42,11 @@ WeightSource WeightResolver::matrix(const std::string& name, const ModuleTensors
                                     const std::vector<int64_t>& leading, int64_t columns) {
     const int64_t weight = tensors[TensorPart::kWeight];
     const bool scaled = tensors[TensorPart::kScales] != kNoTensor;
-    if (weight == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), table_.spelled(name),
-             config_);
-    }
+    require_stored(name, weight);
     if (table_.tensors[static_cast<size_t>(weight)].codec != nullptr) return blocks(tensors, leading, columns);
     const DType dtype = entry(weight).dtype;
     if (dtype == DType::kF8E4M3) return fp8(tensors, leading, columns);
+    if (dtype == DType::kI8 && tensors[TensorPart::kScaleInverse] != kNoTensor) return fp4(tensors, leading, columns);
     if (scaled && dtype == DType::kU8) {
         const bool e4m3 = entry(tensors[TensorPart::kScales]).dtype == DType::kF8E4M3;
         return e4m3 ? nvfp4(tensors, leading, columns) : mxfp4_blocks(tensors, leading, columns);
@@ -187,6 +185,16 @@ WeightSource WeightResolver::mxfp4_blocks(const ModuleTensors& tensors, const st
     return make_source(tensors, format, leading, columns, scales);
 }
 
+WeightSource WeightResolver::fp4(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {
+    const int64_t weight = tensors[TensorPart::kWeight], scales = tensors[TensorPart::kScaleInverse];
+    const WeightFormat& format = kMxfp4Codec.standard;
+    if (entry(scales).dtype != DType::kF8E8M0) refuse_dtype(scales, "F8_E8M0, since its weight is I8");
+    require_groups(weight, format, columns);
+    require_shape(weight, leading, columns * format.bits / kByteBits, config_);
+    require_shape(scales, leading, columns / format.group_size, config_);
+    return make_source(tensors, format, leading, columns, scales);
+}
+
 WeightSource WeightResolver::blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading,
                                     int64_t columns) {
     const int64_t weight = tensors[TensorPart::kWeight];
@@ -237,7 +245,7 @@ WeightSource WeightResolver::fp8(const ModuleTensors& tensors, const std::vector
     const auto of_rows = inverse == kNoTensor ? fp8_of_rows(scales, leading, columns) : std::nullopt;
     WeightFormat format = of_rows ? *of_rows : quantization_.fp8_format(name);
     format.dtype = entry(scales).dtype;
-    if (!format.supported()) refuse_dtype(scales, "F32 and BF16");
+    if (!format.supported()) refuse_dtype(scales, "F32, BF16 and F8_E8M0");
     if (of_rows) return make_source(tensors, format, leading, columns, scales);
     const auto blocks = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
     std::vector<int64_t> scale_leading = leading;
@@ -261,13 +269,26 @@ WeightSource WeightResolver::make_source(const ModuleTensors& tensors, const Wei
     return source;
 }
 
+WeightSource WeightResolver::numbers(const std::string& name, const ModuleTensors& tensors,
+                                     const std::vector<int64_t>& leading, int64_t columns) {
+    const int64_t tensor = tensors[TensorPart::kWeight];
+    require_stored(name, tensor);
+    const DType dtype = entry(tensor).dtype;
+    if (dtype != DType::kI64 && dtype != DType::kI32) refuse_dtype(tensor, "I64 and I32");
+    require_shape(tensor, leading, columns, config_);
+    return make_source(tensors, WeightFormat::floating(dtype), leading, columns, kNoTensor);
+}
+
+void WeightResolver::require_stored(const std::string& name, int64_t tensor) const {
+    if (tensor != kNoTensor) return;
+    fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), table_.spelled(name),
+         config_);
+}
+
 WeightSource WeightResolver::vector(const std::string& name, const ModuleTensors& tensors,
                                     const std::vector<std::vector<int64_t>>& shapes) {
     const int64_t tensor = tensors[TensorPart::kWeight];
-    if (tensor == kNoTensor) {
-        fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), table_.spelled(name),
-             config_);
-    }
+    require_stored(name, tensor);
     const SafetensorsEntry& stored = entry(tensor);
     if (!is_plain_float(stored.dtype)) refuse_dtype(tensor, "F32, F16 and BF16");
     if (std::find(shapes.begin(), shapes.end(), stored.shape) == shapes.end()) {

@@ -32,6 +32,9 @@ class WeightResolver {
     WeightSource matrix(const std::string& name, const ModuleTensors& tensors, const std::vector<int64_t>& leading,
                         int64_t columns);
     // A plain float tensor whose shape is one of `shapes`, as one row; `name` is the tensor's.
+    // Whole numbers in I64 or I32.
+    WeightSource numbers(const std::string& name, const ModuleTensors& tensors, const std::vector<int64_t>& leading,
+                         int64_t columns);
     WeightSource vector(const std::string& name, const ModuleTensors& tensors,
                         const std::vector<std::vector<int64_t>>& shapes);
 
@@ -48,6 +51,8 @@ class WeightResolver {
     // Of compressed-tensors, AWQ and GPTQ: I32 words of codes, scales and perhaps zero points of groups.
     WeightSource integers(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     // Of compressed-tensors and ModelOpt: U8 [rows, columns / 2], E4M3 scales, a factor of the whole.
+    // DeepSeek-V4's, which is MXFP4 but for its element type.
+    WeightSource fp4(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     WeightSource nvfp4(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     // Of a container that says the codec.
     WeightSource blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
@@ -55,6 +60,7 @@ class WeightResolver {
     WeightSource fp8(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     // Of FP8 with a scale for each row, or for all; nothing where the scales' shape says neither.
     std::optional<WeightFormat> fp8_of_rows(int64_t scales, const std::vector<int64_t>& leading, int64_t columns) const;
+    void require_stored(const std::string& name, int64_t tensor) const;
     void require_groups(int64_t weight, const WeightFormat& format, int64_t columns) const;
     WeightSource make_source(const ModuleTensors& tensors, const WeightFormat& format,
                              const std::vector<int64_t>& leading, int64_t columns, int64_t scales);

@@ -20,9 +20,13 @@ WeightSpec vector(Role role, int64_t columns) {
     return {.role = role, .shape = WeightShape::kVector, .columns = columns};
 }
 
-// One vector for each expert.
-WeightSpec vector_of_experts(Role role, int64_t experts, int64_t columns) {
-    return {.role = role, .shape = WeightShape::kVector, .leading = {experts}, .columns = columns};
+// One vector for each of something.
+WeightSpec table(Role role, int64_t rows, int64_t columns) {
+    return {.role = role, .shape = WeightShape::kVector, .leading = {rows}, .columns = columns};
+}
+
+WeightSpec numbers(Role role, int64_t rows, int64_t columns) {
+    return {.role = role, .shape = WeightShape::kNumbers, .leading = {rows}, .columns = columns};
 }
 
 WeightSpec norm(Role role, int64_t columns) {
@@ -83,6 +87,9 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, int64_t query_rank, c
     list.push_back(vector(Role::kIndexKeyNorm, indexer.head_dim));
     list.push_back(vector(Role::kIndexKeyNormBias, indexer.head_dim));
     list.push_back(matrix(Role::kIndexWeights, indexer.heads, hidden, careful));
+    if (indexer.pool == 1) return;
+    list.push_back(matrix(Role::kIndexPoolGate, indexer.head_dim, hidden, careful));
+    list.push_back(table(Role::kIndexPoolOffsets, indexer.pool, indexer.head_dim));
 }
 
 void append(std::vector<WeightSpec>& list, int64_t hidden, const LatentAttentionConfig& a) {
@@ -107,6 +114,33 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const LatentAttention
     list.push_back(matrix(Role::kOutput, hidden, a.heads * a.value_dim));
     if (a.projection_bias) list.push_back(vector(Role::kOutputBias, hidden));
     if (a.indexer.own()) append(list, hidden, a.query_rank, a.indexer);
+}
+
+// What makes the keys of runs.
+void append_runs(std::vector<WeightSpec>& list, int64_t hidden, const CompressedAttentionConfig& a, bool of_indexer) {
+    const int64_t dim = of_indexer ? a.indexer.head_dim : a.head_dim, width = a.series() * dim;
+    const Precision precision = of_indexer ? Precision::kEightBits : Precision::kAny;
+    list.push_back(matrix(of_indexer ? Role::kIndexRunKey : Role::kRunKey, width, hidden, precision));
+    list.push_back(matrix(of_indexer ? Role::kIndexRunGate : Role::kRunGate, width, hidden, precision));
+    list.push_back(table(of_indexer ? Role::kIndexRunOffsets : Role::kRunOffsets, a.ratio, width));
+    list.push_back(norm(of_indexer ? Role::kIndexRunNorm : Role::kRunNorm, dim));
+}
+
+void append(std::vector<WeightSpec>& list, int64_t hidden, const CompressedAttentionConfig& a) {
+    list.push_back(matrix(Role::kQueryLatent, a.query_rank, hidden));
+    list.push_back(norm(Role::kQueryLatentNorm, a.query_rank));
+    list.push_back(matrix(Role::kQueryFromLatent, a.width(), a.query_rank));
+    list.push_back(matrix(Role::kSharedKey, a.head_dim, hidden));
+    list.push_back(norm(Role::kSharedKeyNorm, a.head_dim));
+    list.push_back(vector(Role::kSinks, a.heads));
+    list.push_back(matrix(Role::kOutputGroups, a.output_groups * a.output_rank, a.width() / a.output_groups));
+    list.push_back(matrix(Role::kOutput, hidden, a.output_groups * a.output_rank));
+    if (a.ratio > 0) append_runs(list, hidden, a, false);
+    if (!a.indexer.own()) return;
+    list.push_back(
+        matrix(Role::kIndexQuery, a.indexer.heads * a.indexer.head_dim, a.query_rank, Precision::kEightBits));
+    list.push_back(matrix(Role::kIndexWeights, a.indexer.heads, hidden, Precision::kEightBits));
+    append_runs(list, hidden, a, true);
 }
 
 // Decay and update strength are small, and their error lives on in the state.
@@ -191,19 +225,19 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const DenseMlpConfig&
 
 void append_expert_biases(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& mixture) {
     if (mixture.fused_expert_bias) {
-        list.push_back(vector_of_experts(Role::kExpertGateUpBias, mixture.experts, 2 * mixture.intermediate));
+        list.push_back(table(Role::kExpertGateUpBias, mixture.experts, 2 * mixture.intermediate));
     } else {
-        list.push_back(vector_of_experts(Role::kExpertGateBias, mixture.experts, mixture.intermediate));
-        list.push_back(vector_of_experts(Role::kExpertUpBias, mixture.experts, mixture.intermediate));
+        list.push_back(table(Role::kExpertGateBias, mixture.experts, mixture.intermediate));
+        list.push_back(table(Role::kExpertUpBias, mixture.experts, mixture.intermediate));
     }
-    list.push_back(vector_of_experts(Role::kExpertDownBias, mixture.experts, hidden));
+    list.push_back(table(Role::kExpertDownBias, mixture.experts, hidden));
 }
 
 // A corrected router was trained with its correction, as precise as it is; MLX leaves it alone, too.
 void append(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& mixture) {
-    const bool corrected = mixture.routing.corrected;
-    list.push_back(
-        matrix(Role::kRouter, mixture.experts, hidden, corrected ? Precision::kPublished : Precision::kEightBits));
+    const bool corrected = mixture.routing.corrected, by_token = mixture.routing.by_token;
+    const Precision precision = corrected || by_token ? Precision::kPublished : Precision::kEightBits;
+    list.push_back(matrix(Role::kRouter, mixture.experts, hidden, precision));
     if (mixture.router_bias) list.push_back(vector(Role::kRouterBias, mixture.experts));
     if (corrected) list.push_back(vector(Role::kRouterCorrection, mixture.experts));
     if (mixture.expert_bias) append_expert_biases(list, hidden, mixture);
@@ -252,11 +286,15 @@ std::vector<WeightSpec> mixer_weights(const ModelConfig& config, const LayerConf
 
 std::vector<WeightSpec> feed_forward_weights(const ModelConfig& config, const LayerConfig& layer) {
     const int64_t hidden = config.hidden_size;
+    const auto* mixture = block_of<MixtureConfig>(layer);
     std::vector<WeightSpec> list;
     if (!layer.feeds_forward()) return list;
     append_connection(list, config, kFeedForwardConnectionRoles);
     if (layer.norms.before) list.push_back(norm(norm_before_feed_forward(layer), hidden));
     std::visit([&](const auto& block) { append(list, hidden, block); }, layer.feed_forward);
+    if (mixture != nullptr && mixture->routing.by_token) {
+        list.push_back(numbers(Role::kRouterTable, config.vocabulary, mixture->experts_per_token));
+    }
     if (layer.norms.after) list.push_back(norm(Role::kFeedForwardPostNorm, hidden));
     if (layer.scaled) list.push_back(vector(Role::kLayerScale, 1));
     return list;

@@ -14,6 +14,7 @@ enum class WeightShape : uint8_t {
     kMatrix,       // [leading..., columns]: the product of `leading` is its rows
     kVector,       // [leading..., columns]: kept as plain floats, never quantized
     kNorm,         // a vector that publishers may store as an offset to 1
+    kNumbers,      // [leading..., columns] of whole numbers: I64 or I32
     kConvolution,  // a vector of [channels, 1, taps] or [channels, taps, 1], `leading` being the channels
 };
 

@@ -191,9 +191,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.expert_bytes = checkpoint.expert_bytes();
     info.cache_bytes = impl->store->cache_bytes();
     info.ram_bytes = plan.ram_bytes;
-    for (const std::vector<StatePart>& layer : impl->model->state_parts()) {
-        for (const StatePart& part : layer) info.kv_bytes_per_token += part.bytes_per_token;
-    }
+    info.kv_bytes_per_token = cache_bytes_per_token(impl->model->state_parts());
     info.fingerprint = checkpoint.fingerprint();
     info.prefix_memory_bytes = plan.prefix_bytes;
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);

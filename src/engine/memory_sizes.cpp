@@ -60,6 +60,12 @@ uint64_t expanded_bytes(const ModelReport& report, uint64_t threads, int64_t con
     return unsigned_of(context) * sizeof(float) * (latent + std::min(threads, unsigned_of(report.heads)) * head);
 }
 
+// Rows of the hidden size that a token takes through all layers: the residual, what is normed, and beside several
+// streams what a block reads of them and computes.
+uint64_t residual_rows(const ModelReport& report) {
+    return unsigned_of(report.residual_streams) + (report.residual_streams > 1 ? 3 : 1);
+}
+
 uint64_t arrangement_bytes(const Checkpoint& checkpoint) {
     uint64_t most = 0;
     for (int layer = 0; layer < checkpoint.config().layer_count(); ++layer) {
@@ -84,10 +90,10 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const
                       }};
     for (const std::vector<StatePart>& layer : model.state_parts()) {
         for (const StatePart& part : layer) {
-            sizes.kv_per_token += part.bytes_per_token;
             sizes.recurrent += part.fixed_bytes();
         }
     }
+    sizes.kv_per_token = cache_bytes_per_token(model.state_parts());
     if (backend.own_memory_bytes()) {
         sizes.on_card = true;
         sizes.process = kOperationBytes;
@@ -104,7 +110,8 @@ MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options
         const uint64_t rows = unsigned_of(pass_rows(chunk));
         const uint64_t logits = std::min(rows * vocabulary * sizeof(float), kHeadBytes);
         const uint64_t blocks = rows * widest(report) * sizeof(float);
-        return std::max(logits, blocks) + 2 * rows * hidden * sizeof(float) + expanded_bytes(report, threads, context);
+        return std::max(logits, blocks) + residual_rows(report) * rows * hidden * sizeof(float) +
+               expanded_bytes(report, threads, context);
     };
     return {.trunk = report.trunk_bytes,
             .kv_per_token = kv_bytes(report, options),

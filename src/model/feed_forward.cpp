@@ -103,6 +103,7 @@ class MixtureOfExperts : public FeedForward {
         if (config_.expert_scale) expert_scale_ = trunk.vector(layer_, Role::kExpertScale);
         if (config_.own_norms) take_norms(context, trunk);
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
+        if (config_.routing.by_token) take_table(context, trunk);
         if (config_.shared_intermediate == 0) return;
         shared_ = SharedMlp{.gate = config.activation.gated() ? trunk.projection(layer_, Role::kSharedGate) : Weight{},
                             .up = trunk.projection(layer_, Role::kSharedUp),
@@ -123,7 +124,7 @@ class MixtureOfExperts : public FeedForward {
     void run(Backend& backend, Batch& batch, ExpertFeed& feed, const FeedForwardInput& input, const BlockOutput& out,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
-        const std::vector<int32_t> ids = route(backend, router_input(backend, input, s), s.choice);
+        const std::vector<int32_t> ids = route(backend, router_input(backend, input, s), batch.ids, s.choice);
         if (feed.trace != nullptr) feed.trace->append(layer_, ids, batch.host_positions);
         const std::vector<int32_t> wanted = of_wanted_rows(ids, batch);
         const RowsOfExpert rows_of = group_rows(wanted);
@@ -145,7 +146,8 @@ class MixtureOfExperts : public FeedForward {
 
     std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, size_t least_rows,
                                  Workspace& workspace) const override {
-        const std::vector<int32_t> ids = route(backend, x, take_choice(x.rows, workspace));
+        if (config_.routing.by_token) return {};  // x says nothing of it
+        const std::vector<int32_t> ids = route(backend, x, {}, take_choice(x.rows, workspace));
         const RowsOfExpert rows_of = group_rows(ids);
         std::vector<size_t> order(rows_of.experts.size());
         std::iota(order.begin(), order.end(), 0);
@@ -194,6 +196,14 @@ class MixtureOfExperts : public FeedForward {
         if (norms_) s.own_input = workspace.take(rows, hidden_);
         if (config_.weighed_input) s.own_input = workspace.take(rows * config_.experts_per_token, hidden_);
         return s;
+    }
+
+    // Experts add up in ascending order.
+    void take_table(const FeedForwardContext& context, Trunk& trunk) {
+        std::vector<int32_t> table = context.checkpoint.numbers(layer_, Role::kRouterTable, config_.experts);
+        const auto top_k = static_cast<std::ptrdiff_t>(config_.experts_per_token);
+        for (auto row = table.begin(); row != table.end(); row += top_k) std::sort(row, row + top_k);
+        table_ = trunk.upload(table, top_k);
     }
 
     // The router's norm has a fixed factor beside its weight.
@@ -272,12 +282,14 @@ class MixtureOfExperts : public FeedForward {
     }
 
     // The experts of each row, top_k a row.
-    std::vector<int32_t> route(Backend& backend, const Tensor& x, const Choice& s) const {
+    std::vector<int32_t> route(Backend& backend, const Tensor& x, const Tensor& tokens, const Choice& s) const {
         backend.run(Linear{.x = x, .weight = router_, .bias = router_bias_, .out = s.logits, .full_precision = true});
         const Routing& routing = config_.routing;
         backend.run(Route{.logits = s.logits,
                           .bias = correction_,
                           .expert_scale = expert_scale_,
+                          .tokens = tokens,
+                          .table = table_,
                           .score = score_of(routing.score),
                           .groups = routing.groups,
                           .groups_kept = routing.groups_kept,
@@ -419,6 +431,7 @@ class MixtureOfExperts : public FeedForward {
     Activation activation_;
     Weight router_;
     Tensor correction_, router_bias_, expert_scale_;
+    Tensor table_;  // I32 [vocabulary, top_k], of a router that a table decides
     std::optional<OwnNorms> norms_;
     Tensor gate_biases_, up_biases_, down_biases_;  // [experts, *]
     std::optional<SharedMlp> shared_;

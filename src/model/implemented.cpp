@@ -1,6 +1,7 @@
 #include "model/implemented.h"
 
 #include "base/error.h"
+#include "model/state_parts.h"
 
 namespace sluice {
 
@@ -11,7 +12,6 @@ class Checker {
     Checker(const ModelConfig& config, const std::string& label) : config_(config), label_(label) {}
 
     void check() {
-        refuse(!std::holds_alternative<PlainResidual>(config_.residual), "a residual of several streams");
         for (layer_ = 0; layer_ < config_.layer_count(); ++layer_) {
             const LayerConfig& layer = config_.layers[static_cast<size_t>(layer_)];
             refuse(layer.norms.after && !(layer.mixes() && layer.feeds_forward()),
@@ -33,7 +33,15 @@ class Checker {
 
     void check(const GroupedAttentionConfig&) const {}
 
-    void check(const LatentAttentionConfig&) const {}
+    void check(const LatentAttentionConfig& attention) const {
+        refuse(kKvPageTokens % attention.indexer.pool != 0, "a pool of keys that is not 2, 4, 8 and so on to 256");
+        refuse(attention.indexer.pool > 1 && attention.rotary.dims > 0, "a rotation of keys before they are pooled");
+    }
+
+    void check(const CompressedAttentionConfig& attention) const {
+        refuse(attention.ratio != 0 && kKvPageTokens % attention.ratio != 0,
+               "a run of tokens that is not 2, 4, 8 and so on to 256");
+    }
 
     void check(const GatedDeltaNetConfig&) const {}
 

@@ -9,9 +9,6 @@ namespace sluice {
 
 namespace {
 
-// The latent and key norms of the MLA projections ignore the config's epsilon.
-constexpr float kLatentNormEpsilon = 1e-6f;
-
 class LatentMixer : public Mixer {
   public:
     LatentMixer(const LatentAttentionConfig& config, const MixerContext& context, Trunk& trunk)
@@ -22,6 +19,7 @@ class LatentMixer : public Mixer {
           nope_(config.nope_dim),
           rope_(config.rope_dim),
           value_(config.value_dim),
+          epsilon_(static_cast<float>(config.norm_epsilon)),
           kv_format_(context.kv_format),
           split_(config.split_key_value),
           indexer_config_(config.indexer),
@@ -54,9 +52,9 @@ class LatentMixer : public Mixer {
     }
 
     std::vector<StatePart> state_parts() const override {
-        const uint64_t bytes = kv_row_bytes(kv_format_, rank_) + kv_row_bytes(kv_format_, rope_);
-        std::vector<StatePart> parts = {StatePart::cache("kv", kv_format_, bytes)};
-        if (indexer_) parts.push_back(TokenIndexer::state_part(indexer_config_, kv_format_));
+        std::vector<StatePart> parts = {StatePart::cache("kv", kv_format_, token_bytes())};
+        if (!indexer_) return parts;
+        for (StatePart& part : TokenIndexer::state_parts(indexer_config_, kv_format_)) parts.push_back(std::move(part));
         return parts;
     }
 
@@ -77,10 +75,11 @@ class LatentMixer : public Mixer {
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
-        if (indexer_) indexer_->run(backend, batch, x, s.query_latent, batch.cache(layer_, kIndex), workspace);
+        if (indexer_) indexer_->run(backend, batch, x, s.query_latent, workspace);
         // Operations take rows with a stride, so that the parts of the fused projection need no copies.
-        const Tensor latent = s.key_value.columns_at(0, rank_), rotary_key = s.key_value.columns_at(rank_, rope_);
-        backend.run(RmsNorm{.x = latent, .weight = key_value_norm_, .epsilon = kLatentNormEpsilon, .out = latent});
+        const Tensor latent = s.key_value.columns_at(0, rank_);
+        const Tensor rotary_key = rope_ == 0 ? Tensor{} : s.key_value.columns_at(rank_, rope_);
+        backend.run(RmsNorm{.x = latent, .weight = key_value_norm_, .epsilon = epsilon_, .out = latent});
         rotate(backend, batch, s.query, nope_ + rope_, nope_);
         rotate(backend, batch, rotary_key, rope_, 0);
 
@@ -105,19 +104,23 @@ class LatentMixer : public Mixer {
     }
 
   private:
-    // Of state_parts().
-    static constexpr size_t kLatents = 0, kIndex = 1;
+    // Of state_parts(): the first.
+    static constexpr size_t kLatents = 0;
+
+    uint64_t token_bytes() const {
+        return kv_row_bytes(kv_format_, rank_) + (rope_ == 0 ? 0 : kv_row_bytes(kv_format_, rope_));
+    }
 
     uint64_t selection_scratch_bytes(int64_t tokens) const {
-        const auto per_token = static_cast<int64_t>(kv_row_bytes(kv_format_, rank_) + kv_row_bytes(kv_format_, rope_));
+        const auto per_token = static_cast<int64_t>(token_bytes());
         const int64_t scores = tokens * static_cast<int64_t>(sizeof(float));
-        const int64_t gathered = std::min(tokens, indexer_config_.tokens) * per_token;
+        const int64_t gathered = std::min(tokens, indexer_config_.most_seen()) * per_token;
         return static_cast<uint64_t>(std::max(scores, std::min(tokens * scores, kSelectionScoreBytes)) +
                                      std::max(gathered, std::min(tokens * gathered, kSelectionGatherBytes)));
     }
 
     Tensor selected(const Batch& batch) const {
-        return indexer_config_.tokens == 0 ? Tensor{} : batch.selected.columns_at(0, indexer_config_.tokens);
+        return indexer_config_.tokens == 0 ? Tensor{} : batch.selected.columns_at(0, indexer_config_.most_seen());
     }
 
     struct Scratch {
@@ -138,8 +141,8 @@ class LatentMixer : public Mixer {
         Tensor source = x;
         if (query_rank_ > 0) {
             backend.run(Linear{.x = x, .weight = *query_down_, .bias = query_down_bias_, .out = s.query_latent});
-            backend.run(RmsNorm{
-                .x = s.query_latent, .weight = query_norm_, .epsilon = kLatentNormEpsilon, .out = s.query_latent});
+            backend.run(
+                RmsNorm{.x = s.query_latent, .weight = query_norm_, .epsilon = epsilon_, .out = s.query_latent});
             source = s.query_latent;
         }
         backend.run(Linear{.x = source, .weight = *query_up_, .out = s.query});
@@ -159,6 +162,7 @@ class LatentMixer : public Mixer {
 
     int layer_;
     int64_t heads_, query_rank_, rank_, nope_, rope_, value_;
+    float epsilon_;
     KvFormat kv_format_;
     bool split_;
     IndexerConfig indexer_config_;

@@ -40,6 +40,8 @@ struct MixerContext {
 std::unique_ptr<Mixer> make_mixer(const GroupedAttentionConfig& config, const MixerContext& context, Trunk& trunk);
 // Multi-head latent attention.
 std::unique_ptr<Mixer> make_mixer(const LatentAttentionConfig& config, const MixerContext& context, Trunk& trunk);
+// Attention over a window and over keys of runs of tokens.
+std::unique_ptr<Mixer> make_mixer(const CompressedAttentionConfig& config, const MixerContext& context, Trunk& trunk);
 // Gated DeltaNet: causal convolution, gated delta rule, gated norm.
 std::unique_ptr<Mixer> make_mixer(const GatedDeltaNetConfig& config, const MixerContext& context, Trunk& trunk);
 // Mamba-2: causal convolution, recurrence, norm of what a gate let through.

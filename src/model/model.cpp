@@ -49,7 +49,7 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
             layer.feed_forward_post_norm = trunk.vector(l, Role::kFeedForwardPostNorm);
         }
         if (const auto* attention = block_of<LatentAttentionConfig>(block)) {
-            selected_tokens_ = std::max(selected_tokens_, attention->indexer.tokens);
+            selected_tokens_ = std::max(selected_tokens_, attention->indexer.most_seen());
         }
         if (block.scaled) layer.scale = trunk.values(l, Role::kLayerScale).front();
         state_parts_.push_back(layer.mixer == nullptr ? std::vector<StatePart>{} : layer.mixer->state_parts());

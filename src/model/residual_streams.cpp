@@ -39,9 +39,4 @@ std::unique_ptr<ResidualStreams> make_residual(const PlainResidual&, const Model
     return std::make_unique<PlainStream>(config);
 }
 
-// require_implemented() refuses it.
-std::unique_ptr<ResidualStreams> make_residual(const HyperConnectionConfig&, const ModelConfig&, Trunk&) {
-    return nullptr;
-}
-
 }  // namespace sluice

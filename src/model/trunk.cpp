@@ -84,12 +84,16 @@ Weight Trunk::rows(int layer, Role role, std::span<const int64_t> rows) {
     return some;
 }
 
-Tensor Trunk::upload(const std::vector<float>& values, int64_t columns) {
+template <typename Value>
+Tensor Trunk::upload(DType dtype, const std::vector<Value>& values, int64_t columns) {
     const auto bytes = std::as_bytes(std::span(values));
     BufferPtr buffer = backend_.allocate(bytes.size());
     backend_.upload(buffer, 0, bytes);
-    return make_tensor(std::move(buffer), DType::kF32, static_cast<int64_t>(values.size()) / columns, columns);
+    return make_tensor(std::move(buffer), dtype, static_cast<int64_t>(values.size()) / columns, columns);
 }
+
+template Tensor Trunk::upload(DType, const std::vector<float>&, int64_t);
+template Tensor Trunk::upload(DType, const std::vector<int32_t>&, int64_t);
 
 Tensor Trunk::vector(int layer, Role role) {
     const std::vector<float> values = checkpoint_.vector(layer, role);

@@ -24,11 +24,15 @@ class Trunk {
     // A copy of some rows of a matrix. Throws kUnsupported where some of them alone share their scales.
     Weight rows(int layer, Role role, std::span<const int64_t> rows);
     std::vector<float> values(int layer, Role role) const { return checkpoint_.vector(layer, role); }
-    Tensor vector(int layer, Role role);                               // [1, n]
-    Tensor table(int layer, Role role, int64_t rows);                  // [rows, n]
-    Tensor upload(const std::vector<float>& values, int64_t columns);  // [values / columns, columns]
+    Tensor vector(int layer, Role role);               // [1, n]
+    Tensor table(int layer, Role role, int64_t rows);  // [rows, n]
+    // [values / columns, columns]
+    Tensor upload(const std::vector<float>& values, int64_t columns) { return upload(DType::kF32, values, columns); }
+    Tensor upload(const std::vector<int32_t>& values, int64_t columns) { return upload(DType::kI32, values, columns); }
 
   private:
+    template <typename Value>
+    Tensor upload(DType dtype, const std::vector<Value>& values, int64_t columns);
     WeightPart part(const ByteRange& range);
     Weight tiled(const WeightSource& source);
 

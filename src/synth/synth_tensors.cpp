@@ -178,6 +178,7 @@ class Planner {
     SynthTensor values(const GroupedAttentionConfig& attention, const WeightSpec& spec, double output);
     SynthTensor values(const LatentAttentionConfig& attention, const WeightSpec& spec, double output);
     SynthTensor values(const GatedDeltaNetConfig& net, const WeightSpec& spec, double output);
+    SynthTensor values(const CompressedAttentionConfig&, const WeightSpec& spec, double) { return plain(spec); }
     SynthTensor values(const SelectiveScanConfig&, const WeightSpec& spec, double) { return plain(spec); }
     SynthTensor values(const NoMixer&, const WeightSpec& spec, double) { return plain(spec); }
     SynthTensor values(const NoFeedForward&, const WeightSpec& spec) { return plain(spec); }

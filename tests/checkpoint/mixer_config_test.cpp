@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/architecture.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/weights.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_families.h"
 
 namespace sluice {
@@ -131,6 +133,94 @@ TEST(MixerConfig, NemotronHHasOneBlockALayer) {
     expect_refused(tiny_nemotron_h_config(), {{"n_groups", 3}}, ErrorCode::kInvalidFile, {"n_groups", "3", "4"});
     expect_refused(tiny_nemotron_h_config(), {{"mlp_hidden_act", "silu"}}, ErrorCode::kUnsupported,
                    {"mlp_hidden_act", "relu2"});
+}
+
+TEST(MixerConfig, Glm5NextPoolsKeysAndBoundsDecays) {
+    using testing::tiny_glm5_next_config;
+    const ModelConfig parsed = parse(tiny_glm5_next_config());
+    std::vector<bool> delta;
+    for (const LayerConfig& layer : parsed.layers) delta.push_back(block_of<GatedDeltaNetConfig>(layer) != nullptr);
+    EXPECT_EQ(delta, (std::vector{true, true, false, false}));
+    EXPECT_EQ(first_block<GatedDeltaNetConfig>(parsed)->decay_bound, -5);
+    const auto& attention = *first_block<LatentAttentionConfig>(parsed);
+    EXPECT_EQ(attention.rope_dim, 0);
+    EXPECT_EQ(attention.norm_epsilon, 1e-5);
+    EXPECT_EQ(attention.indexer.pool, 4);
+    EXPECT_EQ(attention.indexer.most_seen(), 15);
+    EXPECT_TRUE(block_of<LatentAttentionConfig>(parsed.layers[3])->indexer.shared);
+    EXPECT_EQ(first_block<DenseMlpConfig>(parsed)->activation.limit, 1.5);
+    EXPECT_EQ(first_block<MixtureConfig>(parsed)->activation.limit, 1.5);
+    EXPECT_EQ(first_block<MixtureConfig>(parsed)->routing.scale, 2.5);
+    EXPECT_EQ(first_block<MixtureConfig>(parsed)->shared_intermediate, 24);
+    const auto& residual = std::get<HyperConnectionConfig>(parsed.residual);
+    EXPECT_EQ(residual.streams, 3);
+    EXPECT_EQ(residual.rounds, 20);
+    EXPECT_FALSE(residual.learned_end);
+    EXPECT_EQ(model_weights(parsed).size(), 3u);
+
+    json defaults = tiny_glm5_next_config();
+    for (const char* name : {"layer_types", "mlp_layer_types", "indexer_types", "hc_mult", "swiglu_limit"}) {
+        defaults.erase(name);
+    }
+    const ModelConfig by_default = parse(defaults);
+    EXPECT_NE(block_of<LatentAttentionConfig>(by_default.layers[3]), nullptr);
+    EXPECT_NE(block_of<GatedDeltaNetConfig>(by_default.layers[2]), nullptr);
+    EXPECT_EQ(by_default.mixture_of(2), nullptr);
+    EXPECT_EQ(by_default.streams(), 4);
+    EXPECT_EQ(first_block<DenseMlpConfig>(by_default)->activation.limit, 10);
+    const auto bound = [](const json& change) {
+        json config = tiny_glm5_next_config();
+        config["linear_attn_config"].update(change);
+        return first_block<GatedDeltaNetConfig>(parse(config))->decay_bound;
+    };
+    EXPECT_EQ(bound({{"gate_lower_bound", nullptr}}), -5);
+    EXPECT_EQ(bound({{"gate_lower_bound", nullptr}, {"safe_gate", false}}), 0);
+
+    expect_refused(tiny_glm5_next_config(), {{"index_topk", 3}}, ErrorCode::kInvalidFile, {"index_topk", "3", "4"});
+    expect_refused(tiny_glm5_next_config(), {{"qk_rope_head_dim", 8}}, ErrorCode::kUnsupported, {"qk_rope_head_dim"});
+    expect_refused(tiny_glm5_next_config(), {{"mhc", false}}, ErrorCode::kUnsupported, {"mhc"});
+    expect_refused(tiny_glm5_next_config(), {{"indexer_types", {"full", "full", "shared", "full"}}},
+                   ErrorCode::kInvalidFile, {"indexer_types", "layer 2"});
+    expect_refused(tiny_glm5_next_config(), {{"linear_attn_config", {{"gate_lower_bound", 5}}}},
+                   ErrorCode::kInvalidFile, {"linear_attn_config.gate_lower_bound", "5"});
+}
+
+TEST(MixerConfig, ExpertsByTokenAreOfThoseThatThereAre) {
+    const testing::TemporaryFolder folder;
+    testing::tiny_model(testing::tiny_deepseek_v4_config()).write(folder / "model");
+    const auto checkpoint = Checkpoint::open(folder / "model");
+    EXPECT_EQ(checkpoint->numbers(0, Role::kRouterTable, 8).size(), 40u * 2);
+    testing::expect_error(ErrorCode::kInvalidFile, {"layers.0.ffn.gate.tid2eid", "not below 2"},
+                          [&] { checkpoint->numbers(0, Role::kRouterTable, 2); });
+}
+
+TEST(MixerConfig, DeepseekV4CompressesRunsOfTwoLengths) {
+    using testing::tiny_deepseek_v4_config;
+    const ModelConfig parsed = parse(tiny_deepseek_v4_config());
+    const auto attention = [&](size_t layer) { return *block_of<CompressedAttentionConfig>(parsed.layers[layer]); };
+    EXPECT_EQ(attention(0).ratio, 0);
+    EXPECT_FALSE(attention(0).rotary.yarn);
+    EXPECT_EQ(attention(0).rotary.theta, 10000);
+    EXPECT_EQ(attention(1).ratio, 4);
+    EXPECT_TRUE(attention(1).overlapping && attention(1).indexer.own() && attention(1).rotary.yarn);
+    EXPECT_EQ(attention(1).rotary.theta, 160000);
+    EXPECT_EQ(attention(1).rotary.mscale, 0);
+    EXPECT_EQ(attention(2).ratio, 128);
+    EXPECT_FALSE(attention(2).overlapping || attention(2).indexer.own());
+    EXPECT_TRUE(parsed.mixture_of(0)->routing.by_token);
+    EXPECT_FALSE(parsed.mixture_of(0)->routing.corrected);
+    EXPECT_TRUE(parsed.mixture_of(1)->routing.corrected);
+    EXPECT_EQ(parsed.mixture_of(1)->routing.score, Routing::Score::kSqrtSoftplus);
+    EXPECT_TRUE(std::get<HyperConnectionConfig>(parsed.residual).learned_end);
+    EXPECT_EQ(model_weights(parsed).size(), 6u);
+    expect_refused(tiny_deepseek_v4_config(), {{"compress_ratios", {0, 4}}}, ErrorCode::kInvalidFile,
+                   {"compress_ratios", "2", "3"});
+    expect_refused(tiny_deepseek_v4_config(), {{"compress_ratios", {0, 8, 128}}}, ErrorCode::kUnsupported,
+                   {"compress_ratios", "8"});
+    expect_refused(tiny_deepseek_v4_config(), {{"o_groups", 3}}, ErrorCode::kInvalidFile, {"o_groups", "3", "4"});
+    expect_refused(tiny_deepseek_v4_config(), {{"scoring_func", "sigmoid"}}, ErrorCode::kUnsupported, {"scoring_func"});
+    expect_refused(tiny_deepseek_v4_config(), {{"qk_rope_head_dim", 9}}, ErrorCode::kInvalidFile,
+                   {"qk_rope_head_dim", "odd"});
 }
 
 }  // namespace

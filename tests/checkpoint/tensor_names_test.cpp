@@ -62,6 +62,24 @@ TEST(TensorNames, Experts) {
     EXPECT_EQ(name.layer, 9);
 }
 
+TEST(TensorNames, OfDeepseekV4BeginWithTheModule) {
+    expect_trunk("embed.weight", kNoLayer, Role::kEmbedding, TensorPart::kWeight, "deepseek_v4");
+    expect_trunk("head.weight", kNoLayer, Role::kHead, TensorPart::kWeight, "deepseek_v4");
+    expect_trunk("norm.weight", kNoLayer, Role::kFinalNorm, TensorPart::kWeight, "deepseek_v4");
+    expect_trunk("hc_head_fn", kNoLayer, Role::kEndConnection, TensorPart::kWeight, "deepseek_v4");
+    expect_trunk("layers.3.attn.wq_a.scale", 3, Role::kQueryLatent, TensorPart::kScaleInverse, "deepseek_v4");
+    expect_trunk("layers.3.attn.indexer.compressor.ape", 3, Role::kIndexRunOffsets, TensorPart::kWeight, "deepseek_v4");
+    expect_trunk("layers.0.hc_attn_scale", 0, Role::kMixerConnectionScale, TensorPart::kWeight, "deepseek_v4");
+    expect_trunk("layers.0.ffn.gate.tid2eid", 0, Role::kRouterTable, TensorPart::kWeight, "deepseek_v4");
+    const TensorName expert = parse("layers.3.ffn.experts.7.w3.scale", "deepseek_v4");
+    EXPECT_EQ(expert.kind, NameKind::kExpert);
+    EXPECT_EQ(expert.expert, 7);
+    EXPECT_EQ(expert.projection, Projection::kUp);
+    EXPECT_EQ(expert.part, TensorPart::kScaleInverse);
+    EXPECT_EQ(parse("mtp.0.attn.wq_a.weight", "deepseek_v4").kind, NameKind::kMultiToken);
+    EXPECT_EQ(parse("layers.3.attn_norm.weight").kind, NameKind::kOther);
+}
+
 TEST(TensorNames, NotUsed) {
     for (const char* name : {"visual.x", "model.visual.blocks.0.attn.qkv.weight", "vision_tower.a",
                              "model.vision_tower.a", "language_model.multi_modal_projector.weight"}) {
@@ -97,7 +115,9 @@ TEST(TensorNames, NoNameStandsForTwoRoles) {
     for (const Architecture* architecture : architectures()) {
         const TensorNames names(*architecture);
         for (const NameRule& rule : architecture->names) {
-            const std::string place = rule.role < Role::kMixerNorm ? "model." : "model.layers.1.";
+            const std::string place = rule.role == Role::kHead       ? ""
+                                      : rule.role < Role::kMixerNorm ? "model."
+                                                                     : "model.layers.1.";
             const std::string name = place + std::string(rule.module) + (rule.bare ? "" : ".weight");
             EXPECT_EQ(names.parse(name).role, rule.role) << architecture->name << ": " << name;
         }

@@ -141,7 +141,9 @@ INSTANTIATE_TEST_SUITE_P(All, TinyFamilies,
                          ::testing::Values(Family{"deepseek_v32", tiny_deepseek_v32_config, true},
                                            Family{"glm_moe_dsa", tiny_glm_moe_dsa_config, true},
                                            Family{"kimi_linear", tiny_kimi_linear_config, false},
-                                           Family{"nemotron_h", tiny_nemotron_h_config, true}),
+                                           Family{"nemotron_h", tiny_nemotron_h_config, true},
+                                           Family{"glm5_next", tiny_glm5_next_config, true},
+                                           Family{"deepseek_v4", tiny_deepseek_v4_config, true}),
                          [](const auto& family) { return std::string(family.param.name); });
 
 }  // namespace

@@ -126,6 +126,7 @@ class Twin {
     }
 
     // Of families that GGUF files are not read of.
+    void write(const CompressedAttentionConfig&) {}
     void write(const SelectiveScanConfig&) {}
     void write(const NoMixer&) {}
 

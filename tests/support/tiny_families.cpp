@@ -85,6 +85,64 @@ json tiny_nemotron_h_config() {
             {"sliding_window", nullptr}};
 }
 
+json tiny_glm5_next_config() {
+    return {{"model_type", "glm5_next_text"},
+            {"hidden_size", 32},
+            {"num_hidden_layers", 4},
+            {"vocab_size", 40},
+            {"max_position_embeddings", 512},
+            {"layer_types",
+             {"linear_attention", "linear_attention", "deepseek_sparse_attention", "deepseek_sparse_attention"}},
+            {"indexer_types", {"full", "full", "full", "shared"}},
+            {"mlp_layer_types", {"dense", "sparse", "sparse", "sparse"}},
+            {"num_attention_heads", 2},
+            {"q_lora_rank", 24},
+            {"kv_lora_rank", 16},
+            {"qk_nope_head_dim", 16},
+            {"qk_rope_head_dim", 0},
+            {"v_head_dim", 12},
+            {"index_n_heads", 4},
+            {"index_head_dim", 16},
+            {"index_topk", 12},
+            {"index_kpool", 4},
+            {"linear_attn_config",
+             {{"num_heads", 2}, {"head_dim", 16}, {"short_conv_kernel_size", 4}, {"gate_lower_bound", -5.0}}},
+            {"hc_mult", 3},
+            {"intermediate_size", 48},
+            {"moe_intermediate_size", 24},
+            {"n_routed_experts", 8},
+            {"num_experts_per_tok", 2},
+            {"swiglu_limit", 1.5}};
+}
+
+json tiny_deepseek_v4_config() {
+    return {{"model_type", "deepseek_v4"},
+            {"hidden_size", 32},
+            {"num_hidden_layers", 3},
+            {"vocab_size", 40},
+            {"max_position_embeddings", 512},
+            {"compress_ratios", {0, 4, 128, 0}},
+            {"compress_rope_theta", 160000},
+            {"rope_theta", 10000},
+            {"rope_scaling", {{"type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 64}}},
+            {"num_attention_heads", 4},
+            {"head_dim", 16},
+            {"qk_rope_head_dim", 8},
+            {"q_lora_rank", 24},
+            {"o_groups", 2},
+            {"o_lora_rank", 8},
+            {"sliding_window", 10},
+            {"index_n_heads", 4},
+            {"index_head_dim", 16},
+            {"index_topk", 6},
+            {"hc_mult", 3},
+            {"num_hash_layers", 1},
+            {"moe_intermediate_size", 24},
+            {"n_routed_experts", 8},
+            {"num_experts_per_tok", 2},
+            {"swiglu_limit", 1.5}};
+}
+
 namespace {
 
 class ModelMaker {
@@ -95,7 +153,9 @@ class ModelMaker {
     }
 
     TinyCheckpoint make() {
-        const std::string prefix = config_.architecture->name == "nemotron_h" ? "backbone." : "model.";
+        const std::string prefix = config_.architecture->unprefixed             ? ""
+                                   : config_.architecture->name == "nemotron_h" ? "backbone."
+                                                                                : "model.";
         for (const WeightSpec& spec : model_weights(config_)) {
             add(spec.role == Role::kHead ? "" : layer_path(prefix, kNoLayer), spec);
         }
@@ -115,12 +175,25 @@ class ModelMaker {
         const ModuleName module = names_.module(spec.role);
         std::vector<int64_t> shape = spec.leading;
         shape.push_back(spec.columns);
+        if (spec.shape == WeightShape::kNumbers)
+            return add_experts_of_tokens(fmt::format("{}{}", path, module.module), shape);
         if (spec.shape == WeightShape::kConvolution) shape.insert(shape.begin() + 1, 1);
         const bool near_one = spec.role == Role::kLinearNorm || spec.shape == WeightShape::kNorm;
         const double scale =
             spec.shape == WeightShape::kVector ? 0.5 : 1 / std::sqrt(static_cast<double>(spec.columns));
         add(fmt::format("{}{}{}", path, module.module, module.bare ? "" : ".weight"), shape, near_one ? 0.1 : scale,
             near_one ? 1 : 0);
+    }
+
+    void add_experts_of_tokens(const std::string& name, const std::vector<int64_t>& shape) {
+        std::uniform_int_distribution<int64_t> experts(0, config_.experts() - 1);
+        const auto count = static_cast<size_t>(shape[0] * shape[1]);
+        TinyTensor tensor{DType::kI64, shape, std::vector<std::byte>(count * sizeof(int64_t))};
+        for (size_t i = 0; i < count; ++i) {
+            const int64_t expert = experts(random_);
+            std::memcpy(tensor.bytes.data() + i * sizeof(int64_t), &expert, sizeof(expert));
+        }
+        tiny_.tensors[name] = std::move(tensor);
     }
 
     void add_experts(const std::string& path, const MixtureConfig& mixture) {

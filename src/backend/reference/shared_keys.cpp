@@ -15,7 +15,7 @@ namespace sluice::reference {
 namespace {
 
 std::vector<double> mean_of_keys(const float* query, const std::vector<std::vector<float>>& keys, double scale,
-                           const float* sink) {
+                                 const float* sink) {
     const auto width = static_cast<int64_t>(keys.front().size());
     std::vector<double> scores;
     for (const std::vector<float>& key : keys) scores.push_back(scale * dot(query, key.data(), width));

@@ -14,13 +14,13 @@ void read_deepseek_sizes(const JsonFields& fields, ModelConfig& config) {
     read_sizes(fields, config);
 }
 
-LatentAttentionConfig read_latent_heads(const JsonFields& fields) {
+LatentAttentionConfig read_latent_heads(const JsonFields& fields, int64_t least_rope_dim) {
     LatentAttentionConfig attention;
     attention.heads = fields.integer("num_attention_heads", 1, kLargestSize);
     attention.query_rank = fields.integer_or("q_lora_rank", 0, 0, kLargestSize);
     attention.key_value_rank = fields.integer("kv_lora_rank", 1, kLargestSize);
     attention.nope_dim = fields.integer("qk_nope_head_dim", 1, kLargestSize);
-    attention.rope_dim = fields.integer("qk_rope_head_dim", 2, kLargestSize);
+    attention.rope_dim = fields.integer("qk_rope_head_dim", least_rope_dim, kLargestSize);
     attention.value_dim = fields.integer("v_head_dim", 1, kLargestSize);
     attention.projection_bias = fields.boolean_or("attention_bias", false);
     if (attention.rope_dim % 2 != 0) {

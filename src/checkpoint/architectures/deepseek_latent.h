@@ -23,6 +23,8 @@ inline constexpr NameRule kDeepseekNames[] = {
     {Role::kIndexKeyNorm, "self_attn.indexer.k_norm"},
     {Role::kIndexKeyNormBias, "self_attn.indexer.k_norm.bias", true},
     {Role::kIndexWeights, "self_attn.indexer.weights_proj"},
+    {Role::kIndexPoolGate, "self_attn.indexer.index_kpool_compress_gate", true},
+    {Role::kIndexPoolOffsets, "self_attn.indexer.index_kpool_compress_ape", true},
     {Role::kRouterCorrection, "mlp.gate.e_score_correction_bias", true},
     {Role::kSharedGate, "mlp.shared_experts.gate_proj"},
     {Role::kSharedUp, "mlp.shared_experts.up_proj"},
@@ -32,7 +34,7 @@ inline constexpr NameRule kDeepseekNames[] = {
 // Settings that all of them have in one form, and the model's sizes.
 void read_deepseek_sizes(const JsonFields& fields, ModelConfig& config);
 // Without rotation.
-LatentAttentionConfig read_latent_heads(const JsonFields& fields);
+LatentAttentionConfig read_latent_heads(const JsonFields& fields, int64_t least_rope_dim = 2);
 LatentAttentionConfig read_latent_attention(const JsonFields& fields, const ModelConfig& config);
 // The indexer of a layer that has its own.
 IndexerConfig read_indexer(const JsonFields& fields, const LatentAttentionConfig& attention);

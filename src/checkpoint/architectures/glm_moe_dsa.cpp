@@ -14,32 +14,15 @@ namespace {
 
 constexpr std::string_view kModelTypes[] = {"glm_moe_dsa"};
 
-// One word for each layer, one of two; whether it is the first.
-std::vector<bool> read_kinds(const JsonFields& fields, const ModelConfig& config, std::string_view name,
-                             const std::vector<std::string>& words, std::string_view first, std::string_view second) {
-    if (words.size() != config.layers.size()) {
-        fields.reject(ErrorCode::kInvalidFile, name, "{} entries, but num_hidden_layers is {}", words.size(),
-                      config.layers.size());
-    }
-    std::vector<bool> kinds;
-    for (const std::string& word : words) {
-        if (word != first && word != second) {
-            fields.reject(ErrorCode::kInvalidFile, name, "\"{}\" is neither \"{}\" nor \"{}\"", word, first, second);
-        }
-        kinds.push_back(word == first);
-    }
-    return kinds;
-}
-
 // Which layers have an indexer of their own: a list, a pattern of letters, or a period.
 std::vector<bool> read_own_indexers(const JsonFields& fields, const ModelConfig& config) {
     if (fields.has("indexer_types")) {
-        return read_kinds(fields, config, "indexer_types", fields.strings("indexer_types"), "full", "shared");
+        return read_layer_words(fields, config, "indexer_types", fields.strings("indexer_types"), "full", "shared");
     }
     if (fields.has("index_topk_pattern")) {
         std::vector<std::string> letters;
         for (const char letter : fields.string_or("index_topk_pattern", "")) letters.emplace_back(1, letter);
-        return read_kinds(fields, config, "index_topk_pattern", letters, "F", "S");
+        return read_layer_words(fields, config, "index_topk_pattern", letters, "F", "S");
     }
     const int64_t period = std::max<int64_t>(fields.integer_or("index_topk_freq", 1, 0, kMostLayers), 1);
     const int64_t offset = fields.integer_or("index_skip_topk_offset", 2, 0, kMostLayers);
@@ -68,7 +51,7 @@ void read_mixers(const JsonFields& fields, ModelConfig& config) {
 void read_feed_forwards(const JsonFields& fields, ModelConfig& config) {
     constexpr std::string_view kKinds = "mlp_layer_types";
     if (!fields.has(kKinds)) return read_leading_dense_layers(fields, config);
-    const std::vector<bool> dense = read_kinds(fields, config, kKinds, fields.strings(kKinds), "dense", "sparse");
+    const std::vector<bool> dense = read_layer_words(fields, config, kKinds, fields.strings(kKinds), "dense", "sparse");
     for (size_t layer = 0; layer < dense.size(); ++layer) {
         if (dense[layer]) {
             config.layers[layer].feed_forward = read_dense_mlp(fields);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <optional>
 #include <vector>
 
 #include "checkpoint/architecture.h"
@@ -16,17 +15,6 @@ namespace {
 constexpr std::string_view kModelTypes[] = {"kimi_linear"};
 
 constexpr NameRule kNames[] = {
-    {Role::kQueryConv, "self_attn.q_conv1d"},
-    {Role::kKeyConv, "self_attn.k_conv1d"},
-    {Role::kValueConv, "self_attn.v_conv1d"},
-    {Role::kLinearALog, "self_attn.A_log", true},
-    {Role::kLinearDtBias, "self_attn.dt_bias", true},
-    {Role::kLinearB, "self_attn.b_proj"},
-    {Role::kLinearDecayDown, "self_attn.f_a_proj"},
-    {Role::kLinearDecayUp, "self_attn.f_b_proj"},
-    {Role::kLinearGateDown, "self_attn.g_a_proj"},
-    {Role::kLinearGateUp, "self_attn.g_b_proj"},
-    {Role::kLinearNorm, "self_attn.o_norm"},
     {Role::kQueryLatent, "self_attn.q_a_proj"},
     {Role::kQueryLatentNorm, "self_attn.q_a_layernorm"},
     {Role::kQueryFromLatent, "self_attn.q_b_proj"},
@@ -44,17 +32,6 @@ constexpr NameRule kNames[] = {
 
 constexpr CorrectedRoutingFields kRouting = {
     .groups = "num_expert_group", .shared_experts = "num_shared_experts", .normalize = "moe_renormalize"};
-
-GatedDeltaNetConfig read_delta_attention(const JsonFields& fields) {
-    GatedDeltaNetConfig net;
-    net.key_heads = net.value_heads = fields.integer("num_heads", 1, kLargestSize);
-    net.key_dim = net.value_dim = fields.integer("head_dim", 1, kLargestSize);
-    net.kernel = fields.integer("short_conv_kernel_size", 2, 64);
-    net.separate_projections = true;
-    net.decay_rank = net.gate_rank = net.key_dim;
-    net.sigmoid_gate = true;
-    return net;
-}
 
 LatentAttentionConfig read_full_attention(const JsonFields& fields, const ModelConfig& config) {
     if (!fields.boolean_or("mla_use_nope", false)) return read_latent_attention(fields, config);
@@ -87,11 +64,10 @@ std::vector<bool> read_full_layers(const JsonFields& lists, const ModelConfig& c
 void read_kimi_linear(const JsonFields& fields, ModelConfig& config) {
     require_string(fields, "moe_router_activation_func", {"sigmoid"});
     read_deepseek_sizes(fields, config);
-    const std::optional<JsonFields> linear = fields.object("linear_attn_config");
-    if (!linear) fields.reject(ErrorCode::kInvalidFile, "linear_attn_config", "missing");
-    const GatedDeltaNetConfig net = read_delta_attention(*linear);
+    const JsonFields linear = delta_attention_fields(fields);
+    const GatedDeltaNetConfig net = read_delta_attention(linear);
     const LatentAttentionConfig attention = read_full_attention(fields, config);
-    const std::vector<bool> full = read_full_layers(*linear, config);
+    const std::vector<bool> full = read_full_layers(linear, config);
     for (size_t layer = 0; layer < full.size(); ++layer) {
         if (full[layer]) {
             config.layers[layer].mixer = attention;

@@ -44,12 +44,17 @@ std::string_view name_of_top_k(const JsonFields& fields) {
 }
 
 Routing read_group_routing(const JsonFields& fields, const MixtureConfig& mixture, std::optional<double> default_scale,
-                           std::string_view groups_field) {
+                           const CorrectedRoutingFields& names) {
+    const std::string_view groups_field = names.groups;
     Routing routing = mixture.routing;
     routing.score = Routing::Score::kSigmoid;
     routing.corrected = true;
-    routing.groups = fields.integer(groups_field, 1, mixture.experts);
-    routing.groups_kept = fields.integer("topk_group", 1, routing.groups);
+    const auto count = [&](std::string_view name, int64_t most) {
+        return names.default_groups ? fields.integer_or(name, *names.default_groups, 1, most)
+                                    : fields.integer(name, 1, most);
+    };
+    routing.groups = count(groups_field, mixture.experts);
+    routing.groups_kept = count("topk_group", routing.groups);
     constexpr std::string_view kScale = "routed_scaling_factor";
     routing.scale = default_scale ? fields.number_or(kScale, *default_scale) : fields.number(kScale);
     if (mixture.experts % routing.groups != 0) {
@@ -137,6 +142,23 @@ GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const Mo
     return attention;
 }
 
+std::vector<bool> read_layer_words(const JsonFields& fields, const ModelConfig& config, std::string_view name,
+                                   const std::vector<std::string>& words, std::string_view first,
+                                   std::string_view second) {
+    if (words.size() != config.layers.size()) {
+        fields.reject(ErrorCode::kInvalidFile, name, "{} entries, but num_hidden_layers is {}", words.size(),
+                      config.layers.size());
+    }
+    std::vector<bool> kinds;
+    for (const std::string& word : words) {
+        if (word != first && word != second) {
+            fields.reject(ErrorCode::kInvalidFile, name, "\"{}\" is neither \"{}\" nor \"{}\"", word, first, second);
+        }
+        kinds.push_back(word == first);
+    }
+    return kinds;
+}
+
 std::vector<bool> read_full_attention_layers(const JsonFields& fields, const ModelConfig& config,
                                              std::string_view other) {
     std::vector<bool> full;
@@ -175,8 +197,9 @@ MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<dou
                                      const CorrectedRoutingFields& names) {
     MixtureConfig mixture = read_mixture(fields, "moe_intermediate_size", true);
     mixture.routing.normalize = fields.boolean_or(names.normalize, true);
-    mixture.shared_intermediate = fields.integer_or(names.shared_experts, 0, 0, kMostExperts) * mixture.intermediate;
-    mixture.routing = read_group_routing(fields, mixture, default_scale, names.groups);
+    mixture.shared_intermediate =
+        fields.integer_or(names.shared_experts, names.default_shared_experts, 0, kMostExperts) * mixture.intermediate;
+    mixture.routing = read_group_routing(fields, mixture, default_scale, names);
     return mixture;
 }
 
@@ -189,6 +212,33 @@ void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config, co
     if (dense == config.layers.size()) return;
     const MixtureConfig mixture = read_corrected_mixture(fields, std::nullopt, names);
     for (size_t layer = dense; layer < config.layers.size(); ++layer) config.layers[layer].feed_forward = mixture;
+}
+
+JsonFields delta_attention_fields(const JsonFields& fields) {
+    constexpr std::string_view kName = "linear_attn_config";
+    const std::optional<JsonFields> linear = fields.object(kName);
+    if (!linear) fields.reject(ErrorCode::kInvalidFile, kName, "missing");
+    return *linear;
+}
+
+GatedDeltaNetConfig read_delta_attention(const JsonFields& fields) {
+    GatedDeltaNetConfig net;
+    net.key_heads = net.value_heads = fields.integer("num_heads", 1, kLargestSize);
+    net.key_dim = net.value_dim = fields.integer("head_dim", 1, kLargestSize);
+    net.kernel = fields.integer("short_conv_kernel_size", 2, 64);
+    net.separate_projections = true;
+    net.decay_rank = net.gate_rank = net.key_dim;
+    net.sigmoid_gate = true;
+    return net;
+}
+
+HyperConnectionConfig read_hyper_connections(const JsonFields& fields) {
+    constexpr int64_t kMostStreams = 64, kMostRounds = 1000;
+    HyperConnectionConfig residual;
+    residual.streams = fields.integer_or("hc_mult", 4, 1, kMostStreams);
+    residual.rounds = fields.integer_or("hc_sinkhorn_iters", 20, 1, kMostRounds);
+    residual.epsilon = read_epsilon(fields, "hc_eps", 1e-6);
+    return residual;
 }
 
 void read_sparse_layers(const JsonFields& fields, bool normalize_by_default, ModelConfig& config) {

@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -36,6 +37,11 @@ GroupedAttentionConfig read_attention_heads(const JsonFields& fields, const Mode
 GroupedAttentionConfig read_grouped_attention(const JsonFields& fields, const ModelConfig& config,
                                               double rotary_factor = 1.0);
 
+// A word for each layer, one of two: whether it is the first. `name` is where the words are from.
+std::vector<bool> read_layer_words(const JsonFields& fields, const ModelConfig& config, std::string_view name,
+                                   const std::vector<std::string>& words, std::string_view first,
+                                   std::string_view second);
+
 // Whether each layer is "full_attention" in `layer_types`, the alternative being `other` (empty: there is none).
 // Nothing where the field is absent.
 std::vector<bool> read_full_attention_layers(const JsonFields& fields, const ModelConfig& config,
@@ -51,6 +57,8 @@ struct CorrectedRoutingFields {
     std::string_view groups = "n_group";
     std::string_view shared_experts = "n_shared_experts";
     std::string_view normalize = "norm_topk_prob";
+    std::optional<int64_t> default_groups{};  // in all and kept, where the config does not say
+    int64_t default_shared_experts = 0;
 };
 
 // The same chosen as DeepSeek-V3 does: by corrected sigmoids, in groups, beside shared experts without a gate.
@@ -60,6 +68,12 @@ MixtureConfig read_corrected_mixture(const JsonFields& fields, std::optional<dou
 
 // The first `first_k_dense_replace` layers are dense, all others hold a corrected mixture.
 void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config, const CorrectedRoutingFields& names = {});
+
+// The fields of Kimi Delta Attention, and what they say.
+JsonFields delta_attention_fields(const JsonFields& fields);
+GatedDeltaNetConfig read_delta_attention(const JsonFields& fields);
+
+HyperConnectionConfig read_hyper_connections(const JsonFields& fields);
 
 // Layers that `mlp_only_layers` lists or `decoder_sparse_step` skips are dense, all others hold `mixture`.
 void read_sparse_layers(const JsonFields& fields, bool normalize_by_default, ModelConfig& config);
