@@ -8,6 +8,7 @@
 
 #include "backend/operations/attention.h"
 #include "backend/operations/experts.h"
+#include "backend/operations/gated_streams.h"
 #include "backend/operations/pooling.h"
 #include "backend/operations/recurrent.h"
 #include "backend/operations/rows.h"
@@ -48,7 +49,10 @@ namespace sluice {
     X(PoolTokens)             \
     X(ConnectStreams)         \
     X(WeighStreams)           \
-    X(MixStreams)
+    X(MixStreams)             \
+    X(Gate)                   \
+    X(AverageGatedStreams)    \
+    X(MatchStreams)
 
 template <typename, typename... Listed>
 using VariantOf = std::variant<Listed...>;

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <numeric>
 
 #include "backend/kv_layout.h"
 #include "tests/backend/op_cases.h"
@@ -76,7 +77,20 @@ void append(CaseContext& context, KvFormat format) {
 }
 
 // What a token may see less of, and sinks.
-enum class Seen : uint8_t { kAll, kWindow, kChunk };
+enum class Seen : uint8_t { kAll, kWindow, kChunk, kSelected };
+
+// The first rows of a sequence often see all.
+Tensor selection(CaseContext& context, const std::vector<SequenceRows>& sequences) {
+    const int64_t room = context.pick_of({1, 5, 40, 200});
+    std::vector<int32_t> selected = random_selection(context, sequences, room);
+    for (const SequenceRows& rows : sequences) {
+        for (int64_t i = 0; i < rows.count && rows.position + i < room && context.pick(0, 5) > 0; ++i) {
+            int32_t* row = selected.data() + (rows.first_row + i) * room;
+            std::iota(row, row + rows.position + i + 1, 0);
+        }
+    }
+    return int_table(context.backend(), selected, room);
+}
 
 void attend(CaseContext& context, KvFormat format, int64_t longest, Seen seen = Seen::kAll) {
     const auto sequences = context.sequences(longest);
@@ -94,6 +108,7 @@ void attend(CaseContext& context, KvFormat format, int64_t longest, Seen seen = 
                                     .window = seen == Seen::kWindow ? context.pick_of({0, 1, 17, 64, 128}) : 0,
                                     .chunk = seen == Seen::kChunk ? context.pick_of({1, 17, 64, 200}) : 0,
                                     .sinks = seen == Seen::kWindow ? context.random(1, heads, 3) : Tensor{},
+                                    .selected = seen == Seen::kSelected ? selection(context, sequences) : Tensor{},
                                     .sequences = sequences_of(context.backend(), sequences),
                                     .cache = random_cache(context, sequences, format, kv_heads, sizes, true),
                                     .out = out});
@@ -116,6 +131,8 @@ std::vector<OpCase> attention_cases() {
                          [format](CaseContext& context) { attend(context, format, 700, Seen::kWindow); }});
         cases.push_back({"Attention in chunks, " + name, Rounding::kBf16,
                          [format](CaseContext& context) { attend(context, format, 700, Seen::kChunk); }});
+        cases.push_back({"Attention over a selection, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { attend(context, format, 300, Seen::kSelected); }, true});
     }
     return cases;
 }

@@ -11,7 +11,7 @@ StateSlots random_states(CaseContext& context, size_t count, int64_t rows, int64
     return states_of(context.backend(), states, rows, columns);
 }
 
-void causal_convolution(CaseContext& context, bool biased) {
+void causal_convolution(CaseContext& context, bool biased, int64_t distance) {
     const auto sequences = context.sequences(0);
     const int64_t channels = context.pick_of({1, 5, 48, 200});
     const int64_t kernel = context.pick_of({2, 3, 4, 4, 7});
@@ -19,8 +19,9 @@ void causal_convolution(CaseContext& context, bool biased) {
     const CausalConvolution op{.x = context.random(rows, channels),
                                .weight = context.random(channels, kernel, 0.5f),
                                .bias = biased ? context.random(1, channels) : Tensor{},
+                               .distance = distance,
                                .sequences = sequences_of(context.backend(), sequences),
-                               .states = random_states(context, sequences.size(), kernel - 1, channels, 1),
+                               .states = random_states(context, sequences.size(), (kernel - 1) * distance, channels, 1),
                                .out = context.output(rows, channels)};
     context.backend().run(op);
     context.result(op.out);
@@ -96,14 +97,15 @@ std::vector<OpCase> linear_attention_cases() {
         return OpCase{name, Rounding::kNone, [wanted](CaseContext& context) { gated_delta_rule(context, wanted); },
                       wanted.by_channel || wanted.bound != 0};
     };
-    const auto convolution = [](bool biased) {
-        return [biased](CaseContext& context) { causal_convolution(context, biased); };
+    const auto convolution = [](bool biased, int64_t distance = 1) {
+        return [=](CaseContext& context) { causal_convolution(context, biased, distance); };
     };
     const auto scan = [](bool long_batch) {
         return [long_batch](CaseContext& context) { selective_scan(context, long_batch); };
     };
     return {{"CausalConvolution", Rounding::kNone, convolution(false)},
             {"CausalConvolution, biased", Rounding::kNone, convolution(true), true},
+            {"CausalConvolution, taps apart", Rounding::kNone, convolution(false, 3), true},
             {"SelectiveScan", Rounding::kNone, scan(false), true},
             {"SelectiveScan, many rows", Rounding::kNone, scan(true), true},
             delta("GatedDeltaRule", {}),

@@ -195,10 +195,27 @@ Rounding rounding_of(const WeightFormat& format) {
 std::vector<OpCase> all_op_cases() {
     std::vector<OpCase> cases;
     for (const auto& part : {basic_cases(), matmul_cases(), attention_cases(), linear_attention_cases(), mla_cases(),
-                             selection_cases(), pooling_cases(), stream_cases()}) {
+                             selection_cases(), pooling_cases(), stream_cases(), gated_stream_cases()}) {
         cases.insert(cases.end(), part.begin(), part.end());
     }
     return cases;
+}
+
+std::vector<int32_t> random_selection(CaseContext& context, const std::vector<SequenceRows>& sequences, int64_t room) {
+    std::vector<int32_t> selected;
+    for (const SequenceRows& rows : sequences) {
+        for (int64_t position = rows.position; position < rows.position + rows.count; ++position) {
+            std::vector<int32_t> tokens;
+            int64_t token = position - context.pick(0, std::min<int64_t>(position, 3));
+            for (; token >= 0 && static_cast<int64_t>(tokens.size()) < room; token -= context.pick(1, 9)) {
+                tokens.push_back(static_cast<int32_t>(token));
+            }
+            std::reverse(tokens.begin(), tokens.end());
+            tokens.resize(static_cast<size_t>(room), kNoToken);
+            selected.insert(selected.end(), tokens.begin(), tokens.end());
+        }
+    }
+    return selected;
 }
 
 int64_t total_rows(const std::vector<SequenceRows>& sequences) {

@@ -87,6 +87,7 @@ std::vector<OpCase> attention_cases();
 std::vector<OpCase> linear_attention_cases();
 std::vector<OpCase> mla_cases();
 std::vector<OpCase> selection_cases();
+std::vector<OpCase> gated_stream_cases();
 std::vector<OpCase> pooling_cases();
 std::vector<OpCase> stream_cases();
 std::vector<OpCase> all_op_cases();
@@ -94,6 +95,8 @@ std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_for
 
 std::vector<WeightFormat> all_weight_formats();
 inline constexpr KvFormat kAllKvFormats[] = {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8};
+// Of each row some tokens of those that it may see, its own or one close before it included: [rows, room].
+std::vector<int32_t> random_selection(CaseContext& context, const std::vector<SequenceRows>& sequences, int64_t room);
 int64_t total_rows(const std::vector<SequenceRows>& sequences);
 // A column count that the format can hold: `groups` of its groups, or a ragged one where it has none.
 int64_t columns_for(const WeightFormat& format, int64_t groups);

@@ -61,7 +61,8 @@ void select_tokens(CaseContext& context, KvFormat format, int64_t longest) {
     const bool as_tokens = context.flip();
     const int64_t columns = as_tokens ? room * ratio + ratio - 1 : room;
     const SelectTokens op{.query = context.random(rows, heads * width),
-                          .weights = context.random(rows, heads),
+                          .weights = context.flip() ? context.random(rows, heads) : Tensor{},
+                          .heads = heads,
                           .ratio = ratio,
                           .as_tokens = as_tokens,
                           .sequences = sequences_of(context.backend(), sequences),
@@ -69,24 +70,6 @@ void select_tokens(CaseContext& context, KvFormat format, int64_t longest) {
                           .out = context.output(rows, columns, DType::kI32)};
     context.backend().run(op);
     context.result(op.out);
-}
-
-// Some of the tokens that each row may see, its own included.
-std::vector<int32_t> random_selection(CaseContext& context, const std::vector<SequenceRows>& sequences, int64_t room) {
-    std::vector<int32_t> selected;
-    for (const SequenceRows& rows : sequences) {
-        for (int64_t position = rows.position; position < rows.position + rows.count; ++position) {
-            std::vector<int32_t> tokens;
-            int64_t token = position - context.pick(0, std::min<int64_t>(position, 3));
-            for (; token >= 0 && static_cast<int64_t>(tokens.size()) < room; token -= context.pick(1, 9)) {
-                tokens.push_back(static_cast<int32_t>(token));
-            }
-            std::reverse(tokens.begin(), tokens.end());
-            tokens.resize(static_cast<size_t>(room), kNoToken);
-            selected.insert(selected.end(), tokens.begin(), tokens.end());
-        }
-    }
-    return selected;
 }
 
 void selected_attention(CaseContext& context, KvFormat format) {

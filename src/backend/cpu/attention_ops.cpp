@@ -52,6 +52,17 @@ std::vector<Block> cut(const std::vector<KvSegment>& segments, int64_t heads, in
     return blocks;
 }
 
+// The rows at the beginning of a segment for which all tokens are selected.
+int64_t rows_that_see_all(const Attention& op, const SequenceRows& rows) {
+    int64_t count = 0;
+    for (; count < rows.count; ++count) {
+        const int64_t position = rows.position + count;
+        const auto seen = selected_tokens(op.kName, op.selected, rows.first_row + count, position);
+        if (static_cast<int64_t>(seen.size()) <= position) break;
+    }
+    return count;
+}
+
 }  // namespace
 
 void CpuBackend::run_attention(AttentionRows rows) const {
@@ -111,7 +122,13 @@ void CpuBackend::compute(const Attention& op) {
     const int64_t head_dim = op.query.columns / op.heads, value_dim = op.out.columns / op.heads;
     const int64_t share = op.heads / op.kv_heads;
     const bool sees_all = op.window == 0 && op.chunk == 0;
-    const std::vector<KvSegment> segments = kv_segments(op.kName, op.sequences, op.cache, op.query.rows);
+    std::vector<KvSegment> segments = kv_segments(op.kName, op.sequences, op.cache, op.query.rows);
+    for (KvSegment& segment : segments) {
+        if (op.selected.buffer == nullptr) break;
+        const int64_t whole = rows_that_see_all(op, segment.rows);
+        if (whole < segment.rows.count) attend_selected(op, segment, whole);
+        segment.rows.count = whole;
+    }
     const std::vector<Block> blocks = cut(segments, op.heads, share, pool_.threads());
     for_tasks(blocks.size(), [&](size_t task) {
         const Block& block = blocks[task];

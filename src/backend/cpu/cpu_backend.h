@@ -73,6 +73,8 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     void run_heads(const HeadLinear& heads);
     // On the calling thread, with its scratch.
     void run_attention(AttentionRows rows) const;
+    // Of the rows of a segment from `first` on, each over the tokens that are selected for it.
+    void attend_selected(const Attention& op, const KvSegment& segment, int64_t first);
     // Attention over a tile of the latent cache; all of it, divided by the totals, without one.
     void attend_latents(const AttendLatents& form, const AccumulateLatentTile* tile);
     // gate = activation(gate, up), elementwise.

@@ -23,30 +23,35 @@ class PoolHistory {
           seen_(op.seen()),
           start_(segment.rows.position),
           state_(segment.state),
+          columns_(op.state_columns()),
           value_stride_(op.values.row_stride),
-          gate_stride_(op.gates.row_stride),
-          values_(floats(op.values) + segment.rows.first_row * value_stride_),
-          gates_(floats(op.gates) + segment.rows.first_row * gate_stride_) {}
+          values_(floats(op.values) + segment.rows.first_row * value_stride_) {
+        if (op.gates.buffer == nullptr) return;
+        gate_stride_ = op.gates.row_stride;
+        gates_ = floats(op.gates) + segment.rows.first_row * gate_stride_;
+    }
 
     const float* value(int64_t position) const {
         return position < start_ ? kept(position) : values_ + (position - start_) * value_stride_;
     }
+    bool gated() const { return gates_ != nullptr; }
     const float* gate(int64_t position) const {
         return position < start_ ? kept(position) + width_ : gates_ + (position - start_) * gate_stride_;
     }
     // Some channels of a token of the batch, for later batches.
     void keep(int64_t position, int64_t first, int64_t count) const {
         copy_floats(kept(position) + first, value(position) + first, count);
-        copy_floats(kept(position) + width_ + first, gate(position) + first, count);
+        if (gated()) copy_floats(kept(position) + width_ + first, gate(position) + first, count);
     }
 
   private:
-    float* kept(int64_t position) const { return state_ + position % seen_ * 2 * width_; }
+    float* kept(int64_t position) const { return state_ + position % seen_ * columns_; }
 
     int64_t width_, seen_, start_;
     float* state_;
-    int64_t value_stride_, gate_stride_;
-    const float *values_, *gates_;
+    int64_t columns_, value_stride_, gate_stride_ = 0;
+    const float* values_;
+    const float* gates_ = nullptr;
 };
 
 // The channels [first, first + count) of the entry whose last token is at `last`.
@@ -57,7 +62,7 @@ void pool(const PoolTokens& op, const PoolHistory& history, int64_t last, int64_
     };
     const auto gate = [&](int64_t position, int64_t c) {
         const float* offset = offsets + position % op.ratio() * op.offsets.row_stride + column(position);
-        return history.gate(position)[column(position) + c] + offset[c];
+        return (history.gated() ? history.gate(position)[column(position) + c] : 0.0f) + offset[c];
     };
     float largest[kPooledChannels], total[kPooledChannels];
     const int64_t begin = std::max<int64_t>(0, last + 1 - op.seen());

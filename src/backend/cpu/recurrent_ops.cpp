@@ -134,7 +134,7 @@ void CpuBackend::compute(const SplitLinearProjections& op) {
 void CpuBackend::compute(const CausalConvolution& op) {
     const float *x = floats(op.x), *weight = floats(op.weight);
     float* out = writable_floats(op.out);
-    const int64_t kernel = op.weight.columns, history = kernel - 1, channels = op.x.columns;
+    const int64_t kernel = op.weight.columns, history = op.history(), channels = op.x.columns;
     const int64_t blocks = (channels + kTaskChannels - 1) / kTaskChannels;
     const std::vector<StateSegment> segments = state_segments(op.kName, op.sequences, op.states, op.x.rows);
     for_tasks(segments.size() * static_cast<size_t>(blocks), [&](size_t task) {
@@ -168,7 +168,7 @@ void CpuBackend::compute(const CausalConvolution& op) {
             for (int64_t tap = 0; tap < kernel; ++tap) taps[tap * count + c] = source[tap];
         }
         for (int64_t t = 0; t < tokens; ++t) {
-            for (int64_t tap = 0; tap < kernel; ++tap) sources[tap] = input(t - history + tap);
+            for (int64_t tap = 0; tap < kernel; ++tap) sources[tap] = input(t - history + tap * op.distance);
             kernels_.convolve_silu(sources, taps, all_taps, count,
                                    out + (segment.rows.first_row + t) * op.out.row_stride + first);
         }

@@ -73,9 +73,10 @@ void CpuBackend::compute(const AppendRows& op) {
 
 // Rows of a segment go together as far as there is room for their scores; a key is decoded once for all of them.
 void CpuBackend::compute(const SelectTokens& op) {
-    const float *query = floats(op.query), *weights = floats(op.weights);
+    const float* query = floats(op.query);
+    const float* weights = op.weights.buffer == nullptr ? nullptr : floats(op.weights);
     int32_t* out = writable_ints(op.out);
-    const int64_t width = op.width(), heads = op.weights.columns, runs_of_page = op.cache.page_tokens / op.ratio;
+    const int64_t width = op.width(), heads = op.head_count(), runs_of_page = op.cache.page_tokens / op.ratio;
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.query.rows)) {
         const KvPages& cache = segment.cache;
         const RowKvLayout layout(cache.format, runs_of_page, width);
@@ -95,7 +96,8 @@ void CpuBackend::compute(const SelectTokens& op) {
                     for (int64_t head = 0; head < heads; ++head) {
                         const float product =
                             kernels_.dot(query + row(i) * op.query.row_stride + head * width, key, width);
-                        sum += weights[row(i) * op.weights.row_stride + head] * std::max(product, 0.0f);
+                        const float weight = weights == nullptr ? 1.0f : weights[row(i) * op.weights.row_stride + head];
+                        sum += weight * std::max(product, 0.0f);
                     }
                     scores[i * runs + run] = sum;
                 }
@@ -116,6 +118,56 @@ void CpuBackend::compute(const SelectTokens& op) {
                 choose(op, scores + i * runs, position(i), out + row(i) * op.out.row_stride);
             });
         }
+    }
+}
+
+// What a row sees is gathered into one page for each head of keys, over which attention runs as over any other.
+void CpuBackend::attend_selected(const Attention& op, const KvSegment& segment, int64_t first) {
+    const float* query = floats(op.query);
+    float* out = writable_floats(op.out);
+    const KvPages& cache = segment.cache;
+    const int64_t head_dim = op.query.columns / op.heads, value_dim = op.out.columns / op.heads;
+    const int64_t share = op.heads / op.kv_heads, room = op.selected.columns;
+    const GroupedKvLayout layout(cache.format, cache.page_tokens, op.kv_heads, head_dim, value_dim);
+    const GroupedKvLayout own(cache.format, room, 1, head_dim, value_dim);
+    const auto head_bytes = static_cast<int64_t>(own.page_bytes()), row_bytes = op.kv_heads * head_bytes;
+    const int64_t together = std::clamp<int64_t>(kSelectionGatherBytes / row_bytes, 1, segment.rows.count - first);
+    scratch_.reset(Scratch::padded<std::byte>(static_cast<size_t>(together * row_bytes)));
+    auto* gathered = scratch_.take<std::byte>(static_cast<size_t>(together * row_bytes));
+    for (; first < segment.rows.count; first += together) {
+        const int64_t count = std::min(together, segment.rows.count - first);
+        for_tasks(static_cast<size_t>(count * op.kv_heads), [&](size_t task) {
+            const int64_t i = first + static_cast<int64_t>(task) / op.kv_heads, row = segment.rows.first_row + i;
+            const int64_t kv_head = static_cast<int64_t>(task) % op.kv_heads;
+            std::byte* page = gathered + static_cast<int64_t>(task) * head_bytes;
+            const auto tokens = selected_tokens(op.kName, op.selected, row, segment.rows.position + i);
+            for (size_t t = 0; t < tokens.size(); ++t) {
+                const std::byte* from = cache.pages[static_cast<size_t>(tokens[t] / cache.page_tokens)];
+                const int64_t place = tokens[t] % cache.page_tokens;
+                std::memcpy(page + own.key(0, static_cast<int64_t>(t)), from + layout.key(kv_head, place),
+                            own.key_bytes);
+                std::memcpy(page + own.value(0, static_cast<int64_t>(t)), from + layout.value(kv_head, place),
+                            own.value_bytes);
+            }
+            const KvRows keys = {cache.format, &page, room, own.key_bytes, own.key(0, 0), head_dim};
+            const KvRows values = {cache.format, &page, room, own.value_bytes, own.value(0, 0), value_dim};
+            std::vector<const float*> queries;
+            std::vector<float*> targets;
+            for (int64_t head = kv_head * share; head < (kv_head + 1) * share; ++head) {
+                queries.push_back(query + row * op.query.row_stride + head * head_dim);
+                targets.push_back(out + row * op.out.row_stride + head * value_dim);
+            }
+            const std::vector<int64_t> visible(targets.size(), static_cast<int64_t>(tokens.size()));
+            run_attention({&keys,
+                           {queries.data(), nullptr},
+                           1,
+                           values,
+                           static_cast<int>(targets.size()),
+                           visible.data(),
+                           op.scale,
+                           targets.data(),
+                           nullptr});
+        });
     }
 }
 

@@ -16,6 +16,7 @@ set(CPU_SOURCES
   cpu/mlp.cpp
   cpu/attention_ops.cpp
   cpu/expanded_attention.cpp
+  cpu/gated_stream_ops.cpp
   cpu/recurrent_ops.cpp
   cpu/pooling_ops.cpp
   cpu/selection_ops.cpp

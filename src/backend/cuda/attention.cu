@@ -424,6 +424,7 @@ void compute(Device& device, const AppendLatent& op) {
 }
 
 void compute(Device& device, const Attention& op) {
+    if (op.selected.buffer != nullptr) refuse("Attention on CUDA: all tokens are seen; `device` cpu has a selection");
     const int64_t head_dim = op.query.columns / op.heads, value_dim = op.out.columns / op.heads;
     const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim, value_dim);
     AttendArgs args{};

@@ -30,6 +30,18 @@ void compute(Device&, const SelectTokens& op) {
     refuse_operation(op.kName);
 }
 
+void compute(Device&, const Gate& op) {
+    refuse_operation(op.kName);
+}
+
+void compute(Device&, const AverageGatedStreams& op) {
+    refuse_operation(op.kName);
+}
+
+void compute(Device&, const MatchStreams& op) {
+    refuse_operation(op.kName);
+}
+
 void compute(Device&, const SharedKeyAttention& op) {
     refuse_operation(op.kName);
 }

@@ -239,6 +239,7 @@ void compute(Device& device, const SplitLinearProjections& op) {
 
 void compute(Device& device, const CausalConvolution& op) {
     if (op.bias.buffer != nullptr) refuse("CausalConvolution on CUDA: it has no bias; `device` cpu has one");
+    if (op.distance != 1) refuse("CausalConvolution on CUDA: taps follow each other; `device` cpu has others");
     if (op.x.rows == 0) return;
     const auto channels = static_cast<int>(op.x.columns), kernel = static_cast<int>(op.weight.columns);
     const SequenceTable sequences = table_of(op.sequences);

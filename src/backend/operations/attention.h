@@ -82,6 +82,8 @@ struct Attention {
     float scale = 0;
     int64_t window = 0, chunk = 0;  // 0: all
     Tensor sinks = {};              // [1, heads], or empty: none
+    // I32 [T, *]: the tokens that each row sees, ascending, none later than its own, then kNoToken; empty: all.
+    Tensor selected = {};
     Sequences sequences;
     PagedCache cache;
     Tensor out;  // [T, heads * value_dim]
@@ -101,6 +103,7 @@ struct Attention {
         field("window", op.window);
         field("chunk", op.chunk);
         field("sinks", op.sinks, Access::kRead);
+        field("selected", op.selected, Access::kRead);
         field("sequences", op.sequences);
         field("cache", op.cache);
         field("out", op.out, Access::kWritten);

@@ -17,16 +17,19 @@ namespace sluice {
 // channels, of its own tokens the second half; the first run has none before it.
 struct PoolTokens {
     static constexpr const char* kName = "PoolTokens";
-    Tensor values, gates;  // [T, width]
-    Tensor offsets;        // [ratio, width]
+    Tensor values;      // [T, width]
+    Tensor gates = {};  // [T, width], or empty: zero
+    Tensor offsets;     // [ratio, width]
     bool overlapping = false;
     Sequences sequences;
-    // [seen(), 2 * width]: value and gate of the token at position p in row p % seen(), of the last seen() tokens.
+    // [seen(), state_columns()]: value and gate of the token at position p in row p % seen(), of the last seen()
+    // tokens.
     StateSlots states;
     Tensor out;  // [T, width], overlapping [T, width / 2]
 
     int64_t ratio() const { return offsets.rows; }
     int64_t width() const { return offsets.columns; }
+    int64_t state_columns() const { return gates.buffer == nullptr ? width() : 2 * width(); }
     int64_t seen() const { return overlapping ? 2 * ratio() : ratio(); }
 
     void check_shapes(const OperationCheck& check) const;

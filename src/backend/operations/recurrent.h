@@ -53,22 +53,26 @@ struct SplitLinearProjections {
     }
 };
 
-// Causal depthwise convolution, its bias added, then silu. A state is the last kernel-1 inputs, oldest first: F32
-// [kernel-1, channels]. Tap kernel-1 is on the current token.
+// Causal depthwise convolution, its bias added, then silu. Tap kernel-1 is on the current token, the others `distance`
+// tokens apart before it. A state is the last (kernel-1) * distance inputs, oldest first: F32 [*, channels].
 struct CausalConvolution {
     static constexpr const char* kName = "CausalConvolution";
     Tensor x;          // [T, channels]
     Tensor weight;     // [channels, kernel]
     Tensor bias = {};  // [1, channels], or empty: zero
+    int64_t distance = 1;
     Sequences sequences;
     StateSlots states;
     Tensor out;  // [T, channels]; not x
+
+    int64_t history() const { return (weight.columns - 1) * distance; }
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("x", op.x, Access::kRead);
         field("weight", op.weight, Access::kRead);
         field("bias", op.bias, Access::kRead);
+        field("distance", op.distance);
         field("sequences", op.sequences);
         field("states", op.states);
         field("out", op.out, Access::kWritten);

@@ -195,6 +195,25 @@ void Scale::check_shapes(const OperationCheck& check) const {
     if (limit != 0 && cap != 0) check.refuse("cap", "is {} beside a limit of {}: only one of them may be", cap, limit);
 }
 
+void Gate::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAnySize, kAnySize);
+}
+
+void AverageGatedStreams::check_shapes(const OperationCheck& check) const {
+    check.tensor("out", out, kAnySize, kAnySize);
+    check.tensor("streams", streams, out.rows, kAnySize);
+    check.multiple("streams.columns", streams.columns, out.columns);
+    check.tensor("gates", gates, out.rows, streams.columns);
+}
+
+void MatchStreams::check_shapes(const OperationCheck& check) const {
+    check.tensor("value", value, kAnySize, kAnySize);
+    check.tensor("keys", keys, value.rows, kAnySize);
+    check.multiple("keys.columns", keys.columns, value.columns);
+    check.tensor("queries", queries, value.rows, keys.columns);
+    check.tensor("out", out, value.rows, keys.columns);
+}
+
 void ScaleByPosition::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
     check.tensor("positions", positions, x.rows, 1, DType::kI32);

@@ -43,21 +43,24 @@ struct AppendRows {
 // numbers are the result; `as_tokens` it is their tokens, and all those behind the last complete run.
 struct SelectTokens {
     static constexpr const char* kName = "SelectTokens";
-    Tensor query;    // [T, heads * width]
-    Tensor weights;  // [T, heads]
+    Tensor query;         // [T, heads * width]
+    Tensor weights = {};  // [T, heads], or empty: all are 1
+    int64_t heads = 0;    // where there are no weights
     int64_t ratio = 1;
     bool as_tokens = true;
     Sequences sequences;
     PagedCache cache;  // of AppendRows, the new tokens included
     Tensor out;        // I32 [T, most_runs()], as tokens [T, most_runs() * ratio + ratio - 1]
 
-    int64_t width() const { return query.columns / weights.columns; }
+    int64_t head_count() const { return weights.buffer == nullptr ? heads : weights.columns; }
+    int64_t width() const { return query.columns / head_count(); }
     int64_t most_runs() const { return as_tokens ? (out.columns - ratio + 1) / ratio : out.columns; }
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {
         field("query", op.query, Access::kRead);
         field("weights", op.weights, Access::kRead);
+        field("heads", op.heads);
         field("ratio", op.ratio);
         field("as_tokens", op.as_tokens);
         field("sequences", op.sequences);

@@ -43,6 +43,13 @@ void Attention::check_shapes(const OperationCheck& check) const {
     if (window != 0) check.size("window", window);
     if (chunk != 0) check.size("chunk", chunk);
     if (sinks.buffer != nullptr) check.tensor("sinks", sinks, 1, heads);
+    if (selected.buffer != nullptr) {
+        check.tensor("selected", selected, query.rows, kAnySize, DType::kI32);
+        check.size("selected.columns", selected.columns);
+        if (window != 0 || chunk != 0 || sinks.buffer != nullptr) {
+            check.refuse("selected", "is there beside a window, a chunk or sinks: what a row sees is said once");
+        }
+    }
     check.tensor("out", out, query.rows, kAnySize);
     check.multiple("out.columns", out.columns, heads);
     check_grouped_cache(check, sequences, cache, kv_heads, query.columns / heads, out.columns / heads);
@@ -53,8 +60,9 @@ void CausalConvolution::check_shapes(const OperationCheck& check) const {
     check.tensor("weight", weight, x.columns, kAnySize);
     if (bias.buffer != nullptr) check.tensor("bias", bias, 1, x.columns);
     check.tensor("out", out, x.rows, x.columns);
+    check.size("distance", distance);
     check.sequences(sequences);
-    check.states(states, sequences, weight.columns - 1, x.columns);
+    check.states(states, sequences, history(), x.columns);
 }
 
 void SelectiveScan::check_shapes(const OperationCheck& check) const {
@@ -111,9 +119,9 @@ void AppendRows::check_shapes(const OperationCheck& check) const {
 
 void SelectTokens::check_shapes(const OperationCheck& check) const {
     check.tensor("query", query, kAnySize, kAnySize);
-    check.tensor("weights", weights, query.rows, kAnySize);
-    check.size("weights.columns", weights.columns);
-    check.multiple("query.columns", query.columns, weights.columns);
+    if (weights.buffer != nullptr) check.tensor("weights", weights, query.rows, kAnySize);
+    check.size("heads", head_count());
+    check.multiple("query.columns", query.columns, head_count());
     check.tensor("out", out, query.rows, kAnySize, DType::kI32);
     check.size("ratio", ratio);
     if (as_tokens) check.multiple("out.columns + 1", out.columns + 1, ratio);
@@ -139,10 +147,10 @@ void PoolTokens::check_shapes(const OperationCheck& check) const {
     check.tensor("offsets", offsets, kAnySize, kAnySize);
     if (overlapping) check.multiple("offsets.columns", width(), 2);
     check.tensor("values", values, kAnySize, width());
-    check.tensor("gates", gates, values.rows, width());
+    if (gates.buffer != nullptr) check.tensor("gates", gates, values.rows, width());
     check.tensor("out", out, values.rows, overlapping ? width() / 2 : width());
     check.sequences(sequences);
-    check.states(states, sequences, seen(), 2 * width());
+    check.states(states, sequences, seen(), state_columns());
 }
 
 void AppendLatent::check_shapes(const OperationCheck& check) const {

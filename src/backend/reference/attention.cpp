@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "backend/host_sequences.h"
@@ -50,25 +51,29 @@ void decode_head(const KvPages& cache, const GroupedKvLayout& layout, int64_t kv
     }
 }
 
-// Tokens [begin, end) of a cache, and a logit beside them that has no value.
+// Of the tokens of a cache [begin, end), or those that are selected, and a logit beside them that has no value.
 struct Visible {
     int64_t begin, end;
+    std::span<const int32_t> selected = {};
     double sink = -INFINITY;
+
+    int64_t count() const { return selected.empty() ? end - begin : static_cast<int64_t>(selected.size()); }
+    int64_t token(int64_t i) const { return selected.empty() ? begin + i : selected[static_cast<size_t>(i)]; }
 };
 
 // out = sum over the visible tokens of softmax(query . key * scale) value.
 void attend(const float* query, const HeadCache& cache, const Visible& visible, double scale, float* out) {
     const int64_t head_dim = cache.head_dim, value_dim = cache.value_dim;
     std::vector<double> scores;
-    for (int64_t p = visible.begin; p < visible.end; ++p) {
-        scores.push_back(dot(query, cache.keys.data() + p * head_dim, head_dim) * scale);
+    for (int64_t i = 0; i < visible.count(); ++i) {
+        scores.push_back(dot(query, cache.keys.data() + visible.token(i) * head_dim, head_dim) * scale);
     }
     const double largest = std::max(visible.sink, *std::max_element(scores.begin(), scores.end()));
     std::vector<double> weighted(static_cast<size_t>(value_dim), 0.0);
     double sum = std::exp(visible.sink - largest);
-    for (int64_t p = visible.begin; p < visible.end; ++p) {
-        const double weight = std::exp(scores[static_cast<size_t>(p - visible.begin)] - largest);
-        const float* value = cache.values.data() + p * value_dim;
+    for (int64_t t = 0; t < visible.count(); ++t) {
+        const double weight = std::exp(scores[static_cast<size_t>(t)] - largest);
+        const float* value = cache.values.data() + visible.token(t) * value_dim;
         sum += weight;
         for (int64_t i = 0; i < value_dim; ++i) weighted[static_cast<size_t>(i)] += weight * value[i];
     }
@@ -92,6 +97,10 @@ void compute(const Attention& op) {
                 for (int64_t j = 0; j < heads_per_kv_head; ++j) {
                     const int64_t head = kv_head * heads_per_kv_head + j;
                     Visible visible{.begin = op.first_seen(rows.position + i), .end = rows.position + i + 1};
+                    if (op.selected.buffer != nullptr) {
+                        visible.selected =
+                            selected_tokens(op.kName, op.selected, rows.first_row + i, rows.position + i);
+                    }
                     if (op.sinks.buffer != nullptr) visible.sink = floats(op.sinks)[head];
                     attend(query[rows.first_row + i] + head * head_dim, cache, visible, op.scale,
                            out[rows.first_row + i] + head * value_dim);

@@ -36,7 +36,7 @@ void compute(const CausalConvolution& op) {
     const auto weight = rows_of(op.weight);
     const auto out = writable_rows_of(op.out);
     const int64_t kernel = op.weight.columns;
-    const int64_t past = kernel - 1;
+    const int64_t past = op.history();
     for (const StateSegment& segment : state_segments(op.kName, op.sequences, op.states, op.x.rows)) {
         const Rows<float> state{segment.state, op.states.columns};
         std::vector<float> inputs(static_cast<size_t>(past + segment.rows.count));
@@ -46,8 +46,10 @@ void compute(const CausalConvolution& op) {
                 inputs[static_cast<size_t>(past + i)] = x[segment.rows.first_row + i][c];
             }
             for (int64_t i = 0; i < segment.rows.count; ++i) {
-                const double bias = op.bias.buffer == nullptr ? 0.0 : floats(op.bias)[c];
-                const double sum = dot(inputs.data() + i, weight[c], kernel) + bias;
+                double sum = op.bias.buffer == nullptr ? 0.0 : floats(op.bias)[c];
+                for (int64_t tap = 0; tap < kernel; ++tap) {
+                    sum += static_cast<double>(inputs[static_cast<size_t>(i + tap * op.distance)]) * weight[c][tap];
+                }
                 out[segment.rows.first_row + i][c] = static_cast<float>(silu(sum));
             }
             for (int64_t i = 0; i < past; ++i) state[i][c] = inputs[static_cast<size_t>(segment.rows.count + i)];

@@ -32,17 +32,20 @@ struct Pooled {
 }  // namespace
 
 void compute(const PoolTokens& op) {
-    const auto values = rows_of(op.values), gates = rows_of(op.gates), offsets = rows_of(op.offsets);
+    const auto values = rows_of(op.values), offsets = rows_of(op.offsets);
+    const bool gated = op.gates.buffer != nullptr;
     const auto out = writable_rows_of(op.out);
     const int64_t ratio = op.ratio(), width = op.width(), channels = op.out.columns, seen = op.seen();
     for (const StateSegment& segment : state_segments(op.kName, op.sequences, op.states, op.values.rows)) {
         const auto& [first_row, count, start] = segment.rows;
-        const auto state = [&](int64_t position) { return segment.state + position % seen * 2 * width; };
+        const auto state = [&](int64_t position) { return segment.state + position % seen * op.state_columns(); };
         const auto value = [&](int64_t position) {
             return position < start ? state(position) : values[first_row + position - start];
         };
-        const auto gate = [&](int64_t position) {
-            return position < start ? state(position) + width : gates[first_row + position - start];
+        const auto gate = [&](int64_t position, int64_t channel) {
+            if (!gated) return 0.0f;
+            return (position < start ? state(position) + width
+                                     : rows_of(op.gates)[first_row + position - start])[channel];
         };
         for (int64_t position = start; position < start + count; ++position) {
             float* row = out[first_row + position - start];
@@ -54,14 +57,14 @@ void compute(const PoolTokens& op) {
                     const bool own = p > position - ratio;
                     const int64_t channel = op.overlapping && own ? channels + c : c;
                     pooled.values.push_back(value(p)[channel]);
-                    pooled.gates.push_back(static_cast<double>(gate(p)[channel]) + offsets[p % ratio][channel]);
+                    pooled.gates.push_back(static_cast<double>(gate(p, channel)) + offsets[p % ratio][channel]);
                 }
                 row[c] = static_cast<float>(pooled.mean());
             }
         }
         for (int64_t position = std::max(start, start + count - seen); position < start + count; ++position) {
             std::copy_n(values[first_row + position - start], width, state(position));
-            std::copy_n(gates[first_row + position - start], width, state(position) + width);
+            if (gated) std::copy_n(rows_of(op.gates)[first_row + position - start], width, state(position) + width);
         }
     }
 }

@@ -31,7 +31,7 @@ void compute(const AppendRows& op) {
 
 void compute(const SelectTokens& op) {
     const auto query = rows_of(op.query);
-    const auto weights = rows_of(op.weights);
+    const bool weighed = op.weights.buffer != nullptr;
     const int64_t width = op.width(), room = op.most_runs(), runs_of_page = op.cache.page_tokens / op.ratio;
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.query.rows)) {
         const KvPages& cache = segment.cache;
@@ -45,9 +45,9 @@ void compute(const SelectTokens& op) {
                 const std::byte* page = cache.pages[static_cast<size_t>(run / runs_of_page)];
                 decode_kv_row(cache.format, page + layout.row(run % runs_of_page), width, key.data());
                 double score = 0;
-                for (int64_t head = 0; head < op.weights.columns; ++head) {
+                for (int64_t head = 0; head < op.head_count(); ++head) {
                     const double product = dot(query[row] + head * width, key.data(), width);
-                    score += weights[row][head] * std::max(product, 0.0);
+                    score += (weighed ? rows_of(op.weights)[row][head] : 1.0) * std::max(product, 0.0);
                 }
                 scores.push_back(score);
             }
