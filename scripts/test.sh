@@ -116,7 +116,7 @@ run_shared() {
     clock=
     run_check models checks/check.py models "$program" ../shared/models
     for family in deepseek-v32 deepseek-v4 glm-5-mlx4 glm-5.2 glm4-moe glm5-next gpt-oss kimi-linear llama4 mimo-v2 \
-        minimax-m2 mixtral nemotron-h olmoe qwen3-vl; do
+        minimax-m2 mixtral nemotron-h olmoe qwen3-vl qwen4-exp; do
         run_check "$family" checks/check.py --only "$family" goldens "$program" ../shared/goldens-next
     done
     # Its scores are not scaled: sums of float32 differ more.

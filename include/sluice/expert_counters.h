@@ -9,6 +9,25 @@ struct ExpertCounters : sluice_expert_counters {
     constexpr ExpertCounters() : sluice_expert_counters{} {}
 };
 
+inline ExpertCounters operator+(ExpertCounters sum, const ExpertCounters& other) {
+    sum.hits += other.hits;
+    sum.misses += other.misses;
+    sum.joined += other.joined;
+    sum.reads += other.reads;
+    sum.failed_reads += other.failed_reads;
+    sum.bytes_read += other.bytes_read;
+    sum.prefetch_reads += other.prefetch_reads;
+    sum.prefetch_hits += other.prefetch_hits;
+    sum.warm_reads += other.warm_reads;
+    sum.warm_hits += other.warm_hits;
+    sum.warm_bytes += other.warm_bytes;
+    sum.row_reads += other.row_reads;
+    sum.row_hits += other.row_hits;
+    sum.row_bytes += other.row_bytes;
+    sum.stall_seconds += other.stall_seconds;
+    return sum;
+}
+
 // What was counted between two moments.
 inline ExpertCounters operator-(ExpertCounters after, const ExpertCounters& before) {
     after.hits -= before.hits;
@@ -22,6 +41,9 @@ inline ExpertCounters operator-(ExpertCounters after, const ExpertCounters& befo
     after.warm_reads -= before.warm_reads;
     after.warm_hits -= before.warm_hits;
     after.warm_bytes -= before.warm_bytes;
+    after.row_reads -= before.row_reads;
+    after.row_hits -= before.row_hits;
+    after.row_bytes -= before.row_bytes;
     after.stall_seconds -= before.stall_seconds;
     return after;
 }

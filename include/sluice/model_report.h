@@ -37,6 +37,9 @@ struct ModelReport {
     int64_t heads = 0, kv_heads = 0, head_dim = 0;
     int64_t experts = 0, experts_per_token = 0, expert_intermediate = 0, shared_intermediate = 0;
     uint64_t trunk_bytes = 0, expert_bytes = 0, bytes_per_expert = 0;
+    uint64_t row_table_bytes = 0;  // of n-gram tables: never in memory as a whole
+    uint64_t rows_per_token = 0;   // of them, read from the drive; likewise their bytes
+    uint64_t row_bytes_per_token = 0;
     uint64_t expert_bytes_per_token = 0;  // read per token when nothing is cached
     uint64_t arrangement_bytes = 0;       // of memory in which experts that are not stored as records become such
     uint64_t trunk_bytes_per_token = 0;   // read from memory per token: the trunk without embedding rows not looked up

@@ -53,7 +53,8 @@ typedef struct sluice_options {
 /* Called during long evaluations with tokens done and in all; a return of 0 cancels (SLUICE_ERROR_CANCELLED). */
 typedef int (*sluice_progress)(int64_t done, int64_t total, void* user);
 
-/* Of experts, since the model was opened; none of them ever falls. hits + misses: what the routers asked for. */
+/* Of experts and of rows of n-gram tables, since the model was opened; none of them ever falls. hits + misses: what the
+ * routers asked for. */
 typedef struct sluice_expert_counters {
     uint64_t hits;           /* were in memory */
     uint64_t misses;         /* needed a read, or joined one under way */
@@ -66,6 +67,9 @@ typedef struct sluice_expert_counters {
     uint64_t warm_reads;     /* records read by the warm start; not in reads */
     uint64_t warm_hits;      /* of them, how many were asked for, landed or still under way */
     uint64_t warm_bytes;     /* what they transferred, in bytes_read */
+    uint64_t row_reads;      /* rows of n-gram tables that were read; not in reads */
+    uint64_t row_hits;       /* rows that were in memory */
+    uint64_t row_bytes;      /* what rows transferred, in bytes_read */
     double stall_seconds;    /* the forward pass waited for the drive with nothing to compute */
 } sluice_expert_counters;
 

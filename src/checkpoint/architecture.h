@@ -35,8 +35,11 @@ struct ExpertNames {
     bool floats_transposed = false;  // fused stacks of plain floats are stored in x out
 };
 
-// Norms that are stored as offsets to 1 by the publisher, and as they are by MLX.
-enum class NormStorage : uint8_t { kWeight, kOffset };
+enum class NormStorage : uint8_t {
+    kWeight,
+    kOffset,           // to 1 by the publisher, and as they are used by MLX
+    kOffsetEverywhere  // to 1, by MLX too
+};
 
 struct Architecture {
     std::string_view name;
@@ -47,6 +50,8 @@ struct Architecture {
     std::span<const NameRule> names{};
     ExpertNames experts{};
     NormStorage norms = NormStorage::kWeight;
+    // The module, within a layer, of a table that is read row by row; empty: there is none.
+    std::string_view row_table{};
     bool unprefixed = false;  // names begin with the module: "layers.0.", "embed."
     GgufRules gguf{};
 };

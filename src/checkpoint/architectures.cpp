@@ -22,7 +22,8 @@
     X(qwen3_5_moe)              \
     X(qwen3_moe)                \
     X(qwen3_next)               \
-    X(qwen3_vl_moe)
+    X(qwen3_vl_moe)             \
+    X(qwen4_exp)
 
 namespace sluice {
 

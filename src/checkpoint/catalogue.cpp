@@ -104,6 +104,8 @@ class CatalogueBuilder {
                 return;
             case NameKind::kExpert:
                 return place_expert(name, tensor);
+            case NameKind::kRowTable:
+                return place_table_part(name, tensor);
             default:
                 return;
         }
@@ -120,6 +122,11 @@ class CatalogueBuilder {
         auto& each = expert_tensors_[static_cast<size_t>(name.layer)].each;
         each.resize(static_cast<size_t>(mixture->experts));
         place_part(each[static_cast<size_t>(name.expert)][static_cast<size_t>(name.projection)], name.part, tensor);
+    }
+
+    void place_table_part(const TensorName& name, int64_t tensor) {
+        RowTableTensors& table = row_tables_[name.layer];
+        place_part(name.table_part == kWholeTable ? table.whole : table.parts[name.table_part], name.part, tensor);
     }
 
     void place_part(ModuleTensors& module, TensorPart part, int64_t tensor) {
@@ -175,6 +182,11 @@ class CatalogueBuilder {
         if (auto* attention = block_of<LatentAttentionConfig>(block)) {
             attention->split_key_value = stored(layer, Role::kKeyFold) && !stored(layer, Role::kKeyValueFromLatent);
         }
+        if (NGramConfig& ngrams = block.ngrams; ngrams.any()) {
+            ngrams.stored_multipliers = stored(layer, Role::kNGramMultipliers);
+            ngrams.stored_head_rows = stored(layer, Role::kNGramHeadRows);
+            ngrams.stored_head_offsets = stored(layer, Role::kNGramHeadOffsets);
+        }
         if (auto* mixture = block_of<MixtureConfig>(block)) {
             mixture->fused_expert_bias = stored(layer, Role::kExpertGateUpBias);
         }
@@ -184,11 +196,21 @@ class CatalogueBuilder {
         const auto index = static_cast<size_t>(layer);
         note_stored_forms(layer, result_.config.layers[index]);
         for (const WeightSpec& spec : layer_weights(config(), config().layers[index])) resolve(layer, spec);
+        if (config().layers[index].ngrams.any()) resolve_table(layer, config().layers[index].ngrams);
         const MixtureConfig* mixture = config().mixture_of(layer);
         if (mixture == nullptr) return;
         result_.experts[index] =
             resolve_experts(resolver_, expert_tensors_[index], config(), layer, layer_path(prefix_, layer));
         for (const ByteRange& range : result_.experts[index].ranges) result_.expert_bytes += range.bytes;
+    }
+
+    // Where the files say which rows each head chooses among, the config's need not be there.
+    void resolve_table(int layer, const NGramConfig& ngrams) {
+        const NGramHash& hash = ngrams.hash;
+        const bool stated = ngrams.stored_head_rows || ngrams.stored_head_offsets;
+        const int64_t least = stated ? 1 : hash.head_offsets.back() + hash.head_rows.back();
+        const std::string name = layer_path(prefix_, layer) + std::string(config().architecture->row_table);
+        result_.row_tables[layer] = resolve_row_table(resolver_, row_tables_[layer], name, least, ngrams.row_dim);
     }
 
     void resolve(int layer, const WeightSpec& spec) {
@@ -253,9 +275,9 @@ class CatalogueBuilder {
             const auto format = metadata.find("format");
             return format != metadata.end() && format->second == "mlx";
         });
-        const bool offsets_published = config().architecture->norms == NormStorage::kOffset;
-        result_.norms_are_offsets =
-            offsets_published && !table_.norms_as_used && !conv_is_converted_.value_or(from_mlx);
+        const NormStorage norms = config().architecture->norms;
+        const bool as_published = norms == NormStorage::kOffsetEverywhere || !conv_is_converted_.value_or(from_mlx);
+        result_.norms_are_offsets = norms != NormStorage::kWeight && !table_.norms_as_used && as_published;
         const bool packed = std::ranges::any_of(result_.experts, &ExpertSources::packed);
         const bool stacked = std::ranges::any_of(
             result_.experts, [](const ExpertSources& experts) { return experts.module.ends_with("switch_mlp"); });
@@ -318,7 +340,8 @@ class CatalogueBuilder {
     std::vector<TensorName> names_;
     std::map<std::pair<int, Role>, ModuleTensors> trunk_;
     std::vector<ExpertTensors> expert_tensors_;
-    std::map<int, std::string> extra_layers_;  // an example of each
+    std::map<int, RowTableTensors> row_tables_;  // by layer
+    std::map<int, std::string> extra_layers_;    // an example of each
     std::set<int> marked_layers_;
     std::string prefix_ = "model.";
     std::optional<bool> conv_is_converted_;

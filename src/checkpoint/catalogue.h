@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/expert_sources.h"
+#include "checkpoint/row_table_source.h"
 
 namespace sluice {
 
@@ -20,6 +21,7 @@ struct Catalogue {
     std::vector<TrunkWeight> trunk;
     std::map<std::pair<int, Role>, size_t> places;  // in trunk, by layer and role
     std::vector<ExpertSources> experts;             // per layer; empty ranges where the layer is dense
+    std::map<int, RowTableSource> row_tables;       // by layer
     std::vector<SkippedTensors> skipped;
     bool norms_are_offsets = false;  // as these files store them: 1 is added to each
     std::string layout_name;

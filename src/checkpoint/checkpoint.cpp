@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -188,6 +189,25 @@ std::vector<float> Checkpoint::vector(int layer, Role role) const {
         values[i] += offset;
     }
     return values;
+}
+
+std::vector<int64_t> Checkpoint::integers(int layer, Role role) const {
+    const WeightSource& source = impl_->weight(layer, role).source;
+    std::vector<int64_t> values(static_cast<size_t>(source.columns));
+    std::memcpy(values.data(), mapped(source.data).data(), values.size() * sizeof(int64_t));
+    return values;
+}
+
+const RowTableSource& Checkpoint::row_table(int layer) const {
+    const auto found = impl_->catalogue.row_tables.find(layer);
+    if (found != impl_->catalogue.row_tables.end()) return found->second;
+    fail(ErrorCode::kNotFound, "{}: layer {} has no n-gram table", impl_->catalogue.folder.string(), layer);
+}
+
+uint64_t Checkpoint::row_table_bytes() const {
+    uint64_t bytes = 0;
+    for (const auto& [layer, table] : impl_->catalogue.row_tables) bytes += table.bytes();
+    return bytes;
 }
 
 std::vector<int32_t> Checkpoint::numbers(int layer, Role role, int64_t limit) const {

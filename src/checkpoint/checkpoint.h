@@ -74,6 +74,8 @@ struct SkippedTensors {
     std::string example;
 };
 
+struct RowTableSource;
+
 // A published checkpoint, or a packed one, read as one catalogue. Everything is checked at open: header, ranges, shapes
 // against config.json. Immutable afterwards, so const methods may be called from many threads.
 class Checkpoint {
@@ -108,6 +110,13 @@ class Checkpoint {
     std::vector<float> vector(int layer, Role role) const;
     // A tensor of whole numbers. Throws kInvalidFile on one that is not from 0 to `limit` - 1.
     std::vector<int32_t> numbers(int layer, Role role, int64_t limit) const;
+
+    // A tensor of whole numbers.
+    std::vector<int64_t> integers(int layer, Role role) const;
+
+    // The table that the n-grams of a layer choose rows of. Throws kNotFound for a layer without.
+    const RowTableSource& row_table(int layer) const;
+    uint64_t row_table_bytes() const;  // of all layers
 
     // A matrix of the trunk in the mapping of its file, or arranged: valid as long as this checkpoint.
     WeightView view(const WeightSource& source) const;

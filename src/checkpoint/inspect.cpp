@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/inspect_config.h"
+#include "checkpoint/row_table_source.h"
 #include "checkpoint/tensor_names.h"
 #include "gguf/gguf_files.h"
 #include "sluice/model_report.h"
@@ -40,6 +41,17 @@ void describe_experts(const Checkpoint& checkpoint, ModelReport& report) {
         report.expert_bytes_per_token += bytes * static_cast<uint64_t>(mixture->experts_per_token);
         report.arrangement_bytes =
             std::max(report.arrangement_bytes, checkpoint.arrangement_scratch(layer).value_or(0));
+    }
+}
+
+void describe_row_tables(const Checkpoint& checkpoint, ModelReport& report) {
+    for (int layer = 0; layer < checkpoint.config().layer_count(); ++layer) {
+        const NGramConfig& ngrams = checkpoint.config().layers[static_cast<size_t>(layer)].ngrams;
+        if (!ngrams.any()) continue;
+        const auto heads = static_cast<uint64_t>(ngrams.hash.heads());
+        report.row_table_bytes += checkpoint.row_table(layer).bytes();
+        report.rows_per_token += heads;
+        report.row_bytes_per_token += heads * checkpoint.row_table(layer).row_bytes();
     }
 }
 
@@ -98,6 +110,11 @@ void describe_formats(const Checkpoint& checkpoint, ModelReport& report) {
         formats.add(std::string(names.module(spec.role).module), source.format, 1, bytes);
     }
     for (int layer = 0; layer < config.layer_count(); ++layer) {
+        if (!config.layers[static_cast<size_t>(layer)].ngrams.any()) continue;
+        const RowTableSource& table = checkpoint.row_table(layer);
+        formats.add("n-gram table", table.format(), table.parts.size(), table.bytes());
+    }
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
         const MixtureConfig* mixture = config.mixture_of(layer);
         if (mixture == nullptr) continue;
         const auto experts = static_cast<uint64_t>(mixture->experts);
@@ -138,6 +155,7 @@ ModelReport inspect(const std::filesystem::path& model) {
     report.trunk_bytes = checkpoint->trunk_bytes();
     report.expert_bytes = checkpoint->expert_bytes();
     describe_experts(*checkpoint, report);
+    describe_row_tables(*checkpoint, report);
     describe_work_per_token(*checkpoint, report);
     report.files = checkpoint->files().size();
     for (const CheckpointFile& file : checkpoint->files()) report.file_bytes += file.bytes;

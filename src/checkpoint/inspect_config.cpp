@@ -29,8 +29,10 @@ struct StateBytes {
 };
 
 StateBytes state_bytes(const GroupedAttentionConfig& attention) {
-    return {.per_token =
-                kBf16Bytes * static_cast<uint64_t>(attention.kv_heads * (attention.head_dim + attention.value_size()))};
+    const int64_t index_key = attention.indexer.own() ? attention.indexer.head_dim : 0;
+    const int64_t key_value = attention.kv_heads * (attention.head_dim + attention.value_size());
+    return {.per_token = kBf16Bytes * static_cast<uint64_t>(key_value + index_key / attention.indexer.pool),
+            .per_sequence = kF32Bytes * static_cast<uint64_t>(index_key * attention.indexer.pool)};
 }
 
 StateBytes state_bytes(const LatentAttentionConfig& attention) {
@@ -123,6 +125,7 @@ class ExpectedWeights {
         for (int layer = 0; layer < config_.layer_count(); ++layer) {
             const LayerConfig& block = config_.layers[static_cast<size_t>(layer)];
             for (const WeightSpec& spec : layer_weights(config_, block)) add(layer, spec);
+            if (block.ngrams.any()) add_row_table(layer, block.ngrams);
             if (const MixtureConfig* mixture = config_.mixture_of(layer)) add_experts(*mixture);
         }
     }
@@ -131,7 +134,7 @@ class ExpectedWeights {
     void add(int layer, const WeightSpec& spec) {
         const int64_t rows = spec.rows();
         if (!spec.is_matrix()) {
-            report_.trunk_bytes += kBf16Bytes * static_cast<uint64_t>(rows * spec.columns);
+            report_.trunk_bytes += spec.plain_bytes();
             return;
         }
         const std::string module = layer_path("", layer) + module_of(spec.role);
@@ -145,6 +148,18 @@ class ExpectedWeights {
         }
         report_.trunk_bytes_per_token += bytes;
         report_.weights_per_token += static_cast<uint64_t>(rows * spec.columns);
+    }
+
+    // Its rows have one scale for all where they are FP8.
+    void add_row_table(int layer, const NGramConfig& ngrams) {
+        const std::string module = layer_path("", layer) + std::string(config_.architecture->row_table);
+        const WeightFormat format = quantization_.expected_table_format(module, ngrams.row_dim);
+        const uint64_t row = format.data_row_bytes(ngrams.row_dim) +
+                             (format.codec == &kFp8BlockCodec ? 0 : format.scale_row_bytes(ngrams.row_dim)) +
+                             format.zero_point_row_bytes(ngrams.row_dim);
+        report_.row_table_bytes += static_cast<uint64_t>(ngrams.table_rows) * row;
+        report_.rows_per_token += static_cast<uint64_t>(ngrams.hash.heads());
+        report_.row_bytes_per_token += static_cast<uint64_t>(ngrams.hash.heads()) * row;
     }
 
     // It is stored once, as the embedding, and read whole for every token.
@@ -221,6 +236,11 @@ void describe_config(const ModelConfig& config, ModelReport& report) {
     report.max_positions = config.max_positions;
     for (const LayerConfig& layer : config.layers) {
         describe_mixer(layer.mixer, report);
+        if (layer.ngrams.any()) {
+            const int64_t history = (layer.ngrams.kernel - 1) * layer.ngrams.hash.longest();
+            report.state_bytes_per_sequence +=
+                kF32Bytes * static_cast<uint64_t>(history * config.streams() * config.hidden_size);
+        }
         describe_feed_forward(layer.feed_forward, report);
     }
 }

@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "checkpoint/ngram_hash.h"
+
 namespace sluice {
 
 struct Architecture;
@@ -59,6 +61,22 @@ struct TemperatureConfig {
     bool operator==(const TemperatureConfig&) const = default;
 };
 
+// Chooses which tokens attention sees, by scores of its own heads over a cache of its own keys.
+struct IndexerConfig {
+    int64_t heads = 0;
+    int64_t head_dim = 0;
+    int64_t tokens = 0;        // that a query sees at most, in whole pools; 0: there is no indexer, it sees all
+    bool interleaved = false;  // of its rotation, which has the frequencies of attention's
+    bool shared = false;       // the choice of the layer before stands here, too
+    // Tokens that share a key. A query sees those of an open pool anyway.
+    int64_t pool = 1;
+
+    bool own() const { return tokens > 0 && !shared; }
+    int64_t most_seen() const { return tokens == 0 ? 0 : tokens + pool - 1; }
+
+    bool operator==(const IndexerConfig&) const = default;
+};
+
 struct GroupedAttentionConfig {
     int64_t heads = 0;
     int64_t kv_heads = 0;
@@ -77,26 +95,11 @@ struct GroupedAttentionConfig {
     double value_scale = 1;
     ValueForm value = ValueForm::kProjection;
     TemperatureConfig temperature{};
+    IndexerConfig indexer{};  // its keys are means of a block's projections, normed and rotated then
 
     int64_t value_size() const { return value_dim == 0 ? head_dim : value_dim; }
 
     bool operator==(const GroupedAttentionConfig&) const = default;
-};
-
-// Chooses which tokens attention sees, by scores of its own heads over a cache of its own keys.
-struct IndexerConfig {
-    int64_t heads = 0;
-    int64_t head_dim = 0;
-    int64_t tokens = 0;        // that a query sees at most, in whole pools; 0: there is no indexer, it sees all
-    bool interleaved = false;  // of its rotation, which has the frequencies of attention's
-    bool shared = false;       // the choice of the layer before stands here, too
-    // Tokens that share a key, which is a learned mean of theirs by channel. A query sees those of an open pool anyway.
-    int64_t pool = 1;
-
-    bool own() const { return tokens > 0 && !shared; }
-    int64_t most_seen() const { return tokens == 0 ? 0 : tokens + pool - 1; }
-
-    bool operator==(const IndexerConfig&) const = default;
 };
 
 // Multi-head latent attention.
@@ -255,7 +258,25 @@ struct LayerNorms {
     bool operator==(const LayerNorms&) const = default;
 };
 
+// Adds to all streams of the residual, before the mixer reads them, what rows of a table say of the last tokens: which
+// rows, a hash of the tokens says. The table is read from the drive row by row.
+struct NGramConfig {
+    NGramHash hash;       // of a layer that has none it has no heads
+    int64_t row_dim = 0;  // values of a row
+    int64_t kernel = 0;   // taps of the convolution, `hash.longest()` tokens apart
+    int64_t parts = 0;    // tensors that publishers store the table in
+    int64_t table_rows = 0;
+    // What this checkpoint stores of the hash, instead of leaving it to the config.
+    bool stored_multipliers = false, stored_head_rows = false, stored_head_offsets = false;
+
+    bool any() const { return hash.heads() > 0; }
+    int64_t width() const { return hash.heads() * row_dim; }  // of a token's rows
+
+    bool operator==(const NGramConfig&) const = default;
+};
+
 struct LayerConfig {
+    NGramConfig ngrams{};
     MixerConfig mixer;
     FeedForwardConfig feed_forward;
     LayerNorms norms{};
@@ -287,7 +308,16 @@ struct HyperConnectionConfig {
     bool operator==(const HyperConnectionConfig&) const = default;
 };
 
-using ResidualConfig = std::variant<PlainResidual, HyperConnectionConfig>;
+// Several streams. A block reads the mean of all, each normed and times a gate for every channel, which is made through
+// a few channels; what it computes is added to each by a gate of the stream. The head reads them so, too.
+struct GatedStreamsConfig {
+    int64_t streams = 0;
+    int64_t rank = 0;
+
+    bool operator==(const GatedStreamsConfig&) const = default;
+};
+
+using ResidualConfig = std::variant<PlainResidual, HyperConnectionConfig, GatedStreamsConfig>;
 
 // Everything the forward pass needs to know from config.json, checked. Sizes are element counts.
 struct ModelConfig {
@@ -299,6 +329,7 @@ struct ModelConfig {
     double rms_norm_epsilon = 1e-6;
     bool tied_embeddings = false;
     double embedding_scale = 1.0;  // of an embedding when it is looked up
+    bool final_norm = true;        // what the head reads is normed
     double logit_cap = 0.0;        // logits become cap * tanh(logits / cap); 0: as they are
     ResidualConfig residual{};
     std::vector<LayerConfig> layers;

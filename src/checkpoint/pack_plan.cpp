@@ -9,6 +9,7 @@
 #include "checkpoint/expert_layout.h"
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/published.h"
+#include "checkpoint/row_table_source.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
@@ -126,13 +127,49 @@ class PlanMaker {
         for (const StoredTensor& tensor : table.tensors) {
             stored_.emplace(std::pair(tensor.file, tensor.entry.offset), &tensor);
         }
+        std::map<std::string_view, const WeightSource*> table_parts;
+        for (int layer = 0; layer < config_.layer_count(); ++layer) {
+            if (!config_.layers[static_cast<size_t>(layer)].ngrams.any()) continue;
+            const RowTableSource& rows = checkpoint_.row_table(layer);
+            for (const WeightSource& part : rows.parts) table_parts[part.name] = &part;
+            if (rows.common_scale.bytes > 0) add_common_scale(rows);
+        }
         std::map<std::string_view, const TrunkWeight*> used;
         for (const TrunkWeight& weight : checkpoint_.trunk()) used[weight.source.name] = &weight;
         // In the order of the files. What is not used, a head for instance where the embedding is it, stays behind.
         for (const StoredTensor& tensor : table.tensors) {
             const auto found = used.find(tensor.entry.name);
             if (found != used.end()) add_trunk(tensor, *found->second);
+            const auto part = table_parts.find(tensor.entry.name);
+            if (part != table_parts.end()) add_moved(tensor, *part->second);
         }
+    }
+
+    // Tables stay as they are published, whatever becomes of matrices.
+    void add_moved(const StoredTensor& stored, const WeightSource& source) {
+        PackTrunk unit = unit_of(stored, source);
+        declare_moved(unit);
+        place(std::move(unit));
+    }
+
+    void add_common_scale(const RowTableSource& table) {
+        const StoredTensor& stored = *stored_.find({table.common_scale.file, table.common_scale.offset})->second;
+        PackTrunk unit = unit_of(stored, table.parts.front());
+        unit.declarations.push_back({stored.entry.name, stored.entry.dtype, stored.entry.shape});
+        unit.moved.push_back(table.common_scale);
+        place(std::move(unit));
+    }
+
+    static PackTrunk unit_of(const StoredTensor& stored, const WeightSource& source) {
+        PackTrunk unit{.module = stored.entry.name, .source = source, .target = {}, .declarations = {}, .moved = {}};
+        if (unit.module.ends_with(".weight")) unit.module.resize(unit.module.size() - std::string(".weight").size());
+        return unit;
+    }
+
+    void place(PackTrunk unit) {
+        uint64_t bytes = 0;
+        for (const auto& declaration : unit.declarations) bytes += declared_bytes(declaration);
+        shard_for(bytes).trunk.push_back(std::move(unit));
     }
 
     std::optional<WeightFormat> trunk_target(const std::string& module, const TrunkWeight& weight) {
@@ -155,18 +192,14 @@ class PlanMaker {
     }
 
     void add_trunk(const StoredTensor& stored, const TrunkWeight& weight) {
-        const SafetensorsEntry& entry = stored.entry;
-        PackTrunk unit{.module = entry.name, .source = weight.source, .target = {}, .declarations = {}, .moved = {}};
-        if (unit.module.ends_with(".weight")) unit.module.resize(unit.module.size() - std::string(".weight").size());
+        PackTrunk unit = unit_of(stored, weight.source);
         unit.target = trunk_target(unit.module, weight);
         if (unit.target) {
-            declare_encoded(unit, entry.shape);
+            declare_encoded(unit, stored.entry.shape);
         } else {
             declare_moved(unit);
         }
-        uint64_t bytes = 0;
-        for (const auto& declaration : unit.declarations) bytes += declared_bytes(declaration);
-        shard_for(bytes).trunk.push_back(std::move(unit));
+        place(std::move(unit));
     }
 
     static void declare_encoded(PackTrunk& unit, const std::vector<int64_t>& shape) {

@@ -36,7 +36,7 @@ class Verifier {
   private:
     void advance(uint64_t bytes) {
         report_.bytes += bytes;
-        const uint64_t total = checkpoint_.expert_bytes() + checkpoint_.trunk_bytes();
+        const uint64_t total = checkpoint_.expert_bytes() + checkpoint_.trunk_bytes() + checkpoint_.row_table_bytes();
         if (progress_ && !progress_(report_.bytes, total)) {
             fail(ErrorCode::kCancelled, "{}: verifying was cancelled", checkpoint_.folder().string());
         }

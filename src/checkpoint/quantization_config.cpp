@@ -185,6 +185,7 @@ void QuantizationConfig::read_published(const JsonFields& fields) {
         require_e4m3(fields);
         if (fields.has("weight_block_size")) fp8_ = read_fp8_block(fields, "weight_block_size");
         linears_ = experts_ = fp8_ ? fp8_ : fp8_of(false);
+        for (const std::string& module : fields.strings("modules_to_not_convert")) overrides_[module] = std::nullopt;
     } else if (method == kMxfp4Codec.name) {
         experts_ = kMxfp4Codec.standard;
     } else if (method == "compressed-tensors") {
@@ -317,6 +318,19 @@ IntegerWeights QuantizationConfig::integers(const std::string& tensor) const {
 
 WeightFormat QuantizationConfig::expected_expert_format(const std::string& module) const {
     return experts_ ? *experts_ : expected_format(module);
+}
+
+WeightFormat QuantizationConfig::expected_table_format(const std::string& module, int64_t columns) const {
+    std::optional<WeightFormat> format = default_;
+    for (const auto& [path, stated] : overrides_) {
+        if (path.find(module + ".") != std::string::npos) format = stated;
+    }
+    if (!format && experts_ && experts_->codec == &kFp8BlockCodec) {
+        return WeightFormat::fp8_block(1, static_cast<int>(columns), DType::kBF16);
+    }
+    if (!format || columns % format->run_columns() != 0) return WeightFormat::floating(DType::kBF16);
+    if (format->codec != &kFloatCodec) format->dtype = format->codec->standard.dtype;
+    return *format;
 }
 
 WeightFormat QuantizationConfig::fp8_format(const std::string& tensor) const {

@@ -48,6 +48,9 @@ class QuantizationConfig {
     // The same of a projection of routed experts.
     WeightFormat expected_expert_format(const std::string& module) const;
 
+    // The same of a table that is read row by row; `module` is its, above its parts.
+    WeightFormat expected_table_format(const std::string& module, int64_t columns) const;
+
     // The FP8 block. Throws kInvalidFile when there is none, naming `tensor`.
     WeightFormat fp8_format(const std::string& tensor) const;
 

@@ -13,6 +13,9 @@ enum class Role : uint8_t {
     kEndConnection,  // from all streams to weights of their sum, which the head reads; offsets and factors beside it
     kEndConnectionBase,
     kEndConnectionScale,
+    kEndStreamsNorm,  // of gated streams: their norm, and what leads through a few channels to the gates
+    kEndStreamsDown,
+    kEndStreamsUp,
     // Of every layer.
     kMixerNorm,  // and of a layer that has a feed-forward block alone
     kFeedForwardNorm,
@@ -25,6 +28,25 @@ enum class Role : uint8_t {
     kFeedForwardConnection,
     kFeedForwardConnectionBase,
     kFeedForwardConnectionScale,
+    kMixerStreamsNorm,  // likewise before a block, and the gates of what it adds
+    kMixerStreamsDown,
+    kMixerStreamsUp,
+    kMixerStreamsInject,
+    kFeedForwardStreamsNorm,
+    kFeedForwardStreamsDown,
+    kFeedForwardStreamsUp,
+    kFeedForwardStreamsInject,
+    // Of n-grams: projections of a token's rows, norms of what meets and of what is convolved, and, stored as integers,
+    // the hash. Rows are no weights: see RowTableSource.
+    kNGramKey,
+    kNGramValue,
+    kNGramKeyNorm,
+    kNGramQueryNorm,
+    kNGramConvNorm,
+    kNGramConv,
+    kNGramMultipliers,
+    kNGramHeadRows,
+    kNGramHeadOffsets,
     // Grouped attention; kQuery and kOutput of latent attention, too.
     kQuery,
     kKey,
@@ -75,6 +97,8 @@ enum class Role : uint8_t {
     // What chooses the tokens that latent attention sees.
     kIndexQuery,  // from the query's latent
     kIndexKey,
+    kIndexQueryKey,  // of all heads' queries and then the key, where both read hidden channels
+    kIndexQueryNorm,
     kIndexKeyNorm,
     kIndexKeyNormBias,
     kIndexWeights,      // of the heads

@@ -65,8 +65,9 @@ constexpr NameRule kCommonNames[] = {
 };
 
 bool is_of_model(Role role) {
-    constexpr Role kOfModel[] = {Role::kEmbedding,     Role::kFinalNorm,         Role::kHead,
-                                 Role::kEndConnection, Role::kEndConnectionBase, Role::kEndConnectionScale};
+    constexpr Role kOfModel[] = {Role::kEmbedding,      Role::kFinalNorm,         Role::kHead,
+                                 Role::kEndConnection,  Role::kEndConnectionBase, Role::kEndConnectionScale,
+                                 Role::kEndStreamsNorm, Role::kEndStreamsDown,    Role::kEndStreamsUp};
     return std::ranges::find(kOfModel, role) != std::end(kOfModel);
 }
 
@@ -192,9 +193,25 @@ bool TensorNames::parse_expert(std::string_view rest, bool stacked, TensorName& 
            find_part(kBareSuffixes, rest, parsed.part);
 }
 
+// Of a table that is read row by row, below its module: "shard_7.weight", "shards.7.weight", or, of the whole,
+// "weight_scale".
+bool TensorNames::parse_row_table(std::string_view rest, TensorName& parsed) const {
+    if (architecture_.row_table.empty() || !consume(rest, architecture_.row_table)) return false;
+    parsed.kind = NameKind::kRowTable;
+    if (find_part(kPartSuffixes, rest, parsed.part)) return true;
+    if (!consume(rest, ".shard_") && !consume(rest, ".shards.")) return false;
+    // The dot behind the number begins the part's name.
+    const std::string_view dotted = rest;
+    const std::optional<int> number = consume_number(rest);
+    if (!number) return false;
+    parsed.table_part = *number;
+    return find_part(kPartSuffixes, dotted.substr(dotted.size() - rest.size() - 1), parsed.part);
+}
+
 TensorName TensorNames::parse_in_layer(std::string_view rest, TensorName parsed) const {
     parsed.plain_bias = rest.ends_with(".bias") || rest.ends_with("_proj_bias");
     if (find_known(rest, true, parsed)) return parsed;
+    if (TensorName table = parsed; parse_row_table(rest, table)) return table;
     parsed.multi_token_marker = rest.starts_with("eh_proj.");
     for (const bool stacked : {true, false}) {
         TensorName expert = parsed;

@@ -18,6 +18,7 @@ enum class NameKind : uint8_t {
     kExpertStack,  // one projection of all experts, [experts, rows, columns]
     kGateUpStack,  // gate above up of all experts, [experts, 2 * rows, columns]
     kPackedExperts,
+    kRowTable,  // a part of a table that is read row by row, or what all parts share: table_part, part
     kVision,
     kMultiToken,  // multi-token prediction; for a whole layer only its number tells
     kOther,
@@ -35,6 +36,8 @@ enum class TensorPart : uint8_t {
 };
 inline constexpr size_t kTensorParts = 8;
 
+inline constexpr int kWholeTable = -1;
+
 struct TensorName {
     NameKind kind = NameKind::kOther;
     int layer = kNoLayer;
@@ -42,6 +45,7 @@ struct TensorName {
     TensorPart part{};
     int expert = 0;
     Projection projection{};
+    int table_part = kWholeTable;
     size_t prefix = 0;                // length of "model.", "model.language_model." ...
     bool multi_token_marker = false;  // a tensor that only a layer of multi-token prediction has
     bool plain_bias = false;          // of a projection: it changes the arithmetic where config.json has none
@@ -74,6 +78,7 @@ class TensorNames {
 
     bool find_known(std::string_view rest, bool in_layer, TensorName& parsed) const;
     bool parse_expert(std::string_view rest, bool stacked, TensorName& parsed) const;
+    bool parse_row_table(std::string_view rest, TensorName& parsed) const;
     TensorName parse_in_layer(std::string_view rest, TensorName parsed) const;
     std::optional<TensorName> parse_below_prefix(std::string_view name) const;
     bool parse_head(std::string_view name, TensorName& parsed) const;

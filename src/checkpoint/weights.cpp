@@ -37,9 +37,11 @@ WeightSpec convolution(Role role, int64_t channels, int64_t taps) {
     return {.role = role, .shape = WeightShape::kConvolution, .leading = {channels}, .columns = taps};
 }
 
-// Each appends the weights of one connection of the residual to a block, or to the head.
+WeightSpec integers(Role role, int64_t count) {
+    return {.role = role, .shape = WeightShape::kNumbers, .columns = count};
+}
 
-void append_connection(std::vector<WeightSpec>&, int64_t, const PlainResidual&, const ConnectionRoles&) {}
+// Each appends the weights of one connection of the residual to a block, or to the head.
 
 void append_connection(std::vector<WeightSpec>& list, int64_t hidden, const HyperConnectionConfig& residual,
                        const ConnectionRoles& roles) {
@@ -51,12 +53,46 @@ void append_connection(std::vector<WeightSpec>& list, int64_t hidden, const Hype
     list.push_back(vector(roles.scale, end ? 1 : 3));
 }
 
-void append_connection(std::vector<WeightSpec>& list, const ModelConfig& config, const ConnectionRoles& roles) {
-    std::visit([&](const auto& residual) { append_connection(list, config.hidden_size, residual, roles); },
-               config.residual);
+void append_connection(std::vector<WeightSpec>& list, int64_t hidden, const GatedStreamsConfig& residual,
+                       const StreamsRoles& roles) {
+    const int64_t width = residual.streams * hidden;
+    list.push_back(norm(roles.norm, width));
+    list.push_back(matrix(roles.down, residual.rank, width));
+    list.push_back(matrix(roles.up, width, residual.rank));
+    if (roles.norm == Role::kEndStreamsNorm) return;
+    list.push_back(matrix(roles.inject, residual.streams, width, Precision::kEightBits));
+}
+
+void append_connection(std::vector<WeightSpec>& list, const ModelConfig& config, const ConnectionRoles& weighed,
+                       const StreamsRoles& gated) {
+    if (const auto* residual = std::get_if<HyperConnectionConfig>(&config.residual)) {
+        append_connection(list, config.hidden_size, *residual, weighed);
+    } else if (const auto* streams = std::get_if<GatedStreamsConfig>(&config.residual)) {
+        append_connection(list, config.hidden_size, *streams, gated);
+    }
+}
+
+void append_ngrams(std::vector<WeightSpec>& list, const ModelConfig& config, const NGramConfig& ngrams) {
+    const int64_t channels = config.streams() * config.hidden_size;
+    list.push_back(matrix(Role::kNGramKey, channels, ngrams.width()));
+    list.push_back(matrix(Role::kNGramValue, config.hidden_size, ngrams.width()));
+    for (const Role role : {Role::kNGramKeyNorm, Role::kNGramQueryNorm, Role::kNGramConvNorm}) {
+        list.push_back(norm(role, channels));
+    }
+    list.push_back(convolution(Role::kNGramConv, channels, ngrams.kernel));
+    if (ngrams.stored_multipliers) list.push_back(integers(Role::kNGramMultipliers, ngrams.hash.longest()));
+    if (ngrams.stored_head_rows) list.push_back(integers(Role::kNGramHeadRows, ngrams.hash.heads()));
+    if (ngrams.stored_head_offsets) list.push_back(integers(Role::kNGramHeadOffsets, ngrams.hash.heads()));
 }
 
 // Each appends the weights of a block that reads `hidden` channels.
+
+void append_pooled_indexer(std::vector<WeightSpec>& list, int64_t hidden, const IndexerConfig& indexer) {
+    const int64_t rows = (indexer.heads + 1) * indexer.head_dim;
+    list.push_back(matrix(Role::kIndexQueryKey, rows, hidden, Precision::kEightBits));
+    list.push_back(norm(Role::kIndexQueryNorm, indexer.head_dim));
+    list.push_back(norm(Role::kIndexKeyNorm, indexer.head_dim));
+}
 
 void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentionConfig& a) {
     const int64_t width = a.heads * a.head_dim;
@@ -78,6 +114,7 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentio
         list.push_back(norm(Role::kKeyNorm, whole ? kv_width : a.head_dim));
     }
     if (a.sinks) list.push_back(vector(Role::kSinks, a.heads));
+    if (a.indexer.own()) append_pooled_indexer(list, hidden, a.indexer);
 }
 
 void append(std::vector<WeightSpec>& list, int64_t hidden, int64_t query_rank, const IndexerConfig& indexer) {
@@ -265,11 +302,17 @@ int64_t WeightSpec::rows() const {
     return std::accumulate(leading.begin(), leading.end(), int64_t{1}, std::multiplies<>());
 }
 
+uint64_t WeightSpec::plain_bytes() const {
+    constexpr uint64_t kBf16Bytes = 2;
+    const auto values = static_cast<uint64_t>(rows() * columns);
+    return values * (shape == WeightShape::kNumbers ? sizeof(int64_t) : kBf16Bytes);
+}
+
 std::vector<WeightSpec> model_weights(const ModelConfig& config) {
-    std::vector<WeightSpec> list = {matrix(Role::kEmbedding, config.vocabulary, config.hidden_size),
-                                    norm(Role::kFinalNorm, config.hidden_size)};
+    std::vector<WeightSpec> list = {matrix(Role::kEmbedding, config.vocabulary, config.hidden_size)};
+    if (config.final_norm) list.push_back(norm(Role::kFinalNorm, config.hidden_size));
     if (!config.tied_embeddings) list.push_back(matrix(Role::kHead, config.vocabulary, config.hidden_size));
-    append_connection(list, config, kEndConnectionRoles);
+    append_connection(list, config, kEndConnectionRoles, kEndStreamsRoles);
     return list;
 }
 
@@ -277,7 +320,8 @@ std::vector<WeightSpec> mixer_weights(const ModelConfig& config, const LayerConf
     const int64_t hidden = config.hidden_size;
     std::vector<WeightSpec> list;
     if (!layer.mixes()) return list;
-    append_connection(list, config, kMixerConnectionRoles);
+    if (layer.ngrams.any()) append_ngrams(list, config, layer.ngrams);
+    append_connection(list, config, kMixerConnectionRoles, kMixerStreamsRoles);
     if (layer.norms.before) list.push_back(norm(Role::kMixerNorm, hidden));
     std::visit([&](const auto& mixer) { append(list, hidden, mixer); }, layer.mixer);
     if (layer.norms.after) list.push_back(norm(Role::kMixerPostNorm, hidden));
@@ -289,7 +333,7 @@ std::vector<WeightSpec> feed_forward_weights(const ModelConfig& config, const La
     const auto* mixture = block_of<MixtureConfig>(layer);
     std::vector<WeightSpec> list;
     if (!layer.feeds_forward()) return list;
-    append_connection(list, config, kFeedForwardConnectionRoles);
+    append_connection(list, config, kFeedForwardConnectionRoles, kFeedForwardStreamsRoles);
     if (layer.norms.before) list.push_back(norm(norm_before_feed_forward(layer), hidden));
     std::visit([&](const auto& block) { append(list, hidden, block); }, layer.feed_forward);
     if (mixture != nullptr && mixture->routing.by_token) {

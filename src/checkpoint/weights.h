@@ -35,6 +35,7 @@ struct WeightSpec {
 
     int64_t rows() const;  // 1 where nothing leads
     bool is_matrix() const { return shape == WeightShape::kMatrix; }
+    uint64_t plain_bytes() const;  // as published where it is no matrix
 };
 
 // Of what the feed-forward block reads: a layer of one block has one norm.
@@ -52,6 +53,17 @@ inline constexpr ConnectionRoles kFeedForwardConnectionRoles = {
     Role::kFeedForwardConnection, Role::kFeedForwardConnectionBase, Role::kFeedForwardConnectionScale};
 inline constexpr ConnectionRoles kEndConnectionRoles = {Role::kEndConnection, Role::kEndConnectionBase,
                                                         Role::kEndConnectionScale};
+
+// Of gated streams; the end has no inject.
+struct StreamsRoles {
+    Role norm, down, up, inject;
+};
+inline constexpr StreamsRoles kMixerStreamsRoles = {Role::kMixerStreamsNorm, Role::kMixerStreamsDown,
+                                                    Role::kMixerStreamsUp, Role::kMixerStreamsInject};
+inline constexpr StreamsRoles kFeedForwardStreamsRoles = {Role::kFeedForwardStreamsNorm, Role::kFeedForwardStreamsDown,
+                                                          Role::kFeedForwardStreamsUp, Role::kFeedForwardStreamsInject};
+inline constexpr StreamsRoles kEndStreamsRoles = {Role::kEndStreamsNorm, Role::kEndStreamsDown, Role::kEndStreamsUp,
+                                                  Role{}};
 
 // The embedding, the final norm, and the head unless it is the embedding.
 std::vector<WeightSpec> model_weights(const ModelConfig& config);

@@ -66,6 +66,9 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
     document["prefetch_hits"] = spent.experts.prefetch_hits;
     document["warm_reads"] = spent.experts.warm_reads;
     document["warm_hits"] = spent.experts.warm_hits;
+    document["row_reads"] = spent.experts.row_reads;
+    document["row_hits"] = spent.experts.row_hits;
+    document["row_bytes_read"] = spent.experts.row_bytes;
     document["expert_bytes_read"] = spent.experts.bytes_read;
     document["expert_bytes_per_token"] = bytes_per_token(spent);
     document["stall_s"] = spent.experts.stall_seconds;

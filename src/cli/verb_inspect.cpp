@@ -43,6 +43,9 @@ nlohmann::ordered_json report_json(const std::filesystem::path& folder, const Mo
         {"expert_bytes", report.expert_bytes},
         {"bytes_per_expert", report.bytes_per_expert},
         {"expert_bytes_per_token", report.expert_bytes_per_token},
+        {"row_table_bytes", report.row_table_bytes},
+        {"rows_per_token", report.rows_per_token},
+        {"row_bytes_per_token", report.row_bytes_per_token},
         {"trunk_bytes_per_token", report.trunk_bytes_per_token},
         {"weights_per_token", report.weights_per_token},
         {"kv_bytes_per_token", report.kv_bytes_per_token},
@@ -115,6 +118,11 @@ std::string report_text(const std::filesystem::path& folder, const ModelReport& 
     line("quantization", fmt::format("experts {}, trunk {}", report.expert_quantization, report.trunk_quantization));
     line("trunk", fmt::format("{}, stays in memory", format_size(report.trunk_bytes)));
     line("all experts", fmt::format("{}, read as they are needed", format_size(report.expert_bytes)));
+    if (report.row_table_bytes > 0) {
+        line("n-gram tables",
+             fmt::format("{}, stay on the drive: {} rows, {}, are read per token", format_size(report.row_table_bytes),
+                         report.rows_per_token, format_size(report.row_bytes_per_token)));
+    }
     line("read per token",
          fmt::format("{} of experts when nothing is cached", format_size(report.expert_bytes_per_token)));
     line("KV cache",

@@ -96,6 +96,11 @@ std::string ram_flag(uint64_t bytes) {
     return fmt::format("{}M", round_up(bytes, 1 << 20) >> 20);
 }
 
+// Of all weights.
+uint64_t weight_bytes(const ModelReport& model) {
+    return model.trunk_bytes + model.expert_bytes + model.row_table_bytes;
+}
+
 std::vector<std::string> advice(const Plan& plan) {
     std::vector<std::string> lines;
     const PlanEstimate& estimate = plan.estimate;
@@ -119,7 +124,7 @@ std::vector<std::string> advice(const Plan& plan) {
             fmt::format("the KV cache of {} tokens takes {}; a smaller --context leaves more to the experts",
                         memory.context, format_size(kv)));
     }
-    if (plan.weights_missing && plan.model.trunk_bytes + plan.model.expert_bytes > plan.drive.free_bytes)
+    if (plan.weights_missing && weight_bytes(plan.model) > plan.drive.free_bytes)
         lines.emplace_back("the weights do not fit on this drive: free some of it, or take another");
     if (estimate.cached_fraction < 1 && plan.model.layout != "packed") {
         const bool wide = plan.model.expert_quantization == "BF16" || plan.model.expert_quantization == "F16" ||
@@ -159,6 +164,7 @@ nlohmann::ordered_json plan_json(const Plan& plan) {
             {"weights_missing", plan.weights_missing},
             {"trunk_bytes", plan.model.trunk_bytes},
             {"expert_bytes", plan.model.expert_bytes},
+            {"row_table_bytes", plan.model.row_table_bytes},
             {"estimate", true},
             {"advice", advice(plan)}};
 }
@@ -174,8 +180,7 @@ std::string plan_text(const Plan& plan) {
                               plan.model.expert_quantization));
     if (plan.weights_missing) {
         line("download", fmt::format("about {}, by config.json alone; {} are free on this drive",
-                                     format_size(plan.model.trunk_bytes + plan.model.expert_bytes),
-                                     format_size(plan.drive.free_bytes)));
+                                     format_size(weight_bytes(plan.model)), format_size(plan.drive.free_bytes)));
     }
     line("memory", fmt::format("{} allowed, {} free now", format_size(memory.ram_bytes), format_size(plan.available)));
     const uint64_t per_token = plan.model.kv_bytes_per_token;

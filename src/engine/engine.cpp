@@ -122,6 +122,19 @@ void Engine::Impl::tile_trunk() {
     model = std::make_unique<Model>(checkpoint, *backend, kv_format_of(options), TrunkForm::kFastest);
 }
 
+void Engine::Impl::open_row_tables(const ExpertStoreOptions& how) {
+    const ModelConfig& config = checkpoint->config();
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        if (!config.layers[static_cast<size_t>(layer)].ngrams.any()) continue;
+        row_tables[layer] = std::make_unique<RowTable>(RowTableFiles::of(*checkpoint, layer),
+                                                       RowTableOptions{.reader = how.reader,
+                                                                       .direct_io = how.direct_io,
+                                                                       .read_bytes = checkpoint->expert_bytes(),
+                                                                       .reserved_bytes = how.cache_bytes});
+    }
+    model->use_row_tables(row_tables);
+}
+
 // Addresses for so many whole contexts, and for as many states beside them; on a card they are memory.
 StatePoolSize pool_size(int64_t context, bool on_card) {
     const int64_t contexts = on_card ? kContextsOnCard : 64, states = on_card ? kStatesOnCard : 1024;
@@ -154,6 +167,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     impl->store = make_store(impl->checkpoint, store_options,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
     if (!options.trace.empty()) impl->trace.emplace(config.layer_count(), config.experts(), config.experts_per_token());
+    impl->open_row_tables(store_options);
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
     impl->model->use_states(pool_size(plan.context, card.has_value()), plan.context);
 
@@ -250,7 +264,9 @@ const ChatTemplate* Engine::chat_template() const {
 
 // Without the model's lock: the store has its own, the rest are single numbers.
 EngineStatistics Engine::Impl::statistics() const {
-    return {.experts = store->counters(),
+    ExpertCounters counters = store->counters();
+    for (const auto& [layer, table] : row_tables) counters = counters + table->counters();
+    return {.experts = counters,
             .peak_resident_bytes = peak_resident_bytes(),
             .tokens_evaluated = tokens_evaluated,
             .cache_bytes = store->cache_bytes(),

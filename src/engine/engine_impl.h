@@ -17,6 +17,7 @@
 #include "experts/expert_store.h"
 #include "experts/memory_budget.h"
 #include "experts/routing_trace.h"
+#include "experts/row_table.h"
 #include "model/model.h"
 #include "sluice/engine.h"
 
@@ -31,6 +32,7 @@ struct Engine::Impl {
     std::unique_ptr<Backend> backend;
     TimeProfile profile;  // filled with EngineOptions::profile
     std::unique_ptr<ExpertStore> store;
+    RowTables row_tables;
     std::optional<WarmStart> warm_start;  // with EngineOptions::warm_start
     std::optional<RoutingTrace> trace;
     std::unique_ptr<Model> model;
@@ -53,6 +55,7 @@ struct Engine::Impl {
 
     // All that an engine has before its memory is divided: no session, no expert.
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
+    void open_row_tables(const ExpertStoreOptions& how);
     // Puts the model together again with its trunk as the backend reads it soonest, once there is known to be room.
     void tile_trunk();
 

@@ -46,6 +46,18 @@ Transfer make_transfer(uint64_t offset, uint64_t bytes, const std::byte* destina
     return {begin, end - begin, offset - begin, !aligned};
 }
 
+ReadFailure failure_of(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const Error& caught) {
+        return {caught.code(), caught.what()};
+    } catch (const std::exception& caught) {
+        return {ErrorCode::kIo, caught.what()};
+    } catch (...) {
+        return {ErrorCode::kIo, "the read failed"};
+    }
+}
+
 std::exception_ptr read_error(const File& file, uint64_t offset, int error_number) {
     return std::make_exception_ptr(Error(
         ErrorCode::kIo, fmt::format("{}: read at offset {}: {}", file.label(), offset, errno_text(error_number))));

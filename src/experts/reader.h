@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "sluice/choices.h"
@@ -102,6 +103,17 @@ class BounceBuffers {
   private:
     PageMemory memory_;
 };
+
+// A drive that has not answered for as long as is allowed is asked again, but not waited for as long.
+inline constexpr double kSecondsForAGoneDrive = 1;
+
+// Why a read failed: text, so that each request gets an exception of its own and none is shared between threads.
+struct ReadFailure {
+    ErrorCode code = ErrorCode::kIo;
+    std::string text;
+};
+
+ReadFailure failure_of(const std::exception_ptr& error);
 
 std::exception_ptr read_error(const File& file, uint64_t offset, int error_number);
 std::exception_ptr short_read_error(const File& file, uint64_t ends_at, const ReadRequest& request);

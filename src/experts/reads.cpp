@@ -25,18 +25,6 @@ void cut(const ReadRequest& whole, uint64_t piece_bytes, std::vector<ReadRequest
     }
 }
 
-ReadFailure failure_of(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const Error& caught) {
-        return {caught.code(), caught.what()};
-    } catch (const std::exception& caught) {
-        return {ErrorCode::kIo, caught.what()};
-    } catch (...) {
-        return {ErrorCode::kIo, "the read failed"};
-    }
-}
-
 }  // namespace
 
 Reads::Reads(const ExpertCatalogue& catalogue, Checks checks)

@@ -18,12 +18,6 @@
 
 namespace sluice {
 
-// Why a read failed: text, so that each request gets an exception of its own and none is shared between threads.
-struct ReadFailure {
-    ErrorCode code = ErrorCode::kIo;
-    std::string text;
-};
-
 // What came of the read of a record.
 struct ReadOutcome {
     SlotPlace place;

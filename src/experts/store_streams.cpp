@@ -11,8 +11,6 @@ namespace sluice {
 
 namespace {
 
-// A drive that has not answered for as long as is allowed is asked again, but not waited for as long.
-constexpr double kSecondsForAGoneDrive = 1;
 constexpr double kPollSeconds = 200e-6;  // short against a read
 
 }  // namespace

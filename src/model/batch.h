@@ -28,11 +28,13 @@ struct Batch {
     Tensor ids;                           // I32 [rows, 1]
     Tensor positions;                     // I32 [rows, 1]
     std::vector<int32_t> host_positions;  // [rows]
+    Tensor pool_positions;  // I32 [rows, 1]: of the first token of a pool whose last a row is; empty where none are
     std::vector<NewRows> sequences;
     const StatePool* pool = nullptr;
-    Sequences table;  // of the sequences, for operations
-    Tensor pages;     // I32 [sequences, *]: the pages of each
-    Tensor slots;     // I32 [sequences, 1]
+    Sequences table;                  // of the sequences, for operations
+    Tensor pages;                     // I32 [sequences, *]: the pages of each
+    Tensor slots;                     // I32 [sequences, 1]
+    std::vector<int32_t> host_slots;  // [sequences]
     Tensor selected;  // I32 [rows, *]: the tokens that a layer's indexer chose last; empty where none has one
     std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 

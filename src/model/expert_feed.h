@@ -1,10 +1,12 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "backend/operations.h"
 #include "experts/expert_store.h"
 #include "experts/routing_trace.h"
+#include "experts/row_table.h"
 
 namespace sluice {
 
@@ -22,6 +24,7 @@ struct ExpertFeed {
     ExpertStore* store = nullptr;
     RoutingTrace* trace = nullptr;       // null: not recorded
     NextFeedForward next;                // seen from the layer that is running
+    std::vector<RowFetch> rows = {};     // of n-gram tables, by layer
     std::optional<ExpertStream> hinted;  // of a prompt: reads of the next layer's experts that it has not asked for yet
 };
 

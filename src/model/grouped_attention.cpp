@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "model/mixer.h"
+#include "model/pooled_indexer.h"
 
 namespace sluice {
 
@@ -52,20 +53,38 @@ class GroupedAttention : public Mixer {
         const double scale =
             config.score_scale != 0 ? config.score_scale : 1 / std::sqrt(static_cast<double>(head_dim_));
         scale_ = table.softmax_factor * static_cast<float>(scale);
+        indexer_config_ = config.indexer;
+        if (!config.indexer.own()) return;
+        const PooledIndexer::Context indexer{
+            .layer = layer_, .first_part = 1, .epsilon = epsilon_, .frequencies = frequencies_};
+        indexer_.emplace(config.indexer, indexer, trunk);
     }
 
     std::vector<StatePart> state_parts() const override {
         const uint64_t head = kv_row_bytes(kv_format_, head_dim_) + kv_row_bytes(kv_format_, value_dim_);
-        return {StatePart::cache("kv", kv_format_, static_cast<uint64_t>(kv_heads_) * head)};
+        std::vector<StatePart> parts = {StatePart::cache("kv", kv_format_, static_cast<uint64_t>(kv_heads_) * head)};
+        if (!indexer_) return parts;
+        for (StatePart& part : PooledIndexer::state_parts(indexer_config_, kv_format_))
+            parts.push_back(std::move(part));
+        return parts;
     }
 
-    void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
+    void take_scratch(int64_t rows, Workspace& workspace) const override {
+        (void)take(rows, workspace);
+        if (indexer_) indexer_->take_scratch(rows, workspace);
+    }
+
+    uint64_t context_scratch_bytes(int64_t tokens, size_t) const override {
+        const uint64_t head = kv_row_bytes(kv_format_, head_dim_) + kv_row_bytes(kv_format_, value_dim_);
+        return indexer_ ? indexer_->context_scratch_bytes(tokens, static_cast<uint64_t>(kv_heads_) * head) : 0;
+    }
 
     void run(Backend& backend, const Batch& batch, const Tensor& x, const BlockOutput& out,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
         project(backend, x, s);
         place(backend, batch, s);
+        const Tensor selected = indexer_ ? indexer_->run(backend, batch, x, workspace) : Tensor{};
         const PagedCache cache = batch.cache(layer_, 0);
         backend.run(AppendKeyValue{
             .keys = s.key, .values = s.value, .kv_heads = kv_heads_, .sequences = batch.table, .cache = cache});
@@ -76,6 +95,7 @@ class GroupedAttention : public Mixer {
                               .window = window_,
                               .chunk = chunk_,
                               .sinks = sinks_,
+                              .selected = selected,
                               .sequences = batch.table,
                               .cache = cache,
                               .out = s.mixed});
@@ -168,6 +188,8 @@ class GroupedAttention : public Mixer {
     Tensor frequencies_;
     bool interleaved_ = false;
     float magnitude_ = 1, scale_ = 1;
+    IndexerConfig indexer_config_;
+    std::optional<PooledIndexer> indexer_;  // none: all tokens are seen
 };
 
 }  // namespace

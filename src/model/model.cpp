@@ -27,7 +27,7 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
     Trunk trunk(*checkpoint_, backend, form);
     embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
     head_ = config.tied_embeddings ? embedding_ : trunk.projection(kNoLayer, Role::kHead);
-    final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
+    if (config.final_norm) final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
     residual_ = std::visit([&](const auto& kind) { return make_residual(kind, config, trunk); }, config.residual);
     const auto epsilon = static_cast<float>(config.rms_norm_epsilon);
     for (int l = 0; l < config.layer_count(); ++l) {
@@ -51,8 +51,17 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
         if (const auto* attention = block_of<LatentAttentionConfig>(block)) {
             selected_tokens_ = std::max(selected_tokens_, attention->indexer.most_seen());
         }
+        if (const auto* attention = block_of<GroupedAttentionConfig>(block)) {
+            selected_tokens_ = std::max(selected_tokens_, attention->indexer.most_seen());
+            if (attention->indexer.own()) pool_ = attention->indexer.pool;
+        }
         if (block.scaled) layer.scale = trunk.values(l, Role::kLayerScale).front();
-        state_parts_.push_back(layer.mixer == nullptr ? std::vector<StatePart>{} : layer.mixer->state_parts());
+        std::vector<StatePart>& parts = state_parts_.emplace_back();
+        if (layer.mixer != nullptr) parts = layer.mixer->state_parts();
+        if (block.ngrams.any()) {
+            layer.ngrams = std::make_unique<NGrams>(*checkpoint_, l, parts.size(), trunk);
+            for (StatePart& part : layer.ngrams->state_parts()) parts.push_back(std::move(part));
+        }
         layers_.push_back(std::move(layer));
     }
     checkpoint_->check_mappings();
@@ -88,8 +97,14 @@ int64_t Model::head_rows() const {
 uint64_t Model::scratch_bytes(int64_t rows) const {
     const int64_t hidden = checkpoint_->config().hidden_size;
     Workspace blocks;
+    uint64_t rows_read = 0;
     for (const Layer& layer : layers_) {
         blocks.reset();
+        if (layer.ngrams != nullptr) {
+            layer.ngrams->take_scratch(rows, blocks);
+            rows_read += layer.ngrams->fetch_bytes(rows);
+            blocks.reset();
+        }
         if (layer.mixer != nullptr) layer.mixer->take_scratch(rows, blocks);
         blocks.reset();
         if (layer.feed_forward != nullptr) layer.feed_forward->take_scratch(rows, blocks);
@@ -102,7 +117,7 @@ uint64_t Model::scratch_bytes(int64_t rows) const {
     Workspace pass;
     (void)take_rows(rows, pass);
     pass.take(rows, selected_tokens_, DType::kI32);
-    return blocks.peak_bytes() + pass.peak_bytes();
+    return blocks.peak_bytes() + pass.peak_bytes() + rows_read;
 }
 
 uint64_t Model::context_scratch_bytes(int64_t tokens, size_t threads) const {
@@ -124,7 +139,7 @@ void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs) {
     for (const ForwardInput& input : inputs) most_pages = std::max(most_pages, input.state->pages().size());
     most_pages = std::bit_ceil(most_pages);
     table_pages_ = std::max(table_pages_, most_pages);
-    std::vector<int32_t> rows, pages(inputs.size() * table_pages_), slots;
+    std::vector<int32_t> rows, pages(inputs.size() * table_pages_);
     for (size_t i = 0; i < inputs.size(); ++i) {
         const SequenceState& state = *inputs[i].state;
         const NewRows& mine = batch.sequences[i];
@@ -132,14 +147,14 @@ void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs) {
             rows.push_back(static_cast<int32_t>(value));
         }
         std::ranges::copy(state.pages(), pages.begin() + static_cast<std::ptrdiff_t>(i * table_pages_));
-        slots.push_back(state.slot());
+        batch.host_slots.push_back(state.slot());
         batch.table.most_rows = std::max(batch.table.most_rows, mine.count);
     }
     // A power of two, so that steps of a growing sequence are seldom told apart.
     batch.table.most_tokens = static_cast<int64_t>(most_pages) * kKvPageTokens;
     batch.table.rows = put(inputs_workspace_, rows, 3);
     batch.pages = put(inputs_workspace_, pages, static_cast<int64_t>(table_pages_));
-    batch.slots = put(inputs_workspace_, slots);
+    batch.slots = put(inputs_workspace_, batch.host_slots);
 }
 
 Batch Model::make_batch(std::span<const ForwardInput> inputs) {
@@ -158,6 +173,11 @@ Batch Model::make_batch(std::span<const ForwardInput> inputs) {
     batch.pool = states_.get();
     batch.ids = put(inputs_workspace_, ids);
     batch.positions = put(inputs_workspace_, batch.host_positions);
+    if (pool_ > 0) {
+        std::vector<int32_t> first = batch.host_positions;
+        for (int32_t& position : first) position = std::max(0, position - static_cast<int32_t>(pool_) + 1);
+        batch.pool_positions = put(inputs_workspace_, first);
+    }
     make_tables(batch, inputs);
     return batch;
 }
@@ -235,8 +255,35 @@ void Model::run_feed_forward(size_t index, Batch& batch, ExpertFeed& feed, const
     add_output(place, layer.feed_forward_post_norm, rows);
 }
 
+void Model::open_row_tables() {
+    for (size_t l = 0; l < layers_.size(); ++l) {
+        if (layers_[l].ngrams == nullptr) continue;
+        const int layer = static_cast<int>(l);
+        own_row_tables_[layer] = std::make_unique<RowTable>(RowTableFiles::of(*checkpoint_, layer), RowTableOptions{});
+    }
+    row_tables_ = &own_row_tables_;
+}
+
+std::vector<RowFetch> Model::fetch_rows(const Batch& batch, std::span<const ForwardInput> inputs) {
+    std::vector<RowFetch> fetches(layers_.size());
+    if (row_tables_ == nullptr) open_row_tables();
+    if (row_tables_->empty()) return fetches;
+    std::vector<std::span<const int32_t>> ids;
+    for (const ForwardInput& input : inputs) ids.push_back(input.ids);
+    for (const auto& [layer, table] : *row_tables_) {
+        const auto index = static_cast<size_t>(layer);
+        fetches[index] = layers_[index].ngrams->fetch(backend_, batch, ids, *table);
+    }
+    return fetches;
+}
+
 void Model::run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows) {
     const Layer& layer = layers_[index];
+    if (layer.ngrams != nullptr) {
+        workspace_.reset();
+        layer.ngrams->run(backend_, batch, feed.rows[index], rows.residual.streams, workspace_);
+        if (batch.all_failed()) return;
+    }
     if (layer.mixer != nullptr) run_mixer(index, batch, rows);
     if (layer.feed_forward != nullptr) run_feed_forward(index, batch, feed, rows);
     if (layer.scale != 1) backend_.run(Scale{.x = rows.residual.streams, .factor = layer.scale});
@@ -345,7 +392,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
         batch.selected = inputs_workspace_.take(batch.rows, selected_tokens_, DType::kI32);
     }
     const Watch watch(backend_, batch);
-    ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .hinted = {}};
+    ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .rows = fetch_rows(batch, inputs), .hinted = {}};
     const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
     if (!batch.all_failed()) run_head(batch, last, inputs, outputs);
     backend_.wait();

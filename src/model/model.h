@@ -12,6 +12,7 @@
 #include "experts/routing_trace.h"
 #include "model/feed_forward.h"
 #include "model/mixer.h"
+#include "model/ngrams.h"
 #include "model/residual_streams.h"
 #include "model/sequence_state.h"
 #include "model/trunk.h"
@@ -44,6 +45,10 @@ class Model {
     // Where experts come from, before the first forward(); `trace` records the routing and may be null.
     void use_experts(ExpertStore& experts, RoutingTrace* trace);
 
+    // Where rows of n-gram tables come from, by layer, before the first forward(); otherwise they are read as suits the
+    // machine.
+    void use_row_tables(const RowTables& tables) { row_tables_ = &tables; }
+
     // Evaluates a batch and advances the states of all sequences that did not fail. Sequences must be distinct. Throws
     // what concerns all of them (a file of the trunk that was cut): then no state has advanced, and recurrent ones are
     // no longer usable.
@@ -68,6 +73,7 @@ class Model {
         Tensor mixer_norm, feed_forward_norm;            // empty: blocks read the residual as it is
         Tensor mixer_post_norm, feed_forward_post_norm;  // empty: none
         float scale = 1;                                 // of the residual behind the layer
+        std::unique_ptr<NGrams> ngrams{};                // null: none
         std::unique_ptr<Mixer> mixer;                    // null: the layer has none; likewise the other
         std::unique_ptr<FeedForward> feed_forward;
     };
@@ -85,6 +91,9 @@ class Model {
     // What the head reads; nothing of use where all have failed.
     Tensor run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::span<const ForwardInput> inputs,
                       std::vector<ForwardOutput>& outputs);
+    // Begins to read what the n-grams of all layers need, by layer.
+    std::vector<RowFetch> fetch_rows(const Batch& batch, std::span<const ForwardInput> inputs);
+    void open_row_tables();
     void run_layer(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows);
     void run_mixer(size_t index, const Batch& batch, const Rows& rows);
     void run_feed_forward(size_t index, Batch& batch, ExpertFeed& feed, const Rows& rows);
@@ -105,12 +114,15 @@ class Model {
     Backend& backend_;
     ExpertStore* experts_ = nullptr;
     RoutingTrace* trace_ = nullptr;
+    const RowTables* row_tables_ = nullptr;
+    RowTables own_row_tables_;    // where nobody gave others
     Workspace inputs_workspace_;  // ids, positions, tables, rows
     Workspace workspace_;         // one block's temporaries
     Weight embedding_, head_;
     Tensor final_norm_;
     std::unique_ptr<ResidualStreams> residual_;
     int64_t selected_tokens_ = 0;  // that attention sees at most where an indexer chooses
+    int64_t pool_ = 0;             // tokens that share an index key of grouped attention; 0: none does
     std::vector<Layer> layers_;
     StateParts state_parts_;
     std::shared_ptr<StatePool> states_;  // null until the first is wanted

@@ -22,6 +22,7 @@ struct ResidualRows {
     Tensor read;          // [rows, hidden]: what a block reads of it, before the block's norm
     Tensor added;         // [rows, hidden]: what a block computes; empty where all add it themselves
     Tensor coefficients;  // [rows, *]: what add() needs to know of the read() before it; empty: nothing
+    Tensor scratch = {};  // of the residual itself
 };
 
 // The residual of a pass: what runs through all layers, how a block reads it, and how it takes what the block computes.
@@ -45,6 +46,10 @@ class ResidualStreams {
 std::unique_ptr<ResidualStreams> make_residual(const PlainResidual& residual, const ModelConfig& config, Trunk& trunk);
 // Streams that each block reads a weighed sum of, and whose sums they become behind it.
 std::unique_ptr<ResidualStreams> make_residual(const HyperConnectionConfig& residual, const ModelConfig& config,
+                                               Trunk& trunk);
+
+// Streams that each block reads and adds to through gates.
+std::unique_ptr<ResidualStreams> make_residual(const GatedStreamsConfig& residual, const ModelConfig& config,
                                                Trunk& trunk);
 
 }  // namespace sluice

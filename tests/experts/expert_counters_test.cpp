@@ -37,5 +37,12 @@ TEST(ExpertCounters, TheDifferenceCoversEveryField) {
     EXPECT_EQ(difference.stall_seconds, 3.0);
 }
 
+TEST(ExpertCounters, TheSumCoversEveryField) {
+    const ExpertCounters sum = numbered(10) + numbered(7);
+    const auto words = std::bit_cast<std::array<uint64_t, kWords>>(static_cast<sluice_expert_counters>(sum));
+    for (size_t i = 0; i + 1 < kWords; ++i) EXPECT_EQ(words[i], 17 * (i + 1)) << "word " << i;
+    EXPECT_EQ(sum.stall_seconds, 17.0);
+}
+
 }  // namespace
 }  // namespace sluice

@@ -143,7 +143,8 @@ INSTANTIATE_TEST_SUITE_P(All, TinyFamilies,
                                            Family{"kimi_linear", tiny_kimi_linear_config, false},
                                            Family{"nemotron_h", tiny_nemotron_h_config, true},
                                            Family{"glm5_next", tiny_glm5_next_config, true},
-                                           Family{"deepseek_v4", tiny_deepseek_v4_config, true}),
+                                           Family{"deepseek_v4", tiny_deepseek_v4_config, true},
+                                           Family{"qwen4_exp", tiny_qwen4_exp_config, true}),
                          [](const auto& family) { return std::string(family.param.name); });
 
 }  // namespace

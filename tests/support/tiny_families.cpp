@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -54,6 +55,40 @@ json tiny_kimi_linear_config() {
             {"num_shared_experts", 1},
             {"moe_renormalize", false},
             {"routed_scaling_factor", 2.446}};
+}
+
+json tiny_qwen4_exp_config() {
+    return {{"model_type", "qwen4_exp_text"},
+            {"hidden_size", 32},
+            {"num_hidden_layers", 4},
+            {"layer_types", {"linear_attention", "linear_attention", "full_attention", "full_attention"}},
+            {"vocab_size", 40},
+            {"max_position_embeddings", 512},
+            {"num_attention_heads", 4},
+            {"num_key_value_heads", 2},
+            {"head_dim", 16},
+            {"linear_num_key_heads", 2},
+            {"linear_num_value_heads", 4},
+            {"linear_key_head_dim", 8},
+            {"linear_value_head_dim", 8},
+            {"linear_conv_kernel_dim", 4},
+            {"output_gate_type", "sigmoid"},
+            {"hc_count", 3},
+            {"hc_lowrank", 8},
+            {"num_experts", 8},
+            {"num_experts_per_tok", 2},
+            {"moe_intermediate_size", 24},
+            {"shared_expert_intermediate_size", 16},
+            {"ple_layer_ids", {1, 2}},
+            {"ple_embed_dim", 24},
+            {"heads_per_ngram", 2},
+            {"ngram_vocab_size_base", 29},
+            {"make_ngram_vocab_size_divisible_by", 8},
+            {"split_ngram_parts", 12},
+            {"indexer_n_heads", 4},
+            {"indexer_head_dim", 8},
+            {"indexer_budget", 16},
+            {"eos_token_id", 9}};
 }
 
 json tiny_nemotron_h_config() {
@@ -165,6 +200,8 @@ class ModelMaker {
                 add(path, spec);
             }
             if (const MixtureConfig* mixture = config_.mixture_of(layer)) add_experts(path, *mixture);
+            const NGramConfig& ngrams = config_.layers[static_cast<size_t>(layer)].ngrams;
+            if (ngrams.any()) add_row_table(path, ngrams);
         }
         return std::move(tiny_);
     }
@@ -183,6 +220,14 @@ class ModelMaker {
             spec.shape == WeightShape::kVector ? 0.5 : 1 / std::sqrt(static_cast<double>(spec.columns));
         add(fmt::format("{}{}{}", path, module.module, module.bare ? "" : ".weight"), shape, near_one ? 0.1 : scale,
             near_one ? 1 : 0);
+    }
+
+    void add_row_table(const std::string& path, const NGramConfig& ngrams) {
+        const int64_t rows = (ngrams.table_rows + ngrams.parts - 1) / ngrams.parts;
+        for (int64_t part = 0; part * rows < ngrams.table_rows; ++part) {
+            add(fmt::format("{}{}.shard_{}.weight", path, config_.architecture->row_table, part),
+                {std::min(rows, ngrams.table_rows - part * rows), ngrams.row_dim}, 0.5, 0);
+        }
     }
 
     void add_experts_of_tokens(const std::string& name, const std::vector<int64_t>& shape) {

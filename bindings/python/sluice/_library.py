@@ -39,7 +39,8 @@ class ExpertCounters(ctypes.Structure):
     _fields_ = [("hits", c_uint64), ("misses", c_uint64), ("joined", c_uint64), ("reads", c_uint64),
                 ("failed_reads", c_uint64), ("bytes_read", c_uint64), ("prefetch_reads", c_uint64),
                 ("prefetch_hits", c_uint64), ("warm_reads", c_uint64), ("warm_hits", c_uint64),
-                ("warm_bytes", c_uint64), ("stall_seconds", c_double)]
+                ("warm_bytes", c_uint64), ("row_reads", c_uint64), ("row_hits", c_uint64), ("row_bytes", c_uint64),
+                ("stall_seconds", c_double)]
 
 
 class Statistics(ctypes.Structure):
