@@ -76,6 +76,8 @@ class SafetensorsWriter {
     void write(const std::string& name, std::span<const std::byte> bytes, uint64_t offset_in_tensor = 0);
     // Replaces the value of a metadata key that was given at construction by one of the same length: for what is known
     // only when the data is, such as checksums. Throws kUsage for another key or length.
+    // Leaves a tensor to be a hole in the file, which reads as zeros and takes no room.
+    void leave_hole(const std::string& name);
     void set_metadata(const std::string& key, const std::string& value);
     void commit();  // throws kUsage while bytes are missing
 

@@ -84,6 +84,14 @@ void SafetensorsWriter::write(const std::string& name, std::span<const std::byte
     missing_bytes_ -= std::min<uint64_t>(missing_bytes_, bytes.size());
 }
 
+void SafetensorsWriter::leave_hole(const std::string& name) {
+    const SafetensorsEntry& tensor = layout_.tensors.at(index_.at(name));
+    if (tensor.bytes == 0) return;
+    const std::byte last{};
+    file_.write_at(tensor.offset + tensor.bytes - 1, {&last, 1});
+    missing_bytes_ -= std::min<uint64_t>(missing_bytes_, tensor.bytes);
+}
+
 void SafetensorsWriter::set_metadata(const std::string& key, const std::string& value) {
     const auto found = metadata_.find(key);
     if (found == metadata_.end() || found->second.size() != value.size()) {

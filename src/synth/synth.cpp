@@ -70,6 +70,11 @@ uint64_t stored_bytes(const SynthStored& stored) {
     return static_cast<uint64_t>(stored.rows) * stored.row_bytes;
 }
 
+// On the drive.
+uint64_t written_bytes(const SynthStored& stored) {
+    return stored.tensor->hole ? 0 : stored_bytes(stored);
+}
+
 std::vector<Shard> make_shards(const std::vector<SynthTensor>& tensors, SynthEncoding encoding) {
     std::vector<Shard> shards(1);
     uint64_t filled = 0;
@@ -114,6 +119,7 @@ class Generator {
 
   private:
     void write_tensor(SafetensorsWriter& writer, const SynthStored& stored) {
+        if (stored.tensor->hole) return writer.leave_hole(stored.declaration.name);
         const int64_t piece = fill_rows(stored);
         const auto piece_bytes = static_cast<uint64_t>(piece) * stored.row_bytes;
         if (piece_bytes > buffer_.size()) buffer_.resize(piece_bytes);
@@ -208,13 +214,16 @@ void synthesize_shape(const std::filesystem::path& target, const SynthShape& sha
                       uint64_t seed, const BytesCallback& progress) {
     const std::vector<SynthTensor> tensors = synth_tensors(shape, encoding, seed);
     const std::vector<Shard> shards = make_shards(tensors, encoding);
-    uint64_t total = 0;
+    uint64_t total = 0, written = 0;
     for (const Shard& shard : shards) {
-        for (const SynthStored& stored : shard.tensors) total += stored_bytes(stored);
+        for (const SynthStored& stored : shard.tensors) {
+            total += stored_bytes(stored);
+            written += written_bytes(stored);
+        }
     }
-    require_space(target, total);
+    require_space(target, written);
     NewFolder folder(target);
-    Generator generator(folder.path(), encoding, seed, total, progress);
+    Generator generator(folder.path(), encoding, seed, written, progress);
     for (const Shard& shard : shards) generator.write_shard(shard);
     if (shards.size() > 1) write_index(folder.path(), shards, total);
     // No end-of-text token: random text ends when it was told to.

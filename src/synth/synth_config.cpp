@@ -118,6 +118,38 @@ Json qwen3_5_settings(const SynthShape& shape) {
     return {{"text_config", text}, {"tie_word_embeddings", config.tied_embeddings}};
 }
 
+// Beside what Qwen3.5 says.
+Json qwen4_exp_settings(const SynthShape& shape) {
+    const ModelConfig& config = shape.config;
+    Json json = qwen3_5_settings(shape);
+    Json& text = json["text_config"];
+    text["model_type"] = "qwen4_exp_text";
+    text["output_gate_type"] = "sigmoid";
+    const auto& streams = std::get<GatedStreamsConfig>(config.residual);
+    text["hc_count"] = streams.streams;
+    text["hc_lowrank"] = streams.rank;
+    const IndexerConfig& indexer = grouped_attention(shape).indexer;
+    text["indexer_n_heads"] = indexer.heads;
+    text["indexer_kv_heads"] = 1;
+    text["indexer_head_dim"] = indexer.head_dim;
+    text["indexer_budget"] = indexer.tokens;
+    text["indexer_compress_ratio"] = indexer.pool;
+    text["ple_layer_ids"] = Json::array();
+    for (int64_t layer = 0; layer < config.layer_count(); ++layer) {
+        const NGramConfig& ngrams = config.layers[static_cast<size_t>(layer)].ngrams;
+        if (!ngrams.any()) continue;
+        text["ple_layer_ids"].push_back(layer + 1);
+        text["ple_embed_dim"] = ngrams.width();
+        text["ple_conv_kernel_size"] = ngrams.kernel;
+        text["ngram_size"] = ngrams.hash.longest();
+        text["heads_per_ngram"] = ngrams.hash.heads_per_order;
+        text["ngram_vocab_size_base"] = ngrams.hash.head_rows.front();
+        text["make_ngram_vocab_size_divisible_by"] = 128;
+        text["split_ngram_parts"] = ngrams.parts;
+    }
+    return json;
+}
+
 Json deepseek_settings(const SynthShape& shape) {
     const ModelConfig& config = shape.config;
     const auto* attention = first_block<LatentAttentionConfig>(config);
@@ -181,6 +213,12 @@ constinit const SynthLayout kQwen35Layout = {.class_name = "Qwen3_5MoeForConditi
                                              .mlx_prefix = "language_model.model.",
                                              .mlx_outer_prefix = "language_model.",
                                              .fused_experts = true};
+constinit const SynthLayout kQwen4ExpLayout = {.class_name = "Qwen4ExpForConditionalGeneration",
+                                               .settings = qwen4_exp_settings,
+                                               .prefix = "model.language_model.",
+                                               .mlx_prefix = "language_model.model.",
+                                               .mlx_outer_prefix = "language_model.",
+                                               .fused_experts = true};
 constinit const SynthLayout kDeepseekLayout = {
     .class_name = "DeepseekV3ForCausalLM", .settings = deepseek_settings, .fp8 = true};
 constinit const SynthLayout kKimiLayout = {

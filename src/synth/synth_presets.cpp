@@ -66,6 +66,26 @@ ModelConfig qwen_hybrid(const std::string& model_type, const QwenNumbers& n, int
     return config;
 }
 
+// Qwen3.8-Flash-Next.
+ModelConfig qwen4_exp(const QwenNumbers& n) {
+    ModelConfig config = qwen_hybrid("qwen4_exp", n, 48);
+    config.final_norm = false;
+    config.residual = GatedStreamsConfig{.streams = 4, .rank = 320};
+    for (LayerConfig& layer : config.layers) layer.norms.before = false;
+    change_blocks<GatedDeltaNetConfig>(config, [](GatedDeltaNetConfig& net) { net.sigmoid_gate = true; });
+    change_blocks<GroupedAttentionConfig>(config, [](GroupedAttentionConfig& attention) {
+        attention.indexer = {.heads = 4, .head_dim = 128, .tokens = 2048, .pool = 4};
+    });
+    NGramConfig& ngrams = config.layers[1].ngrams;
+    ngrams = {.hash = {}, .row_dim = 160, .kernel = 4, .parts = 128, .table_rows = 320'001'536};
+    ngrams.hash.heads_per_order = 8;
+    ngrams.hash.end_token = 248044;
+    ngrams.hash.multipliers = ngram_multipliers(n.vocabulary, 3, 0, 1234);
+    ngrams.hash.head_rows = primes_from(20'000'000, 0, 16);
+    ngrams.hash.head_offsets = offsets_of(ngrams.hash.head_rows);
+    return config;
+}
+
 LatentAttentionConfig latent_attention(int64_t heads, double theta, double factor, double beta_fast) {
     LatentAttentionConfig attention{
         .heads = heads, .query_rank = 1536, .key_value_rank = 512, .nope_dim = 128, .rope_dim = 64, .value_dim = 128};
@@ -114,6 +134,7 @@ constexpr QwenNumbers kQwen3_30b{48, 2048, 32, 4, 128, 8, 768, 151936, 40960};
 constexpr QwenNumbers kQwen3_235b{94, 4096, 64, 4, 128, 8, 1536, 151936, 40960};
 constexpr QwenNumbers kQwen3Next80b{48, 2048, 16, 2, 512, 10, 512, 151936, 262144};
 constexpr QwenNumbers kQwen36_35b{40, 2048, 16, 2, 256, 8, 512, 248320, 262144};
+constexpr QwenNumbers kQwen38Flash{48, 2560, 24, 2, 512, 10, 640, 248320, 262144};
 constexpr QwenNumbers kQwen35_397b{60, 4096, 32, 2, 512, 10, 1024, 248320, 262144};
 
 std::vector<SynthShape> make_shapes() {
@@ -128,6 +149,8 @@ std::vector<SynthShape> make_shapes() {
          qwen_hybrid("qwen3_5_moe", kQwen36_35b, 32)},
         {"qwen3.5-397b-a17b", "Qwen3.5-397B-A17B: 60 layers, 512 experts, 10 per token", &kQwen35Layout,
          qwen_hybrid("qwen3_5_moe", kQwen35_397b, 64)},
+        {"qwen3.8-flash-next", "Qwen3.8-Flash-Next: 48 layers, 512 experts, 10 per token, a table of 102 GB as a hole",
+         &kQwen4ExpLayout, qwen4_exp(kQwen38Flash)},
         {"deepseek-v3", "DeepSeek-V3 (R1, V3.1): 61 layers, 256 experts, 8 per token", &kDeepseekLayout,
          deepseek_v3(129280), kDeepseekDense},
         {"cogito-v2-671b", "Cogito v2 671B: DeepSeek-V3 with a vocabulary of 128815", &kDeepseekLayout,

@@ -30,7 +30,8 @@ struct SynthLayout {
     bool fp8 = false;                        // published in FP8
 };
 
-extern const SynthLayout kQwen3MoeLayout, kQwen3NextLayout, kQwen35Layout, kDeepseekLayout, kKimiLayout;
+extern const SynthLayout kQwen3MoeLayout, kQwen3NextLayout, kQwen35Layout, kDeepseekLayout, kKimiLayout,
+    kQwen4ExpLayout;
 
 struct SynthShape {
     std::string name;         // "qwen3-30b-a3b"

@@ -1,5 +1,6 @@
 #include "synth/synth_tensors.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numeric>
@@ -53,6 +54,7 @@ class Planner {
         }
         for (int layer = 0; layer < config_.layer_count(); ++layer) plan_layer(layer);
         for (const WeightSpec& spec : model_weights(config_)) {
+            if (add_connection(prefix_, spec, energy(config_.layer_count(), 0), 0)) continue;
             if (spec.role == Role::kFinalNorm) add(prefix_, spec, stream_norm(energy(config_.layer_count(), 0), 0));
             if (spec.role == Role::kHead) {
                 add(mlx_ ? std::string(layout_.mlx_outer_prefix) : "", spec,
@@ -97,8 +99,8 @@ class Planner {
 
     // What a norm's weight is stored less, in the layout that is written.
     double offset(WeightShape shape) const {
-        const bool offsets = shape == WeightShape::kNorm && config_.architecture->norms == NormStorage::kOffset;
-        return offsets && !mlx_ ? 1 : 0;
+        const bool offsets = shape == WeightShape::kNorm && config_.architecture->norms != NormStorage::kWeight;
+        return offsets && (!mlx_ || config_.architecture->norms == NormStorage::kOffsetEverywhere) ? 1 : 0;
     }
 
     // Norm weights near `value`.
@@ -144,6 +146,7 @@ class Planner {
         const LayerConfig& block = config_.layers[static_cast<size_t>(layer)];
         const double mixed = layer == 0 ? std::sqrt(kDriftEnergy) : step();
         for (const WeightSpec& spec : mixer_weights(config_, block)) {
+            if (add_connection(path, spec, energy(layer, 0), 0.5) || add_ngrams(path, spec, block.ngrams)) continue;
             add(path, spec,
                 spec.role == Role::kMixerNorm
                     ? stream_norm(energy(layer, 0), 0.5)
@@ -155,6 +158,7 @@ class Planner {
                 plan_experts(path, *config_.mixture_of(layer));
                 experts_wait = false;
             }
+            if (add_connection(path, spec, energy(layer, 1), kConstantShare)) continue;
             add(path, spec,
                 spec.role == Role::kFeedForwardNorm
                     ? stream_norm(energy(layer, 1), kConstantShare)
@@ -172,6 +176,73 @@ class Planner {
         std::vector<float> values(static_cast<size_t>(spec.rows() * spec.columns));
         for (float& value : values) value = static_cast<float>(middle + jitter(0.1) - 1);
         return vector(std::move(values));
+    }
+
+    // Of gated streams: all begin alike and stay nearly so, since gates are nearly halves and shares nearly 1.
+    bool add_connection(const std::string& path, const WeightSpec& spec, double free_energy, double share) {
+        constexpr double kGate = 0.5, kSmall = 0.1;
+        switch (spec.role) {
+            case Role::kMixerStreamsNorm:
+            case Role::kFeedForwardStreamsNorm:
+            case Role::kEndStreamsNorm: {
+                const SynthTensor one = stream_norm(free_energy, share);
+                SynthTensor all = one;
+                all.values.clear();
+                for (const float value : one.values) {
+                    const double stored = offset(spec.shape);
+                    all.values.push_back(static_cast<float>((value + stored) / kGate - stored));
+                }
+                const std::vector<float> first = all.values;
+                for (int64_t s = 1; s < config_.streams(); ++s) {
+                    all.values.insert(all.values.end(), first.begin(), first.end());
+                }
+                add(path, spec, std::move(all));
+                return true;
+            }
+            case Role::kMixerStreamsDown:
+            case Role::kFeedForwardStreamsDown:
+            case Role::kEndStreamsDown:
+                add(path, spec, plain(spec));
+                return true;
+            case Role::kMixerStreamsUp:
+            case Role::kFeedForwardStreamsUp:
+            case Role::kEndStreamsUp:
+            case Role::kMixerStreamsInject:
+            case Role::kFeedForwardStreamsInject: {
+                SynthTensor matrix = random_matrix(kSmall / std::sqrt(static_cast<double>(spec.columns)));
+                matrix.eight_bits = spec.role == Role::kFeedForwardStreamsInject;
+                add(path, spec, std::move(matrix));
+                return true;
+            }
+            default:
+                return false;
+        }
+    }
+
+    // The table is a hole, so n-grams add nothing: what is measured is how its rows are read.
+    bool add_ngrams(const std::string& path, const WeightSpec& spec, const NGramConfig& ngrams) {
+        switch (spec.role) {
+            case Role::kNGramKey: {
+                const int64_t rows = (ngrams.table_rows + ngrams.parts - 1) / ngrams.parts;
+                for (int64_t part = 0; part * rows < ngrams.table_rows; ++part) {
+                    SynthTensor table = random_matrix(1);
+                    table.name = fmt::format("{}{}.shard_{}", path, config_.architecture->row_table, part);
+                    table.shape = {std::min(rows, ngrams.table_rows - part * rows), ngrams.row_dim};
+                    table.keep_float = table.hole = true;
+                    tensors_.push_back(std::move(table));
+                }
+                [[fallthrough]];
+            }
+            case Role::kNGramValue:
+            case Role::kNGramKeyNorm:
+            case Role::kNGramQueryNorm:
+            case Role::kNGramConvNorm:
+            case Role::kNGramConv:
+                add(path, spec, plain(spec));
+                return true;
+            default:
+                return false;
+        }
     }
 
     // `output` is the deviation of what the block adds to the stream.
@@ -227,6 +298,11 @@ SynthTensor Planner::values(const GroupedAttentionConfig& attention, const Weigh
             return random_matrix(unit(), LeadColumns::zeros());
         case Role::kOutput:
             return random_matrix(output / (std::sqrt(width) * gate * kAttentionAmplitude));
+        case Role::kIndexQueryKey:
+            return random_matrix(unit(), LeadColumns::zeros());
+        case Role::kIndexQueryNorm:
+        case Role::kIndexKeyNorm:
+            return norm(spec, 1);
         case Role::kQueryNorm:
         case Role::kKeyNorm:
             return norm(spec, std::sqrt(kNearness / (0.5 * std::sqrt(static_cast<double>(dim)))));

@@ -53,6 +53,7 @@ struct SynthTensor {
     LeadColumns lead{};
     bool keep_float = false;  // never quantized
     bool eight_bits = false;  // at 8 bits where the others have 4
+    bool hole = false;        // zeros that take no room on the drive
     // Vectors, stored as they are:
     DType dtype = DType::kBF16;
     std::vector<float> values{};

@@ -37,6 +37,15 @@ SynthShape tiny_shape(const std::string& preset, int64_t layers) {
         net.key_heads = 2;
         net.value_heads = 4;
     });
+    for (LayerConfig& layer : config.layers) {
+        if (!layer.ngrams.any()) continue;
+        NGramHash& hash = layer.ngrams.hash;
+        hash.multipliers = ngram_multipliers(config.vocabulary, hash.longest(), 0, 1234);
+        hash.head_rows = primes_from(101, 0, hash.heads());
+        hash.head_offsets = offsets_of(hash.head_rows);
+        layer.ngrams.table_rows = (hash.head_offsets.back() + hash.head_rows.back() + 127) / 128 * 128;
+        layer.ngrams.parts = 12;
+    }
     return shape;
 }
 
