@@ -15,7 +15,7 @@ import termios
 import time
 import unittest
 
-from cli_test import BUNDLED, PROGRAM, ProgramTest
+from program import BUNDLED, PROGRAM, ProgramTest
 
 UP, LEFT, RIGHT = "\x1b[A", "\x1b[D", "\x1b[C"
 BACKSPACE, ENTER, ALT_ENTER, CTRL_C, CTRL_D = "\x7f", "\r", "\x1b\r", "\x03", "\x04"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import unittest
 
-from cli_test import BUNDLED, PLAIN, PROGRAM, ProgramTest
+from program import BUNDLED, PLAIN, PROGRAM, ProgramTest
 
 LIBRARY = os.environ.get("SLUICE_CRASH_POINTS", "")
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Every verb on a model in GGUF, made here: a file, its parts, and a tokenizer alone. As cli_test.py."""
+"""Every verb on a model in GGUF, made here: a file, its parts, and a tokenizer alone. As the others: program.py."""
 import json
 import random
 import struct
 import unittest
 
-from cli_test import ProgramTest, load_floats
+from program import ProgramTest, load_floats
 
 HIDDEN, HEAD, EXPERTS, INNER, LAYERS = 64, 32, 4, 32, 2
 TOKENS = ["a", "b", "c", "\u0120", "ab", "abc", "<|im_end|>", "<think>"]

@@ -15,7 +15,7 @@ import unittest
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from cli_test import PLAIN, PROGRAM, ProgramTest
+from program import PLAIN, PROGRAM, ProgramTest
 
 COMMIT = "5f0c" * 10
 REPOSITORY = "tester/tiny"

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A program that was restarted continues a conversation of 2,000 tokens without evaluating it again, through the command
-line. Needs Python 3 alone. SLUICE_PROGRAM names the program; it comes from ctest."""
+"""A program that was restarted continues a conversation of 2,000 tokens without evaluating it again, through the
+command line. Needs Python 3 alone. SLUICE_PROGRAM names the program; it comes from ctest."""
 import functools
 import re
 import resource
 import subprocess
 import unittest
 
-from cli_test import PROGRAM, ProgramTest
+from program import PROGRAM, ProgramTest
 
 CONTEXT = 2048      # all that the bundled model takes
 
