@@ -107,6 +107,18 @@ class TwoKindsOfTokens {
         return hits;
     }
 
+    // A scan of experts that are all here: none comes or goes.
+    void scan_what_is_here() {
+        for (int layer = 0; layer < kLayers; ++layer) {
+            for (int expert = 0; expert < kExperts; ++expert) {
+                if (cache_.find(layer, expert) == kNoSlot) continue;
+                const std::vector<int> ids{expert};
+                cache_.plan(layer, ids, true, 1, plan_);
+                cache_.release(plan_.taken.at(0).slot);
+            }
+        }
+    }
+
     const ExpertCache& cache() const { return cache_; }
 
   private:
@@ -114,19 +126,50 @@ class TwoKindsOfTokens {
     BatchPlan plan_;
 };
 
+// Hits of tokens [begin, end) of a sequence in which kind 1 comes after two of kind 0, again and again.
+int hits_of_turns(TwoKindsOfTokens& model, int begin, int end) {
+    int hits = 0;
+    for (int i = begin; i < end; ++i) hits += model.token(i % 3 == 2 ? 1 : 0);
+    return hits;
+}
+
 TEST(SimilarTokens, ForeseesWhatFollowsALikeToken) {
     TwoKindsOfTokens model(EvictionPolicy::kSimilarTokens);
     TwoKindsOfTokens by_frequency(EvictionPolicy::kFrequencyLru);
-    // Kinds 0 0 1 0 0 1 ...: after two of kind 0 comes kind 1. Both kinds' experts do not fit.
-    int hits = 0, hits_by_frequency = 0;
+    // Both kinds' experts do not fit.
+    hits_of_turns(model, 0, 60);
+    hits_of_turns(by_frequency, 0, 60);
+    EXPECT_GT(hits_of_turns(model, 60, 120), hits_of_turns(by_frequency, 60, 120));
+}
+
+TEST(SimilarTokens, AScanIsNoToken) {
+    TwoKindsOfTokens alone(EvictionPolicy::kSimilarTokens), beside_scans(EvictionPolicy::kSimilarTokens);
     for (int i = 0; i < 120; ++i) {
-        const int kind = i % 3 == 2 ? 1 : 0;
-        const int got = model.token(kind), by_use = by_frequency.token(kind);
-        if (i < 60) continue;
-        hits += got;
-        hits_by_frequency += by_use;
+        EXPECT_EQ(hits_of_turns(beside_scans, i, i + 1), hits_of_turns(alone, i, i + 1)) << i;
+        beside_scans.scan_what_is_here();
     }
-    EXPECT_GT(hits, hits_by_frequency);
+}
+
+// A token's place is used again after 2,048 others: what stood there says nothing of the present one, whose second
+// layer is still to come.
+TEST(SimilarTokens, WhatWasAtATokensPlaceBeforeHasNoVote) {
+    constexpr int kPlaces = 2048, kOld = 2, kLessOld = 3, kNew = 4;
+    ExpertCache cache(4, 2, 8, EvictionPolicy::kSimilarTokens);
+    BatchPlan plan;
+    const auto use = [&](int layer, int expert) {
+        const std::vector<int> ids{expert};
+        cache.plan(layer, ids, false, 1, plan);
+        const Lease lease = plan.taken.at(0);
+        if (lease.found == Found::kMiss) cache.landed(lease.slot);
+        cache.release(lease.slot);
+    };
+    for (int token = 0; token < kPlaces; ++token) {
+        use(0, 0);
+        use(1, token == 0 ? kOld : token == kPlaces / 2 ? kLessOld : 0);
+    }
+    use(0, kNew);
+    EXPECT_EQ(cache.find(1, kOld), kNoSlot) << "it was used longest ago";
+    EXPECT_NE(cache.find(1, kLessOld), kNoSlot);
 }
 
 TEST(SimilarTokens, AScanLeavesTheWorkingSetAlone) {

@@ -3,6 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#if __has_include(<liburing.h>)
+#include <dlfcn.h>
+#include <liburing.h>
+#endif
+
+#include <array>
+#include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <cstring>
 #include <map>
@@ -11,6 +19,32 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "tests/experts/support.h"
+
+#if __has_include(<liburing.h>)
+namespace {
+
+// As many of the ring's reads are answered as the kernel does that has no time for them now.
+std::atomic<int> reads_to_put_off = 0;
+std::atomic<int> put_off_with = EAGAIN;
+
+}  // namespace
+
+extern "C" int io_uring_submit_and_wait(io_uring* ring, unsigned wait_for) {
+    using Function = int (*)(io_uring*, unsigned);
+    static const auto real = reinterpret_cast<Function>(::dlsym(RTLD_NEXT, "io_uring_submit_and_wait"));
+    const int result = real(ring, wait_for);
+    std::array<io_uring_cqe*, 64> answers{};
+    const unsigned count = ::io_uring_peek_batch_cqe(ring, answers.data(), static_cast<unsigned>(answers.size()));
+    for (unsigned i = 0; i < count; ++i) {
+        const bool wakes = answers[i]->user_data == UINT64_MAX;
+        if (!wakes && answers[i]->res > 0 && reads_to_put_off > 0) {
+            --reads_to_put_off;
+            answers[i]->res = -put_off_with;
+        }
+    }
+    return result;
+}
+#endif
 
 namespace sluice::testing {
 namespace {
@@ -185,6 +219,46 @@ INSTANTIATE_TEST_SUITE_P(Readers, EveryReader,
                                                                                        : "Mmap";
                              return std::string(kind) + (way.param.direct ? "Direct" : "Buffered");
                          });
+
+#if __has_include(<liburing.h>)
+class UringReads : public EveryReader {};
+
+TEST_P(UringReads, ArePutOffAndAskedForAgain) {
+    for (const int reason : {EAGAIN, EINTR}) {
+        Answers answers;
+        const auto reader = open(answers);
+        if (!reader) GTEST_SKIP() << "no io_uring here";
+        put_off_with = reason;
+        reads_to_put_off = 40;
+        PageMemory memory(8192);
+        const std::vector<ReadRequest> requests{{0, 4096, 8192, memory.data(), 0}};
+        reader->submit(requests);
+        const ReadResult answer = answers.wait(1)[0];
+        ASSERT_FALSE(answer.error) << message_of(answer.error);
+        EXPECT_EQ(reads_to_put_off, 0);
+        EXPECT_EQ(std::memcmp(memory.data(), content_[0].data() + 4096, 8192), 0);
+    }
+}
+
+TEST_P(UringReads, PutOffForEverAreAnErrorThatNamesTheFile) {
+    Answers answers;
+    const auto reader = open(answers);
+    if (!reader) GTEST_SKIP() << "no io_uring here";
+    put_off_with = EAGAIN;
+    reads_to_put_off = 1 << 30;
+    PageMemory memory(4096);
+    const std::vector<ReadRequest> requests{{1, 4096, 4096, memory.data(), 0}};
+    reader->submit(requests);
+    const ReadResult answer = answers.wait(1)[0];
+    reads_to_put_off = 0;
+    ASSERT_TRUE(answer.error);
+    EXPECT_THAT(message_of(answer.error), HasSubstr(paths_[1].string()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Readers, UringReads,
+                         ::testing::Values(Way{ReaderKind::kUring, false}, Way{ReaderKind::kUring, true}),
+                         [](const auto& way) { return std::string(way.param.direct ? "Direct" : "Buffered"); });
+#endif
 
 TEST(OpenReader, ReportsWhatItUses) {
     const FileModel model({.record_bytes = {8192}});
