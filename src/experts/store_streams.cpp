@@ -87,7 +87,6 @@ ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse 
     SlotPlaces submitted, unwanted;
     {
         const Locked locked(mutex_);
-        if (scan) meter_.restart(counters_.stall_seconds);  // a prompt says nothing about decoding
         used_.note(layer, stream->plan.waiting);
         stream->open = true;
         pool.streams.push_back(stream.get());
@@ -334,6 +333,8 @@ void ExpertStore::close(Stream& stream) {
         stream.next_waiting = 0;
         pool.admission.leave(stream.share);
         pool.streams.remove(&stream);
+        // What a prompt has read and waited for says nothing about decoding.
+        if (stream.scan) meter_.restart(counters_.stall_seconds);
         pump(locked, stream.pool, submitted);
         pool.retire_slots();
     }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tests/experts/support.h"
 
 namespace sluice::testing {
@@ -144,6 +146,36 @@ TEST(LookAheadAuto, PaysWhereWaitsAreFeltAndTheDriveHasTime) {
     PausableStore slow(model, 8, {.delay = 0.4}, 60, When::kAuto);
     EXPECT_GT(layers_that_look_ahead(*slow.store, 2, std::chrono::milliseconds(2)), 300u);
     EXPECT_GT(slow.store->counters().prefetch_hits, 0u);
+}
+
+// The waits of a prompt are none of decoding, whose experts are all here.
+TEST(LookAheadAuto, APromptSaysNothingAboutDecoding) {
+    const FileModel model({.record_bytes = {8192, 8192}});
+    PausableStore store(model, 24, {}, 60, When::kAuto);
+    const auto decode = [&store](int layers) {
+        LookAhead::Decision decision;
+        for (int i = 0; i < layers; ++i) {
+            decision = store.store->look_ahead({});
+            ExpertStream stream = store.store->stream(i % 2, range(0, 4));
+            drain(stream);
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+        }
+        return decision.reason;
+    };
+    decode(300);
+    EXPECT_EQ(decode(400), LookAhead::Reason::kWaitsAreShort);
+    {
+        store.reader->pause();
+        ExpertStream prompt = store.store->stream(0, range(4, 16), ExpertUse::kScan);
+        std::thread drive([&store] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(60));
+            store.reader->resume();
+        });
+        EXPECT_EQ(drain(prompt).size(), 12u);
+        drive.join();
+    }
+    EXPECT_GT(store.store->counters().stall_seconds, 0.03);
+    EXPECT_EQ(decode(300), LookAhead::Reason::kWaitsAreShort);
 }
 
 }  // namespace
