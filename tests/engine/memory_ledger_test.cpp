@@ -138,9 +138,11 @@ TEST(MemoryLedger, HugeNumbersAreTooMuchAndNotSmall) {
     MemorySizes huge = sizes();
     huge.largest_context = 1ll << 40;
     huge.kv_per_token = 1ull << 40;
-    const EngineOptions options = asked(1 << 30, 1 << 20);
-    EXPECT_THROW(MemoryLedger(options, huge, 64ull << 30).divide(), Error);
-    EXPECT_FALSE(MemoryLedger(options, huge, 64ull << 30).foresee().runs);
+    for (const int64_t chunk : {64, 1 << 20}) {
+        const EngineOptions options = asked(1 << 30, chunk);
+        EXPECT_THROW(MemoryLedger(options, huge, 64ull << 30).divide(), Error);
+        EXPECT_FALSE(MemoryLedger(options, huge, 64ull << 30).foresee().runs);
+    }
 }
 
 TEST(MemoryLedger, AFolderOfPromptsTakesAStateMore) {

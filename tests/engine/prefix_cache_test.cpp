@@ -81,12 +81,15 @@ TEST_F(PrefixCacheTest, AnEntryIsOfItsArithmeticAlone) {
         const GenerationResult result = run(*Engine::open(kModel, options), text);
         return result.prefilled_tokens;
     };
+    size_t of_one = 0;
     for (const bool again : {false, true}) {
         for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
             EXPECT_EQ(evaluated(format, false, InstructionSet::kAuto) < 16, again) << static_cast<int>(format);
+            if (of_one == 0) of_one = entries();
         }
         EXPECT_EQ(evaluated(KvFormat::kF32, true, InstructionSet::kAuto) < 16, again) << "exact";
         EXPECT_EQ(evaluated(KvFormat::kF32, false, InstructionSet::kScalar) < 16, again) << "scalar";
+        EXPECT_EQ(entries(), 5 * of_one);
     }
 }
 
@@ -98,6 +101,16 @@ TEST_F(PrefixCacheTest, ADamagedEntryIsAMiss) {
     }
     const GenerationResult after = run(*open(), first + " again");
     EXPECT_EQ(after.prefilled_tokens, after.prompt_ids.size());
+}
+
+TEST_F(PrefixCacheTest, AnEntryThatCannotBeReadIsReplaced) {
+    const std::string text = long_text(50);
+    run(*open(), text);
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+        write_text_file(entry.path(), "no entry");
+    }
+    EXPECT_GT(run(*open(), text).prefilled_tokens, 16u);
+    EXPECT_LT(run(*open(), text).prefilled_tokens, 16u);
 }
 
 // The first token does not wait for the drive.
