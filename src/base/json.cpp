@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json_events.h"
+#include "base/stand_in.h"
 
 namespace sluice {
 
@@ -19,8 +20,11 @@ constexpr uint64_t kFreeValues = 65536;
 template <typename Json>
 class TreeBuilder : public JsonEvents {
   public:
-    TreeBuilder(const std::string& label, const JsonLimits& limits, uint64_t bytes)
-        : label_(label), limits_(limits), values_left_(kFreeValues + bytes / limits.bytes_per_value) {}
+    TreeBuilder(std::string_view text, const std::string& label, const JsonLimits& limits)
+        : text_(text),
+          label_(label),
+          limits_(limits),
+          values_left_(kFreeValues + text.size() / limits.bytes_per_value) {}
 
     Json take() { return std::move(root_); }
 
@@ -40,7 +44,7 @@ class TreeBuilder : public JsonEvents {
         return true;
     }
     bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
-        fail(ErrorCode::kInvalidFile, "{}: {}", label_, json_error_text(position, error));
+        fail(ErrorCode::kInvalidFile, "{}: {}", label_, json_error_text(text_, position, error));
     }
 
   private:
@@ -104,6 +108,7 @@ class TreeBuilder : public JsonEvents {
         return true;
     }
 
+    std::string_view text_;
     const std::string& label_;
     const JsonLimits& limits_;
     uint64_t values_left_;
@@ -117,7 +122,7 @@ Json parse(std::string_view text, const std::string& label, const JsonLimits& li
     if (text.size() > limits.bytes) {
         fail(ErrorCode::kInvalidFile, "{}: {} bytes of JSON; the limit is {}", label, text.size(), limits.bytes);
     }
-    TreeBuilder<Json> builder(label, limits, text.size());
+    TreeBuilder<Json> builder(text, label, limits);
     read_json_events(text, builder);
     return builder.take();
 }
@@ -128,16 +133,18 @@ void read_json_events(std::string_view text, JsonEvents& events) {
     nlohmann::json::sax_parse(text.data(), text.data() + text.size(), &events);
 }
 
-std::string json_error_text(size_t position, const nlohmann::detail::exception& error) {
+std::string json_error_text(std::string_view text, size_t position, const nlohmann::detail::exception& error) {
+    if (text.empty()) return "not valid JSON: there is nothing in it";
+    if (std::string stand_in = stand_in_text(text, "JSON"); !stand_in.empty()) return stand_in;
     // "[json.exception.parse_error.101] parse error at line 1, column 2: ...": without the library's name.
     std::string_view what = error.what();
     if (const size_t end = what.find("] "); end != std::string_view::npos) what.remove_prefix(end + 2);
     constexpr size_t kLongest = 200;
-    std::string text = fmt::format("not valid JSON at byte {}: {}", position, what.substr(0, kLongest));
-    for (char& c : text) {
+    std::string line = fmt::format("not valid JSON at byte {}: {}", position, what.substr(0, kLongest));
+    for (char& c : line) {
         if (c < 0x20 || c == 0x7F) c = '?';
     }
-    return text;
+    return line;
 }
 
 std::string without_non_finite(std::string text) {

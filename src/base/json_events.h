@@ -12,7 +12,7 @@ using JsonEvents = nlohmann::json_sax<nlohmann::json>;
 // making a tree of it.
 void read_json_events(std::string_view text, JsonEvents& events);
 
-// What the parser says of text that is no JSON, in one line of printable ASCII.
-std::string json_error_text(size_t position, const nlohmann::detail::exception& error);
+// What the parser says of a text that is no JSON, or what it is instead, in one line of printable ASCII.
+std::string json_error_text(std::string_view text, size_t position, const nlohmann::detail::exception& error);
 
 }  // namespace sluice

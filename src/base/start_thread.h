@@ -17,7 +17,7 @@ std::thread start_thread(Body&& body) {
     } catch (const std::system_error& error) {
         fail(ErrorCode::kOutOfMemory,
              "a thread could not be started ({}); fewer --threads, or a higher limit of processes (`ulimit -u`, or the "
-             "container's) would do",
+             "container's) or of memory (`ulimit -v`) would do",
              errno_text(error.code().value()));
     }
 }

@@ -23,6 +23,15 @@ std::string supported_architectures() {
     return text;
 }
 
+std::string_view architecture_name(const GgufHeader& header) {
+    if (!header.has(kArchitectureKey)) {
+        header.reject(ErrorCode::kInvalidFile, kArchitectureKey,
+                      "this key is missing, which says what model it is; these are supported: {}",
+                      supported_architectures());
+    }
+    return header.text(kArchitectureKey);
+}
+
 // That of the embedding, whose rows may be more than the tokenizer has tokens.
 int64_t vocabulary_of(const GgufHyperparameters& from) {
     if (from.has("vocab_size")) return from.integer("vocab_size");
@@ -54,7 +63,7 @@ json yarn_settings(const GgufHyperparameters& from, double factor) {
 
 GgufHyperparameters::GgufHyperparameters(std::span<const GgufHeader* const> parts,
                                          std::span<const float> rotary_divisors)
-    : parts_(parts), rotary_divisors_(rotary_divisors), architecture_(header().text(kArchitectureKey)) {}
+    : parts_(parts), rotary_divisors_(rotary_divisors), architecture_(architecture_name(header())) {}
 
 const GgufTensor* GgufHyperparameters::find_tensor(std::string_view name) const {
     for (const GgufHeader* part : parts_) {
@@ -103,7 +112,7 @@ int64_t GgufHyperparameters::layers() const {
 }
 
 const Architecture& gguf_architecture(const GgufHeader& header) {
-    const std::string_view name = header.text(kArchitectureKey);
+    const std::string_view name = architecture_name(header);
     for (const Architecture* architecture : architectures()) {
         const auto& names = architecture->gguf.architectures;
         if (std::ranges::find(names, name) != names.end()) return *architecture;

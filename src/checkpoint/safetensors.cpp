@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/json_events.h"
+#include "base/stand_in.h"
 #include "checkpoint/json_fields.h"
 
 namespace sluice {
@@ -187,6 +188,26 @@ void check_tiling(const SafetensorsHeader& header, uint64_t data_bytes, const st
     }
 }
 
+// What begins with a length that cannot be: another kind of file, or one that was cut off in its header.
+[[noreturn]] void refuse_beginning(const File& file, std::string_view beginning, uint64_t length) {
+    constexpr std::string_view kWanted = "a safetensors file";
+    if (beginning.starts_with("GGUF")) {
+        fail(ErrorCode::kUnsupported, "{}: a GGUF file, not {}; under a name that ends in .gguf it is read",
+             file.label(), kWanted);
+    }
+    std::string stand_in = stand_in_text(beginning, kWanted);
+    const bool text = std::ranges::all_of(beginning, [](char c) { return (c >= 0x20 && c < 0x7f) || c == '\n'; });
+    if (stand_in.empty() && text) {
+        stand_in = fmt::format("a text that begins with {}, not {}: what was to be fetched is an error",
+                               one_line(std::string(beginning)), kWanted);
+    }
+    if (!stand_in.empty()) fail(ErrorCode::kInvalidFile, "{}: {}", file.label(), stand_in);
+    fail(ErrorCode::kInvalidFile,
+         "{}: not {}, or one that was cut off: its header would have {} bytes, but the file has {} and headers at "
+         "most {}",
+         file.label(), kWanted, length, file.size(), kLargestHeader);
+}
+
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_offset, uint64_t data_bytes,
@@ -215,23 +236,8 @@ std::string read_safetensors_header_text(const File& file) {
     file.read_at(0, prefix);
     uint64_t length = 0;
     for (size_t i = 0; i < kSafetensorsLengthBytes; ++i) length |= static_cast<uint64_t>(prefix[i]) << (8 * i);
-    if (std::string_view(reinterpret_cast<const char*>(prefix.data()), kSafetensorsLengthBytes) == "version ") {
-        fail(ErrorCode::kInvalidFile, "{}: a Git LFS pointer, not the weights: fetch the file with git lfs pull",
-             file.label());
-    }
-    // A header of 60 bytes begins with the same one.
-    if (prefix[0] == std::byte{'<'} && length > file.size()) {
-        fail(ErrorCode::kInvalidFile, "{}: a page of HTML, not a safetensors file: what was to be fetched is an error",
-             file.label());
-    }
-    if (std::memcmp(prefix.data(), "GGUF", 4) == 0) {
-        fail(ErrorCode::kUnsupported,
-             "{}: a GGUF file, not a safetensors file; under a name that ends in .gguf it is read", file.label());
-    }
     if (length > kLargestHeader || length > file.size() - kSafetensorsLengthBytes) {
-        fail(ErrorCode::kInvalidFile,
-             "{}: says that its header has {} bytes, but the file has {} and headers at most {}", file.label(), length,
-             file.size(), kLargestHeader);
+        refuse_beginning(file, {reinterpret_cast<const char*>(prefix.data()), prefix.size()}, length);
     }
     std::string text(length, '\0');
     file.read_at(kSafetensorsLengthBytes, std::as_writable_bytes(std::span(text)));

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "base/stand_in.h"
+
 namespace sluice {
 
 namespace {
@@ -88,12 +90,8 @@ GgufValue read_value(Cursor& cursor, const std::string& label, std::string_view 
 void check_magic(std::span<const std::byte> file, const std::string& label) {
     const std::string_view start(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 8));
     if (start.starts_with(kMagic)) return;
-    if (start == "version ") {
-        fail(ErrorCode::kInvalidFile, "{}: a Git LFS pointer, not the model: fetch the file with git lfs pull", label);
-    }
-    if (start.starts_with("<")) {
-        fail(ErrorCode::kInvalidFile, "{}: a page of HTML, not a GGUF file: what was to be fetched is an error", label);
-    }
+    const std::string stand_in = stand_in_text(start, "a GGUF file");
+    if (!stand_in.empty()) fail(ErrorCode::kInvalidFile, "{}: {}", label, stand_in);
     fail(ErrorCode::kInvalidFile, "{}: not a GGUF file: it begins with \"{}\", not with \"{}\"", label,
          GgufHeader::printable(start.substr(0, kMagic.size())), kMagic);
 }

@@ -44,7 +44,8 @@ struct MergeTexts {
 // vocabulary; here those two members stream into their tables and only the rest becomes a document.
 class Reader : public JsonEvents {
   public:
-    Reader(TokenizerFile& file, uint64_t bytes) : file_(file), values_left_(kFreeValues + bytes / kBytesPerValue) {}
+    Reader(TokenizerFile& file, std::string_view text)
+        : file_(file), text_(text), values_left_(kFreeValues + text.size() / kBytesPerValue) {}
 
     bool null() override { return value(json(nullptr), "null"); }
     bool boolean(bool flag) override { return value(json(flag), "a boolean"); }
@@ -112,7 +113,7 @@ class Reader : public JsonEvents {
     bool end_array() override { return close(); }
 
     bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
-        invalid("{}", json_error_text(position, error));
+        invalid("{}", json_error_text(text_, position, error));
     }
 
     void finish() {
@@ -258,6 +259,7 @@ class Reader : public JsonEvents {
     }
 
     TokenizerFile& file_;
+    std::string_view text_;
     uint64_t values_left_;
     MergeTexts merges_;
     Place place_ = Place::kRest;
@@ -280,7 +282,7 @@ TokenizerFile TokenizerFile::parse(std::string_view json_text, const std::string
     file.label = label;
     // A published file spends about 70 bytes on a token and its merge, and 8 of them are the token.
     file.vocabulary.reserve(json_text.size() / 70, json_text.size() / 8);
-    Reader reader(file, json_text.size());
+    Reader reader(file, json_text);
     read_json_events(json_text, reader);
     reader.finish();
     return file;

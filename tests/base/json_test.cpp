@@ -55,6 +55,17 @@ TEST(Json, WhatPythonWritesForNumbersThatAreNotFiniteIsNull) {
     EXPECT_EQ(without_non_finite("\"open \\"), "\"open \\");
 }
 
+TEST(Json, SaysWhatItIsInstead) {
+    EXPECT_EQ(refusal("\n<!DOCTYPE html><html>404</html>"),
+              "a.json: a page of HTML, not JSON: what was to be fetched is an error");
+    EXPECT_EQ(refusal("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+              "a.json: a Git LFS pointer, not JSON: fetch the file with git lfs pull");
+    EXPECT_EQ(refusal("PK\x03\x04 and more"), "a.json: a zip archive, as PyTorch saves, not JSON");
+    EXPECT_EQ(refusal("\x1f\x8b\x08"), "a.json: a gzip archive, not JSON: unpack it");
+    EXPECT_EQ(refusal(""), "a.json: not valid JSON: there is nothing in it");
+    EXPECT_THAT(refusal("version 2"), StartsWith("a.json: not valid JSON at byte 1: "));
+}
+
 TEST(Json, DepthIsLimited) {
     EXPECT_EQ(refusal(repeated("[", 64) + repeated("]", 64)), "");
     EXPECT_EQ(refusal(repeated("[", 65) + repeated("]", 65)), "a.json: nested deeper than 64 levels");

@@ -180,6 +180,10 @@ class Gguf(ProgramTest):
         pairs["qwen3moe.block_count"] = "two"
         self.refused(1, ["broken.gguf", "qwen3moe.block_count"], "inspect",
                      gguf(self.folder / "broken.gguf", pairs, tensors(1)))
+        pairs = metadata()
+        del pairs["general.architecture"]
+        self.refused(1, ["broken.gguf", "general.architecture", "supported: ", "qwen3moe"], "inspect",
+                     gguf(self.folder / "broken.gguf", pairs, tensors(1)))
         self.model.write_bytes(self.model.read_bytes()[:-4096])
         self.refused(1, ["tiny.gguf", "truncated"], "generate", self.model, "--prompt", "a")
 

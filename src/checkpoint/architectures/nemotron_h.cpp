@@ -117,7 +117,8 @@ void refuse_other_forms(const JsonFields& fields) {
     require_string(fields, "mlp_hidden_act", {"relu2"});
     require_string(fields, "mamba_hidden_act", {"silu"});
     if (fields.has("moe_latent_size")) {
-        fields.reject(ErrorCode::kUnsupported, "moe_latent_size", "experts behind a narrower projection are not supported");
+        fields.reject(ErrorCode::kUnsupported, "moe_latent_size",
+                      "experts behind a narrower projection are not supported");
     }
     if (fields.has("sliding_window")) {
         fields.reject(ErrorCode::kUnsupported, "sliding_window", "windows are not supported in this family");
