@@ -22,6 +22,17 @@ std::string supported_types() {
     return text;
 }
 
+// Settings beside text_config, where nobody looks for them.
+void refuse_rope_outside(const JsonFields& top, const JsonFields& inner) {
+    for (const char* name : {"rope_scaling", "rope_parameters"}) {
+        const std::optional<JsonFields> outside = top.object(name);
+        if (!outside || (inner.has(name) && inner.raw()[name] == outside->raw())) continue;
+        const std::string type = outside->string_or(outside->has("rope_type") ? "rope_type" : "type", "default");
+        if (type == "default") continue;
+        top.reject(ErrorCode::kInvalidFile, name, "stands beside text_config, whose settings count; move it in there");
+    }
+}
+
 }  // namespace
 
 int64_t ModelConfig::streams() const {
@@ -51,11 +62,15 @@ ModelConfig parse_model_config(std::string_view text, const std::string& label) 
     config.model_type = top.string_or("model_type", "");
     const std::string inner = fields.string_or("model_type", config.model_type);
     config.architecture = find_architecture(inner);
+    if (inner.empty()) {
+        fields.reject(ErrorCode::kUnsupported, "model_type", "missing; these are supported: {}", supported_types());
+    }
     if (config.architecture == nullptr) {
         fields.reject(ErrorCode::kUnsupported, "model_type", "\"{}\" is not supported; these are: {}", inner,
                       supported_types());
     }
     if (config.model_type.empty()) config.model_type = inner;
+    refuse_rope_outside(top, fields);
     config.architecture->read(fields, config);
     config.tied_embeddings = fields.boolean_or("tie_word_embeddings", top.boolean_or("tie_word_embeddings", false));
     return config;

@@ -35,9 +35,10 @@ struct Published {
     std::vector<CheckpointFile> files;
     std::vector<std::map<std::string, std::string>> metadata;  // per file
     std::vector<StoredTensor> tensors;
-    std::string header_digest;   // of all headers, in order of the files
-    std::string layout = {};     // what `inspect` calls it; empty: as names and shapes tell
-    bool norms_as_used = false;  // no 1 is to be added to any
+    std::string header_digest;                  // of all headers, in order of the files
+    std::string layout = {};                    // what `inspect` calls it; empty: as names and shapes tell
+    bool norms_as_used = false;                 // no 1 is to be added to any
+    std::vector<std::string> passed_over = {};  // weights that stand beside those that were read
 
     // How the files would spell the name of a tensor that is missing; none: as safetensors do.
     std::function<std::string(std::string_view)> spelling = {};

@@ -1,7 +1,9 @@
 // A checkpoint as Hugging Face publishes it: a folder of safetensors with config.json.
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -31,7 +33,7 @@ bool is_plain_file_name(const std::string& name) {
     return !name.empty() && name == path(name).filename() && name != ".." && name != ".";
 }
 
-WeightMap read_index(const path& index_path) {
+WeightMap parse_index(const path& index_path) {
     const std::string label = index_path.string();
     const nlohmann::json json = read_json_file(index_path);
     const JsonFields top(json, label);
@@ -48,33 +50,91 @@ WeightMap read_index(const path& index_path) {
     return weight_map;
 }
 
-// N of "model-00001-of-0000N.safetensors"; 0 for other names.
-size_t shard_count(std::string_view name) {
+WeightMap read_index(const path& index_path) {
+    try {
+        return parse_index(index_path);
+    } catch (const Error& error) {
+        fail(error.code(), "{}; if the files are whole, remove the index", error.what());
+    }
+}
+
+// "model-*-of-00003.safetensors" of "model-00001-of-00003.safetensors"; empty for other names.
+std::string shard_set(const std::string& name) {
     const size_t of = name.rfind("-of-");
-    if (of == std::string_view::npos || !name.ends_with(kExtension)) return 0;
+    if (of == std::string::npos || of == 0) return {};
+    const size_t number = name.rfind('-', of - 1);
+    return number == std::string::npos ? std::string() : name.substr(0, number + 1) + "*" + name.substr(of);
+}
+
+// N of "model-*-of-0000N.safetensors".
+size_t shard_count(const std::string& set) {
+    const size_t digits = set.rfind("-of-") + 4;
     size_t count = 0;
-    std::from_chars(name.data() + of + 4, name.data() + name.size(), count);
+    std::from_chars(set.data() + digits, set.data() + set.size(), count);
     return count;
 }
 
-// Without an index: model.safetensors, or every shard of a model, or whatever there is but adapters.
-std::set<std::string> find_files(const path& folder) {
-    if (std::filesystem::exists(folder / kSingleName)) return {std::string(kSingleName)};
-    std::set<std::string> names, others;
+std::set<std::string> weight_files(const path& folder) {
+    std::set<std::string> names;
     for (const auto& item : std::filesystem::directory_iterator(folder)) {
         const std::string name = item.path().filename().string();
-        if (!name.ends_with(kExtension) || name.starts_with("adapter_")) continue;
-        (name.starts_with("model") && shard_count(name) > 0 ? names : others).insert(name);
+        if (name.ends_with(kExtension) && !name.starts_with("adapter_")) names.insert(name);
     }
-    if (names.empty()) names = std::move(others);
-    if (names.empty()) {
-        fail(ErrorCode::kNotFound, "{}: neither {} nor {} nor shards of them: not a checkpoint", folder.string(),
-             kSingleName, kIndexName);
+    return names;
+}
+
+// What a folder without weights that are read may have in their place.
+std::string other_weights(const path& folder) {
+    constexpr std::array<std::string_view, 5> kOthers = {".bin", ".pt", ".pth", ".ckpt", ".npz"};
+    for (const auto& item : std::filesystem::directory_iterator(folder)) {
+        const std::string name = item.path().filename().string();
+        if (item.is_directory() && !weight_files(item.path()).empty())
+            return fmt::format("; there are some in {}", item.path().string());
+        if (std::ranges::find(kOthers, item.path().extension().string()) != kOthers.end())
+            return fmt::format("; {} is of another format: a conversion to safetensors, or GGUF, would do", name);
     }
-    const size_t expected = shard_count(*names.begin());
-    if (expected != 0 && expected != names.size()) {
+    return {};
+}
+
+using ShardSet = std::pair<const std::string, std::set<std::string>>;
+
+bool is_complete(const ShardSet& set) {
+    return set.second.size() == shard_count(set.first);
+}
+
+// Without an index: model.safetensors, or every shard of a model, or whatever there is but adapters.
+std::set<std::string> choose_files(const path& folder, const std::set<std::string>& there) {
+    if (there.contains(std::string(kSingleName))) return {std::string(kSingleName)};
+    if (there.empty()) {
+        fail(ErrorCode::kNotFound, "{}: neither {} nor {} nor shards of them: not a checkpoint{}", folder.string(),
+             kSingleName, kIndexName, other_weights(folder));
+    }
+    std::map<std::string, std::set<std::string>> sets;
+    for (const std::string& name : there) {
+        const std::string set = shard_set(name);
+        if (!set.empty() && shard_count(set) > 0) sets[set].insert(name);
+    }
+    if (sets.empty()) return there;
+    // Under the usual name before others, and whole before others.
+    const auto& [set, names] = *std::ranges::max_element(
+        sets, {}, [](const ShardSet& each) { return std::pair(each.first.starts_with("model"), is_complete(each)); });
+    if (!is_complete(*sets.find(set))) {
+        const size_t expected = shard_count(set);
         fail(ErrorCode::kNotFound, "{}: {} of the {} shards that {} speaks of are missing", folder.string(),
-             expected > names.size() ? expected - names.size() : 0, expected, *names.begin());
+             expected - std::min(expected, names.size()), expected, *names.begin());
+    }
+    return names;
+}
+
+// What the index names, and the rest of the shards that it names some of.
+std::set<std::string> files_of_index(const WeightMap& weight_map, const std::set<std::string>& there) {
+    std::set<std::string> names, sets;
+    for (const auto& [tensor, file] : weight_map) {
+        names.insert(file);
+        if (std::string set = shard_set(file); !set.empty()) sets.insert(std::move(set));
+    }
+    for (const std::string& name : there) {
+        if (sets.contains(shard_set(name))) names.insert(name);
     }
     return names;
 }
@@ -125,11 +185,11 @@ Published read_folder(const path& folder) {
     const path index_path = folder / kIndexName;
     const bool indexed = std::filesystem::exists(index_path);
     const WeightMap weight_map = indexed ? read_index(index_path) : WeightMap();
-    std::set<std::string> names;
-    for (const auto& [tensor, file] : weight_map) names.insert(file);
-    if (!indexed) names = find_files(folder);
+    const std::set<std::string> there = weight_files(folder);
+    const std::set<std::string> names = indexed ? files_of_index(weight_map, there) : choose_files(folder, there);
 
     Published published;
+    std::ranges::set_difference(there, names, std::back_inserter(published.passed_over));
     published.source = folder;
     published.config_text = read_config_text(folder);
     published.config_label = (folder / kConfigName).string();

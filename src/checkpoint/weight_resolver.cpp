@@ -281,8 +281,14 @@ WeightSource WeightResolver::numbers(const std::string& name, const ModuleTensor
 
 void WeightResolver::require_stored(const std::string& name, int64_t tensor) const {
     if (tensor != kNoTensor) return;
-    fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for", table_.source.string(), table_.spelled(name),
-         config_);
+    std::string beside;
+    if (!table_.passed_over.empty()) {
+        beside =
+            fmt::format("; {} stands beside the files that were read ({}): remove what does not belong to the model",
+                        table_.passed_over.front(), table_.files.front().path.filename().string());
+    }
+    fail(ErrorCode::kNotFound, "{}: no tensor {}, which {} asks for{}", table_.source.string(), table_.spelled(name),
+         config_, beside);
 }
 
 WeightSource WeightResolver::vector(const std::string& name, const ModuleTensors& tensors,

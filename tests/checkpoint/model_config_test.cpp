@@ -258,6 +258,20 @@ TEST(ModelConfig, RopeScalingBesideRopeParameters) {
                  [&] { parse(config); });
 }
 
+TEST(ModelConfig, RopeSettingsBesideTheTextModelAreNotDropped) {
+    json config = qwen35();
+    const json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}};
+    for (const char* name : {"rope_scaling", "rope_parameters"}) {
+        json outside = config;
+        outside[name] = yarn;
+        expect_error(ErrorCode::kInvalidFile, {name, "text_config"}, [&] { parse(outside); });
+        outside[name] = {{"rope_type", "default"}};
+        parse(outside);
+    }
+    config["rope_scaling"] = config["text_config"]["rope_scaling"] = yarn;
+    EXPECT_EQ(rotary_of(parse(config)).factor, 4.0) << "both say the same";
+}
+
 TEST(ModelConfig, ExpertCountUnderThreeNames) {
     for (const char* name : {"num_experts", "num_local_experts", "n_routed_experts"}) {
         json config = qwen3_moe();
@@ -312,6 +326,7 @@ TEST(ModelConfig, RefusesFieldsByName) {
                          {"model_type", "llama", kUnsupported, {"llama", "qwen3_moe"}},
                          {"model_type", "a\nb", kInvalid, {}},
                          {"model_type", 7, kInvalid, {}},
+                         {"model_type", nullptr, kUnsupported, {"missing", "qwen3_moe"}},
                          {"hidden_size", 0, kInvalid, {}},
                          {"hidden_size", -1, kInvalid, {}},
                          {"hidden_size", "64", kInvalid, {}},
