@@ -236,8 +236,11 @@ void AtomicFile::commit() {
 void create_private_folders(const std::filesystem::path& folder) {
     if (folder.empty() || std::filesystem::is_directory(folder)) return;
     create_private_folders(folder.parent_path());
-    if (::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST) return;
-    fail(ErrorCode::kIo, "{}: {}", folder.string(), errno_text(errno));
+    if (::mkdir(folder.c_str(), 0700) == 0) return;
+    const int error_number = errno;
+    // Another process may have made it meanwhile.
+    if (error_number == EEXIST && std::filesystem::is_directory(folder)) return;
+    fail(ErrorCode::kIo, "{}: {}", folder.string(), errno_text(error_number == EEXIST ? ENOTDIR : error_number));
 }
 
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit_bytes) {

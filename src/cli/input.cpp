@@ -2,35 +2,85 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
-#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
+#include "base/size.h"
 
 namespace sluice::cli {
 
-std::string read_text(const std::string& path) {
-    if (path == "-") return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-    // Only a regular file has a size to ask for; a pipe or a terminal is read to its end.
+namespace {
+
+constexpr uint64_t kLongestInput = uint64_t{256} << 20;  // bytes, of what has no size to ask for
+constexpr uint64_t kLongestIds = uint64_t{1} << 30;      // bytes
+
+bool has_no_size(const std::string& path) {
     std::error_code error;
     const std::filesystem::file_status status = std::filesystem::status(path, error);
-    const bool streams = std::filesystem::is_fifo(status) || std::filesystem::is_character_file(status);
-    if (!streams) return read_text_file(path);
+    return std::filesystem::is_fifo(status) || std::filesystem::is_character_file(status);
+}
+
+// To its end, unless it has none.
+void read_stream(std::istream& in, const std::string& path, const std::function<void(std::string_view)>& take) {
+    std::string buffer(1 << 20, '\0');
+    for (uint64_t bytes = 0; in;) {
+        in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+        const auto got = static_cast<size_t>(in.gcount());
+        bytes += got;
+        if (bytes > kLongestInput) {
+            fail(ErrorCode::kInvalidFile, "{}: no end after {}, more than is read of a pipe or a device", path,
+                 format_size(kLongestInput));
+        }
+        take({buffer.data(), got});
+    }
+}
+
+void read_stream(const std::string& path, const std::function<void(std::string_view)>& take) {
     std::ifstream in(path, std::ios::binary);
     if (!in) fail(ErrorCode::kIo, "{}: {}", path, errno_text(errno));
-    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    read_stream(in, path, take);
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+    if (path != "-" && !has_no_size(path)) return read_text_file(path);
+    std::string text;
+    const auto append = [&text](std::string_view part) { text += part; };
+    if (path == "-") {
+        read_stream(std::cin, "standard input", append);
+    } else {
+        read_stream(path, append);
+    }
+    return text;
+}
+
+MappableFile::MappableFile(const std::string& path) : path_(path) {
+    if (!has_no_size(path)) return;
+    std::string folder = (std::filesystem::temp_directory_path() / "sluice-XXXXXX").string();
+    if (::mkdtemp(folder.data()) == nullptr) fail(ErrorCode::kIo, "{}: {}", folder, errno_text(errno));
+    folder_ = folder;
+    path_ = folder_ / std::filesystem::path(path).filename();
+    AtomicFile copy(path_, Privacy::kPrivate);
+    read_stream(path, [&copy](std::string_view part) { copy.append(std::as_bytes(std::span(part))); });
+    copy.commit();
+}
+
+MappableFile::~MappableFile() {
+    std::error_code ignored;
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
 }
 
 std::vector<TokenId> read_token_file(const std::string& path) {
-    const nlohmann::json document = nlohmann::json::parse(read_text(path), nullptr, false);
-    if (document.is_discarded()) {
-        fail(ErrorCode::kInvalidFile, "{}: not JSON; an array of token ids is expected, as in [1, 2, 3]", path);
-    }
+    const nlohmann::json document = parse_json(read_text(path), path, {.bytes = kLongestIds, .bytes_per_value = 1});
     const nlohmann::json* list = &document;
     if (document.is_object() && document.contains("ids")) list = &document["ids"];
     if (!list->is_array()) {

@@ -16,7 +16,7 @@ static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_alw
               "a signal handler may touch nothing else");
 
 void on_signal(int number) {
-    if (number == SIGTERM) ending.store(true);
+    if (number != SIGINT) ending.store(true);
     const bool again = asked.exchange(true);
     if (holds.load() > 0 && !again) return;
     constexpr char kWord[] = "sluice: interrupted\n";
@@ -33,6 +33,10 @@ void watch_for_interrupt() {
     ::sigemptyset(&action.sa_mask);
     ::sigaction(SIGINT, &action, nullptr);
     ::sigaction(SIGTERM, &action, nullptr);
+    // Whoever started it with nohup wants it to outlive the terminal.
+    struct sigaction before {};
+    ::sigaction(SIGHUP, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
 }
 
 bool interrupted() {

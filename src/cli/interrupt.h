@@ -4,11 +4,12 @@
 
 namespace sluice::cli {
 
-// Ctrl-C (SIGINT) and SIGTERM end the process at once with status 128 + signal, as long as there is nothing to finish;
-// while an InterruptHold lives they ask the work at hand to stop in order, and only a second one ends the process.
+// Ctrl-C (SIGINT), SIGTERM and a terminal that is closed (SIGHUP) end the process at once with status 128 + signal, as
+// long as there is nothing to finish; while an InterruptHold lives they ask the work at hand to stop in order, and only
+// a second one ends the process.
 void watch_for_interrupt();
 bool interrupted();
-// By SIGTERM: a conversation ends too.
+// Not by Ctrl-C: a conversation ends too.
 bool asked_to_end();
 // The same as a flag, for what ends by one.
 const std::atomic<bool>& interrupt_flag();

@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cli/input.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -88,7 +89,8 @@ Command declare_cache_sim() {
     list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the table"));
     add_log_flags(list, flags->quiet);
     command.run = [flags] {
-        const std::vector<CacheSimulation> rows = simulate_cache(flags->trace, flags->fractions, flags->second);
+        const MappableFile trace(flags->trace);
+        const std::vector<CacheSimulation> rows = simulate_cache(trace.path(), flags->fractions, flags->second);
         Output output;
         if (flags->json) {
             write_json(output, {{"trace", flags->trace}, {"rows", rows_json(rows)}});

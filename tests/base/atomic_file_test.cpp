@@ -94,6 +94,7 @@ TEST(AtomicFile, FoldersForPrivateFilesArePrivate) {
     create_private_folders(folder / "a/b/c");
     write_text_file(folder / "file", "");
     EXPECT_THROW(create_private_folders(folder / "file/inner"), Error);
+    EXPECT_THROW(create_private_folders(folder / "file"), Error);
 }
 
 }  // namespace

@@ -81,6 +81,17 @@ class Generate(ProgramTest):
         writer.join()
         self.refused(1, [str(self.folder)], "generate", "--prompt-file", self.folder)
 
+    @unittest.skipUnless(os.path.exists("/dev/zero"), "no /dev/zero here")
+    def test_an_input_without_an_end_is_refused(self):
+        for flag in ("--prompt-file", "--tokens"):
+            self.refused(1, ["/dev/zero", "no end"], "generate", flag, "/dev/zero")
+
+    def test_a_folder_of_prefixes_that_is_none_is_refused(self):
+        file = self.folder / "file"
+        file.write_text("kept")
+        self.refused(1, ["--prefix-cache", str(file)], "generate", "--prompt", "x", "--prefix-cache", file)
+        self.assertEqual(file.read_text(), "kept")
+
     def test_without_a_tokenizer_ids_go_in_and_out(self):
         tokens = self.tokens_file([1, 2, 3])
         got = self.json_of("generate", PLAIN, "--tokens", tokens, "--max-tokens", "5", "--temperature", "0",

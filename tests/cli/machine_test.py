@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """`bench`, `bench-disk`, `cache-sim`, `plan` and `doctor`. See program.py."""
+import os
+import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import unittest
+from pathlib import Path
 
 from program import GENERATE_KEYS, PLAIN, PROGRAM, WIDE, ProgramTest
 
@@ -54,6 +58,28 @@ class Machine(ProgramTest):
             self.assertIn(b"interrupted", message)
             self.assertEqual(list(self.folder.iterdir()), [])
 
+    def takes(self, process, number):
+        """Whether the process has a handler for the signal."""
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return bool(int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (number - 1) & 1)
+
+    def test_a_terminal_that_is_closed_ends_it_in_order(self):
+        # The second as nohup starts it. With nothing to be finished yet it ends at once.
+        for closed, ends in ((signal.SIG_DFL, (130, 128 + signal.SIGHUP)),
+                             (signal.SIG_IGN, (130, 128 + signal.SIGTERM))):
+            process = subprocess.Popen([PROGRAM, "bench-disk", str(self.folder), "--seconds", "60"],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                       preexec_fn=lambda: signal.signal(signal.SIGHUP, closed))
+            while process.poll() is None and not self.takes(process, signal.SIGTERM):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGHUP)
+            if closed == signal.SIG_IGN:
+                time.sleep(0.5)
+                self.assertIsNone(process.poll())
+                process.send_signal(signal.SIGTERM)
+            self.assertIn(process.wait(timeout=60), ends)
+            self.assertEqual(list(self.folder.iterdir()), [])
+
     def test_trace_and_cache_sim(self):
         trace = self.folder / "trace.safetensors"
         self.succeed("generate", "--max-tokens", "16", "--trace", trace, "-q")
@@ -72,6 +98,12 @@ class Machine(ProgramTest):
             self.assertGreater(two["second_hits"], 0)
             self.assertLess(two["read_rate"], one["read_rate"])
         self.assertIn("second hits", self.text_of("cache-sim", trace, "--second-tier", "0.5"))
+        piped = self.folder / "piped"
+        os.mkfifo(piped)
+        writer = threading.Thread(target=piped.write_bytes, args=(trace.read_bytes(),))
+        writer.start()
+        self.assertEqual(self.json_of("cache-sim", piped, "--fractions", "0.2", "--json")["rows"], alone)
+        writer.join()
         self.refused(2, ["--second-tier"], "cache-sim", trace, "--second-tier", "2")
         self.refused(1, ["nowhere"], "cache-sim", self.folder / "nowhere")
         self.refused(1, [], "cache-sim", PLAIN / "reference.safetensors")
