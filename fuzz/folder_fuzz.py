@@ -92,7 +92,8 @@ def damage_header(data, chance):
     header, rest = data[8:8 + length], data[8 + length:]
     kind = chance.randrange(6)
     if kind == 0:
-        return chance.choice([0, 1, length - 1, length + 1, 2**40, 2**63, 2**64 - 1]).to_bytes(8, "little") + data[8:]
+        lengths = [0, 1, length - 1, length + 1, 2**40, 2**63, 2**64 - 1]
+        return (chance.choice(lengths) % 2**64).to_bytes(8, "little") + data[8:]
     if kind == 1:
         return data[:chance.choice([0, 4, 8, 8 + length // 2, 8 + length, len(data) - 1])]
     damaged = damage_bytes(header, chance) if kind == 2 else damage_json(header, chance)
