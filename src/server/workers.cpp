@@ -1,11 +1,22 @@
 #include "server/workers.h"
 
+#include "base/log.h"
 #include "base/start_thread.h"
 
 namespace sluice::server {
 
+// As many as the system starts: fewer do the same, one is needed.
 Workers::Workers(size_t threads) {
-    for (size_t i = 0; i < threads; ++i) threads_.push_back(start_thread([this] { work(); }));
+    threads_.reserve(threads);
+    for (size_t i = 0; i < threads; ++i) {
+        try {
+            threads_.push_back(start_thread([this] { work(); }));
+        } catch (const Error& error) {
+            if (threads_.empty()) throw;
+            log_warning("{} of {} threads prepare requests: {}", threads_.size(), threads, error.what());
+            return;
+        }
+    }
 }
 
 Workers::~Workers() {
