@@ -176,7 +176,9 @@ class PlanMaker {
         const WeightSource& source = weight.source;
         if (!wanted_ || !weight.spec.is_matrix()) return std::nullopt;
         if (!can_be_encoded(source.format)) refuse_quantized(source.format);
-        if (weight.spec.precision == Precision::kPublished) return std::nullopt;
+        // A matrix that is stored without `.weight` has no place for scales beside it.
+        const bool bare = !source.name.ends_with(".weight");
+        if (bare || weight.spec.precision == Precision::kPublished) return std::nullopt;
         Quantization wanted = *wanted_;
         if (weight.spec.precision == Precision::kEightBits) wanted.bits = 8;
         const std::optional<WeightFormat> target = affine_for(source.format, wanted, source.columns);

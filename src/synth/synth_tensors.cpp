@@ -135,6 +135,7 @@ class Planner {
         const ModuleName module = names_.module(spec.role);
         tensor.name = path + std::string(module.module);
         if (!spec.is_matrix() && !module.bare) tensor.name += ".weight";
+        if (spec.is_matrix() && module.bare) tensor.full_name = tensor.keep_float = true;
         tensor.shape = spec.leading;
         tensor.shape.push_back(spec.columns);
         if (spec.shape == WeightShape::kConvolution) tensor.shape.insert(tensor.shape.begin() + (mlx_ ? 2 : 1), 1);

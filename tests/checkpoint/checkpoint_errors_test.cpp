@@ -246,7 +246,7 @@ TEST(CheckpointErrors, Fp8) {
     expect_refused(tiny, kInvalid, {kQuery + "_scale_inv", "[1, 1]", "[2, 1]"});
     tiny = good;
     tiny.add(kQuery + "_scale_inv", {2, 1}, DType::kF16);
-    expect_refused(tiny, kUnsupported, {kQuery + "_scale_inv", "F16", "F32 and BF16"});
+    expect_refused(tiny, kUnsupported, {kQuery + "_scale_inv", "F16", "F32, BF16 and F8_E8M0"});
 }
 
 // ---- several files
