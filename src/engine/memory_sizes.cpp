@@ -62,12 +62,12 @@ uint64_t expanded_bytes(const ModelReport& report, uint64_t threads, int64_t con
     return unsigned_of(context) * sizeof(float) * (latent + std::min(threads, unsigned_of(report.heads)) * head);
 }
 
-// Of each n-gram table what is kept.
-uint64_t kept_rows_bytes(const Checkpoint& checkpoint) {
+// What n-gram tables take of memory.
+uint64_t row_table_bytes(const Checkpoint& checkpoint) {
     uint64_t bytes = 0;
     for (int layer = 0; layer < checkpoint.config().layer_count(); ++layer) {
         if (!checkpoint.config().layers[static_cast<size_t>(layer)].ngrams.any()) continue;
-        bytes += RowTable::kept_bytes(checkpoint.row_table(layer).bytes());
+        bytes += RowTable::memory_bytes(checkpoint.row_table(layer).bytes());
     }
     return bytes;
 }
@@ -96,7 +96,7 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const
         .trunk = checkpoint.trunk_bytes() - checkpoint.arranged_bytes(),
         .experts_floor = ExpertStore::floor_bytes(checkpoint),
         .experts_all = ExpertStore::full_bytes(checkpoint),
-        .process = private_resident_bytes() + kSlackBytes + arrangement_bytes(checkpoint) + kept_rows_bytes(checkpoint),
+        .process = private_resident_bytes() + kSlackBytes + arrangement_bytes(checkpoint) + row_table_bytes(checkpoint),
         .largest_context = checkpoint.config().max_positions,
         .scratch = [&model, threads](int64_t chunk, int64_t context) {
             return model.scratch_bytes(pass_rows(chunk)) + model.context_scratch_bytes(context, threads);
@@ -132,7 +132,7 @@ MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options
             .experts_floor = unsigned_of(report.experts_per_token) * round_up(report.bytes_per_expert, kPageBytes),
             .experts_all = report.expert_bytes,
             .process = private_resident_bytes() + kSlackBytes + vocabulary * kTokenizerBytesPerEntry +
-                       report.arrangement_bytes + RowTable::kept_bytes(report.row_table_bytes),
+                       report.arrangement_bytes + RowTable::memory_bytes(report.row_table_bytes),
             .largest_context = report.max_positions,
             .scratch = scratch};
 }

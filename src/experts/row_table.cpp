@@ -18,6 +18,11 @@ constexpr uint64_t kKeptBytes = 8 << 20;
 constexpr size_t kReadsAtOnce = 16;
 constexpr uint64_t kTagBits = 32;  // of the row within its fetch
 
+// Of rows that were read last.
+uint64_t kept_bytes(uint64_t table_bytes) {
+    return std::min(kKeptBytes, table_bytes);
+}
+
 }  // namespace
 
 struct RowFetch::Impl {
@@ -97,8 +102,8 @@ RowTable::~RowTable() {
     reader_.reset();
 }
 
-uint64_t RowTable::kept_bytes(uint64_t table_bytes) {
-    return std::min(kKeptBytes, table_bytes);
+uint64_t RowTable::memory_bytes(uint64_t table_bytes) {
+    return kept_bytes(table_bytes) + std::min(kReadsAtOnce * BounceBuffers::kBytes, table_bytes);
 }
 
 uint64_t RowTable::fetch_bytes(uint64_t row_bytes, uint64_t rows) {

@@ -76,8 +76,8 @@ class RowTable {
 
     ExpertCounters counters() const;  // since construction
 
-    // Of memory: what is kept of a table, and what a fetch of so many rows takes.
-    static uint64_t kept_bytes(uint64_t table_bytes);
+    // Of memory: what is kept of a table and where direct reads land, and what a fetch of so many rows takes.
+    static uint64_t memory_bytes(uint64_t table_bytes);
     static uint64_t fetch_bytes(uint64_t row_bytes, uint64_t rows);
 
   private:

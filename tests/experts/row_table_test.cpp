@@ -151,12 +151,12 @@ TEST_F(RowTableTest, AFailedReadIsToldToWhoeverNeedsTheRow) {
 }
 
 TEST_F(RowTableTest, ASilentDriveFailsWhoWaitsAndNobodyAfterItAnswers) {
-    RowTable table(model.files(), {.stall_seconds_allowed = 0.2}, faulty({}));
+    RowTable table(model.files(), {.stall_seconds_allowed = 1}, faulty({}));
     reader->pause();
     RowFetch silent = table.fetch({1, 2, 3});
     silent.wait();
     for (size_t i = 0; i < 3; ++i) EXPECT_NE(silent.error(i), nullptr);
-    EXPECT_GE(table.counters().stall_seconds, 0.15);
+    EXPECT_GE(table.counters().stall_seconds, 0.9);
     EXPECT_EQ(table.counters().failed_reads, 3u);
     reader->resume();
     RowFetch fetch = table.fetch({1, 2, 4});
