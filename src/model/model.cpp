@@ -136,7 +136,11 @@ Tensor Model::put(Workspace& workspace, const std::vector<int32_t>& values, int6
 
 void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs) {
     size_t most_pages = 1;
-    for (const ForwardInput& input : inputs) most_pages = std::max(most_pages, input.state->pages().size());
+    for (const ForwardInput& input : inputs) {
+        // A model whose layers have no caches has no pages, but counts its tokens by them, too.
+        const size_t tokens = static_cast<size_t>(input.state->position()) + input.ids.size();
+        most_pages = std::max({most_pages, input.state->pages().size(), (tokens + kKvPageTokens - 1) / kKvPageTokens});
+    }
     most_pages = std::bit_ceil(most_pages);
     table_pages_ = std::max(table_pages_, most_pages);
     std::vector<int32_t> rows, pages(inputs.size() * table_pages_);
