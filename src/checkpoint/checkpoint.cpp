@@ -191,13 +191,6 @@ std::vector<float> Checkpoint::vector(int layer, Role role) const {
     return values;
 }
 
-std::vector<int64_t> Checkpoint::integers(int layer, Role role) const {
-    const WeightSource& source = impl_->weight(layer, role).source;
-    std::vector<int64_t> values(static_cast<size_t>(source.columns));
-    std::memcpy(values.data(), mapped(source.data).data(), values.size() * sizeof(int64_t));
-    return values;
-}
-
 const RowTableSource& Checkpoint::row_table(int layer) const {
     const auto found = impl_->catalogue.row_tables.find(layer);
     if (found != impl_->catalogue.row_tables.end()) return found->second;
@@ -210,21 +203,27 @@ uint64_t Checkpoint::row_table_bytes() const {
     return bytes;
 }
 
-std::vector<int32_t> Checkpoint::numbers(int layer, Role role, int64_t limit) const {
+std::vector<int64_t> Checkpoint::integers(int layer, Role role) const {
     const WeightSource& source = impl_->weight(layer, role).source;
     const std::span<const std::byte> bytes = mapped(source.data);
     const bool wide = source.format.dtype == DType::kI64;
-    std::vector<int32_t> values(bytes.size() / dtype_bytes(source.format.dtype));
+    std::vector<int64_t> values(bytes.size() / dtype_bytes(source.format.dtype));
     for (size_t i = 0; i < values.size(); ++i) {
-        const int64_t value = wide ? load_unaligned<int64_t>(bytes.data() + i * sizeof(int64_t))
-                                   : load_unaligned<int32_t>(bytes.data() + i * sizeof(int32_t));
-        if (value < 0 || value >= limit) {
-            fail(ErrorCode::kInvalidFile, "{}: tensor {}: {} at element {} is not below {}",
-                 files()[source.data.file].path.string(), source.spelled, value, i, limit);
-        }
-        values[i] = static_cast<int32_t>(value);
+        values[i] = wide ? load_unaligned<int64_t>(bytes.data() + i * sizeof(int64_t))
+                         : load_unaligned<int32_t>(bytes.data() + i * sizeof(int32_t));
     }
     return values;
+}
+
+std::vector<int32_t> Checkpoint::numbers(int layer, Role role, int64_t limit) const {
+    const std::vector<int64_t> values = integers(layer, role);
+    for (size_t i = 0; i < values.size(); ++i) {
+        if (values[i] >= 0 && values[i] < limit) continue;
+        const WeightSource& source = impl_->weight(layer, role).source;
+        fail(ErrorCode::kInvalidFile, "{}: tensor {}: {} at element {} is not below {}",
+             files()[source.data.file].path.string(), source.spelled, values[i], i, limit);
+    }
+    return {values.begin(), values.end()};
 }
 
 ArrangedMatrix Checkpoint::arranged(const WeightSource& source) const {

@@ -108,11 +108,9 @@ class Checkpoint {
     // A small tensor as float32: norms (the offset of (1+w) norms already added), biases, A_log; the conv kernel as
     // [channels, kernel], whichever way it is stored. Throws kInvalidFile on a value that is not finite.
     std::vector<float> vector(int layer, Role role) const;
-    // A tensor of whole numbers. Throws kInvalidFile on one that is not from 0 to `limit` - 1.
-    std::vector<int32_t> numbers(int layer, Role role, int64_t limit) const;
-
-    // A tensor of whole numbers.
+    // A tensor of whole numbers. With a `limit` throws kInvalidFile on one that is not from 0 to `limit` - 1.
     std::vector<int64_t> integers(int layer, Role role) const;
+    std::vector<int32_t> numbers(int layer, Role role, int64_t limit) const;
 
     // The table that the n-grams of a layer choose rows of. Throws kNotFound for a layer without.
     const RowTableSource& row_table(int layer) const;

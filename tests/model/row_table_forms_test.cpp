@@ -189,7 +189,10 @@ TEST_F(RowTableForms, TheStoredHashCountsBeforeTheConfigs) {
     EXPECT_FALSE(logits() == values);
     store("ngram_heads_offsets", {0, 29, 60, 104});
     EXPECT_THAT(refusal(), HasSubstr("ngram_heads_offsets: 104 makes no sense for a table of 144 rows"));
-    store("ngram_heads_offsets", {0, 29, 60, 97});
+    TinyTensor narrow{DType::kI32, {4}, {}};
+    for (const int32_t offset : {0, 29, 60, 97}) append(narrow, offset);
+    tiny_.tensors[folder + "ngram_heads_offsets"] = narrow;
+    EXPECT_TRUE(logits() == values) << "in I32, too";
     store("layer_multipliers", {5, 0, 7});
     EXPECT_THAT(refusal(), HasSubstr("layer_multipliers: 0 makes no sense"));
 }
