@@ -13,8 +13,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What says how published weights are stored, and which tokens end a text: a random one ends when it was told to.
+// What says how published weights are stored.
 constexpr const char* kLeftOut[] = {"quantization", "quantization_config", "compression_config"};
+// A random text ends when it was told to.
 constexpr const char* kTokens[] = {"bos_token_id", "eos_token_id"};
 
 Json settings_of(const SynthShape& shape) {
@@ -75,9 +76,7 @@ SynthShape shape_of(const Json& config, const std::string& label) {
 SynthShape read_published_shape(const std::filesystem::path& path) {
     std::error_code error;
     const std::filesystem::path file = std::filesystem::is_directory(path, error) ? path / "config.json" : path;
-    const std::string text = read_config_file(file);
-    std::ignore = parse_json(text, file.string());  // in one line, if it is none
-    Json config = Json::parse(text);
+    Json config = parse_ordered_json(read_config_file(file), file.string());
     tidy(config);
     tidy(text_settings(config));
     return shape_of(config, file.string());

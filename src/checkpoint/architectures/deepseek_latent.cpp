@@ -37,18 +37,10 @@ LatentAttentionConfig read_latent_attention(const JsonFields& fields, const Mode
 }
 
 IndexerConfig read_indexer(const JsonFields& fields, const LatentAttentionConfig& attention) {
-    IndexerConfig indexer;
-    indexer.heads = fields.integer("index_n_heads", 1, kLargestSize);
-    indexer.head_dim = fields.integer("index_head_dim", 1, kLargestSize);
-    indexer.tokens = fields.integer("index_topk", 1, kLargestSize);
     if (attention.query_rank == 0) {
         fields.reject(ErrorCode::kInvalidFile, "q_lora_rank", "missing: the indexer reads the query's latent");
     }
-    if (indexer.head_dim < attention.rope_dim) {
-        fields.reject(ErrorCode::kInvalidFile, "index_head_dim", "{} is below qk_rope_head_dim {}", indexer.head_dim,
-                      attention.rope_dim);
-    }
-    return indexer;
+    return read_index_heads(fields, attention.rope_dim);
 }
 
 }  // namespace sluice

@@ -87,18 +87,6 @@ Rotations read_rotations(const JsonFields& fields, const CompressedAttentionConf
     return rotations;
 }
 
-IndexerConfig read_run_indexer(const JsonFields& fields, const RotaryConfig& rotary) {
-    IndexerConfig indexer;
-    indexer.heads = fields.integer("index_n_heads", 1, kLargestSize);
-    indexer.head_dim = fields.integer("index_head_dim", 1, kLargestSize);
-    indexer.tokens = fields.integer("index_topk", 1, kLargestSize);
-    if (indexer.head_dim < rotary.dims) {
-        fields.reject(ErrorCode::kInvalidFile, "index_head_dim", "{} is below qk_rope_head_dim {}", indexer.head_dim,
-                      rotary.dims);
-    }
-    return indexer;
-}
-
 // One more entry than layers is of multi-token prediction.
 std::vector<int64_t> read_ratios(const JsonFields& fields, const ModelConfig& config) {
     constexpr std::string_view kName = "compress_ratios";
@@ -123,7 +111,7 @@ void read_mixers(const JsonFields& fields, ModelConfig& config) {
         attention.ratio = ratios[layer];
         attention.overlapping = attention.ratio == kShortRun;
         attention.rotary = attention.ratio == kNoRuns ? rotations.plain : rotations.of_runs;
-        attention.indexer = attention.overlapping ? read_run_indexer(fields, attention.rotary) : IndexerConfig{};
+        attention.indexer = attention.overlapping ? read_index_heads(fields, attention.rotary.dims) : IndexerConfig{};
         config.layers[layer].mixer = attention;
     }
 }

@@ -232,6 +232,18 @@ GatedDeltaNetConfig read_delta_attention(const JsonFields& fields) {
     return net;
 }
 
+IndexerConfig read_index_heads(const JsonFields& fields, int64_t rotated) {
+    IndexerConfig indexer;
+    indexer.heads = fields.integer("index_n_heads", 1, kLargestSize);
+    indexer.head_dim = fields.integer("index_head_dim", 1, kLargestSize);
+    indexer.tokens = fields.integer("index_topk", 1, kLargestSize);
+    if (indexer.head_dim < rotated) {
+        fields.reject(ErrorCode::kInvalidFile, "index_head_dim", "{} is below qk_rope_head_dim {}", indexer.head_dim,
+                      rotated);
+    }
+    return indexer;
+}
+
 HyperConnectionConfig read_hyper_connections(const JsonFields& fields) {
     constexpr int64_t kMostStreams = 64, kMostRounds = 1000;
     HyperConnectionConfig residual;

@@ -73,6 +73,9 @@ void read_leading_dense_layers(const JsonFields& fields, ModelConfig& config, co
 JsonFields delta_attention_fields(const JsonFields& fields);
 GatedDeltaNetConfig read_delta_attention(const JsonFields& fields);
 
+// Of an indexer whose heads rotate so many dims.
+IndexerConfig read_index_heads(const JsonFields& fields, int64_t rotated);
+
 HyperConnectionConfig read_hyper_connections(const JsonFields& fields);
 
 // Layers that `mlp_only_layers` lists or `decoder_sparse_step` skips are dense, all others hold `mixture`.
