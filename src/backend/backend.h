@@ -16,6 +16,13 @@
 
 namespace sluice {
 
+// Operations that were handed over once and can run again, over what the same places hold by then. Keeps their buffers
+// alive.
+class Recording {
+  public:
+    virtual ~Recording() = default;
+};
+
 // Runs operations, in the order given, perhaps later. Transfers and wait() are the only ways in and out: no host
 // pointer into a backend's memory exists outside it. Buffers named by an operation are kept alive until it ran. One
 // thread hands over operations; landed() of slots may come from any thread. An operation that cannot run throws at the
@@ -31,6 +38,19 @@ class Backend : public Queue {
     // Whether Linear (but for full_precision) and GatedMlp read a weight of this format sooner in tiles
     // (tensor/row_tiles.h). Where not, they need not read such a weight at all.
     virtual bool reads_tiles(const WeightFormat&) const { return false; }
+
+    // Whether RoutedMlp over so many rows is worth more than asking what a router chose, while all experts of a layer
+    // are in the backend's memory.
+    virtual bool routes(int64_t rows) const { return (void)rows, false; }
+
+    // Whether operations can be recorded; the rest of this is for such backends. From begin_recording() on operations
+    // are checked and kept, none runs; whoever transfers or waits then gets no recording. Null: these cannot be
+    // recorded.
+    virtual bool records() const { return false; }
+    virtual void begin_recording() {}
+    virtual std::shared_ptr<Recording> end_recording() { return nullptr; }
+    // Queued. False: nothing runs, since what the backend needs beside them has moved; they must be recorded again.
+    virtual bool replay(const Recording& recording) { return (void)recording, false; }
 
     // Zeroed memory. Throws kOutOfMemory.
     virtual BufferPtr allocate(uint64_t bytes) = 0;

@@ -40,6 +40,7 @@ namespace sluice {
     X(CombineExperts)         \
     X(Scale)                  \
     X(ScaleByPosition)        \
+    X(RoutedMlp)              \
     X(WeighRows)              \
     X(LayerNorm)              \
     X(AppendRows)             \

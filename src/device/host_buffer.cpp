@@ -54,6 +54,7 @@ void check_slot_sizes(size_t slots, size_t slot_bytes) {
 HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) {
     check_slot_sizes(slots, slot_bytes);
     memory_ = std::make_shared<PageMemory>(slots * slot_bytes);
+    whole_ = std::make_shared<HostBuffer>(memory_->data(), slots * slot_bytes, true, memory_);
     buffers_.reserve(slots);
     for (size_t slot = 0; slot < slots; ++slot) {
         buffers_.push_back(std::make_shared<HostBuffer>(land_at(slot, slot), slot_bytes, true, memory_));

@@ -48,11 +48,13 @@ class HostSlots final : public SlotMemory {
     EventPtr landed(size_t, size_t) override { return nullptr; }
     void discard(size_t slot) override { memory_->release(slot * slot_bytes_, slot_bytes_); }
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
+    BufferPtr whole() const override { return whole_; }
 
   private:
     std::shared_ptr<PageMemory> memory_;
     size_t slot_bytes_;
     std::vector<BufferPtr> buffers_;
+    BufferPtr whole_;
 };
 
 // The buffer as one of host memory. Throws kUsage for a buffer of another device.

@@ -28,6 +28,8 @@ class SlotMemory {
     // The slot's memory, for operations; valid as long as this object. What landed() and discard() do to a slot is done
     // in the order of the calls.
     virtual BufferPtr buffer(size_t slot) const = 0;
+    // All slots, one after the other.
+    virtual BufferPtr whole() const = 0;
 };
 
 // Throws kUsage when slot_bytes is not a multiple of the page, kOutOfMemory when no memory holds so much.

@@ -104,6 +104,18 @@ const ExpertLayout& ExpertStore::layout(int layer) const {
     return catalogue_.layouts.at(static_cast<size_t>(layer));
 }
 
+bool ExpertStore::holds_all_of(int layer) const {
+    const size_t pool = pool_of(layer);
+    const auto layers = static_cast<size_t>(std::ranges::count(pool_of_layer_, pool));
+    const Locked locked(mutex_);
+    return pools_[pool]->admission.slots() >= layers * static_cast<size_t>(catalogue_.experts);
+}
+
+void ExpertStore::count_hits(uint64_t choices) {
+    const Locked locked(mutex_);
+    counters_.hits += choices;
+}
+
 uint64_t ExpertStore::full_bytes() const {
     return std::accumulate(pools_.begin(), pools_.end(), uint64_t{0},
                            [](uint64_t sum, const auto& pool) { return sum + pool->all_bytes(); });

@@ -98,6 +98,13 @@ class ExpertStore {
     // What streams have asked for so far.
     HotList used() const;
 
+    // Whether every expert of the layer has a slot for itself, so that none is evicted once it is there; and the memory
+    // of those slots, one after the other. Throw kUsage for a layer without experts.
+    bool holds_all_of(int layer) const;
+    const SlotMemory& memory(int layer) const { return *pools_[pool_of(layer)]->memory; }
+    // So many choices found their expert in memory without being asked for.
+    void count_hits(uint64_t choices);
+
     // How the records of a layer stand in their slots. Throws kUsage for a layer without experts.
     const ExpertLayout& layout(int layer) const;
 

@@ -51,6 +51,7 @@ class HeldExpert {
 
     int expert() const { return expert_; }
     size_t index() const { return index_; }  // in the ids that were asked for
+    size_t slot() const { return slot_; }    // of the layer's memory
     // Set: the read failed and there is no record; only this expert is affected.
     const std::exception_ptr& error() const { return error_; }
     const BufferPtr& record() const { return record_; }

@@ -67,6 +67,8 @@ class RunIndexer {
 
 class CompressedAttention : public Mixer {
   public:
+    bool repeats() const override { return false; }  // where runs begin comes from the host
+
     CompressedAttention(const CompressedAttentionConfig& config, const MixerContext& context, Trunk& trunk)
         : config_(config),
           layer_(context.layer),

@@ -7,6 +7,7 @@
 #include "experts/expert_store.h"
 #include "experts/routing_trace.h"
 #include "experts/row_table.h"
+#include "model/resident_experts.h"
 
 namespace sluice {
 
@@ -23,6 +24,7 @@ struct NextFeedForward {
 struct ExpertFeed {
     ExpertStore* store = nullptr;
     RoutingTrace* trace = nullptr;       // null: not recorded
+    ResidentExperts* resident = nullptr; // null: routing comes back to the host
     NextFeedForward next;                // seen from the layer that is running
     std::vector<RowFetch> rows = {};     // of n-gram tables, by layer
     std::optional<ExpertStream> hinted;  // of a prompt: reads of the next layer's experts that it has not asked for yet

@@ -119,11 +119,18 @@ class MixtureOfExperts : public FeedForward {
         (void)take_choice(guessing, workspace);
     }
 
+    bool repeats(const Backend& backend, int64_t rows, const ResidentExperts& resident) const override {
+        return backend.routes(rows) && resident.has(layer_);
+    }
+
     const Tensor* router_norm() const override { return norms_ ? &norms_->router : nullptr; }
 
     void run(Backend& backend, Batch& batch, ExpertFeed& feed, const FeedForwardInput& input, const BlockOutput& out,
              Workspace& workspace) const override {
         const Scratch s = take(batch.rows, workspace);
+        if (const ResidentLayer* experts = resident(backend, batch, feed)) {
+            return run_resident(backend, batch, *feed.store, *experts, input, s, out);
+        }
         const std::vector<int32_t> ids = route(backend, router_input(backend, input, s), batch.ids, s.choice);
         if (feed.trace != nullptr) feed.trace->append(layer_, ids, batch.host_positions);
         const std::vector<int32_t> wanted = of_wanted_rows(ids, batch);
@@ -281,8 +288,33 @@ class MixtureOfExperts : public FeedForward {
         feed.hinted.emplace(feed.store->hint_scan(guessed.front().layer, experts));
     }
 
-    // The experts of each row, top_k a row.
-    std::vector<int32_t> route(Backend& backend, const Tensor& x, const Tensor& tokens, const Choice& s) const {
+    // Null: the host has to know what is chosen.
+    const ResidentLayer* resident(const Backend& backend, const Batch& batch, const ExpertFeed& feed) const {
+        if (feed.resident == nullptr || !backend.routes(batch.rows)) return nullptr;
+        return feed.resident->layer(layer_, static_cast<int>(config_.experts), [&batch] { batch.check_cancelled(); });
+    }
+
+    void run_resident(Backend& backend, const Batch& batch, const ExpertStore& store, const ResidentLayer& experts,
+                      const FeedForwardInput& input, const Scratch& s, const BlockOutput& out) const {
+        choose(backend, router_input(backend, input, s), batch.ids, s.choice);
+        if (shared_) run_shared(backend, input.x, s);
+        ExpertRecords records{.expert = group(store.layout(layer_), experts.memory, {}, {}),
+                              .slot_bytes = experts.slot_bytes,
+                              .slots = experts.slots};
+        if (config_.expert_bias) {
+            records.expert.gate_bias = gate_biases_;
+            records.expert.up_bias = up_biases_;
+            records.expert.down_bias = down_biases_;
+        }
+        backend.run(RoutedMlp{.x = experts_input(backend, input, s),
+                              .ids = s.choice.ids,
+                              .records = std::move(records),
+                              .out = s.parts,
+                              .activation = activation_});
+        add_up(backend, s, out);
+    }
+
+    void choose(Backend& backend, const Tensor& x, const Tensor& tokens, const Choice& s) const {
         backend.run(Linear{.x = x, .weight = router_, .bias = router_bias_, .out = s.logits, .full_precision = true});
         const Routing& routing = config_.routing;
         backend.run(Route{.logits = s.logits,
@@ -297,6 +329,11 @@ class MixtureOfExperts : public FeedForward {
                           .scale = static_cast<float>(routing.scale),
                           .ids = s.ids,
                           .weights = s.weights});
+    }
+
+    // The experts of each row, top_k a row.
+    std::vector<int32_t> route(Backend& backend, const Tensor& x, const Tensor& tokens, const Choice& s) const {
+        choose(backend, x, tokens, s);
         std::vector<int32_t> ids(static_cast<size_t>(x.rows * config_.experts_per_token));
         backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));
         backend.wait();

@@ -30,6 +30,11 @@ class FeedForward {
     // What guess() wants of an earlier layer's state in place of the norm that stands before this block; null: that
     // one.
     virtual const Tensor* router_norm() const { return nullptr; }
+    // Whether run() over so many rows is the same operations whatever they choose: experts are all in the backend's
+    // memory, or there are none.
+    virtual bool repeats(const Backend& backend, int64_t rows, const ResidentExperts& resident) const {
+        return (void)backend, (void)rows, (void)resident, true;
+    }
     // Takes what run() takes, for sizing.
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
 };

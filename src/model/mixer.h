@@ -22,6 +22,9 @@ class Mixer {
                      Workspace& workspace) const = 0;
     // Takes what run() takes, for sizing.
     virtual void take_scratch(int64_t rows, Workspace& workspace) const = 0;
+    // Whether run() of a step over one new token each is the same operations whatever the positions are, and nothing
+    // else.
+    virtual bool repeats() const { return true; }
     // Beside the workspace: what all threads take for a prompt's attention over `tokens`, bytes.
     virtual uint64_t context_scratch_bytes(int64_t tokens, size_t threads) const {
         (void)tokens, (void)threads;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/error.h"
 #include "checkpoint/weights.h"
@@ -70,6 +71,11 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
 void Model::use_experts(ExpertStore& experts, RoutingTrace* trace) {
     experts_ = &experts;
     trace_ = trace;
+    if (trace == nullptr) resident_.emplace(backend_, experts);
+    const auto repeats = [](const Layer& layer) {
+        return layer.ngrams == nullptr && (layer.mixer == nullptr || layer.mixer->repeats());
+    };
+    repeats_ = trace == nullptr && backend_.records() && std::ranges::all_of(layers_, repeats);
 }
 
 void Model::use_states(StatePoolSize size, int64_t context) {
@@ -134,7 +140,32 @@ Tensor Model::put(Workspace& workspace, const std::vector<int32_t>& values, int6
     return tensor;
 }
 
-void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs) {
+// Tables of a pass, which reach the backend in one transfer.
+class Model::Numbers {
+  public:
+    explicit Numbers(Workspace& workspace) : workspace_(workspace) {}
+
+    void add(Tensor& target, std::span<const int32_t> values, int64_t columns = 1) {
+        target = workspace_.take(static_cast<int64_t>(values.size()) / columns, columns, DType::kI32);
+        if (targets_.empty()) first_ = target.offset;
+        targets_.push_back(&target);
+        numbers_.resize((target.offset - first_) / sizeof(int32_t));
+        numbers_.insert(numbers_.end(), values.begin(), values.end());
+    }
+    // Tensors that were taken before the workspace grew move to where it is now.
+    void upload(Backend& backend) {
+        for (Tensor* target : targets_) target->buffer = workspace_.buffer();
+        backend.upload(workspace_.buffer(), first_, std::as_bytes(std::span(numbers_)));
+    }
+
+  private:
+    Workspace& workspace_;
+    std::vector<Tensor*> targets_;
+    std::vector<int32_t> numbers_;
+    uint64_t first_ = 0;
+};
+
+void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs, Numbers& numbers) {
     size_t most_pages = 1;
     for (const ForwardInput& input : inputs) {
         // A model whose layers have no caches has no pages, but counts its tokens by them, too.
@@ -156,9 +187,9 @@ void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs) {
     }
     // A power of two, so that steps of a growing sequence are seldom told apart.
     batch.table.most_tokens = static_cast<int64_t>(most_pages) * kKvPageTokens;
-    batch.table.rows = put(inputs_workspace_, rows, 3);
-    batch.pages = put(inputs_workspace_, pages, static_cast<int64_t>(table_pages_));
-    batch.slots = put(inputs_workspace_, batch.host_slots);
+    numbers.add(batch.table.rows, rows, 3);
+    numbers.add(batch.pages, pages, static_cast<int64_t>(table_pages_));
+    numbers.add(batch.slots, batch.host_slots);
 }
 
 Batch Model::make_batch(std::span<const ForwardInput> inputs) {
@@ -175,14 +206,16 @@ Batch Model::make_batch(std::span<const ForwardInput> inputs) {
     }
     batch.errors.resize(inputs.size());
     batch.pool = states_.get();
-    batch.ids = put(inputs_workspace_, ids);
-    batch.positions = put(inputs_workspace_, batch.host_positions);
+    Numbers numbers(inputs_workspace_);
+    numbers.add(batch.ids, ids);
+    numbers.add(batch.positions, batch.host_positions);
     if (pool_ > 0) {
         std::vector<int32_t> first = batch.host_positions;
         for (int32_t& position : first) position = std::max(0, position - static_cast<int32_t>(pool_) + 1);
-        batch.pool_positions = put(inputs_workspace_, first);
+        numbers.add(batch.pool_positions, first);
     }
-    make_tables(batch, inputs);
+    make_tables(batch, inputs, numbers);
+    numbers.upload(backend_);
     return batch;
 }
 
@@ -321,6 +354,14 @@ Tensor Model::run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::
     return last;
 }
 
+Tensor Model::logits_of(const Tensor& normed) {
+    const Tensor logits = workspace_.take(normed.rows, head_.rows);
+    backend_.run(Linear{.x = normed, .weight = head_, .out = logits});
+    const auto cap = static_cast<float>(checkpoint_->config().logit_cap);
+    if (cap != 0) backend_.run(Scale{.x = logits, .cap = cap});
+    return logits;
+}
+
 void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,
                      std::vector<ForwardOutput>& outputs) {
     struct Wanted {
@@ -346,17 +387,72 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
         for (size_t i = 0; i < count; ++i) numbers.push_back(wanted[begin + i].row);
         const Tensor rows = put(workspace_, numbers);
         const Tensor gathered = workspace_.take(rows.rows, normed.columns);
-        const Tensor logits = workspace_.take(rows.rows, head_.rows);
         backend_.run(GatherRows{.x = normed, .rows = rows, .out = gathered});
-        backend_.run(Linear{.x = gathered, .weight = head_, .out = logits});
-        const auto cap = static_cast<float>(checkpoint_->config().logit_cap);
-        if (cap != 0) backend_.run(Scale{.x = logits, .cap = cap});
+        const Tensor logits = logits_of(gathered);
         for (size_t i = 0; i < count; ++i) {
             backend_.download(logits.buffer, logits.offset + i * vocabulary * sizeof(float),
                               std::as_writable_bytes(std::span(wanted[begin + i].target, vocabulary)));
         }
         backend_.wait();
     }
+}
+
+RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> inputs) {
+    const auto repeats = [](const ForwardInput& input) {
+        return input.ids.size() == 1 && input.logit_rows.size() == 1 && !input.hidden;
+    };
+    if (!repeats_ || batch.rows > head_rows() || !std::ranges::all_of(inputs, repeats)) return nullptr;
+    const auto known = [&](const Layer& layer) {
+        return layer.feed_forward == nullptr || layer.feed_forward->repeats(backend_, batch.rows, *resident_);
+    };
+    if (!std::ranges::all_of(layers_, known)) return nullptr;
+    return &steps_.find({.rows = batch.rows,
+                         .most_tokens = batch.table.most_tokens,
+                         .table_pages = static_cast<int64_t>(table_pages_)},
+                        inputs_workspace_.buffer(), workspace_.buffer());
+}
+
+void Model::record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
+                   std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
+    backend_.begin_recording();
+    try {
+        const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
+        workspace_.reset();
+        step.logits = logits_of(last);
+    } catch (...) {
+        (void)backend_.end_recording();
+        throw;
+    }
+    step.recording = backend_.end_recording();
+}
+
+bool Model::repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
+                   std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
+    if (!std::exchange(step.ran, true)) return false;
+    if (step.recording == nullptr || !backend_.replay(*step.recording)) {
+        record(step, batch, feed, rows, inputs, outputs);
+        if (step.recording == nullptr || !backend_.replay(*step.recording)) return false;
+    }
+    const auto vocabulary = static_cast<size_t>(head_.rows);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        outputs[i].logits.resize(vocabulary);
+        backend_.download(step.logits.buffer, step.logits.offset + i * vocabulary * sizeof(float),
+                          std::as_writable_bytes(std::span(outputs[i].logits)));
+    }
+    return true;
+}
+
+void Model::count_resident(int64_t rows) {
+    const ModelConfig& config = checkpoint_->config();
+    uint64_t choices = 0;
+    for (int l = 0; l < config.layer_count(); ++l) {
+        const MixtureConfig* mixture = config.mixture_of(l);
+        if (mixture == nullptr || !layers_[static_cast<size_t>(l)].feed_forward->repeats(backend_, rows, *resident_)) {
+            continue;
+        }
+        choices += static_cast<uint64_t>(std::min<int64_t>(rows * mixture->experts_per_token, mixture->experts));
+    }
+    if (choices > 0) experts_->count_hits(choices);
 }
 
 namespace {
@@ -396,10 +492,19 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
         batch.selected = inputs_workspace_.take(batch.rows, selected_tokens_, DType::kI32);
     }
     const Watch watch(backend_, batch);
-    ExpertFeed feed{.store = experts_, .trace = trace_, .next = {}, .rows = fetch_rows(batch, inputs), .hinted = {}};
-    const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
-    if (!batch.all_failed()) run_head(batch, last, inputs, outputs);
+    ExpertFeed feed{.store = experts_,
+                    .trace = trace_,
+                    .resident = resident_ ? &*resident_ : nullptr,
+                    .next = {},
+                    .rows = fetch_rows(batch, inputs),
+                    .hinted = {}};
+    RecordedStep* const step = step_of(batch, inputs);
+    if (step == nullptr || !repeat(*step, batch, feed, rows, inputs, outputs)) {
+        const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
+        if (!batch.all_failed()) run_head(batch, last, inputs, outputs);
+    }
     backend_.wait();
+    if (resident_) count_resident(batch.rows);
     checkpoint_->check_mappings();
     for (size_t i = 0; i < inputs.size(); ++i) {
         if (batch.errors[i]) {

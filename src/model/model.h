@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "model/feed_forward.h"
 #include "model/mixer.h"
 #include "model/ngrams.h"
+#include "model/recorded_steps.h"
+#include "model/resident_experts.h"
 #include "model/residual_streams.h"
 #include "model/sequence_state.h"
 #include "model/trunk.h"
@@ -78,8 +81,9 @@ class Model {
         std::unique_ptr<FeedForward> feed_forward;
     };
 
+    class Numbers;
     Batch make_batch(std::span<const ForwardInput> inputs);
-    void make_tables(Batch& batch, std::span<const ForwardInput> inputs);
+    void make_tables(Batch& batch, std::span<const ForwardInput> inputs, Numbers& numbers);
     Tensor put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns = 1);
     // Of a pass.
     struct Rows {
@@ -108,12 +112,26 @@ class Model {
                     std::vector<ForwardOutput>& outputs);
     void run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,
                   std::vector<ForwardOutput>& outputs);
+    Tensor logits_of(const Tensor& normed);
+
+    // Where the pass is one that repeats: null where it is not.
+    RecordedStep* step_of(const Batch& batch, std::span<const ForwardInput> inputs);
+    // The step once more, its logits included. False: it has to be run.
+    bool repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
+                std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
+    void record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
+                std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
+    // Choices of a pass whose experts were all in the backend's memory count as hits.
+    void count_resident(int64_t rows);
     int64_t head_rows() const;
 
     std::shared_ptr<const Checkpoint> checkpoint_;
     Backend& backend_;
     ExpertStore* experts_ = nullptr;
     RoutingTrace* trace_ = nullptr;
+    std::optional<ResidentExperts> resident_;  // none: the host knows all choices
+    RecordedSteps steps_;
+    bool repeats_ = false;  // whether steps are the same operations
     const RowTables* row_tables_ = nullptr;
     RowTables own_row_tables_;    // where nobody gave others
     Workspace inputs_workspace_;  // ids, positions, tables, rows

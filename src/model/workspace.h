@@ -16,6 +16,7 @@ class Workspace {
     Tensor take(int64_t rows, int64_t columns, DType dtype = DType::kF32);
     void reset() { used_ = 0; }
     uint64_t peak_bytes() const { return peak_; }
+    const BufferPtr& buffer() const { return buffer_; }
 
     // Makes room for peak_bytes() of another workspace, so that later takes never grow the buffer.
     void reserve(uint64_t bytes);

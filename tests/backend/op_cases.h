@@ -83,6 +83,7 @@ ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, 
 
 std::vector<OpCase> basic_cases();  // one row at a time, routing
 std::vector<OpCase> matmul_cases();
+std::vector<OpCase> routed_cases();
 std::vector<OpCase> attention_cases();
 std::vector<OpCase> linear_attention_cases();
 std::vector<OpCase> mla_cases();

@@ -166,6 +166,7 @@ class QueuedSlots final : public SlotMemory {
     size_t slot_bytes() const override { return inner_->slot_bytes(); }
     size_t landings() const override { return last_items_.size(); }
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
+    BufferPtr whole() const override { return whole_; }
 
     std::byte* land_at(size_t landing, size_t slot) override {
         if (!copies_->finished(last_items_[landing])) {
@@ -196,6 +197,7 @@ class QueuedSlots final : public SlotMemory {
     std::vector<uint64_t> last_items_;  // [landings]: of a landing only by the thread that has it
     std::shared_ptr<PageMemory> memory_;
     std::vector<BufferPtr> buffers_;
+    BufferPtr whole_ = std::make_shared<QueuedBuffer>(inner_->whole());
 };
 
 // The same operation over the buffers that its own stand for.
@@ -206,6 +208,10 @@ Operation inner_operation(Operation operation) {
     std::visit([&](auto& op) { for_each_buffer(op, enter); }, operation);
     return operation;
 }
+
+struct QueuedRecording final : Recording {
+    std::vector<Operation> operations;
+};
 
 class QueuedBackend final : public Backend {
   public:
@@ -276,8 +282,20 @@ class QueuedBackend final : public Backend {
 
     EventPtr mark() override { return std::make_shared<QueueCompletion>(queue_, queue_->submitted()); }
 
+    bool routes(int64_t) const override { return true; }
+    bool records() const override { return true; }
+    void begin_recording() override { recorded_ = std::make_shared<QueuedRecording>(); }
+    std::shared_ptr<Recording> end_recording() override { return std::exchange(recorded_, nullptr); }
+    bool replay(const Recording& recording) override {
+        for (const Operation& operation : dynamic_cast<const QueuedRecording&>(recording).operations) {
+            execute(operation);
+        }
+        return true;
+    }
+
   protected:
     void execute(const Operation& operation) override {
+        if (recorded_ != nullptr) return recorded_->operations.push_back(operation);
         submit([this, operation] { inner_->run(inner_operation(operation)); });
     }
 
@@ -300,6 +318,7 @@ class QueuedBackend final : public Backend {
     std::unique_ptr<Backend> inner_ = make_reference_backend();
     std::shared_ptr<DelayedQueue> queue_, copies_;
     std::vector<Download> downloads_;
+    std::shared_ptr<QueuedRecording> recorded_;  // null: operations run
 };
 
 }  // namespace

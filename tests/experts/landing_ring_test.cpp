@@ -39,6 +39,7 @@ class RingSlots final : public SlotMemory {
         return copies_.emplace_back(std::make_shared<Copy>());
     }
     void discard(size_t slot) override { inner_.discard(slot); }
+    BufferPtr whole() const override { return inner_.whole(); }
     BufferPtr buffer(size_t slot) const override { return inner_.buffer(slot); }
 
     void finish_copies() {

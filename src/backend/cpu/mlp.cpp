@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/host_routes.h"
 #include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 
@@ -234,6 +235,10 @@ void CpuBackend::compute(const GatedMlp& op) {
             add_bias(group.down_bias, task.column, task.columns, targets[t] + task.column);
         }
     });
+}
+
+void CpuBackend::compute(const RoutedMlp& op) {
+    compute(grouped(op));
 }
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -9,6 +10,8 @@
 #include "backend/checks.h"
 #include "backend/cuda/compute.h"
 #include "backend/cuda/memory.h"
+#include "backend/cuda/products.h"
+#include "backend/cuda/recording.h"
 #include "base/error.h"
 #include "sluice/cards.h"
 
@@ -110,8 +113,26 @@ class CudaBackend final : public Backend {
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
+    // Where all is F32, a prompt's rows meet an expert's weights sooner when the host has put them together.
+    bool routes(int64_t rows) const override { return !device_->exact() || rows <= cuda::kRowsApart; }
+
+    bool records() const override { return true; }
+    void begin_recording() override { recorded_.emplace(); }
+    std::shared_ptr<Recording> end_recording() override {
+        std::shared_ptr<Recording> recording;
+        std::vector<Operation> operations = std::exchange(recorded_, std::nullopt).value();
+        attempt([&] { recording = std::make_shared<cuda::GraphRecording>(device_, std::move(operations)); });
+        return recording;
+    }
+    bool replay(const Recording& recording) override {
+        bool there = true;  // or a failure, which wait() tells
+        attempt([&] { there = dynamic_cast<const cuda::GraphRecording&>(recording).launch(); });
+        return there;
+    }
+
   protected:
     void execute(const Operation& operation) override {
+        if (recorded_) return recorded_->push_back(operation);
         attempt([&] { std::visit([&](const auto& op) { cuda::compute(*device_, op); }, operation); });
     }
 
@@ -137,6 +158,7 @@ class CudaBackend final : public Backend {
     std::shared_ptr<cuda::Device> device_;
     std::vector<Landed> landed_;
     std::exception_ptr failure_;
+    std::optional<std::vector<Operation>> recorded_;  // none: operations run
     uint64_t free_bytes_ = 0;
 };
 

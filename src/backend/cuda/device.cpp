@@ -56,7 +56,7 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
     check(cudaGetDeviceProperties(&properties, index), "asking for the card's properties");
     name_ = properties.name;
     multiprocessors_ = properties.multiProcessorCount;
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a queue");
+    for (Lane& lane : lanes_) check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "making a queue");
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a queue");
     check(cudaHostAlloc(reinterpret_cast<void**>(&landings_), kCopyBytes, cudaHostAllocDefault), "pinned memory");
     check(cudaMalloc(reinterpret_cast<void**>(&grids_), sizeof(Grids)), "tables of weight formats");
@@ -65,24 +65,44 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
 
 Device::~Device() {
     (void)cudaSetDevice(index_);
-    (void)cudaStreamSynchronize(stream_);
     (void)cudaStreamSynchronize(copies_);
-    (void)cudaFree(scratch_);
+    for (const Lane& lane : lanes_) {
+        (void)cudaStreamSynchronize(lane.stream);
+        (void)cudaFree(lane.scratch);
+        (void)cudaStreamDestroy(lane.stream);
+    }
     (void)cudaFree(grids_);
     (void)cudaFreeHost(landings_);
-    (void)cudaStreamDestroy(stream_);
     (void)cudaStreamDestroy(copies_);
 }
 
 std::byte* Device::scratch(uint64_t bytes) {
-    if (bytes <= scratch_bytes_) return scratch_;
-    check(cudaStreamSynchronize(stream_), "waiting for operations");
-    check(cudaFree(std::exchange(scratch_, nullptr)), "giving scratch back");
-    scratch_bytes_ = 0;
+    Lane& lane = lanes_[lane_];
+    if (bytes <= lane.scratch_bytes) return lane.scratch;
+    cudaStreamCaptureStatus recording = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(lane.stream, &recording), "asking for a queue's state");
+    if (recording != cudaStreamCaptureStatusNone) {
+        lane.wanted_bytes = bytes;
+        throw ScratchIsShort{};
+    }
+    grow_scratch(lane, bytes);
+    return lane.scratch;
+}
+
+void Device::grow_scratch() {
+    for (Lane& lane : lanes_) {
+        if (lane.wanted_bytes > lane.scratch_bytes) grow_scratch(lane, lane.wanted_bytes);
+    }
+}
+
+void Device::grow_scratch(Lane& lane, uint64_t bytes) {
+    check(cudaStreamSynchronize(lanes_[0].stream), "waiting for operations");
+    check(cudaFree(std::exchange(lane.scratch, nullptr)), "giving scratch back");
+    lane.scratch_bytes = 0;
+    ++scratch_version_;
     const uint64_t wanted = bytes + bytes / 4;
-    check(cudaMalloc(reinterpret_cast<void**>(&scratch_), wanted), "scratch of an operation");
-    scratch_bytes_ = wanted;
-    return scratch_;
+    check(cudaMalloc(reinterpret_cast<void**>(&lane.scratch), wanted), "scratch of an operation");
+    lane.scratch_bytes = wanted;
 }
 
 std::byte* Device::landing(uint64_t bytes) {

@@ -5,6 +5,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -38,11 +39,20 @@ class Device {
     bool exact() const { return exact_; }  // F32 throughout
     const std::string& name() const { return name_; }
     int multiprocessors() const { return multiprocessors_; }
-    cudaStream_t stream() const { return stream_; }  // operations and transfers
-    cudaStream_t copies() const { return copies_; }  // landings to slots
+    cudaStream_t stream() const { return lanes_[lane_].stream; }  // operations; of the first lane transfers, too
+    cudaStream_t copies() const { return copies_; }               // landings to slots
 
-    // For the operation that is being handed over; the next one overwrites it.
+    // Operations that are recorded may lie in several lanes, which run side by side.
+    static constexpr size_t kLanes = 4;
+    cudaStream_t lane(size_t lane) const { return lanes_[lane].stream; }
+    void use_lane(size_t lane) { lane_ = lane; }
+
+    // For the operation that is being handed over; the next one in its lane overwrites it. While operations are
+    // recorded no memory can be taken: what is missing is noted, and ScratchIsShort thrown.
+    struct ScratchIsShort {};
     std::byte* scratch(uint64_t bytes);
+    void grow_scratch();                                           // to what was noted
+    uint64_t scratch_version() const { return scratch_version_; }  // another once some of it has moved
     // Pinned memory for a download, until free_landings(); null where there is no room.
     std::byte* landing(uint64_t bytes);
     void free_landings() { landed_bytes_ = 0; }
@@ -53,9 +63,17 @@ class Device {
     bool exact_;
     std::string name_;
     int multiprocessors_ = 0;
-    cudaStream_t stream_ = nullptr, copies_ = nullptr;
-    std::byte* scratch_ = nullptr;
-    uint64_t scratch_bytes_ = 0;
+    struct Lane {
+        cudaStream_t stream = nullptr;
+        std::byte* scratch = nullptr;
+        uint64_t scratch_bytes = 0, wanted_bytes = 0;
+    };
+    void grow_scratch(Lane& lane, uint64_t bytes);
+
+    std::array<Lane, kLanes> lanes_;
+    size_t lane_ = 0;
+    uint64_t scratch_version_ = 0;
+    cudaStream_t copies_ = nullptr;
     std::byte* landings_ = nullptr;
     uint64_t landed_bytes_ = 0;
     Grids* grids_ = nullptr;

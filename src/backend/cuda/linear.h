@@ -20,10 +20,23 @@ struct Job {
     const int32_t *x_rows, *out_rows;  // null: 0, 1, ...
     int32_t x_rows_stride, out_rows_stride;
     int32_t count, block_row_offset;
+    int32_t bias_stride;  // from one expert's to the next one's
+};
+
+// Who chose which expert of a memory of records: see RoutedMlp. Job j of the product stands for `count` jobs of a row
+// each, one for every choice, on the matrix of the record in slot 0.
+struct Choices {
+    const int32_t* ids;  // [count / top_k, top_k]; null: jobs are what they say
+    int64_t ids_stride;
+    int32_t top_k, count;
+    const int32_t* slots;
+    int64_t slots_stride;
+    uint64_t slot_bytes;
+    bool row_per_choice;  // of x
 };
 
 struct Product {
-    static constexpr int kMostJobs = 24;  // a kernel's parameters take 4 KB
+    static constexpr int kMostJobs = 23;  // a kernel's parameters take 4 KB
 
     DeviceWeight weight;  // what the jobs share
     int64_t x_stride, out_stride;
@@ -38,6 +51,7 @@ struct Product {
     int32_t outputs_of_warp;
     int32_t job_count;
     const Job* table;  // in place of `jobs`, in the device's memory; null: `jobs`
+    Choices choices;
     Job jobs[kMostJobs];
 };
 

@@ -81,6 +81,7 @@ DeviceSlots::DeviceSlots(std::shared_ptr<Device> device, size_t slots, size_t sl
     check_slot_sizes(slots, slot_bytes);
     landings_ = std::min(slots, std::clamp<size_t>(kLandingBytes / slot_bytes, kFewestLandings, kMostLandings));
     auto memory = std::make_shared<Allocation>(device_, slots * slot_bytes);
+    whole_ = std::make_shared<DeviceBuffer>(memory, memory->data, slots * slot_bytes);
     for (size_t slot = 0; slot < slots; ++slot) {
         buffers_.push_back(std::make_shared<DeviceBuffer>(memory, memory->data + slot * slot_bytes, slot_bytes));
     }

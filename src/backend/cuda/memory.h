@@ -41,12 +41,14 @@ class DeviceSlots final : public SlotMemory {
     EventPtr landed(size_t landing, size_t slot) override;
     void discard(size_t slot) override;
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
+    BufferPtr whole() const override { return whole_; }
 
   private:
     std::shared_ptr<Device> device_;
     size_t slot_bytes_, landings_;
     std::byte* pinned_ = nullptr;
     std::vector<BufferPtr> buffers_;
+    BufferPtr whole_;
 };
 
 }  // namespace sluice::cuda

@@ -25,8 +25,31 @@ __device__ inline float activated(const Product& product, float gate, float up) 
     return g * sigmoid(product.alpha * g) * (u + product.up_offset);
 }
 
+// A job moved to the record of expert `expert`.
+__device__ inline Job job_of_expert(Job job, const Choices& choices, int expert) {
+    const uint64_t further = choices.slots[expert * choices.slots_stride] * choices.slot_bytes;
+    job.data += further;
+    if (job.scales != nullptr) job.scales += further;
+    if (job.zero_points != nullptr) job.zero_points += further;
+    if (job.bias != nullptr) job.bias += static_cast<int64_t>(expert) * job.bias_stride;
+    return job;
+}
+
+__device__ inline Job job_of_choice(const Product& product, int z) {
+    const Choices& choices = product.choices;
+    const int choice = z % choices.count, row = choice / choices.top_k;
+    const int expert = choices.ids[row * choices.ids_stride + choice % choices.top_k];
+    Job job = job_of_expert(product.jobs[z / choices.count], choices, expert);
+    const int64_t x_row = choices.row_per_choice ? choice : row;
+    job.x += x_row * product.x_stride;
+    if (job.up != nullptr) job.up += x_row * product.x_stride;
+    job.out += choice * product.out_stride;
+    return job;
+}
+
 // The job of this block, moved to its part of a batch.
 __device__ inline Job job_of_block(const Product& product, int z) {
+    if (product.choices.ids != nullptr) return job_of_choice(product, z);
     if (product.table != nullptr) return product.table[z];
     if (product.batch <= 1) return product.jobs[z];
     Job job = product.jobs[0];
@@ -160,7 +183,7 @@ __global__ void decode_kernel(DeviceWeight weight, RowChoice choice, float* out,
 template <typename Decoder>
 void multiply(Device& device, Product product) {
     constexpr int kManyOutputs = 4;
-    const int jobs = std::max(product.batch, product.job_count);
+    const int jobs = std::max(product.batch, product.job_count) * std::max(product.choices.count, 1);
     const int64_t rows = std::min(product.most_rows, kTokens), runs = (product.weight.columns + kRun - 1) / kRun;
     const int64_t warps = product.weight.rows * blocks_for(product.most_rows, kTokens) * jobs;
     const bool fits = runs <= chunk_runs_of(static_cast<int>(rows));

@@ -118,6 +118,41 @@ struct GatedMlp {
     }
 };
 
+// The experts of a layer, all in one memory: expert e is `expert`, that much further by slots[e] * slot_bytes; of biases
+// it is row e.
+struct ExpertRecords {
+    MlpGroup expert;          // in slot 0; biases [experts, *], or empty; no rows
+    uint64_t slot_bytes = 0;
+    Tensor slots;             // I32 [experts, 1]
+
+    static void fields(auto& op, auto&& field) {
+        field("expert", op.expert);
+        field("slot_bytes", op.slot_bytes);
+        field("slots", op.slots, Access::kRead);
+    }
+};
+
+// out[t * top_k + j] = what expert ids[t, j] makes of x[t], as GatedMlp says. Who chose need not be known to the host.
+struct RoutedMlp {
+    static constexpr const char* kName = "RoutedMlp";
+    Tensor x;    // [T, hidden], or [T * top_k, hidden]: a row for each choice
+    Tensor ids;  // I32 [T, top_k]: of a row all distinct
+    ExpertRecords records;
+    Tensor out;  // [T * top_k, hidden]
+    Activation activation = {};
+
+    bool row_per_choice() const { return x.rows != ids.rows; }
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kRead);
+        field("ids", op.ids, Access::kRead);
+        field("records", op.records);
+        field("out", op.out, Access::kWritten);
+        field("activation", op.activation);
+    }
+};
+
 // out[t * top_k + j] = weights[t, j] * x[t]: what experts read that are weighed before they work.
 struct WeighRows {
     static constexpr const char* kName = "WeighRows";

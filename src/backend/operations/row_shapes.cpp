@@ -142,20 +142,33 @@ void Route::check_shapes(const OperationCheck& check) const {
     }
 }
 
+namespace {
+
+// The matrices of an MLP, and their biases where it has some, [biases, *] each.
+void check_mlp(const OperationCheck& check, const MlpGroup& group, const Activation& activation, int64_t hidden,
+               int64_t biases) {
+    const auto bias = [&](std::string_view field, const Tensor& rows, int64_t columns) {
+        if (rows.buffer != nullptr) check.tensor(field, rows, biases, columns);
+    };
+    const int64_t inner = activation.gated() ? group.gate.rows : group.up.rows;
+    if (activation.gated()) {
+        check.weight("gate of groups", group.gate, kAnySize, hidden, RowOrder::kRowsOrTiles);
+        bias("gate_bias of groups", group.gate_bias, inner);
+    }
+    check.weight("up of groups", group.up, inner, hidden, RowOrder::kRowsOrTiles);
+    check.weight("down of groups", group.down, hidden, inner, RowOrder::kRowsOrTiles);
+    bias("up_bias of groups", group.up_bias, inner);
+    bias("down_bias of groups", group.down_bias, hidden);
+}
+
+}  // namespace
+
 void GatedMlp::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
     const int64_t hidden = x.columns;
     check.tensor("out", out, kAnySize, hidden);
     for (const MlpGroup& group : groups) {
-        const int64_t inner = activation.gated() ? group.gate.rows : group.up.rows;
-        if (activation.gated()) {
-            check.weight("gate of groups", group.gate, kAnySize, hidden, RowOrder::kRowsOrTiles);
-            check_bias(check, "gate_bias of groups", group.gate_bias, inner);
-        }
-        check.weight("up of groups", group.up, inner, hidden, RowOrder::kRowsOrTiles);
-        check.weight("down of groups", group.down, hidden, inner, RowOrder::kRowsOrTiles);
-        check_bias(check, "up_bias of groups", group.up_bias, inner);
-        check_bias(check, "down_bias of groups", group.down_bias, hidden);
+        check_mlp(check, group, activation, hidden, 1);
         if (group.all_rows()) {
             check.tensor("out", out, x.rows, hidden);
             continue;
@@ -167,6 +180,15 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
                          group.rows.rows);
         }
     }
+}
+
+void RoutedMlp::check_shapes(const OperationCheck& check) const {
+    check.tensor("ids", ids, kAnySize, kAnySize, DType::kI32);
+    const int64_t choices = ids.rows * ids.columns;
+    check.tensor("x", x, x.rows == choices ? choices : ids.rows, kAnySize);
+    check.tensor("out", out, choices, x.columns);
+    check.tensor("slots of records", records.slots, kAnySize, 1, DType::kI32);
+    check_mlp(check, records.expert, activation, x.columns, records.slots.rows);
 }
 
 void WeighRows::check_shapes(const OperationCheck& check) const {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/host_routes.h"
 #include "backend/host_sequences.h"
 #include "backend/reference/math.h"
 #include "backend/reference/operations.h"
@@ -86,6 +87,10 @@ void compute(const GatedMlp& op) {
     for (size_t g = 0; g < op.groups.size(); ++g) {
         apply(op.groups[g], rows[g], op.activation, rows_of(op.x), writable_rows_of(op.out));
     }
+}
+
+void compute(const RoutedMlp& op) {
+    compute(grouped(op));
 }
 
 }  // namespace sluice::reference

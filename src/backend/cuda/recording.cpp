@@ -1,0 +1,116 @@
+#include "backend/cuda/recording.h"
+
+#include <utility>
+#include <variant>
+
+#include "backend/cuda/compute.h"
+#include "backend/cuda/lanes.h"
+#include "base/error.h"
+
+namespace sluice::cuda {
+
+namespace {
+
+// Events of a capture: they only say what follows what.
+class CaptureEvent {
+  public:
+    CaptureEvent() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event"); }
+    CaptureEvent(const CaptureEvent&) = delete;
+    CaptureEvent& operator=(const CaptureEvent&) = delete;
+    ~CaptureEvent() { (void)cudaEventDestroy(event_); }
+
+    void record(cudaStream_t stream) { check(cudaEventRecord(event_, stream), "recording operations"); }
+    void hold_up(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, event_), "recording operations"); }
+
+  private:
+    cudaEvent_t event_ = nullptr;
+};
+
+// Operations as they are handed to the lanes of a device; the first lane begins and ends.
+class LaneWriter {
+  public:
+    LaneWriter(Device& device, const std::vector<Operation>& operations)
+        : device_(device), operations_(operations), places_(divide_into_lanes(operations, Device::kLanes)) {
+        std::vector<bool> awaited(operations.size(), false);
+        for (const LanePlace& place : places_) {
+            for (const size_t other : place.after) awaited[other] = true;
+        }
+        for (const bool each : awaited) events_.push_back(each ? std::make_unique<CaptureEvent>() : nullptr);
+    }
+    ~LaneWriter() { device_.use_lane(0); }
+    LaneWriter(const LaneWriter&) = delete;
+    LaneWriter& operator=(const LaneWriter&) = delete;
+
+    void write() {
+        CaptureEvent begun;
+        begun.record(device_.stream());
+        for (size_t lane = 1; lane < Device::kLanes; ++lane) begun.hold_up(device_.lane(lane));
+        for (size_t i = 0; i < operations_.size(); ++i) {
+            device_.use_lane(places_[i].lane);
+            for (const size_t other : places_[i].after) events_[other]->hold_up(device_.stream());
+            std::visit([&](const auto& op) { compute(device_, op); }, operations_[i]);
+            if (events_[i] != nullptr) events_[i]->record(device_.stream());
+        }
+        device_.use_lane(0);
+        for (size_t lane = 1; lane < Device::kLanes; ++lane) {
+            CaptureEvent ended;
+            ended.record(device_.lane(lane));
+            ended.hold_up(device_.stream());
+        }
+    }
+
+  private:
+    Device& device_;
+    const std::vector<Operation>& operations_;
+    std::vector<LanePlace> places_;
+    std::vector<std::unique_ptr<CaptureEvent>> events_;  // null: nobody waits for the operation
+};
+
+}  // namespace
+
+GraphRecording::GraphRecording(std::shared_ptr<Device> device, std::vector<Operation> operations)
+    : device_(std::move(device)), operations_(std::move(operations)) {
+    // No memory can be taken during a capture: where a lane's scratch was too small it is made, and all begins anew.
+    while (graph_ == nullptr) {
+        capture();
+        device_->grow_scratch();
+    }
+    scratch_version_ = device_->scratch_version();
+}
+
+GraphRecording::~GraphRecording() {
+    if (graph_ != nullptr) (void)cudaGraphExecDestroy(graph_);
+}
+
+void GraphRecording::capture() {
+    check(cudaStreamBeginCapture(device_->stream(), cudaStreamCaptureModeThreadLocal), "recording operations");
+    std::exception_ptr failure;
+    bool complete = false;
+    try {
+        LaneWriter(*device_, operations_).write();
+        complete = true;
+    } catch (const Device::ScratchIsShort&) {
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(device_->stream(), &graph);
+    if (!complete) {
+        (void)cudaGetLastError();
+        if (graph != nullptr) (void)cudaGraphDestroy(graph);
+        if (failure) std::rethrow_exception(failure);
+        return;
+    }
+    check(ended, "recording operations");
+    const cudaError_t made = cudaGraphInstantiate(&graph_, graph, 0);
+    (void)cudaGraphDestroy(graph);
+    check(made, "making a graph of operations");
+}
+
+bool GraphRecording::launch() const {
+    if (scratch_version_ != device_->scratch_version()) return false;
+    check(cudaGraphLaunch(graph_, device_->stream()), "running recorded operations");
+    return true;
+}
+
+}  // namespace sluice::cuda

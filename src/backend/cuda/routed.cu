@@ -1,0 +1,207 @@
+// RoutedMlp: experts of one memory of records, chosen by ids that the host need not know.
+
+#include <algorithm>
+
+#include "backend/cuda/product.cuh"
+#include "backend/cuda/products.h"
+
+namespace sluice::cuda {
+
+namespace {
+
+constexpr int kGroupThreads = 512, kGroupWarps = kGroupThreads / 32;
+
+// One job per expert, from those of the record in slot 0.
+struct GroupArgs {
+    Job gate, up, down;
+    Choices choices;
+    int32_t experts;
+    int32_t *rows, *entries;          // [experts, choices.count] each: rows of x, and which choices they are
+    Job *gates, *ups, *downs;         // [experts]
+};
+
+// A block per expert: its choices in ascending order. Each warp looks through a part of them, twice.
+__global__ void __launch_bounds__(kGroupThreads) group_kernel(const GroupArgs args) {
+    __shared__ int counts[kGroupWarps];
+    const Choices& choices = args.choices;
+    const int expert = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int part = (choices.count + kGroupWarps - 1) / kGroupWarps;
+    const int begin = min(warp * part, choices.count), end = min(begin + part, choices.count);
+    const auto mine = [&](int choice) {
+        return choice < end &&
+               choices.ids[choice / choices.top_k * choices.ids_stride + choice % choices.top_k] == expert;
+    };
+    int count = 0;
+#pragma unroll 4
+    for (int first = begin; first < end; first += 32) count += __popc(__ballot_sync(kAllLanes, mine(first + lane)));
+    if (lane == 0) counts[warp] = count;
+    __syncthreads();
+    int at = 0, all = 0;
+    for (int w = 0; w < kGroupWarps; ++w) {
+        if (w < warp) at += counts[w];
+        all += counts[w];
+    }
+    int32_t* const rows = args.rows + static_cast<int64_t>(expert) * choices.count;
+    int32_t* const entries = args.entries + static_cast<int64_t>(expert) * choices.count;
+    for (int first = begin; first < end; first += 32) {
+        const int choice = first + lane;
+        const bool chosen = mine(choice);
+        const unsigned all_chosen = __ballot_sync(kAllLanes, chosen);
+        if (chosen) {
+            const int place = at + __popc(all_chosen & ((1u << lane) - 1));
+            rows[place] = choices.row_per_choice ? choice : choice / choices.top_k;
+            entries[place] = choice;
+        }
+        at += __popc(all_chosen);
+    }
+    if (threadIdx.x != 0) return;
+    const auto write = [&](Job job, const int32_t* x_rows, Job& to) {
+        job = job_of_expert(job, choices, expert);
+        job.x_rows = x_rows;
+        job.out_rows = entries;
+        job.x_rows_stride = job.out_rows_stride = 1;
+        job.count = all;
+        to = job;
+    };
+    write(args.gate, rows, args.gates[expert]);
+    write(args.up, rows, args.ups[expert]);
+    write(args.down, entries, args.downs[expert]);
+}
+
+class Routed {
+  public:
+    Routed(Device& device, const RoutedMlp& op)
+        : device_(device), op_(op), expert_(op.records.expert), choices_(op.ids.rows * op.ids.columns) {}
+
+    void run() {
+        const bool apart = op_.ids.rows <= kRowsApart;
+        const int64_t experts = op_.records.slots.rows, inner = expert_.up.rows;
+        const auto scratch_of = [&](uint64_t bytes) { return std::exchange(bytes_, bytes_ + bytes); };
+        const uint64_t gates = scratch_of(static_cast<uint64_t>(choices_ * inner) * sizeof(float));
+        const uint64_t ups = scratch_of(static_cast<uint64_t>(choices_ * inner) * sizeof(float));
+        const uint64_t lists = scratch_of(apart ? 0 : static_cast<uint64_t>(2 * experts * choices_) * sizeof(int32_t));
+        const uint64_t jobs = scratch_of(apart ? 0 : static_cast<uint64_t>(3 * experts) * sizeof(Job));
+        std::byte* const scratch = device_.scratch(bytes_);
+        gates_ = reinterpret_cast<float*>(scratch + gates);
+        ups_ = reinterpret_cast<float*>(scratch + ups);
+        if (apart) return run_apart();
+        run_grouped(reinterpret_cast<int32_t*>(scratch + lists), reinterpret_cast<Job*>(scratch + jobs));
+    }
+
+  private:
+    Choices choices(bool row_per_choice) const {
+        return {.ids = ints_of(op_.ids).first,
+                .ids_stride = op_.ids.row_stride,
+                .top_k = static_cast<int32_t>(op_.ids.columns),
+                .count = static_cast<int32_t>(choices_),
+                .slots = ints_of(op_.records.slots).first,
+                .slots_stride = op_.records.slots.row_stride,
+                .slot_bytes = op_.records.slot_bytes,
+                .row_per_choice = row_per_choice};
+    }
+
+    // On the record in slot 0.
+    Job job(const Weight& weight, const Tensor& bias, const float* x, float* out) const {
+        Job job = job_of(weight, op_.x, op_.out);
+        job.x = x;
+        job.out = out;
+        job.count = 1;
+        if (bias.buffer != nullptr) {
+            job.bias = floats_at(bias);
+            job.bias_stride = static_cast<int32_t>(bias.row_stride);
+        }
+        return job;
+    }
+    Job gate() const { return job(expert_.gate, expert_.gate_bias, floats_at(op_.x), gates_); }
+    Job up() const { return job(expert_.up, expert_.up_bias, floats_at(op_.x), ups_); }
+    Job down() const {
+        Job down = job(expert_.down, expert_.down_bias, gates_, floats_at(op_.out));
+        down.up = ups_;
+        return down;
+    }
+
+    Product first_product() const {
+        Product product = product_of(device_, expert_.gate);
+        product.x_stride = op_.x.row_stride;
+        product.out_stride = expert_.up.rows;
+        return product;
+    }
+    Product down_product() const {
+        Product product = product_of(device_, expert_.down);
+        product.x_stride = expert_.up.rows;
+        product.out_stride = op_.out.row_stride;
+        product.activation = op_.activation.kind;
+        product.alpha = op_.activation.alpha;
+        product.limit = op_.activation.limit;
+        product.up_offset = op_.activation.up_offset;
+        return product;
+    }
+
+    void run_apart() {
+        Product first = first_product(), second = down_product();
+        first.choices = choices(op_.row_per_choice());
+        add_job(first, gate());
+        add_job(first, up());
+        device_codec(expert_.up.format).multiply(device_, first);
+        second.choices = choices(true);
+        add_job(second, down());
+        device_codec(expert_.down.format).multiply(device_, second);
+    }
+
+    void run_grouped(int32_t* lists, Job* jobs) {
+        const int64_t experts = op_.records.slots.rows;
+        Job down_job = down();
+        const bool activated = on_tensor_cores(device_, expert_.down.format, op_.ids.rows);
+        if (activated) down_job.up = nullptr;
+        const GroupArgs args{.gate = gate(),
+                             .up = up(),
+                             .down = down_job,
+                             .choices = choices(op_.row_per_choice()),
+                             .experts = static_cast<int32_t>(experts),
+                             .rows = lists,
+                             .entries = lists + experts * choices_,
+                             .gates = jobs,
+                             .ups = jobs + experts,
+                             .downs = jobs + 2 * experts};
+        group_kernel<<<static_cast<unsigned>(experts), kGroupThreads, 0, device_.stream()>>>(args);
+        check_launch("RoutedMlp");
+        Product first = first_product(), second = down_product();
+        multiply(expert_.up.format, first, args.gates, 2 * experts);
+        if (activated) {
+            Product whole = second;
+            Job job = down();
+            job.count = static_cast<int32_t>(choices_);
+            add_job(whole, job);
+            activate(device_, whole);
+        }
+        multiply(expert_.down.format, second, args.downs, experts);
+    }
+
+    // A table's counts are known to the device alone: no expert has more rows than there are.
+    void multiply(const WeightFormat& format, Product& product, const Job* table, int64_t jobs) const {
+        product.table = table;
+        product.job_count = static_cast<int32_t>(jobs);
+        product.most_rows = static_cast<int32_t>(op_.ids.rows);
+        cuda::run(device_, format, product, on_tensor_cores(device_, format, op_.ids.rows));
+    }
+
+    Device& device_;
+    const RoutedMlp& op_;
+    const MlpGroup& expert_;
+    int64_t choices_;
+    uint64_t bytes_ = 0;
+    float *gates_ = nullptr, *ups_ = nullptr;
+};
+
+}  // namespace
+
+void compute(Device& device, const RoutedMlp& op) {
+    if (!op.activation.gated()) refuse("RoutedMlp on CUDA: there is a gate; `device` cpu has MLPs without, too");
+    const MlpGroup& expert = op.records.expert;
+    if (!(expert.gate.format == expert.up.format)) {
+        refuse("RoutedMlp on CUDA: gate and up are of one format; GatedMlp has others");
+    }
+    if (op.ids.rows > 0) Routed(device, op).run();
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,131 @@
+// RoutedMlp: experts of one memory, chosen by ids that lie in the backend's memory.
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "base/memory.h"
+#include "tensor/codecs.h"
+#include "tests/backend/op_cases.h"
+#include "tests/backend/step_tables.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr uint64_t kPartAlignment = 64;
+
+struct RoutedShape {
+    WeightFormat format;
+    int64_t hidden, inner, experts, top_k;
+    Activation activation = {};
+};
+
+// A record: where its parts lie, and how long it is.
+class RecordLayout {
+  public:
+    explicit RecordLayout(const RoutedShape& shape) {
+        gate_ = place(shape.format, shape.inner, shape.hidden);
+        up_ = place(shape.format, shape.inner, shape.hidden);
+        down_ = place(shape.format, shape.hidden, shape.inner);
+    }
+
+    uint64_t bytes() const { return bytes_; }
+    MlpGroup in(const BufferPtr& memory) const {
+        const auto at = [&](const Weight& weight) {
+            return weight.placed([&](const WeightPart& part) { return WeightPart{memory, part.offset}; });
+        };
+        return {.gate = at(gate_), .up = at(up_), .down = at(down_)};
+    }
+    // Random matrices into the record that begins at `first`.
+    void fill(CaseContext& context, const BufferPtr& memory, uint64_t first) const {
+        for (const Weight* each : {&gate_, &up_, &down_}) {
+            const WeightFormat& format = each->format;
+            const Weight random = context.weight(format, each->rows, each->columns);
+            const auto copy = [&](const WeightPart& from, const WeightPart& to, uint64_t bytes) {
+                if (bytes > 0) context.backend().copy(from.buffer, from.offset, memory, first + to.offset, bytes);
+            };
+            copy(random.data, each->data, format.data_bytes(each->rows, each->columns));
+            copy(random.scales, each->scales, format.scale_bytes(each->rows, each->columns));
+            copy(random.zero_points, each->zero_points, format.zero_point_bytes(each->rows, each->columns));
+        }
+    }
+
+  private:
+    Weight place(const WeightFormat& format, int64_t rows, int64_t columns) {
+        const auto next = [&](uint64_t bytes) {
+            return WeightPart{nullptr, std::exchange(bytes_, bytes_ + round_up(bytes, kPartAlignment))};
+        };
+        Weight weight;
+        weight.format = format;
+        weight.rows = rows;
+        weight.columns = columns;
+        weight.data = next(format.data_bytes(rows, columns));
+        weight.scales = next(format.scale_bytes(rows, columns));
+        weight.zero_points = next(format.zero_point_bytes(rows, columns));
+        return weight;
+    }
+
+    uint64_t bytes_ = 0;
+    Weight gate_, up_, down_;
+};
+
+std::vector<int32_t> shuffled(CaseContext& context, int64_t count) {
+    std::vector<int32_t> numbers(static_cast<size_t>(count));
+    std::iota(numbers.begin(), numbers.end(), 0);
+    for (size_t i = numbers.size(); i > 1; --i) {
+        std::swap(numbers[i - 1], numbers[static_cast<size_t>(context.pick(0, static_cast<int64_t>(i) - 1))]);
+    }
+    return numbers;
+}
+
+// Slots are not in the order of the experts, and one holds nothing.
+void routed_mlp(CaseContext& context, const RoutedShape& shape) {
+    const int64_t rows = context.pick_of({1, 1, 2, 5, 17, 33, 90});
+    const bool row_per_choice = context.pick(0, 3) == 0;
+    const RecordLayout layout(shape);
+    const BufferPtr memory = context.backend().allocate(layout.bytes() * static_cast<uint64_t>(shape.experts + 1));
+    std::vector<int32_t> slots = shuffled(context, shape.experts + 1);
+    slots.pop_back();
+    for (const int32_t slot : slots) layout.fill(context, memory, static_cast<uint64_t>(slot) * layout.bytes());
+    RoutedMlp op{.x = context.random(row_per_choice ? rows * shape.top_k : rows, shape.hidden),
+                 .ids = {},
+                 .records = {.expert = layout.in(memory), .slot_bytes = layout.bytes(), .slots = {}},
+                 .out = context.output(rows * shape.top_k, shape.hidden),
+                 .activation = shape.activation};
+    op.records.slots = context.integers(slots);
+    if (context.flip()) {
+        op.records.expert.gate_bias = context.random(shape.experts, shape.inner, 0.5f);
+        op.records.expert.up_bias = context.random(shape.experts, shape.inner, 0.5f);
+        op.records.expert.down_bias = context.random(shape.experts, shape.hidden, 0.5f);
+    }
+    std::vector<int32_t> ids;
+    for (int64_t row = 0; row < rows; ++row) {
+        std::vector<int32_t> chosen = shuffled(context, shape.experts);
+        chosen.resize(static_cast<size_t>(shape.top_k));
+        std::ranges::sort(chosen);
+        ids.insert(ids.end(), chosen.begin(), chosen.end());
+    }
+    op.ids = int_table(context.backend(), ids, shape.top_k);
+    context.backend().run(op);
+    context.result(op.out);
+}
+
+}  // namespace
+
+std::vector<OpCase> routed_cases() {
+    const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);
+    const Activation clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 0.8f, .up_offset = 1};
+    std::vector<OpCase> cases;
+    for (const RoutedShape& shape :
+         {RoutedShape{affine, 128, 192, 9, 3}, RoutedShape{affine, 192, 128, 40, 8},
+          RoutedShape{WeightFormat::affine(8, 32, DType::kF16), 160, 96, 5, 2},
+          RoutedShape{WeightFormat::floating(DType::kBF16), 70, 101, 4, 2},
+          RoutedShape{kMxfp4Codec.standard, 96, 64, 6, 4, clamped}, RoutedShape{kQ4_KCodec.standard, 256, 256, 3, 2}}) {
+        cases.push_back({"RoutedMlp, " + shape.format.describe() + ", of " + std::to_string(shape.experts),
+                         rounding_of(shape.format), [shape](CaseContext& context) { routed_mlp(context, shape); }});
+    }
+    return cases;
+}
+
+}  // namespace sluice
