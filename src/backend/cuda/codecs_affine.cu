@@ -1,5 +1,6 @@
 // MLX affine: codes of kBits in a bit stream, a scale and a zero point per group of 32, 64 or 128.
 
+#include "backend/cuda/affine_rows.h"
 #include "backend/cuda/codecs.h"
 #include "backend/cuda/matrix.cuh"
 
@@ -28,11 +29,21 @@ struct Affine {
     }
 };
 
+void multiply_4_bits(Device& device, Product product) {
+    if (!multiply_affine_rows(device, product)) multiply<Affine<4>>(device, product);
+}
+
+constexpr DeviceCodec codec_of_4_bits() {
+    DeviceCodec codec = codec_of<Affine<4>>();
+    codec.multiply = multiply_4_bits;
+    return codec;
+}
+
 }  // namespace
 
 const DeviceCodec kAffine2OnDevice = codec_of<Affine<2>>();
 const DeviceCodec kAffine3OnDevice = codec_of<Affine<3>>();
-const DeviceCodec kAffine4OnDevice = codec_of<Affine<4>>();
+const DeviceCodec kAffine4OnDevice = codec_of_4_bits();
 const DeviceCodec kAffine5OnDevice = codec_of<Affine<5>>();
 const DeviceCodec kAffine6OnDevice = codec_of<Affine<6>>();
 const DeviceCodec kAffine8OnDevice = codec_of<Affine<8>>();
