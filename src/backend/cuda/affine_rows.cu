@@ -12,12 +12,13 @@ namespace sluice::cuda {
 
 namespace {
 
-constexpr int kChunk = 64;  // columns that a warp takes at once: two words of codes a lane and row
-constexpr int kSplits = 8, kThreads = 32 * kSplits;  // warps of a block: each has every eighth chunk
-constexpr int kOutputs = 16;                         // of a tile
-constexpr int kAtOnce = 4;                           // chunks whose loads are on their way together
-constexpr int kTileTokens = 4;                       // rows of x in the 8 columns of a tile
-constexpr uint64_t kMostSharedBytes = 100 << 10;     // so that two blocks share a multiprocessor
+constexpr int kChunk = 64;                         // columns that meet x at once: two words of codes a lane and row
+constexpr int kSpanChunks = 4;                     // of what a warp loads at once
+constexpr int kSpan = kChunk * kSpanChunks;        // columns
+constexpr int kWarps = 8, kThreads = 32 * kWarps;  // of a block
+constexpr int kOutputs = 16;                       // of a tile
+constexpr int kTileTokens = 4;                     // rows of x in the 8 columns of a tile
+constexpr uint64_t kMostSharedBytes = 100 << 10;   // so that two blocks share a multiprocessor
 
 __device__ __forceinline__ uint32_t pair_of(float low, float high) {
     uint32_t pair = 0;
@@ -52,151 +53,186 @@ struct StagedRows {
     }
 };
 
+__device__ __forceinline__ void load_eight(const float* from, float (&x)[8]) {
+    if (reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+        const float4 low = *reinterpret_cast<const float4*>(from), high = *reinterpret_cast<const float4*>(from + 4);
+        x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
+        x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 8; ++j) x[j] = from[j];
+}
+
 // Eight numbers by a thread, whose neighbours have the rest of the chunk.
-__device__ void stage(const Product& product, const Job& job, int first_row, const StagedRows& staged) {
-    const int chunks = static_cast<int>(product.weight.columns / kChunk);
-    for (int i = threadIdx.x; i < chunks * staged.rows * 8; i += kThreads) {
-        const int eighth = i % 8, t = i / 8 % staged.rows, chunk = i / 8 / staged.rows;
+__device__ void stage(const Product& product, const Job& job, int first_row, int chunks, const StagedRows& staged) {
+    for (int t = 0; t < staged.rows; ++t) {
         const int64_t row = first_row + t;
         const int64_t from = job.x_rows == nullptr ? row : job.x_rows[row * job.x_rows_stride];
-        const int64_t at = from * product.x_stride + chunk * kChunk + eighth * 8;
-        float x[8];
+        for (int i = threadIdx.x; i < chunks * 8; i += kThreads) {
+            const int64_t at = from * product.x_stride + i * 8;
+            float x[8];
+            load_eight(job.x + at, x);
+            if (job.up != nullptr) {
+                float up[8];
+                load_eight(job.up + at, up);
 #pragma unroll
-        for (int j = 0; j < 8; ++j)
-            x[j] = job.up == nullptr ? job.x[at + j] : activated(product, job.x[at + j], job.up[at + j]);
-        float sum = 0, rest[8];
-        uint32_t leading[4], following[4];
+                for (int j = 0; j < 8; ++j) x[j] = activated(product, x[j], up[j]);
+            }
+            float sum = 0;
+            uint32_t leading[4], following[4];
 #pragma unroll
-        for (int j = 0; j < 8; ++j) sum += x[j];
+            for (int j = 0; j < 8; ++j) sum += x[j];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-            leading[j] = pair_of(x[j], x[j + 4]);
-            rest[j] = x[j] - __uint_as_float(leading[j] << 16);
-            rest[j + 4] = x[j + 4] - __uint_as_float(leading[j] & 0xffff0000u);
-            following[j] = pair_of(rest[j], rest[j + 4]);
+            for (int j = 0; j < 4; ++j) {
+                leading[j] = pair_of(x[j], x[j + 4]);
+                following[j] = pair_of(x[j] - __uint_as_float(leading[j] << 16),
+                                       x[j + 4] - __uint_as_float(leading[j] & 0xffff0000u));
+            }
+            const int chunk = i / 8, half = i % 2, quarter = i % 8 / 2;
+            staged.at(chunk, half, t, 0, quarter) = {leading[0], leading[1], leading[2], leading[3]};
+            staged.at(chunk, half, t, 1, quarter) = {following[0], following[1], following[2], following[3]};
+#pragma unroll
+            for (int step = 4; step > 0; step /= 2) sum += __shfl_xor_sync(__activemask(), sum, step);
+            if (i % 8 == 0) staged.sums[chunk * staged.rows + t] = sum;
         }
-        staged.at(chunk, eighth % 2, t, 0, eighth / 2) = {leading[0], leading[1], leading[2], leading[3]};
-        staged.at(chunk, eighth % 2, t, 1, eighth / 2) = {following[0], following[1], following[2], following[3]};
-#pragma unroll
-        for (int step = 4; step > 0; step /= 2) sum += __shfl_xor_sync(__activemask(), sum, step);
-        if (eighth == 0) staged.sums[chunk * staged.rows + t] = sum;
     }
 }
 
-// What a lane loads of a chunk: the codes of two rows of the weight, their scales and zero points.
-struct LaneCodes {
-    uint2 codes[2];
-    uint16_t scales[2], zero_points[2];
+// What a lane loads of a span: the codes of two rows of the weight, their scales and zero points.
+struct LaneSpan {
+    uint2 codes[2][kSpanChunks];
+    uint2 scales[2], zero_points[2];  // 16 bits each, a group at a time
 };
 
-__device__ __forceinline__ LaneCodes load_codes(const DeviceWeight& weight, const int64_t (&rows)[2], int chunk) {
-    LaneCodes lane;
-    const int group = chunk * kChunk / weight.group_size;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-        lane.codes[i] = __ldg(reinterpret_cast<const uint2*>(weight.data + rows[i] * weight.data_row_bytes) +
-                              chunk * 4 + threadIdx.x % 4);
-        const int64_t at = rows[i] * weight.scale_row_bytes + 2 * group;
-        lane.scales[i] = __ldg(reinterpret_cast<const uint16_t*>(weight.scales + at));
-        lane.zero_points[i] = __ldg(reinterpret_cast<const uint16_t*>(weight.zero_points + at));
-    }
-    return lane;
+__device__ __forceinline__ uint2 load_groups(const uint8_t* from, int count) {
+    uint2 groups{};
+    if (count == 4) return __ldg(reinterpret_cast<const uint2*>(from));
+    const auto* each = reinterpret_cast<const uint16_t*>(from);
+    groups.x = __ldg(each);
+    if (count > 1) groups.x |= static_cast<uint32_t>(__ldg(each + 1)) << 16;
+    if (count > 2) groups.y = __ldg(each + 2);
+    return groups;
 }
 
-__device__ __forceinline__ float scale_of(ScaleType type, uint16_t bits) {
+// Columns behind the last chunk count as zeros: they have no scale.
+__device__ __forceinline__ void load_span(const DeviceWeight& weight, const int64_t (&rows)[2], int span, int chunks,
+                                          int chunks_of_group, LaneSpan& lane) {
+    const int first = span * kSpanChunks, here = min(kSpanChunks, chunks - first);
+    const int groups = (here + chunks_of_group - 1) / chunks_of_group;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const auto* const codes =
+            reinterpret_cast<const uint2*>(weight.data + rows[i] * weight.data_row_bytes) + first * 4 + threadIdx.x % 4;
+#pragma unroll
+        for (int j = 0; j < kSpanChunks; ++j) lane.codes[i][j] = j < here ? __ldg(codes + j * 4) : uint2{};
+        const int64_t at = rows[i] * weight.scale_row_bytes + 2 * (first / chunks_of_group);
+        lane.scales[i] = load_groups(weight.scales + at, groups);
+        lane.zero_points[i] = load_groups(weight.zero_points + at, groups);
+    }
+}
+
+__device__ __forceinline__ float number_of(ScaleType type, const uint2& groups, int group) {
+    const uint32_t word = group < 2 ? groups.x : groups.y;
+    const auto bits = static_cast<uint16_t>(group % 2 == 0 ? word : word >> 16);
     return type == ScaleType::kF16 ? half_bits(bits) : bf16_bits(bits);
 }
 
 // sums[tile][i]: of the lane's row i of the weight and row 4 tile + lane % 4 of x.
 template <int kTiles>
-__device__ __forceinline__ void add_chunk(const LaneCodes& lane, ScaleType scale_type, const StagedRows& staged,
-                                          int chunk, float (&sums)[kTiles][2]) {
+__device__ __forceinline__ void add_span(const LaneSpan& lane, ScaleType scale_type, int chunks_of_group,
+                                         const StagedRows& staged, int span, int chunks, float (&sums)[kTiles][2]) {
     const int quarter = threadIdx.x % 4, column = threadIdx.x % 32 / 4;
-    float group[kTiles][4] = {};
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        uint32_t a[2][4];
+    for (int j = 0; j < kSpanChunks; ++j) {
+        const int chunk = span * kSpanChunks + j;
+        if (chunk >= chunks) break;
+        float group[kTiles][4] = {};
 #pragma unroll
-        for (int step = 0; step < 2; ++step) {
+        for (int half = 0; half < 2; ++half) {
+            uint32_t a[2][4];
 #pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                const uint32_t word = half == 0 ? lane.codes[i].x : lane.codes[i].y;
-                a[step][i] = codes_of(word, 2 * step);
-                a[step][i + 2] = codes_of(word, 2 * step + 1);
+            for (int step = 0; step < 2; ++step) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    const uint32_t word = half == 0 ? lane.codes[i][j].x : lane.codes[i][j].y;
+                    a[step][i] = codes_of(word, 2 * step);
+                    a[step][i + 2] = codes_of(word, 2 * step + 1);
+                }
+            }
+#pragma unroll
+            for (int tile = 0; tile < kTiles; ++tile) {
+                const int t = tile * kTileTokens + column / 2;
+                uint4 x{};
+                if (t < staged.rows) x = staged.at(chunk, half, t, column % 2, quarter);
+                add_product(group[tile], a[0], x.x, x.y);
+                add_product(group[tile], a[1], x.z, x.w);
             }
         }
+        const int of_group = chunks_of_group == 1 ? j : j / 2;
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
-            const int t = tile * kTileTokens + column / 2;
-            uint4 x{};
-            if (t < staged.rows) x = staged.at(chunk, half, t, column % 2, quarter);
-            add_product(group[tile], a[0], x.x, x.y);
-            add_product(group[tile], a[1], x.z, x.w);
-        }
-    }
+            const int t = tile * kTileTokens + quarter;
+            const float whole = t < staged.rows ? staged.sums[chunk * staged.rows + t] : 0.0f;
 #pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-        const int t = tile * kTileTokens + quarter;
-        const float whole = t < staged.rows ? staged.sums[chunk * staged.rows + t] : 0.0f;
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            const float scale = scale_of(scale_type, lane.scales[i]), zero = scale_of(scale_type, lane.zero_points[i]);
-            sums[tile][i] = fmaf(scale, group[tile][2 * i] + group[tile][2 * i + 1], fmaf(zero, whole, sums[tile][i]));
+            for (int i = 0; i < 2; ++i) {
+                const float scale = number_of(scale_type, lane.scales[i], of_group);
+                const float zero = number_of(scale_type, lane.zero_points[i], of_group);
+                const float sum = group[tile][2 * i] + group[tile][2 * i + 1];
+                sums[tile][i] = fmaf(scale, sum, fmaf(zero, whole, sums[tile][i]));
+            }
         }
     }
 }
 
-// A block: kRowTiles tiles of outputs, up to 4 kTiles rows of x.
-template <int kTiles, int kRowTiles>
-__global__ void __launch_bounds__(kThreads) affine_rows_kernel(const __grid_constant__ Product product) {
+// How the warps of a block share its tiles of outputs: `splits` of them part the columns of a tile among themselves.
+struct Sharing {
+    int splits, tiles;  // of a block
+};
+
+// A block: some tiles of outputs, up to 4 kTiles rows of x.
+template <int kTiles>
+__global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
+                                            : kTiles == 2 ? 3
+                                                          : 2)
+    affine_rows_kernel(const __grid_constant__ Product product, const Sharing sharing) {
     extern __shared__ uint4 shared[];
     constexpr int kTokens = kTiles * kTileTokens;
     const Job job = job_of_block(product, blockIdx.z);
     const int first_row = blockIdx.y * kTokens;
     if (first_row >= job.count) return;
     const int chunks = static_cast<int>(product.weight.columns / kChunk);
+    const int spans = (chunks + kSpanChunks - 1) / kSpanChunks;
+    const int chunks_of_group = product.weight.group_size == kChunk ? 1 : 2;
     const int rows = min(kTokens, job.count - first_row);
     const StagedRows staged{shared, reinterpret_cast<float*>(shared + chunks * rows * 16), rows};
-    float* const partial = staged.sums + chunks * rows;  // [split][tile of outputs][16][rows]
+    float* const partial = staged.sums + chunks * rows;  // [split][output of the block][rows]
 
     DeviceWeight weight = product.weight;
     weight.data = job.data, weight.scales = job.scales, weight.zero_points = job.zero_points;
     const int64_t offset = product.batch > 1 ? blockIdx.z * product.weight_step : 0;
     const int warp = threadIdx.x / 32, lane_row = threadIdx.x % 32 / 4;
-    const int64_t first_output = static_cast<int64_t>(blockIdx.x) * kOutputs * kRowTiles;
-    const auto load = [&](int tile, int chunk) {
+    const int split = warp % sharing.splits, first_tile = warp / sharing.splits, tile_step = kWarps / sharing.splits;
+    const int outputs = sharing.tiles * kOutputs;
+    const int64_t first_output = static_cast<int64_t>(blockIdx.x) * outputs;
+    const auto load = [&](int tile, int span, LaneSpan& lane) {
         const int64_t output = first_output + tile * kOutputs + lane_row;
         const int64_t last = weight.rows - 1;  // outputs behind the end repeat it, and are not written
         const int64_t both[2] = {offset + min(output, last), offset + min(output + 8, last)};
-        return load_codes(weight, both, chunk);
+        load_span(weight, both, span, chunks, chunks_of_group, lane);
     };
     // The first weights are on their way while x is staged.
-    LaneCodes codes[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-        if (warp + i * kSplits < chunks) codes[i] = load(0, warp + i * kSplits);
-    }
-    stage(product, job, first_row, staged);
+    LaneSpan lane;
+    if (split < spans) load(first_tile, split, lane);
+    stage(product, job, first_row, chunks, staged);
     __syncthreads();
 #pragma unroll 1
-    for (int tile = 0; tile < kRowTiles; ++tile) {
+    for (int tile = first_tile; tile < sharing.tiles; tile += tile_step) {
         float sums[kTiles][2] = {};
 #pragma unroll 1
-        for (int first = warp; first < chunks; first += kAtOnce * kSplits) {
-#pragma unroll
-            for (int i = 0; i < kAtOnce; ++i) {
-                const int chunk = first + i * kSplits;
-                if (chunk >= chunks) break;
-                const LaneCodes mine = codes[i];
-                // What this place holds next: the same tile further on, or the next tile's beginning.
-                const int next = chunk + kAtOnce * kSplits;
-                if (next < chunks) {
-                    codes[i] = load(tile, next);
-                } else if (tile + 1 < kRowTiles && warp + i * kSplits < chunks) {
-                    codes[i] = load(tile + 1, warp + i * kSplits);
-                }
-                add_chunk<kTiles>(mine, weight.scale_type, staged, chunk, sums);
-            }
+        for (int span = split; span < spans; span += sharing.splits) {
+            if (tile != first_tile || span != split) load(tile, span, lane);
+            add_span<kTiles>(lane, weight.scale_type, chunks_of_group, staged, span, chunks, sums);
         }
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
@@ -204,85 +240,84 @@ __global__ void __launch_bounds__(kThreads) affine_rows_kernel(const __grid_cons
             if (row >= rows) continue;
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                partial[((warp * kRowTiles + tile) * kOutputs + lane_row + 8 * i) * rows + row] = sums[t][i];
+                partial[(split * outputs + tile * kOutputs + lane_row + 8 * i) * rows + row] = sums[t][i];
             }
         }
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < kRowTiles * kOutputs * rows; i += kThreads) {
-        const int t = i / (kRowTiles * kOutputs), place = i % (kRowTiles * kOutputs);
-        const int64_t output = first_output + place;
-        if (output >= weight.rows) continue;
-        float sum = 0;
-#pragma unroll
-        for (int split = 0; split < kSplits; ++split) {
-            sum += partial[(split * kRowTiles * kOutputs + place) * rows + t];
-        }
-        if (job.bias != nullptr) sum += job.bias[output];
+    for (int t = 0; t < rows; ++t) {
         const int64_t row = first_row + t;
         const int64_t out_row = job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride];
-        float& out = job.out[out_row * product.out_stride + output];
-        out = product.accumulate ? out + sum : sum;
+        for (int i = threadIdx.x; i < outputs; i += kThreads) {
+            const int64_t output = first_output + i;
+            if (output >= weight.rows) break;
+            float sum = 0;
+            for (int part = 0; part < sharing.splits; ++part) sum += partial[(part * outputs + i) * rows + t];
+            if (job.bias != nullptr) sum += job.bias[output];
+            float& out = job.out[out_row * product.out_stride + output];
+            out = product.accumulate ? out + sum : sum;
+        }
     }
 }
 
-uint64_t shared_bytes(int64_t columns, int64_t rows, int row_tiles) {
+uint64_t shared_bytes(int64_t columns, int64_t rows, const Sharing& sharing) {
     const int64_t chunks = columns / kChunk;
-    return static_cast<uint64_t>(chunks * rows * 16 * 16 + chunks * rows * 4 +
-                                 kSplits * row_tiles * kOutputs * rows * 4);
+    return static_cast<uint64_t>(chunks * rows * (16 * 16 + 4) +
+                                 int64_t{sharing.splits} * sharing.tiles * kOutputs * rows * 4);
 }
 
-template <int kTiles, int kRowTiles>
-void launch(Device& device, const Product& product, int jobs) {
-    const int64_t rows = std::min<int64_t>(product.most_rows, kTiles * kTileTokens);
-    const auto bytes = static_cast<int>(shared_bytes(product.weight.columns, rows, kRowTiles));
-    if (bytes > 48 << 10) {
-        check(cudaFuncSetAttribute(affine_rows_kernel<kTiles, kRowTiles>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   bytes),
-              "shared memory of a product");
-    }
-    const dim3 grid(blocks_for(product.weight.rows, kOutputs * kRowTiles),
-                    blocks_for(product.most_rows, kTiles * kTileTokens), static_cast<unsigned>(jobs));
-    affine_rows_kernel<kTiles, kRowTiles><<<grid, kThreads, bytes, device.stream()>>>(product);
-    check_launch("a product");
+// As many warps share a tile as have something to do; a block has more tiles where enough blocks are left to fill the
+// card, since x is staged once for all of them. The order of a sum follows from the number of columns alone.
+Sharing share(const Device& device, const DeviceWeight& weight, int64_t blocks_beside) {
+    const int64_t spans = (weight.columns + kSpan - 1) / kSpan;
+    int splits = kWarps;
+    while (splits > 1 && splits > spans) splits /= 2;
+    const int at_once = kWarps / splits;
+    int tiles = at_once;
+    const int64_t all = blocks_for(weight.rows, kOutputs) * blocks_beside;
+    while (tiles < 8 * at_once && all / (2 * tiles) >= 4 * device.multiprocessors()) tiles *= 2;
+    return {splits, tiles};
 }
 
 template <int kTiles>
-void launch_tiles(Device& device, const Product& product, int jobs) {
-    const int64_t tiles = blocks_for(product.weight.rows, kOutputs) * static_cast<int64_t>(jobs);
-    // Enough blocks stay to fill the card; x is staged once for all tiles of a block.
-    if (tiles >= 4 * 8 * device.multiprocessors()) return launch<kTiles, 4>(device, product, jobs);
-    if (tiles >= 2 * 8 * device.multiprocessors()) return launch<kTiles, 2>(device, product, jobs);
-    launch<kTiles, 1>(device, product, jobs);
+bool launch(Device& device, const Product& product, int jobs) {
+    const int64_t rows = std::min<int64_t>(product.most_rows, kTiles * kTileTokens);
+    const unsigned row_blocks = blocks_for(product.most_rows, kTiles * kTileTokens);
+    const Sharing sharing = share(device, product.weight, static_cast<int64_t>(jobs) * row_blocks);
+    const uint64_t bytes = shared_bytes(product.weight.columns, rows, sharing);
+    if (bytes > kMostSharedBytes) return false;
+    if (bytes > 48 << 10) {
+        check(cudaFuncSetAttribute(affine_rows_kernel<kTiles>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   static_cast<int>(bytes)),
+              "shared memory of a product");
+    }
+    const dim3 grid(blocks_for(product.weight.rows, int64_t{kOutputs} * sharing.tiles), row_blocks,
+                    static_cast<unsigned>(jobs));
+    affine_rows_kernel<kTiles><<<grid, kThreads, bytes, device.stream()>>>(product, sharing);
+    check_launch("a product");
+    return true;
 }
 
 bool aligned(const Job& job) {
-    return reinterpret_cast<uintptr_t>(job.data) % 8 == 0 && reinterpret_cast<uintptr_t>(job.scales) % 2 == 0 &&
-           reinterpret_cast<uintptr_t>(job.zero_points) % 2 == 0;
+    const auto places = reinterpret_cast<uintptr_t>(job.data) | reinterpret_cast<uintptr_t>(job.scales) |
+                        reinterpret_cast<uintptr_t>(job.zero_points);
+    return places % 8 == 0;
 }
 
 }  // namespace
 
 bool multiply_affine_rows(Device& device, const Product& product) {
     const DeviceWeight& weight = product.weight;
-    if (device.exact() || weight.scale_type == ScaleType::kF32 || weight.group_size < kChunk ||
-        weight.columns % kChunk != 0 || product.table != nullptr || product.choices.slot_bytes % 8 != 0 ||
-        !std::all_of(product.jobs, product.jobs + product.job_count, aligned)) {
+    const bool grouped = weight.group_size == 64 || weight.group_size == 128;
+    if (device.exact() || product.full_precision || !grouped || weight.scale_type == ScaleType::kF32 ||
+        weight.columns % weight.group_size != 0 || weight.scale_row_bytes % 8 != 0 || product.table != nullptr ||
+        product.choices.slot_bytes % 8 != 0 || !std::all_of(product.jobs, product.jobs + product.job_count, aligned)) {
         return false;
     }
-    const auto fits = [&](int64_t rows) { return shared_bytes(weight.columns, rows, 4) <= kMostSharedBytes; };
     const int jobs = std::max(product.batch, product.job_count) * std::max(product.choices.count, 1);
-    const int64_t rows = product.most_rows;
-    if (rows > 8 && fits(16)) {
-        launch_tiles<4>(device, product, jobs);
-    } else if (rows > 4 && fits(std::min<int64_t>(rows, 8))) {
-        launch_tiles<2>(device, product, jobs);
-    } else if (fits(std::min<int64_t>(rows, 4))) {
-        launch_tiles<1>(device, product, jobs);
-    } else {
-        return false;
-    }
-    return true;
+    if (product.most_rows > 8 && launch<4>(device, product, jobs)) return true;
+    if (product.most_rows > 4 && launch<2>(device, product, jobs)) return true;
+    return launch<1>(device, product, jobs);
 }
 
 }  // namespace sluice::cuda

@@ -85,6 +85,7 @@ void compute(Device& device, const Linear& op) {
     product.x_stride = op.x.row_stride;
     product.out_stride = op.out.row_stride;
     product.accumulate = op.accumulate;
+    product.full_precision = op.full_precision;
     Job job = job_of(op.weight, op.x, op.out);
     job.bias = bias_at(op.bias);
     add_job(product, job);

@@ -41,6 +41,7 @@ struct Product {
     DeviceWeight weight;  // what the jobs share
     int64_t x_stride, out_stride;
     bool accumulate;
+    bool full_precision;
     ActivationKind activation;
     float alpha, limit, up_offset;
     // More than one: job 0 is applied so many times, each to the next `weight_rows` rows of the weight that start
