@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "backend/cuda/affine_rows.h"
+#include "backend/cuda/early.cuh"
 #include "backend/cuda/product.cuh"
 
 namespace sluice::cuda {
@@ -198,9 +199,15 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
     affine_rows_kernel(const __grid_constant__ Product product, const Sharing sharing) {
     extern __shared__ uint4 shared[];
     constexpr int kTokens = kTiles * kTileTokens;
+    let_next_begin();
+    const bool known = product.choices.ids == nullptr;  // which weights, before the kernel before this one has ended
+    if (!known) wait_for_previous();
     const Job job = job_of_block(product, blockIdx.z);
     const int first_row = blockIdx.y * kTokens;
-    if (first_row >= job.count) return;
+    if (first_row >= job.count) {
+        wait_for_previous();
+        return;
+    }
     const int chunks = static_cast<int>(product.weight.columns / kChunk);
     const int spans = (chunks + kSpanChunks - 1) / kSpanChunks;
     const int chunks_of_group = product.weight.group_size == kChunk ? 1 : 2;
@@ -224,6 +231,7 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
     // The first weights are on their way while x is staged.
     LaneSpan lane;
     if (split < spans) load(first_tile, split, lane);
+    if (known) wait_for_previous();
     stage(product, job, first_row, chunks, staged);
     __syncthreads();
 #pragma unroll 1
@@ -293,8 +301,7 @@ bool launch(Device& device, const Product& product, int jobs) {
     }
     const dim3 grid(blocks_for(product.weight.rows, int64_t{kOutputs} * sharing.tiles), row_blocks,
                     static_cast<unsigned>(jobs));
-    affine_rows_kernel<kTiles><<<grid, kThreads, bytes, device.stream()>>>(product, sharing);
-    check_launch("a product");
+    launch_early(device, {grid, kThreads, bytes}, affine_rows_kernel<kTiles>, product, sharing);
     return true;
 }
 

@@ -56,6 +56,7 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
     check(cudaGetDeviceProperties(&properties, index), "asking for the card's properties");
     name_ = properties.name;
     multiprocessors_ = properties.multiProcessorCount;
+    begins_early_ = properties.major >= 9;
     for (Lane& lane : lanes_) check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "making a queue");
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a queue");
     check(cudaHostAlloc(reinterpret_cast<void**>(&landings_), kCopyBytes, cudaHostAllocDefault), "pinned memory");

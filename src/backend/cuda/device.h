@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "device/buffer.h"
 
@@ -47,6 +48,10 @@ class Device {
     cudaStream_t lane(size_t lane) const { return lanes_[lane].stream; }
     void use_lane(size_t lane) { lane_ = lane; }
 
+    // Whether the next kernel may begin before the one before it has ended: not where it waits for another lane.
+    void begin_in_order() { in_order_ = true; }
+    bool take_early() { return !std::exchange(in_order_, false) && begins_early_; }
+
     // For the operation that is being handed over; the next one in its lane overwrites it. While operations are
     // recorded no memory can be taken: what is missing is noted, and ScratchIsShort thrown.
     struct ScratchIsShort {};
@@ -72,6 +77,8 @@ class Device {
 
     std::array<Lane, kLanes> lanes_;
     size_t lane_ = 0;
+    bool begins_early_ = false;  // whether the card can
+    bool in_order_ = false;
     uint64_t scratch_version_ = 0;
     cudaStream_t copies_ = nullptr;
     std::byte* landings_ = nullptr;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "backend/cuda/decode.cuh"
+#include "backend/cuda/early.cuh"
 #include "backend/cuda/linear.h"
 #include "backend/cuda/views.cuh"
 
@@ -126,6 +127,8 @@ template <typename Decoder>
 __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __grid_constant__ Product product) {
     __shared__ float4 shared[kSharedRuns * kRunPitch / 4];
     const int warp = threadIdx.x / 32, z = blockIdx.z;
+    let_next_begin();
+    wait_for_previous();
     const Job job = job_of_block(product, z);
     const int first_row = blockIdx.y * kTokens;
     if (first_row >= job.count) return;
@@ -163,6 +166,8 @@ template <typename Decoder>
 __global__ void decode_kernel(DeviceWeight weight, RowChoice choice, float* out, int64_t out_stride) {
     const int run = blockIdx.x * blockDim.x + threadIdx.x;
     const int64_t first = static_cast<int64_t>(run) * kRun;
+    let_next_begin();
+    wait_for_previous();
     if (first >= weight.columns) return;
     for (int64_t i = blockIdx.y; i < choice.count; i += gridDim.y) {
         const int64_t row = choice.ids != nullptr ? choice.ids[i * choice.id_stride]
@@ -191,8 +196,7 @@ void multiply(Device& device, Product product) {
     product.outputs_of_warp = fits && warps >= kManyOutputs * 32 * device.multiprocessors() ? kManyOutputs : 1;
     const dim3 grid(blocks_for(product.weight.rows, kProductWarps * product.outputs_of_warp),
                     blocks_for(product.most_rows, kTokens), static_cast<unsigned>(jobs));
-    multiply_kernel<Decoder><<<grid, 32 * kProductWarps, 0, device.stream()>>>(product);
-    check_launch("a product");
+    launch_early(device, {grid, 32 * kProductWarps}, multiply_kernel<Decoder>, product);
 }
 
 template <typename Decoder>
@@ -202,8 +206,7 @@ void decode_rows(Device& device, const DeviceWeight& weight, const RowChoice& ch
     if (choice.count == 0) return;
     const dim3 grid(blocks_for(weight.columns, kThreads * kRun),
                     static_cast<unsigned>(std::min(choice.count, kMostGridRows)));
-    decode_kernel<Decoder><<<grid, kThreads, 0, device.stream()>>>(weight, choice, out, out_stride);
-    check_launch("decoding weights");
+    launch_early(device, {grid, kThreads}, decode_kernel<Decoder>, weight, choice, out, out_stride);
 }
 
 }  // namespace sluice::cuda

@@ -1,5 +1,6 @@
 #include "backend/cuda/recording.h"
 
+#include <array>
 #include <utility>
 #include <variant>
 
@@ -48,6 +49,7 @@ class LaneWriter {
         for (size_t i = 0; i < operations_.size(); ++i) {
             device_.use_lane(places_[i].lane);
             for (const size_t other : places_[i].after) events_[other]->hold_up(device_.stream());
+            if (!places_[i].after.empty() || !std::exchange(begun_[places_[i].lane], true)) device_.begin_in_order();
             std::visit([&](const auto& op) { compute(device_, op); }, operations_[i]);
             if (events_[i] != nullptr) events_[i]->record(device_.stream());
         }
@@ -63,6 +65,7 @@ class LaneWriter {
     Device& device_;
     const std::vector<Operation>& operations_;
     std::vector<LanePlace> places_;
+    std::array<bool, Device::kLanes> begun_{};  // whether a lane has an operation
     std::vector<std::unique_ptr<CaptureEvent>> events_;  // null: nobody waits for the operation
 };
 

@@ -16,8 +16,8 @@ struct GroupArgs {
     Job gate, up, down;
     Choices choices;
     int32_t experts;
-    int32_t *rows, *entries;          // [experts, choices.count] each: rows of x, and which choices they are
-    Job *gates, *ups, *downs;         // [experts]
+    int32_t *rows, *entries;   // [experts, choices.count] each: rows of x, and which choices they are
+    Job *gates, *ups, *downs;  // [experts]
 };
 
 // A block per expert: its choices in ascending order. Each warp looks through a part of them, twice.

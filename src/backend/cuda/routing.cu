@@ -1,6 +1,7 @@
 // Routers: a warp per row. Scores are computed in double and rounded once, as the definition does, so that ties fall
 // the same way.
 
+#include "backend/cuda/early.cuh"
 #include "backend/cuda/views.cuh"
 
 namespace sluice::cuda {
@@ -111,6 +112,12 @@ __device__ double score_row(const RouteArgs& args, const float* logits, double* 
     return warp_sum_double(sum);
 }
 
+__device__ void write_route(const RouteArgs& args, int64_t row, int at, int expert, double share) {
+    const float own = args.expert_scale == nullptr ? 1.0f : args.expert_scale[expert];
+    args.ids[row][at] = expert;
+    args.weights[row][at] = static_cast<float>(share * static_cast<double>(args.scale) * static_cast<double>(own));
+}
+
 // Chosen experts in ascending order and their weights.
 __device__ void write_routes(const RouteArgs& args, const double* values, const unsigned char* state, double whole,
                              int64_t row) {
@@ -124,11 +131,7 @@ __device__ void write_routes(const RouteArgs& args, const double* values, const 
         const bool mine = e < args.experts && state[e] == kChosen;
         const unsigned all = __ballot_sync(kAllLanes, mine);
         if (mine) {
-            const int at = written + __popc(all & ((1u << lane) - 1));
-            args.ids[row][at] = e;
-            const float own = args.expert_scale == nullptr ? 1.0f : args.expert_scale[e];
-            args.weights[row][at] =
-                static_cast<float>(values[e] / divisor * static_cast<double>(args.scale) * static_cast<double>(own));
+            write_route(args, row, written + __popc(all & ((1u << lane) - 1)), e, values[e] / divisor);
         }
         written += __popc(all);
     }
@@ -158,6 +161,84 @@ __global__ void route_kernel(const RouteArgs args) {
     write_routes(args, values, state, whole, row);
 }
 
+// A float as a whole number in the same order.
+__device__ unsigned ordered(float value) {
+    const unsigned bits = __float_as_uint(value + 0.0f);  // one zero
+    return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+// The same of experts without groups, which lie in the registers of a warp: lane l has l, l + 32, ...
+template <int kPerLane>
+__global__ void route_plain_kernel(const RouteArgs args) {
+    let_next_begin();
+    wait_for_previous();
+    const int lane = threadIdx.x;
+    const int64_t row = blockIdx.x;
+    const float* const logits = args.logits[row];
+    float logit[kPerLane];
+    double value[kPerLane];
+    float largest = -INFINITY;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+        const int e = lane + 32 * i;
+        logit[i] = e < args.experts ? logits[e] : -INFINITY;
+        largest = fmaxf(largest, logit[i]);
+    }
+    double whole = 1;
+    if (args.score == RouterScore::kSoftmax) {
+        largest = warp_max(largest);
+        double sum = 0;
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i) {
+            value[i] = exp(static_cast<double>(logit[i]) - static_cast<double>(largest));
+            if (lane + 32 * i < args.experts) sum += value[i];
+        }
+        whole = warp_sum_double(sum);
+    } else {
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i) value[i] = score_of(args.score, logit[i]);
+    }
+    unsigned key[kPerLane];  // 0: none, or chosen before
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+        const int e = lane + 32 * i;
+        float choice = logit[i];
+        if (!args.by_logits && e < args.experts)
+            choice = static_cast<float>(value[i] / whole) + (args.bias == nullptr ? 0 : args.bias[e]);
+        key[i] = e < args.experts ? max(ordered(choice), 1u) : 0;
+    }
+    unsigned chosen = 0;  // a bit for each of the lane's
+    for (int n = 0; n < args.top_k; ++n) {
+        unsigned best = 0;
+        int place = 0;
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i) {
+            if (key[i] > best) best = key[i], place = i;
+        }
+        const unsigned of_all = __reduce_max_sync(kAllLanes, best);
+        const unsigned expert = best == of_all ? static_cast<unsigned>(lane + 32 * place) : ~0u;
+        const unsigned first = __reduce_min_sync(kAllLanes, expert);
+        if (of_all == 0 || expert != first) continue;
+        chosen |= 1u << place;
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i) {
+            if (i == place) key[i] = 0;
+        }
+    }
+    double sum = 0;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) sum += (chosen >> i & 1) != 0 ? value[i] : 0.0;
+    const double divisor = args.normalize ? warp_sum_double(sum) + 1e-20 : whole;
+    int written = 0;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+        const bool mine = (chosen >> i & 1) != 0;
+        const unsigned all = __ballot_sync(kAllLanes, mine);
+        if (mine) write_route(args, row, written + __popc(all & ((1u << lane) - 1)), lane + 32 * i, value[i] / divisor);
+        written += __popc(all);
+    }
+}
+
 }  // namespace
 
 void compute(Device& device, const Route& op) {
@@ -176,10 +257,17 @@ void compute(Device& device, const Route& op) {
                          .scale = op.scale,
                          .ids = elements_of<int32_t>(op.ids),
                          .weights = writable_rows_of(op.weights)};
+    const auto rows = static_cast<unsigned>(op.logits.rows);
+    if (args.groups == 1 && args.experts <= 512) {
+        auto* const kernel = args.experts <= 128   ? route_plain_kernel<4>
+                             : args.experts <= 256 ? route_plain_kernel<8>
+                                                   : route_plain_kernel<16>;
+        return launch_early(device, {rows, 32}, kernel, args);
+    }
     const size_t shared = static_cast<size_t>(args.experts) * (sizeof(double) + sizeof(float) + 1) +
                           static_cast<size_t>(args.groups) * (sizeof(float) + 1);
     if (shared > 48 << 10) refuse("Route on CUDA: 3500 experts are the most");
-    route_kernel<<<static_cast<unsigned>(op.logits.rows), 32, shared, device.stream()>>>(args);
+    route_kernel<<<rows, 32, shared, device.stream()>>>(args);
     check_launch("Route");
 }
 

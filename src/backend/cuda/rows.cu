@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "backend/cuda/early.cuh"
 #include "backend/cuda/product.cuh"
+#include "backend/cuda/products.h"
 
 namespace sluice::cuda {
 
@@ -22,6 +24,8 @@ dim3 element_grid(int64_t rows, int64_t columns) {
 // out = x / rms(x) * weight, times silu(z) where there is one. A block per run.
 __global__ void norm_kernel(Rows<const float> x, Rows<const float> weight, Rows<const float> z, float epsilon,
                             int width, Rows<float> out) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * width;
     const float* from = x[row] + first;
     float squares = 0;
@@ -37,21 +41,73 @@ __global__ void norm_kernel(Rows<const float> x, Rows<const float> weight, Rows<
     }
 }
 
+// The same of rows that lie at multiples of 16 bytes: a thread has kFours times four numbers, which it keeps.
+template <int kFours>
+__global__ void norm_fours_kernel(Rows<const float> x, Rows<const float> weight, Rows<const float> z, float epsilon,
+                                  int width, Rows<float> out) {
+    let_next_begin();
+    wait_for_previous();
+    const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * width;
+    const auto* const from = reinterpret_cast<const float4*>(x[row] + first);
+    const auto* const factors = reinterpret_cast<const float4*>(weight[0]);
+    float4 value[kFours], factor[kFours];
+    float squares = 0;
+#pragma unroll
+    for (int i = 0; i < kFours; ++i) {
+        const int at = threadIdx.x + i * blockDim.x;
+        const bool there = 4 * at < width;
+        factor[i] = there ? factors[at] : float4{};
+        value[i] = there ? from[at] : float4{};
+        squares +=
+            value[i].x * value[i].x + value[i].y * value[i].y + value[i].z * value[i].z + value[i].w * value[i].w;
+    }
+    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(width) + epsilon);
+#pragma unroll
+    for (int i = 0; i < kFours; ++i) {
+        const int at = threadIdx.x + i * blockDim.x;
+        if (4 * at >= width) break;
+        float4 normed{value[i].x * scale * factor[i].x, value[i].y * scale * factor[i].y,
+                      value[i].z * scale * factor[i].z, value[i].w * scale * factor[i].w};
+        if (z.first != nullptr) {
+            const float4 gate = reinterpret_cast<const float4*>(z[row] + first)[at];
+            normed.x *= gate.x * sigmoid(gate.x);
+            normed.y *= gate.y * sigmoid(gate.y);
+            normed.z *= gate.z * sigmoid(gate.z);
+            normed.w *= gate.w * sigmoid(gate.w);
+        }
+        reinterpret_cast<float4*>(out[row] + first)[at] = normed;
+    }
+}
+
+bool in_fours(const Tensor& tensor) {
+    return reinterpret_cast<uintptr_t>(floats_at(tensor)) % 16 == 0 && tensor.row_stride % 4 == 0;
+}
+
 void run_norm(Device& device, const Tensor& x, const Tensor& weight, const Tensor* z, float epsilon,
               const Tensor& out) {
     if (x.rows == 0) return;
     const int64_t width = weight.columns;
     const dim3 grid(static_cast<unsigned>(x.rows), static_cast<unsigned>(x.columns / width));
     const auto threads = static_cast<unsigned>(std::clamp<int64_t>((width + 31) / 32 * 32, 32, 512));
-    norm_kernel<<<grid, threads, 0, device.stream()>>>(rows_of(x), rows_of(weight),
-                                                       z == nullptr ? Rows<const float>{} : rows_of(*z), epsilon,
-                                                       static_cast<int>(width), writable_rows_of(out));
-    check_launch("a norm");
+    const Rows<const float> gate = z == nullptr ? Rows<const float>{} : rows_of(*z);
+    const bool fours = width % 4 == 0 && width <= 8192 && in_fours(x) && in_fours(weight) && in_fours(out) &&
+                       (z == nullptr || in_fours(*z));
+    if (fours) {
+        auto* const kernel = width <= 2048 ? norm_fours_kernel<1> : norm_fours_kernel<4>;
+        const int64_t threads_of_row = (width / 4 + (width <= 2048 ? 0 : 3)) / (width <= 2048 ? 1 : 4);
+        launch_early(device, {grid, static_cast<unsigned>((threads_of_row + 31) / 32 * 32)}, kernel, rows_of(x),
+                     rows_of(weight), gate, epsilon, static_cast<int>(width), writable_rows_of(out));
+        return;
+    }
+    launch_early(device, {grid, threads}, norm_kernel, rows_of(x), rows_of(weight), gate, epsilon,
+                 static_cast<int>(width), writable_rows_of(out));
 }
 
 // A thread per row and pair; all heads turn by the same angle. The angle is too large for float's digits.
 __global__ void rotary_kernel(Rows<float> x, Rows<const int32_t> positions, Rows<const float> frequencies, int rows,
                               int half, int heads, int head_dim, int first, bool interleaved, float magnitude) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (index >= static_cast<int64_t>(rows) * half) return;
     const int row = static_cast<int>(index / half), pair = static_cast<int>(index % half);
@@ -70,6 +126,8 @@ __global__ void rotary_kernel(Rows<float> x, Rows<const int32_t> positions, Rows
 
 __global__ void split_query_gate_kernel(Rows<const float> fused, int head_dim, Rows<float> query, Rows<float> gate,
                                         int64_t rows, int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     const int64_t from = c / head_dim * 2 * head_dim + c % head_dim;
@@ -80,6 +138,8 @@ __global__ void split_query_gate_kernel(Rows<const float> fused, int head_dim, R
 }
 
 __global__ void sigmoid_gate_kernel(Rows<float> x, Rows<const float> gate, int64_t rows, int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) x[row][c] *= sigmoid(gate[row][c]);
@@ -87,6 +147,8 @@ __global__ void sigmoid_gate_kernel(Rows<float> x, Rows<const float> gate, int64
 
 __global__ void add_kernel(Rows<const float> x, Rows<const float> gate, Rows<float> out, int64_t rows,
                            int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
@@ -97,6 +159,8 @@ __global__ void add_kernel(Rows<const float> x, Rows<const float> gate, Rows<flo
 
 __global__ void gather_kernel(Rows<const float> x, Rows<const int32_t> numbers, Rows<float> out, int64_t rows,
                               int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) out[row][c] = x[numbers[row][0]][c];
@@ -104,6 +168,8 @@ __global__ void gather_kernel(Rows<const float> x, Rows<const int32_t> numbers, 
 
 __global__ void combine_kernel(Rows<const float> parts, Rows<const float> weights, int top_k, bool accumulate,
                                Rows<float> out, int64_t rows, int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
@@ -118,6 +184,8 @@ __global__ void combine_kernel(Rows<const float> parts, Rows<const float> weight
 
 __global__ void weigh_kernel(Rows<const float> x, Rows<const float> weights, int top_k, Rows<float> out, int64_t rows,
                              int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
@@ -126,6 +194,8 @@ __global__ void weigh_kernel(Rows<const float> x, Rows<const float> weights, int
 }
 
 __global__ void scale_kernel(Rows<float> x, float factor, float limit, float cap, int64_t rows, int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
@@ -137,6 +207,8 @@ __global__ void scale_kernel(Rows<float> x, float factor, float limit, float cap
 
 __global__ void scale_by_position_kernel(Rows<float> x, Rows<const int32_t> positions, float factor, float interval,
                                          int64_t rows, int64_t columns) {
+    let_next_begin();
+    wait_for_previous();
     const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
@@ -146,6 +218,8 @@ __global__ void scale_by_position_kernel(Rows<float> x, Rows<const int32_t> posi
 }
 
 __global__ void activate_kernel(const __grid_constant__ Product product) {
+    let_next_begin();
+    wait_for_previous();
     const Job& job = product.table != nullptr ? product.table[blockIdx.y] : product.jobs[blockIdx.y];
     const int64_t numbers = job.count * product.weight.columns;
     auto* const x = const_cast<float*>(job.x);
@@ -161,8 +235,7 @@ void activate(Device& device, const Product& product) {
     const int64_t numbers = product.most_rows * product.weight.columns;
     const dim3 grid(static_cast<unsigned>(std::min<int64_t>(blocks_for(numbers, kThreads), 1024)),
                     static_cast<unsigned>(product.job_count));
-    activate_kernel<<<grid, kThreads, 0, device.stream()>>>(product);
-    check_launch("an activation");
+    launch_early(device, {grid, kThreads}, activate_kernel, product);
 }
 
 void compute(Device& device, const RmsNorm& op) {
@@ -182,73 +255,64 @@ void compute(Device& device, const Rotary& op) {
     if (op.x.rows * half == 0) return;
     // Few rows have too few pairs to hide what an angle takes.
     const auto parts = static_cast<unsigned>(op.x.rows > 64 ? 1 : std::min<int64_t>(heads, 8));
-    rotary_kernel<<<dim3(blocks_for(op.x.rows * half, 64), parts), 64, 0, device.stream()>>>(
-        writable_rows_of(op.x), ints_of(op.positions), rows_of(op.frequencies), static_cast<int>(op.x.rows),
-        static_cast<int>(half), static_cast<int>(heads), static_cast<int>(op.head_dim), static_cast<int>(op.first),
-        op.interleaved, op.magnitude);
-    check_launch("Rotary");
+    launch_early(device, {dim3(blocks_for(op.x.rows * half, 64), parts), 64}, rotary_kernel, writable_rows_of(op.x),
+                 ints_of(op.positions), rows_of(op.frequencies), static_cast<int>(op.x.rows), static_cast<int>(half),
+                 static_cast<int>(heads), static_cast<int>(op.head_dim), static_cast<int>(op.first), op.interleaved,
+                 op.magnitude);
 }
 
 void compute(Device& device, const SplitQueryGate& op) {
     if (op.query.rows == 0) return;
-    split_query_gate_kernel<<<element_grid(op.query.rows, op.query.columns), kThreads, 0, device.stream()>>>(
-        rows_of(op.fused), static_cast<int>(op.head_dim), writable_rows_of(op.query), writable_rows_of(op.gate),
-        op.query.rows, op.query.columns);
-    check_launch("SplitQueryGate");
+    launch_early(device, {element_grid(op.query.rows, op.query.columns), kThreads}, split_query_gate_kernel,
+                 rows_of(op.fused), static_cast<int>(op.head_dim), writable_rows_of(op.query),
+                 writable_rows_of(op.gate), op.query.rows, op.query.columns);
 }
 
 void compute(Device& device, const SigmoidGate& op) {
     if (op.silu) refuse("SigmoidGate on CUDA: it is a sigmoid; `device` cpu has silu, too");
     if (op.x.rows == 0) return;
-    sigmoid_gate_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
-        writable_rows_of(op.x), rows_of(op.gate), op.x.rows, op.x.columns);
-    check_launch("SigmoidGate");
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, sigmoid_gate_kernel, writable_rows_of(op.x),
+                 rows_of(op.gate), op.x.rows, op.x.columns);
 }
 
 void compute(Device& device, const AddGated& op) {
     if (op.x.rows == 0) return;
     const Rows<const float> gate = op.gate.buffer == nullptr ? Rows<const float>{} : rows_of(op.gate);
-    add_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
-        rows_of(op.x), gate, writable_rows_of(op.out), op.x.rows, op.x.columns);
-    check_launch("AddGated");
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, add_kernel, rows_of(op.x), gate,
+                 writable_rows_of(op.out), op.x.rows, op.x.columns);
 }
 
 void compute(Device& device, const GatherRows& op) {
     if (op.out.rows == 0) return;
-    gather_kernel<<<element_grid(op.out.rows, op.out.columns), kThreads, 0, device.stream()>>>(
-        rows_of(op.x), ints_of(op.rows), writable_rows_of(op.out), op.out.rows, op.out.columns);
-    check_launch("GatherRows");
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kThreads}, gather_kernel, rows_of(op.x),
+                 ints_of(op.rows), writable_rows_of(op.out), op.out.rows, op.out.columns);
 }
 
 void compute(Device& device, const CombineExperts& op) {
     if (op.out.rows == 0) return;
     const Rows<const float> weights = op.weights.buffer == nullptr ? Rows<const float>{} : rows_of(op.weights);
-    combine_kernel<<<element_grid(op.out.rows, op.out.columns), kThreads, 0, device.stream()>>>(
-        rows_of(op.parts), weights, static_cast<int>(op.parts.rows / op.out.rows), op.accumulate,
-        writable_rows_of(op.out), op.out.rows, op.out.columns);
-    check_launch("CombineExperts");
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kThreads}, combine_kernel, rows_of(op.parts),
+                 weights, static_cast<int>(op.parts.rows / op.out.rows), op.accumulate, writable_rows_of(op.out),
+                 op.out.rows, op.out.columns);
 }
 
 void compute(Device& device, const WeighRows& op) {
     if (op.out.rows == 0) return;
-    weigh_kernel<<<element_grid(op.out.rows, op.out.columns), kThreads, 0, device.stream()>>>(
-        rows_of(op.x), rows_of(op.weights), static_cast<int>(op.weights.columns), writable_rows_of(op.out), op.out.rows,
-        op.out.columns);
-    check_launch("WeighRows");
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kThreads}, weigh_kernel, rows_of(op.x),
+                 rows_of(op.weights), static_cast<int>(op.weights.columns), writable_rows_of(op.out), op.out.rows,
+                 op.out.columns);
 }
 
 void compute(Device& device, const Scale& op) {
     if (op.x.rows == 0) return;
-    scale_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
-        writable_rows_of(op.x), op.factor, op.limit, op.cap, op.x.rows, op.x.columns);
-    check_launch("Scale");
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, scale_kernel, writable_rows_of(op.x),
+                 op.factor, op.limit, op.cap, op.x.rows, op.x.columns);
 }
 
 void compute(Device& device, const ScaleByPosition& op) {
     if (op.x.rows == 0) return;
-    scale_by_position_kernel<<<element_grid(op.x.rows, op.x.columns), kThreads, 0, device.stream()>>>(
-        writable_rows_of(op.x), ints_of(op.positions), op.factor, op.interval, op.x.rows, op.x.columns);
-    check_launch("ScaleByPosition");
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, scale_by_position_kernel,
+                 writable_rows_of(op.x), ints_of(op.positions), op.factor, op.interval, op.x.rows, op.x.columns);
 }
 
 }  // namespace sluice::cuda

@@ -93,17 +93,12 @@ __device__ inline float warp_max(float value) {
 
 // Over a block of whole warps, at most 32 of them; the same in every thread.
 __device__ inline float block_sum(float value) {
-    __shared__ float sums[33];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    __shared__ float sums[32];
+    const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
     value = warp_sum(value);
-    if (lane == 0) sums[warp] = value;
+    if (lane == 0) sums[threadIdx.x / 32] = value;
     __syncthreads();
-    if (warp == 0) {
-        value = warp_sum(lane < warps ? sums[lane] : 0.0f);
-        if (lane == 0) sums[32] = value;
-    }
-    __syncthreads();
-    return sums[32];
+    return warp_sum(lane < warps ? sums[lane] : 0.0f);
 }
 
 __device__ inline float sigmoid(float x) {
