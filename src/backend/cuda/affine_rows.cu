@@ -204,10 +204,6 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
     if (!known) wait_for_previous();
     const Job job = job_of_block(product, blockIdx.z);
     const int first_row = blockIdx.y * kTokens;
-    if (first_row >= job.count) {
-        wait_for_previous();
-        return;
-    }
     const int chunks = static_cast<int>(product.weight.columns / kChunk);
     const int spans = (chunks + kSpanChunks - 1) / kSpanChunks;
     const int chunks_of_group = product.weight.group_size == kChunk ? 1 : 2;
@@ -222,9 +218,13 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
     const int split = warp % sharing.splits, first_tile = warp / sharing.splits, tile_step = kWarps / sharing.splits;
     const int outputs = sharing.tiles * kOutputs;
     const int64_t first_output = static_cast<int64_t>(blockIdx.x) * outputs;
+    if (first_row >= job.count || first_output >= job.outputs) {
+        if (known) wait_for_previous();
+        return;
+    }
     const auto load = [&](int tile, int span, LaneSpan& lane) {
         const int64_t output = first_output + tile * kOutputs + lane_row;
-        const int64_t last = weight.rows - 1;  // outputs behind the end repeat it, and are not written
+        const int64_t last = job.outputs - 1;  // outputs behind the end repeat it, and are not written
         const int64_t both[2] = {offset + min(output, last), offset + min(output + 8, last)};
         load_span(weight, both, span, chunks, chunks_of_group, lane);
     };
@@ -258,11 +258,11 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
         const int64_t out_row = job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride];
         for (int i = threadIdx.x; i < outputs; i += kThreads) {
             const int64_t output = first_output + i;
-            if (output >= weight.rows) break;
+            if (output >= job.outputs) break;
             float sum = 0;
             for (int part = 0; part < sharing.splits; ++part) sum += partial[(part * outputs + i) * rows + t];
             if (job.bias != nullptr) sum += job.bias[output];
-            float& out = job.out[out_row * product.out_stride + output];
+            float& out = job.out[out_row * job.out_stride + output];
             out = product.accumulate ? out + sum : sum;
         }
     }

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 #include <variant>
+
+#include "backend/cuda/products.h"
 
 namespace sluice::cuda {
 
@@ -46,9 +49,11 @@ void collect(const Value& value, Access access, std::vector<Touched>& touched) {
     }
 }
 
-std::vector<Touched> touched_by(const Operation& operation) {
+std::vector<Touched> touched_by(const OperationGroup& group) {
     std::vector<Touched> touched;
-    std::visit([&](const auto& op) { collect(op, Access::kRead, touched); }, operation);
+    for (const Operation& operation : group) {
+        std::visit([&](const auto& op) { collect(op, Access::kRead, touched); }, operation);
+    }
     return touched;
 }
 
@@ -69,17 +74,43 @@ bool knows(const Known& known, size_t lane, size_t operation) {
 
 }  // namespace
 
-std::vector<LanePlace> divide_into_lanes(std::span<const Operation> operations, size_t lanes) {
+std::vector<OperationGroup> group_operations(std::vector<Operation> operations) {
+    std::vector<OperationGroup> groups;
     std::vector<std::vector<Touched>> touched;
-    for (const Operation& operation : operations) touched.push_back(touched_by(operation));
+    for (Operation& operation : operations) {
+        OperationGroup own = {std::move(operation)};
+        std::vector<Touched> mine = touched_by(own);
+        const auto* linear = std::get_if<Linear>(&own.front());
+        size_t place = groups.size();  // of the group that it joins
+        for (size_t j = groups.size(); linear != nullptr && j-- > 0;) {
+            const auto* first = std::get_if<Linear>(&groups[j].front());
+            if (conflict(mine, touched[j])) break;
+            if (first == nullptr || !go_together(*first, *linear) || groups[j].size() == kMostTogether) continue;
+            place = j;
+            break;
+        }
+        if (place == groups.size()) {
+            groups.push_back(std::move(own));
+            touched.push_back(std::move(mine));
+        } else {
+            groups[place].push_back(std::move(own.front()));
+            touched[place].insert(touched[place].end(), mine.begin(), mine.end());
+        }
+    }
+    return groups;
+}
+
+std::vector<LanePlace> divide_into_lanes(std::span<const OperationGroup> operations, size_t lanes) {
+    std::vector<std::vector<Touched>> touched;
+    for (const OperationGroup& group : operations) touched.push_back(touched_by(group));
     std::vector<LanePlace> places(operations.size());
     std::vector<Known> known(operations.size());  // when each has ended
     std::vector<size_t> last(lanes, kNone);
     for (size_t i = 0; i < operations.size(); ++i) {
         std::vector<size_t> needed;  // the latest first
         for (size_t j = i; j-- > 0;) {
-            const bool implied = std::ranges::any_of(
-                needed, [&](size_t later) { return knows(known[later], places[j].lane, j); });
+            const bool implied =
+                std::ranges::any_of(needed, [&](size_t later) { return knows(known[later], places[j].lane, j); });
             if (!implied && conflict(touched[i], touched[j])) needed.push_back(j);
         }
         LanePlace& place = places[i];
@@ -88,8 +119,8 @@ std::vector<LanePlace> divide_into_lanes(std::span<const Operation> operations, 
             place.lane = places[*found].lane;
         } else {
             // A lane that has been idle for longest; what stands there is waited for, too.
-            place.lane = static_cast<size_t>(std::ranges::min_element(last, {}, [](size_t j) { return j + 1; }) -
-                                             last.begin());
+            place.lane =
+                static_cast<size_t>(std::ranges::min_element(last, {}, [](size_t j) { return j + 1; }) - last.begin());
         }
         Known mine(lanes, 0);
         const auto join = [&](size_t j) {

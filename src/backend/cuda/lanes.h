@@ -12,14 +12,20 @@
 
 namespace sluice::cuda {
 
-// An operation's place: which lane it is in, and what of other lanes it waits for beside what stands before it in its
+// Operations that are handed over at once.
+using OperationGroup = std::vector<Operation>;
+
+// One by one, but for products of the same rows, which join the first of them where nothing stands against it.
+std::vector<OperationGroup> group_operations(std::vector<Operation> operations);
+
+// A group's place: which lane it is in, and what of other lanes it waits for beside what stands before it in its
 // own.
 struct LanePlace {
     size_t lane = 0;
-    std::vector<size_t> after;  // operations
+    std::vector<size_t> after;  // groups
 };
 
-// Chains stay in a lane. Of constant memory (weights) nobody has to be told.
-std::vector<LanePlace> divide_into_lanes(std::span<const Operation> operations, size_t lanes);
+// Chains stay in a lane. Nobody writes weights.
+std::vector<LanePlace> divide_into_lanes(std::span<const OperationGroup> groups, size_t lanes);
 
 }  // namespace sluice::cuda

@@ -92,6 +92,28 @@ void compute(Device& device, const Linear& op) {
     run(device, op.weight.format, product, !op.full_precision && on_tensor_cores(device, op.weight.format, op.x.rows));
 }
 
+bool go_together(const Linear& a, const Linear& b) {
+    return a.weight.format == b.weight.format && a.weight.columns == b.weight.columns && !a.accumulate &&
+           !b.accumulate && a.full_precision == b.full_precision && a.x.buffer == b.x.buffer &&
+           a.x.offset == b.x.offset && a.x.rows == b.x.rows && a.x.row_stride == b.x.row_stride &&
+           a.x.rows < kMatrixRows;
+}
+
+void compute_together(Device& device, std::span<const Linear* const> ops) {
+    const auto most = *std::ranges::max_element(ops, {}, [](const Linear* op) { return op->weight.rows; });
+    Product product = product_of(device, most->weight);
+    product.x_stride = most->x.row_stride;
+    product.full_precision = most->full_precision;
+    for (const Linear* op : ops) {
+        Job job = job_of(op->weight, op->x, op->out);
+        job.bias = bias_at(op->bias);
+        job.outputs = static_cast<int32_t>(op->weight.rows);
+        job.out_stride = op->out.row_stride;
+        add_job(product, job);
+    }
+    run(device, most->weight.format, product, false);
+}
+
 namespace {
 
 // A group of GatedMlp and where its gates and ups go, [count, inner] each.

@@ -21,6 +21,9 @@ struct Job {
     int32_t x_rows_stride, out_rows_stride;
     int32_t count, block_row_offset;
     int32_t bias_stride;  // from one expert's to the next one's
+    // 0: as the product says.
+    int32_t outputs;
+    int64_t out_stride;
 };
 
 // Who chose which expert of a memory of records: see RoutedMlp. Job j of the product stands for `count` jobs of a row

@@ -48,14 +48,21 @@ __device__ inline Job job_of_choice(const Product& product, int z) {
     return job;
 }
 
-// The job of this block, moved to its part of a batch.
-__device__ inline Job job_of_block(const Product& product, int z) {
-    if (product.choices.ids != nullptr) return job_of_choice(product, z);
-    if (product.table != nullptr) return product.table[z];
-    if (product.batch <= 1) return product.jobs[z];
+__device__ inline Job job_of_batch(const Product& product, int z) {
     Job job = product.jobs[0];
     job.x += z * product.x_step;
     job.out += z * product.out_step;
+    return job;
+}
+
+// The job of this block, moved to its part of a batch, with all that the product says of it.
+__device__ inline Job job_of_block(const Product& product, int z) {
+    Job job = product.choices.ids != nullptr ? job_of_choice(product, z)
+              : product.table != nullptr     ? product.table[z]
+              : product.batch > 1            ? job_of_batch(product, z)
+                                             : product.jobs[z];
+    if (job.outputs == 0) job.outputs = static_cast<int32_t>(product.weight.rows);
+    if (job.out_stride == 0) job.out_stride = product.out_stride;
     return job;
 }
 
@@ -112,7 +119,7 @@ __device__ __forceinline__ void write_sums(const Product& product, const Job& jo
         if (job.bias != nullptr) sum += job.bias[output];
         const int64_t row = first_row + t;
         const int64_t out_row = job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride];
-        float& out = job.out[out_row * product.out_stride + output];
+        float& out = job.out[out_row * job.out_stride + output];
         out = product.accumulate ? out + sum : sum;
     }
 }
@@ -149,13 +156,13 @@ __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __gr
         stage_rows(product, job, first_row, rows, static_cast<int64_t>(chunk) * kRun, here * kRun,
                    reinterpret_cast<float*>(shared), pitch);
         __syncthreads();
-        if (output >= weight.rows) continue;
+        if (output >= job.outputs) continue;
         add_runs<Decoder>(weight, first_weight_row + output, chunk, here, shared, pitch, rows, sums);
     }
-    if (output >= weight.rows) return;
+    if (output >= job.outputs) return;
     write_sums(product, job, first_row, rows, output, sums);
     for (int more = 1; more < product.outputs_of_warp; ++more) {
-        if (++output >= weight.rows) return;
+        if (++output >= job.outputs) return;
         for (float& sum : sums) sum = 0;
         add_runs<Decoder>(weight, first_weight_row + output, 0, runs, shared, pitch, rows, sums);
         write_sums(product, job, first_row, rows, output, sums);

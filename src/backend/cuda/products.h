@@ -2,6 +2,8 @@
 
 // Products from operations' fields.
 
+#include <span>
+
 #include "backend/cuda/linear.h"
 
 namespace sluice::cuda {
@@ -18,5 +20,10 @@ constexpr int64_t kRowsApart = 32;
 void run(Device& device, const WeightFormat& format, const Product& product, bool tensor_cores);
 
 float* floats_at(const Tensor& tensor);
+
+// Products of the same few rows, up to kMostTogether of them, in one launch.
+constexpr size_t kMostTogether = Product::kMostJobs;
+bool go_together(const Linear& a, const Linear& b);
+void compute_together(Device& device, std::span<const Linear* const> ops);
 
 }  // namespace sluice::cuda

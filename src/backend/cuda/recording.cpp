@@ -5,7 +5,7 @@
 #include <variant>
 
 #include "backend/cuda/compute.h"
-#include "backend/cuda/lanes.h"
+#include "backend/cuda/products.h"
 #include "base/error.h"
 
 namespace sluice::cuda {
@@ -30,7 +30,7 @@ class CaptureEvent {
 // Operations as they are handed to the lanes of a device; the first lane begins and ends.
 class LaneWriter {
   public:
-    LaneWriter(Device& device, const std::vector<Operation>& operations)
+    LaneWriter(Device& device, const std::vector<OperationGroup>& operations)
         : device_(device), operations_(operations), places_(divide_into_lanes(operations, Device::kLanes)) {
         std::vector<bool> awaited(operations.size(), false);
         for (const LanePlace& place : places_) {
@@ -50,7 +50,7 @@ class LaneWriter {
             device_.use_lane(places_[i].lane);
             for (const size_t other : places_[i].after) events_[other]->hold_up(device_.stream());
             if (!places_[i].after.empty() || !std::exchange(begun_[places_[i].lane], true)) device_.begin_in_order();
-            std::visit([&](const auto& op) { compute(device_, op); }, operations_[i]);
+            hand_over(operations_[i]);
             if (events_[i] != nullptr) events_[i]->record(device_.stream());
         }
         device_.use_lane(0);
@@ -62,17 +62,26 @@ class LaneWriter {
     }
 
   private:
+    void hand_over(const OperationGroup& group) {
+        if (group.size() == 1) {
+            return std::visit([&](const auto& op) { compute(device_, op); }, group.front());
+        }
+        std::vector<const Linear*> products;
+        for (const Operation& operation : group) products.push_back(&std::get<Linear>(operation));
+        compute_together(device_, products);
+    }
+
     Device& device_;
-    const std::vector<Operation>& operations_;
+    const std::vector<OperationGroup>& operations_;
     std::vector<LanePlace> places_;
-    std::array<bool, Device::kLanes> begun_{};  // whether a lane has an operation
+    std::array<bool, Device::kLanes> begun_{};           // whether a lane has an operation
     std::vector<std::unique_ptr<CaptureEvent>> events_;  // null: nobody waits for the operation
 };
 
 }  // namespace
 
 GraphRecording::GraphRecording(std::shared_ptr<Device> device, std::vector<Operation> operations)
-    : device_(std::move(device)), operations_(std::move(operations)) {
+    : device_(std::move(device)), operations_(group_operations(std::move(operations))) {
     // No memory can be taken during a capture: where a lane's scratch was too small it is made, and all begins anew.
     while (graph_ == nullptr) {
         capture();

@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/device.h"
+#include "backend/cuda/lanes.h"
 
 namespace sluice::cuda {
 
@@ -27,7 +28,7 @@ class GraphRecording final : public Recording {
     void capture();
 
     std::shared_ptr<Device> device_;
-    std::vector<Operation> operations_;  // keep their buffers alive
+    std::vector<OperationGroup> operations_;  // keep their buffers alive
     uint64_t scratch_version_ = 0;
     cudaGraphExec_t graph_ = nullptr;
 };
