@@ -19,7 +19,7 @@ constexpr int kSpan = kChunk * kSpanChunks;        // columns
 constexpr int kWarps = 8, kThreads = 32 * kWarps;  // of a block
 constexpr int kOutputs = 16;                       // of a tile
 constexpr int kTileTokens = 4;                     // rows of x in the 8 columns of a tile
-constexpr uint64_t kMostSharedBytes = 100 << 10;   // so that two blocks share a multiprocessor
+constexpr uint64_t kMostSharedBytes = 110 << 10;   // so that two blocks share a multiprocessor
 
 __device__ __forceinline__ uint32_t pair_of(float low, float high) {
     uint32_t pair = 0;
@@ -100,55 +100,72 @@ __device__ void stage(const Product& product, const Job& job, int first_row, int
     }
 }
 
-// What a lane loads of a span: the codes of two rows of the weight, their scales and zero points.
-struct LaneSpan {
-    uint2 codes[2][kSpanChunks];
-    uint2 scales[2], zero_points[2];  // 16 bits each, a group at a time
+// What a warp has under way: spans of its tiles, one after the other, in shared memory of its own.
+constexpr int kStages = 3;
+constexpr int kRowBytes = kSpan / 2, kRowPitch = kRowBytes + 32;  // the eight rows that a load takes meet all banks
+constexpr int kGroupsPitch = 8;                                   // bytes of the scales of a row: up to four
+struct Stage {
+    uint8_t codes[kOutputs * kRowPitch];
+    uint8_t scales[kOutputs * kGroupsPitch], zero_points[kOutputs * kGroupsPitch];
 };
 
-__device__ __forceinline__ uint2 load_groups(const uint8_t* from, int count) {
-    uint2 groups{};
-    if (count == 4) return __ldg(reinterpret_cast<const uint2*>(from));
-    const auto* each = reinterpret_cast<const uint16_t*>(from);
-    groups.x = __ldg(each);
-    if (count > 1) groups.x |= static_cast<uint32_t>(__ldg(each + 1)) << 16;
-    if (count > 2) groups.y = __ldg(each + 2);
-    return groups;
-}
-
-// Columns behind the last chunk count as zeros: they have no scale.
-__device__ __forceinline__ void load_span(const DeviceWeight& weight, const int64_t (&rows)[2], int span, int chunks,
-                                          int chunks_of_group, LaneSpan& lane) {
-    const int first = span * kSpanChunks, here = min(kSpanChunks, chunks - first);
-    const int groups = (here + chunks_of_group - 1) / chunks_of_group;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-        const auto* const codes =
-            reinterpret_cast<const uint2*>(weight.data + rows[i] * weight.data_row_bytes) + first * 4 + threadIdx.x % 4;
-#pragma unroll
-        for (int j = 0; j < kSpanChunks; ++j) lane.codes[i][j] = j < here ? __ldg(codes + j * 4) : uint2{};
-        const int64_t at = rows[i] * weight.scale_row_bytes + 2 * (first / chunks_of_group);
-        lane.scales[i] = load_groups(weight.scales + at, groups);
-        lane.zero_points[i] = load_groups(weight.zero_points + at, groups);
+template <int kBytes>
+__device__ __forceinline__ void copy_async(uint8_t* to, const uint8_t* from) {
+    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    if constexpr (kBytes == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+    } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(address), "l"(from), "n"(kBytes) : "memory");
     }
 }
 
-__device__ __forceinline__ float number_of(ScaleType type, const uint2& groups, int group) {
-    const uint32_t word = group < 2 ? groups.x : groups.y;
-    const auto bits = static_cast<uint16_t>(group % 2 == 0 ? word : word >> 16);
+// Rows of a tile and its columns from `chunk` on; outputs behind the last one repeat it, and are not written.
+struct SpanPlace {
+    int64_t first_row, last_row;
+    int chunk, chunks;  // the first, and how many from there to the end of a row
+};
+
+__device__ __forceinline__ void fetch_span(const DeviceWeight& weight, const SpanPlace& place, int chunks_of_group,
+                                           Stage& stage) {
+    const int lane = threadIdx.x % 32, piece = lane % 8;
+    if (piece < 2 * place.chunks) {
+#pragma unroll
+        for (int i = 0; i < kOutputs; i += 4) {
+            const int64_t row = min(place.first_row + i + lane / 8, place.last_row);
+            copy_async<16>(stage.codes + (i + lane / 8) * kRowPitch + piece * 16,
+                           weight.data + row * weight.data_row_bytes + place.chunk * (kChunk / 2) + piece * 16);
+        }
+    }
+    const int64_t row = min(place.first_row + lane % kOutputs, place.last_row);
+    const uint8_t* const from = (lane < kOutputs ? weight.scales : weight.zero_points) + row * weight.scale_row_bytes +
+                                place.chunk / chunks_of_group * 2;
+    uint8_t* const to = (lane < kOutputs ? stage.scales : stage.zero_points) + lane % kOutputs * kGroupsPitch;
+    const int groups = min(place.chunks, kSpanChunks) / chunks_of_group;
+    if (groups == 4) {
+        copy_async<8>(to, from);
+    } else {
+        for (int i = 0; i < groups; i += 2) copy_async<4>(to + 2 * i, from + 2 * i);
+    }
+}
+
+__device__ __forceinline__ float number_at(ScaleType type, const uint8_t* groups, int row, int group) {
+    const auto bits = *reinterpret_cast<const uint16_t*>(groups + row * kGroupsPitch + 2 * group);
     return type == ScaleType::kF16 ? half_bits(bits) : bf16_bits(bits);
 }
 
 // sums[tile][i]: of the lane's row i of the weight and row 4 tile + lane % 4 of x.
 template <int kTiles>
-__device__ __forceinline__ void add_span(const LaneSpan& lane, ScaleType scale_type, int chunks_of_group,
-                                         const StagedRows& staged, int span, int chunks, float (&sums)[kTiles][2]) {
+__device__ __forceinline__ void add_span(const Stage& stage, ScaleType scale_type, int chunks_of_group,
+                                         const StagedRows& staged, const SpanPlace& place, float (&sums)[kTiles][2]) {
     const int quarter = threadIdx.x % 4, column = threadIdx.x % 32 / 4;
-#pragma unroll
-    for (int j = 0; j < kSpanChunks; ++j) {
-        const int chunk = span * kSpanChunks + j;
-        if (chunk >= chunks) break;
+    const int here = min(kSpanChunks, place.chunks);
+#pragma unroll 2
+    for (int j = 0; j < here; ++j) {
+        const int chunk = place.chunk + j;
         float group[kTiles][4] = {};
+        const uint8_t* const codes = stage.codes + column * kRowPitch + j * (kChunk / 2) + quarter * 8;
+        const uint2 words[2] = {*reinterpret_cast<const uint2*>(codes),
+                                *reinterpret_cast<const uint2*>(codes + 8 * kRowPitch)};
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             uint32_t a[2][4];
@@ -156,7 +173,7 @@ __device__ __forceinline__ void add_span(const LaneSpan& lane, ScaleType scale_t
             for (int step = 0; step < 2; ++step) {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
-                    const uint32_t word = half == 0 ? lane.codes[i][j].x : lane.codes[i][j].y;
+                    const uint32_t word = half == 0 ? words[i].x : words[i].y;
                     a[step][i] = codes_of(word, 2 * step);
                     a[step][i + 2] = codes_of(word, 2 * step + 1);
                 }
@@ -172,13 +189,13 @@ __device__ __forceinline__ void add_span(const LaneSpan& lane, ScaleType scale_t
         }
         const int of_group = chunks_of_group == 1 ? j : j / 2;
 #pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) {
-            const int t = tile * kTileTokens + quarter;
-            const float whole = t < staged.rows ? staged.sums[chunk * staged.rows + t] : 0.0f;
+        for (int i = 0; i < 2; ++i) {
+            const float scale = number_at(scale_type, stage.scales, column + 8 * i, of_group);
+            const float zero = number_at(scale_type, stage.zero_points, column + 8 * i, of_group);
 #pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                const float scale = number_of(scale_type, lane.scales[i], of_group);
-                const float zero = number_of(scale_type, lane.zero_points[i], of_group);
+            for (int tile = 0; tile < kTiles; ++tile) {
+                const int t = tile * kTileTokens + quarter;
+                const float whole = t < staged.rows ? staged.sums[chunk * staged.rows + t] : 0.0f;
                 const float sum = group[tile][2 * i] + group[tile][2 * i + 1];
                 sums[tile][i] = fmaf(scale, sum, fmaf(zero, whole, sums[tile][i]));
             }
@@ -193,9 +210,7 @@ struct Sharing {
 
 // A block: some tiles of outputs, up to 4 kTiles rows of x.
 template <int kTiles>
-__global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
-                                            : kTiles == 2 ? 3
-                                                          : 2)
+__global__ void __launch_bounds__(kThreads, kTiles == 4 ? 2 : 3)
     affine_rows_kernel(const __grid_constant__ Product product, const Sharing sharing) {
     extern __shared__ uint4 shared[];
     constexpr int kTokens = kTiles * kTileTokens;
@@ -208,13 +223,15 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
     const int spans = (chunks + kSpanChunks - 1) / kSpanChunks;
     const int chunks_of_group = product.weight.group_size == kChunk ? 1 : 2;
     const int rows = min(kTokens, job.count - first_row);
-    const StagedRows staged{shared, reinterpret_cast<float*>(shared + chunks * rows * 16), rows};
+    const int warp = threadIdx.x / 32;
+    Stage* const stages = reinterpret_cast<Stage*>(shared) + warp * kStages;
+    uint4* const words = reinterpret_cast<uint4*>(reinterpret_cast<Stage*>(shared) + kWarps * kStages);
+    const StagedRows staged{words, reinterpret_cast<float*>(words + chunks * rows * 16), rows};
     float* const partial = staged.sums + chunks * rows;  // [split][output of the block][rows]
 
     DeviceWeight weight = product.weight;
     weight.data = job.data, weight.scales = job.scales, weight.zero_points = job.zero_points;
     const int64_t offset = product.batch > 1 ? blockIdx.z * product.weight_step : 0;
-    const int warp = threadIdx.x / 32, lane_row = threadIdx.x % 32 / 4;
     const int split = warp % sharing.splits, first_tile = warp / sharing.splits, tile_step = kWarps / sharing.splits;
     const int outputs = sharing.tiles * kOutputs;
     const int64_t first_output = static_cast<int64_t>(blockIdx.x) * outputs;
@@ -222,33 +239,42 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
         if (known) wait_for_previous();
         return;
     }
-    const auto load = [&](int tile, int span, LaneSpan& lane) {
-        const int64_t output = first_output + tile * kOutputs + lane_row;
-        const int64_t last = job.outputs - 1;  // outputs behind the end repeat it, and are not written
-        const int64_t both[2] = {offset + min(output, last), offset + min(output + 8, last)};
-        load_span(weight, both, span, chunks, chunks_of_group, lane);
+    // The warp's spans, of one tile after the other.
+    const int spans_of_tile = split < spans ? (spans - split + sharing.splits - 1) / sharing.splits : 0;
+    const int all = spans_of_tile * (sharing.tiles / tile_step);
+    const auto place_of = [&](int number) {
+        const int tile = first_tile + number / spans_of_tile * tile_step;
+        const int chunk = (split + number % spans_of_tile * sharing.splits) * kSpanChunks;
+        return SpanPlace{offset + first_output + tile * kOutputs, offset + job.outputs - 1, chunk, chunks - chunk};
+    };
+    const auto fetch = [&](int number) {
+        if (number < all) fetch_span(weight, place_of(number), chunks_of_group, stages[number % kStages]);
+        asm volatile("cp.async.commit_group;" ::: "memory");
     };
     // The first weights are on their way while x is staged.
-    LaneSpan lane;
-    if (split < spans) load(first_tile, split, lane);
+#pragma unroll
+    for (int i = 0; i < kStages - 1; ++i) fetch(i);
     if (known) wait_for_previous();
     stage(product, job, first_row, chunks, staged);
     __syncthreads();
+    float sums[kTiles][2] = {};
 #pragma unroll 1
-    for (int tile = first_tile; tile < sharing.tiles; tile += tile_step) {
-        float sums[kTiles][2] = {};
-#pragma unroll 1
-        for (int span = split; span < spans; span += sharing.splits) {
-            if (tile != first_tile || span != split) load(tile, span, lane);
-            add_span<kTiles>(lane, weight.scale_type, chunks_of_group, staged, span, chunks, sums);
-        }
+    for (int number = 0; number < all; ++number) {
+        fetch(number + kStages - 1);
+        asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+        __syncwarp();
+        add_span<kTiles>(stages[number % kStages], weight.scale_type, chunks_of_group, staged, place_of(number), sums);
+        __syncwarp();  // before the stage is filled again
+        if (number % spans_of_tile != spans_of_tile - 1) continue;
+        const int tile = first_tile + number / spans_of_tile * tile_step, lane_row = threadIdx.x % 32 / 4;
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
             const int row = t * kTileTokens + threadIdx.x % 4;
-            if (row >= rows) continue;
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                partial[(split * outputs + tile * kOutputs + lane_row + 8 * i) * rows + row] = sums[t][i];
+                if (row < rows)
+                    partial[(split * outputs + tile * kOutputs + lane_row + 8 * i) * rows + row] = sums[t][i];
+                sums[t][i] = 0;
             }
         }
     }
@@ -270,7 +296,8 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? 4
 
 uint64_t shared_bytes(int64_t columns, int64_t rows, const Sharing& sharing) {
     const int64_t chunks = columns / kChunk;
-    return static_cast<uint64_t>(chunks * rows * (16 * 16 + 4) +
+    return kWarps * kStages * sizeof(Stage) +
+           static_cast<uint64_t>(chunks * rows * (16 * 16 + 4) +
                                  int64_t{sharing.splits} * sharing.tiles * kOutputs * rows * 4);
 }
 
@@ -308,7 +335,7 @@ bool launch(Device& device, const Product& product, int jobs) {
 bool aligned(const Job& job) {
     const auto places = reinterpret_cast<uintptr_t>(job.data) | reinterpret_cast<uintptr_t>(job.scales) |
                         reinterpret_cast<uintptr_t>(job.zero_points);
-    return places % 8 == 0;
+    return places % 16 == 0;
 }
 
 }  // namespace
@@ -317,8 +344,9 @@ bool multiply_affine_rows(Device& device, const Product& product) {
     const DeviceWeight& weight = product.weight;
     const bool grouped = weight.group_size == 64 || weight.group_size == 128;
     if (device.exact() || product.full_precision || !grouped || weight.scale_type == ScaleType::kF32 ||
-        weight.columns % weight.group_size != 0 || weight.scale_row_bytes % 8 != 0 || product.table != nullptr ||
-        product.choices.slot_bytes % 8 != 0 || !std::all_of(product.jobs, product.jobs + product.job_count, aligned)) {
+        weight.columns % weight.group_size != 0 || weight.scale_row_bytes % 8 != 0 || weight.columns % 128 != 0 ||
+        product.table != nullptr || product.choices.slot_bytes % 16 != 0 ||
+        !std::all_of(product.jobs, product.jobs + product.job_count, aligned)) {
         return false;
     }
     const int jobs = std::max(product.batch, product.job_count) * std::max(product.choices.count, 1);

@@ -85,16 +85,16 @@ __device__ inline void stage_rows(const Product& product, const Job& job, int ro
 }
 
 // What a warp adds up: `rows` rows of x in shared memory, `pitch` apart, times runs [first, first + count) of a row.
-template <typename Decoder>
+template <typename Decoder, int kRows>
 __device__ __forceinline__ void add_runs(const DeviceWeight& weight, int64_t weight_row, int first, int count,
-                                         const float4* shared, int pitch, int rows, float (&sums)[kTokens]) {
+                                         const float4* shared, int pitch, int rows, float (&sums)[kRows]) {
 #pragma unroll 2
     for (int run = threadIdx.x % 32; run < count; run += 32) {
         float values[kRun];
         Decoder::run(weight, weight_row, first + run, values);
         const float4* const x = shared + run * (kRunPitch / 4);
 #pragma unroll
-        for (int t = 0; t < kTokens; ++t) {
+        for (int t = 0; t < kRows; ++t) {
             if (t >= rows) break;
             const float4* const mine = x + t * (pitch / 4);
 #pragma unroll
@@ -109,10 +109,11 @@ __device__ __forceinline__ void add_runs(const DeviceWeight& weight, int64_t wei
     }
 }
 
+template <int kRows>
 __device__ __forceinline__ void write_sums(const Product& product, const Job& job, int first_row, int rows,
-                                           int64_t output, const float (&sums)[kTokens]) {
+                                           int64_t output, const float (&sums)[kRows]) {
 #pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
+    for (int t = 0; t < kRows; ++t) {
         if (t >= rows) break;
         float sum = warp_sum(sums[t]);
         if (threadIdx.x % 32 != 0) continue;
@@ -129,17 +130,17 @@ __host__ __device__ inline int chunk_runs_of(int rows) {
     return kSharedRuns / (rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : 8);
 }
 
-// A block: outputs_of_warp outputs of each warp, up to kTokens rows. More than one output where all of x fits.
-template <typename Decoder>
+// A block: outputs_of_warp outputs of each warp, up to kRows rows. More than one output where all of x fits.
+template <typename Decoder, int kRows>
 __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __grid_constant__ Product product) {
     __shared__ float4 shared[kSharedRuns * kRunPitch / 4];
     const int warp = threadIdx.x / 32, z = blockIdx.z;
     let_next_begin();
     wait_for_previous();
     const Job job = job_of_block(product, z);
-    const int first_row = blockIdx.y * kTokens;
+    const int first_row = blockIdx.y * kRows;
     if (first_row >= job.count) return;
-    const int rows = min(kTokens, job.count - first_row);
+    const int rows = min(kRows, job.count - first_row);
 
     DeviceWeight weight = product.weight;
     weight.data = job.data, weight.scales = job.scales, weight.zero_points = job.zero_points;
@@ -149,7 +150,7 @@ __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __gr
 
     const int chunk_runs = chunk_runs_of(rows), pitch = chunk_runs * kRunPitch;
     const int runs = static_cast<int>((weight.columns + kRun - 1) / kRun);
-    float sums[kTokens] = {};
+    float sums[kRows] = {};
     for (int chunk = 0; chunk < runs; chunk += chunk_runs) {
         const int here = min(chunk_runs, runs - chunk);
         if (chunk > 0) __syncthreads();
@@ -157,14 +158,14 @@ __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __gr
                    reinterpret_cast<float*>(shared), pitch);
         __syncthreads();
         if (output >= job.outputs) continue;
-        add_runs<Decoder>(weight, first_weight_row + output, chunk, here, shared, pitch, rows, sums);
+        add_runs<Decoder, kRows>(weight, first_weight_row + output, chunk, here, shared, pitch, rows, sums);
     }
     if (output >= job.outputs) return;
     write_sums(product, job, first_row, rows, output, sums);
     for (int more = 1; more < product.outputs_of_warp; ++more) {
         if (++output >= job.outputs) return;
         for (float& sum : sums) sum = 0;
-        add_runs<Decoder>(weight, first_weight_row + output, 0, runs, shared, pitch, rows, sums);
+        add_runs<Decoder, kRows>(weight, first_weight_row + output, 0, runs, shared, pitch, rows, sums);
         write_sums(product, job, first_row, rows, output, sums);
     }
 }
@@ -192,18 +193,25 @@ __global__ void decode_kernel(DeviceWeight weight, RowChoice choice, float* out,
     }
 }
 
-template <typename Decoder>
-void multiply(Device& device, Product product) {
+// One row alone has a kernel of its own, which is short: a step's kernels are read anew each time.
+template <typename Decoder, int kRows>
+void multiply_rows(Device& device, Product product) {
     constexpr int kManyOutputs = 4;
     const int jobs = std::max(product.batch, product.job_count) * std::max(product.choices.count, 1);
-    const int64_t rows = std::min(product.most_rows, kTokens), runs = (product.weight.columns + kRun - 1) / kRun;
-    const int64_t warps = product.weight.rows * blocks_for(product.most_rows, kTokens) * jobs;
+    const int64_t rows = std::min(product.most_rows, kRows), runs = (product.weight.columns + kRun - 1) / kRun;
+    const int64_t warps = product.weight.rows * blocks_for(product.most_rows, kRows) * jobs;
     const bool fits = runs <= chunk_runs_of(static_cast<int>(rows));
     // Enough warps stay to fill the card.
     product.outputs_of_warp = fits && warps >= kManyOutputs * 32 * device.multiprocessors() ? kManyOutputs : 1;
     const dim3 grid(blocks_for(product.weight.rows, kProductWarps * product.outputs_of_warp),
-                    blocks_for(product.most_rows, kTokens), static_cast<unsigned>(jobs));
-    launch_early(device, {grid, 32 * kProductWarps}, multiply_kernel<Decoder>, product);
+                    blocks_for(product.most_rows, kRows), static_cast<unsigned>(jobs));
+    launch_early(device, {grid, 32 * kProductWarps}, multiply_kernel<Decoder, kRows>, product);
+}
+
+template <typename Decoder>
+void multiply(Device& device, Product product) {
+    if (product.most_rows == 1) return multiply_rows<Decoder, 1>(device, product);
+    multiply_rows<Decoder, kTokens>(device, product);
 }
 
 template <typename Decoder>
