@@ -15,6 +15,7 @@
 #include "base/processors.h"
 #include "base/thread_pool.h"
 #include "bench/bounds.h"
+#include "bench/random_data.h"
 #include "tensor/codecs.h"
 #include "tests/backend/step_tables.h"
 
@@ -26,66 +27,6 @@ constexpr uint64_t kStreamBytes = uint64_t{400} << 20;
 
 std::unique_ptr<Backend> backend() {
     return make_cpu_backend({});
-}
-
-void fill_random(std::span<std::byte> bytes) {
-    std::mt19937_64 random(bytes.size());
-    for (size_t i = 0; i + 8 <= bytes.size(); i += 8) {
-        const uint64_t word = random();
-        std::memcpy(bytes.data() + i, &word, sizeof word);
-    }
-}
-
-BufferPtr random_bytes(Backend& target, uint64_t bytes) {
-    std::vector<std::byte> content(bytes);
-    fill_random(content);
-    BufferPtr buffer = target.allocate(bytes);
-    target.upload(buffer, 0, content);
-    return buffer;
-}
-
-Tensor random_tensor(Backend& target, int64_t rows, int64_t columns) {
-    std::mt19937 random(static_cast<unsigned>(rows * columns));
-    std::normal_distribution<float> normal;
-    std::vector<float> values(static_cast<size_t>(rows * columns));
-    for (float& value : values) value = normal(random);
-    const Tensor tensor = make_tensor(target.allocate(values.size() * sizeof(float)), DType::kF32, rows, columns);
-    target.upload(tensor.buffer, 0, std::as_bytes(std::span(values)));
-    return tensor;
-}
-
-BufferPtr small_bf16(Backend& target, uint64_t count) {
-    std::vector<uint16_t> values(count, 0x3c23);  // 0.01
-    BufferPtr buffer = target.allocate(count * sizeof(uint16_t));
-    target.upload(buffer, 0, std::as_bytes(std::span(values)));
-    return buffer;
-}
-
-Weight random_weight(Backend& target, const WeightFormat& format, int64_t rows, int64_t columns) {
-    Weight weight{format, rows, columns, {}, {}, {}};
-    if (format.codec == &kFloatCodec) {
-        weight.data.buffer = format.dtype == DType::kF32 ? random_tensor(target, rows, columns).buffer
-                                                         : small_bf16(target, static_cast<uint64_t>(rows * columns));
-        return weight;
-    }
-    weight.data.buffer = random_bytes(target, format.data_bytes(rows, columns));
-    if (format.codec == &kAffineCodec) {
-        weight.scales.buffer = small_bf16(target, format.scale_bytes(rows, columns) / 2);
-        weight.zero_points.buffer = small_bf16(target, format.zero_point_bytes(rows, columns) / 2);
-    } else if (format.codec == &kFp8BlockCodec) {
-        weight.scales.buffer =
-            random_tensor(target, 1, static_cast<int64_t>(format.scale_bytes(rows, columns) / 4)).buffer;
-    } else {
-        std::vector<std::byte> ones(format.scale_bytes(rows, columns), std::byte{127});
-        weight.scales.buffer = target.allocate(ones.size());
-        target.upload(weight.scales.buffer, 0, ones);
-    }
-    return weight;
-}
-
-uint64_t weight_bytes(const Weight& w) {
-    return w.format.data_bytes(w.rows, w.columns) + w.format.scale_bytes(w.rows, w.columns) +
-           w.format.zero_point_bytes(w.rows, w.columns);
 }
 
 void report_reads(benchmark::State& state, double bytes) {
@@ -249,7 +190,8 @@ void attention(benchmark::State& state, KvFormat format, int64_t tokens, int64_t
     }
     cpu->wait();
     if (tokens == 1) {
-        report_reads(state, static_cast<double>(2 * cached * kv_heads) * static_cast<double>(layout.row_bytes));
+        report_reads(
+            state, static_cast<double>(cached * kv_heads) * static_cast<double>(layout.key_bytes + layout.value_bytes));
     } else {
         const double pairs = static_cast<double>(tokens * (cached - tokens)) +
                              static_cast<double>(tokens) * static_cast<double>(tokens + 1) / 2;
