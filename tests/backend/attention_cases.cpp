@@ -17,8 +17,9 @@ struct HeadSizes {
 // Caches whose tokens before the sequences' rows, and with `through_rows` those of the rows, are random; what lies
 // behind them is left as garbage that must not be read.
 PagedCache random_cache(CaseContext& context, const std::vector<SequenceRows>& sequences, KvFormat format,
-                        int64_t kv_heads, const HeadSizes& sizes, bool through_rows) {
-    const int64_t page_tokens = context.pick_of({1, 4, 16, 64});
+                        int64_t kv_heads, const HeadSizes& sizes, bool through_rows,
+                        const std::vector<int64_t>& page_sizes = {1, 4, 16, 64}) {
+    const int64_t page_tokens = context.pick_of(page_sizes);
     const GroupedKvLayout layout(format, page_tokens, kv_heads, sizes.key, sizes.value);
     CacheBuilder builder(format, page_tokens, layout.page_bytes());
     for (const SequenceRows& rows : sequences) {
@@ -92,12 +93,22 @@ Tensor selection(CaseContext& context, const std::vector<SequenceRows>& sequence
     return int_table(context.backend(), selected, room);
 }
 
-void attend(CaseContext& context, KvFormat format, int64_t longest, Seen seen = Seen::kAll) {
-    const auto sequences = context.sequences(longest);
+struct AttendForm {
+    int64_t longest;
+    Seen seen = Seen::kAll;
+    bool tiles = false;  // heads and pages as kernels of tiles have them
+};
+
+void attend(CaseContext& context, KvFormat format, const AttendForm& form) {
+    const auto sequences = context.sequences(form.longest);
+    const Seen seen = form.seen;
     const int64_t kv_heads = context.pick(1, 3);
     const int64_t heads = kv_heads * context.pick_of({1, 2, 5, 8});
-    const int64_t head_dim = context.pick_of({1, 7, 16, 64, 128, 256});
-    const HeadSizes sizes{head_dim, context.flip() ? head_dim : context.pick_of({1, 16, 24, 128})};
+    const int64_t head_dim = form.tiles ? context.pick_of({64, 128, 256}) : context.pick_of({1, 7, 16, 64, 128, 256});
+    const bool equal = form.tiles || context.flip();
+    const HeadSizes sizes{head_dim, equal ? head_dim : context.pick_of({1, 16, 24, 128})};
+    const std::vector<int64_t> pages =
+        form.tiles ? std::vector<int64_t>{16, 48, 256} : std::vector<int64_t>{1, 4, 16, 64};
     const int64_t rows = total_rows(sequences);
     const Tensor query = context.random(rows, heads * sizes.key);
     const Tensor out = context.output(rows, heads * sizes.value);
@@ -110,7 +121,7 @@ void attend(CaseContext& context, KvFormat format, int64_t longest, Seen seen = 
                                     .sinks = seen == Seen::kWindow ? context.random(1, heads, 3) : Tensor{},
                                     .selected = seen == Seen::kSelected ? selection(context, sequences) : Tensor{},
                                     .sequences = sequences_of(context.backend(), sequences),
-                                    .cache = random_cache(context, sequences, format, kv_heads, sizes, true),
+                                    .cache = random_cache(context, sequences, format, kv_heads, sizes, true, pages),
                                     .out = out});
     context.result(out);
 }
@@ -123,16 +134,27 @@ std::vector<OpCase> attention_cases() {
         const std::string name(kv_format_name(format));
         cases.push_back(
             {"AppendKeyValue, " + name, Rounding::kNone, [format](CaseContext& context) { append(context, format); }});
-        cases.push_back(
-            {"Attention, " + name, Rounding::kBf16, [format](CaseContext& context) { attend(context, format, 100); }});
+        cases.push_back({"Attention, " + name, Rounding::kBf16,
+                         [format](CaseContext& context) { attend(context, format, {100}); }});
         cases.push_back({"Attention over a long cache, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { attend(context, format, 1500); }});
-        cases.push_back({"Attention with window and sinks, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { attend(context, format, 700, Seen::kWindow); }});
-        cases.push_back({"Attention in chunks, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { attend(context, format, 700, Seen::kChunk); }});
+                         [format](CaseContext& context) { attend(context, format, {1500}); }});
+        cases.push_back({"Attention with window and sinks, " + name, Rounding::kBf16, [format](CaseContext& context) {
+                             attend(context, format, {700, Seen::kWindow});
+                         }});
+        cases.push_back({"Attention in chunks, " + name, Rounding::kBf16, [format](CaseContext& context) {
+                             attend(context, format, {700, Seen::kChunk});
+                         }});
+        for (const Seen seen : {Seen::kAll, Seen::kWindow, Seen::kChunk}) {
+            cases.push_back({"Attention in tiles, " + name + ", form " + std::to_string(static_cast<int>(seen)),
+                             Rounding::kBf16, [format, seen](CaseContext& context) {
+                                 attend(context, format, {700, seen, true});
+                             }});
+        }
         cases.push_back({"Attention over a selection, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { attend(context, format, 300, Seen::kSelected); }, true});
+                         [format](CaseContext& context) {
+                             attend(context, format, {300, Seen::kSelected});
+                         },
+                         true});
     }
     return cases;
 }
