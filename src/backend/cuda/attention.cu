@@ -1,6 +1,6 @@
-// Attention in float32 with an online softmax. A lane scores a token, then owns every 32nd number of the values.
-// Sequences with few new rows are split over their cache in pieces of fixed length, so that how a row is computed
-// depends on its own sequence alone.
+// Attention in float32 with an online softmax, for heads and caches of any form. A lane scores a token, then owns every
+// 32nd number of the values. Sequences with few new rows are split over their cache in pieces of fixed length, so that
+// how a row is computed depends on its own sequence alone.
 
 #include "backend/cuda/attention.h"
 
@@ -13,20 +13,6 @@ namespace {
 constexpr int kTile = 32;          // tokens that a block holds at once
 constexpr int kMostWarps = 8;      // of a block
 constexpr int kSplitTokens = 128;  // of a piece of a cache
-__device__ inline const uint8_t* row_at(const AttendArgs& args, const CacheRows& rows, int sequence, int key_head,
-                                        int token) {
-    const int tokens = args.cache.page_tokens;
-    const int64_t page = args.cache.pages[sequence][token / tokens];
-    return args.cache.pool + page * static_cast<int64_t>(args.cache.page_bytes) + rows.first +
-           key_head * rows.head_bytes + token % tokens * rows.token_bytes;
-}
-
-__device__ inline float number_at(KvFormat format, const uint8_t* row, int i) {
-    if (format == KvFormat::kBF16)
-        return __uint_as_float(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(row)[i]) << 16);
-    if (format == KvFormat::kF32) return reinterpret_cast<const float*>(row)[i];
-    return static_cast<float>(static_cast<int8_t>(row[4 + i])) * *reinterpret_cast<const float*>(row);
-}
 
 __device__ inline int padded(int width) {
     return (width + 31) / 32 * 32;
@@ -281,14 +267,22 @@ void launch(Device& device, const AttendArgs& args, bool split) {
 }
 
 template <int kValues, int kQueries>
-void run(Device& device, const AttendArgs& args, int64_t most_rows) {
-    if (most_rows > kFewRows) launch<kValues, kQueries>(device, args, false);
-    if (most_rows > kFewRows && args.sequences.count == 1) return;
+void run(Device& device, const AttendArgs& args, bool split) {
+    if (!split) return launch<kValues, kQueries>(device, args, false);
     launch<kValues, 1>(device, args, true);
     join_kernel<<<dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(args.heads)),
                   static_cast<unsigned>(std::min<int64_t>(host_padded(args.value.width), 256)), 0, device.stream()>>>(
         args);
     check_launch("attention");
+}
+
+void run(Device& device, const AttendArgs& args, bool split) {
+    const int width = args.value.width;
+    if (width <= 64) return run<2, 4>(device, args, split);
+    if (width <= 128) return run<4, 4>(device, args, split);
+    if (width <= 256) return run<8, 4>(device, args, split);
+    if (width <= 512) return run<16, 2>(device, args, split);
+    refuse("attention on CUDA: values of 512 numbers are the widest");
 }
 
 // Keys and values of the new tokens, a warp per row and vector: rows of `width` numbers of `from`, one per key head.
@@ -376,6 +370,7 @@ CacheRows grouped_rows(const GroupedKvLayout& layout, int64_t width, int part) {
 
 CachePages pages_of(const PagedCache& cache) {
     return {.pool = reinterpret_cast<const uint8_t*>(device_bytes(cache.pool)),
+            .pool_bytes = cache.pool->bytes(),
             .page_bytes = cache.page_bytes,
             .pages = ints_of(cache.pages),
             .page_tokens = static_cast<int32_t>(cache.page_tokens),
@@ -389,14 +384,15 @@ uint64_t plan_splits(AttendArgs& args, const Sequences& sequences) {
     return static_cast<uint64_t>(vectors * args.splits * args.partial_width()) * sizeof(float);
 }
 
-void attend(Device& device, const AttendArgs& args, const Sequences& sequences) {
+void attend(Device& device, AttendArgs args, const Sequences& sequences) {
     if (args.rows == 0) return;
-    const int64_t width = args.value.width;
-    if (width <= 64) return run<2, 4>(device, args, sequences.most_rows);
-    if (width <= 128) return run<4, 4>(device, args, sequences.most_rows);
-    if (width <= 256) return run<8, 4>(device, args, sequences.most_rows);
-    if (width <= 512) return run<16, 2>(device, args, sequences.most_rows);
-    refuse("attention on CUDA: values of 512 numbers are the widest");
+    const bool many = sequences.most_rows > kFewRows;
+    if (many && !prefill(device, args, sequences)) run(device, args, false);
+    if ((many && args.sequences.count == 1) || decode(device, args, sequences)) return;
+    if (args.partial == nullptr) {
+        args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, sequences)));
+    }
+    run(device, args, true);
 }
 
 void compute(Device& device, const AppendKeyValue& op) {
@@ -423,8 +419,7 @@ void compute(Device& device, const AppendLatent& op) {
            op.cache, op.sequences, 1);
 }
 
-void compute(Device& device, const Attention& op) {
-    if (op.selected.buffer != nullptr) refuse("Attention on CUDA: all tokens are seen; `device` cpu has a selection");
+AttendArgs arguments_of(const Attention& op) {
     const int64_t head_dim = op.query.columns / op.heads, value_dim = op.out.columns / op.heads;
     const GroupedKvLayout layout(op.cache.format, op.cache.page_tokens, op.kv_heads, head_dim, value_dim);
     AttendArgs args{};
@@ -442,8 +437,12 @@ void compute(Device& device, const Attention& op) {
     args.chunk = static_cast<int>(op.chunk);
     args.sinks = op.sinks.buffer == nullptr ? nullptr : rows_of(op.sinks).first;
     args.out = writable_rows_of(op.out);
-    args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, op.sequences)));
-    attend(device, args, op.sequences);
+    return args;
+}
+
+void compute(Device& device, const Attention& op) {
+    if (op.selected.buffer != nullptr) refuse("Attention on CUDA: all tokens are seen; `device` cpu has a selection");
+    attend(device, arguments_of(op), op.sequences);
 }
 
 }  // namespace sluice::cuda

@@ -12,7 +12,7 @@ namespace sluice::cuda {
 
 struct CachePages {
     const uint8_t* pool;
-    uint64_t page_bytes;
+    uint64_t pool_bytes, page_bytes;
     Rows<const int32_t> pages;
     int32_t page_tokens;
     KvFormat format;
@@ -43,6 +43,8 @@ struct AttendArgs {
     float* partial;
     int splits, split_rows;
 
+    // Keys in one part and values, both of one width.
+    bool one_width() const { return key_b.width == 0 && !value_is_key_a && key_a.width == value.width; }
     __host__ __device__ int partial_width() const { return value.width + 2; }
     // The first token that one sees which `end` are up to.
     __device__ int first_seen(int end) const {
@@ -55,12 +57,47 @@ struct AttendArgs {
     }
 };
 
+__device__ inline const uint8_t* row_at(const AttendArgs& args, const CacheRows& rows, int sequence, int key_head,
+                                        int token) {
+    const int tokens = args.cache.page_tokens;
+    const int64_t page = args.cache.pages[sequence][token / tokens];
+    return args.cache.pool + page * static_cast<int64_t>(args.cache.page_bytes) + rows.first +
+           key_head * rows.head_bytes + token % tokens * rows.token_bytes;
+}
+
+__device__ inline float number_at(KvFormat format, const uint8_t* row, int i) {
+    if (format == KvFormat::kBF16)
+        return __uint_as_float(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(row)[i]) << 16);
+    if (format == KvFormat::kF32) return reinterpret_cast<const float*>(row)[i];
+    return static_cast<float>(static_cast<int8_t>(row[4 + i])) * *reinterpret_cast<const float*>(row);
+}
+
+// Two numbers rounded to BF16.
+__device__ __forceinline__ uint32_t rounded_pair(float low, float high) {
+    uint32_t pair = 0;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+constexpr float kLog2E = 1.44269504f;
+__device__ __forceinline__ float power_of_two(float x) {
+    float result = 0;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+
 // A sequence with so many new rows or fewer is split over its cache.
 constexpr int kFewRows = 8;
 
 // Sets splits and split_rows; returns the bytes that `partial` needs.
 uint64_t plan_splits(AttendArgs& args, const Sequences& sequences);
-void attend(Device& device, const AttendArgs& args, const Sequences& sequences);
+// Without `partial` it plans for itself.
+void attend(Device& device, AttendArgs args, const Sequences& sequences);
+// The sequences with many new rows, and those with few, on tensor cores; false, and nothing done, where the form of
+// heads or cache or the card is none for that.
+bool prefill(Device& device, const AttendArgs& args, const Sequences& sequences);
+bool decode(Device& device, AttendArgs args, const Sequences& sequences);
 CachePages pages_of(const PagedCache& cache);
+AttendArgs arguments_of(const Attention& op);
 
 }  // namespace sluice::cuda

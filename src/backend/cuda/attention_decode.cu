@@ -1,0 +1,57 @@
+#include "backend/cuda/attention_decode.cuh"
+
+namespace sluice::cuda {
+
+namespace {
+
+// Enough blocks for one sequence alone, few enough that each has something to read.
+constexpr int kMostPieces = 64, kLeastPiece = 128;
+// With these the ring takes less than 99 KB, which any card has and two blocks fit a multiprocessor of the large ones.
+constexpr int kStages = 2, kBf16Warps = 3, kInt8Warps = 5;
+
+template <KvFormat kFormat, int kHead>
+void run(Device& device, AttendArgs& attend, const Sequences& sequences) {
+    DecodeArgs args{.attend = attend, .most_pieces = kMostPieces, .least_piece = kLeastPiece, .vector_parts = 0};
+    args.attend.split_rows = static_cast<int>(std::min<int64_t>(sequences.most_rows, kFewRows));
+    const int vectors = args.attend.split_rows * (attend.heads / attend.key_heads);
+    args.vector_parts = (vectors + kDecodeVectors - 1) / kDecodeVectors;
+    args.attend.splits = plan_pieces(args, sequences.most_tokens);
+    const int64_t partials =
+        static_cast<int64_t>(attend.sequences.count) * args.attend.split_rows * attend.heads * args.attend.splits;
+    args.attend.partial = reinterpret_cast<float*>(
+        device.scratch(static_cast<uint64_t>(partials * attend.partial_width()) * sizeof(float)));
+    constexpr int kWarps = kFormat == KvFormat::kBF16 ? kBf16Warps : kInt8Warps;
+    launch_decode<kFormat, kHead, kWarps, kStages>(device.stream(), args);
+}
+
+template <KvFormat kFormat>
+bool run_format(Device& device, AttendArgs& args, const Sequences& sequences) {
+    const auto places = static_cast<uint64_t>(args.key_a.first | args.key_a.head_bytes | args.key_a.token_bytes |
+                                              args.value.first | args.value.head_bytes | args.value.token_bytes) |
+                        args.cache.page_bytes | reinterpret_cast<uint64_t>(args.cache.pool);
+    if (places % DecodeRows<kFormat, 64>::kAlignment != 0) return false;
+    switch (args.value.width) {
+        case 64:
+            run<kFormat, 64>(device, args, sequences);
+            return true;
+        case 128:
+            run<kFormat, 128>(device, args, sequences);
+            return true;
+        case 256:
+            run<kFormat, 256>(device, args, sequences);
+            return true;
+        default:
+            return false;
+    }
+}
+
+}  // namespace
+
+bool decode(Device& device, AttendArgs args, const Sequences& sequences) {
+    if (device.exact() || !args.one_width()) return false;
+    if (args.cache.format == KvFormat::kBF16) return run_format<KvFormat::kBF16>(device, args, sequences);
+    if (args.cache.format == KvFormat::kInt8) return run_format<KvFormat::kInt8>(device, args, sequences);
+    return false;
+}
+
+}  // namespace sluice::cuda

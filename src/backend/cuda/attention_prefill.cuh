@@ -1,0 +1,402 @@
+#pragma once
+
+// Attention of many new rows on Hopper. One warp brings tiles of keys and values by the copy engine; two groups of four
+// warps have 64 query vectors each: scores of the next tile are multiplied while this one's weights meet the values.
+// A block takes tiles of query vectors in turn, the longest first.
+
+#include <algorithm>
+#include <optional>
+
+#include "backend/cuda/attention.h"
+#include "backend/cuda/hopper_tiles.cuh"
+
+namespace sluice::cuda {
+
+// What a measurement leaves out, to see what it costs.
+enum AttentionPart : int { kScores = 1, kSoftmax = 2, kValueSums = 4, kStaging = 8 };
+
+struct PrefillArgs {
+    AttendArgs attend;
+    int fold_bits;  // 2^fold_bits heads of a key head are vectors of one tile
+    int row_tiles;  // no fewer than there are, for a group of heads
+    int head_groups;
+    int no_page;       // what no page is numbered
+    bool aligned;      // queries, in 16 bytes
+    bool out_aligned;  // in 8 bytes
+};
+
+constexpr int kPrefillBoxRows = 16;
+
+// kGroups times 64 query vectors and kKeys keys.
+template <int kHeadSize, int kKeyCount, int kGroupCount>
+struct PrefillTile {
+    static constexpr int kHead = kHeadSize, kKeys = kKeyCount, kGroups = kGroupCount;
+    static constexpr int kRows = 64 * kGroups, kThreads = 128 + 128 * kGroups;
+    static constexpr int kStages = 2;
+    static constexpr int kRuns = kHead / 64;  // of 128 bytes, as copies and products take them
+    static constexpr int kQueryBytes = 64 * kHead * 2, kKeyBytes = kKeys * kHead * 2;
+    static constexpr int kBytes = kGroups * kQueryBytes + 2 * kStages * kKeyBytes;
+    static constexpr int kSharedBytes = kBytes + 1024;  // to begin at a multiple of 1024
+};
+
+// A tile of query vectors: vector v is token first_token_row + (v >> fold_bits), head first_head + the rest.
+struct PrefillWork {
+    SequencePart part;
+    int first_row, rows;  // of the sequence's new ones
+    int first_head, key_head;
+    int first_key, tiles;  // of keys
+    int tokens;            // of the sequence
+};
+
+template <typename Tile>
+__device__ inline bool prefill_work(const PrefillArgs& args, int index, PrefillWork& work) {
+    const int tile_rows = Tile::kRows >> args.fold_bits;
+    int first = 0;
+    work.part = args.attend.sequences.of_tile(index / args.head_groups, tile_rows, first);
+    if (work.part.sequence < 0 || work.part.count <= kFewRows) return false;
+    // The last rows see the most.
+    work.first_row = (work.part.count - 1) / tile_rows * tile_rows - first;
+    work.rows = min(tile_rows, work.part.count - work.first_row);
+    work.first_head = index % args.head_groups << args.fold_bits;
+    work.key_head = work.first_head / (args.attend.heads / args.attend.key_heads);
+    const int position = work.part.position + work.first_row;
+    work.first_key = args.attend.first_seen(position + 1) / kPrefillBoxRows * kPrefillBoxRows;
+    work.tiles = (position + work.rows - work.first_key + Tile::kKeys - 1) / Tile::kKeys;
+    work.tokens = work.part.position + work.part.count;
+    return true;
+}
+
+// Tiles in turn, there and back, so that no block has the longest of every round.
+__device__ inline int prefill_index(int round) {
+    return round * static_cast<int>(gridDim.x) +
+           static_cast<int>(round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
+}
+
+template <int kStages>
+struct PrefillBarriers {
+    uint64_t key_full[kStages], key_empty[kStages], value_full[kStages], value_empty[kStages], edge;
+};
+
+// The copying warp. Lane i has box i of a tile: 16 tokens of 64 numbers.
+template <typename Tile, int kLeftOut>
+__device__ inline void bring_tiles(const PrefillArgs& args, const CUtensorMap& key_map, const CUtensorMap& value_map,
+                                   char* keys, char* values, PrefillBarriers<Tile::kStages>& barriers) {
+    constexpr int kKeys = Tile::kKeys, kBoxes = kKeys / kPrefillBoxRows;
+    static_assert(kBoxes * Tile::kRuns <= 32);
+    const int lane = threadIdx.x % 32, box_row = lane % kBoxes * kPrefillBoxRows, run = lane / kBoxes;
+    const int place = run * kKeys * 128 + box_row * 128;
+    const CachePages& cache = args.attend.cache;
+    uint32_t step = 0, edges = 0;
+    for (int round = 0; round * static_cast<int>(gridDim.x) < args.row_tiles * args.head_groups; ++round) {
+        PrefillWork work;
+        if (!prefill_work<Tile>(args, prefill_index(round), work)) continue;
+        for (int tile = work.tiles - 1; tile >= 0; --tile, ++step) {
+            const uint32_t stage = step % Tile::kStages, parity = step / Tile::kStages % 2;
+            const int first = work.first_key + tile * kKeys, token = first + box_row;
+            int page = args.no_page, row = 0;
+            if (token < work.tokens) {
+                page = cache.pages[work.part.sequence][token / cache.page_tokens];
+                row = work.key_head * cache.page_tokens + token % cache.page_tokens;
+            }
+            barrier_wait(&barriers.key_empty[stage], parity ^ 1);
+            if (kLeftOut & kStaging) {
+                if (lane == 0) barrier_arrive(&barriers.key_full[stage]);
+            } else {
+                if (lane == 0) barrier_expect(&barriers.key_full[stage], Tile::kKeyBytes);
+                __syncwarp();
+                if (run < Tile::kRuns) {
+                    copy_box(key_map, keys + stage * Tile::kKeyBytes + place, &barriers.key_full[stage], run * 64, row,
+                             page);
+                }
+            }
+            barrier_wait(&barriers.value_empty[stage], parity ^ 1);
+            if (kLeftOut & kStaging) {
+                if (lane == 0) barrier_arrive(&barriers.value_full[stage]);
+                continue;
+            }
+            // Behind the sequence's end is anything, NaN too, which no weight of zero hides.
+            const int known = work.tokens - first;
+            const bool ends = known < kKeys;
+            uint64_t* const full = ends ? &barriers.edge : &barriers.value_full[stage];
+            char* const to = values + stage * Tile::kKeyBytes;
+            if (lane == 0) barrier_expect(full, Tile::kKeyBytes);
+            __syncwarp();
+            if (run < Tile::kRuns) copy_box(value_map, to + place, full, run * 64, row, page);
+            if (!ends) continue;
+            barrier_wait(full, edges++ % 2);
+            const int boxed = (known + kPrefillBoxRows - 1) / kPrefillBoxRows * kPrefillBoxRows;
+            for (int i = lane; i < (boxed - known) * Tile::kRuns * 8; i += 32) {
+                const int at = known + i / (Tile::kRuns * 8), unit = i % (Tile::kRuns * 8);
+                *reinterpret_cast<uint4*>(to + unit / 8 * kKeys * 128 + at * 128 + unit % 8 * 16) = uint4{};
+            }
+            publish_shared();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(&barriers.value_full[stage]);
+        }
+    }
+}
+
+// A group's 64 query vectors as BF16; zeros behind the last. A warp has whole rows, a lane 8 numbers at a time.
+template <int kHead>
+__device__ inline void stage_queries(const PrefillArgs& args, const PrefillWork& work, int group, char* to) {
+    constexpr int kUnits = kHead / 8, kVectors = 256 / kHead;  // that a warp has at once
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    const int unit = lane % kUnits;
+#pragma unroll 4
+    for (int i = 0; i < 16; i += kVectors) {
+        const int r = warp * 16 + i + lane / kUnits, v = group * 64 + r, row = v >> args.fold_bits;
+        float x[8] = {};
+        if (row < work.rows) {
+            const int head = work.first_head + (v & ((1 << args.fold_bits) - 1));
+            const float* const from = args.attend.query_a[work.part.first_row + work.first_row + row] +
+                                      head * args.attend.query_a_head + unit * 8;
+            if (args.aligned) {
+                const float4 a = *reinterpret_cast<const float4*>(from), b = *reinterpret_cast<const float4*>(from + 4);
+                x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
+            } else {
+#pragma unroll
+                for (int j = 0; j < 8; ++j) x[j] = from[j];
+            }
+        }
+        *reinterpret_cast<uint4*>(to + unit / 8 * 64 * 128 + r * 128 + ((unit % 8) ^ (r % 8)) * 16) = uint4{
+            rounded_pair(x[0], x[1]), rounded_pair(x[2], x[3]), rounded_pair(x[4], x[5]), rounded_pair(x[6], x[7])};
+    }
+}
+
+// What a thread keeps of its two query vectors, 8 apart: of scores and sums it has columns 8 j + 2 (lane % 4) + {0, 1}.
+template <typename Tile, int kLeftOut>
+struct PrefillRunning {
+    static constexpr int kHead = Tile::kHead, kKeys = Tile::kKeys;
+    float largest[2], total[2], rescale[2];
+    float sums[kHead / 2], scores[kKeys / 2];
+    uint32_t weights[kKeys / 4];
+
+    __device__ __forceinline__ void begin() {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) largest[r] = -INFINITY, total[r] = 0;
+#pragma unroll
+        for (int i = 0; i < kHead / 2; ++i) sums[i] = 0;
+    }
+
+    // Scores of keys that a vector's token does not see become -inf.
+    __device__ __forceinline__ void hide(const AttendArgs& args, const int (&ends)[2], int first) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const int seen = args.first_seen(ends[r]) - first, end = ends[r] - first;
+#pragma unroll
+            for (int i = 0; i < kKeys / 4; ++i) {
+                const int column = i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2;
+                if (column >= end || column < seen) scores[i / 2 * 4 + 2 * r + i % 2] = -INFINITY;
+            }
+        }
+    }
+
+    // Scores become weights, relative to the largest so far.
+    __device__ __forceinline__ void weigh(float scale) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            float now = largest[r];
+#pragma unroll
+            for (int i = 0; i < kKeys / 4; ++i) now = fmaxf(now, scores[i / 2 * 4 + 2 * r + i % 2]);
+            now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 1));
+            now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 2));
+            const float base = now == -INFINITY ? 0.0f : now * scale;
+            rescale[r] = power_of_two(fmaf(largest[r], scale, -base));
+            largest[r] = now;
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < kKeys / 4; ++i) {
+                float& score = scores[i / 2 * 4 + 2 * r + i % 2];
+                score = power_of_two(fmaf(score, scale, -base));
+                sum += score;
+            }
+            total[r] = fmaf(total[r], rescale[r], sum);
+        }
+    }
+
+    __device__ __forceinline__ void round_weights() {
+#pragma unroll
+        for (int i = 0; i < kKeys / 4; ++i) weights[i] = rounded_pair(scores[2 * i], scores[2 * i + 1]);
+    }
+
+    __device__ __forceinline__ void rescale_sums() {
+#pragma unroll
+        for (int i = 0; i < kHead / 2; ++i) sums[i] *= rescale[i / 2 % 2];
+    }
+
+    __device__ __forceinline__ void start_scores(uint64_t queries, uint64_t keys) {
+#pragma unroll
+        for (int k = 0; k < (kLeftOut & kScores ? 0 : kHead / 16); ++k) {
+            multiply_rows<kKeys>(scores, queries + k / 4 * (64 * 128 / 16) + k % 4 * 2,
+                                 keys + k / 4 * (kKeys * 128 / 16) + k % 4 * 2, k > 0);
+        }
+        products_end();
+    }
+
+    __device__ __forceinline__ void start_sums(uint64_t values) {
+#pragma unroll
+        for (int k = 0; k < (kLeftOut & kValueSums ? 0 : kKeys / 16); ++k)
+            multiply_columns<kHead>(sums, weights + 4 * k, values + k * 128);
+        products_end();
+    }
+};
+
+// Sums over totals to their places.
+template <typename Tile, int kLeftOut>
+__device__ inline void put_out(const PrefillArgs& args, const PrefillWork& work,
+                               PrefillRunning<Tile, kLeftOut>& running, int group) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+        float total = running.total[r];
+        total += __shfl_xor_sync(kAllLanes, total, 1);
+        total += __shfl_xor_sync(kAllLanes, total, 2);
+        const int v = group * 64 + warp * 16 + lane / 4 + 8 * r, row = v >> args.fold_bits;
+        if (row >= work.rows) continue;
+        const int head = work.first_head + (v & ((1 << args.fold_bits) - 1));
+        if (args.attend.sinks != nullptr) {
+            total += power_of_two((args.attend.sinks[head] - running.largest[r] * args.attend.scale) * kLog2E);
+        }
+        const float inverse = 1.0f / total;
+        float* const out = args.attend.out[work.part.first_row + work.first_row + row] +
+                           static_cast<int64_t>(head) * Tile::kHead + lane % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < Tile::kHead / 8; ++i) {
+            const float low = running.sums[4 * i + 2 * r] * inverse, high = running.sums[4 * i + 2 * r + 1] * inverse;
+            if (args.out_aligned) {
+                *reinterpret_cast<float2*>(out + 8 * i) = float2{low, high};
+            } else {
+                out[8 * i] = low, out[8 * i + 1] = high;
+            }
+        }
+    }
+}
+
+// A group of four warps over all tiles of its block.
+template <typename Tile, int kLeftOut>
+__device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, const char* keys, const char* values,
+                                    PrefillBarriers<Tile::kStages>& barriers) {
+    const int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32;
+    char* const queries = all_queries + group * Tile::kQueryBytes;
+    const uint64_t query_tile = tile_descriptor(queries, 16);
+    const uint64_t key_tiles = tile_descriptor(keys, 16), value_tiles = tile_descriptor(values, Tile::kKeys * 128);
+    const float scale = args.attend.scale * kLog2E;
+    uint32_t step = 0;
+    PrefillRunning<Tile, kLeftOut> running;
+    for (int round = 0; round * static_cast<int>(gridDim.x) < args.row_tiles * args.head_groups; ++round) {
+        PrefillWork work;
+        if (!prefill_work<Tile>(args, prefill_index(round), work)) continue;
+        sync_threads_of(1 + group, 128);  // all are done with the queries before
+        if (!(kLeftOut & kStaging)) stage_queries<Tile::kHead>(args, work, group, queries);
+        publish_shared();
+        sync_threads_of(1 + group, 128);
+
+        const int position = work.part.position + work.first_row;
+        int ends[2];
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const int v = group * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4 + 8 * r;
+            ends[r] = position + min(v >> args.fold_bits, work.rows - 1) + 1;
+        }
+        const int all_see_to = position + 1, all_see_from = args.attend.first_seen(position + work.rows);
+        const auto weigh = [&](int tile) {
+            if (kLeftOut & kSoftmax) {
+                running.rescale[0] = running.rescale[1] = 1;
+                return;
+            }
+            const int first = work.first_key + tile * Tile::kKeys;
+            if (first + Tile::kKeys > all_see_to || first < all_see_from) running.hide(args.attend, ends, first);
+            running.weigh(scale);
+        };
+
+        running.begin();
+        barrier_wait(&barriers.key_full[step % Tile::kStages], step / Tile::kStages % 2);
+        products_begin();
+        running.start_scores(query_tile, key_tiles + step % Tile::kStages * (Tile::kKeyBytes / 16));
+        products_wait<0>();
+        made_by_products(running.scores);
+        if (lane == 0) barrier_arrive(&barriers.key_empty[step % Tile::kStages]);
+        weigh(work.tiles - 1);
+        running.round_weights();
+        for (int tile = work.tiles - 2; tile >= 0; --tile, ++step) {
+            const uint32_t stage = step % Tile::kStages, next = (step + 1) % Tile::kStages;
+            barrier_wait(&barriers.key_full[next], (step + 1) / Tile::kStages % 2);
+            products_begin();
+            running.start_scores(query_tile, key_tiles + next * (Tile::kKeyBytes / 16));
+            barrier_wait(&barriers.value_full[stage], step / Tile::kStages % 2);
+            products_begin();
+            running.start_sums(value_tiles + stage * (Tile::kKeyBytes / 16));
+            products_wait<1>();
+            made_by_products(running.scores);
+            if (lane == 0) barrier_arrive(&barriers.key_empty[next]);
+            weigh(tile);
+            products_wait<0>();
+            made_by_products(running.sums);
+            if (lane == 0) barrier_arrive(&barriers.value_empty[stage]);
+            running.rescale_sums();
+            running.round_weights();
+        }
+        barrier_wait(&barriers.value_full[step % Tile::kStages], step / Tile::kStages % 2);
+        products_begin();
+        running.start_sums(value_tiles + step % Tile::kStages * (Tile::kKeyBytes / 16));
+        products_wait<0>();
+        made_by_products(running.sums);
+        if (lane == 0) barrier_arrive(&barriers.value_empty[step % Tile::kStages]);
+        ++step;
+        put_out(args, work, running, group);
+    }
+}
+
+template <typename Tile, int kLeftOut = 0>
+__global__ void __launch_bounds__(Tile::kThreads, 1)
+    prefill_kernel(const __grid_constant__ CUtensorMap key_map, const __grid_constant__ CUtensorMap value_map,
+                   const __grid_constant__ PrefillArgs args) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    extern __shared__ char unaligned[];
+    __shared__ PrefillBarriers<Tile::kStages> barriers;
+    char* const queries = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
+    char* const keys = queries + Tile::kGroups * Tile::kQueryBytes;
+    char* const values = keys + Tile::kStages * Tile::kKeyBytes;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < Tile::kStages; ++i) {
+            barrier_init(&barriers.key_full[i], 1);
+            barrier_init(&barriers.value_full[i], 1);
+            barrier_init(&barriers.key_empty[i], 4 * Tile::kGroups);
+            barrier_init(&barriers.value_empty[i], 4 * Tile::kGroups);
+        }
+        barrier_init(&barriers.edge, 1);
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncthreads();
+    if (threadIdx.x < 128) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Tile::kGroups == 2 ? 40 : 32));
+        if (threadIdx.x < 32) bring_tiles<Tile, kLeftOut>(args, key_map, value_map, keys, values, barriers);
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Tile::kGroups == 2 ? 232 : 160));
+        attend_tiles<Tile, kLeftOut>(args, queries, keys, values, barriers);
+    }
+#endif
+}
+
+// What a launch takes, for tiles of so many rows; nothing where heads or cache are of no form for it.
+struct PrefillPlan {
+    PrefillArgs args;
+    CUtensorMap key_map, value_map;
+};
+std::optional<PrefillPlan> plan_prefill(const AttendArgs& args, int fold_bits, int tile_rows);
+
+// Whether the program has the kernel for this card: its barriers are in the code for Hopper alone.
+bool compiled_for_card(const void* kernel);
+
+template <typename Tile, int kLeftOut = 0>
+void launch_prefill(cudaStream_t stream, int multiprocessors, const PrefillPlan& plan) {
+    constexpr auto kKernel = prefill_kernel<Tile, kLeftOut>;
+    check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes),
+          "shared memory of attention");
+    const int blocks = std::min(multiprocessors, plan.args.row_tiles * plan.args.head_groups);
+    kKernel<<<static_cast<unsigned>(blocks), Tile::kThreads, Tile::kSharedBytes, stream>>>(plan.key_map, plan.value_map,
+                                                                                           plan.args);
+    check_launch("attention");
+}
+
+}  // namespace sluice::cuda
