@@ -1,0 +1,207 @@
+// The gated delta rule token by token: a state is read and written once, in registers over all tokens.
+
+#include "backend/cuda/recurrent.cuh"
+
+namespace sluice::cuda {
+
+namespace {
+
+// Sixteen columns of a row in each of kLanes lanes: 4 * lane + 4 * kLanes * i + j.
+template <int kLanes, bool kInFours>
+struct Columns {
+    float at[4][4];
+
+    __device__ void load(const float* row, int width) {
+        const int lane = threadIdx.x % kLanes;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const int first = 4 * (lane + kLanes * i);
+            if (kInFours) {
+                const float4 four = first < width ? *reinterpret_cast<const float4*>(row + first) : float4{};
+                at[i][0] = four.x, at[i][1] = four.y, at[i][2] = four.z, at[i][3] = four.w;
+            } else {
+#pragma unroll
+                for (int j = 0; j < 4; ++j) at[i][j] = first + j < width ? row[first + j] : 0.0f;
+            }
+        }
+    }
+    __device__ void store(float* row, int width) const {
+        const int lane = threadIdx.x % kLanes;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const int first = 4 * (lane + kLanes * i);
+            if (kInFours) {
+                if (first < width) {
+                    *reinterpret_cast<float4*>(row + first) = float4{at[i][0], at[i][1], at[i][2], at[i][3]};
+                }
+            } else {
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    if (first + j < width) row[first + j] = at[i][j];
+                }
+            }
+        }
+    }
+    __device__ void scale(float factor) {
+#pragma unroll
+        for (auto& four : at) {
+#pragma unroll
+            for (float& number : four) number *= factor;
+        }
+    }
+    __device__ void add(float factor, const Columns& other) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int j = 0; j < 4; ++j) at[i][j] = fmaf(factor, other.at[i][j], at[i][j]);
+        }
+    }
+    // What the lane has of the product.
+    __device__ float times(const Columns& other) const {
+        float sums[4] = {};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int j = 0; j < 4; ++j) sums[i] = fmaf(at[i][j], other.at[i][j], sums[i]);
+        }
+        return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    }
+};
+
+template <int kLanes, int kSums>
+__device__ void sum_over_lanes(float (&sums)[kSums]) {
+#pragma unroll
+    for (int step = kLanes / 2; step > 0; step /= 2) {
+#pragma unroll
+        for (float& sum : sums) sum += __shfl_xor_sync(kAllLanes, sum, step);
+    }
+}
+
+constexpr int kPasses = 2, kTokenWarps = 4;  // rows of a lane, warps of a block
+
+template <int kLanes>
+constexpr int kRowsOfBlock = 32 / kLanes* kPasses* kTokenWarps;
+
+// What a lane reads of a token, asked for while the one before is computed.
+template <int kLanes, bool kInFours>
+struct TokenInputs {
+    Columns<kLanes, kInFours> q, k;
+    float v[kPasses], log_decay, beta;
+
+    __device__ void load(const DeltaArgs& args, int64_t row, int head, int key_head, int first) {
+        q.load(args.query(row, key_head), args.key_dim);
+        k.load(args.key(row, key_head), args.key_dim);
+        const float* const values = args.value(row, head);
+#pragma unroll
+        for (int p = 0; p < kPasses; ++p) {
+            const int at = first + p * (32 / kLanes);
+            v[p] = at < args.value_dim ? values[at] : 0.0f;
+        }
+        log_decay = args.log_decay(row, head);
+        beta = args.beta(row, head);
+    }
+    // Makes q and k of their length; returns q . k then.
+    __device__ float normalize(int key_dim) {
+        float sums[3] = {q.times(q), k.times(k), q.times(k)};
+        sum_over_lanes<kLanes>(sums);
+        const float of_q = 1.0f / sqrtf(static_cast<float>(key_dim)) / sqrtf(sums[0] + kSmallestSquares);
+        const float of_k = 1.0f / sqrtf(sums[1] + kSmallestSquares);
+        q.scale(of_q);
+        k.scale(of_k);
+        return sums[2] * of_q * of_k;
+    }
+};
+
+// kLanes lanes keep kPasses rows of a head's state: S = g S; S += beta (v - S k) k^T; out = S q.
+template <int kLanes, bool kInFours>
+__global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs args, int most_rows) {
+    const SequencePart part = args.sequences.at(blockIdx.z);
+    if (part.count > most_rows) return;
+    constexpr int kRowsOfPass = 32 / kLanes;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int head = blockIdx.y, key_head = args.key_head_of(head);
+    const int first = blockIdx.x * kRowsOfBlock<kLanes> + warp * kRowsOfPass * kPasses + lane / kLanes;
+    float* const state = args.state_of(part.sequence, head);
+    Columns<kLanes, kInFours> s[kPasses];
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+        const int64_t row = first + p * kRowsOfPass;
+        s[p].load(state + row * args.key_dim, row < args.value_dim ? args.key_dim : 0);
+    }
+    TokenInputs<kLanes, kInFours> next;
+    next.load(args, part.first_row, head, key_head, first);
+    for (int t = 0; t < part.count; ++t) {
+        TokenInputs<kLanes, kInFours> now = next;
+        if (t + 1 < part.count) next.load(args, part.first_row + t + 1, head, key_head, first);
+        const float key_query = now.normalize(args.key_dim), decay = expf(now.log_decay);
+        // What is remembered of k, and what q would be answered without the change: out = S q + delta (k . q).
+        float sums[2 * kPasses];
+#pragma unroll
+        for (int p = 0; p < kPasses; ++p) {
+            s[p].scale(decay);
+            sums[2 * p] = s[p].times(now.k);
+            sums[2 * p + 1] = s[p].times(now.q);
+        }
+        sum_over_lanes<kLanes>(sums);
+        float* const out = args.out[part.first_row + t] + static_cast<int64_t>(head) * args.value_dim;
+#pragma unroll
+        for (int p = 0; p < kPasses; ++p) {
+            const int row = first + p * kRowsOfPass;
+            const float delta = now.beta * (now.v[p] - sums[2 * p]);
+            s[p].add(delta, now.k);
+            if (lane % kLanes == 0 && row < args.value_dim) out[row] = fmaf(delta, key_query, sums[2 * p + 1]);
+        }
+    }
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+        const int64_t row = first + p * kRowsOfPass;
+        s[p].store(state + row * args.key_dim, row < args.value_dim ? args.key_dim : 0);
+    }
+}
+
+template <int kLanes>
+void run_tokens(Device& device, const DeltaArgs& args, int most_rows) {
+    const dim3 grid(blocks_for(args.value_dim, kRowsOfBlock<kLanes>), static_cast<unsigned>(args.value_heads),
+                    static_cast<unsigned>(args.sequences.count));
+    const bool fours = args.key_dim % 4 == 0 && in_fours(args.qkv) && args.states.in_fours();
+    auto* const kernel = fours ? token_kernel<kLanes, true> : token_kernel<kLanes, false>;
+    kernel<<<grid, 32 * kTokenWarps, 0, device.stream()>>>(args, most_rows);
+    check_launch("GatedDeltaRule");
+}
+
+}  // namespace
+
+void compute(Device& device, const GatedDeltaRule& op) {
+    if (op.decays_by_channel() || op.decay_bound != 0) {
+        refuse("GatedDeltaRule on CUDA: a head has one decay, without a bound; `device` cpu has others");
+    }
+    if (op.qkv.rows == 0) return;
+    const DeltaArgs args{.qkv = rows_of(op.qkv),
+                         .b = rows_of(op.b),
+                         .a = rows_of(op.a),
+                         .a_log = rows_of(op.a_log).first,
+                         .dt_bias = rows_of(op.dt_bias).first,
+                         .key_heads = static_cast<int>(op.key_heads),
+                         .value_heads = static_cast<int>(op.value_heads),
+                         .key_dim = static_cast<int>(op.key_dim),
+                         .value_dim = static_cast<int>(op.value_dim),
+                         .tiled = op.tiled,
+                         .sequences = table_of(op.sequences),
+                         .states = table_of(op.states),
+                         .out = writable_rows_of(op.out)};
+    const bool chunks = takes_chunks(device, op);
+    if (chunks) run_chunks(device, args, op.qkv.rows);
+    if (chunks && args.sequences.count == 1) return;
+    const int most_rows = chunks ? kTokenwiseRows : static_cast<int>(op.sequences.most_rows);
+    if (op.key_dim <= 128) {
+        run_tokens<8>(device, args, most_rows);
+    } else if (op.key_dim <= 256) {
+        run_tokens<16>(device, args, most_rows);
+    } else if (op.key_dim <= 512) {
+        run_tokens<32>(device, args, most_rows);
+    } else {
+        refuse("GatedDeltaRule on CUDA: heads of 512 keys are the widest");
+    }
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,64 @@
+#pragma once
+
+// States of sequences, and the gated delta rule as its kernels see it.
+
+#include "backend/cuda/views.cuh"
+
+namespace sluice::cuda {
+
+struct StateTable {
+    std::byte* pool;
+    uint64_t slot_bytes;
+    Rows<const int32_t> slots;
+    __device__ float* of(int sequence) const {
+        return reinterpret_cast<float*>(pool + static_cast<uint64_t>(slots[sequence][0]) * slot_bytes);
+    }
+    bool in_fours() const { return (reinterpret_cast<uint64_t>(pool) | slot_bytes) % 16 == 0; }
+};
+
+inline StateTable table_of(const StateSlots& states) {
+    return {device_bytes(states.pool), states.slot_bytes, ints_of(states.slots)};
+}
+
+// Whether every row may be read 16 bytes at a time.
+template <typename Element>
+bool in_fours(const Rows<Element>& rows) {
+    return reinterpret_cast<uint64_t>(rows.first) % 16 == 0 && rows.stride % 4 == 0;
+}
+
+struct DeltaArgs {
+    Rows<const float> qkv, b, a;
+    const float *a_log, *dt_bias;
+    int key_heads, value_heads, key_dim, value_dim;
+    bool tiled;
+    SequenceTable sequences;
+    StateTable states;
+    Rows<float> out;
+
+    __device__ int key_head_of(int head) const { return tiled ? head % key_heads : head / (value_heads / key_heads); }
+    __device__ const float* query(int64_t row, int key_head) const {
+        return qkv[row] + static_cast<int64_t>(key_head) * key_dim;
+    }
+    __device__ const float* key(int64_t row, int key_head) const { return query(row, key_heads + key_head); }
+    __device__ const float* value(int64_t row, int head) const {
+        return query(row, 2 * key_heads) + static_cast<int64_t>(head) * value_dim;
+    }
+    __device__ float* state_of(int sequence, int head) const {
+        return states.of(sequence) + static_cast<int64_t>(head) * value_dim * key_dim;
+    }
+    // ln g, which is not positive, and beta.
+    __device__ float log_decay(int64_t row, int head) const {
+        const float x = a[row][head] + dt_bias[head];
+        return -expf(a_log[head]) * (x > 30.0f ? x : log1pf(expf(x)));
+    }
+    __device__ float beta(int64_t row, int head) const { return sigmoid(b[row][head]); }
+};
+
+constexpr float kSmallestSquares = 1e-6f;  // beneath the root that a query or key is divided by
+
+// Sequences of more new rows than this are computed in chunks, where the card and the shape allow it.
+constexpr int kTokenwiseRows = 32;
+bool takes_chunks(const Device& device, const GatedDeltaRule& op);
+void run_chunks(Device& device, const DeltaArgs& args, int64_t rows);
+
+}  // namespace sluice::cuda
