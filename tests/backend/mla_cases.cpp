@@ -181,13 +181,21 @@ void project_value(CaseContext& context, const WeightFormat& format) {
     context.result(out);
 }
 
-LatentAttention whole_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
-    const auto sequences = context.sequences(300);
-    const int64_t heads = context.pick_of({1, 3, 5});
-    const int64_t nope = transposed ? context.pick_of({1, 7, 16}) : columns_for(format, 1);
-    const int64_t rope = context.pick_of({2, 6, 32});
-    const int64_t value = context.pick_of({1, 6, 16});
-    const int64_t kv_lora = columns_for(format, context.pick(1, 2));
+struct LatentSizes {
+    int64_t heads, nope, rope, value, kv_lora;
+};
+
+LatentSizes small_sizes(CaseContext& context, const WeightFormat& format, bool transposed) {
+    return {.heads = context.pick_of({1, 3, 5}),
+            .nope = transposed ? context.pick_of({1, 7, 16}) : columns_for(format, 1),
+            .rope = context.pick_of({2, 6, 32}),
+            .value = context.pick_of({1, 6, 16}),
+            .kv_lora = columns_for(format, context.pick(1, 2))};
+}
+
+LatentAttention whole_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed,
+                                const std::vector<SequenceRows>& sequences, const LatentSizes& sizes) {
+    const auto [heads, nope, rope, value, kv_lora] = sizes;
     const int64_t rows = total_rows(sequences);
     const Weight whole = context.weight(format, heads * (nope + value), kv_lora);
     LatentAttention op{.query = context.random(rows, heads * (nope + rope)),
@@ -208,13 +216,27 @@ LatentAttention whole_attention(CaseContext& context, const WeightFormat& format
 }
 
 void latent_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
-    const LatentAttention op = whole_attention(context, format, kv_format, transposed);
+    const auto sequences = context.sequences(300);
+    const LatentSizes sizes = small_sizes(context, format, transposed);
+    const LatentAttention op = whole_attention(context, format, kv_format, transposed, sequences, sizes);
+    context.backend().run(op);
+    context.result(op.out);
+}
+
+// As wide as DeepSeek's, with fewer heads.
+void wide_latent_attention(CaseContext& context, const WeightFormat& format) {
+    const auto sequences = context.sequences(300);
+    const LatentSizes sizes{
+        .heads = context.pick_of({1, 5, 16, 70}), .nope = 16, .rope = 64, .value = 16, .kv_lora = 512};
+    const LatentAttention op = whole_attention(context, format, KvFormat::kBF16, true, sequences, sizes);
     context.backend().run(op);
     context.result(op.out);
 }
 
 void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
-    const LatentAttention op = whole_attention(context, format, kv_format, transposed);
+    const auto sequences = context.sequences(300);
+    const LatentSizes sizes = small_sizes(context, format, transposed);
+    const LatentAttention op = whole_attention(context, format, kv_format, transposed, sequences, sizes);
     run_form(context.backend(),
              ExpandedLatentAttention{op, kv_segments(op.kName, op.sequences, op.cache, op.query.rows)});
     context.result(op.out);
@@ -236,6 +258,12 @@ std::vector<OpCase> mla_cases() {
                                  latent_attention(context, format, KvFormat::kBF16, transposed);
                              }});
         }
+    }
+    for (const WeightFormat& format :
+         {WeightFormat::affine(4, 64, DType::kBF16), WeightFormat::affine(8, 32, DType::kF32),
+          WeightFormat::floating(DType::kBF16), WeightFormat::fp8_block(16, 32)}) {
+        cases.push_back({"LatentAttention, wide, " + format.describe(), std::max(Rounding::kBf16, rounding_of(format)),
+                         [=](CaseContext& context) { wide_latent_attention(context, format); }});
     }
     return cases;
 }

@@ -98,9 +98,9 @@ inline std::vector<std::vector<std::byte>> read_pages(Backend& backend, const Pa
 
 // States in slots that lie backwards, with one between.
 inline StateSlots states_of(Backend& backend, const std::vector<std::vector<float>>& states, int64_t rows,
-                            int64_t columns) {
+                            int64_t columns, uint64_t numbers_between = 3) {
     const auto floats = static_cast<uint64_t>(rows * columns);
-    const uint64_t slot_bytes = (floats + 3) * sizeof(float);
+    const uint64_t slot_bytes = (floats + numbers_between) * sizeof(float);
     std::vector<std::byte> pool(2 * states.size() * slot_bytes, std::byte{0xff});
     std::vector<int32_t> slots;
     for (size_t s = 0; s < states.size(); ++s) {
