@@ -2,7 +2,7 @@
 
 #include "backend/cuda/affine_rows.h"
 #include "backend/cuda/codecs.h"
-#include "backend/cuda/matrix.cuh"
+#include "backend/cuda/fold.cuh"
 
 namespace sluice::cuda {
 
@@ -34,7 +34,7 @@ void multiply_4_bits(Device& device, Product product) {
 }
 
 constexpr DeviceCodec codec_of_4_bits() {
-    DeviceCodec codec = codec_of<Affine<4>>();
+    DeviceCodec codec = folding_codec_of<Affine<4>>();
     codec.multiply = multiply_4_bits;
     return codec;
 }
@@ -46,6 +46,6 @@ const DeviceCodec kAffine3OnDevice = codec_of<Affine<3>>();
 const DeviceCodec kAffine4OnDevice = codec_of_4_bits();
 const DeviceCodec kAffine5OnDevice = codec_of<Affine<5>>();
 const DeviceCodec kAffine6OnDevice = codec_of<Affine<6>>();
-const DeviceCodec kAffine8OnDevice = codec_of<Affine<8>>();
+const DeviceCodec kAffine8OnDevice = folding_codec_of<Affine<8>>();
 
 }  // namespace sluice::cuda

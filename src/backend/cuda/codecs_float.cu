@@ -1,7 +1,7 @@
 // Plain floats, FP8 by blocks, and the FP4 and FP8 formats of safetensors.
 
 #include "backend/cuda/codecs.h"
-#include "backend/cuda/matrix.cuh"
+#include "backend/cuda/fold.cuh"
 
 namespace sluice::cuda {
 
@@ -106,8 +106,8 @@ struct Nvfp4 {
 
 const DeviceCodec kF32OnDevice = exact_codec_of<F32>();
 const DeviceCodec kF16OnDevice = exact_codec_of<Half<false>>();
-const DeviceCodec kBf16OnDevice = codec_of<Half<true>>();
-const DeviceCodec kFp8BlockOnDevice = codec_of<Fp8Block>();
+const DeviceCodec kBf16OnDevice = folding_codec_of<Half<true>>();
+const DeviceCodec kFp8BlockOnDevice = folding_codec_of<Fp8Block>();
 const DeviceCodec kMxfp4OnDevice = codec_of<Mxfp4>();
 const DeviceCodec kMxfp8OnDevice = codec_of<Mxfp8>();
 const DeviceCodec kNvfp4OnDevice = codec_of<Nvfp4>();

@@ -115,13 +115,13 @@ struct TokenInputs {
 // kLanes lanes keep kPasses rows of a head's state: S = g S; S += beta (v - S k) k^T; out = S q.
 template <int kLanes, bool kInFours>
 __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs args, int most_rows) {
+    float* const state = args.state_of(blockIdx.z, blockIdx.y);  // looked up while the sequence is
     const SequencePart part = args.sequences.at(blockIdx.z);
     if (part.count > most_rows) return;
     constexpr int kRowsOfPass = 32 / kLanes;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int head = blockIdx.y, key_head = args.key_head_of(head);
     const int first = blockIdx.x * kRowsOfBlock<kLanes> + warp * kRowsOfPass * kPasses + lane / kLanes;
-    float* const state = args.state_of(part.sequence, head);
     Columns<kLanes, kInFours> s[kPasses];
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/attention.h"
+#include "backend/cuda/latent_tiles.h"
 #include "backend/cuda/products.h"
 
 namespace sluice::cuda {
@@ -48,8 +49,27 @@ __global__ void __launch_bounds__(kFoldThreads) fold_kernel(const FoldArgs args)
     }
 }
 
-// The part of kv_b_proj that makes keys, as floats in scratch.
+constexpr int64_t kPackedRows = 4;  // with more, W_K is decoded once for all
+
+bool fold_from_packed(Device& device, const LatentAttention& op, const Tensor& folded) {
+    const auto fold = device_codec(op.key.format).fold;
+    if (fold == nullptr || op.query.rows > kPackedRows) return false;
+    fold(device, {.weight = device_weight(device, op.key),
+                  .query = floats_at(op.query),
+                  .out = floats_at(folded),
+                  .query_stride = op.query.row_stride,
+                  .query_head = op.nope + op.rope,
+                  .out_stride = folded.row_stride,
+                  .weight_head = op.nope + op.value,
+                  .rows = static_cast<int32_t>(op.query.rows),
+                  .heads = static_cast<int32_t>(op.heads),
+                  .nope = static_cast<int32_t>(op.nope)});
+    return true;
+}
+
+// By way of the part of kv_b_proj that makes keys, as floats in scratch.
 void fold_transposed(Device& device, const LatentAttention& op, const Tensor& folded) {
+    if (fold_from_packed(device, op, folded)) return;
     const RowChoice rows{.together = op.nope, .step = op.nope + op.value, .count = op.heads * op.nope};
     const int64_t rank = op.kv_lora();
     auto* const key =
@@ -125,8 +145,13 @@ void compute(Device& device, const LatentAttention& op) {
     args.key_heads = 1;
     args.scale = op.scale;
     args.out = writable_rows_of(attended);
-    args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, op.sequences)));
-    attend(device, args, op.sequences);
+    if (takes_latent_tiles(device, args)) {
+        args.partial = reinterpret_cast<float*>(device.scratch(latent_partial_bytes(args, op.sequences)));
+        attend_latent_tiles(device, args, op.sequences);
+    } else {
+        args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, op.sequences)));
+        attend(device, args, op.sequences);
+    }
 
     const int64_t nope = op.transposed ? op.nope : 0;
     multiply_heads(device, op.value_weight, {.first = nope, .rows = op.value, .step = nope + op.value}, op.heads,

@@ -67,6 +67,16 @@ struct RowChoice {
     int64_t count = 0;
 };
 
+// W_K^T q of every head of latent attention: of each head `nope` rows of the weight, `weight_head` apart, times as many
+// numbers of the query.
+struct Folding {
+    DeviceWeight weight;
+    const float* query;
+    float* out;
+    int64_t query_stride, query_head, out_stride, weight_head;
+    int32_t rows, heads, nope;
+};
+
 // What a codec has on the device.
 struct DeviceCodec {
     // out = x . weight^T + bias for every job; weight.rows outputs. F32 throughout, for few rows.
@@ -77,6 +87,8 @@ struct DeviceCodec {
     // Rows to floats, one after the other. Nothing but NaN for an id that the weight lacks.
     void (*decode_rows)(Device& device, const DeviceWeight& weight, const RowChoice& choice, float* out,
                         int64_t out_stride);
+    // Of few rows, in F32. Null: by way of decode_rows.
+    void (*fold)(Device& device, const Folding& fold) = nullptr;
 };
 
 // x of every job becomes activation(x, up), in place.
