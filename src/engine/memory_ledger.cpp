@@ -19,7 +19,6 @@ namespace {
 
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kSmallestContext = 1024;
-constexpr int64_t kLargestChunk = 2048;
 // Of every session beside the first, where nothing else is said.
 constexpr int64_t kTokensBeside = 512;
 constexpr int64_t kSmallestChunk = 32;
@@ -123,7 +122,7 @@ MemoryLedger::Shape MemoryLedger::least() const {
 }
 
 MemoryLedger::Shape MemoryLedger::largest() const {
-    return shape(context_, options_.chunk != 0 ? options_.chunk : std::min(context_, kLargestChunk));
+    return shape(context_, options_.chunk != 0 ? options_.chunk : std::min(context_, sizes_.largest_chunk));
 }
 
 // Of the planned prompt and answer. A part of a prompt needs as many experts as its tokens can name.
@@ -142,7 +141,7 @@ double MemoryLedger::expected_reads(const Shape& shape) const {
 std::optional<MemoryLedger::Shape> MemoryLedger::best_chunk(int64_t context) const {
     std::optional<Shape> best;
     double least_read = 0;
-    for (int64_t chunk = options_.chunk != 0 ? options_.chunk : std::min(context, kLargestChunk);; chunk /= 2) {
+    for (int64_t chunk = options_.chunk != 0 ? options_.chunk : std::min(context, sizes_.largest_chunk);; chunk /= 2) {
         const Shape tried = shape(context, chunk);
         if (ceiling_ >= sum({tried.fixed, sizes_.experts_floor})) {
             const double read = expected_reads(tried);

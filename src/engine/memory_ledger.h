@@ -20,9 +20,10 @@ struct MemorySizes {
     uint64_t kv_per_token = 0, recurrent = 0;  // of a session
     uint64_t experts_floor = 0;                // the least cache: the experts of one token
     uint64_t experts_all = 0;                  // the cache never gets more
-    uint64_t process = 0;         // the program, its libraries, what it has read so far, where experts are arranged
-    int64_t largest_context = 0;  // tokens that the model takes; 0: it does not say
-    bool on_card = false;         // it all lies in the memory of a device
+    uint64_t process = 0;          // the program, its libraries, what it has read so far, where experts are arranged
+    int64_t largest_context = 0;   // tokens that the model takes; 0: it does not say
+    int64_t largest_chunk = 2048;  // of a prompt that is worth its scratch
+    bool on_card = false;          // it all lies in the memory of a device
     // Of a pass over `chunk` tokens of a session of `context` tokens.
     std::function<uint64_t(int64_t chunk, int64_t context)> scratch;
 };

@@ -17,6 +17,8 @@ namespace {
 constexpr uint64_t kSlackBytes = 36ull << 20;
 // What operations take on a card for themselves.
 constexpr uint64_t kOperationBytes = 512ull << 20;
+// A card is busy with no less, and reads an expert's weights once for it.
+constexpr int64_t kChunkOnCard = 8192;
 // What an entry of a vocabulary takes in a tokenizer that is not read yet.
 constexpr uint64_t kTokenizerBytesPerEntry = 200;
 // As in the model: logits of this many bytes at most are computed at once.
@@ -109,6 +111,7 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const
     sizes.kv_per_token = cache_bytes_per_token(model.state_parts());
     if (backend.own_memory_bytes()) {
         sizes.on_card = true;
+        sizes.largest_chunk = kChunkOnCard;
         sizes.process = kOperationBytes;
         sizes.kv_per_token *= kContextsOnCard;
         sizes.recurrent *= kStatesOnCard;

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "backend/cuda/compute.h"
+#include "backend/cuda/float_matrix.h"
 #include "backend/cuda/products.h"
 
 namespace sluice::cuda {
@@ -81,6 +82,7 @@ void compute(Device& device, const Embed& op) {
 
 void compute(Device& device, const Linear& op) {
     if (op.x.rows == 0) return;
+    if (op.full_precision && !device.exact() && op.x.rows >= kMatrixRows) return multiply_floats(device, op);
     Product product = product_of(device, op.weight);
     product.x_stride = op.x.row_stride;
     product.out_stride = op.out.row_stride;

@@ -15,8 +15,8 @@ constexpr int kGroupThreads = 512, kGroupWarps = kGroupThreads / 32;
 struct GroupArgs {
     Job gate, up, down;
     Choices choices;
-    int32_t experts;
-    int32_t *rows, *entries;   // [experts, choices.count] each: rows of x, and which choices they are
+    int32_t most;              // rows that an expert can have
+    int32_t *rows, *entries;   // [experts, most] each: rows of x, and which choices they are
     Job *gates, *ups, *downs;  // [experts]
 };
 
@@ -41,8 +41,8 @@ __global__ void __launch_bounds__(kGroupThreads) group_kernel(const GroupArgs ar
         if (w < warp) at += counts[w];
         all += counts[w];
     }
-    int32_t* const rows = args.rows + static_cast<int64_t>(expert) * choices.count;
-    int32_t* const entries = args.entries + static_cast<int64_t>(expert) * choices.count;
+    int32_t* const rows = args.rows + static_cast<int64_t>(expert) * args.most;
+    int32_t* const entries = args.entries + static_cast<int64_t>(expert) * args.most;
     for (int first = begin; first < end; first += 32) {
         const int choice = first + lane;
         const bool chosen = mine(choice);
@@ -79,7 +79,7 @@ class Routed {
         const auto scratch_of = [&](uint64_t bytes) { return std::exchange(bytes_, bytes_ + bytes); };
         const uint64_t gates = scratch_of(static_cast<uint64_t>(choices_ * inner) * sizeof(float));
         const uint64_t ups = scratch_of(static_cast<uint64_t>(choices_ * inner) * sizeof(float));
-        const uint64_t lists = scratch_of(apart ? 0 : static_cast<uint64_t>(2 * experts * choices_) * sizeof(int32_t));
+        const uint64_t lists = scratch_of(apart ? 0 : static_cast<uint64_t>(2 * experts * op_.ids.rows) * sizeof(int32_t));
         const uint64_t jobs = scratch_of(apart ? 0 : static_cast<uint64_t>(3 * experts) * sizeof(Job));
         std::byte* const scratch = device_.scratch(bytes_);
         gates_ = reinterpret_cast<float*>(scratch + gates);
@@ -157,9 +157,9 @@ class Routed {
                              .up = up(),
                              .down = down_job,
                              .choices = choices(op_.row_per_choice()),
-                             .experts = static_cast<int32_t>(experts),
+                             .most = static_cast<int32_t>(op_.ids.rows),
                              .rows = lists,
-                             .entries = lists + experts * choices_,
+                             .entries = lists + experts * op_.ids.rows,
                              .gates = jobs,
                              .ups = jobs + experts,
                              .downs = jobs + 2 * experts};
