@@ -66,6 +66,8 @@ class Sampler {
     // `logits`: finite, at least one. Ids of the context that have no logit count for nothing. Throws kUsage where bias
     // and mask together leave no token.
     TokenId sample(std::span<const float> logits, const Context& context);
+    // Whether that is the first of the largest logits, whatever the context but for its mask.
+    bool takes_the_likeliest() const;
 
   private:
     struct Impl;

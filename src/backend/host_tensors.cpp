@@ -1,5 +1,8 @@
 #include "backend/host_tensors.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/error.h"
 
 namespace sluice {
@@ -36,6 +39,11 @@ int32_t* writable_ints(const Tensor& tensor) {
 WeightView view(const Weight& weight) {
     return weight.placed(
         [](const WeightPart& part) -> const std::byte* { return host_bytes(part.buffer).data() + part.offset; });
+}
+
+int32_t argmax(std::span<const float> row) {
+    if (!std::ranges::all_of(row, [](float value) { return std::isfinite(value); })) return -1;
+    return static_cast<int32_t>(std::ranges::max_element(row) - row.begin());
 }
 
 }  // namespace sluice

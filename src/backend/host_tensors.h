@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "backend/tensor.h"
 #include "device/host_buffer.h"
@@ -14,6 +15,9 @@ const float* floats(const Tensor& tensor);
 const int32_t* ints(const Tensor& tensor);
 float* writable_floats(const Tensor& tensor);
 int32_t* writable_ints(const Tensor& tensor);
+
+// The column of the largest number of a row, the first of equals; -1 where one of them is not finite.
+int32_t argmax(std::span<const float> row);
 
 // A weight in host memory. Throws kUsage like host_bytes.
 WeightView view(const Weight& weight);

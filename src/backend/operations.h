@@ -27,6 +27,7 @@ namespace sluice {
     X(SigmoidGate)            \
     X(AddGated)               \
     X(GatherRows)             \
+    X(ArgMax)                 \
     X(AppendKeyValue)         \
     X(Attention)              \
     X(AppendLatent)           \

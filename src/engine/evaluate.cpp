@@ -75,7 +75,7 @@ std::vector<ForwardOutput> Engine::Impl::forward(std::span<const ForwardInput> i
     try {
         results = model->forward(inputs, hook);
         for (ForwardOutput& result : results) {
-            if (all_finite(result.logits)) continue;
+            if (all_finite(result.logits) && result.likeliest.value_or(0) >= 0) continue;
             if (!not_finite) {
                 const std::optional<std::string> culprit = checkpoint->find_non_finite();
                 not_finite = std::make_exception_ptr(
@@ -104,6 +104,7 @@ void Engine::Impl::finish_piece(const Piece& piece, ForwardOutput&& result) {
     if (piece.known) return;
     work.done += piece.tokens.size();
     work.session->tokens.insert(work.session->tokens.end(), piece.tokens.begin(), piece.tokens.end());
+    work.likeliest = result.likeliest;
     SequenceOutput& output = work.output;
     if (output.logits.empty()) {
         output.logits = std::move(result.logits);
@@ -140,6 +141,7 @@ void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room, i
         const size_t count = piece.tokens.size();
         input.logit_rows = rows_with_logits(each.logits, count, each.done + count == each.tokens.size());
         input.hidden = each.hidden;
+        input.likeliest_of = each.likeliest_of;
     }
     // A pass goes on while anyone wants it.
     std::vector<ForwardOutput> results = forward(inputs, [&pieces](int64_t, int64_t) {

@@ -102,12 +102,17 @@ void Generation::Impl::go_on() {
     draw();
 }
 
+// Embeddings are often padded past the tokenizer's last id; those rows are no tokens.
+size_t Generation::Impl::drawable_tokens() const {
+    const auto all = static_cast<size_t>(engine.info.vocabulary);
+    return engine.tokenizer ? std::min(all, engine.tokenizer->vocabulary_size()) : all;
+}
+
 TokenId Generation::Impl::next_token() {
+    if (const std::optional<TokenId> likeliest = std::exchange(work_.likeliest, std::nullopt)) return *likeliest;
     const Stopwatch sampling;
     const std::vector<float> logits = std::exchange(work_.output.logits, {});
-    // Embeddings are often padded past the tokenizer's last id; those rows are no tokens.
-    const size_t tokens =
-        engine.tokenizer ? std::min(logits.size(), engine.tokenizer->vocabulary_size()) : logits.size();
+    const size_t tokens = std::min(logits.size(), drawable_tokens());
     const std::span<const float> drawable = std::span(logits).first(tokens);
     std::optional<TokenMask> mask;
     if (options.mask) options.mask(result.token_ids, mask.emplace(tokens));
@@ -134,6 +139,8 @@ void Generation::Impl::draw() {
     last_ = id;
     work_.tokens = std::span(&last_, 1);
     work_.logits = LogitsWanted::kLast;
+    const bool as_it_comes = !options.mask && !options.log_probabilities && sampler.takes_the_likeliest();
+    work_.likeliest_of = as_it_comes ? static_cast<int64_t>(drawable_tokens()) : 0;
     work_.done = 0;
 }
 

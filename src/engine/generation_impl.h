@@ -48,6 +48,7 @@ struct Generation::Impl {
   private:
     void take_piece(size_t begin);
     void draw();
+    size_t drawable_tokens() const;
     TokenId next_token();
 
     SequenceWork work_;

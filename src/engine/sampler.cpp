@@ -110,6 +110,12 @@ Sampler::Sampler(Sampler&&) noexcept = default;
 Sampler& Sampler::operator=(Sampler&&) noexcept = default;
 Sampler::~Sampler() = default;
 
+bool Sampler::takes_the_likeliest() const {
+    const SamplingOptions& options = impl_->options;
+    return options.temperature < kGreedyBelow && options.logit_bias.empty() && options.repetition_penalty == 1.0 &&
+           options.presence_penalty == 0 && options.frequency_penalty == 0;
+}
+
 // The logits with bias, penalties and mask, which most samplers have none of.
 std::span<const float> Sampler::Impl::adjust(std::span<const float> logits, const Context& context) {
     const bool repetition = options.repetition_penalty != 1.0;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "sluice/engine.h"
@@ -15,6 +16,10 @@ struct SequenceWork {
     std::span<const TokenId> tokens;
     LogitsWanted logits = LogitsWanted::kNone;
     bool hidden = false;
+    // Of the last logits only which of so many first tokens is the likeliest is wanted, where the model can tell; else
+    // it gives them. 0: logits.
+    int64_t likeliest_of = 0;
+    std::optional<TokenId> likeliest = {};
     size_t done = 0;         // of `tokens`
     uint64_t evaluated = 0;  // tokens, those that the state was behind by included
     uint64_t last_pass = 0;  // the number of the last pass it took part in

@@ -398,8 +398,9 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
 }
 
 RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> inputs) {
-    const auto repeats = [](const ForwardInput& input) {
-        return input.ids.size() == 1 && input.logit_rows.size() == 1 && !input.hidden;
+    const auto repeats = [&](const ForwardInput& input) {
+        return input.ids.size() == 1 && input.logit_rows.size() == 1 && !input.hidden &&
+               input.likeliest_of == inputs.front().likeliest_of;
     };
     if (!repeats_ || batch.rows > head_rows() || !std::ranges::all_of(inputs, repeats)) return nullptr;
     const auto known = [&](const Layer& layer) {
@@ -408,7 +409,8 @@ RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> i
     if (!std::ranges::all_of(layers_, known)) return nullptr;
     return &steps_.find({.rows = batch.rows,
                          .most_tokens = batch.table.most_tokens,
-                         .table_pages = static_cast<int64_t>(table_pages_)},
+                         .table_pages = static_cast<int64_t>(table_pages_),
+                         .likeliest_of = inputs.front().likeliest_of},
                         inputs_workspace_.buffer(), workspace_.buffer());
 }
 
@@ -419,6 +421,10 @@ void Model::record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Row
         const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
         workspace_.reset();
         step.logits = logits_of(last);
+        if (const int64_t tokens = inputs.front().likeliest_of; tokens > 0) {
+            step.likeliest = workspace_.take(batch.rows, 1, DType::kI32);
+            backend_.run(ArgMax{.x = step.logits.columns_at(0, tokens), .out = step.likeliest});
+        }
     } catch (...) {
         (void)backend_.end_recording();
         throw;
@@ -435,6 +441,11 @@ bool Model::repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Row
     }
     const auto vocabulary = static_cast<size_t>(head_.rows);
     for (size_t i = 0; i < inputs.size(); ++i) {
+        if (step.likeliest.buffer != nullptr) {
+            auto id = std::as_writable_bytes(std::span(&outputs[i].likeliest.emplace(-1), 1));
+            backend_.download(step.likeliest.buffer, step.likeliest.offset + i * sizeof(int32_t), id);
+            continue;
+        }
         outputs[i].logits.resize(vocabulary);
         backend_.download(step.logits.buffer, step.logits.offset + i * vocabulary * sizeof(float),
                           std::as_writable_bytes(std::span(outputs[i].logits)));

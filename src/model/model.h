@@ -28,13 +28,16 @@ struct ForwardInput {
     std::span<const int32_t> ids;
     std::vector<int32_t> logit_rows;  // of this sequence's new tokens: which ones' logits are wanted
     bool hidden = false;
+    // Where logits are wanted of one row: not they, but the likeliest of so many first tokens is told. 0: logits.
+    int64_t likeliest_of = 0;
 };
 
 struct ForwardOutput {
     std::vector<float> logits;  // [logit_rows, vocabulary]
     // [layers + 1] of [tokens, streams * hidden_size], the last of [tokens, hidden_size].
     std::vector<std::vector<float>> hidden;
-    std::exception_ptr error;  // the state has not advanced; recurrent state is no longer usable
+    std::optional<int32_t> likeliest = {};  // -1: the logits are not finite
+    std::exception_ptr error;               // the state has not advanced; recurrent state is no longer usable
 };
 
 // The one forward pass, put together from a checkpoint's config. Holds weights in the backend's memory; all state is in
@@ -116,7 +119,7 @@ class Model {
 
     // Where the pass is one that repeats: null where it is not.
     RecordedStep* step_of(const Batch& batch, std::span<const ForwardInput> inputs);
-    // The step once more, its logits included. False: it has to be run.
+    // The step once more, its logits or the likeliest tokens included. False: it has to be run.
     bool repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
                 std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
     void record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,

@@ -13,14 +13,15 @@ namespace sluice {
 struct RecordedStep {
     bool ran = false;  // by itself, so that all memory that it takes is there
     std::shared_ptr<Recording> recording;
-    Tensor logits;  // [rows, vocabulary]
+    Tensor logits;     // [rows, vocabulary]
+    Tensor likeliest;  // I32 [rows, 1], or empty: logits are wanted
 };
 
 // Steps by what tells them apart.
 class RecordedSteps {
   public:
     struct Key {
-        int64_t rows = 0, most_tokens = 0, table_pages = 0;
+        int64_t rows = 0, most_tokens = 0, table_pages = 0, likeliest_of = 0;
         auto operator<=>(const Key&) const = default;
     };
 

@@ -3,6 +3,7 @@
 // Operations on single rows, and the routers.
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "tests/backend/op_cases.h"
@@ -121,6 +122,21 @@ void gather_rows(CaseContext& context) {
     for (int32_t& row : wanted) row = static_cast<int32_t>(context.pick(0, rows - 1));
     const Tensor out = context.output(static_cast<int64_t>(wanted.size()), columns);
     context.backend().run(GatherRows{.x = context.random(rows, columns), .rows = context.integers(wanted), .out = out});
+    context.result(out);
+}
+
+// Often with equals, and now and then with a number that is none.
+void arg_max(CaseContext& context) {
+    const int64_t rows = pick_rows(context);
+    const int64_t columns = context.pick_of({1, 31, 64, 300, 5000});
+    std::vector<float> numbers = context.normals(rows * columns);
+    if (context.flip()) {
+        for (float& number : numbers) number = std::round(number);
+    }
+    if (context.flip())
+        numbers[static_cast<size_t>(context.pick(0, rows * columns - 1))] = std::numeric_limits<float>::infinity();
+    const Tensor out = context.output(rows, 1, DType::kI32);
+    context.backend().run(ArgMax{.x = context.filled(numbers, rows, columns), .out = out});
     context.result(out);
 }
 
@@ -289,6 +305,7 @@ std::vector<OpCase> basic_cases() {
         {"AddGated with gate", Rounding::kNone, [](CaseContext& context) { add(context, true); }},
         {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
         {"GatherRows", Rounding::kNone, gather_rows},
+        {"ArgMax", Rounding::kNone, arg_max},
         {"CombineExperts", Rounding::kNone, [](CaseContext& context) { combine_experts(context, true); }},
         {"CombineExperts without weights", Rounding::kNone,
          [](CaseContext& context) { combine_experts(context, false); }},

@@ -216,4 +216,12 @@ void CpuBackend::compute(const GatherRows& op) {
     });
 }
 
+void CpuBackend::compute(const ArgMax& op) {
+    const float* x = floats(op.x);
+    int32_t* out = writable_ints(op.out);
+    for_rows(op.x.rows, op.x.columns, [&](int64_t i) {
+        out[i * op.out.row_stride] = argmax(std::span(x + i * op.x.row_stride, static_cast<size_t>(op.x.columns)));
+    });
+}
+
 }  // namespace sluice

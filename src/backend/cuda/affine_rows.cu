@@ -127,31 +127,32 @@ __device__ __forceinline__ void copy_async(uint8_t* to, const uint8_t* from) {
     }
 }
 
-// Rows of a tile and its columns from a chunk on. Outputs behind the last one repeat it, and are not written.
+// A matrix as the lanes of a warp fetch it. Outputs behind the last one repeat it, and are not written.
 struct Matrix {
-    const uint8_t *data, *scales, *zero_points;
-    int64_t data_row_bytes, scale_row_bytes;
-    int last_row, chunks, chunks_of_group;
+    const uint8_t *data, *groups;  // groups: scales by the first half of the lanes, zero points by the others
+    uint32_t data_row_bytes, group_row_bytes;
+    int last_row, chunks, group_shift;  // a group is 1 << group_shift chunks
 };
 
 __device__ __forceinline__ void fetch_span(const Matrix& matrix, int first_row, int chunk, Stage& stage) {
     const int lane = threadIdx.x % 32, piece = lane % 8, here = min(kSpanChunks, matrix.chunks - chunk);
     if (piece < 2 * here) {
-        const uint8_t* const from = matrix.data + chunk * (kChunk / 2) + piece * 16;
+        const uint8_t* const from = matrix.data + (chunk * (kChunk / 2) + piece * 16);
         uint8_t* const to = stage.codes + lane / 8 * kRowPitch + piece * 16;
 #pragma unroll
         for (int i = 0; i < kOutputs; i += 4) {
-            const int row = min(first_row + i + lane / 8, matrix.last_row);
-            copy_async<16>(to + i * kRowPitch, from + row * matrix.data_row_bytes);
+            const auto row = static_cast<uint32_t>(min(first_row + i + lane / 8, matrix.last_row));
+            copy_async<16>(to + i * kRowPitch, from + static_cast<uint64_t>(row) * matrix.data_row_bytes);
         }
     }
-    const int row = min(first_row + lane % kOutputs, matrix.last_row);
-    const uint8_t* const from = (lane < kOutputs ? matrix.scales : matrix.zero_points) + row * matrix.scale_row_bytes +
-                                chunk / matrix.chunks_of_group * 2;
+    const auto row = static_cast<uint32_t>(min(first_row + lane % kOutputs, matrix.last_row));
+    const uint8_t* const from =
+        matrix.groups + static_cast<uint64_t>(row) * matrix.group_row_bytes + 2 * (chunk >> matrix.group_shift);
     uint8_t* const to = stage.scales + lane * kGroupsPitch;  // zero points follow
-    if (matrix.chunks_of_group == 1 && here == kSpanChunks) {
+    const int bytes = here >> matrix.group_shift << 1;
+    if (bytes == 8) {
         copy_async<8>(to, from);
-    } else if (matrix.chunks_of_group == 1 || here == kSpanChunks) {
+    } else if (bytes == 4) {
         copy_async<4>(to, from);
     } else {
         *reinterpret_cast<uint16_t*>(to) = __ldg(reinterpret_cast<const uint16_t*>(from));
@@ -159,9 +160,9 @@ __device__ __forceinline__ void fetch_span(const Matrix& matrix, int first_row, 
 }
 
 // The numbers of a row's groups, one per chunk.
-__device__ __forceinline__ uint2 groups_of(const uint8_t* groups, int row, int chunks_of_group) {
+__device__ __forceinline__ uint2 groups_of(const uint8_t* groups, int row, int group_shift) {
     const uint2 two = *reinterpret_cast<const uint2*>(groups + row * kGroupsPitch);
-    if (chunks_of_group == 1) return two;
+    if (group_shift == 0) return two;
     return {__byte_perm(two.x, 0, 0x1010), __byte_perm(two.x, 0, 0x3232)};
 }
 
@@ -178,16 +179,17 @@ __device__ __forceinline__ void add_span(const Stage& stage, const Matrix& matri
                                          int first_chunk, float (&sums)[kTiles][2]) {
     const int quarter = threadIdx.x % 4, column = threadIdx.x % 32 / 4;
     const uint8_t* const codes = stage.codes + column * kRowPitch + quarter * 8;
+    const uint4* const columns = &staged.at(first_chunk, 0, column / 2, column % 2, quarter);
+    const float* const wholes = staged.sums + first_chunk * kTokens + quarter;
     uint2 scales[2], zero_points[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        scales[i] = groups_of(stage.scales, column + 8 * i, matrix.chunks_of_group);
-        zero_points[i] = groups_of(stage.zero_points, column + 8 * i, matrix.chunks_of_group);
+        scales[i] = groups_of(stage.scales, column + 8 * i, matrix.group_shift);
+        zero_points[i] = groups_of(stage.zero_points, column + 8 * i, matrix.group_shift);
     }
 #pragma unroll
     for (int j = 0; j < kSpanChunks; ++j) {
-        const int chunk = first_chunk + j;
-        if (chunk >= matrix.chunks) break;
+        if (j > 0 && first_chunk + j >= matrix.chunks) break;
         float group[kTiles][4] = {};
         const uint2 words[2] = {*reinterpret_cast<const uint2*>(codes + j * (kChunk / 2)),
                                 *reinterpret_cast<const uint2*>(codes + j * (kChunk / 2) + 8 * kRowPitch)};
@@ -205,9 +207,10 @@ __device__ __forceinline__ void add_span(const Stage& stage, const Matrix& matri
             }
 #pragma unroll
             for (int tile = 0; tile < kTiles; ++tile) {
-                const int t = tile * 4 + column / 2;
                 uint4 x{};
-                if (kTokens >= 4 || t < kTokens) x = staged.at(chunk, half, t, column % 2, quarter);
+                if (kTokens >= 4 || column / 2 < kTokens) {
+                    x = columns[j * StagedRows<kTokens>::kWordsOfChunk + (half * kTokens + tile * 4) * 8];
+                }
                 add_product(group[tile], a[0], x.x, x.y);
                 add_product(group[tile], a[1], x.z, x.w);
             }
@@ -215,8 +218,7 @@ __device__ __forceinline__ void add_span(const Stage& stage, const Matrix& matri
         float whole[kTiles];
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
-            const int t = tile * 4 + quarter;
-            whole[tile] = kTokens >= 4 || t < kTokens ? staged.sums[chunk * kTokens + t] : 0.0f;
+            whole[tile] = kTokens >= 4 || quarter < kTokens ? wholes[j * kTokens + tile * 4] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
@@ -231,9 +233,10 @@ __device__ __forceinline__ void add_span(const Stage& stage, const Matrix& matri
     }
 }
 
-// How the warps of a block share its tiles of outputs: `splits` of them part the columns of a tile among themselves.
+// How the warps of a block share its tiles of outputs: `splits` of them part the columns of a tile among themselves,
+// so that it works on `at_once` tiles.
 struct Sharing {
-    int splits, tiles;  // of a block
+    int splits, at_once, tiles;  // tiles: of a block
 };
 
 // The spans of a warp, of one tile after the other.
@@ -244,7 +247,7 @@ struct Cursor {
         span += sharing.splits;
         if (span < spans) return;
         span = split;
-        tile += kWarps / sharing.splits;
+        tile += sharing.at_once;
     }
 };
 
@@ -277,14 +280,15 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
 
     const int64_t offset = product.batch > 1 ? blockIdx.z * product.weight_step : 0;
     const Matrix matrix{.data = job.data + offset * product.weight.data_row_bytes,
-                        .scales = job.scales + offset * product.weight.scale_row_bytes,
-                        .zero_points = job.zero_points + offset * product.weight.scale_row_bytes,
-                        .data_row_bytes = product.weight.data_row_bytes,
-                        .scale_row_bytes = product.weight.scale_row_bytes,
+                        .groups = (threadIdx.x % 32 < kOutputs ? job.scales : job.zero_points) +
+                                  offset * product.weight.scale_row_bytes,
+                        .data_row_bytes = static_cast<uint32_t>(product.weight.data_row_bytes),
+                        .group_row_bytes = static_cast<uint32_t>(product.weight.scale_row_bytes),
                         .last_row = job.outputs - 1,
                         .chunks = chunks,
-                        .chunks_of_group = product.weight.group_size == kChunk ? 1 : 2};
-    Cursor fetched{warp / sharing.splits, split};
+                        .group_shift = product.weight.group_size == kChunk ? 0 : 1};
+    const Cursor first{warp / sharing.splits, split};
+    Cursor fetched = first;
     int stage_fetched = 0;
     const auto fetch = [&] {
         if (fetched.tile < sharing.tiles) {
@@ -303,7 +307,7 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
     __syncthreads();
     float sums[kTiles][2] = {};
     int stage_read = 0;
-    for (Cursor at{warp / sharing.splits, split}; at.tile < sharing.tiles;) {
+    for (Cursor at = first; at.tile < sharing.tiles;) {
         fetch();
         asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
         __syncwarp();
@@ -348,7 +352,7 @@ Sharing share(const Device& device, const DeviceWeight& weight, int64_t blocks_b
     int tiles = at_once;
     const int64_t all = blocks_for(weight.rows, kOutputs) * blocks_beside;
     while (tiles < 8 * at_once && all / (2 * tiles) >= 4 * device.multiprocessors()) tiles *= 2;
-    return {splits, tiles};
+    return {splits, at_once, tiles};
 }
 
 template <int kTokens, bool kHalf>
@@ -359,7 +363,7 @@ bool launch(Device& device, const Product& product, int jobs) {
         return kWarps * kStages * sizeof(Stage) + StagedRows<kTokens>::bytes(product.weight.columns / kChunk) +
                static_cast<uint64_t>(sharing.splits * sharing.tiles * kOutputs * kTokens) * sizeof(float);
     };
-    while (shared_bytes() > kMostSharedBytes && sharing.tiles > kWarps / sharing.splits) sharing.tiles /= 2;
+    while (shared_bytes() > kMostSharedBytes && sharing.tiles > sharing.at_once) sharing.tiles /= 2;
     const uint64_t bytes = shared_bytes();
     if (bytes > kMostSharedBytes) return false;
     if (bytes > 48 << 10) {

@@ -16,14 +16,19 @@ constexpr int kTokens = 8, kProductWarps = 8;
 // x in shared memory: runs of 32 floats, 36 apart, so that lanes that read 16 bytes of a run each meet all banks.
 constexpr int kRunPitch = 36, kSharedRuns = 256;
 
-__device__ inline float activated(const Product& product, float gate, float up) {
-    if (product.activation == ActivationKind::kSilu) return gate * sigmoid(gate) * up;
-    if (product.activation == ActivationKind::kGeluTanh) {
+// Not part of its callers: it is long, and kernels of a step are read anew each time.
+__device__ __noinline__ inline float activated(ActivationKind kind, float alpha, float limit, float up_offset,
+                                               float gate, float up) {
+    if (kind == ActivationKind::kSilu) return gate * sigmoid(gate) * up;
+    if (kind == ActivationKind::kGeluTanh) {
         const float inner = 0.797884560802865355f * (gate + 0.044715f * gate * gate * gate);
         return 0.5f * gate * (1.0f + tanhf(inner)) * up;
     }
-    const float g = fminf(gate, product.limit), u = fminf(fmaxf(up, -product.limit), product.limit);
-    return g * sigmoid(product.alpha * g) * (u + product.up_offset);
+    const float g = fminf(gate, limit), u = fminf(fmaxf(up, -limit), limit);
+    return g * sigmoid(alpha * g) * (u + up_offset);
+}
+__device__ __forceinline__ float activated(const Product& product, float gate, float up) {
+    return activated(product.activation, product.alpha, product.limit, product.up_offset, gate, up);
 }
 
 // A job moved to the record of expert `expert`.

@@ -248,4 +248,9 @@ void GatherRows::check_shapes(const OperationCheck& check) const {
     check.tensor("out", out, rows.rows, x.columns);
 }
 
+void ArgMax::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("out", out, x.rows, 1, DType::kI32);
+}
+
 }  // namespace sluice

@@ -204,4 +204,17 @@ struct GatherRows {
     }
 };
 
+// out[t] = the column of the largest number of x[t], the first of equals; -1 where one of them is not finite.
+struct ArgMax {
+    static constexpr const char* kName = "ArgMax";
+    Tensor x;    // [T, n]
+    Tensor out;  // I32 [T, 1]
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("x", op.x, Access::kRead);
+        field("out", op.out, Access::kWritten);
+    }
+};
+
 }  // namespace sluice

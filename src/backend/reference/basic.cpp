@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "backend/host_sequences.h"
+#include "backend/host_tensors.h"
 #include "backend/reference/math.h"
 #include "backend/reference/operations.h"
 #include "base/error.h"
@@ -184,6 +185,14 @@ void compute(const GatherRows& op) {
     const auto out = writable_rows_of(op.out);
     const RowNumbers rows(op.kName, "rows", op.rows, op.x.rows);
     for (int64_t t = 0; t < op.out.rows; ++t) std::copy_n(x[rows[t]], op.x.columns, out[t]);
+}
+
+void compute(const ArgMax& op) {
+    const auto x = rows_of(op.x);
+    int32_t* out = writable_ints(op.out);
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+        out[t * op.out.row_stride] = argmax(std::span(x[t], static_cast<size_t>(op.x.columns)));
+    }
 }
 
 }  // namespace sluice::reference
