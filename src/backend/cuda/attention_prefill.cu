@@ -1,5 +1,7 @@
 #include "backend/cuda/attention_prefill.cuh"
 
+#include <optional>
+
 #include "backend/cuda/tensor_map.h"
 
 namespace sluice::cuda {
@@ -20,11 +22,6 @@ PlanesOfRows planes_of(const CachePages& cache, const CacheRows& rows, int key_h
             .row_bytes = static_cast<uint64_t>(rows.token_bytes),
             .plane_bytes = cache.page_bytes,
             .box_rows = kPrefillBoxRows};
-}
-
-bool can_be_boxed(const PlanesOfRows& numbers) {
-    const uint64_t places = reinterpret_cast<uint64_t>(numbers.first) | numbers.row_bytes | numbers.plane_bytes;
-    return numbers.planes > 0 && places % 16 == 0;
 }
 
 template <typename Element>
@@ -60,13 +57,14 @@ __global__ void round_kernel(const AttendArgs from, const AttendArgs to) {
     }
 }
 
-// The same over a cache in scratch: numbers as BF16, a page for each sequence. Nothing where that takes too much.
-std::optional<AttendArgs> rounded(Device& device, const AttendArgs& args, const Sequences& sequences) {
+// The same over a cache in scratch, behind what else is wanted there: numbers as BF16, a page for each sequence.
+// Nothing where that takes too much.
+std::optional<AttendArgs> rounded(Device& device, const AttendArgs& args, const Sequences& sequences, uint64_t wanted) {
     const int64_t tokens = (sequences.most_tokens + kPrefillBoxRows - 1) / kPrefillBoxRows * kPrefillBoxRows;
     const int64_t row = args.value.width * int64_t{2}, head = tokens * row;
     const uint64_t page = 2 * static_cast<uint64_t>(args.key_heads * head), count = args.sequences.count;
     if (page * count > kMostRoundedBytes) return std::nullopt;
-    std::byte* const scratch = device.scratch(page * count + count * sizeof(int32_t));
+    std::byte* const scratch = device.scratch(wanted + page * count + count * sizeof(int32_t)) + wanted;
     AttendArgs to = args;
     to.cache = {.pool = reinterpret_cast<const uint8_t*>(scratch),
                 .pool_bytes = page * count,
@@ -82,16 +80,29 @@ std::optional<AttendArgs> rounded(Device& device, const AttendArgs& args, const 
     return to;
 }
 
+// Where tiles are fewer than multiprocessors, their keys are cut. A piece has some tiles of keys.
+int pieces_of(const PrefillArgs& args, int most_key_tiles, int multiprocessors) {
+    constexpr int kLeastTiles = 4;
+    const int pieces = std::min(multiprocessors / (args.row_tiles * args.head_groups), most_key_tiles / kLeastTiles);
+    return std::max(pieces, 1);
+}
+
 template <typename Tile>
 bool run(Device& device, const AttendArgs& args, const Sequences& sequences) {
     if (!compiled_for_card(reinterpret_cast<const void*>(prefill_kernel<Tile>))) return false;
-    auto plan = plan_prefill(args, fold_bits_of(args), Tile::kRows);
-    if (!plan) {
-        const std::optional<AttendArgs> in_scratch = rounded(device, args, sequences);
-        if (in_scratch) plan = plan_prefill(*in_scratch, fold_bits_of(args), Tile::kRows);
+    PrefillArgs tiles = tiles_of(args, fold_bits_of(args), Tile::kRows);
+    tiles.pieces = pieces_of(tiles, static_cast<int>(sequences.most_tokens / Tile::kKeys), device.multiprocessors());
+    const auto vectors = static_cast<uint64_t>(args.rows) * static_cast<uint64_t>(args.heads);
+    const uint64_t width = static_cast<uint64_t>(args.partial_width()) * sizeof(float);
+    const uint64_t wanted = tiles.pieces == 1 ? 0 : (vectors * tiles.pieces * width + 255) / 256 * 256;
+    if (!can_be_boxed(args)) {
+        const std::optional<AttendArgs> in_scratch = rounded(device, args, sequences, wanted);
+        if (!in_scratch) return false;
+        tiles.attend = *in_scratch;
     }
-    if (plan) launch_prefill<Tile>(device.stream(), device.multiprocessors(), *plan);
-    return plan.has_value();
+    if (wanted > 0) tiles.partial = reinterpret_cast<float*>(device.scratch(wanted));
+    launch_prefill<Tile>(device.stream(), device.multiprocessors(), tiles);
+    return true;
 }
 
 }  // namespace
@@ -103,22 +114,30 @@ bool compiled_for_card(const void* kernel) {
     return false;
 }
 
-std::optional<PrefillPlan> plan_prefill(const AttendArgs& args, int fold_bits, int tile_rows) {
-    const PlanesOfRows keys = planes_of(args.cache, args.key_a, args.key_heads);
-    const PlanesOfRows values = planes_of(args.cache, args.value, args.key_heads);
-    if (!args.one_width() || args.cache.format != KvFormat::kBF16 || args.cache.page_tokens % kPrefillBoxRows != 0 ||
-        !can_be_boxed(keys) || !can_be_boxed(values))
-        return std::nullopt;
+bool can_be_boxed(const AttendArgs& args) {
+    if (args.cache.format != KvFormat::kBF16 || args.cache.page_tokens % kPrefillBoxRows != 0) return false;
+    const auto fits = [&](const CacheRows& rows) {
+        const PlanesOfRows numbers = planes_of(args.cache, rows, args.key_heads);
+        const uint64_t places = reinterpret_cast<uint64_t>(numbers.first) | numbers.row_bytes | numbers.plane_bytes;
+        return numbers.planes > 0 && places % 16 == 0;
+    };
+    return fits(args.key_a) && fits(args.value);
+}
+
+CUtensorMap boxed(const AttendArgs& args, const CacheRows& rows) {
+    return tensor_map(planes_of(args.cache, rows, args.key_heads));
+}
+
+PrefillArgs tiles_of(const AttendArgs& args, int fold_bits, int tile_rows) {
     const int rows = tile_rows >> fold_bits;
-    return PrefillPlan{.args = {.attend = args,
-                                .fold_bits = fold_bits,
-                                .row_tiles = (args.rows + rows - 1) / rows + args.sequences.count - 1,
-                                .head_groups = args.heads >> fold_bits,
-                                .no_page = static_cast<int>(std::max(keys.planes, values.planes)),
-                                .aligned = aligned(args.query_a, 16),
-                                .out_aligned = aligned(args.out, 8)},
-                       .key_map = tensor_map(keys),
-                       .value_map = tensor_map(values)};
+    return {.attend = args,
+            .fold_bits = fold_bits,
+            .row_tiles = (args.rows + rows - 1) / rows + args.sequences.count - 1,
+            .head_groups = args.heads >> fold_bits,
+            .aligned = aligned(args.query_a, 16),
+            .out_aligned = aligned(args.out, 8),
+            .pieces = 1,
+            .partial = nullptr};
 }
 
 bool prefill(Device& device, const AttendArgs& args, const Sequences& sequences) {

@@ -5,7 +5,6 @@
 // A block takes tiles of query vectors in turn, the longest first.
 
 #include <algorithm>
-#include <optional>
 
 #include "backend/cuda/attention.h"
 #include "backend/cuda/hopper_tiles.cuh"
@@ -20,9 +19,17 @@ struct PrefillArgs {
     int fold_bits;  // 2^fold_bits heads of a key head are vectors of one tile
     int row_tiles;  // no fewer than there are, for a group of heads
     int head_groups;
-    int no_page;       // what no page is numbered
     bool aligned;      // queries, in 16 bytes
     bool out_aligned;  // in 8 bytes
+    // A tile's keys are cut in so many pieces or fewer. More than one are put to `partial`, per row of the batch, head
+    // and piece as AttendArgs has it, and joined.
+    int pieces;
+    float* partial;
+
+    __host__ __device__ int work() const { return row_tiles * head_groups * pieces; }
+    __device__ float* partial_at(int row, int head, int piece) const {
+        return partial + ((static_cast<int64_t>(row) * attend.heads + head) * pieces + piece) * attend.partial_width();
+    }
 };
 
 constexpr int kPrefillBoxRows = 16;
@@ -39,29 +46,49 @@ struct PrefillTile {
     static constexpr int kSharedBytes = kBytes + 1024;  // to begin at a multiple of 1024
 };
 
+// The keys of a tile that begins with row `first_row` of its sequence.
+template <typename Tile>
+struct PrefillKeys {
+    int rows;          // of the tile
+    int first, tiles;  // of all pieces
+    int piece;         // tiles of one
+
+    __device__ PrefillKeys(const PrefillArgs& args, const SequencePart& part, int first_row) {
+        rows = min(Tile::kRows >> args.fold_bits, part.count - first_row);
+        const int position = part.position + first_row;
+        first = args.attend.first_seen(position + 1) / kPrefillBoxRows * kPrefillBoxRows;
+        tiles = (position + rows - first + Tile::kKeys - 1) / Tile::kKeys;
+        piece = (tiles + args.pieces - 1) / args.pieces;
+    }
+    __device__ int pieces() const { return (tiles + piece - 1) / piece; }
+};
+
 // A tile of query vectors: vector v is token first_token_row + (v >> fold_bits), head first_head + the rest.
 struct PrefillWork {
     SequencePart part;
     int first_row, rows;  // of the sequence's new ones
     int first_head, key_head;
-    int first_key, tiles;  // of keys
-    int tokens;            // of the sequence
+    int piece, first_key, tiles;  // of keys
+    int tokens;                   // of the sequence
 };
 
 template <typename Tile>
 __device__ inline bool prefill_work(const PrefillArgs& args, int index, PrefillWork& work) {
     const int tile_rows = Tile::kRows >> args.fold_bits;
     int first = 0;
+    work.piece = index % args.pieces;
+    index /= args.pieces;
     work.part = args.attend.sequences.of_tile(index / args.head_groups, tile_rows, first);
     if (work.part.sequence < 0 || work.part.count <= kFewRows) return false;
     // The last rows see the most.
     work.first_row = (work.part.count - 1) / tile_rows * tile_rows - first;
-    work.rows = min(tile_rows, work.part.count - work.first_row);
     work.first_head = index % args.head_groups << args.fold_bits;
     work.key_head = work.first_head / (args.attend.heads / args.attend.key_heads);
-    const int position = work.part.position + work.first_row;
-    work.first_key = args.attend.first_seen(position + 1) / kPrefillBoxRows * kPrefillBoxRows;
-    work.tiles = (position + work.rows - work.first_key + Tile::kKeys - 1) / Tile::kKeys;
+    const PrefillKeys<Tile> keys(args, work.part, work.first_row);
+    if (work.piece >= keys.pieces()) return false;
+    work.rows = keys.rows;
+    work.first_key = keys.first + work.piece * keys.piece * Tile::kKeys;
+    work.tiles = min(keys.piece, keys.tiles - work.piece * keys.piece);
     work.tokens = work.part.position + work.part.count;
     return true;
 }
@@ -87,13 +114,13 @@ __device__ inline void bring_tiles(const PrefillArgs& args, const CUtensorMap& k
     const int place = run * kKeys * 128 + box_row * 128;
     const CachePages& cache = args.attend.cache;
     uint32_t step = 0, edges = 0;
-    for (int round = 0; round * static_cast<int>(gridDim.x) < args.row_tiles * args.head_groups; ++round) {
+    for (int round = 0; round * static_cast<int>(gridDim.x) < args.work(); ++round) {
         PrefillWork work;
         if (!prefill_work<Tile>(args, prefill_index(round), work)) continue;
         for (int tile = work.tiles - 1; tile >= 0; --tile, ++step) {
             const uint32_t stage = step % Tile::kStages, parity = step / Tile::kStages % 2;
             const int first = work.first_key + tile * kKeys, token = first + box_row;
-            int page = args.no_page, row = 0;
+            int page = -1, row = 0;  // outside: zeros
             if (token < work.tokens) {
                 page = cache.pages[work.part.sequence][token / cache.page_tokens];
                 row = work.key_head * cache.page_tokens + token % cache.page_tokens;
@@ -254,16 +281,24 @@ __device__ inline void put_out(const PrefillArgs& args, const PrefillWork& work,
         const int v = group * 64 + warp * 16 + lane / 4 + 8 * r, row = v >> args.fold_bits;
         if (row >= work.rows) continue;
         const int head = work.first_head + (v & ((1 << args.fold_bits) - 1));
-        if (args.attend.sinks != nullptr) {
-            total += power_of_two((args.attend.sinks[head] - running.largest[r] * args.attend.scale) * kLog2E);
+        const int64_t at = work.part.first_row + work.first_row + row;
+        float* out = args.attend.out[at] + static_cast<int64_t>(head) * Tile::kHead;
+        float inverse = 1;
+        if (args.pieces > 1) {
+            out = args.partial_at(static_cast<int>(at), head, work.piece);
+            if (lane % 4 == 0) out[0] = running.largest[r], out[1] = total;
+            out += 2;
+        } else {
+            if (args.attend.sinks != nullptr) {
+                total += power_of_two((args.attend.sinks[head] - running.largest[r] * args.attend.scale) * kLog2E);
+            }
+            inverse = 1.0f / total;
         }
-        const float inverse = 1.0f / total;
-        float* const out = args.attend.out[work.part.first_row + work.first_row + row] +
-                           static_cast<int64_t>(head) * Tile::kHead + lane % 4 * 2;
+        out += lane % 4 * 2;
 #pragma unroll
         for (int i = 0; i < Tile::kHead / 8; ++i) {
             const float low = running.sums[4 * i + 2 * r] * inverse, high = running.sums[4 * i + 2 * r + 1] * inverse;
-            if (args.out_aligned) {
+            if (args.out_aligned || args.pieces > 1) {
                 *reinterpret_cast<float2*>(out + 8 * i) = float2{low, high};
             } else {
                 out[8 * i] = low, out[8 * i + 1] = high;
@@ -283,7 +318,7 @@ __device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, 
     const float scale = args.attend.scale * kLog2E;
     uint32_t step = 0;
     PrefillRunning<Tile, kLeftOut> running;
-    for (int round = 0; round * static_cast<int>(gridDim.x) < args.row_tiles * args.head_groups; ++round) {
+    for (int round = 0; round * static_cast<int>(gridDim.x) < args.work(); ++round) {
         PrefillWork work;
         if (!prefill_work<Tile>(args, prefill_index(round), work)) continue;
         sync_threads_of(1 + group, 128);  // all are done with the queries before
@@ -378,24 +413,49 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 #endif
 }
 
-// What a launch takes, for tiles of so many rows; nothing where heads or cache are of no form for it.
-struct PrefillPlan {
-    PrefillArgs args;
-    CUtensorMap key_map, value_map;
-};
-std::optional<PrefillPlan> plan_prefill(const AttendArgs& args, int fold_bits, int tile_rows);
+// A block: (row, head), a thread per column. The pieces in their order.
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kHead) join_prefilled_kernel(const __grid_constant__ PrefillArgs args) {
+    const int row = blockIdx.x, head = blockIdx.y, tile_rows = Tile::kRows >> args.fold_bits;
+    const SequencePart part = args.attend.sequences.of_row(row);
+    if (part.sequence < 0 || part.count <= kFewRows) return;
+    const PrefillKeys<Tile> keys(args, part, (row - part.first_row) / tile_rows * tile_rows);
+    const float scale = args.attend.scale * kLog2E;
+    float largest = args.attend.sinks == nullptr ? -INFINITY : args.attend.sinks[head] * kLog2E;
+    float total = args.attend.sinks == nullptr ? 0.0f : 1.0f, sum = 0;
+    for (int piece = 0; piece < keys.pieces(); ++piece) {
+        const float* const partial = args.partial_at(row, head, piece);
+        const float found = partial[0] * scale;
+        if (found == -INFINITY) continue;
+        const float now = fmaxf(largest, found), old = power_of_two(largest - now), weight = power_of_two(found - now);
+        total = fmaf(partial[1], weight, total * old);
+        sum = fmaf(partial[2 + threadIdx.x], weight, sum * old);
+        largest = now;
+    }
+    args.attend.out[row][static_cast<int64_t>(head) * Tile::kHead + threadIdx.x] = sum / total;
+}
 
+// Whether the copy engine can take the cache's rows, and how it takes some of them.
+bool can_be_boxed(const AttendArgs& args);
+CUtensorMap boxed(const AttendArgs& args, const CacheRows& rows);
+// In one piece, which is not put to `partial`.
+PrefillArgs tiles_of(const AttendArgs& args, int fold_bits, int tile_rows);
 // Whether the program has the kernel for this card: its barriers are in the code for Hopper alone.
 bool compiled_for_card(const void* kernel);
 
 template <typename Tile, int kLeftOut = 0>
-void launch_prefill(cudaStream_t stream, int multiprocessors, const PrefillPlan& plan) {
+void launch_prefill(cudaStream_t stream, int multiprocessors, const PrefillArgs& args) {
     constexpr auto kKernel = prefill_kernel<Tile, kLeftOut>;
     check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes),
           "shared memory of attention");
-    const int blocks = std::min(multiprocessors, plan.args.row_tiles * plan.args.head_groups);
-    kKernel<<<static_cast<unsigned>(blocks), Tile::kThreads, Tile::kSharedBytes, stream>>>(plan.key_map, plan.value_map,
-                                                                                           plan.args);
+    const AttendArgs& attend = args.attend;
+    const auto blocks = static_cast<unsigned>(std::min(multiprocessors, args.work()));
+    kKernel<<<blocks, Tile::kThreads, Tile::kSharedBytes, stream>>>(boxed(attend, attend.key_a),
+                                                                    boxed(attend, attend.value), args);
+    check_launch("attention");
+    if (args.pieces == 1) return;
+    const dim3 rows(static_cast<unsigned>(attend.rows), static_cast<unsigned>(attend.heads));
+    join_prefilled_kernel<Tile><<<rows, Tile::kHead, 0, stream>>>(args);
     check_launch("attention");
 }
 
