@@ -31,6 +31,7 @@ using AddCase = std::function<void(KernelCase)>;
 
 // One function per file: hands cases over one by one, each freed before the next is made.
 void product_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
+void attention_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 
 struct CaseGroup {
     std::string_view name;
@@ -38,6 +39,7 @@ struct CaseGroup {
 };
 inline constexpr CaseGroup kCaseGroups[] = {
     {"products", product_cases},
+    {"attention", attention_cases},
 };
 
 }  // namespace sluice::bench
