@@ -128,6 +128,33 @@ void attend(CaseContext& context, KvFormat format, const AttendForm& form) {
 
 }  // namespace
 
+void attend_in_company(CaseContext& context, KvFormat format) {
+    constexpr int64_t kKvHeads = 2, kHeads = 8, kHead = 64;
+    const std::vector<SequenceRows> sequences{{0, 1, 900}, {1, 33, 100}, {34, 4, 300}};
+    const Tensor query = context.random(total_rows(sequences), kHeads * kHead);
+    const Tensor together = context.output(query.rows, query.columns);
+    const Tensor apart = context.output(query.rows, query.columns);
+    Attention op{.query = query,
+                 .heads = kHeads,
+                 .kv_heads = kKvHeads,
+                 .scale = 0.125f,
+                 .sequences = sequences_of(context.backend(), sequences),
+                 .cache = random_cache(context, sequences, format, kKvHeads, {kHead, kHead}, true, {16}),
+                 .out = together};
+    context.backend().run(op);
+    const Tensor pages = op.cache.pages;
+    for (const size_t s : {0, 2}) {
+        const SequenceRows& rows = sequences[s];
+        op.query = query.rows_at(rows.first_row, rows.count);
+        op.sequences = sequences_of(context.backend(), {{0, rows.count, rows.position}});
+        op.cache.pages = pages.rows_at(static_cast<int64_t>(s), 1);
+        op.out = apart.rows_at(rows.first_row, rows.count);
+        context.backend().run(op);
+        context.result(together.rows_at(rows.first_row, rows.count));
+        context.result(op.out);
+    }
+}
+
 std::vector<OpCase> attention_cases() {
     std::vector<OpCase> cases;
     for (const KvFormat format : kAllKvFormats) {

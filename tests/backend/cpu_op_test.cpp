@@ -128,6 +128,12 @@ TEST_P(CpuOperations, LinearRowsAreTheSameInAnyCompany) {
     expect_linear_rows_the_same(*backend_, 300, 23);
 }
 
+TEST_P(CpuOperations, AttentionOfFewRowsIsTheSameInAnyCompany) {
+    make_backend(3, false);
+    if (backend_ == nullptr) return;
+    expect_attention_rows_the_same(*backend_);
+}
+
 TEST_P(CpuOperations, ExpertRowsAreTheSameAlone) {
     make_backend(3, false);
     if (backend_ == nullptr) return;

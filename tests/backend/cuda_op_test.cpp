@@ -71,6 +71,10 @@ TEST_P(CudaOperations, LinearRowsAreTheSameInAnyCompany) {
     expect_linear_rows_the_same(*backend_, 32, 11);  // with more rows the default mode takes tensor cores
 }
 
+TEST_P(CudaOperations, AttentionOfFewRowsIsTheSameInAnyCompany) {
+    expect_attention_rows_the_same(*backend_);
+}
+
 INSTANTIATE_TEST_SUITE_P(On, CudaOperations, ::testing::Bool(),
                          [](const auto& mode) { return mode.param ? "Exact" : "Default"; });
 

@@ -94,6 +94,9 @@ std::vector<OpCase> stream_cases();
 std::vector<OpCase> all_op_cases();
 std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_form.h
 
+// Attention of sequences with few new rows, results in pairs: among others, and alone.
+void attend_in_company(CaseContext& context, KvFormat format);
+
 std::vector<WeightFormat> all_weight_formats();
 inline constexpr KvFormat kAllKvFormats[] = {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8};
 // Of each row some tokens of those that it may see, its own or one close before it included: [rows, room].

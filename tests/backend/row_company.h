@@ -29,4 +29,15 @@ inline void expect_linear_rows_the_same(Backend& backend, int64_t tokens, int64_
     }
 }
 
+// Few new rows of a sequence are the same whoever else is in the batch.
+inline void expect_attention_rows_the_same(Backend& backend) {
+    for (const KvFormat format : kAllKvFormats) {
+        CaseContext context(backend, 4);
+        attend_in_company(context, format);
+        for (size_t i = 0; i < context.results().size(); i += 2) {
+            EXPECT_EQ(context.results()[i], context.results()[i + 1]) << kv_format_name(format);
+        }
+    }
+}
+
 }  // namespace sluice
