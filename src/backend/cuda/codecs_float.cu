@@ -55,15 +55,19 @@ struct Fp8Block {
         uint32_t words[8];
         const int64_t first = static_cast<int64_t>(run) * kRun;
         load_run(weight.data + row * weight.data_row_bytes + first, columns_left(weight, run), words);
-        const uint8_t* const scales =
-            weight.scales + (weight.block_row_offset + row) / weight.group_rows * weight.scale_row_bytes;
-        const bool one = weight.group_size % kRun == 0;
-        const float factor = one ? load_scale(weight.scale_type, scales, first / weight.group_size) : 0.0f;
+        const uint8_t* const scales = weight.scales + static_cast<int>(weight.block_row_offset + row) /
+                                                          weight.group_rows * weight.scale_row_bytes;
+        if (weight.group_size % kRun == 0) {
+            const float scale = load_scale(weight.scale_type, scales, static_cast<int>(first) / weight.group_size);
+#pragma unroll
+            for (int i = 0; i < kRun; ++i) out[i] = e4m3(byte_of(words, i)) * scale;
+            return;
+        }
         const int count = columns_left(weight, run);
 #pragma unroll
         for (int i = 0; i < kRun; ++i) {
-            float scale = factor;
-            if (!one && i < count) scale = load_scale(weight.scale_type, scales, (first + i) / weight.group_size);
+            const int column = static_cast<int>(first) + i;
+            const float scale = i < count ? load_scale(weight.scale_type, scales, column / weight.group_size) : 0.0f;
             out[i] = e4m3(byte_of(words, i)) * scale;
         }
     }

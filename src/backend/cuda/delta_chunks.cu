@@ -12,14 +12,20 @@ constexpr int kScanThreads = 256, kValues = 32;  // value columns of a block
 // Numbers from row to row in shared memory, such that the words that a warp asks for at once lie in different banks.
 constexpr int kKeyPitch = kKeys + 8, kSquarePitch = kChunk + 8, kStatePitch = kKeys + 8, kValuePitch = kValues + 4;
 
-struct ScanShared {
-    uint16_t keys[2][kChunk][kKeyPitch];  // of this chunk and the next
-    uint16_t queries[kChunk][kKeyPitch];
+// Of a chunk, copied while the one before is computed.
+struct ScanStage {
+    uint16_t keys[kChunk][kKeyPitch], queries[kChunk][kKeyPitch];
     uint16_t inverse[kChunk][kSquarePitch], answers[kChunk][kSquarePitch];
+    float factors[kFactors];
+};
+
+constexpr int kStages = 2;
+
+struct ScanShared {
+    ScanStage stages[kStages];
     float state[kValues][kStatePitch];
     // V - e^G K S^T, D, and D as it is at the chunk's end.
     float wanted[kChunk][kValuePitch], changes[kChunk][kValuePitch], kept[kChunk][kValuePitch];
-    float factors[2][kFactors];
 };
 
 // Four 8x8 matrices of 16-bit numbers; lane l names row l % 8 of matrix l / 8 and gets column g, rows 2 t and the next.
@@ -44,80 +50,71 @@ class Scan {
 
     __device__ void run() {
         const bool keeps_state = warp_ < 4;
-        copy_keys_of(0);
-        end_copies();
-        copy_queries_of(0);
-        end_copies();
-        copy_square(terms_of(0).inverse, shared_.inverse);
-        end_copies();
+#pragma unroll
+        for (int i = 0; i < kStages - 1; ++i) copy_chunk(i * kChunk);
         float values[kValues / 8][4];
         if (keeps_state) {
             load_state();
             load_values(0, values);
         }
         for (int first = 0; first < part_.count; first += kChunk) {
-            const int next = first + kChunk;
-            const bool more = next < part_.count;
+            const ScanStage& stage = stage_of(first);
             if (keeps_state) show_state();
-            await_copies<1>();
+            await_copies<kStages - 2>();
             __syncthreads();
-            copy_square(terms_of(first).answers, shared_.answers);
-            end_copies();
-            if (more) copy_keys_of(next);
-            end_copies();
-            float sums[kValues / 8][4] = {};  // rows of K S^T or of Q S^T
+            copy_chunk(first + (kStages - 1) * kChunk);  // where the chunk before this one was
+            float sums[kValues / 8][4] = {};             // rows of K S^T or of Q S^T
             if (keeps_state) {
-                times_state(shared_.keys[first / kChunk % 2], sums);
-                want(first, values, sums);
-                load_values(next, values);
+                times_state(stage.keys, sums);
+                want(stage, values, sums);
+                load_values(first + kChunk, values);
             } else {
-                times_state(shared_.queries, sums);
+                times_state(stage.queries, sums);
             }
-            await_copies<2>();
             __syncthreads();
-            if (more) copy_queries_of(next);
-            end_copies();
-            change(first);
-            await_copies<2>();
+            change(stage);
             __syncthreads();
-            if (more) copy_square(terms_of(next).inverse, shared_.inverse);
-            end_copies();
             if (keeps_state) {
-                update_state(first);
+                update_state(stage);
             } else {
-                answer(first, sums);
+                answer(stage, first, sums);
             }
         }
         if (keeps_state) store_state();
     }
 
   private:
-    __device__ const ChunkTerms& terms_of(int first) const { return args_.terms_of(part_, first, head_); }
-    __device__ const float* factors(int first) const { return shared_.factors[first / kChunk % 2]; }
+    __device__ ScanStage& stage_of(int first) const {
+        return shared_.stages[first / kChunk % kStages];
+    }
 
+    __device__ void copy_chunk(int first) {
+        if (first < part_.count) {
+            ScanStage& stage = stage_of(first);
+            const ChunkKeys& keys = args_.keys_of(part_, first, key_head_);
+            const ChunkTerms& terms = args_.terms_of(part_, first, head_);
+            copy_rows(keys.keys, stage.keys);
+            copy_rows(keys.queries, stage.queries);
+            copy_square(terms.inverse, stage.inverse);
+            copy_square(terms.answers, stage.answers);
+            const int i = 4 * threadIdx.x;
+            if (i < kFactors) copy_async(&stage.factors[i], terms.decays + i);
+        }
+        end_copies();
+    }
     __device__ static void copy_rows(const uint16_t (&from)[kChunk][kKeys], uint16_t (&to)[kChunk][kKeyPitch]) {
 #pragma unroll
         for (int i = threadIdx.x; i < kChunk * kKeys / 8; i += kScanThreads) {
             const int t = i / (kKeys / 8), c = 8 * (i % (kKeys / 8));
-            copy_async<16>(&to[t][c], &from[t][c]);
+            copy_async(&to[t][c], &from[t][c]);
         }
-    }
-    // And the factors.
-    __device__ void copy_keys_of(int first) {
-        const int place = first / kChunk % 2;
-        copy_rows(args_.keys_of(part_, first, key_head_).keys, shared_.keys[place]);
-        const int i = 4 * threadIdx.x;
-        if (i < kFactors) copy_async<16>(&shared_.factors[place][i], terms_of(first).decays + i);
-    }
-    __device__ void copy_queries_of(int first) {
-        copy_rows(args_.keys_of(part_, first, key_head_).queries, shared_.queries);
     }
     // Up to the diagonal, in squares of 16.
     __device__ static void copy_square(const uint16_t (&from)[kChunk][kChunk], uint16_t (&to)[kChunk][kSquarePitch]) {
 #pragma unroll
         for (int i = threadIdx.x; i < kChunk * kChunk / 8; i += kScanThreads) {
             const int t = i / (kChunk / 8), c = 8 * (i % (kChunk / 8));
-            if (c / 16 <= t / 16) copy_async<16>(&to[t][c], &from[t][c]);
+            if (c / 16 <= t / 16) copy_async(&to[t][c], &from[t][c]);
         }
     }
 
@@ -183,34 +180,34 @@ class Scan {
             }
         }
     }
-    __device__ void want(int first, const float (&values)[kValues / 8][4], const float (&memory)[kValues / 8][4]) {
-        const float* const decays = factors(first);
+    __device__ void want(const ScanStage& stage, const float (&values)[kValues / 8][4],
+                         const float (&memory)[kValues / 8][4]) {
 #pragma unroll
         for (int n = 0; n < kValues / 8; ++n) {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 const int t = row() + 8 * half;
-                const float x = fmaf(-decays[t], memory[n][2 * half], values[n][2 * half]);
-                const float y = fmaf(-decays[t], memory[n][2 * half + 1], values[n][2 * half + 1]);
+                const float x = fmaf(-stage.factors[t], memory[n][2 * half], values[n][2 * half]);
+                const float y = fmaf(-stage.factors[t], memory[n][2 * half + 1], values[n][2 * half + 1]);
                 *reinterpret_cast<float2*>(&shared_.wanted[t][8 * n + 2 * lane_.t]) = tf32(float2{x, y});
             }
         }
     }
     // D = (1 + A)^-1 beta times what is wanted; warps 4 to 7 have the upper columns.
-    __device__ void change(int first) {
+    __device__ void change(const ScanStage& stage) {
         constexpr int kTiles = kValues / 16;
         const int column = warp_ / 4 * (kValues / 2);
         float sums[kTiles][4] = {};
 #pragma unroll 2
         for (int k = 2 * lane_.t; k < 16 * (warp_ % 4) + 16; k += 8) {
-            const float2 low = pair_at(&shared_.inverse[row()][k]), high = pair_at(&shared_.inverse[row() + 8][k]);
+            const float2 low = pair_at(&stage.inverse[row()][k]), high = pair_at(&stage.inverse[row() + 8][k]);
 #pragma unroll
             for (int n = 0; n < kTiles; ++n) {
                 const int at = column + 8 * n + lane_.g;
                 multiply_add(sums[n], low, high, {shared_.wanted[k][at], shared_.wanted[k + 1][at]});
             }
         }
-        const float* const rests = factors(first) + kChunk;
+        const float* const rests = stage.factors + kChunk;
 #pragma unroll
         for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
@@ -222,15 +219,14 @@ class Scan {
             }
         }
     }
-    __device__ void update_state(int first) {
-        const auto& keys = shared_.keys[first / kChunk % 2];
-        const float decay = factors(first)[2 * kChunk];
+    __device__ void update_state(const ScanStage& stage) {
+        const float decay = stage.factors[2 * kChunk];
         each_of_state([&](int, int, float& number) { number *= decay; });
         const int lane = threadIdx.x % 32;
 #pragma unroll 2
         for (int k = 0; k < kChunk; k += 8) {
             uint32_t columns[4];
-            load_columns(&keys[k + lane % 8][32 * warp_ + lane / 8 * 8], columns);
+            load_columns(&stage.keys[k + lane % 8][32 * warp_ + lane / 8 * 8], columns);
             const int token = k + 2 * lane_.t;
 #pragma unroll
             for (int m = 0; m < kValues / 16; ++m) {
@@ -242,16 +238,15 @@ class Scan {
             }
         }
     }
-    __device__ void answer(int first, float (&sums)[kValues / 8][4]) {
-        const float* const decays = factors(first);
+    __device__ void answer(const ScanStage& stage, int first, float (&sums)[kValues / 8][4]) {
 #pragma unroll
         for (int n = 0; n < kValues / 8; ++n) {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) sums[n][i] *= decays[row() + i / 2 * 8];
+            for (int i = 0; i < 4; ++i) sums[n][i] *= stage.factors[row() + i / 2 * 8];
         }
 #pragma unroll 2
         for (int k = 2 * lane_.t; k < 16 * (warp_ % 4) + 16; k += 8) {
-            const float2 low = pair_at(&shared_.answers[row()][k]), high = pair_at(&shared_.answers[row() + 8][k]);
+            const float2 low = pair_at(&stage.answers[row()][k]), high = pair_at(&stage.answers[row() + 8][k]);
 #pragma unroll
             for (int n = 0; n < kValues / 8; ++n) {
                 const int at = 8 * n + lane_.g;

@@ -30,7 +30,7 @@ constexpr int kFactors = 2 * kChunk + 8;  // numbers behind the matrices
 
 struct ChunkArgs {
     DeltaArgs delta;
-    bool fours;  // keys and queries may be copied 16 bytes at a time
+    bool fours;  // keys and queries may be read 16 bytes at a time
     ChunkKeys* keys;
     ChunkTerms* terms;
 
@@ -49,16 +49,9 @@ struct ChunkArgs {
 // Fills keys and terms of all sequences of more than kTokenwiseRows rows.
 void make_chunk_terms(Device& device, const ChunkArgs& args, int64_t rows);
 
-template <int kBytes>
-__device__ __forceinline__ void copy_async(void* to, const void* from, bool there = true) {
+__device__ __forceinline__ void copy_async(void* to, const void* from) {
     const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-    if (kBytes == 16) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(there ? 16 : 0)
-                     : "memory");
-    } else {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from), "r"(there ? 4 : 0)
-                     : "memory");
-    }
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
 }
 __device__ __forceinline__ void end_copies() {
     asm volatile("cp.async.commit_group;" ::: "memory");

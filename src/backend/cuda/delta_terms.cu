@@ -8,23 +8,37 @@ namespace sluice::cuda {
 namespace {
 
 constexpr int kTermThreads = 128;
-// Words from row to row in shared memory, such that the words that a warp asks for at once lie in different banks.
-constexpr int kRawPitch = kKeys + 8, kTrianglePitch = kChunk + 4;
+// Numbers from row to row in shared memory, such that the words that a warp asks for at once lie in different banks.
+constexpr int kTermPitch = kKeys + 8, kTrianglePitch = kChunk + 4, kProductPitch = kChunk + 8;
 
 struct TermsShared {
     union {
-        float keys[kChunk][kRawPitch];
         struct {
-            float key_key[kChunk][kTrianglePitch], query_key[kChunk][kTrianglePitch];
+            uint16_t keys[kChunk][kTermPitch], queries[kChunk][kTermPitch];
         };
-    };
-    union {
-        float queries[kChunk][kRawPitch];
         float a[2][kChunk][kTrianglePitch];
     };
-    float of_key[kChunk], of_query[kChunk];  // what makes them of length one
+    uint16_t key_key[kChunk][kProductPitch], query_key[kChunk][kProductPitch];
     float sums[2][kChunk], betas[2][kChunk], halves[2];
 };
+
+// Four 8x8 matrices of 16-bit numbers; lane l names row l % 8 of matrix l / 8.
+__device__ __forceinline__ void load_rows(const uint16_t* row, uint32_t (&out)[4]) {
+    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+// sums += a . b of F16, 16 x 16 by 16 x 8.
+__device__ __forceinline__ void multiply_halves(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
 
 class Terms {
   public:
@@ -32,16 +46,12 @@ class Terms {
         : args_(args), shared_(shared), part_(part), first_(first), key_head_(blockIdx.y) {}
 
     __device__ void run() {
-        load(args_.delta.key(part_.first_row + first_, key_head_), shared_.keys);
-        load(args_.delta.query(part_.first_row + first_, key_head_), shared_.queries);
-        end_copies();
-        await_copies<0>();
+        if (args_.fours) {
+            load<true>();
+        } else {
+            load<false>();
+        }
         __syncthreads();
-        measure();
-        __syncthreads();
-        ChunkKeys& keys = args_.keys_of(part_, first_, key_head_);
-        store(shared_.keys, shared_.of_key, keys.keys);
-        store(shared_.queries, shared_.of_query, keys.queries);
         multiply();
         const int heads = args_.delta.value_heads / args_.delta.key_heads;
         for (int pair = 0; pair < heads; pair += 2) {
@@ -64,86 +74,88 @@ class Terms {
         return args_.delta.tiled ? i * key_heads + key_head_ : key_head_ * (args_.delta.value_heads / key_heads) + i;
     }
 
-    // Keys or queries of the chunk, zeros behind the sequence's end and the width.
-    __device__ void load(const float* from, float (&to)[kChunk][kRawPitch]) {
-        const int width = args_.delta.key_dim, rows = min(kChunk, part_.count - first_);
-        const int64_t stride = args_.delta.qkv.stride;
-        if (args_.fours) {
-#pragma unroll 8
-            for (int i = threadIdx.x; i < kChunk * kKeys / 4; i += kTermThreads) {
-                const int t = i / (kKeys / 4), c = 4 * (i % (kKeys / 4));
-                const bool there = t < rows && c < width;
-                copy_async<16>(&to[t][c], there ? from + t * stride + c : from, there);
-            }
+    template <bool kInFours>
+    __device__ float4 four_of(const float* from, bool there) const {
+        const int column = 4 * (threadIdx.x % 32), width = args_.delta.key_dim;
+        if constexpr (kInFours) {
+            return there && column < width ? __ldg(reinterpret_cast<const float4*>(from + column)) : float4{};
         } else {
-            for (int i = threadIdx.x; i < kChunk * kKeys; i += kTermThreads) {
-                const int t = i / kKeys, c = i % kKeys;
-                const bool there = t < rows && c < width;
-                copy_async<4>(&to[t][c], there ? from + t * stride + c : from, there);
+            float numbers[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                numbers[i] = there && column + i < width ? __ldg(from + column + i) : 0.0f;
+            }
+            return {numbers[0], numbers[1], numbers[2], numbers[3]};
+        }
+    }
+
+    // Made of length one: a warp has every fourth token, and some of them under way at once.
+    template <bool kInFours>
+    __device__ void load() {
+        constexpr int kWarps = kTermThreads / 32, kAtOnce = 4;
+        const int warp = threadIdx.x / 32, column = 4 * (threadIdx.x % 32);
+        ChunkKeys& out = args_.keys_of(part_, first_, key_head_);
+#pragma unroll 1
+        for (int base = warp; base < kChunk; base += kWarps * kAtOnce) {
+            float4 keys[kAtOnce], queries[kAtOnce];
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i) {
+                const int t = first_ + base + kWarps * i;
+                const bool there = t < part_.count;
+                const int64_t row = part_.first_row + (there ? t : 0);
+                keys[i] = four_of<kInFours>(args_.delta.key(row, key_head_), there);
+                queries[i] = four_of<kInFours>(args_.delta.query(row, key_head_), there);
+            }
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i) {
+                const int t = base + kWarps * i;
+                const uint2 key = normalized(keys[i]), query = normalized(queries[i]);
+                *reinterpret_cast<uint2*>(&shared_.keys[t][column]) = key;
+                *reinterpret_cast<uint2*>(&shared_.queries[t][column]) = query;
+                *reinterpret_cast<uint2*>(&out.keys[t][column]) = key;
+                *reinterpret_cast<uint2*>(&out.queries[t][column]) = query;
             }
         }
     }
-
-    // A thread per key and query.
-    __device__ void measure() {
-        const float* const row = half_ == 0 ? shared_.keys[token_] : shared_.queries[token_];
-        float sums[4] = {};
-#pragma unroll 8
-        for (int c = 0; c < kKeys; c += 4) {
-            const float4 four = *reinterpret_cast<const float4*>(row + c);
-            sums[0] = fmaf(four.x, four.x, sums[0]), sums[1] = fmaf(four.y, four.y, sums[1]);
-            sums[2] = fmaf(four.z, four.z, sums[2]), sums[3] = fmaf(four.w, four.w, sums[3]);
-        }
-        const float squares = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-        (half_ == 0 ? shared_.of_key : shared_.of_query)[token_] = 1.0f / sqrtf(squares + kSmallestSquares);
+    __device__ static uint2 normalized(const float4& four) {
+        const float squares = fmaf(four.x, four.x, four.y * four.y) + fmaf(four.z, four.z, four.w * four.w);
+        const float factor = 1.0f / sqrtf(warp_sum(squares) + kSmallestSquares);
+        return {halves_of(four.x * factor, four.y * factor), halves_of(four.z * factor, four.w * factor)};
     }
 
-    __device__ static void store(const float (&from)[kChunk][kRawPitch], const float (&factors)[kChunk],
-                                 uint16_t (&to)[kChunk][kKeys]) {
-#pragma unroll 2
-        for (int i = threadIdx.x; i < kChunk * kKeys / 8; i += kTermThreads) {
-            const int t = i / (kKeys / 8), c = 8 * (i % (kKeys / 8));
-            const float factor = factors[t];
-            const float4 low = *reinterpret_cast<const float4*>(&from[t][c]);
-            const float4 high = *reinterpret_cast<const float4*>(&from[t][c + 4]);
-            *reinterpret_cast<uint4*>(&to[t][c]) = {
-                halves_of(low.x * factor, low.y * factor), halves_of(low.z * factor, low.w * factor),
-                halves_of(high.x * factor, high.y * factor), halves_of(high.z * factor, high.w * factor)};
-        }
-    }
-
-    // K K^T and Q K^T in the places of K; a warp has 16 rows of both, up to the diagonal.
+    // K K^T and Q K^T; a warp has 16 rows of both, up to the diagonal.
     __device__ void multiply() {
         constexpr int kTiles = kChunk / 8;
-        const Lane lane;
-        const int warp = threadIdx.x / 32, row = 16 * warp + lane.g;
+        const Lane place;
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
         float key_key[kTiles][4] = {}, query_key[kTiles][4] = {};
 #pragma unroll 2
-        for (int k = 2 * lane.t; k < kKeys; k += 8) {
-            const float2 key_low = tf32(pair_at(&shared_.keys[row][k]));
-            const float2 key_high = tf32(pair_at(&shared_.keys[row + 8][k]));
-            const float2 query_low = tf32(pair_at(&shared_.queries[row][k]));
-            const float2 query_high = tf32(pair_at(&shared_.queries[row + 8][k]));
+        for (int k = 0; k < kKeys; k += 16) {
+            uint32_t keys[4], queries[4];
+            load_rows(&shared_.keys[16 * warp + lane % 16][k + lane / 16 * 8], keys);
+            load_rows(&shared_.queries[16 * warp + lane % 16][k + lane / 16 * 8], queries);
 #pragma unroll
-            for (int n = 0; n < kTiles; ++n) {
-                if (n > 2 * warp + 1) break;
-                const float2 b = tf32(pair_at(&shared_.keys[8 * n + lane.g][k]));
-                multiply_add(key_key[n], key_low, key_high, b);
-                multiply_add(query_key[n], query_low, query_high, b);
+            for (int n = 0; n < kTiles; n += 2) {
+                if (n > 2 * warp) break;
+                uint32_t b[4];
+                load_rows(&shared_.keys[8 * n + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8], b);
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    multiply_halves(key_key[n + i], keys, b[2 * i], b[2 * i + 1]);
+                    multiply_halves(query_key[n + i], queries, b[2 * i], b[2 * i + 1]);
+                }
             }
         }
-        __syncthreads();
 #pragma unroll
         for (int n = 0; n < kTiles; ++n) {
+            if (n > 2 * warp + 1) break;
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                const int t = row + 8 * half, i = 8 * n + 2 * lane.t;
-                const float x = shared_.of_key[i], y = shared_.of_key[i + 1];
-                const float of_key = shared_.of_key[t], of_query = shared_.of_query[t];
-                *reinterpret_cast<float2*>(&shared_.key_key[t][i]) = {key_key[n][2 * half] * of_key * x,
-                                                                      key_key[n][2 * half + 1] * of_key * y};
-                *reinterpret_cast<float2*>(&shared_.query_key[t][i]) = {query_key[n][2 * half] * of_query * x,
-                                                                        query_key[n][2 * half + 1] * of_query * y};
+                const int t = 16 * warp + place.g + 8 * half, i = 8 * n + 2 * place.t;
+                *reinterpret_cast<uint32_t*>(&shared_.key_key[t][i]) =
+                    halves_of(key_key[n][2 * half], key_key[n][2 * half + 1]);
+                *reinterpret_cast<uint32_t*>(&shared_.query_key[t][i]) =
+                    halves_of(query_key[n][2 * half], query_key[n][2 * half + 1]);
             }
         }
     }
@@ -172,10 +184,13 @@ class Terms {
 #pragma unroll 1
         for (int index = threadIdx.x; index < kChunk * kChunk / 4; index += kTermThreads) {
             const int t = index / (kChunk / 4), first = 4 * (index % (kChunk / 4));
-            const float4 key_key = *reinterpret_cast<const float4*>(&shared_.key_key[t][first]);
-            const float4 query_key = *reinterpret_cast<const float4*>(&shared_.query_key[t][first]);
-            const float of_a[4] = {key_key.x, key_key.y, key_key.z, key_key.w};
-            const float of_p[4] = {query_key.x, query_key.y, query_key.z, query_key.w};
+            if (first / 16 > t / 16) continue;  // nobody reads what is so far above the diagonal
+            const uint2 key_key = *reinterpret_cast<const uint2*>(&shared_.key_key[t][first]);
+            const uint2 query_key = *reinterpret_cast<const uint2*>(&shared_.query_key[t][first]);
+            const float2 a_low = floats_of(key_key.x), a_high = floats_of(key_key.y);
+            const float2 p_low = floats_of(query_key.x), p_high = floats_of(query_key.y);
+            const float of_a[4] = {a_low.x, a_low.y, a_high.x, a_high.y};
+            const float of_p[4] = {p_low.x, p_low.y, p_high.x, p_high.y};
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
                 const float sum = shared_.sums[h][t], beta = shared_.betas[h][t];
@@ -183,7 +198,7 @@ class Terms {
 #pragma unroll
                 for (int j = 0; j < 4; ++j) {
                     const int i = first + j;
-                    const float decay = i <= t ? expf(sum - shared_.sums[h][i]) : 0.0f;
+                    const float decay = i <= t ? __expf(sum - shared_.sums[h][i]) : 0.0f;
                     a[j] = i < t ? of_a[j] * decay * beta : 0.0f;
                     p[j] = i <= t ? of_p[j] * decay : 0.0f;
                 }
@@ -233,7 +248,7 @@ class Terms {
     const int half_ = threadIdx.x / kChunk, token_ = threadIdx.x % kChunk;
 };
 
-__global__ void __launch_bounds__(kTermThreads, 3) terms_kernel(const __grid_constant__ ChunkArgs args) {
+__global__ void __launch_bounds__(kTermThreads, 4) terms_kernel(const __grid_constant__ ChunkArgs args) {
     extern __shared__ __align__(16) float memory[];
     int first = 0;
     const SequencePart part = args.delta.sequences.of_tile(blockIdx.x, kChunk, first);

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kFoldThreads) fold_kernel(const FoldArgs args)
     }
 }
 
-constexpr int64_t kPackedRows = 4;  // with more, W_K is decoded once for all
+constexpr int64_t kPackedRows = 32;  // of a batch; with more, W_K is decoded once for all
 
 bool fold_from_packed(Device& device, const LatentAttention& op, const Tensor& folded) {
     const auto fold = device_codec(op.key.format).fold;

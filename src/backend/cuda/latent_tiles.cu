@@ -85,32 +85,46 @@ __device__ __forceinline__ uint32_t pair_of_bf16(float low, float high) {
     return pair;
 }
 
-__device__ void load_queries(const AttendArgs& args, const Vectors& vectors, uint8_t* to) {
-#pragma unroll 3
-    for (int i = threadIdx.x; i < kVectors * kKeyBlocks * 8; i += kThreads) {
-        const int v = i / (kKeyBlocks * 8), piece = i % (kKeyBlocks * 8), column = 8 * piece;
-        float numbers[8] = {};
-        if (v < vectors.count) {
-            const int64_t row = vectors.part.first_row + (vectors.first + v) / args.heads;
-            const int64_t head = (vectors.first + v) % args.heads;
-            const float* const from = column < kLatent
-                                          ? args.query_a[row] + head * args.query_a_head + column
-                                          : args.query_b[row] + head * args.query_b_head + column - kLatent;
-            if (reinterpret_cast<uint64_t>(from) % 16 == 0) {
-                const float4 low = *reinterpret_cast<const float4*>(from);
-                const float4 high = *reinterpret_cast<const float4*>(from + 4);
-                numbers[0] = low.x, numbers[1] = low.y, numbers[2] = low.z, numbers[3] = low.w;
-                numbers[4] = high.x, numbers[5] = high.y, numbers[6] = high.z, numbers[7] = high.w;
-            } else {
+template <bool kInFours>
+__device__ __forceinline__ void load_eight(const float* from, float (&numbers)[8]) {
+    if (kInFours) {
+        const float4 low = __ldg(reinterpret_cast<const float4*>(from));
+        const float4 high = __ldg(reinterpret_cast<const float4*>(from) + 1);
+        numbers[0] = low.x, numbers[1] = low.y, numbers[2] = low.z, numbers[3] = low.w;
+        numbers[4] = high.x, numbers[5] = high.y, numbers[6] = high.z, numbers[7] = high.w;
+    } else {
 #pragma unroll
-                for (int j = 0; j < 8; ++j) numbers[j] = from[j];
-            }
+        for (int j = 0; j < 8; ++j) numbers[j] = __ldg(from + j);
+    }
+}
+
+// A thread has every 32nd vector, eight numbers of each block of columns; many are asked for before the first is used.
+template <bool kInFours>
+__device__ __forceinline__ void load_queries(const AttendArgs& args, const Vectors& vectors, uint8_t* to) {
+    const int piece = threadIdx.x % 8;
+#pragma unroll
+    for (int part = 0; part < kVectors * 8 / kThreads; ++part) {
+        const int v = threadIdx.x / 8 + part * (kThreads / 8);
+        const bool there = v < vectors.count;
+        const int vector = vectors.first + (there ? v : 0), head = vector % args.heads;
+        const int64_t row = vectors.part.first_row + vector / args.heads;
+        const float* const latent = args.query_a[row] + head * args.query_a_head + 8 * piece;
+        const float* const rotary = args.query_b[row] + head * args.query_b_head + 8 * piece;
+        float numbers[kKeyBlocks][8];
+#pragma unroll
+        for (int block = 0; block < kKeyBlocks; ++block) {
+            load_eight<kInFours>(block < kLatent / 64 ? latent + 64 * block : rotary, numbers[block]);
         }
-        uint32_t words[4];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) words[j] = pair_of_bf16(numbers[2 * j], numbers[2 * j + 1]);
-        *reinterpret_cast<uint4*>(to + piece / 8 * kBlockBytes + swizzled(v, piece % 8)) =
-            uint4{words[0], words[1], words[2], words[3]};
+        for (int block = 0; block < kKeyBlocks; ++block) {
+            uint32_t words[4];
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                words[j] = there ? pair_of_bf16(numbers[block][2 * j], numbers[block][2 * j + 1]) : 0;
+            }
+            *reinterpret_cast<uint4*>(to + block * kBlockBytes + swizzled(v, piece)) = {words[0], words[1], words[2],
+                                                                                        words[3]};
+        }
     }
 }
 
@@ -234,7 +248,8 @@ __device__ __forceinline__ void rescale(float (&sums)[128], float low, float hig
 #endif
 
 // Grid: (vectors, pieces). Sequences with many rows are one piece.
-__global__ void __launch_bounds__(kThreads, 1) latent_tiles_kernel(const AttendArgs args, const Partials partials) {
+__global__ void __launch_bounds__(kThreads, 1)
+    latent_tiles_kernel(const AttendArgs args, const Partials partials, bool queries_in_fours) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ uint8_t memory[];
     __shared__ float factors[kVectors];
@@ -256,7 +271,11 @@ __global__ void __launch_bounds__(kThreads, 1) latent_tiles_kernel(const AttendA
         fetcher.fetch(shared.tokens[0]);
         fetcher.find(begin + kTokens);
     }
-    load_queries(args, vectors, shared.queries);
+    if (queries_in_fours) {
+        load_queries<true>(args, vectors, shared.queries);
+    } else {
+        load_queries<false>(args, vectors, shared.queries);
+    }
     int seen[2];  // tokens that this thread's vectors see
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -383,6 +402,12 @@ __global__ void __launch_bounds__(kJoinThreads) join_latents_kernel(const Attend
 
 constexpr int kSharedBytes = kTileBytes * 3 + kBlockBytes + 1024;
 
+bool queries_in_fours(const AttendArgs& args) {
+    const auto bases = reinterpret_cast<uint64_t>(args.query_a.first) | reinterpret_cast<uint64_t>(args.query_b.first);
+    const int64_t steps = args.query_a.stride | args.query_b.stride | args.query_a_head | args.query_b_head;
+    return bases % 16 == 0 && steps % 4 == 0;
+}
+
 // Whether the program has the kernel for this card: for others it is empty, and has no shared memory of its own.
 bool compiled_for_this_card() {
     cudaFuncAttributes attributes{};
@@ -417,7 +442,7 @@ void attend_latent_tiles(Device& device, const AttendArgs& args, const Sequences
     }
     const dim3 grid(blocks_for(vectors, kVectors) + static_cast<unsigned>(args.sequences.count) - 1,
                     static_cast<unsigned>(pieces));
-    latent_tiles_kernel<<<grid, kThreads, kSharedBytes, device.stream()>>>(args, partials);
+    latent_tiles_kernel<<<grid, kThreads, kSharedBytes, device.stream()>>>(args, partials, queries_in_fours(args));
     check_launch("LatentAttention");
     if (args.sequences.count == 1 && args.rows > kFewRows) return;
     join_latents_kernel<<<dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(args.heads)), kJoinThreads, 0,

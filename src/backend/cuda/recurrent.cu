@@ -76,6 +76,11 @@ __global__ void convolve_kernel(const ConvolveArgs args) {
     for (int i = 0; i < past; ++i) state[static_cast<int64_t>(i) * args.channels] = input(part.count + i);
 }
 
+// To about 2^-21 of it: the convolution reads and writes faster than exact quotients are made.
+__device__ inline float silu(float x) {
+    return __fdividef(x, 1.0f + __expf(-x));
+}
+
 __device__ inline float4 silu_of_taps(const float4 (&taps)[4], const float4 (&inputs)[4]) {
     float sums[4] = {};
 #pragma unroll
@@ -88,7 +93,7 @@ __device__ inline float4 silu_of_taps(const float4 (&taps)[4], const float4 (&in
         }
     }
 #pragma unroll
-    for (float& sum : sums) sum *= sigmoid(sum);
+    for (float& sum : sums) sum = silu(sum);
     return {sums[0], sums[1], sums[2], sums[3]};
 }
 
