@@ -190,7 +190,7 @@ __device__ __forceinline__ void add_span(const Stage& stage, const Matrix& matri
 #pragma unroll
     for (int j = 0; j < kSpanChunks; ++j) {
         if (j > 0 && first_chunk + j >= matrix.chunks) break;
-        float group[kTiles][4] = {};
+        float group[kTiles][2][4] = {};  // two chains, which do not wait for each other
         const uint2 words[2] = {*reinterpret_cast<const uint2*>(codes + j * (kChunk / 2)),
                                 *reinterpret_cast<const uint2*>(codes + j * (kChunk / 2) + 8 * kRowPitch)};
 #pragma unroll
@@ -211,8 +211,8 @@ __device__ __forceinline__ void add_span(const Stage& stage, const Matrix& matri
                 if (kTokens >= 4 || column / 2 < kTokens) {
                     x = columns[j * StagedRows<kTokens>::kWordsOfChunk + (half * kTokens + tile * 4) * 8];
                 }
-                add_product(group[tile], a[0], x.x, x.y);
-                add_product(group[tile], a[1], x.z, x.w);
+                add_product(group[tile][0], a[0], x.x, x.y);
+                add_product(group[tile][1], a[1], x.z, x.w);
             }
         }
         float whole[kTiles];
@@ -226,7 +226,8 @@ __device__ __forceinline__ void add_span(const Stage& stage, const Matrix& matri
             const float zero = fmaf(-kBias, scale, number_of<kHalf>(zero_points[i], j));
 #pragma unroll
             for (int tile = 0; tile < kTiles; ++tile) {
-                const float sum = group[tile][2 * i] + group[tile][2 * i + 1];
+                const float sum = (group[tile][0][2 * i] + group[tile][1][2 * i]) +
+                                  (group[tile][0][2 * i + 1] + group[tile][1][2 * i + 1]);
                 sums[tile][i] = fmaf(scale, sum, fmaf(zero, whole[tile], sums[tile][i]));
             }
         }

@@ -176,7 +176,6 @@ __global__ void route_plain_kernel(const RouteArgs args) {
     const int64_t row = blockIdx.x;
     const float* const logits = args.logits[row];
     float logit[kPerLane];
-    double value[kPerLane];
     float largest = -INFINITY;
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
@@ -184,19 +183,23 @@ __global__ void route_plain_kernel(const RouteArgs args) {
         logit[i] = e < args.experts ? logits[e] : -INFINITY;
         largest = fmaxf(largest, logit[i]);
     }
+    const bool softmax = args.score == RouterScore::kSoftmax;
+    if (softmax) largest = warp_max(largest);
+    const auto value_of = [&](float x) {
+        return softmax ? exp(static_cast<double>(x) - static_cast<double>(largest)) : score_of(args.score, x);
+    };
+    // Where logits choose and the chosen alone are summed, nobody asks for the others' values.
+    const bool all_wanted = !args.by_logits || !args.normalize;
+    double value[kPerLane];
     double whole = 1;
-    if (args.score == RouterScore::kSoftmax) {
-        largest = warp_max(largest);
+    if (all_wanted) {
         double sum = 0;
 #pragma unroll
         for (int i = 0; i < kPerLane; ++i) {
-            value[i] = exp(static_cast<double>(logit[i]) - static_cast<double>(largest));
+            value[i] = value_of(logit[i]);
             if (lane + 32 * i < args.experts) sum += value[i];
         }
-        whole = warp_sum_double(sum);
-    } else {
-#pragma unroll
-        for (int i = 0; i < kPerLane; ++i) value[i] = score_of(args.score, logit[i]);
+        if (softmax) whole = warp_sum_double(sum);
     }
     unsigned key[kPerLane];  // 0: none, or chosen before
 #pragma unroll
@@ -227,7 +230,11 @@ __global__ void route_plain_kernel(const RouteArgs args) {
     }
     double sum = 0;
 #pragma unroll
-    for (int i = 0; i < kPerLane; ++i) sum += (chosen >> i & 1) != 0 ? value[i] : 0.0;
+    for (int i = 0; i < kPerLane; ++i) {
+        if ((chosen >> i & 1) == 0) continue;
+        if (!all_wanted) value[i] = value_of(logit[i]);
+        sum += value[i];
+    }
     const double divisor = args.normalize ? warp_sum_double(sum) + 1e-20 : whole;
     int written = 0;
 #pragma unroll
