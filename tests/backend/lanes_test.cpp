@@ -81,5 +81,13 @@ TEST_F(Lanes, ProductsOfTheSameRowsJoinWhereNothingStandsBetween) {
     EXPECT_EQ(group_operations({linear(x, a), norm(c, x), linear(x, b)}).size(), 3u);
 }
 
+TEST_F(Lanes, WhatIsAddedToASumOfExpertsRightBehindItJoinsIt) {
+    const Tensor parts = tensor(2), out = tensor(), shared = tensor();
+    const CombineExperts combine{.parts = parts, .weights = {}, .out = out};
+    EXPECT_EQ(group_operations({combine, AddGated{.x = shared, .gate = {}, .out = out}}).size(), 1u);
+    EXPECT_EQ(group_operations({combine, AddGated{.x = shared, .gate = {}, .out = tensor()}}).size(), 2u);
+    EXPECT_EQ(group_operations({combine, norm(out, shared), AddGated{.x = shared, .gate = {}, .out = out}}).size(), 3u);
+}
+
 }  // namespace
 }  // namespace sluice::cuda

@@ -74,21 +74,38 @@ bool knows(const Known& known, size_t lane, size_t operation) {
 
 }  // namespace
 
-std::vector<OperationGroup> group_operations(std::vector<Operation> operations) {
+namespace {
+
+bool same_place(const Tensor& a, const Tensor& b) {
+    return a.buffer == b.buffer && a.offset == b.offset && a.rows == b.rows && a.row_stride == b.row_stride;
+}
+
+// Groups as they are made, and what each touches.
+struct Grouping {
     std::vector<OperationGroup> groups;
     std::vector<std::vector<Touched>> touched;
-    for (Operation& operation : operations) {
-        OperationGroup own = {std::move(operation)};
-        std::vector<Touched> mine = touched_by(own);
-        const auto* linear = std::get_if<Linear>(&own.front());
-        size_t place = groups.size();  // of the group that it joins
+
+    // Which group the operation joins; groups.size(): none.
+    size_t place_of(const Operation& operation, const std::vector<Touched>& mine) const {
+        if (const auto* added = std::get_if<AddGated>(&operation); added != nullptr && !groups.empty()) {
+            const auto* combined = std::get_if<CombineExperts>(&groups.back().front());
+            const bool joins =
+                combined != nullptr && groups.back().size() == 1 && same_place(combined->out, added->out);
+            return joins ? groups.size() - 1 : groups.size();
+        }
+        const auto* linear = std::get_if<Linear>(&operation);
         for (size_t j = groups.size(); linear != nullptr && j-- > 0;) {
             const auto* first = std::get_if<Linear>(&groups[j].front());
             if (conflict(mine, touched[j])) break;
-            if (first == nullptr || !go_together(*first, *linear) || groups[j].size() == kMostTogether) continue;
-            place = j;
-            break;
+            if (first != nullptr && go_together(*first, *linear) && groups[j].size() < kMostTogether) return j;
         }
+        return groups.size();
+    }
+
+    void add(Operation operation) {
+        OperationGroup own = {std::move(operation)};
+        std::vector<Touched> mine = touched_by(own);
+        const size_t place = place_of(own.front(), mine);
         if (place == groups.size()) {
             groups.push_back(std::move(own));
             touched.push_back(std::move(mine));
@@ -97,7 +114,14 @@ std::vector<OperationGroup> group_operations(std::vector<Operation> operations) 
             touched[place].insert(touched[place].end(), mine.begin(), mine.end());
         }
     }
-    return groups;
+};
+
+}  // namespace
+
+std::vector<OperationGroup> group_operations(std::vector<Operation> operations) {
+    Grouping grouping;
+    for (Operation& operation : operations) grouping.add(std::move(operation));
+    return std::move(grouping.groups);
 }
 
 std::vector<LanePlace> divide_into_lanes(std::span<const OperationGroup> operations, size_t lanes) {

@@ -135,12 +135,25 @@ __host__ __device__ inline int chunk_runs_of(int rows) {
     return kSharedRuns / (rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : 8);
 }
 
+// A warp's first row of a weight, which nobody writes, on its way to the L2.
+__device__ __forceinline__ void prefetch_row(const Product& product, int64_t output, int z) {
+    const Job& job = product.jobs[product.batch > 1 ? 0 : z];
+    if (output >= (job.outputs == 0 ? product.weight.rows : job.outputs)) return;
+    const int64_t row = output + (product.batch > 1 ? z * product.weight_step : 0);
+    const uint8_t* const from = job.data + row * product.weight.data_row_bytes;
+    for (int64_t at = threadIdx.x % 32 * 128; at < product.weight.data_row_bytes; at += 32 * 128)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(from + at));
+}
+
 // A block: outputs_of_warp outputs of each warp, up to kRows rows. More than one output where all of x fits.
 template <typename Decoder, int kRows>
 __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __grid_constant__ Product product) {
     __shared__ float4 shared[kSharedRuns * kRunPitch / 4];
     const int warp = threadIdx.x / 32, z = blockIdx.z;
     let_next_begin();
+    if (product.table == nullptr && product.choices.ids == nullptr) {
+        prefetch_row(product, (static_cast<int64_t>(blockIdx.x) * kProductWarps + warp) * product.outputs_of_warp, z);
+    }
     wait_for_previous();
     const Job job = job_of_block(product, z);
     const int first_row = blockIdx.y * kRows;

@@ -25,5 +25,7 @@ float* floats_at(const Tensor& tensor);
 constexpr size_t kMostTogether = Product::kMostJobs;
 bool go_together(const Linear& a, const Linear& b);
 void compute_together(Device& device, std::span<const Linear* const> ops);
+// The sum of experts, and what is added to it.
+void compute_together(Device& device, const CombineExperts& op, const AddGated& added);
 
 }  // namespace sluice::cuda

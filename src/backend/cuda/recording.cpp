@@ -66,6 +66,9 @@ class LaneWriter {
         if (group.size() == 1) {
             return std::visit([&](const auto& op) { compute(device_, op); }, group.front());
         }
+        if (const auto* combined = std::get_if<CombineExperts>(&group.front())) {
+            return compute_together(device_, *combined, std::get<AddGated>(group.back()));
+        }
         std::vector<const Linear*> products;
         for (const Operation& operation : group) products.push_back(&std::get<Linear>(operation));
         compute_together(device_, products);

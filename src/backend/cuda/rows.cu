@@ -166,8 +166,13 @@ __global__ void gather_kernel(Rows<const float> x, Rows<const int32_t> numbers, 
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) out[row][c] = x[numbers[row][0]][c];
 }
 
+// What is added behind: x of a gate's part, as add_kernel has it.
+struct Addend {
+    Rows<const float> x, gate;  // x.first null: nothing; gate.first null: all of it
+};
+
 __global__ void combine_kernel(Rows<const float> parts, Rows<const float> weights, int top_k, bool accumulate,
-                               Rows<float> out, int64_t rows, int64_t columns) {
+                               Addend added, Rows<float> out, int64_t rows, int64_t columns) {
     let_next_begin();
     wait_for_previous();
     const int64_t c = element_column();
@@ -177,6 +182,10 @@ __global__ void combine_kernel(Rows<const float> parts, Rows<const float> weight
         for (int j = 0; j < top_k; ++j) {
             const float weight = weights.first == nullptr ? 1.0f : weights[row][j];
             sum = fmaf(weight, parts[row * top_k + j][c], sum);
+        }
+        if (added.x.first != nullptr) {
+            const float factor = added.gate.first == nullptr ? 1.0f : sigmoid(added.gate[row][0]);
+            sum = fmaf(factor, added.x[row][c], sum);
         }
         out[row][c] = sum;
     }
@@ -288,12 +297,25 @@ void compute(Device& device, const GatherRows& op) {
                  ints_of(op.rows), writable_rows_of(op.out), op.out.rows, op.out.columns);
 }
 
-void compute(Device& device, const CombineExperts& op) {
+namespace {
+
+void combine(Device& device, const CombineExperts& op, const Addend& added) {
     if (op.out.rows == 0) return;
     const Rows<const float> weights = op.weights.buffer == nullptr ? Rows<const float>{} : rows_of(op.weights);
     launch_early(device, {element_grid(op.out.rows, op.out.columns), kThreads}, combine_kernel, rows_of(op.parts),
-                 weights, static_cast<int>(op.parts.rows / op.out.rows), op.accumulate, writable_rows_of(op.out),
+                 weights, static_cast<int>(op.parts.rows / op.out.rows), op.accumulate, added, writable_rows_of(op.out),
                  op.out.rows, op.out.columns);
+}
+
+}  // namespace
+
+void compute(Device& device, const CombineExperts& op) {
+    combine(device, op, {});
+}
+
+void compute_together(Device& device, const CombineExperts& op, const AddGated& added) {
+    const Rows<const float> gate = added.gate.buffer == nullptr ? Rows<const float>{} : rows_of(added.gate);
+    combine(device, op, {rows_of(added.x), gate});
 }
 
 void compute(Device& device, const WeighRows& op) {
