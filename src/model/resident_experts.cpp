@@ -18,6 +18,7 @@ const ResidentLayer* ResidentExperts::layer(int layer, int experts, const std::f
             backend_.after(expert.arrived());
             slots[expert.index()] = static_cast<int32_t>(expert.slot());
         }
+        held.clear();  // they stay where they are: no other wants their slots
         go_on();
     }
     const SlotMemory& memory = store_.memory(layer);

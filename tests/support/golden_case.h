@@ -50,7 +50,7 @@ inline std::string golden_test_name(const ::testing::TestParamInfo<GoldenCase>& 
 struct Reference {
     std::vector<int32_t> ids;
     std::vector<float> logits;               // [tokens, vocabulary]
-    std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden]
+    std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden], or empty
     std::vector<int32_t> greedy_ids;
     std::vector<float> greedy_margin;
 };
