@@ -5,13 +5,16 @@ namespace sluice::cuda {
 namespace {
 
 // Enough blocks for one sequence alone, few enough that each has something to read.
-constexpr int kMostPieces = 64, kLeastPiece = 128;
-// With these the ring takes less than 99 KB, which any card has and two blocks fit a multiprocessor of the large ones.
-constexpr int kStages = 2, kBf16Warps = 3, kInt8Warps = 5;
+constexpr int kLeastPiece = 128;
+constexpr int kStages = 2;
+
+// The ring takes less than 99 KB, which any card has and two blocks fit a multiprocessor of the large ones.
+template <KvFormat kFormat, int kHead>
+constexpr int kWarpsOf = kFormat == KvFormat::kBF16&& kHead == 256 ? 3 : 4;
 
 template <KvFormat kFormat, int kHead>
 void run(Device& device, AttendArgs& attend, const Sequences& sequences) {
-    DecodeArgs args{.attend = attend, .most_pieces = kMostPieces, .least_piece = kLeastPiece, .vector_parts = 0};
+    DecodeArgs args{.attend = attend, .most_pieces = kMostDecodePieces, .least_piece = kLeastPiece, .vector_parts = 0};
     args.attend.split_rows = static_cast<int>(std::min<int64_t>(sequences.most_rows, kFewRows));
     const int vectors = args.attend.split_rows * (attend.heads / attend.key_heads);
     args.vector_parts = (vectors + kDecodeVectors - 1) / kDecodeVectors;
@@ -20,8 +23,7 @@ void run(Device& device, AttendArgs& attend, const Sequences& sequences) {
         static_cast<int64_t>(attend.sequences.count) * args.attend.split_rows * attend.heads * args.attend.splits;
     args.attend.partial = reinterpret_cast<float*>(
         device.scratch(static_cast<uint64_t>(partials * attend.partial_width()) * sizeof(float)));
-    constexpr int kWarps = kFormat == KvFormat::kBF16 ? kBf16Warps : kInt8Warps;
-    launch_decode<kFormat, kHead, kWarps, kStages>(device.stream(), args);
+    launch_decode<kFormat, kHead, kWarpsOf<kFormat, kHead>, kStages>(device.stream(), args);
 }
 
 template <KvFormat kFormat>

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "backend/cuda/attention.h"
+#include "backend/cuda/tensor_cores.cuh"
 
 namespace sluice::cuda {
 
@@ -31,36 +32,14 @@ struct DecodePieces {
     __device__ int count() const { return (end - first + piece - 1) / piece; }
 };
 
-__device__ __forceinline__ void copy_16(uint32_t to, const void* from, bool there) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
 __device__ __forceinline__ void copy_4(uint32_t to, const void* from, bool there) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(there ? 4 : 0) : "memory");
-}
-__device__ __forceinline__ void load_matrices_at(uint32_t at, uint32_t (&out)[4]) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-                 : "r"(at)
-                 : "memory");
-}
-__device__ __forceinline__ void load_turned_matrices_at(uint32_t at, uint32_t (&out)[4]) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-                 : "r"(at)
-                 : "memory");
 }
 __device__ __forceinline__ uint32_t turned_matrix(uint32_t matrix) {
     uint32_t turned = 0;
     asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(turned) : "r"(matrix));
     return turned;
 }
-__device__ __forceinline__ void add_product(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 // Two numbers as BF16, and what that rounding lost.
 struct SplitPair {
     uint32_t high, low;
@@ -333,7 +312,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
             rows.template bring<typename Tile::CachedRows>(attend.key_a, token, place, to);
             rows.template bring<typename Tile::CachedRows>(attend.value, token, place, to + Tile::kTileBytes);
         }
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        copies_end();
         place = rows.place_of(token + kWarps * kDecodeTokens);
     };
 #pragma unroll
@@ -357,7 +336,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
     int stage = 0;
     for (int tile = warp; tile < tiles; tile += kWarps) {
         bring(tile + (kStages - 1) * kWarps, (stage + kStages - 1) % kStages);
-        asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+        copies_wait<kStages - 1>();
         __syncwarp();
         const int at = first + tile * kDecodeTokens;
         const int from[2] = {starts[0] - at, starts[1] - at}, to[2] = {ends[0] - at, ends[1] - at};
@@ -366,7 +345,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
         __syncwarp();
         stage = (stage + 1) % kStages;
     }
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    copies_wait<0>();
     __syncthreads();
 
     // The warps' parts meet in shared memory, in their order.
@@ -408,11 +387,12 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
     }
 }
 
-constexpr int kJoinThreads = 256, kJoinColumns = 64, kMostDecodePieces = 256;
+constexpr int kJoinThreads = 256, kJoinColumns = 64, kMostDecodePieces = 64;
 
 // A block: (row, head, columns). Its threads are columns times runs of pieces, each added in order.
 __global__ void __launch_bounds__(kJoinThreads) join_decoded_kernel(const __grid_constant__ DecodeArgs args) {
-    __shared__ float weights[kMostDecodePieces], partial_sums[kJoinThreads], all_largest[kJoinThreads / 32];
+    constexpr int kRuns = kJoinThreads / kJoinColumns, kEach = kMostDecodePieces / kRuns;
+    __shared__ float weights[kMostDecodePieces], run_sums[kJoinThreads], all_total;
     const AttendArgs& attend = args.attend;
     const int row = blockIdx.x, head = blockIdx.y, thread = threadIdx.x;
     const SequencePart part = attend.sequences.of_row(row);
@@ -420,28 +400,36 @@ __global__ void __launch_bounds__(kJoinThreads) join_decoded_kernel(const __grid
     const DecodePieces pieces(args, part);
     const int count = pieces.count(), width = attend.partial_width();
     const float* const from = attend.partial_at(part, row - part.first_row, head);
-    float largest = attend.sinks == nullptr ? -INFINITY : attend.sinks[head] * kLog2E;
-    const float mine = thread < count ? from[static_cast<int64_t>(thread) * width] : -INFINITY;
-    const float mine_total = thread < count ? from[static_cast<int64_t>(thread) * width + 1] : 0;
-    largest = fmaxf(largest, warp_max(mine));
-    if (thread % 32 == 0) all_largest[thread / 32] = largest;
+    const int column = blockIdx.z * kJoinColumns + thread % kJoinColumns, run = thread / kJoinColumns;
+    float sums[kEach];  // asked for before the weights are known
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+        const int p = run + i * kRuns;
+        sums[i] = p < count ? from[p * width + 2 + column] : 0.0f;
+    }
+    if (thread < 32) {
+        const float sink = attend.sinks == nullptr ? -INFINITY : attend.sinks[head] * kLog2E;
+        const bool has_first = thread < count, has_second = thread + 32 < count;
+        const float first = has_first ? from[thread * width] : -INFINITY;
+        const float second = has_second ? from[(thread + 32) * width] : -INFINITY;
+        const float first_total = has_first ? from[thread * width + 1] : 0.0f;
+        const float second_total = has_second ? from[(thread + 32) * width + 1] : 0.0f;
+        const float largest = fmaxf(sink, warp_max(fmaxf(first, second)));
+        weights[thread] = power_of_two(first - largest);
+        weights[thread + 32] = power_of_two(second - largest);
+        const float total = warp_sum(weights[thread] * first_total + weights[thread + 32] * second_total);
+        if (thread == 0) all_total = total + power_of_two(sink - largest);
+    }
     __syncthreads();
-    for (const float each : all_largest) largest = fmaxf(largest, each);
-    const float weight = mine == -INFINITY ? 0.0f : power_of_two(mine - largest);
-    weights[thread] = weight;
-    const float total = block_sum(weight * mine_total) +
-                        (attend.sinks == nullptr ? 0.0f : power_of_two(attend.sinks[head] * kLog2E - largest));
-    constexpr int kRuns = kJoinThreads / kJoinColumns;
-    const int column = thread % kJoinColumns, run = thread / kJoinColumns;
-    const float* const sums = from + 2 + blockIdx.z * kJoinColumns + column;
     float sum = 0;
-#pragma unroll 8
-    for (int p = run; p < count; p += kRuns) sum = fmaf(weights[p], sums[static_cast<int64_t>(p) * width], sum);
-    partial_sums[thread] = sum;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) sum = fmaf(weights[run + i * kRuns], sums[i], sum);
+    run_sums[thread] = sum;
     __syncthreads();
     if (run > 0) return;
-    for (int r = 1; r < kRuns; ++r) sum += partial_sums[r * kJoinColumns + column];
-    attend.out[row][static_cast<int64_t>(head) * attend.value.width + blockIdx.z * kJoinColumns + column] = sum / total;
+#pragma unroll
+    for (int r = 1; r < kRuns; ++r) sum += run_sums[r * kJoinColumns + thread];
+    attend.out[row][static_cast<int64_t>(head) * attend.value.width + column] = sum / all_total;
 }
 
 // Pieces that no sequence of the batch has more of.

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "backend/cuda/attention_warps.cuh"
 #include "backend/cuda/tensor_map.h"
 
 namespace sluice::cuda {
@@ -87,9 +88,8 @@ int pieces_of(const PrefillArgs& args, int most_key_tiles, int multiprocessors) 
     return std::max(pieces, 1);
 }
 
-template <typename Tile>
-bool run(Device& device, const AttendArgs& args, const Sequences& sequences) {
-    if (!compiled_for_card(reinterpret_cast<const void*>(prefill_kernel<Tile>))) return false;
+template <typename Tile, typename Launch>
+bool run_tiles(Device& device, const AttendArgs& args, const Sequences& sequences, const Launch& launch) {
     PrefillArgs tiles = tiles_of(args, fold_bits_of(args), Tile::kRows);
     tiles.pieces = pieces_of(tiles, static_cast<int>(sequences.most_tokens / Tile::kKeys), device.multiprocessors());
     const auto vectors = static_cast<uint64_t>(args.rows) * static_cast<uint64_t>(args.heads);
@@ -101,8 +101,19 @@ bool run(Device& device, const AttendArgs& args, const Sequences& sequences) {
         tiles.attend = *in_scratch;
     }
     if (wanted > 0) tiles.partial = reinterpret_cast<float*>(device.scratch(wanted));
-    launch_prefill<Tile>(device.stream(), device.multiprocessors(), tiles);
+    launch(tiles);
     return true;
+}
+
+template <typename Tile, typename WarpTile>
+bool run(Device& device, const AttendArgs& args, const Sequences& sequences) {
+    if (compiled_for_card(reinterpret_cast<const void*>(prefill_kernel<Tile>))) {
+        return run_tiles<Tile>(device, args, sequences, [&](const PrefillArgs& tiles) {
+            launch_prefill<Tile>(device.stream(), device.multiprocessors(), tiles);
+        });
+    }
+    return run_tiles<WarpTile>(device, args, sequences,
+                               [&](const PrefillArgs& tiles) { launch_warp_tiles<WarpTile>(device.stream(), tiles); });
 }
 
 }  // namespace
@@ -144,11 +155,11 @@ bool prefill(Device& device, const AttendArgs& args, const Sequences& sequences)
     if (device.exact() || !args.one_width() || args.scale <= 0) return false;
     switch (args.value.width) {
         case 64:
-            return run<PrefillTile<64, 128, 3>>(device, args, sequences);
+            return run<PrefillTile<64, 128, 3>, PrefillTile<64, 64, 1>>(device, args, sequences);
         case 128:
-            return run<PrefillTile<128, 160, 2>>(device, args, sequences);
+            return run<PrefillTile<128, 160, 2>, PrefillTile<128, 64, 1>>(device, args, sequences);
         case 256:
-            return run<PrefillTile<256, 80, 2>>(device, args, sequences);
+            return run<PrefillTile<256, 80, 2>, PrefillTile<256, 32, 1>>(device, args, sequences);
         default:
             return false;
     }

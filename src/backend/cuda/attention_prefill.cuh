@@ -6,92 +6,13 @@
 
 #include <algorithm>
 
-#include "backend/cuda/attention.h"
+#include "backend/cuda/attention_tiles.cuh"
 #include "backend/cuda/hopper_tiles.cuh"
 
 namespace sluice::cuda {
 
 // What a measurement leaves out, to see what it costs.
 enum AttentionPart : int { kScores = 1, kSoftmax = 2, kValueSums = 4, kStaging = 8 };
-
-struct PrefillArgs {
-    AttendArgs attend;
-    int fold_bits;  // 2^fold_bits heads of a key head are vectors of one tile
-    int row_tiles;  // no fewer than there are, for a group of heads
-    int head_groups;
-    bool aligned;      // queries, in 16 bytes
-    bool out_aligned;  // in 8 bytes
-    // A tile's keys are cut in so many pieces or fewer. More than one are put to `partial`, per row of the batch, head
-    // and piece as AttendArgs has it, and joined.
-    int pieces;
-    float* partial;
-
-    __host__ __device__ int work() const { return row_tiles * head_groups * pieces; }
-    __device__ float* partial_at(int row, int head, int piece) const {
-        return partial + ((static_cast<int64_t>(row) * attend.heads + head) * pieces + piece) * attend.partial_width();
-    }
-};
-
-constexpr int kPrefillBoxRows = 16;
-
-// kGroups times 64 query vectors and kKeys keys.
-template <int kHeadSize, int kKeyCount, int kGroupCount>
-struct PrefillTile {
-    static constexpr int kHead = kHeadSize, kKeys = kKeyCount, kGroups = kGroupCount;
-    static constexpr int kRows = 64 * kGroups, kThreads = 128 + 128 * kGroups;
-    static constexpr int kStages = 2;
-    static constexpr int kRuns = kHead / 64;  // of 128 bytes, as copies and products take them
-    static constexpr int kQueryBytes = 64 * kHead * 2, kKeyBytes = kKeys * kHead * 2;
-    static constexpr int kBytes = kGroups * kQueryBytes + 2 * kStages * kKeyBytes;
-    static constexpr int kSharedBytes = kBytes + 1024;  // to begin at a multiple of 1024
-};
-
-// The keys of a tile that begins with row `first_row` of its sequence.
-template <typename Tile>
-struct PrefillKeys {
-    int rows;          // of the tile
-    int first, tiles;  // of all pieces
-    int piece;         // tiles of one
-
-    __device__ PrefillKeys(const PrefillArgs& args, const SequencePart& part, int first_row) {
-        rows = min(Tile::kRows >> args.fold_bits, part.count - first_row);
-        const int position = part.position + first_row;
-        first = args.attend.first_seen(position + 1) / kPrefillBoxRows * kPrefillBoxRows;
-        tiles = (position + rows - first + Tile::kKeys - 1) / Tile::kKeys;
-        piece = (tiles + args.pieces - 1) / args.pieces;
-    }
-    __device__ int pieces() const { return (tiles + piece - 1) / piece; }
-};
-
-// A tile of query vectors: vector v is token first_token_row + (v >> fold_bits), head first_head + the rest.
-struct PrefillWork {
-    SequencePart part;
-    int first_row, rows;  // of the sequence's new ones
-    int first_head, key_head;
-    int piece, first_key, tiles;  // of keys
-    int tokens;                   // of the sequence
-};
-
-template <typename Tile>
-__device__ inline bool prefill_work(const PrefillArgs& args, int index, PrefillWork& work) {
-    const int tile_rows = Tile::kRows >> args.fold_bits;
-    int first = 0;
-    work.piece = index % args.pieces;
-    index /= args.pieces;
-    work.part = args.attend.sequences.of_tile(index / args.head_groups, tile_rows, first);
-    if (work.part.sequence < 0 || work.part.count <= kFewRows) return false;
-    // The last rows see the most.
-    work.first_row = (work.part.count - 1) / tile_rows * tile_rows - first;
-    work.first_head = index % args.head_groups << args.fold_bits;
-    work.key_head = work.first_head / (args.attend.heads / args.attend.key_heads);
-    const PrefillKeys<Tile> keys(args, work.part, work.first_row);
-    if (work.piece >= keys.pieces()) return false;
-    work.rows = keys.rows;
-    work.first_key = keys.first + work.piece * keys.piece * Tile::kKeys;
-    work.tiles = min(keys.piece, keys.tiles - work.piece * keys.piece);
-    work.tokens = work.part.position + work.part.count;
-    return true;
-}
 
 // Tiles in turn, there and back, so that no block has the longest of every round.
 __device__ inline int prefill_index(int round) {
@@ -163,148 +84,23 @@ __device__ inline void bring_tiles(const PrefillArgs& args, const CUtensorMap& k
     }
 }
 
-// A group's 64 query vectors as BF16; zeros behind the last. A warp has whole rows, a lane 8 numbers at a time.
-template <int kHead>
-__device__ inline void stage_queries(const PrefillArgs& args, const PrefillWork& work, int group, char* to) {
-    constexpr int kUnits = kHead / 8, kVectors = 256 / kHead;  // that a warp has at once
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    const int unit = lane % kUnits;
-#pragma unroll 4
-    for (int i = 0; i < 16; i += kVectors) {
-        const int r = warp * 16 + i + lane / kUnits, v = group * 64 + r, row = v >> args.fold_bits;
-        float x[8] = {};
-        if (row < work.rows) {
-            const int head = work.first_head + (v & ((1 << args.fold_bits) - 1));
-            const float* const from = args.attend.query_a[work.part.first_row + work.first_row + row] +
-                                      head * args.attend.query_a_head + unit * 8;
-            if (args.aligned) {
-                const float4 a = *reinterpret_cast<const float4*>(from), b = *reinterpret_cast<const float4*>(from + 4);
-                x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
-            } else {
+template <typename Tile, int kLeftOut>
+__device__ __forceinline__ void start_scores(PrefillRunning<Tile>& running, uint64_t queries, uint64_t keys) {
 #pragma unroll
-                for (int j = 0; j < 8; ++j) x[j] = from[j];
-            }
-        }
-        *reinterpret_cast<uint4*>(to + unit / 8 * 64 * 128 + r * 128 + ((unit % 8) ^ (r % 8)) * 16) = uint4{
-            rounded_pair(x[0], x[1]), rounded_pair(x[2], x[3]), rounded_pair(x[4], x[5]), rounded_pair(x[6], x[7])};
+    for (int k = 0; k < (kLeftOut & kScores ? 0 : Tile::kHead / 16); ++k) {
+        multiply_rows<Tile::kKeys>(running.scores, queries + k / 4 * (64 * 128 / 16) + k % 4 * 2,
+                                   keys + k / 4 * (Tile::kKeys * 128 / 16) + k % 4 * 2, k > 0);
     }
+    products_end();
 }
 
-// What a thread keeps of its two query vectors, 8 apart: of scores and sums it has columns 8 j + 2 (lane % 4) + {0, 1}.
 template <typename Tile, int kLeftOut>
-struct PrefillRunning {
-    static constexpr int kHead = Tile::kHead, kKeys = Tile::kKeys;
-    float largest[2], total[2], rescale[2];
-    float sums[kHead / 2], scores[kKeys / 2];
-    uint32_t weights[kKeys / 4];
-
-    __device__ __forceinline__ void begin() {
+__device__ __forceinline__ void start_sums(PrefillRunning<Tile>& running, uint64_t values) {
 #pragma unroll
-        for (int r = 0; r < 2; ++r) largest[r] = -INFINITY, total[r] = 0;
-#pragma unroll
-        for (int i = 0; i < kHead / 2; ++i) sums[i] = 0;
+    for (int k = 0; k < (kLeftOut & kValueSums ? 0 : Tile::kKeys / 16); ++k) {
+        multiply_columns<Tile::kHead>(running.sums, running.weights + 4 * k, values + k * 128);
     }
-
-    // Scores of keys that a vector's token does not see become -inf.
-    __device__ __forceinline__ void hide(const AttendArgs& args, const int (&ends)[2], int first) {
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            const int seen = args.first_seen(ends[r]) - first, end = ends[r] - first;
-#pragma unroll
-            for (int i = 0; i < kKeys / 4; ++i) {
-                const int column = i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2;
-                if (column >= end || column < seen) scores[i / 2 * 4 + 2 * r + i % 2] = -INFINITY;
-            }
-        }
-    }
-
-    // Scores become weights, relative to the largest so far.
-    __device__ __forceinline__ void weigh(float scale) {
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            float now = largest[r];
-#pragma unroll
-            for (int i = 0; i < kKeys / 4; ++i) now = fmaxf(now, scores[i / 2 * 4 + 2 * r + i % 2]);
-            now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 1));
-            now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 2));
-            const float base = now == -INFINITY ? 0.0f : now * scale;
-            rescale[r] = power_of_two(fmaf(largest[r], scale, -base));
-            largest[r] = now;
-            float sum = 0;
-#pragma unroll
-            for (int i = 0; i < kKeys / 4; ++i) {
-                float& score = scores[i / 2 * 4 + 2 * r + i % 2];
-                score = power_of_two(fmaf(score, scale, -base));
-                sum += score;
-            }
-            total[r] = fmaf(total[r], rescale[r], sum);
-        }
-    }
-
-    __device__ __forceinline__ void round_weights() {
-#pragma unroll
-        for (int i = 0; i < kKeys / 4; ++i) weights[i] = rounded_pair(scores[2 * i], scores[2 * i + 1]);
-    }
-
-    __device__ __forceinline__ void rescale_sums() {
-#pragma unroll
-        for (int i = 0; i < kHead / 2; ++i) sums[i] *= rescale[i / 2 % 2];
-    }
-
-    __device__ __forceinline__ void start_scores(uint64_t queries, uint64_t keys) {
-#pragma unroll
-        for (int k = 0; k < (kLeftOut & kScores ? 0 : kHead / 16); ++k) {
-            multiply_rows<kKeys>(scores, queries + k / 4 * (64 * 128 / 16) + k % 4 * 2,
-                                 keys + k / 4 * (kKeys * 128 / 16) + k % 4 * 2, k > 0);
-        }
-        products_end();
-    }
-
-    __device__ __forceinline__ void start_sums(uint64_t values) {
-#pragma unroll
-        for (int k = 0; k < (kLeftOut & kValueSums ? 0 : kKeys / 16); ++k)
-            multiply_columns<kHead>(sums, weights + 4 * k, values + k * 128);
-        products_end();
-    }
-};
-
-// Sums over totals to their places.
-template <typename Tile, int kLeftOut>
-__device__ inline void put_out(const PrefillArgs& args, const PrefillWork& work,
-                               PrefillRunning<Tile, kLeftOut>& running, int group) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-        float total = running.total[r];
-        total += __shfl_xor_sync(kAllLanes, total, 1);
-        total += __shfl_xor_sync(kAllLanes, total, 2);
-        const int v = group * 64 + warp * 16 + lane / 4 + 8 * r, row = v >> args.fold_bits;
-        if (row >= work.rows) continue;
-        const int head = work.first_head + (v & ((1 << args.fold_bits) - 1));
-        const int64_t at = work.part.first_row + work.first_row + row;
-        float* out = args.attend.out[at] + static_cast<int64_t>(head) * Tile::kHead;
-        float inverse = 1;
-        if (args.pieces > 1) {
-            out = args.partial_at(static_cast<int>(at), head, work.piece);
-            if (lane % 4 == 0) out[0] = running.largest[r], out[1] = total;
-            out += 2;
-        } else {
-            if (args.attend.sinks != nullptr) {
-                total += power_of_two((args.attend.sinks[head] - running.largest[r] * args.attend.scale) * kLog2E);
-            }
-            inverse = 1.0f / total;
-        }
-        out += lane % 4 * 2;
-#pragma unroll
-        for (int i = 0; i < Tile::kHead / 8; ++i) {
-            const float low = running.sums[4 * i + 2 * r] * inverse, high = running.sums[4 * i + 2 * r + 1] * inverse;
-            if (args.out_aligned || args.pieces > 1) {
-                *reinterpret_cast<float2*>(out + 8 * i) = float2{low, high};
-            } else {
-                out[8 * i] = low, out[8 * i + 1] = high;
-            }
-        }
-    }
+    products_end();
 }
 
 // A group of four warps over all tiles of its block.
@@ -317,7 +113,7 @@ __device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, 
     const uint64_t key_tiles = tile_descriptor(keys, 16), value_tiles = tile_descriptor(values, Tile::kKeys * 128);
     const float scale = args.attend.scale * kLog2E;
     uint32_t step = 0;
-    PrefillRunning<Tile, kLeftOut> running;
+    PrefillRunning<Tile> running;
     for (int round = 0; round * static_cast<int>(gridDim.x) < args.work(); ++round) {
         PrefillWork work;
         if (!prefill_work<Tile>(args, prefill_index(round), work)) continue;
@@ -326,28 +122,20 @@ __device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, 
         publish_shared();
         sync_threads_of(1 + group, 128);
 
-        const int position = work.part.position + work.first_row;
-        int ends[2];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            const int v = group * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4 + 8 * r;
-            ends[r] = position + min(v >> args.fold_bits, work.rows - 1) + 1;
-        }
-        const int all_see_to = position + 1, all_see_from = args.attend.first_seen(position + work.rows);
+        const SeenKeys<Tile> seen(args, work, group);
         const auto weigh = [&](int tile) {
             if (kLeftOut & kSoftmax) {
                 running.rescale[0] = running.rescale[1] = 1;
                 return;
             }
-            const int first = work.first_key + tile * Tile::kKeys;
-            if (first + Tile::kKeys > all_see_to || first < all_see_from) running.hide(args.attend, ends, first);
+            seen.hide(running, work.first_key + tile * Tile::kKeys);
             running.weigh(scale);
         };
 
         running.begin();
         barrier_wait(&barriers.key_full[step % Tile::kStages], step / Tile::kStages % 2);
         products_begin();
-        running.start_scores(query_tile, key_tiles + step % Tile::kStages * (Tile::kKeyBytes / 16));
+        start_scores<Tile, kLeftOut>(running, query_tile, key_tiles + step % Tile::kStages * (Tile::kKeyBytes / 16));
         products_wait<0>();
         made_by_products(running.scores);
         if (lane == 0) barrier_arrive(&barriers.key_empty[step % Tile::kStages]);
@@ -357,10 +145,10 @@ __device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, 
             const uint32_t stage = step % Tile::kStages, next = (step + 1) % Tile::kStages;
             barrier_wait(&barriers.key_full[next], (step + 1) / Tile::kStages % 2);
             products_begin();
-            running.start_scores(query_tile, key_tiles + next * (Tile::kKeyBytes / 16));
+            start_scores<Tile, kLeftOut>(running, query_tile, key_tiles + next * (Tile::kKeyBytes / 16));
             barrier_wait(&barriers.value_full[stage], step / Tile::kStages % 2);
             products_begin();
-            running.start_sums(value_tiles + stage * (Tile::kKeyBytes / 16));
+            start_sums<Tile, kLeftOut>(running, value_tiles + stage * (Tile::kKeyBytes / 16));
             products_wait<1>();
             made_by_products(running.scores);
             if (lane == 0) barrier_arrive(&barriers.key_empty[next]);
@@ -373,7 +161,7 @@ __device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, 
         }
         barrier_wait(&barriers.value_full[step % Tile::kStages], step / Tile::kStages % 2);
         products_begin();
-        running.start_sums(value_tiles + step % Tile::kStages * (Tile::kKeyBytes / 16));
+        start_sums<Tile, kLeftOut>(running, value_tiles + step % Tile::kStages * (Tile::kKeyBytes / 16));
         products_wait<0>();
         made_by_products(running.sums);
         if (lane == 0) barrier_arrive(&barriers.value_empty[step % Tile::kStages]);
@@ -413,28 +201,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 #endif
 }
 
-// A block: (row, head), a thread per column. The pieces in their order.
-template <typename Tile>
-__global__ void __launch_bounds__(Tile::kHead) join_prefilled_kernel(const __grid_constant__ PrefillArgs args) {
-    const int row = blockIdx.x, head = blockIdx.y, tile_rows = Tile::kRows >> args.fold_bits;
-    const SequencePart part = args.attend.sequences.of_row(row);
-    if (part.sequence < 0 || part.count <= kFewRows) return;
-    const PrefillKeys<Tile> keys(args, part, (row - part.first_row) / tile_rows * tile_rows);
-    const float scale = args.attend.scale * kLog2E;
-    float largest = args.attend.sinks == nullptr ? -INFINITY : args.attend.sinks[head] * kLog2E;
-    float total = args.attend.sinks == nullptr ? 0.0f : 1.0f, sum = 0;
-    for (int piece = 0; piece < keys.pieces(); ++piece) {
-        const float* const partial = args.partial_at(row, head, piece);
-        const float found = partial[0] * scale;
-        if (found == -INFINITY) continue;
-        const float now = fmaxf(largest, found), old = power_of_two(largest - now), weight = power_of_two(found - now);
-        total = fmaf(partial[1], weight, total * old);
-        sum = fmaf(partial[2 + threadIdx.x], weight, sum * old);
-        largest = now;
-    }
-    args.attend.out[row][static_cast<int64_t>(head) * Tile::kHead + threadIdx.x] = sum / total;
-}
-
 // Whether the copy engine can take the cache's rows, and how it takes some of them.
 bool can_be_boxed(const AttendArgs& args);
 CUtensorMap boxed(const AttendArgs& args, const CacheRows& rows);
@@ -453,10 +219,7 @@ void launch_prefill(cudaStream_t stream, int multiprocessors, const PrefillArgs&
     kKernel<<<blocks, Tile::kThreads, Tile::kSharedBytes, stream>>>(boxed(attend, attend.key_a),
                                                                     boxed(attend, attend.value), args);
     check_launch("attention");
-    if (args.pieces == 1) return;
-    const dim3 rows(static_cast<unsigned>(attend.rows), static_cast<unsigned>(attend.heads));
-    join_prefilled_kernel<Tile><<<rows, Tile::kHead, 0, stream>>>(args);
-    check_launch("attention");
+    launch_join<Tile>(stream, args);
 }
 
 }  // namespace sluice::cuda
