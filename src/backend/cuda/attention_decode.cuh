@@ -255,6 +255,18 @@ struct DecodeRunning {
     }
 };
 
+// Since Hopper a kernel may begin while the one before it ends, if it waits itself for what that writes.
+__device__ __forceinline__ void let_join_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+__device__ __forceinline__ void wait_for_pieces() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // Where a sequence's tokens lie.
 struct TokenRows {
     const AttendArgs& args;
@@ -348,6 +360,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
     copies_wait<0>();
     __syncthreads();
 
+    let_join_begin();
     // The warps' parts meet in shared memory, in their order.
     auto* const merge = reinterpret_cast<float*>(ring);  // [warp][vector][largest, total, sums]
     constexpr int kWidth = kHead + 2;
@@ -397,6 +410,7 @@ __global__ void __launch_bounds__(kJoinThreads) join_decoded_kernel(const __grid
     const int row = blockIdx.x, head = blockIdx.y, thread = threadIdx.x;
     const SequencePart part = attend.sequences.of_row(row);
     if (part.sequence < 0 || part.count > kFewRows) return;
+    wait_for_pieces();
     const DecodePieces pieces(args, part);
     const int count = pieces.count(), width = attend.partial_width();
     const float* const from = attend.partial_at(part, row - part.first_row, head);
@@ -438,6 +452,25 @@ inline int plan_pieces(const DecodeArgs& args, int64_t most_tokens) {
         std::min<int64_t>(args.most_pieces, (most_tokens + kDecodeTokens + args.least_piece - 1) / args.least_piece));
 }
 
+// As soon as blocks of the pieces' kernel end, where the code that is there for the card waits for all of them.
+inline void launch_join(cudaStream_t stream, const DecodeArgs& args) {
+    constexpr int kHopper = 90;
+    cudaFuncAttributes attributes{};
+    check(cudaFuncGetAttributes(&attributes, join_decoded_kernel), "asking for a kernel's version");
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    const AttendArgs& attend = args.attend;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(attend.rows), static_cast<unsigned>(attend.heads),
+                          static_cast<unsigned>(attend.value.width / kJoinColumns));
+    config.blockDim = dim3(kJoinThreads);
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = attributes.ptxVersion >= kHopper && attributes.binaryVersion >= kHopper ? 1 : 0;
+    check(cudaLaunchKernelEx(&config, join_decoded_kernel, args), "attention");
+}
+
 template <KvFormat kFormat, int kHead, int kWarps, int kStages>
 void launch_decode(cudaStream_t stream, const DecodeArgs& args) {
     constexpr auto kKernel = decode_kernel<kFormat, kHead, kWarps, kStages>;
@@ -449,9 +482,7 @@ void launch_decode(cudaStream_t stream, const DecodeArgs& args) {
                       static_cast<unsigned>(attend.sequences.count));
     kKernel<<<pieces, 32 * kWarps, kBytes, stream>>>(args);
     check_launch("attention");
-    const dim3 rows(static_cast<unsigned>(attend.rows), static_cast<unsigned>(attend.heads), kHead / kJoinColumns);
-    join_decoded_kernel<<<rows, kJoinThreads, 0, stream>>>(args);
-    check_launch("attention");
+    launch_join(stream, args);
 }
 
 }  // namespace sluice::cuda
