@@ -1,8 +1,8 @@
 #pragma once
 
-// Attention of few new rows over a cache of BF16, split in pieces. A warp takes 16 tokens at a time: scores are K Q^T,
-// sums are V^T P^T, so that 8 query vectors are the columns of one product. Queries and weights are taken as the sum of
-// two BF16 numbers each, so that nothing is lost but what the cache lacks.
+// Attention of few new rows over a cache of BF16 or int8, split in pieces. A warp takes 16 tokens at a time: scores are
+// K Q^T, sums are V^T P^T, so that 8 query vectors are the columns of one product. Queries and weights are taken as the
+// sum of two BF16 numbers each, so that nothing is lost but what the cache lacks.
 
 #include <algorithm>
 
@@ -35,11 +35,13 @@ struct DecodePieces {
 __device__ __forceinline__ void copy_4(uint32_t to, const void* from, bool there) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(there ? 4 : 0) : "memory");
 }
+// Rows of an 8x8 matrix over the lanes become columns.
 __device__ __forceinline__ uint32_t turned_matrix(uint32_t matrix) {
     uint32_t turned = 0;
     asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(turned) : "r"(matrix));
     return turned;
 }
+
 // Two numbers as BF16, and what that rounding lost.
 struct SplitPair {
     uint32_t high, low;

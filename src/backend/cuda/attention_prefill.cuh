@@ -1,7 +1,7 @@
 #pragma once
 
-// Attention of many new rows on Hopper. One warp brings tiles of keys and values by the copy engine; two groups of four
-// warps have 64 query vectors each: scores of the next tile are multiplied while this one's weights meet the values.
+// Attention of many new rows on Hopper. One warp brings tiles of keys and values by the copy engine; groups of four
+// warps have 64 query vectors each: the softmax of one tile is made while its predecessor's weights meet the values.
 // A block takes tiles of query vectors in turn, the longest first.
 
 #include <algorithm>
