@@ -30,10 +30,11 @@ __host__ __device__ inline int pieces_of(int64_t tokens) {
     return static_cast<int>((tokens + length - 1) / length);
 }
 
-// Of a vector and piece: sums, and before all of them the largest score (as a power of two) and the sum of weights.
+// Of a vector and piece: sums in BF16, and before all of them the largest score (as a power of two) and the sum of
+// weights. Sums lie as the threads that make them have them: see column_of.
 struct Partials {
     float2* weights;
-    float* sums;
+    uint16_t* sums;
     int heads, rows;  // per sequence
 
     __device__ int64_t at(const SequencePart& part, int row, int head, int piece) const {
@@ -41,6 +42,11 @@ struct Partials {
         return vector * kMostPieces + piece;
     }
 };
+
+// Of number i of a vector's sums.
+__device__ __forceinline__ int column_of(int i) {
+    return i / 32 * 32 + i % 8 / 2 * 8 + i / 8 % 4 * 2 + i % 2;
+}
 
 int64_t partial_vectors(const AttendArgs& args, const Sequences& sequences) {
     return sequences.rows.rows * std::min<int64_t>(sequences.most_rows, kFewRows) * args.heads;
@@ -50,7 +56,7 @@ Partials partials_of(const AttendArgs& args, const Sequences& sequences) {
     const int64_t count = partial_vectors(args, sequences) * kMostPieces;
     auto* const weights = reinterpret_cast<float2*>(args.partial);
     return {.weights = weights,
-            .sums = reinterpret_cast<float*>(weights + count),
+            .sums = reinterpret_cast<uint16_t*>(weights + count),
             .heads = args.heads,
             .rows = static_cast<int>(std::min<int64_t>(sequences.most_rows, kFewRows))};
 }
@@ -247,6 +253,13 @@ __device__ __forceinline__ void rescale(float (&sums)[128], float low, float hig
 
 #endif
 
+// Until the kernel that was handed over before this one is done.
+__device__ __forceinline__ void await_kernel_before() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // Grid: (vectors, pieces). Sequences with many rows are one piece.
 __global__ void __launch_bounds__(kThreads, 1)
     latent_tiles_kernel(const AttendArgs args, const Partials partials, bool queries_in_fours) {
@@ -322,21 +335,24 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int half = 0; half < 2; ++half) {
         if (row + 8 * half >= vectors.count) break;
         const int v = vectors.first + row + 8 * half, head = v % args.heads, own_row = v / args.heads;
-        const int column = group * (kLatent / 2) + 2 * (threadIdx.x % 4);
+        const int lane = threadIdx.x % 4;
         if (split) {
             const int64_t at = partials.at(vectors.part, own_row, head, blockIdx.y);
-            if (group == 0 && threadIdx.x % 4 == 0) {
-                partials.weights[at] = {softmax.largest[half], softmax.total[half]};
-            }
-            float* const to = partials.sums + at * kLatent + column;
+            if (group == 0 && lane == 0) partials.weights[at] = {softmax.largest[half], softmax.total[half]};
+            uint16_t* const to = partials.sums + at * kLatent + group * (kLatent / 2) + 8 * lane;
 #pragma unroll
-            for (int n = 0; n < 32; ++n) {
-                *reinterpret_cast<float2*>(to + 8 * n) = {sums[4 * n + 2 * half], sums[4 * n + 2 * half + 1]};
+            for (int n = 0; n < 32; n += 4) {
+                uint32_t words[4];
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    words[i] = pair_of_bf16(sums[4 * (n + i) + 2 * half], sums[4 * (n + i) + 2 * half + 1]);
+                }
+                *reinterpret_cast<uint4*>(to + 8 * n) = {words[0], words[1], words[2], words[3]};
             }
         } else {
             const float inverse = 1.0f / factors[row + 8 * half];
-            float* const to =
-                args.out[vectors.part.first_row + own_row] + static_cast<int64_t>(head) * kLatent + column;
+            const int64_t column = static_cast<int64_t>(head) * kLatent + group * (kLatent / 2) + 2 * lane;
+            float* const to = args.out[vectors.part.first_row + own_row] + column;
 #pragma unroll
             for (int n = 0; n < 32; ++n) {
                 to[8 * n] = sums[4 * n + 2 * half] * inverse;
@@ -347,18 +363,29 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-constexpr int kJoinGroups = 4, kJoinThreads = kJoinGroups * kLatent / 4;
+constexpr int kJoinThreads = kLatent, kJoinGroups = kJoinThreads / (kLatent / 8);
 
-// The pieces of a row and head, in groups of every fourth piece, then the groups, each in their order.
+// The pieces of a row and head, in groups of every eighth piece, then the groups, each in their order.
 __global__ void __launch_bounds__(kJoinThreads) join_latents_kernel(const AttendArgs args, const Partials partials) {
     __shared__ float weights[kMostPieces];
     __shared__ float4 sums[kJoinGroups][kLatent / 4];
     const int row = blockIdx.x, head = blockIdx.y, thread = threadIdx.x;
     const SequencePart part = args.sequences.of_row(row);
+    await_kernel_before();
     if (part.sequence < 0 || part.count > kFewRows) return;
     const int length = piece_tokens(part.position + part.count), own_row = row - part.first_row;
     const int pieces = (part.position + own_row + length) / length;
     const int64_t first = partials.at(part, own_row, head, 0);
+    // Asked for before the weights are known.
+    constexpr int kMine = kMostPieces / kJoinGroups;
+    const int group = thread / (kLatent / 8), place = thread % (kLatent / 8);
+    uint4 words[kMine];
+#pragma unroll
+    for (int i = 0; i < kMine; ++i) {
+        const int piece = group + i * kJoinGroups;
+        words[i] = uint4{};
+        if (piece < pieces) words[i] = reinterpret_cast<const uint4*>(partials.sums + (first + piece) * kLatent)[place];
+    }
     if (thread < 32) {
         float2 mine[kMostPieces / 32];
         float largest = -INFINITY, total = 0;
@@ -379,25 +406,39 @@ __global__ void __launch_bounds__(kJoinThreads) join_latents_kernel(const Attend
         for (int i = 0; i < kMostPieces / 32; ++i) weights[thread + 32 * i] = mine[i].x / total;
     }
     __syncthreads();
-    const int group = thread / (kLatent / 4), column = thread % (kLatent / 4);
-    float4 sum{};
-#pragma unroll 8
-    for (int piece = group; piece < pieces; piece += kJoinGroups) {
-        const float weight = weights[piece];
-        const float4 four = reinterpret_cast<const float4*>(partials.sums + (first + piece) * kLatent)[column];
-        sum.x = fmaf(weight, four.x, sum.x), sum.y = fmaf(weight, four.y, sum.y);
-        sum.z = fmaf(weight, four.z, sum.z), sum.w = fmaf(weight, four.w, sum.w);
-    }
-    sums[group][column] = sum;
-    __syncthreads();
-    if (group > 0) return;
+    float sum[8] = {};
 #pragma unroll
-    for (int other = 1; other < kJoinGroups; ++other) {
-        const float4 four = sums[other][column];
-        sum.x += four.x, sum.y += four.y, sum.z += four.z, sum.w += four.w;
+    for (int i = 0; i < kMine; ++i) {
+        const float weight = weights[group + i * kJoinGroups];
+        const uint32_t pairs[4] = {words[i].x, words[i].y, words[i].z, words[i].w};
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            sum[2 * j] = fmaf(weight, __uint_as_float(pairs[j] << 16), sum[2 * j]);
+            sum[2 * j + 1] = fmaf(weight, __uint_as_float(pairs[j] & 0xffff0000), sum[2 * j + 1]);
+        }
     }
-    float* const to = args.out[row] + static_cast<int64_t>(head) * kLatent + 4 * column;
-    to[0] = sum.x, to[1] = sum.y, to[2] = sum.z, to[3] = sum.w;
+    sums[group][2 * place] = {sum[0], sum[1], sum[2], sum[3]};
+    sums[group][2 * place + 1] = {sum[4], sum[5], sum[6], sum[7]};
+    __syncthreads();
+    float all = 0;
+#pragma unroll
+    for (int other = 0; other < kJoinGroups; ++other) all += reinterpret_cast<const float*>(sums[other])[thread];
+    args.out[row][static_cast<int64_t>(head) * kLatent + column_of(thread)] = all;
+}
+
+// Handed over so that its blocks may start before those of the tiles are done; await_kernel_before() is where they
+// wait.
+void launch_join(Device& device, const AttendArgs& args, const Partials& partials) {
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(args.heads));
+    config.blockDim = dim3(kJoinThreads);
+    config.stream = device.stream();
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    check(cudaLaunchKernelEx(&config, join_latents_kernel, args, partials), "LatentAttention");
 }
 
 constexpr int kSharedBytes = kTileBytes * 3 + kBlockBytes + 1024;
@@ -426,7 +467,8 @@ bool takes_latent_tiles(const Device& device, const AttendArgs& args) {
 }
 
 uint64_t latent_partial_bytes(const AttendArgs& args, const Sequences& sequences) {
-    return static_cast<uint64_t>(partial_vectors(args, sequences)) * kMostPieces * (kLatent + 2) * sizeof(float);
+    return static_cast<uint64_t>(partial_vectors(args, sequences)) * kMostPieces *
+           (sizeof(float2) + kLatent * sizeof(uint16_t));
 }
 
 void attend_latent_tiles(Device& device, const AttendArgs& args, const Sequences& sequences) {
@@ -445,9 +487,7 @@ void attend_latent_tiles(Device& device, const AttendArgs& args, const Sequences
     latent_tiles_kernel<<<grid, kThreads, kSharedBytes, device.stream()>>>(args, partials, queries_in_fours(args));
     check_launch("LatentAttention");
     if (args.sequences.count == 1 && args.rows > kFewRows) return;
-    join_latents_kernel<<<dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(args.heads)), kJoinThreads, 0,
-                          device.stream()>>>(args, partials);
-    check_launch("LatentAttention");
+    launch_join(device, args, partials);
 }
 
 }  // namespace sluice::cuda
