@@ -44,7 +44,13 @@ class CaseContext {
     // Two tensors side by side in one matrix, random.
     std::vector<Tensor> columns_of_one(int64_t rows, const std::vector<int64_t>& columns);
     // Every code that the format has, scaled so that weight rows are of length about one. Unaligned in memory.
-    Weight weight(const WeightFormat& format, int64_t rows, int64_t columns);
+    Weight weight(const WeightFormat& format, int64_t rows, int64_t columns) {
+        return placed_weight(format, rows, columns, 7);
+    }
+    // Where backends may read it in whole words.
+    Weight aligned_weight(const WeightFormat& format, int64_t rows, int64_t columns) {
+        return placed_weight(format, rows, columns, 0);
+    }
     BufferPtr bytes(const std::vector<std::byte>& content);
 
     // Sequences of a batch, with `rows` rows each and positions up to `longest`.
@@ -59,6 +65,8 @@ class CaseContext {
     bool overrun() const { return overrun_; }
 
   private:
+    // At up to so many bytes from where memory begins.
+    Weight placed_weight(const WeightFormat& format, int64_t rows, int64_t columns, int64_t most_offset);
     Tensor place(int64_t rows, int64_t columns, DType dtype, const std::vector<std::byte>& content);
 
     Backend& backend_;
@@ -84,6 +92,7 @@ ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, 
 std::vector<OpCase> basic_cases();  // one row at a time, routing
 std::vector<OpCase> matmul_cases();
 std::vector<OpCase> routed_cases();
+std::vector<OpCase> many_row_cases();
 std::vector<OpCase> attention_cases();
 std::vector<OpCase> linear_attention_cases();
 std::vector<OpCase> mla_cases();

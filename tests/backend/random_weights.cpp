@@ -201,7 +201,7 @@ Parts random_parts(CaseContext& context, const WeightFormat& format, int64_t row
 
 }  // namespace
 
-Weight CaseContext::weight(const WeightFormat& format, int64_t rows, int64_t columns) {
+Weight CaseContext::placed_weight(const WeightFormat& format, int64_t rows, int64_t columns, int64_t most_offset) {
     // Part of a larger matrix, so that FP8 blocks are met in the middle.
     const int64_t before = flip() ? pick(0, 70) : 0;
     const int64_t all = before + rows + (flip() ? pick(0, 5) : 0);
@@ -213,7 +213,7 @@ Weight CaseContext::weight(const WeightFormat& format, int64_t rows, int64_t col
     const bool adopted = flip();
     const auto place_part = [&](const Bytes& part) {
         if (part.empty()) return WeightPart{};
-        auto content = std::make_shared<Bytes>(static_cast<size_t>(pick(0, 7)), std::byte{0xff});
+        auto content = std::make_shared<Bytes>(static_cast<size_t>(pick(0, most_offset)), std::byte{0xff});
         const uint64_t offset = content->size();
         content->insert(content->end(), part.begin(), part.end());
         return WeightPart{adopted ? backend_.adopt(*content, content) : bytes(*content), offset};
