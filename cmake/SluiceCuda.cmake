@@ -13,11 +13,16 @@ endif()
 option(SLUICE_CUDA "Build the CUDA backend (needs nvcc)" ${SLUICE_CUDA})
 # For this machine's card; where there is none, for the one that is measured on. The preset `cards` has all of them.
 find_program(SLUICE_NVIDIA_SMI nvidia-smi)
+set(architectures 90a-real)
 if(SLUICE_NVIDIA_SMI)
-  set(SLUICE_CUDA_ARCHITECTURES native CACHE STRING "What the kernels are compiled for")
-else()
-  set(SLUICE_CUDA_ARCHITECTURES 90a-real CACHE STRING "What the kernels are compiled for")
+  execute_process(COMMAND ${SLUICE_NVIDIA_SMI} --query-gpu=compute_cap --format=csv,noheader
+                  OUTPUT_VARIABLE capabilities ERROR_QUIET)
+  # `native` would leave out what Hopper has beyond its numbered architecture.
+  if(NOT capabilities MATCHES "^9\\.0")
+    set(architectures native)
+  endif()
 endif()
+set(SLUICE_CUDA_ARCHITECTURES ${architectures} CACHE STRING "What the kernels are compiled for")
 
 if(SLUICE_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES ${SLUICE_CUDA_ARCHITECTURES})
