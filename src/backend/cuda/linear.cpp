@@ -1,10 +1,12 @@
 // Embed, Linear and GatedMlp.
 
 #include <algorithm>
+#include <array>
 #include <span>
 
 #include "backend/cuda/compute.h"
 #include "backend/cuda/float_matrix.h"
+#include "backend/cuda/matrix_products.h"
 #include "backend/cuda/products.h"
 
 namespace sluice::cuda {
@@ -65,13 +67,12 @@ constexpr int64_t kMatrixRows = 33;
 }  // namespace
 
 bool on_tensor_cores(const Device& device, const WeightFormat& format, int64_t batch_rows) {
-    return !device.exact() && batch_rows >= kMatrixRows && device_codec(format).multiply_matrix != nullptr;
+    return !device.exact() && batch_rows >= kMatrixRows && device_codec(format).round_weights != nullptr;
 }
 
 void run(Device& device, const WeightFormat& format, const Product& product, bool tensor_cores) {
-    const DeviceCodec& codec = device_codec(format);
-    if (tensor_cores) return codec.multiply_matrix(device, product);
-    codec.multiply(device, product);
+    if (tensor_cores && product.table == nullptr) return multiply_matrices(device, format, product);
+    device_codec(format).multiply(device, product);
 }
 
 void compute(Device& device, const Embed& op) {
@@ -118,11 +119,11 @@ void compute_together(Device& device, std::span<const Linear* const> ops) {
 
 namespace {
 
-// A group of GatedMlp and where its gates and ups go, [count, inner] each.
-struct PlacedGroup {
+// A group of GatedMlp that has rows.
+struct BusyGroup {
     const MlpGroup* group;
-    float *gate, *up;
     int64_t rows;
+    float *gate = nullptr, *up = nullptr;  // [rows, inner] each
 };
 
 // Groups whose matrices are alike, handed over together, as many as a launch takes.
@@ -131,61 +132,45 @@ class Experts {
     Experts(Device& device, const GatedMlp& op) : device_(device), op_(op) {}
 
     void run() {
-        const std::vector<PlacedGroup> groups = placed();
+        std::vector<BusyGroup> groups;
+        for (const MlpGroup& group : op_.groups) {
+            const int64_t rows = group.all_rows() ? op_.x.rows : group.rows.rows;
+            if (rows > 0) groups.push_back({&group, rows});
+        }
         for (size_t begin = 0; begin < groups.size();) {
             size_t end = begin + 1;
             while (end < groups.size() && together(groups[begin], groups[end])) ++end;
             const auto part = std::span(groups).subspan(begin, end - begin);
-            gates_and_ups(part);
-            downs(part);
+            if (many_rows(part)) {
+                run_on_tensor_cores(part);
+            } else {
+                run_in_floats(part);
+            }
             begin = end;
         }
     }
 
   private:
-    int64_t rows_of(const MlpGroup& group) const { return group.all_rows() ? op_.x.rows : group.rows.rows; }
-
-    // Scratch: a table of jobs for each product that needs one, then gates and ups.
-    std::vector<PlacedGroup> placed() {
-        std::vector<PlacedGroup> groups;
-        uint64_t floats = 0;
-        for (const MlpGroup& group : op_.groups) floats += static_cast<uint64_t>(2 * rows_of(group) * group.gate.rows);
-        const uint64_t table_bytes = 3 * op_.groups.size() * sizeof(Job);
-        std::byte* const scratch = device_.scratch(table_bytes + floats * sizeof(float));
-        table_ = reinterpret_cast<Job*>(scratch);
-        auto* place = reinterpret_cast<float*>(scratch + table_bytes);
-        for (const MlpGroup& group : op_.groups) {
-            const int64_t rows = rows_of(group), count = rows * group.gate.rows;
-            if (rows == 0) continue;
-            groups.push_back({.group = &group, .gate = place, .up = place + count, .rows = rows});
-            place += 2 * count;
-        }
-        return groups;
-    }
-
-    // Few jobs go with the launch, more by way of the table.
-    void multiply(const WeightFormat& format, Product& product, std::span<const Job> jobs) {
-        for (const Job& job : jobs) product.most_rows = std::max(product.most_rows, job.count);
-        product.job_count = static_cast<int32_t>(jobs.size());
-        if (jobs.size() <= Product::kMostJobs) {
-            std::ranges::copy(jobs, product.jobs);
-        } else {
-            check(cudaMemcpyAsync(table_, jobs.data(), jobs.size_bytes(), cudaMemcpyHostToDevice, device_.stream()),
-                  "uploading a table of experts");
-            product.table = table_;
-            table_ += jobs.size();
-        }
-        const bool tensor_cores = on_tensor_cores(device_, format, op_.x.rows);
-        if (tensor_cores && jobs.front().up != nullptr) activate(device_, product);
-        cuda::run(device_, format, product, tensor_cores);
-    }
-
-    static bool together(const PlacedGroup& a, const PlacedGroup& b) {
+    static bool together(const BusyGroup& a, const BusyGroup& b) {
         return alike(a.group->gate, b.group->gate) && alike(a.group->up, b.group->up) &&
                alike(a.group->down, b.group->down);
     }
 
-    Job first_job(const PlacedGroup& group, const Weight& weight, const Tensor& bias, float* out) const {
+    // Few rows of an expert are not worth decoding its weights to memory before.
+    bool many_rows(std::span<const BusyGroup> groups) const {
+        constexpr int64_t kRowsWorthDecoding = 16;
+        int64_t rows = 0;
+        for (const BusyGroup& group : groups) rows += group.rows;
+        const bool many = rows >= kRowsWorthDecoding * static_cast<int64_t>(groups.size());
+        const MlpGroup& first = *groups.front().group;
+        return std::ranges::all_of(std::array{&first.gate, &first.up, &first.down}, [&](const Weight* weight) {
+            if (!on_tensor_cores(device_, weight->format, op_.x.rows)) return false;
+            const Job job = job_of(*weight, op_.x, op_.out);
+            return many || !matrix_path(weight->format, weight->columns, std::span(&job, 1)).decoded;
+        });
+    }
+
+    Job first_job(const BusyGroup& group, const Weight& weight, const Tensor& bias, float* out) const {
         Job job = job_of(weight, op_.x, op_.out);
         job.out = out;
         job.bias = bias_at(bias);
@@ -196,26 +181,32 @@ class Experts {
         }
         return job;
     }
-
-    void gates_and_ups(std::span<const PlacedGroup> groups) {
-        const MlpGroup& first = *groups.front().group;
-        Product gates = product_of(device_, first.gate), ups = product_of(device_, first.up);
-        std::vector<Job> of_gates, of_ups;
-        const bool one = alike(first.gate, first.up);
-        for (Product* product : {&gates, &ups}) {
-            product->x_stride = op_.x.row_stride;
-            product->out_stride = first.gate.rows;
+    Job gate_job(const BusyGroup& group) const {
+        return first_job(group, group.group->gate, group.group->gate_bias, group.gate);
+    }
+    Job up_job(const BusyGroup& group) const {
+        return first_job(group, group.group->up, group.group->up_bias, group.up);
+    }
+    Job down_job(const BusyGroup& group) const {
+        Job job = job_of(group.group->down, op_.x, op_.out);
+        job.x = group.gate;
+        job.up = group.up;
+        job.bias = bias_at(group.group->down_bias);
+        job.count = static_cast<int32_t>(group.rows);
+        if (!group.group->all_rows()) {
+            job.out_rows = ints_at(group.group->out_rows);
+            job.out_rows_stride = static_cast<int32_t>(group.group->out_rows.row_stride);
         }
-        for (const PlacedGroup& group : groups) {
-            of_gates.push_back(first_job(group, group.group->gate, group.group->gate_bias, group.gate));
-            (one ? of_gates : of_ups).push_back(first_job(group, group.group->up, group.group->up_bias, group.up));
-        }
-        multiply(first.gate.format, gates, of_gates);
-        if (!one) multiply(first.up.format, ups, of_ups);
+        return job;
     }
 
-    void downs(std::span<const PlacedGroup> groups) {
-        const Weight& down = groups.front().group->down;
+    Product first_product(const Weight& weight) const {
+        Product product = product_of(device_, weight);
+        product.x_stride = op_.x.row_stride;
+        product.out_stride = weight.rows;
+        return product;
+    }
+    Product down_product(const Weight& down) const {
         Product product = product_of(device_, down);
         product.x_stride = down.columns;
         product.out_stride = op_.out.row_stride;
@@ -223,25 +214,81 @@ class Experts {
         product.alpha = op_.activation.alpha;
         product.limit = op_.activation.limit;
         product.up_offset = op_.activation.up_offset;
-        std::vector<Job> jobs;
-        for (const PlacedGroup& group : groups) {
-            Job job = job_of(group.group->down, op_.x, op_.out);
-            job.x = group.gate;
-            job.up = group.up;
-            job.bias = bias_at(group.group->down_bias);
-            job.count = static_cast<int32_t>(group.rows);
-            if (!group.group->all_rows()) {
-                job.out_rows = ints_at(group.group->out_rows);
-                job.out_rows_stride = static_cast<int32_t>(group.group->out_rows.row_stride);
-            }
-            jobs.push_back(job);
+        return product;
+    }
+
+    // Few jobs go with the launch, more by way of a table in the device's memory.
+    void give_jobs(Product& product, std::span<const Job> jobs, Job* table) {
+        for (const Job& job : jobs) product.most_rows = std::max(product.most_rows, job.count);
+        product.job_count = static_cast<int32_t>(jobs.size());
+        if (jobs.size() <= Product::kMostJobs) {
+            std::ranges::copy(jobs, product.jobs);
+            return;
         }
-        multiply(down.format, product, jobs);
+        check(cudaMemcpyAsync(table, jobs.data(), jobs.size_bytes(), cudaMemcpyHostToDevice, device_.stream()),
+              "uploading a table of experts");
+        product.table = table;
+    }
+
+    void run_in_floats(std::span<BusyGroup> groups) {
+        const MlpGroup& first = *groups.front().group;
+        uint64_t floats = 0;
+        for (const BusyGroup& group : groups) floats += static_cast<uint64_t>(2 * group.rows * first.up.rows);
+        const uint64_t table_bytes = 3 * groups.size() * sizeof(Job);
+        std::byte* const scratch = device_.scratch(table_bytes + floats * sizeof(float));
+        auto* table = reinterpret_cast<Job*>(scratch);
+        auto* place = reinterpret_cast<float*>(scratch + table_bytes);
+        std::vector<Job> gates, ups, downs;
+        const bool one = alike(first.gate, first.up);
+        for (BusyGroup& group : groups) {
+            group.gate = place;
+            group.up = place + group.rows * first.up.rows;
+            place = group.up + group.rows * first.up.rows;
+            gates.push_back(gate_job(group));
+            (one ? gates : ups).push_back(up_job(group));
+            downs.push_back(down_job(group));
+        }
+        const auto multiply = [&](const WeightFormat& format, Product product, std::span<const Job> jobs) {
+            give_jobs(product, jobs, table);
+            table += jobs.size();
+            device_codec(format).multiply(device_, product);
+        };
+        multiply(first.gate.format, first_product(first.gate), gates);
+        if (!one) multiply(first.up.format, first_product(first.up), ups);
+        multiply(first.down.format, down_product(first.down), downs);
+    }
+
+    void run_on_tensor_cores(std::span<const BusyGroup> groups) {
+        const MlpGroup& first = *groups.front().group;
+        std::vector<Job> gates_and_ups, downs;
+        ExpertProducts experts{.gates = first_product(first.gate),
+                               .up_weight = device_weight(device_, first.up),
+                               .downs = down_product(first.down),
+                               .gate_format = first.gate.format,
+                               .up_format = first.up.format,
+                               .down_format = first.down.format};
+        for (const BusyGroup& group : groups) {
+            gates_and_ups.push_back(gate_job(group));
+            downs.push_back(down_job(group));
+            experts.most_rows = std::max(experts.most_rows, static_cast<int32_t>(group.rows));
+            experts.all_rows += group.rows;
+        }
+        for (const BusyGroup& group : groups) gates_and_ups.push_back(up_job(group));
+        experts.first_samples = gates_and_ups;
+        experts.second_samples = downs;
+        experts.count = static_cast<int32_t>(groups.size());
+        experts.x = floats_at(op_.x);
+        experts.x_rows = op_.x.rows;
+        const uint64_t bytes = expert_scratch_bytes(experts);
+        std::byte* const scratch = device_.scratch(bytes + 3 * groups.size() * sizeof(Job));
+        auto* const table = reinterpret_cast<Job*>(scratch + bytes);
+        give_jobs(experts.gates, gates_and_ups, table);
+        give_jobs(experts.downs, downs, table + gates_and_ups.size());
+        multiply_experts(device_, experts, scratch);
     }
 
     Device& device_;
     const GatedMlp& op_;
-    Job* table_ = nullptr;  // what is left of it
 };
 
 }  // namespace

@@ -81,18 +81,15 @@ struct Folding {
 struct DeviceCodec {
     // out = x . weight^T + bias for every job; weight.rows outputs. F32 throughout, for few rows.
     void (*multiply)(Device& device, Product product);
-    // The same of many rows on tensor cores, x and weight rounded to BF16 and `up` left alone. Null: a format that BF16
-    // would lose digits of.
-    void (*multiply_matrix)(Device& device, const Product& product);
+    // Weights of `count` jobs from `first` on, or of so many parts of a batch, as BF16: rows of whole chunks
+    // (matrix.h) one after the other. Null: a format that BF16 would lose digits of, which tensor cores do not take.
+    void (*round_weights)(Device& device, const Product& product, int first, int count, uint16_t* out);
     // Rows to floats, one after the other. Nothing but NaN for an id that the weight lacks.
     void (*decode_rows)(Device& device, const DeviceWeight& weight, const RowChoice& choice, float* out,
                         int64_t out_stride);
     // Of few rows, in F32. Null: by way of decode_rows.
     void (*fold)(Device& device, const Folding& fold) = nullptr;
 };
-
-// x of every job becomes activation(x, up), in place.
-void activate(Device& device, const Product& product);
 
 // The row of the table for a format.
 const DeviceCodec& device_codec(const WeightFormat& format);

@@ -1,7 +1,10 @@
 // RoutedMlp: experts of one memory of records, chosen by ids that the host need not know.
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
+#include "backend/cuda/matrix_products.h"
 #include "backend/cuda/product.cuh"
 #include "backend/cuda/products.h"
 
@@ -74,18 +77,23 @@ class Routed {
         : device_(device), op_(op), expert_(op.records.expert), choices_(op.ids.rows * op.ids.columns) {}
 
     void run() {
-        const bool apart = op_.ids.rows <= kRowsApart;
+        const bool apart = op_.ids.rows <= kRowsApart, many = !apart && on_tensor_cores();
         const int64_t experts = op_.records.slots.rows, inner = expert_.up.rows;
         const auto scratch_of = [&](uint64_t bytes) { return std::exchange(bytes_, bytes_ + bytes); };
-        const uint64_t gates = scratch_of(static_cast<uint64_t>(choices_ * inner) * sizeof(float));
-        const uint64_t ups = scratch_of(static_cast<uint64_t>(choices_ * inner) * sizeof(float));
-        const uint64_t lists = scratch_of(apart ? 0 : static_cast<uint64_t>(2 * experts * op_.ids.rows) * sizeof(int32_t));
+        const uint64_t products = scratch_of(many ? expert_scratch_bytes(products_over(nullptr)) : 0);
+        const uint64_t floats = many ? 0 : static_cast<uint64_t>(choices_ * inner) * sizeof(float);
+        const uint64_t gates = scratch_of(floats), ups = scratch_of(floats);
         const uint64_t jobs = scratch_of(apart ? 0 : static_cast<uint64_t>(3 * experts) * sizeof(Job));
+        const uint64_t lists =
+            scratch_of(apart ? 0 : static_cast<uint64_t>(2 * experts * op_.ids.rows) * sizeof(int32_t));
         std::byte* const scratch = device_.scratch(bytes_);
         gates_ = reinterpret_cast<float*>(scratch + gates);
         ups_ = reinterpret_cast<float*>(scratch + ups);
         if (apart) return run_apart();
-        run_grouped(reinterpret_cast<int32_t*>(scratch + lists), reinterpret_cast<Job*>(scratch + jobs));
+        auto* const table = reinterpret_cast<Job*>(scratch + jobs);
+        group(reinterpret_cast<int32_t*>(scratch + lists), table);
+        if (many) return multiply_experts(device_, products_over(table), scratch + products);
+        run_grouped(table);
     }
 
   private:
@@ -148,14 +156,23 @@ class Routed {
         device_codec(expert_.down.format).multiply(device_, second);
     }
 
-    void run_grouped(int32_t* lists, Job* jobs) {
+    // Few rows of an expert are not worth decoding its weights to memory before.
+    bool on_tensor_cores() const {
+        constexpr int64_t kRowsWorthDecoding = 16;
+        const bool many = choices_ >= kRowsWorthDecoding * op_.records.slots.rows;
+        const auto taken = [&](const Weight& weight, const Job& slot) {
+            return cuda::on_tensor_cores(device_, weight.format, op_.ids.rows) &&
+                   (many || !matrix_path(weight.format, weight.columns, samples(slot)).decoded);
+        };
+        return taken(expert_.gate, gate()) && taken(expert_.up, up()) && taken(expert_.down, down());
+    }
+
+    // Jobs of all experts: gates, ups, downs.
+    void group(int32_t* lists, Job* jobs) {
         const int64_t experts = op_.records.slots.rows;
-        Job down_job = down();
-        const bool activated = on_tensor_cores(device_, expert_.down.format, op_.ids.rows);
-        if (activated) down_job.up = nullptr;
         const GroupArgs args{.gate = gate(),
                              .up = up(),
-                             .down = down_job,
+                             .down = down(),
                              .choices = choices(op_.row_per_choice()),
                              .most = static_cast<int32_t>(op_.ids.rows),
                              .rows = lists,
@@ -165,16 +182,45 @@ class Routed {
                              .downs = jobs + 2 * experts};
         group_kernel<<<static_cast<unsigned>(experts), kGroupThreads, 0, device_.stream()>>>(args);
         check_launch("RoutedMlp");
+    }
+
+    // In slot 0 and the next one, which tell how the matrices of all are aligned.
+    std::array<Job, 2> samples(Job job) const {
+        Job next = job;
+        next.data += op_.records.slot_bytes;
+        if (next.scales != nullptr) next.scales += op_.records.slot_bytes;
+        if (next.zero_points != nullptr) next.zero_points += op_.records.slot_bytes;
+        return {job, next};
+    }
+
+    ExpertProducts products_over(const Job* jobs) {
+        const int64_t experts = op_.records.slots.rows;
+        const auto gates = samples(gate()), ups = samples(up());
+        first_samples_ = {gates[0], gates[1], ups[0], ups[1]};
+        second_samples_ = samples(down());
+        ExpertProducts products{.gates = first_product(),
+                                .up_weight = device_weight(device_, expert_.up),
+                                .downs = down_product(),
+                                .gate_format = expert_.gate.format,
+                                .up_format = expert_.up.format,
+                                .down_format = expert_.down.format,
+                                .first_samples = first_samples_,
+                                .second_samples = second_samples_,
+                                .count = static_cast<int32_t>(experts),
+                                .most_rows = static_cast<int32_t>(op_.ids.rows),
+                                .x = floats_at(op_.x),
+                                .x_rows = op_.x.rows,
+                                .all_rows = choices_};
+        products.gates.table = jobs;
+        products.downs.table = jobs == nullptr ? nullptr : jobs + 2 * experts;
+        return products;
+    }
+
+    void run_grouped(const Job* jobs) {
+        const int64_t experts = op_.records.slots.rows;
         Product first = first_product(), second = down_product();
-        multiply(expert_.up.format, first, args.gates, 2 * experts);
-        if (activated) {
-            Product whole = second;
-            Job job = down();
-            job.count = static_cast<int32_t>(choices_);
-            add_job(whole, job);
-            activate(device_, whole);
-        }
-        multiply(expert_.down.format, second, args.downs, experts);
+        multiply(expert_.up.format, first, jobs, 2 * experts);
+        multiply(expert_.down.format, second, jobs + 2 * experts, experts);
     }
 
     // A table's counts are known to the device alone: no expert has more rows than there are.
@@ -182,9 +228,11 @@ class Routed {
         product.table = table;
         product.job_count = static_cast<int32_t>(jobs);
         product.most_rows = static_cast<int32_t>(op_.ids.rows);
-        cuda::run(device_, format, product, on_tensor_cores(device_, format, op_.ids.rows));
+        cuda::run(device_, format, product, false);
     }
 
+    std::array<Job, 4> first_samples_{};
+    std::array<Job, 2> second_samples_{};
     Device& device_;
     const RoutedMlp& op_;
     const MlpGroup& expert_;

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "backend/cuda/early.cuh"
-#include "backend/cuda/product.cuh"
 #include "backend/cuda/products.h"
+#include "backend/cuda/views.cuh"
 
 namespace sluice::cuda {
 
@@ -226,26 +226,7 @@ __global__ void scale_by_position_kernel(Rows<float> x, Rows<const int32_t> posi
     }
 }
 
-__global__ void activate_kernel(const __grid_constant__ Product product) {
-    let_next_begin();
-    wait_for_previous();
-    const Job& job = product.table != nullptr ? product.table[blockIdx.y] : product.jobs[blockIdx.y];
-    const int64_t numbers = job.count * product.weight.columns;
-    auto* const x = const_cast<float*>(job.x);
-    for (int64_t i = element_column(); i < numbers; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
-        x[i] = activated(product, x[i], job.up[i]);
-    }
-}
-
 }  // namespace
-
-// The rows of x lie without gaps.
-void activate(Device& device, const Product& product) {
-    const int64_t numbers = product.most_rows * product.weight.columns;
-    const dim3 grid(static_cast<unsigned>(std::min<int64_t>(blocks_for(numbers, kThreads), 1024)),
-                    static_cast<unsigned>(product.job_count));
-    launch_early(device, {grid, kThreads}, activate_kernel, product);
-}
 
 void compute(Device& device, const RmsNorm& op) {
     if (op.run() != op.weight.columns) {
