@@ -32,6 +32,8 @@ using AddCase = std::function<void(KernelCase)>;
 // One function per file: hands cases over one by one, each freed before the next is made.
 void product_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void attention_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
+void latent_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
+void recurrent_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 
 struct CaseGroup {
     std::string_view name;
@@ -40,6 +42,8 @@ struct CaseGroup {
 inline constexpr CaseGroup kCaseGroups[] = {
     {"products", product_cases},
     {"attention", attention_cases},
+    {"latent", latent_cases},
+    {"recurrent", recurrent_cases},
 };
 
 }  // namespace sluice::bench
