@@ -144,10 +144,18 @@ inline void add_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], in
     }
 }
 
-// The same for kDwords dwords of nibbles; the odd columns' activations lie kVectorBytes after the even ones'.
+// The same for kDwords dwords of nibbles; the odd columns' activations lie kVectorBytes after the even ones'. Words
+// hold the products of all of them.
 template <int kTokens, int kVectors>
 inline void add_nibble_dwords(const std::byte* w, const int8_t* const (&x)[kTokens], int64_t column,
                               I (&sums)[kVectors][kTokens]) {
+    static_assert(kDwords * 4 * 15 * 127 <= 32767);
+    I words[kVectors][kTokens];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) words[v][t] = kWordRuns ? izero() : sums[v][t];
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < kDwords; ++i, w += kVectors * kVectorBytes) {
         I even[kVectors], odd[kVectors];
@@ -161,10 +169,17 @@ inline void add_nibble_dwords(const std::byte* w, const int8_t* const (&x)[kToke
         for (int t = 0; t < kTokens; ++t) {
             const I values = broadcast4(x[t] + column + 4 * i);
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], even[v], values);
+            for (int v = 0; v < kVectors; ++v) words[v][t] = add_run_products(words[v][t], even[v], values);
             const I odd_values = broadcast4(x[t] + column + kVectorBytes + 4 * i);
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) sums[v][t] = dot4<false>(sums[v][t], odd[v], odd_values);
+            for (int v = 0; v < kVectors; ++v) words[v][t] = add_run_products(words[v][t], odd[v], odd_values);
+        }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+            sums[v][t] = kWordRuns ? dot2(sums[v][t], words[v][t], set1_i32(0x00010001)) : words[v][t];
         }
     }
 }
