@@ -118,8 +118,7 @@ struct GatedMlp {
     }
 };
 
-// The experts of a layer, all in one memory: expert e is `expert`, that much further by slots[e] * slot_bytes; of biases
-// it is row e.
+// The experts of a layer, all in one memory: expert e is `expert`, slots[e] * slot_bytes further; of biases it is row e.
 struct ExpertRecords {
     MlpGroup expert;          // in slot 0; biases [experts, *], or empty; no rows
     uint64_t slot_bytes = 0;
