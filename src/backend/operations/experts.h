@@ -118,11 +118,11 @@ struct GatedMlp {
     }
 };
 
-// The experts of a layer, all in one memory: expert e is `expert`, slots[e] * slot_bytes further; of biases it is row e.
+// The experts of a layer, in one memory: expert e is `expert`, slots[e] * slot_bytes further; of biases it is row e.
 struct ExpertRecords {
-    MlpGroup expert;          // in slot 0; biases [experts, *], or empty; no rows
+    MlpGroup expert;  // in slot 0; biases [experts, *], or empty; no rows
     uint64_t slot_bytes = 0;
-    Tensor slots;             // I32 [experts, 1]
+    Tensor slots;  // I32 [experts, 1]
 
     static void fields(auto& op, auto&& field) {
         field("expert", op.expert);
