@@ -23,7 +23,7 @@ logs=$(mktemp -d "$work/sluice-gpu-XXXXXX")
 trap 'rm -rf "$logs"' EXIT
 
 [ -f "$build/CMakeCache.txt" ] || cmake --preset release >"$logs/configure.log"
-cmake --build "$build" --target sluice_program cuda_op_test model_test >"$logs/build.log" 2>&1 ||
+cmake --build "$build" --target sluice_program cuda_op_test model_test kernel_bench >"$logs/build.log" 2>&1 ||
     { tail -30 "$logs/build.log" >&2; exit 1; }
 program=$(find "$build" -name sluice -type f -perm -u+x | head -n 1)
 "$program" doctor 2>/dev/null | grep -q -- '--device cuda:0' ||
@@ -66,6 +66,8 @@ report() {
         row "$shape, prompt of $prompt: prefill" "${1:-nothing} tok/s"
         row "$shape, after $prompt: decode" "${2:-nothing} tok/s"
     done
+    echo
+    "$build/bin/sluice-kernel-bench" --device cuda --shape "$shape" 2>&1 | sed 's/^/    /'
 }
 report | tee "$logs/report.md"
 [ -z "$output" ] || cp "$logs/report.md" "$output"
