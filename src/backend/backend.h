@@ -88,6 +88,7 @@ class Backend : public Queue {
   protected:
     // The operation was checked.
     virtual void execute(const Operation& operation) = 0;
+    bool profiled() const { return profile_ != nullptr; }
 
   private:
     TimeProfile* profile_ = nullptr;

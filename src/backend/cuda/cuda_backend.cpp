@@ -116,7 +116,8 @@ class CudaBackend final : public Backend {
     // Where all is F32, a prompt's rows meet an expert's weights sooner when the host has put them together.
     bool routes(int64_t rows) const override { return !device_->exact() || rows <= cuda::kRowsApart; }
 
-    bool records() const override { return true; }
+    // A profile wants to know of every operation.
+    bool records() const override { return !profiled(); }
     void begin_recording() override { recorded_.emplace(); }
     std::shared_ptr<Recording> end_recording() override {
         std::shared_ptr<Recording> recording;

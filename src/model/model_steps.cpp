@@ -1,0 +1,79 @@
+// Steps of the model that repeat: see RecordedStep.
+
+#include <algorithm>
+#include <utility>
+
+#include "model/model.h"
+
+namespace sluice {
+
+RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> inputs) {
+    const auto repeats = [&](const ForwardInput& input) {
+        return input.ids.size() == 1 && input.logit_rows.size() == 1 && !input.hidden &&
+               input.likeliest_of == inputs.front().likeliest_of;
+    };
+    if (!repeats_ || batch.rows > head_rows() || !std::ranges::all_of(inputs, repeats)) return nullptr;
+    const auto known = [&](const Layer& layer) {
+        return layer.feed_forward == nullptr || layer.feed_forward->repeats(backend_, batch.rows, *resident_);
+    };
+    if (!std::ranges::all_of(layers_, known)) return nullptr;
+    return &steps_.find({.rows = batch.rows,
+                         .most_tokens = batch.table.most_tokens,
+                         .table_pages = static_cast<int64_t>(table_pages_),
+                         .likeliest_of = inputs.front().likeliest_of},
+                        inputs_workspace_.buffer(), workspace_.buffer());
+}
+
+void Model::record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
+                   std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
+    backend_.begin_recording();
+    try {
+        const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
+        workspace_.reset();
+        step.logits = logits_of(last);
+        if (const int64_t tokens = inputs.front().likeliest_of; tokens > 0) {
+            step.likeliest = workspace_.take(batch.rows, 1, DType::kI32);
+            backend_.run(ArgMax{.x = step.logits.columns_at(0, tokens), .out = step.likeliest});
+        }
+    } catch (...) {
+        (void)backend_.end_recording();
+        throw;
+    }
+    step.recording = backend_.end_recording();
+}
+
+bool Model::repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
+                   std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs) {
+    if (!std::exchange(step.ran, true)) return false;
+    if (step.recording == nullptr || !backend_.replay(*step.recording)) {
+        record(step, batch, feed, rows, inputs, outputs);
+        if (step.recording == nullptr || !backend_.replay(*step.recording)) return false;
+    }
+    const auto vocabulary = static_cast<size_t>(head_.rows);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        if (step.likeliest.buffer != nullptr) {
+            auto id = std::as_writable_bytes(std::span(&outputs[i].likeliest.emplace(-1), 1));
+            backend_.download(step.likeliest.buffer, step.likeliest.offset + i * sizeof(int32_t), id);
+            continue;
+        }
+        outputs[i].logits.resize(vocabulary);
+        backend_.download(step.logits.buffer, step.logits.offset + i * vocabulary * sizeof(float),
+                          std::as_writable_bytes(std::span(outputs[i].logits)));
+    }
+    return true;
+}
+
+void Model::count_resident(int64_t rows) {
+    const ModelConfig& config = checkpoint_->config();
+    uint64_t choices = 0;
+    for (int l = 0; l < config.layer_count(); ++l) {
+        const MixtureConfig* mixture = config.mixture_of(l);
+        if (mixture == nullptr || !layers_[static_cast<size_t>(l)].feed_forward->repeats(backend_, rows, *resident_)) {
+            continue;
+        }
+        choices += static_cast<uint64_t>(std::min<int64_t>(rows * mixture->experts_per_token, mixture->experts));
+    }
+    if (choices > 0) experts_->count_hits(choices);
+}
+
+}  // namespace sluice
