@@ -8,6 +8,7 @@
 #include "backend/cuda/affine_rows.h"
 #include "backend/cuda/early.cuh"
 #include "backend/cuda/product.cuh"
+#include "backend/cuda/tensor_cores.cuh"
 
 namespace sluice::cuda {
 
@@ -36,14 +37,6 @@ __device__ __forceinline__ float high_of(uint32_t pair) {
 // Codes i and i + 4 of a word, as BF16, 128 larger.
 __device__ __forceinline__ uint32_t codes_of(uint32_t word, int i) {
     return ((word >> (4 * i)) & 0x000f000fu) | 0x43004300u;
-}
-
-__device__ __forceinline__ void add_product(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // x in shared memory: of each chunk and row the words that lanes meet as columns, and the sum of the chunk's numbers.
@@ -298,7 +291,7 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
             fetched.advance(sharing, split, spans);
         }
         stage_fetched = stage_fetched + 1 == kStages ? 0 : stage_fetched + 1;
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        copies_end();
     };
     // The first weights are on their way while x is staged.
 #pragma unroll
@@ -310,7 +303,7 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
     int stage_read = 0;
     for (Cursor at = first; at.tile < sharing.tiles;) {
         fetch();
-        asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+        copies_wait<kStages - 1>();
         __syncwarp();
         add_span<kTokens, kHalf>(stages[stage_read], matrix, staged, at.span * kSpanChunks, sums);
         stage_read = stage_read + 1 == kStages ? 0 : stage_read + 1;

@@ -3,6 +3,7 @@
 
 #include "backend/cuda/matrix_general.h"
 #include "backend/cuda/matrix_tiles.cuh"
+#include "backend/cuda/tensor_cores.cuh"
 #include "backend/cuda/views.cuh"
 
 namespace sluice::cuda {
@@ -18,22 +19,6 @@ struct Chunk {
 
 __device__ __forceinline__ uint32_t shared_place(const void* at) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(at));
-}
-
-// Four 8x8 matrices of 16-bit numbers; lane l gives the row l % 8 of matrix l / 8.
-__device__ __forceinline__ void load_matrices(const uint16_t* row, uint32_t (&out)[4]) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-                 : "r"(shared_place(row)));
-}
-
-// sums += a . b, 16 x 16 by 16 x 8.
-__device__ __forceinline__ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Where a thread copies from: 16 bytes each of four rows of the weights and four of x.
@@ -78,14 +63,15 @@ __device__ __forceinline__ void add_chunk(const Chunk& chunk, int output, int ro
         uint32_t a[2][4], b[2][4];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            load_matrices(&chunk.weights[output + 16 * i + lane % 16][k + lane / 16 * 8], a[i]);
+            load_matrices_at(shared_place(&chunk.weights[output + 16 * i + lane % 16][k + lane / 16 * 8]), a[i]);
             // Rows of x 0 to 7 and 8 to 15, each with columns k to k + 7 and then k + 8 to k + 15.
-            load_matrices(&chunk.inputs[row + 16 * i + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8], b[i]);
+            load_matrices_at(shared_place(&chunk.inputs[row + 16 * i + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]),
+                             b[i]);
         }
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
 #pragma unroll
-            for (int j = 0; j < 4; ++j) multiply_add(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+            for (int j = 0; j < 4; ++j) add_product(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
         }
     }
 }
