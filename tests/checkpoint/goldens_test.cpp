@@ -32,6 +32,7 @@ class Goldens : public ::testing::TestWithParam<GoldenCase> {
 // The residual stream before the first layer is the decoded embedding, bit for bit.
 TEST_P(Goldens, EmbeddingsAreTheFirstHiddenState) {
     const testing::Reference reference = testing::load_reference(GetParam());
+    if (reference.hidden.empty()) GTEST_SKIP() << "logits alone were kept";
     const int64_t hidden = checkpoint_->config().hidden_size;
     ASSERT_EQ(reference.hidden.front().size(), reference.ids.size() * static_cast<size_t>(hidden));
     for (size_t i = 0; i < reference.ids.size(); ++i) {
