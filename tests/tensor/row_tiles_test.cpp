@@ -163,7 +163,6 @@ TEST(RowTilesOf, FormatsThatHaveThemInWholeTiles) {
     EXPECT_FALSE(fits_tiles(kFloatCodec.standard, 32));
     EXPECT_TRUE(fits_tiles(kQ4_KCodec.standard, 16));
     EXPECT_FALSE(fits_tiles(kQ4_KCodec.standard, 24));
-    EXPECT_TRUE(fits_tiles(kQ8_0Codec.standard, 32));
     EXPECT_FALSE(fits_tiles(kMxfp4Codec.standard, 32));
 }
 

@@ -74,7 +74,7 @@ AmxBlockActivations gather_rows(const KernelTable& kernels, const LinearProduct&
     return gathered;
 }
 
-// Parts of a weight in the other form, tiles of its rows or rows of its tiles, in memory for one of them.
+// Parts of a weight in the other form: rows of one in tiles, tiles of one in rows. The last one asked for is there.
 class OtherForm {
   public:
     OtherForm(const KernelTable& kernels, const WeightView& weight, Scratch& scratch) {
@@ -102,37 +102,36 @@ void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch
         const Parts parts(p.layout, p.columns, const_cast<std::byte*>(row));
         return BlockRow{parts.values, parts.scales, parts.sums};
     });
-    const bool meets_tiles = blocks.tiled != nullptr && tokens <= blocks.tiled_rows;
-    const bool by_amx = amx_blocks_pay(kernels, p.layout, tokens);
-    if (weight.tiled && meets_tiles && !by_amx) {
-        return blocks.tiled(weight, x, tokens, p.out, p.first, p.accumulate, p.next);
+    const auto for_tiles = [&](auto&& multiply) {
+        for (int64_t row = 0; row < weight.rows; row += kernels.tile_rows) {
+            multiply(weight.rows_at(row, std::min<int64_t>(kernels.tile_rows, weight.rows - row)), p.first + row);
+        }
+    };
+    if (amx_blocks_pay(kernels, p.layout, tokens)) {
+        BlockTile tile = take_tile(kernels, weight.columns, scratch);
+        const OtherForm rows(kernels, weight, scratch);
+        const AmxBlockActivations gathered = gather_rows(kernels, p, x, scratch);
+        for_tiles([&](const WeightView& part, int64_t first) {
+            blocks.pack_planes(part.tiled ? rows.of(part) : part, tile);
+            kernels.amx_blocks->matrix(blocks, tile, gathered, p.out, first, p.accumulate);
+        });
+        return;
     }
+    if (weight.tiled) return blocks.tiled(weight, x, tokens, p.out, p.first, p.accumulate, p.next);
     if (tokens < kernels.matrix_tokens) {
         for (int64_t t = 0; t < tokens; ++t) {
             blocks.vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
         }
         return;
     }
-    const OtherForm other(kernels, weight, scratch);
-    const auto for_tiles = [&](auto&& multiply) {
-        for (int64_t row = 0; row < weight.rows; row += kernels.tile_rows) {
-            const WeightView part = weight.rows_at(row, std::min<int64_t>(kernels.tile_rows, weight.rows - row));
-            multiply(part.tiled ? other.of(part) : part, p.first + row);
-        }
-    };
-    if (!by_amx && meets_tiles && fits_tiles(weight.format, weight.rows)) {
-        return for_tiles([&](const WeightView& part, int64_t first) {
-            blocks.tiled(other.of(part), x, tokens, p.out, first, p.accumulate, nullptr);
+    if (blocks.tiled != nullptr && fits_tiles(weight.format, weight.rows)) {
+        const OtherForm tiles(kernels, weight, scratch);
+        for_tiles([&](const WeightView& part, int64_t first) {
+            blocks.tiled(tiles.of(part), x, tokens, p.out, first, p.accumulate, nullptr);
         });
+        return;
     }
     BlockTile tile = take_tile(kernels, weight.columns, scratch);
-    if (by_amx) {
-        const AmxBlockActivations gathered = gather_rows(kernels, p, x, scratch);
-        return for_tiles([&](const WeightView& part, int64_t first) {
-            blocks.pack_planes(part, tile);
-            kernels.amx_blocks->matrix(blocks, tile, gathered, p.out, first, p.accumulate);
-        });
-    }
     for_tiles([&](const WeightView& part, int64_t first) {
         blocks.pack(part, tile);
         blocks.matrix(tile, x, tokens, p.out, first, p.accumulate);

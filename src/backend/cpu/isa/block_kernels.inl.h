@@ -13,20 +13,12 @@
 namespace sluice {
 namespace {
 
-// Where products are one instruction, codes had better be unpacked once for many rows of activations.
-constexpr int64_t kTiledRows = kWordRuns ? INT64_MAX : 16;
-
 using TiledKernel = decltype(BlockKernels::tiled);
 
 // Of a format in tiles; void: it is not read so.
 template <typename Tiles>
-constexpr TiledKernel tiled_factor_kernel() {
-    if constexpr (kReadsTiles && !std::is_void_v<Tiles>) return tiled_factor_blocks<Tiles>;
-    return nullptr;
-}
-template <typename Tiles>
-constexpr TiledKernel tiled_plain_kernel() {
-    if constexpr (kReadsTiles && !std::is_void_v<Tiles>) return tiled_plain_blocks<Tiles>;
+constexpr TiledKernel tiled_kernel() {
+    if constexpr (kReadsTiles && !std::is_void_v<Tiles>) return tiled_blocks<Tiles>;
     return nullptr;
 }
 
@@ -37,23 +29,20 @@ constexpr BlockKernels kFactorKernels = {
     .vector = factor_vector<Format>,
     .pack = factor_pack<Format>,
     .matrix = factor_matrix<Format>,
-    .tiled = tiled_factor_kernel<Tiles>(),
-    .tiled_rows = kTiledRows,
+    .tiled = tiled_kernel<Tiles>(),
 #ifdef __AVX512VBMI__
     .planes = Format::kPlanes,
     .pack_planes = pack_factor_planes<Format>,
 #endif
 };
 
-template <typename Format, typename Tiles>
+template <typename Format>
 constexpr BlockKernels kPlainKernels = {
     .group = kPlainBlock,
     .minima = Format::kMinima,
     .vector = plain_vector<Format>,
     .pack = plain_pack<Format>,
     .matrix = plain_matrix<Format>,
-    .tiled = tiled_plain_kernel<Tiles>(),
-    .tiled_rows = kTiledRows,
 #ifdef __AVX512VBMI__
     .planes = 1,
     .pack_planes = pack_plain_planes<Format>,

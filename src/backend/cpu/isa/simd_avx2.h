@@ -283,7 +283,7 @@ inline I in_order(I sum) {
     return sum;
 }
 #ifdef __AVXVNNI__
-constexpr bool kWordRuns = false, kSignedCodes = false;
+constexpr bool kWordRuns = false;
 inline I add_run_products(I acc, I w, I x) {
     return _mm256_dpbusd_avx_epi32(acc, w, x);
 }
@@ -291,7 +291,7 @@ inline I add_run(I total, I run, I factor) {
     return _mm256_add_epi32(total, _mm256_mullo_epi32(run, upper_words(factor)));
 }
 #else
-constexpr bool kWordRuns = true, kSignedCodes = true;
+constexpr bool kWordRuns = true;
 inline I add_run_products(I acc, I w, I x) {
     return in_order(_mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)));
 }
@@ -299,10 +299,6 @@ inline I add_run(I total, I run, I factor) {
     return in_order(dot2(total, run, factor));
 }
 #endif
-inline I add_signed_products(I total, I w, I x, I factor) {
-    const I code = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
-    return in_order(dot2(total, _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code)), factor));
-}
 template <int kLow, int kHigh>
 inline I byte_words(I v) {
     constexpr int kDword = 0x80 | kLow << 8 | 0x80 << 16 | kHigh << 24;

@@ -300,7 +300,6 @@ inline I in_order(I sum) {
 
 // Products of a run of columns that share a factor: unsigned bytes below 128, signed ones, added up as words
 // (kWordRuns) or dwords, to be multiplied by a factor that stands in both words of the dword.
-constexpr bool kSignedCodes = false;
 #ifdef __AVX512VNNI__
 constexpr bool kWordRuns = false;
 inline I add_run_products(I acc, I w, I x) {
@@ -318,12 +317,6 @@ inline I add_run(I total, I run, I factor) {
     return in_order(dot2(total, run, factor));
 }
 #endif
-// total + the products of codes less 128, signed bytes and a factor in both words of the dword, where that is sooner
-// than products of codes (kSignedCodes).
-inline I add_signed_products(I total, I w, I x, I factor) {
-    const I code = ixor(w, set1_i8(128));
-    return dot2(total, _mm512_maddubs_epi16(_mm512_abs_epi8(code), negate_bytes(x, _mm512_movepi8_mask(code))), factor);
-}
 // Two signed bytes of every dword as its words.
 template <int kLow, int kHigh>
 inline I byte_words(I v) {

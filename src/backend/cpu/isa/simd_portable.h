@@ -311,15 +311,12 @@ inline I dot2(I acc, I a, I b) {
 inline I dot4_times(I acc, I w, I x, I factor) {
     return acc + dot4<false>(I{}, w, x) * (factor >> 16);
 }
-constexpr bool kWordRuns = false, kSignedCodes = false;
+constexpr bool kWordRuns = false;
 inline I add_run_products(I acc, I w, I x) {
     return dot4<false>(acc, w, x);
 }
 inline I add_run(I total, I run, I factor) {
     return total + run * (factor >> 16);
-}
-inline I add_signed_products(I total, I w, I x, I factor) {
-    return total + (dot4<true>(I{}, w, x) - dot4<true>(I{}, set1_i8(128), x)) * (factor >> 16);
 }
 template <int kLow, int kHigh>
 inline I byte_words(I v) {

@@ -22,32 +22,11 @@ struct RowsAtBlock {
     const std::byte* ahead;
 };
 
-// Whether codes meet x less their center, so that nothing is to be taken away from the products.
-template <typename Rows>
-constexpr bool kCentered = Rows::kWide&& kSignedCodes;
-
-// The factor of a run in both words of every dword.
-template <int kRun>
-inline I run_factor(const RunBytes& factors) {
-    return byte_words<kRun % 4, kRun % 4>(factors[kRun / 4]);
-}
-template <bool kWide>
-inline I run_products(I sum, I codes, I x) {
-    if constexpr (kWide) return dot4<true>(sum, codes, x);
-    return add_run_products(sum, codes, x);
-}
-template <bool kWide>
-inline I with_run(I total, I run, I factor) {
-    if constexpr (kWide) return iadd(total, imul(run, upper_words(factor)));
-    return add_run(total, run, factor);
-}
-
 // totals += runs run(kFirst), run(kFirst + 1), ... of half kIndex of a block, kTogether of them, times x.
 template <typename Format, int kIndex, int kFirst, int kTogether, int kVectors, int kTokens>
 [[gnu::always_inline]] inline void add_runs(const RowsAtBlock<kVectors>& at, const RunBytes (&factors)[kVectors],
                                             const int8_t* const (&x)[kTokens], I (&totals)[kVectors][kTokens]) {
-    constexpr bool kWide = Format::Rows::kWide;
-    constexpr int kChunk = kWordRuns && !kWide ? Format::kWordDwords : Format::kRunDwords;
+    constexpr int kChunk = kWordRuns ? Format::kWordDwords : Format::kRunDwords;
     // Of the lines of half a block that come to the cache meanwhile, some with every dword.
     constexpr int kLines = (kTileRows * Format::Rows::kBytes / 2 + kLineBytes - 1) / kLineBytes;
     constexpr int kSteps = Format::kRuns / kTogether * Format::kRunDwords;
@@ -65,34 +44,28 @@ template <typename Format, int kIndex, int kFirst, int kTogether, int kVectors, 
             }
             unrolled<kTogether>([&]<int k>() {
                 constexpr int kRun = Format::run(kFirst + k);
-                I codes[kVectors], factor[kVectors];
+                I codes[kVectors];
 #pragma GCC unroll 4
                 for (int v = 0; v < kVectors; ++v) {
                     codes[v] = Format::template codes<kIndex, kRun>(at.dwords[v], begin + i);
-                    if constexpr (kCentered<typename Format::Rows>) factor[v] = run_factor<kRun>(factors[v]);
                 }
 #pragma GCC unroll 8
                 for (int t = 0; t < kTokens; ++t) {
                     const I values = broadcast4(x[t] + 4 * (kRun * Format::kRunDwords + begin + i));
 #pragma GCC unroll 4
                     for (int v = 0; v < kVectors; ++v) {
-                        if constexpr (kCentered<typename Format::Rows>) {
-                            totals[v][t] = add_signed_products(totals[v][t], codes[v], values, factor[v]);
-                        } else {
-                            sums[k][v][t] = run_products<kWide>(i == 0 ? izero() : sums[k][v][t], codes[v], values);
-                        }
+                        sums[k][v][t] = add_run_products(i == 0 ? izero() : sums[k][v][t], codes[v], values);
                     }
                 }
             });
         }
-        if constexpr (kCentered<typename Format::Rows>) continue;
         unrolled<kTogether>([&]<int k>() {
             constexpr int kRun = Format::run(kFirst + k);
 #pragma GCC unroll 4
             for (int v = 0; v < kVectors; ++v) {
-                const I factor = run_factor<kRun>(factors[v]);
+                const I factor = byte_words<kRun % 4, kRun % 4>(factors[v][kRun / 4]);
 #pragma GCC unroll 8
-                for (int t = 0; t < kTokens; ++t) totals[v][t] = with_run<kWide>(totals[v][t], sums[k][v][t], factor);
+                for (int t = 0; t < kTokens; ++t) totals[v][t] = add_run(totals[v][t], sums[k][v][t], factor);
             }
         });
     }
@@ -135,10 +108,7 @@ template <typename Format, int kIndex, int kVectors, int kTokens>
         minima_pairs<Format>(Format::Rows::kMinima ? minima[v] : factors[v], pairs);
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
-            I low = izero();
-            if constexpr (!kCentered<typename Format::Rows>) {
-                low = minima_sum([&](int i) { return pairs[i]; }, rows[t].sums + group * kHalfRuns);
-            }
+            I low = minima_sum([&](int i) { return pairs[i]; }, rows[t].sums + group * kHalfRuns);
             if constexpr (!Format::Rows::kMinima) low = isub(izero(), shift_left<Format::kCenterBits>(low));
             acc[v][t] = add_half<typename Format::Rows>(acc[v][t], scales[0][v], scales[1][v], totals[v][t], low,
                                                         rows[t].scales[group]);
@@ -160,56 +130,25 @@ struct TiledRows {
     }
 };
 
-// add(at, block) for all blocks of kColumns columns and kBytes bytes, in ascending order.
-template <int kColumns, int kBytes, int kVectors, typename Add>
-[[gnu::always_inline]] inline void for_tiled_blocks(const TiledRows& rows, Add&& add_block_at) {
-    constexpr int kWordBytes = kBytes % kTileDwordBytes, kDwordBytes = kBytes - kWordBytes;
-    const int64_t blocks = rows.weight.columns / kColumns;
-    RowsAtBlock<kVectors> at;
-    for (int v = 0; v < kVectors; ++v) {
-        at.dwords[v] = rows.vector_at(rows.row + v * kLanes, 0, kTileDwordBytes);
-        at.words[v] = rows.vector_at(rows.row + v * kLanes, blocks * kDwordBytes, kWordBytes);
-    }
-    for (int64_t b = 0; b < blocks; ++b) {
-        at.ahead = rows.ahead.after(at.dwords[0]);
-        if constexpr (kWordBytes > 0) prefetch(at.words[0] + kTileRows * rows.row_bytes);
-        add_block_at(at, b);
-        for (int v = 0; v < kVectors; ++v) {
-            at.dwords[v] += kTileRows * kDwordBytes;
-            at.words[v] += kTileRows * kWordBytes;
-        }
-    }
-}
-
-// acc[v][t] to where vector v of the rows has its results of row t of x.
-template <int kVectors, int kTokens>
-inline void store_tiled(const F (&acc)[kVectors][kTokens], float* const* out, int64_t first, bool accumulate) {
-    for (int t = 0; t < kTokens; ++t) {
-        for (int v = 0; v < kVectors; ++v) {
-            float* to = out[t] + first + v * kLanes;
-            store(to, accumulate ? add(load(to), acc[v][t]) : acc[v][t]);
-        }
-    }
-}
-
-template <int kVectors, int kTokens>
-inline void clear_sums(F (&acc)[kVectors][kTokens]) {
-#pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) acc[v][t] = zero();
-    }
-}
-
 template <typename Format, int kVectors>
-struct TiledFactorDot {
+struct TiledDot {
     template <int kTokens>
     struct Of {
         static void run(const TiledRows& rows, const BlockRow* x, float* const* out, int64_t first, bool accumulate) {
+            constexpr int kWordBytes = Format::Rows::kBytes % kTileDwordBytes;
+            constexpr int kDwordBytes = Format::Rows::kBytes - kWordBytes;
+            const int64_t blocks = rows.weight.columns / kFactorBlock;
             F acc[kVectors][kTokens];
-            clear_sums(acc);
-            const auto add_block_at = [&](const RowsAtBlock<kVectors>& at, int64_t b) {
+            RowsAtBlock<kVectors> at;
+            for (int v = 0; v < kVectors; ++v) {
+                at.dwords[v] = rows.vector_at(rows.row + v * kLanes, 0, kTileDwordBytes);
+                at.words[v] = rows.vector_at(rows.row + v * kLanes, blocks * kDwordBytes, 2);
+                for (int t = 0; t < kTokens; ++t) acc[v][t] = zero();
+            }
+            for (int64_t b = 0; b < blocks; ++b) {
                 alignas(64) float scales[2][kVectors][kLanes];
+                at.ahead = rows.ahead.after(at.dwords[0]);
+                if constexpr (kWordBytes > 0) prefetch(at.words[0] + kTileRows * rows.row_bytes);
                 for (int v = 0; v < kVectors; ++v) {
                     store(scales[0][v], Format::scales(at.dwords[v], at.words[v]));
                     if constexpr (Format::Rows::kMinima) {
@@ -217,101 +156,40 @@ struct TiledFactorDot {
                     }
                 }
                 unrolled<2>([&]<int kIndex>() { add_tiled_half<Format, kIndex>(at, scales, x, 2 * b + kIndex, acc); });
-            };
-            for_tiled_blocks<kFactorBlock, Format::Rows::kBytes, kVectors>(rows, add_block_at);
-            store_tiled(acc, out, first, accumulate);
-        }
-    };
-};
-
-// Blocks of 32 columns with a scale; the operations are those of plain_blocks.inl.h.
-template <typename Format, int kVectors>
-struct TiledPlainDot {
-    using Rows = typename Format::Rows;
-    using Shape = PlainShape<kCentered<Rows> ? 0 : Rows::kCenter, false, true>;
-    static_assert(Rows::kWide && !Rows::kMinima);
-
-    template <int kTokens>
-    struct Of {
-        static void run(const TiledRows& rows, const BlockRow* x, float* const* out, int64_t first, bool accumulate) {
-            F acc[kVectors][kTokens];
-            clear_sums(acc);
-            const auto add_block_at = [&](const RowsAtBlock<kVectors>& at, int64_t b) {
-                I sums[kVectors][kTokens];
-                add_products(at, x, b, sums);
-#pragma GCC unroll 4
                 for (int v = 0; v < kVectors; ++v) {
-                    const F scales = load_f16(at.words[v]);
-#pragma GCC unroll 8
-                    for (int t = 0; t < kTokens; ++t) {
-                        acc[v][t] = add_block<Shape>(acc[v][t], scales, nullptr, sums[v][t], x[t].scales[b],
-                                                     kCentered<Rows> ? 0 : block_sum(x[t], b));
-                    }
+                    at.dwords[v] += kTileRows * kDwordBytes;
+                    at.words[v] += kTileRows * kWordBytes;
                 }
-            };
-            for_tiled_blocks<kPlainBlock, Rows::kBytes, kVectors>(rows, add_block_at);
-            store_tiled(acc, out, first, accumulate);
-        }
-
-        static void add_products(const RowsAtBlock<kVectors>& at, const BlockRow* x, int64_t b,
-                                 I (&sums)[kVectors][kTokens]) {
-            const I ones = set1_i32(0x00010001);
-#pragma GCC unroll 8
-            for (int i = 0; i < Format::kDwords; ++i) {
-                prefetch(at.ahead + i * kLineBytes);
-                I codes[kVectors];
-#pragma GCC unroll 4
-                for (int v = 0; v < kVectors; ++v) codes[v] = Format::codes(at.dwords[v], i);
-#pragma GCC unroll 8
-                for (int t = 0; t < kTokens; ++t) {
-                    const I values = broadcast4(x[t].values + b * kPlainBlock + 4 * i);
-#pragma GCC unroll 4
-                    for (int v = 0; v < kVectors; ++v) {
-                        const I sum = i == 0 ? izero() : sums[v][t];
-                        if constexpr (kCentered<Rows>) {
-                            sums[v][t] = add_signed_products(sum, codes[v], values, ones);
-                        } else {
-                            sums[v][t] = dot4<true>(sum, codes[v], values);
-                        }
-                    }
+            }
+            for (int t = 0; t < kTokens; ++t) {
+                for (int v = 0; v < kVectors; ++v) {
+                    float* to = out[t] + first + v * kLanes;
+                    store(to, accumulate ? add(load(to), acc[v][t]) : acc[v][t]);
                 }
             }
         }
     };
 };
 
-// All rows of a weight in tiles: Many for several rows of x, One for a single one.
-template <template <int> typename Many, typename One>
-inline void all_tiled_rows(const WeightView& w, int64_t row_bytes, const BlockRow* x, int64_t tokens, float* const* out,
-                           int64_t first, bool accumulate, const WeightView* next) {
+template <typename Format>
+inline void tiled_blocks(const WeightView& w, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
+                         bool accumulate, const WeightView* next) {
+    const int64_t row_bytes = w.columns / kFactorBlock * Format::Rows::kBytes;
     const ReadAhead ahead(w, row_bytes, next);
     constexpr int64_t kRows = kBlockVectors * kLanes;
     for (int64_t row = 0, count = 0; row < w.rows; row += count) {
         const TiledRows rows{w, row, ahead, row_bytes};
         if (tokens > 1 && w.rows - row >= kRows) {
             count = kRows;
-            all_block_rows<Many, kBlockTokens>(rows, x, tokens, out, first + row, accumulate);
+            all_block_rows<TiledDot<Format, kBlockVectors>::template Of, kBlockTokens>(rows, x, tokens, out,
+                                                                                       first + row, accumulate);
             continue;
         }
         count = kTileRows;
-        for (int64_t t = 0; t < tokens; ++t) One::run(rows, x + t, out + t, first + row, accumulate);
+        for (int64_t t = 0; t < tokens; ++t) {
+            TiledDot<Format, kRowVectors>::template Of<1>::run(rows, x + t, out + t, first + row, accumulate);
+        }
     }
-}
-
-template <typename Format>
-inline void tiled_factor_blocks(const WeightView& w, const BlockRow* x, int64_t tokens, float* const* out,
-                                int64_t first, bool accumulate, const WeightView* next) {
-    using One = typename TiledFactorDot<Format, kRowVectors>::template Of<1>;
-    all_tiled_rows<TiledFactorDot<Format, kBlockVectors>::template Of, One>(
-        w, w.columns / kFactorBlock * Format::Rows::kBytes, x, tokens, out, first, accumulate, next);
-}
-
-template <typename Format>
-inline void tiled_plain_blocks(const WeightView& w, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
-                               bool accumulate, const WeightView* next) {
-    using One = typename TiledPlainDot<Format, kRowVectors>::template Of<1>;
-    all_tiled_rows<TiledPlainDot<Format, kBlockVectors>::template Of, One>(
-        w, w.columns / kPlainBlock * Format::Rows::kBytes, x, tokens, out, first, accumulate, next);
 }
 
 }  // namespace
