@@ -73,9 +73,8 @@ void decode_q4_k(const std::byte* block, float* out) {
 
 // Per 128 columns 64 bytes of nibbles, low ones first, and 32 of upper bits, two for each 32 columns: all nibbles come
 // first, then all upper bits, 16 signed factors, scale.
-constexpr int kQ6KScale = 208;
 void decode_q6_k(const std::byte* block, float* out) {
-    const float scale = half_at(block + kQ6KScale);
+    const float scale = half_at(block + 208);
     for (int i = 0; i < kColumns; ++i) {
         const int low = byte_at(block, i / 128 * 64 + i % 64) >> (i / 64 % 2 * 4) & 15;
         const int code = low | two_bits(block + 128, i) << 4;
@@ -87,8 +86,8 @@ void decode_q6_k(const std::byte* block, float* out) {
 
 constinit const Codec kQ2_KCodec = block_codec<kColumns, 84, decode_q2_k>("q2_k", &kQ2_KCodec, 2);
 constinit const Codec kQ3_KCodec = block_codec<kColumns, 110, decode_q3_k>("q3_k", &kQ3_KCodec, 3);
-constinit const Codec kQ4_KCodec = in_tiles(block_codec<kColumns, 144, decode_q4_k<4>>("q4_k", &kQ4_KCodec, 4));
-constinit const Codec kQ5_KCodec = in_tiles(block_codec<kColumns, 176, decode_q4_k<5>>("q5_k", &kQ5_KCodec, 5));
-constinit const Codec kQ6_KCodec = in_tiles(block_codec<kColumns, 210, decode_q6_k>("q6_k", &kQ6_KCodec, 6), kQ6KScale);
+constinit const Codec kQ4_KCodec = block_codec<kColumns, 144, decode_q4_k<4>>("q4_k", &kQ4_KCodec, 4);
+constinit const Codec kQ5_KCodec = block_codec<kColumns, 176, decode_q4_k<5>>("q5_k", &kQ5_KCodec, 5);
+constinit const Codec kQ6_KCodec = block_codec<kColumns, 210, decode_q6_k>("q6_k", &kQ6_KCodec, 6);
 
 }  // namespace sluice

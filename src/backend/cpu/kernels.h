@@ -196,9 +196,6 @@ struct BlockKernels {
     // Row r of the tile goes to out[t][first + r].
     void (*matrix)(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
                    bool accumulate);
-    // Any number of rows of x times a weight in tiles (tensor/row_tiles.h); null where it is not read so.
-    void (*tiled)(const WeightView& weight, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
-                  bool accumulate, const WeightView* next) = nullptr;
     // For AMX: the tile in so many planes of signed bytes. Null without it.
     int planes = 0;
     void (*pack_planes)(const WeightView& weight, BlockTile& tile) = nullptr;

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "backend/cpu/linear.h"
-#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -74,25 +73,6 @@ AmxBlockActivations gather_rows(const KernelTable& kernels, const LinearProduct&
     return gathered;
 }
 
-// Parts of a weight in the other form: rows of one in tiles, tiles of one in rows. The last one asked for is there.
-class OtherForm {
-  public:
-    OtherForm(const KernelTable& kernels, const WeightView& weight, Scratch& scratch) {
-        const uint64_t row_bytes = weight.format.data_row_bytes(weight.columns);
-        memory_ = scratch.take<std::byte>(static_cast<size_t>(kernels.tile_rows) * row_bytes);
-    }
-    WeightView of(const WeightView& part) const {
-        WeightView other = part;
-        other.data = memory_;
-        other.tiled = !part.tiled;
-        (part.tiled ? untile_rows : tile_rows)(part, {.data = memory_});
-        return other;
-    }
-
-  private:
-    std::byte* memory_;
-};
-
 void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch& scratch) {
     const WeightView& weight = p.weight;
     const BlockKernels& blocks = *kernels.of(weight.format).blocks;
@@ -102,36 +82,26 @@ void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch
         const Parts parts(p.layout, p.columns, const_cast<std::byte*>(row));
         return BlockRow{parts.values, parts.scales, parts.sums};
     });
-    const auto for_tiles = [&](auto&& multiply) {
-        for (int64_t row = 0; row < weight.rows; row += kernels.tile_rows) {
-            multiply(weight.rows_at(row, std::min<int64_t>(kernels.tile_rows, weight.rows - row)), p.first + row);
-        }
-    };
-    if (amx_blocks_pay(kernels, p.layout, tokens)) {
-        BlockTile tile = take_tile(kernels, weight.columns, scratch);
-        const OtherForm rows(kernels, weight, scratch);
-        const AmxBlockActivations gathered = gather_rows(kernels, p, x, scratch);
-        for_tiles([&](const WeightView& part, int64_t first) {
-            blocks.pack_planes(part.tiled ? rows.of(part) : part, tile);
-            kernels.amx_blocks->matrix(blocks, tile, gathered, p.out, first, p.accumulate);
-        });
-        return;
-    }
-    if (weight.tiled) return blocks.tiled(weight, x, tokens, p.out, p.first, p.accumulate, p.next);
     if (tokens < kernels.matrix_tokens) {
         for (int64_t t = 0; t < tokens; ++t) {
             blocks.vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
         }
         return;
     }
-    if (blocks.tiled != nullptr && fits_tiles(weight.format, weight.rows)) {
-        const OtherForm tiles(kernels, weight, scratch);
+    BlockTile tile = take_tile(kernels, weight.columns, scratch);
+    const auto for_tiles = [&](auto&& multiply) {
+        for (int64_t row = 0; row < weight.rows; row += kernels.tile_rows) {
+            multiply(weight.rows_at(row, std::min<int64_t>(kernels.tile_rows, weight.rows - row)), p.first + row);
+        }
+    };
+    if (amx_blocks_pay(kernels, p.layout, tokens)) {
+        const AmxBlockActivations gathered = gather_rows(kernels, p, x, scratch);
         for_tiles([&](const WeightView& part, int64_t first) {
-            blocks.tiled(tiles.of(part), x, tokens, p.out, first, p.accumulate, nullptr);
+            blocks.pack_planes(part, tile);
+            kernels.amx_blocks->matrix(blocks, tile, gathered, p.out, first, p.accumulate);
         });
         return;
     }
-    BlockTile tile = take_tile(kernels, weight.columns, scratch);
     for_tiles([&](const WeightView& part, int64_t first) {
         blocks.pack(part, tile);
         blocks.matrix(tile, x, tokens, p.out, first, p.accumulate);
@@ -145,8 +115,6 @@ constinit const LinearKernel kBlockLinear = {
     .row_bytes = block_row_bytes,
     .prepare = prepare_row,
     .gathers = amx_blocks_pay,
-    .reads_tiles = [](const KernelTable& kernels,
-                      const WeightFormat& format) { return kernels.of(format).blocks->tiled != nullptr; },
 };
 
 }  // namespace sluice

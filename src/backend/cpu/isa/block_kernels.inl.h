@@ -5,7 +5,6 @@
 #include "backend/cpu/isa/factor_blocks.inl.h"
 #include "backend/cpu/isa/iq_formats.inl.h"
 #include "backend/cpu/isa/plain_blocks.inl.h"
-#include "backend/cpu/isa/tiled_blocks.inl.h"
 #ifdef __AVX512VBMI__
 #include "backend/cpu/isa/block_planes.inl.h"
 #endif
@@ -13,23 +12,13 @@
 namespace sluice {
 namespace {
 
-using TiledKernel = decltype(BlockKernels::tiled);
-
-// Of a format in tiles; void: it is not read so.
-template <typename Tiles>
-constexpr TiledKernel tiled_kernel() {
-    if constexpr (kReadsTiles && !std::is_void_v<Tiles>) return tiled_blocks<Tiles>;
-    return nullptr;
-}
-
-template <typename Format, typename Tiles>
+template <typename Format>
 constexpr BlockKernels kFactorKernels = {
     .group = kHalf,
     .minima = Format::kMinima,
     .vector = factor_vector<Format>,
     .pack = factor_pack<Format>,
     .matrix = factor_matrix<Format>,
-    .tiled = tiled_kernel<Tiles>(),
 #ifdef __AVX512VBMI__
     .planes = Format::kPlanes,
     .pack_planes = pack_factor_planes<Format>,

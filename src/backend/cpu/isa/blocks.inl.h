@@ -149,18 +149,18 @@ inline void store_block_rows(const BlockTile& tile, int v, F values, float* out,
 }
 
 // Dot<kTokens>::run() for all rows of activations, as many at once as the registers hold.
-template <template <int> typename Dot, int kTokens, typename Tile>
-inline void few_block_rows(const Tile& tile, const BlockRow* x, int64_t count, float* const* out, int64_t first,
+template <template <int> typename Dot, int kTokens>
+inline void few_block_rows(const BlockTile& tile, const BlockRow* x, int64_t count, float* const* out, int64_t first,
                            bool accumulate) {
     if (count == kTokens) return Dot<kTokens>::run(tile, x, out, first, accumulate);
     if constexpr (kTokens > 1) few_block_rows<Dot, kTokens - 1>(tile, x, count, out, first, accumulate);
 }
-template <template <int> typename Dot, int kMost = kTileTokens, typename Tile>
-inline void all_block_rows(const Tile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
+template <template <int> typename Dot>
+inline void all_block_rows(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
                            bool accumulate) {
     while (tokens > 0) {
-        const int64_t count = rows_of_turn(tokens, kMost);
-        few_block_rows<Dot, kMost>(tile, x, count, out, first, accumulate);
+        const int64_t count = rows_of_turn(tokens, kTileTokens);
+        few_block_rows<Dot, kTileTokens>(tile, x, count, out, first, accumulate);
         tokens -= count;
         x += count;
         out += count;
@@ -173,12 +173,9 @@ class ReadAhead {
     ReadAhead(const WeightView& w, int64_t row_bytes, const WeightView* next)
         : end_(w.data + w.rows * row_bytes), jump_(next != nullptr ? next->data - end_ : 0) {}
 
-    const std::byte* after(const std::byte* block) const {
-        const std::byte* p = block + kAheadBytes;
-        return p >= end_ ? p + jump_ : p;
-    }
     void prefetch_from(const std::byte* block, int64_t bytes) const {
-        const std::byte* p = after(block);
+        const std::byte* p = block + kAheadBytes;
+        if (p >= end_) p += jump_;
         for (int64_t line = 0; line < bytes; line += kLineBytes) prefetch(p + line);
     }
 

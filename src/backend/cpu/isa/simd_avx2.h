@@ -210,10 +210,6 @@ template <int kBits>
 inline I shift_left(I v) {
     return _mm256_slli_epi32(v, kBits);
 }
-template <int kBits>
-inline I shift_right(I v) {
-    return _mm256_srli_epi32(v, kBits);
-}
 inline I shift_down(I v, I counts) {
     return _mm256_srlv_epi32(v, counts);
 }
@@ -277,35 +273,6 @@ inline I dot2(I acc, I a, I b) {
 }
 inline I dot4_times(I acc, I w, I x, I factor) {
     return dot2(acc, _mm256_maddubs_epi16(w, x), factor);
-}
-inline I in_order(I sum) {
-    asm volatile("" : "+x"(sum));
-    return sum;
-}
-#ifdef __AVXVNNI__
-constexpr bool kWordRuns = false;
-inline I add_run_products(I acc, I w, I x) {
-    return _mm256_dpbusd_avx_epi32(acc, w, x);
-}
-inline I add_run(I total, I run, I factor) {
-    return _mm256_add_epi32(total, _mm256_mullo_epi32(run, upper_words(factor)));
-}
-#else
-constexpr bool kWordRuns = true;
-inline I add_run_products(I acc, I w, I x) {
-    return in_order(_mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)));
-}
-inline I add_run(I total, I run, I factor) {
-    return in_order(dot2(total, run, factor));
-}
-#endif
-template <int kLow, int kHigh>
-inline I byte_words(I v) {
-    constexpr int kDword = 0x80 | kLow << 8 | 0x80 << 16 | kHigh << 24;
-    const I index = _mm256_add_epi32(
-        _mm256_set1_epi32(kDword),
-        _mm256_setr_epi32(0, 0x04000400, 0x08000800, 0x0c000c00, 0, 0x04000400, 0x08000800, 0x0c000c00));
-    return _mm256_srai_epi16(_mm256_shuffle_epi8(v, index), 8);
 }
 
 template <bool kWide>

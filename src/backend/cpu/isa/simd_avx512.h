@@ -205,11 +205,6 @@ template <int kBits>
 inline I shift_left(I v) {
     return _mm512_slli_epi32(v, kBits);
 }
-// What comes in from above, or from other bytes, is masked away by whoever asks.
-template <int kBits>
-inline I shift_right(I v) {
-    return _mm512_srli_epi32(v, kBits);
-}
 // Every dword shifted down by that of `counts`.
 inline I shift_down(I v, I counts) {
     return _mm512_srlv_epi32(v, counts);
@@ -290,40 +285,6 @@ inline I dot2(I acc, I a, I b) {
 // acc + the products of unsigned bytes below 128, signed bytes and a factor: a word in each half of the dword.
 inline I dot4_times(I acc, I w, I x, I factor) {
     return dot2(acc, _mm512_maddubs_epi16(w, x), factor);
-}
-
-// A sum that is made where it stands: the compiler would rather make all products first, for which registers lack.
-inline I in_order(I sum) {
-    asm volatile("" : "+v"(sum));
-    return sum;
-}
-
-// Products of a run of columns that share a factor: unsigned bytes below 128, signed ones, added up as words
-// (kWordRuns) or dwords, to be multiplied by a factor that stands in both words of the dword.
-#ifdef __AVX512VNNI__
-constexpr bool kWordRuns = false;
-inline I add_run_products(I acc, I w, I x) {
-    return _mm512_dpbusd_epi32(acc, w, x);
-}
-inline I add_run(I total, I run, I factor) {
-    return _mm512_add_epi32(total, _mm512_mullo_epi32(run, upper_words(factor)));
-}
-#else
-constexpr bool kWordRuns = true;
-inline I add_run_products(I acc, I w, I x) {
-    return in_order(_mm512_add_epi16(acc, _mm512_maddubs_epi16(w, x)));
-}
-inline I add_run(I total, I run, I factor) {
-    return in_order(dot2(total, run, factor));
-}
-#endif
-// Two signed bytes of every dword as its words.
-template <int kLow, int kHigh>
-inline I byte_words(I v) {
-    constexpr int kDword = 0x80 | kLow << 8 | 0x80 << 16 | kHigh << 24;
-    const I index =
-        _mm512_add_epi32(_mm512_set1_epi32(kDword), _mm512_set4_epi32(0x0c000c00, 0x08000800, 0x04000400, 0));
-    return _mm512_srai_epi16(_mm512_shuffle_epi8(v, index), 8);
 }
 
 // acc + the four products of every dword, unsigned bytes of w times signed bytes of x. Exact for w < 128 and |x| <=

@@ -241,10 +241,6 @@ template <int kBits>
 inline I shift_left(I v) {
     return v << kBits;
 }
-template <int kBits>
-inline I shift_right(I v) {
-    return v >> kBits;
-}
 // What comes in from above is masked away by whoever asks.
 inline I shift_down(I v, I counts) {
     return v >> counts;
@@ -310,17 +306,6 @@ inline I dot2(I acc, I a, I b) {
 }
 inline I dot4_times(I acc, I w, I x, I factor) {
     return acc + dot4<false>(I{}, w, x) * (factor >> 16);
-}
-constexpr bool kWordRuns = false;
-inline I add_run_products(I acc, I w, I x) {
-    return dot4<false>(acc, w, x);
-}
-inline I add_run(I total, I run, I factor) {
-    return total + run * (factor >> 16);
-}
-template <int kLow, int kHigh>
-inline I byte_words(I v) {
-    return ((v << (24 - 8 * kLow)) >> 24 & 0xffff) | (v << (24 - 8 * kHigh)) >> 24 << 16;
 }
 inline I reduce4(I a, I b, I c, I d) {
     return I{(a[0] + a[1]) + (a[2] + a[3]), (b[0] + b[1]) + (b[2] + b[3]), (c[0] + c[1]) + (c[2] + c[3]),

@@ -22,10 +22,9 @@ inline void decode_by_table(const WeightView& w, int64_t row, int64_t first, int
 constexpr CodecKernels of_blocks(const Codec* codec) {
     return {codec, decode_blocks, float_vector<decode_by_table, nullptr>};
 }
-template <typename Format, typename Tiles = void>
+template <typename Format>
 constexpr CodecKernels of_factor_blocks(const Codec* codec) {
-    return {codec, decode_factor_blocks<Format>, float_vector<decode_by_table, nullptr>,
-            &kFactorKernels<Format, Tiles>};
+    return {codec, decode_factor_blocks<Format>, float_vector<decode_by_table, nullptr>, &kFactorKernels<Format>};
 }
 template <typename Format>
 constexpr CodecKernels of_plain_blocks(const Codec* codec) {
@@ -49,9 +48,9 @@ constexpr CodecKernels kCodecKernels[] = {
     of_plain_blocks<Q51>(&kQ5_1Codec),
     of_factor_blocks<Q2K>(&kQ2_KCodec),
     of_factor_blocks<Q3K>(&kQ3_KCodec),
-    of_factor_blocks<Q4K, Q4KTiles>(&kQ4_KCodec),
-    of_factor_blocks<Q5K, Q5KTiles>(&kQ5_KCodec),
-    of_factor_blocks<Q6K, Q6KTiles>(&kQ6_KCodec),
+    of_factor_blocks<Q4K>(&kQ4_KCodec),
+    of_factor_blocks<Q5K>(&kQ5_KCodec),
+    of_factor_blocks<Q6K>(&kQ6_KCodec),
     of_plain_blocks<Iq4Nl>(&kIq4NlCodec),
     of_factor_blocks<Iq4Xs>(&kIq4XsCodec),
     of_factor_blocks<Iq3Xxs>(&kIq3XxsCodec),
