@@ -271,6 +271,21 @@ inline I dot2(I acc, I a, I b) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
 #endif
 }
+inline I in_order(I sum) {
+    asm volatile("" : "+x"(sum));
+    return sum;
+}
+#ifdef __AVXVNNI__
+constexpr bool kWordRuns = false;
+inline I add_run_products(I acc, I w, I x) {
+    return _mm256_dpbusd_avx_epi32(acc, w, x);
+}
+#else
+constexpr bool kWordRuns = true;
+inline I add_run_products(I acc, I w, I x) {
+    return in_order(_mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)));
+}
+#endif
 inline I dot4_times(I acc, I w, I x, I factor) {
     return dot2(acc, _mm256_maddubs_epi16(w, x), factor);
 }

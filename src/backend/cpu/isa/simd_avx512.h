@@ -287,6 +287,26 @@ inline I dot4_times(I acc, I w, I x, I factor) {
     return dot2(acc, _mm512_maddubs_epi16(w, x), factor);
 }
 
+// A sum that is made where it stands: the compiler would rather make all products first, for which registers lack.
+inline I in_order(I sum) {
+    asm volatile("" : "+v"(sum));
+    return sum;
+}
+
+// Products of a run of columns that share a factor: unsigned bytes below 128, signed ones, added up as words
+// (kWordRuns) or dwords.
+#ifdef __AVX512VNNI__
+constexpr bool kWordRuns = false;
+inline I add_run_products(I acc, I w, I x) {
+    return _mm512_dpbusd_epi32(acc, w, x);
+}
+#else
+constexpr bool kWordRuns = true;
+inline I add_run_products(I acc, I w, I x) {
+    return in_order(_mm512_add_epi16(acc, _mm512_maddubs_epi16(w, x)));
+}
+#endif
+
 // acc + the four products of every dword, unsigned bytes of w times signed bytes of x. Exact for w < 128 and |x| <=
 // 127; with kWide for every w.
 template <bool kWide>

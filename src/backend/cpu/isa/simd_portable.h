@@ -304,6 +304,10 @@ inline void store_products(int16_t* out, const int16_t* words, int factor) {
 inline I dot2(I acc, I a, I b) {
     return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 }
+constexpr bool kWordRuns = false;
+inline I add_run_products(I acc, I w, I x) {
+    return dot4<false>(acc, w, x);
+}
 inline I dot4_times(I acc, I w, I x, I factor) {
     return acc + dot4<false>(I{}, w, x) * (factor >> 16);
 }
