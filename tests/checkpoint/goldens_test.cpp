@@ -46,6 +46,7 @@ TEST_P(Goldens, EmbeddingsAreTheFirstHiddenState) {
 // Logits are head times the last hidden state: the head, its decoding and its tie to the embedding.
 TEST_P(Goldens, HeadGivesTheLogits) {
     const testing::Reference reference = testing::load_reference(GetParam());
+    if (reference.hidden.empty()) GTEST_SKIP() << "logits alone were kept";
     const ModelConfig& config = checkpoint_->config();
     const auto hidden = static_cast<size_t>(config.hidden_size);
     const auto vocabulary = static_cast<size_t>(config.vocabulary);
