@@ -3,12 +3,12 @@
 # (cross-compiled, run by qemu-user), AddressSanitizer with UBSan (without the programs that hold long sums of numbers
 # to the release build), ThreadSanitizer, short fuzz runs, and, where ../shared is, its reference data and the short
 # form of the server's conformance kit, whose clients npm brings. Ends in a line `N passed, M failed`.
-# FUZZ_SECONDS (default 5) is the length of each fuzz run; STAGES limits which stages run.
+# FUZZ_SECONDS (default 3) is the length of each fuzz run; STAGES limits which stages run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 stages=${STAGES:-"layers format release shared server arm asan fuzz tsan"}
-fuzz_seconds=${FUZZ_SECONDS:-5}
+fuzz_seconds=${FUZZ_SECONDS:-3}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
 passed=0
