@@ -49,8 +49,9 @@ inline std::string golden_test_name(const ::testing::TestParamInfo<GoldenCase>& 
 
 struct Reference {
     std::vector<int32_t> ids;
-    std::vector<float> logits;               // [tokens, vocabulary]
-    std::vector<std::vector<float>> hidden;  // [layers + 1] of [tokens, hidden], or empty
+    std::vector<float> logits;  // [tokens, vocabulary]
+    // [layers + 1] of [tokens, hidden]; of two goldens only the first and the last were kept, the others are empty.
+    std::vector<std::vector<float>> hidden;
     std::vector<int32_t> greedy_ids;
     std::vector<float> greedy_margin;
 };
@@ -62,8 +63,12 @@ inline Reference load_reference(const GoldenCase& golden) {
     for (const int64_t id : file.integers("greedy_ids")) reference.greedy_ids.push_back(static_cast<int32_t>(id));
     reference.greedy_margin = file.floats("greedy_margin");
     reference.logits = file.floats("logits");
-    for (int n = 0; file.has("hidden." + std::to_string(n)); ++n) {
-        reference.hidden.push_back(file.floats("hidden." + std::to_string(n)));
+    constexpr size_t kMostLayers = 100;
+    for (size_t n = 0; n <= kMostLayers; ++n) {
+        const std::string name = "hidden." + std::to_string(n);
+        if (!file.has(name)) continue;
+        reference.hidden.resize(n + 1);
+        reference.hidden[n] = file.floats(name);
     }
     return reference;
 }
