@@ -60,7 +60,7 @@ class Scan {
         for (int first = 0; first < part_.count; first += kChunk) {
             const ScanStage& stage = stage_of(first);
             if (keeps_state) show_state();
-            await_copies<kStages - 2>();
+            copies_wait<kStages - 2>();
             __syncthreads();
             copy_chunk(first + (kStages - 1) * kChunk);  // where the chunk before this one was
             float sums[kValues / 8][4] = {};             // rows of K S^T or of Q S^T
@@ -100,7 +100,7 @@ class Scan {
             const int i = 4 * threadIdx.x;
             if (i < kFactors) copy_async(&stage.factors[i], terms.decays + i);
         }
-        end_copies();
+        copies_end();
     }
     __device__ static void copy_rows(const uint16_t (&from)[kChunk][kKeys], uint16_t (&to)[kChunk][kKeyPitch]) {
 #pragma unroll

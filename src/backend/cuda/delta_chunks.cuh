@@ -9,6 +9,7 @@
 // all chunks at once and kept as F16: none of it is above one either, and F16 has as many digits as TF32.
 
 #include "backend/cuda/recurrent.cuh"
+#include "backend/cuda/tensor_cores.cuh"
 
 namespace sluice::cuda {
 
@@ -52,14 +53,6 @@ void make_chunk_terms(Device& device, const ChunkArgs& args, int64_t rows);
 __device__ __forceinline__ void copy_async(void* to, const void* from) {
     const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
-}
-__device__ __forceinline__ void end_copies() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-// Until only the last kPending groups of copies may be under way.
-template <int kPending>
-__device__ __forceinline__ void await_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
 __device__ __forceinline__ float tf32(float value) {

@@ -22,13 +22,8 @@ struct TermsShared {
     float sums[2][kChunk], betas[2][kChunk], halves[2];
 };
 
-// Four 8x8 matrices of 16-bit numbers; lane l names row l % 8 of matrix l / 8.
 __device__ __forceinline__ void load_rows(const uint16_t* row, uint32_t (&out)[4]) {
-    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-                 : "r"(address)
-                 : "memory");
+    load_matrices_at(static_cast<uint32_t>(__cvta_generic_to_shared(row)), out);
 }
 
 // sums += a . b of F16, 16 x 16 by 16 x 8.

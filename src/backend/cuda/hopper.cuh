@@ -7,15 +7,13 @@
 
 #include <cstdint>
 
+#include "backend/cuda/warpgroup.cuh"
+
 namespace sluice::cuda {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define SLUICE_HOPPER 1
 #endif
-
-__device__ __forceinline__ uint32_t shared_address(const void* at) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(at));
-}
 
 __device__ __forceinline__ void init_barrier(uint64_t& barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(arrivals));
@@ -37,11 +35,6 @@ __device__ __forceinline__ void wait_for(uint64_t& barrier, uint32_t parity) {
         if (done != 0) return;
     }
     __trap();
-}
-
-// What this thread wrote to shared memory is seen by tensor cores that read it there.
-__device__ __forceinline__ void show_to_tensor_cores() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // 16 bytes from global to shared memory, on their way until wait_for_copies.
@@ -84,17 +77,6 @@ __device__ __forceinline__ void take_registers() {
 template <int kRegisters>
 __device__ __forceinline__ void give_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-
-__device__ __forceinline__ void fence_products() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ __forceinline__ void commit_products() {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int kLeft>
-__device__ __forceinline__ void wait_for_products() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
 
 // Rows of 64 16-bit numbers, 128 bytes each, whose 16-byte units are swizzled: unit u of row r at u ^ r % 8. Whole

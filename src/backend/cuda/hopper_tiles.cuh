@@ -7,11 +7,9 @@
 
 #include <cstdint>
 
-namespace sluice::cuda {
+#include "backend/cuda/warpgroup.cuh"
 
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+namespace sluice::cuda {
 
 __device__ __forceinline__ void barrier_init(uint64_t* barrier, uint32_t arrivals) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
@@ -43,11 +41,6 @@ __device__ __forceinline__ void copy_box(const CUtensorMap& map, void* to, uint6
         : "memory");
 }
 
-// What ordinary stores wrote to shared memory is seen by copies and products that start later.
-__device__ __forceinline__ void publish_shared() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 __device__ __forceinline__ void sync_threads_of(int barrier, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
@@ -57,17 +50,6 @@ __device__ __forceinline__ void sync_threads_of(int barrier, int threads) {
 __device__ __forceinline__ uint64_t tile_descriptor(const void* tile, uint32_t step) {
     return static_cast<uint64_t>(shared_address(tile) >> 4 & 0x3fff) | static_cast<uint64_t>(step >> 4) << 16 |
            static_cast<uint64_t>(1024 >> 4) << 32 | static_cast<uint64_t>(1) << 62;
-}
-
-__device__ __forceinline__ void products_begin() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ __forceinline__ void products_end() {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int kPending>
-__device__ __forceinline__ void products_wait() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
 // Keeps the compiler from using results above the wait for them.

@@ -5,15 +5,13 @@
 
 #include <cstdint>
 
+#include "backend/cuda/warpgroup.cuh"
+
 namespace sluice::cuda {
 
 // Where the 16 bytes `piece` of row `row` lie in a block of such rows, in bytes.
 __device__ __forceinline__ int swizzled(int row, int piece) {
     return row * 128 + ((piece ^ (row & 7)) << 4);
-}
-
-__device__ __forceinline__ uint32_t shared_address(const void* at) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 }
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -25,18 +23,6 @@ __device__ __forceinline__ uint64_t rows_of_sum(uint32_t address) {
 // Rows across the sum, `block_bytes` from 64 columns to the next 64.
 __device__ __forceinline__ uint64_t columns_of_sum(uint32_t address, uint32_t block_bytes) {
     return 1ull << 62 | 64ull << 32 | static_cast<uint64_t>(block_bytes >> 4) << 16 | (address >> 4 & 0x3fff);
-}
-
-__device__ __forceinline__ void begin_products() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ __forceinline__ void end_products() {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-}
-// What this thread stored becomes visible to products of any warpgroup behind the next barrier.
-__device__ __forceinline__ void show_to_products() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // sums = (add ? sums : 0) + a . b^T: 64 x 16 by 64 x 16, both with rows along the sum.

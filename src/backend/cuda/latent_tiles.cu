@@ -223,7 +223,7 @@ struct Softmax {
 };
 
 __device__ __forceinline__ void score(float (&scores)[32], uint32_t queries, uint32_t tokens) {
-    begin_products();
+    products_begin();
 #pragma unroll
     for (int block = 0; block < kKeyBlocks; ++block) {
 #pragma unroll
@@ -232,17 +232,19 @@ __device__ __forceinline__ void score(float (&scores)[32], uint32_t queries, uin
             multiply_rows(scores, rows_of_sum(queries + at), rows_of_sum(tokens + at), block + k > 0);
         }
     }
-    end_products();
+    products_end();
+    products_wait<0>();
 }
 
 // The warpgroup's half of the values, times the weights.
 __device__ __forceinline__ void add_values(float (&sums)[128], uint32_t weights, uint32_t values) {
-    begin_products();
+    products_begin();
 #pragma unroll
     for (int k = 0; k < kTokens / 16; ++k) {
         multiply_columns(sums, rows_of_sum(weights + 32 * k), columns_of_sum(values + 16 * 128 * k, kBlockBytes));
     }
-    end_products();
+    products_end();
+    products_wait<0>();
 }
 
 __device__ __forceinline__ void rescale(float (&sums)[128], float low, float high) {
@@ -301,7 +303,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     int place = 0;
     for (int token = begin; token < end; token += kTokens, place ^= 1) {
         if (group == 1) Fetcher::await();
-        show_to_products();
+        publish_shared();
         __syncthreads();
         if (group == 1) {
             if (token + kTokens < end) {
@@ -313,7 +315,7 @@ __global__ void __launch_bounds__(kThreads, 1)
             score(scores, shared_address(shared.queries), shared_address(shared.tokens[place]));
             const int here[2] = {seen[0] - token, seen[1] - token};
             softmax.weigh(scores, scale, here, shared.weights, factors);
-            show_to_products();
+            publish_shared();
         }
         __syncthreads();
         rescale(sums, factors[row], factors[row + 8]);

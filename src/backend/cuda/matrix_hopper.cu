@@ -74,15 +74,15 @@ struct Sums {
                                          StageTurn<kRows>& turn, Codes& codes, const MatrixArgs& args) {
         constexpr int kParity = kPlace % 2, kNext = (kPlace + 1) % kAhead<kRows>;
         wait_for(shared.full[turn.stage], turn.parity);
-        if (!args.x_by_base) show_to_tensor_cores();
+        if (!args.x_by_base) publish_shared();
         const uint64_t rows = swizzled_rows(shared_address(shared.stages + turn.stage * kRows * kRowBytes));
 #pragma unroll
         for (int s = 0; s < 4; ++s) {
-            fence_products();
+            products_begin();
             multiply_warpgroup<kRows>(values, operands[kParity][s], rows + 2 * s, chunk + s > 0);
-            if (s % 3 == 0) commit_products();
+            if (s % 3 == 0) products_end();
             if (s == 0) {
-                wait_for_products<1>();  // those of the chunk before
+                products_wait<1>();  // those of the chunk before
                 keep<1 - kParity>(args.rows < 0);
                 if (chunk > 0) give_back(shared, turn.stage);
             }
@@ -115,7 +115,7 @@ struct Sums {
         for (; chunk + kAhead<kRows> <= chunks; chunk += kAhead<kRows>)
             steps<0>(loader, chunk, kAhead<kRows>, chunks, shared, turn, codes, args);
         steps<0>(loader, chunk, chunks - chunk, chunks, shared, turn, codes, args);
-        wait_for_products<0>();
+        products_wait<0>();
         keep<0>(args.rows < 0);
         keep<1>(args.rows < 0);
         give_back(shared, turn.stage);
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     if (threadIdx.x < kStages<kRows>) {
         init_barrier(shared.full[threadIdx.x], args.x_by_base ? 1 : kGroupThreads);
         init_barrier(shared.empty[threadIdx.x], kConsumers * kGroupThreads / 32);
-        show_to_tensor_cores();
+        publish_shared();
     }
     __syncthreads();
     constexpr int kOutputs = kJoined ? kGroupOutputs : kConsumers * kGroupOutputs;
