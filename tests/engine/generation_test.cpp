@@ -302,7 +302,7 @@ TEST(Generation, StatisticsSessionsAndTheirEndDoNotWaitForAPass) {
     ASSERT_GT(during.load(), 10);
     // Others may have the processor for a while; who waited for the pass would have waited for most of it.
     std::ranges::sort(seconds);
-    EXPECT_LT(seconds[seconds.size() / 2], 0.001);  // more would ask for a machine that nothing else runs on
+    EXPECT_LT(seconds[seconds.size() * 9 / 10], 0.001);
     EXPECT_LT(seconds.back(), prefill_s / 2);
 }
 
