@@ -122,6 +122,10 @@ TEST_P(CudaRows, OfAttentionAreTheSameInAnyCompany) {
     expect_attention_rows_the_same(*backend_);
 }
 
+TEST_P(CudaRows, OfExpertsAreTheSameInAnyCompany) {
+    expect_experts_the_same(*backend_);
+}
+
 INSTANTIATE_TEST_SUITE_P(On, CudaRows, ::testing::Bool(),
                          [](const auto& mode) { return mode.param ? "Exact" : "Default"; });
 

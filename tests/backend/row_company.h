@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "tests/backend/op_cases.h"
 
@@ -24,6 +26,40 @@ inline void expect_linear_rows_the_same(Backend& backend, int64_t tokens, int64_
             backend.run(Linear{.x = x.rows_at(first, count), .weight = weight, .out = apart.rows_at(first, count)});
         }
         context.result(together);
+        context.result(apart);
+        EXPECT_EQ(context.results()[0], context.results()[1]) << format.describe();
+    }
+}
+
+// Experts give the same whichever of them come in one operation: those whose reads are done.
+inline void expect_experts_the_same(Backend& backend) {
+    constexpr int64_t kRows = 48;  // tensor cores take so many
+    for (const WeightFormat& format : all_weight_formats()) {
+        CaseContext context(backend, 5);
+        const int64_t hidden = columns_for(format, 2), inner = columns_for(format, 1);
+        const Tensor x = context.random(kRows, hidden);
+        GatedMlp together{.x = x, .groups = {}, .out = {}};
+        int32_t entries = 0;
+        for (const int32_t rows : {3, 20, 48, 5}) {
+            std::vector<int32_t> wanted(static_cast<size_t>(rows)), places(wanted.size());
+            std::iota(wanted.begin(), wanted.end(), 0);
+            std::iota(places.begin(), places.end(), entries);
+            entries += rows;
+            const auto weight = [&](int64_t outputs, int64_t columns) {
+                return rows == 20 ? context.weight(format, outputs, columns)
+                                  : context.aligned_weight(format, outputs, columns);
+            };
+            together.groups.push_back({.gate = weight(inner, hidden),
+                                       .up = weight(inner, hidden),
+                                       .down = weight(hidden, inner),
+                                       .rows = context.integers(wanted),
+                                       .out_rows = context.integers(places)});
+        }
+        together.out = context.output(entries, hidden);
+        const Tensor apart = context.output(entries, hidden);
+        backend.run(together);
+        for (const MlpGroup& group : together.groups) backend.run(GatedMlp{.x = x, .groups = {group}, .out = apart});
+        context.result(together.out);
         context.result(apart);
         EXPECT_EQ(context.results()[0], context.results()[1]) << format.describe();
     }

@@ -119,10 +119,13 @@ void compute_together(Device& device, std::span<const Linear* const> ops) {
 
 namespace {
 
-// A group of GatedMlp that has rows.
+// A group of GatedMlp that has rows. How it is computed depends on nothing but itself and the batch: which groups come
+// in one operation is for the drive to say.
 struct BusyGroup {
     const MlpGroup* group;
     int64_t rows;
+    std::array<MatrixPath, 3> paths;  // of gate, up and down
+    bool tensor_cores;
     float *gate = nullptr, *up = nullptr;  // [rows, inner] each
 };
 
@@ -135,13 +138,14 @@ class Experts {
         std::vector<BusyGroup> groups;
         for (const MlpGroup& group : op_.groups) {
             const int64_t rows = group.all_rows() ? op_.x.rows : group.rows.rows;
-            if (rows > 0) groups.push_back({&group, rows});
+            if (rows > 0) groups.push_back(busy_group(group, rows));
         }
+        std::ranges::stable_partition(groups, &BusyGroup::tensor_cores);
         for (size_t begin = 0; begin < groups.size();) {
             size_t end = begin + 1;
             while (end < groups.size() && together(groups[begin], groups[end])) ++end;
             const auto part = std::span(groups).subspan(begin, end - begin);
-            if (many_rows(part)) {
+            if (part.front().tensor_cores) {
                 run_on_tensor_cores(part);
             } else {
                 run_in_floats(part);
@@ -152,22 +156,21 @@ class Experts {
 
   private:
     static bool together(const BusyGroup& a, const BusyGroup& b) {
-        return alike(a.group->gate, b.group->gate) && alike(a.group->up, b.group->up) &&
-               alike(a.group->down, b.group->down);
+        return a.tensor_cores == b.tensor_cores && a.paths == b.paths && alike(a.group->gate, b.group->gate) &&
+               alike(a.group->up, b.group->up) && alike(a.group->down, b.group->down);
     }
 
-    // Few rows of an expert are not worth decoding its weights to memory before.
-    bool many_rows(std::span<const BusyGroup> groups) const {
-        constexpr int64_t kRowsWorthDecoding = 16;
-        int64_t rows = 0;
-        for (const BusyGroup& group : groups) rows += group.rows;
-        const bool many = rows >= kRowsWorthDecoding * static_cast<int64_t>(groups.size());
-        const MlpGroup& first = *groups.front().group;
-        return std::ranges::all_of(std::array{&first.gate, &first.up, &first.down}, [&](const Weight* weight) {
-            if (!on_tensor_cores(device_, weight->format, op_.x.rows)) return false;
-            const Job job = job_of(*weight, op_.x, op_.out);
-            return many || !matrix_path(weight->format, weight->columns, std::span(&job, 1)).decoded;
-        });
+    BusyGroup busy_group(const MlpGroup& group, int64_t rows) const {
+        constexpr int64_t kRowsWorthDecoding = 16;  // to memory, before
+        const std::array weights{&group.gate, &group.up, &group.down};
+        BusyGroup busy{.group = &group, .rows = rows, .paths = {}, .tensor_cores = true};
+        for (size_t i = 0; i < weights.size(); ++i) {
+            const Job job = job_of(*weights[i], op_.x, op_.out);
+            busy.paths[i] = matrix_path(weights[i]->format, weights[i]->columns, std::span(&job, 1));
+            busy.tensor_cores = busy.tensor_cores && on_tensor_cores(device_, weights[i]->format, op_.x.rows) &&
+                                (rows >= kRowsWorthDecoding || !busy.paths[i].decoded);
+        }
+        return busy;
     }
 
     Job first_job(const BusyGroup& group, const Weight& weight, const Tensor& bias, float* out) const {

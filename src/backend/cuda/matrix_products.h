@@ -14,6 +14,7 @@ struct MatrixPath {
     bool warpgroups;  // Hopper's
     bool decoded;     // to BF16, before
     ColumnOrder order;
+    bool operator==(const MatrixPath&) const = default;
 };
 // `jobs`: enough of them to tell how the parts of all are aligned.
 MatrixPath matrix_path(const WeightFormat& format, int64_t columns, std::span<const Job> jobs);
