@@ -47,8 +47,8 @@ class ExpertResolver {
                    std::string path)
         : resolver_(resolver),
           tensors_(tensors),
-          hidden_(config.hidden_size),
           mixture_(*config.mixture_of(layer)),
+          width_(mixture_.width(config.hidden_size)),
           names_(config.architecture->experts),
           layer_(layer),
           path_(std::move(path)) {}
@@ -73,7 +73,7 @@ class ExpertResolver {
         }
         if (!gated()) formats_[0] = formats_[1];
         sources_.layout =
-            make_expert_layout(formats_[0], formats_[1], formats_[2], hidden_, mixture_.intermediate, gated());
+            make_expert_layout(formats_[0], formats_[1], formats_[2], width_, mixture_.intermediate, gated());
         return std::move(sources_);
     }
 
@@ -98,8 +98,8 @@ class ExpertResolver {
     }
 
     MatrixSize size_of(Projection projection) const {
-        if (projection == Projection::kDown) return {hidden_, mixture_.intermediate};
-        return {mixture_.intermediate, hidden_};
+        if (projection == Projection::kDown) return {width_, mixture_.intermediate};
+        return {mixture_.intermediate, width_};
     }
 
     ByteRange* parts_of(int64_t expert, Projection projection) {
@@ -230,7 +230,7 @@ class ExpertResolver {
         const std::string format_key = packed_format_key(layer_);
         sources_.packed = true;
         sources_.module = entry.name;
-        sources_.layout = read_packed_format(packed_metadata(format_key), hidden_, mixture_.intermediate,
+        sources_.layout = read_packed_format(packed_metadata(format_key), width_, mixture_.intermediate,
                                              packed_where(format_key), gated());
         const auto record = static_cast<int64_t>(sources_.layout.record_bytes);
         if (entry.dtype != DType::kU8 || entry.shape != std::vector<int64_t>{mixture_.experts, record}) {
@@ -252,8 +252,8 @@ class ExpertResolver {
 
     WeightResolver& resolver_;
     const ExpertTensors& tensors_;
-    int64_t hidden_;
     const MixtureConfig& mixture_;
+    int64_t width_;  // of what an expert reads and gives
     const ExpertNames& names_;
     int layer_;
     std::string path_;

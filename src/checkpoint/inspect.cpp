@@ -72,7 +72,8 @@ void describe_work_per_token(const Checkpoint& checkpoint, ModelReport& report) 
     report.weights_per_token += static_cast<uint64_t>(head.rows * head.columns);
     const auto* mixture = first_block<MixtureConfig>(checkpoint.config());
     const int64_t matrices = mixture == nullptr || mixture->activation.gated() ? 3 : 2;
-    const int64_t expert = matrices * report.hidden_size * report.expert_intermediate;
+    const int64_t width = mixture == nullptr ? report.hidden_size : mixture->width(report.hidden_size);
+    const int64_t expert = matrices * width * report.expert_intermediate;
     report.weights_per_token += static_cast<uint64_t>(report.moe_layers * report.experts_per_token * expert);
 }
 

@@ -171,7 +171,7 @@ class ExpectedWeights {
     void add_experts(const MixtureConfig& mixture) {
         const ExpertLayout layout =
             make_expert_layout(expert_format("gate_proj"), expert_format("up_proj"), expert_format("down_proj"),
-                               config_.hidden_size, mixture.intermediate, mixture.activation.gated());
+                               mixture.width(config_.hidden_size), mixture.intermediate, mixture.activation.gated());
         const auto per_token = static_cast<uint64_t>(mixture.experts_per_token);
         report_.bytes_per_expert = layout.record_bytes;
         report_.arrangement_bytes = arrangement_scratch_bytes(published_form(layout), layout).value_or(0);
@@ -179,7 +179,7 @@ class ExpectedWeights {
         report_.expert_bytes_per_token += per_token * layout.record_bytes;
         const int64_t matrices = mixture.activation.gated() ? 3 : 2;
         report_.weights_per_token +=
-            per_token * static_cast<uint64_t>(matrices * config_.hidden_size * mixture.intermediate);
+            per_token * static_cast<uint64_t>(matrices * mixture.width(config_.hidden_size) * mixture.intermediate);
     }
 
     // As publishers store experts in such a format.

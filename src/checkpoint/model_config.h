@@ -243,6 +243,10 @@ struct MixtureConfig {
                              // and shared experts give is normed before it is added up
     bool expert_scale = false;   // an expert's weight is multiplied by a learned factor, too
     bool weighed_input = false;  // the weight multiplies what an expert reads, not what it gives
+    int64_t latent = 0;          // what routed experts read and give, between two projections; 0: of the hidden size
+
+    // Of what routed experts read and give, in a model of that hidden size.
+    int64_t width(int64_t hidden) const { return latent > 0 ? latent : hidden; }
 
     bool operator==(const MixtureConfig&) const = default;
 };

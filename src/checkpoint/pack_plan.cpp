@@ -107,9 +107,9 @@ class PlanMaker {
 
     void add_layer(int layer, const MixtureConfig& mixture) {
         PackLayer unit{.layer = layer, .source = checkpoint_.expert_layout(layer), .target = {}};
-        const ExpertLayout rows = make_expert_layout(expert_target(unit.source.gate), expert_target(unit.source.up),
-                                                     expert_target(unit.source.down), config_.hidden_size,
-                                                     mixture.intermediate, mixture.activation.gated());
+        const ExpertLayout rows = make_expert_layout(
+            expert_target(unit.source.gate), expert_target(unit.source.up), expert_target(unit.source.down),
+            mixture.width(config_.hidden_size), mixture.intermediate, mixture.activation.gated());
         unit.target = tiled_layout(rows, [](const WeightFormat&) { return true; });
         for (const Projection projection : kProjections) {
             unit.encode |=

@@ -135,6 +135,8 @@ enum class Role : uint8_t {
     kExpertsNorm,
     kExpertsPostNorm,
     kSharedPostNorm,
+    kExpertsInput,  // projections to what routed experts read and from what they give, where it is no hidden state
+    kExpertsOutput,
     kExpertScale,  // factors of the experts' weights
     // Small parts of the routed experts, which stay with the trunk: a row for each. Gate and up apart, or in one
     // tensor.

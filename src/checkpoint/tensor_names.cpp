@@ -48,6 +48,8 @@ constexpr NameRule kCommonNames[] = {
     {Role::kDenseDownBias, "mlp.down_proj.bias", true},
     {Role::kRouter, "mlp.gate"},
     {Role::kRouterBias, "mlp.gate.bias", true},
+    {Role::kExpertsInput, "mlp.fc1_latent_proj"},
+    {Role::kExpertsOutput, "mlp.fc2_latent_proj"},
     {Role::kExpertGateUpBias, "mlp.experts.gate_up_proj_bias", true},
     {Role::kExpertDownBias, "mlp.experts.down_proj_bias", true},
     {Role::kExpertGateBias, "mlp.switch_mlp.gate_proj.bias", true},

@@ -260,14 +260,14 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const DenseMlpConfig&
     list.push_back(vector(Role::kDenseDownBias, hidden));
 }
 
-void append_expert_biases(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& mixture) {
+void append_expert_biases(std::vector<WeightSpec>& list, int64_t width, const MixtureConfig& mixture) {
     if (mixture.fused_expert_bias) {
         list.push_back(table(Role::kExpertGateUpBias, mixture.experts, 2 * mixture.intermediate));
     } else {
         list.push_back(table(Role::kExpertGateBias, mixture.experts, mixture.intermediate));
         list.push_back(table(Role::kExpertUpBias, mixture.experts, mixture.intermediate));
     }
-    list.push_back(table(Role::kExpertDownBias, mixture.experts, hidden));
+    list.push_back(table(Role::kExpertDownBias, mixture.experts, width));
 }
 
 // A corrected router was trained with its correction, as precise as it is; MLX leaves it alone, too.
@@ -277,7 +277,12 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const MixtureConfig& 
     list.push_back(matrix(Role::kRouter, mixture.experts, hidden, precision));
     if (mixture.router_bias) list.push_back(vector(Role::kRouterBias, mixture.experts));
     if (corrected) list.push_back(vector(Role::kRouterCorrection, mixture.experts));
-    if (mixture.expert_bias) append_expert_biases(list, hidden, mixture);
+    const int64_t width = mixture.width(hidden);
+    if (mixture.expert_bias) append_expert_biases(list, width, mixture);
+    if (mixture.latent > 0) {
+        list.push_back(matrix(Role::kExpertsInput, width, hidden));
+        list.push_back(matrix(Role::kExpertsOutput, hidden, width));
+    }
     if (mixture.shared_intermediate > 0) {
         if (mixture.activation.gated()) {
             list.push_back(matrix(Role::kSharedGate, mixture.shared_intermediate, hidden));

@@ -95,6 +95,7 @@ class MixtureOfExperts : public FeedForward {
     MixtureOfExperts(const MixtureConfig& config, const FeedForwardContext& context, Trunk& trunk)
         : layer_(context.layer),
           hidden_(context.checkpoint.config().hidden_size),
+          width_(config.width(hidden_)),
           config_(config),
           activation_(activation_of(config.activation)),
           router_(trunk.weight(layer_, Role::kRouter)) {
@@ -104,6 +105,10 @@ class MixtureOfExperts : public FeedForward {
         if (config_.own_norms) take_norms(context, trunk);
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
         if (config_.routing.by_token) take_table(context, trunk);
+        if (config_.latent > 0) {
+            latent_ = LatentExperts{.input = trunk.projection(layer_, Role::kExpertsInput),
+                                    .output = trunk.projection(layer_, Role::kExpertsOutput)};
+        }
         if (config_.shared_intermediate == 0) return;
         shared_ = SharedMlp{.gate = config.activation.gated() ? trunk.projection(layer_, Role::kSharedGate) : Weight{},
                             .up = trunk.projection(layer_, Role::kSharedUp),
@@ -175,6 +180,11 @@ class MixtureOfExperts : public FeedForward {
         Tensor rows, out_rows;  // I32 [rows * top_k, 1] of the experts, one after the other
         Tensor parts, shared, shared_gate;
         Tensor own_input;  // of router and experts, where they do not read what the block is given
+        Tensor sum;        // of experts of another width
+    };
+    // Projections to what experts read and from what they give together.
+    struct LatentExperts {
+        Weight input, output;
     };
     struct OwnNorms {
         Tensor router, experts, experts_post, shared_post;
@@ -197,10 +207,14 @@ class MixtureOfExperts : public FeedForward {
         s.choice = take_choice(rows, workspace);
         s.rows = workspace.take(rows * config_.experts_per_token, 1, DType::kI32);
         s.out_rows = workspace.take(rows * config_.experts_per_token, 1, DType::kI32);
-        s.parts = workspace.take(rows * config_.experts_per_token, hidden_);
+        s.parts = workspace.take(rows * config_.experts_per_token, width_);
         if (shared_) s.shared = workspace.take(rows, hidden_);
         if (shared_gate_) s.shared_gate = workspace.take(rows, 1);
         if (norms_) s.own_input = workspace.take(rows, hidden_);
+        if (latent_) {
+            s.own_input = workspace.take(rows, width_);
+            s.sum = workspace.take(rows, width_);
+        }
         if (config_.weighed_input) s.own_input = workspace.take(rows * config_.experts_per_token, hidden_);
         return s;
     }
@@ -239,6 +253,10 @@ class MixtureOfExperts : public FeedForward {
                 .x = input.residual, .weight = norms_->experts, .epsilon = norms_->epsilon, .out = s.own_input});
             return s.own_input;
         }
+        if (latent_) {
+            backend.run(Linear{.x = input.x, .weight = latent_->input, .out = s.own_input});
+            return s.own_input;
+        }
         if (!config_.weighed_input) return input.x;
         backend.run(WeighRows{.x = input.x, .weights = s.choice.weights, .out = s.own_input});
         return s.own_input;
@@ -248,8 +266,11 @@ class MixtureOfExperts : public FeedForward {
     void add_up(Backend& backend, const Scratch& s, const BlockOutput& out) const {
         backend.run(CombineExperts{.parts = s.parts,
                                    .weights = config_.weighed_input ? Tensor{} : s.choice.weights,
-                                   .out = out.rows,
-                                   .accumulate = out.accumulate});
+                                   .out = latent_ ? s.sum : out.rows,
+                                   .accumulate = !latent_ && out.accumulate});
+        if (latent_) {
+            backend.run(Linear{.x = s.sum, .weight = latent_->output, .out = out.rows, .accumulate = out.accumulate});
+        }
         if (norms_) norm_in_place(backend, out.rows, norms_->experts_post);
         if (!shared_) return;
         if (norms_) norm_in_place(backend, s.shared, norms_->shared_post);
@@ -464,12 +485,14 @@ class MixtureOfExperts : public FeedForward {
 
     int layer_;
     int64_t hidden_;
+    int64_t width_;  // of what experts read and give
     MixtureConfig config_;
     Activation activation_;
     Weight router_;
     Tensor correction_, router_bias_, expert_scale_;
     Tensor table_;  // I32 [vocabulary, top_k], of a router that a table decides
     std::optional<OwnNorms> norms_;
+    std::optional<LatentExperts> latent_;
     Tensor gate_biases_, up_biases_, down_biases_;  // [experts, *]
     std::optional<SharedMlp> shared_;
     std::optional<Weight> shared_gate_;

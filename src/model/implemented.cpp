@@ -63,6 +63,8 @@ class Checker {
         // One store holds the experts of all layers.
         refuse(mixture.experts != config_.experts() || mixture.experts_per_token != config_.experts_per_token(),
                "another number of experts than in other layers");
+        refuse(mixture.latent > 0 && (mixture.own_norms || mixture.weighed_input),
+               "norms or weights of what experts of another width read");
     }
 
     const ModelConfig& config_;

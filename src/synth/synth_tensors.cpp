@@ -481,12 +481,10 @@ void Planner::plan_expert(const std::string& path, const std::array<std::string_
         tensor.shape.insert(tensor.shape.end(), {rows, columns});
         tensors_.push_back(std::move(tensor));
     };
-    const int64_t inner = mixture.intermediate;
-    if (mixture.activation.gated()) {
-        put(projections[0], inner, config_.hidden_size, random_matrix(unit(), LeadColumns::zeros()));
-    }
-    put(projections[1], inner, config_.hidden_size, random_matrix(unit(), LeadColumns::zeros()));
-    put(projections[2], config_.hidden_size, inner, down_projection(inner, output));
+    const int64_t inner = mixture.intermediate, width = mixture.width(config_.hidden_size);
+    if (mixture.activation.gated()) put(projections[0], inner, width, random_matrix(unit(), LeadColumns::zeros()));
+    put(projections[1], inner, width, random_matrix(unit(), LeadColumns::zeros()));
+    put(projections[2], width, inner, down_projection(inner, output));
 }
 
 void Planner::plan_fused_experts(const std::string& path, const MixtureConfig& mixture, double output) {

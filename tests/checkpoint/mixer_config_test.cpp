@@ -129,10 +129,21 @@ TEST(MixerConfig, NemotronHHasOneBlockALayer) {
     EXPECT_EQ(parse(words).layers, parsed.layers);
     expect_refused(words, {{"layers_block_type", {"mamba", "moe", "window", "mlp"}}}, ErrorCode::kUnsupported,
                    {"layers_block_type", "window", "attention"});
-    expect_refused(tiny_nemotron_h_config(), {{"moe_latent_size", 16}}, ErrorCode::kUnsupported, {"moe_latent_size"});
+    expect_refused(tiny_nemotron_h_config(), {{"moe_latent_size", 0}}, ErrorCode::kInvalidFile, {"moe_latent_size"});
     expect_refused(tiny_nemotron_h_config(), {{"n_groups", 3}}, ErrorCode::kInvalidFile, {"n_groups", "3", "4"});
     expect_refused(tiny_nemotron_h_config(), {{"mlp_hidden_act", "silu"}}, ErrorCode::kUnsupported,
                    {"mlp_hidden_act", "relu2"});
+}
+
+TEST(MixerConfig, NemotronHsExpertsMayReadLessThanTheHiddenSize) {
+    const ModelConfig parsed = parse(testing::tiny_nemotron_h_latent_config(16));
+    EXPECT_EQ(first_block<MixtureConfig>(parsed)->width(parsed.hidden_size), 16);
+    const std::vector<WeightSpec> weights = feed_forward_weights(parsed, parsed.layers[1]);
+    const auto input = std::ranges::find(weights, Role::kExpertsInput, &WeightSpec::role);
+    ASSERT_NE(input, weights.end());
+    EXPECT_EQ(input->rows(), 16);
+    EXPECT_EQ(input->columns, 32);
+    EXPECT_EQ(first_block<MixtureConfig>(parse(tiny_nemotron_h_config()))->width(32), 32);
 }
 
 TEST(MixerConfig, Glm5NextPoolsKeysAndBoundsDecays) {

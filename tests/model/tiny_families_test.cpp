@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "model/model.h"
 #include "sluice/pack.h"
@@ -23,6 +24,39 @@ struct Family {
     bool any_cut;  // how a prompt is cut changes no bit; latent attention over all tokens takes other forms
 };
 
+// Logits of every position of each sequence, all of them together in pieces of so many tokens.
+std::vector<std::vector<float>> run(const std::filesystem::path& folder, Backend& backend, size_t chunk,
+                                    const std::vector<std::vector<int32_t>>& sequences, bool small_cache = false,
+                                    bool in_tiles = false) {
+    const auto checkpoint = Checkpoint::open(folder);
+    Model model(checkpoint, backend, KvFormat::kF32, in_tiles ? TrunkForm::kFastest : TrunkForm::kMapped);
+    ExpertStoreOptions options;
+    options.cache_bytes = small_cache ? ExpertStore::floor_bytes(*checkpoint) : uint64_t{64} << 20;
+    options.in_tiles = [&](const WeightFormat& format) { return in_tiles && backend.reads_tiles(format); };
+    ExpertStore store(checkpoint, options,
+                      [&](size_t slots, size_t bytes) { return backend.make_slots(slots, bytes); });
+    model.use_experts(store, nullptr);
+    std::vector<std::unique_ptr<SequenceState>> states;
+    std::vector<std::vector<float>> logits(sequences.size());
+    for (size_t s = 0; s < sequences.size(); ++s) states.push_back(model.new_state());
+    for (size_t begin = 0; begin < sequences[0].size(); begin += chunk) {
+        const size_t count = std::min(chunk, sequences[0].size() - begin);
+        std::vector<ForwardInput> inputs;
+        for (size_t s = 0; s < sequences.size(); ++s) {
+            ForwardInput& input = inputs.emplace_back();
+            input.state = states[s].get();
+            input.ids = std::span(sequences[s]).subspan(begin, count);
+            for (size_t r = 0; r < count; ++r) input.logit_rows.push_back(static_cast<int32_t>(r));
+        }
+        const std::vector<ForwardOutput> outputs = model.forward(inputs);
+        for (size_t s = 0; s < sequences.size(); ++s) {
+            if (outputs[s].error) std::rethrow_exception(outputs[s].error);
+            logits[s].insert(logits[s].end(), outputs[s].logits.begin(), outputs[s].logits.end());
+        }
+    }
+    return logits;
+}
+
 class TinyFamilies : public ::testing::TestWithParam<Family> {
   protected:
     TinyFamilies() { tiny_model(GetParam().config()).write(folder_ / "model"); }
@@ -31,39 +65,6 @@ class TinyFamilies : public ::testing::TestWithParam<Family> {
         std::vector<int32_t> ids;
         for (size_t i = 0; i < kTokens; ++i) ids.push_back((static_cast<int32_t>(i * i) * 7 + seed) % 40);
         return ids;
-    }
-
-    // Logits of every position of each sequence, all of them together in pieces of so many tokens.
-    static std::vector<std::vector<float>> run(const std::filesystem::path& folder, Backend& backend, size_t chunk,
-                                               const std::vector<std::vector<int32_t>>& sequences,
-                                               bool small_cache = false, bool in_tiles = false) {
-        const auto checkpoint = Checkpoint::open(folder);
-        Model model(checkpoint, backend, KvFormat::kF32, in_tiles ? TrunkForm::kFastest : TrunkForm::kMapped);
-        ExpertStoreOptions options;
-        options.cache_bytes = small_cache ? ExpertStore::floor_bytes(*checkpoint) : uint64_t{64} << 20;
-        options.in_tiles = [&](const WeightFormat& format) { return in_tiles && backend.reads_tiles(format); };
-        ExpertStore store(checkpoint, options,
-                          [&](size_t slots, size_t bytes) { return backend.make_slots(slots, bytes); });
-        model.use_experts(store, nullptr);
-        std::vector<std::unique_ptr<SequenceState>> states;
-        std::vector<std::vector<float>> logits(sequences.size());
-        for (size_t s = 0; s < sequences.size(); ++s) states.push_back(model.new_state());
-        for (size_t begin = 0; begin < kTokens; begin += chunk) {
-            const size_t count = std::min(chunk, kTokens - begin);
-            std::vector<ForwardInput> inputs;
-            for (size_t s = 0; s < sequences.size(); ++s) {
-                ForwardInput& input = inputs.emplace_back();
-                input.state = states[s].get();
-                input.ids = std::span(sequences[s]).subspan(begin, count);
-                for (size_t r = 0; r < count; ++r) input.logit_rows.push_back(static_cast<int32_t>(r));
-            }
-            const std::vector<ForwardOutput> outputs = model.forward(inputs);
-            for (size_t s = 0; s < sequences.size(); ++s) {
-                if (outputs[s].error) std::rethrow_exception(outputs[s].error);
-                logits[s].insert(logits[s].end(), outputs[s].logits.begin(), outputs[s].logits.end());
-            }
-        }
-        return logits;
     }
 
     const TemporaryFolder folder_;
@@ -137,11 +138,41 @@ TEST_P(TinyFamilies, AStateGoesOnAfterItWasSaved) {
     EXPECT_TRUE(forward(*state, 51, 9) == forward(*restored, 51, 9));
 }
 
+// Projections that change nothing to experts of the hidden size and back.
+TEST(ExpertsOfAnotherWidth, ReadAndGiveThroughTheirProjections) {
+    TinyCheckpoint latent = tiny_model(tiny_nemotron_h_latent_config(32));
+    const std::string mixer = "backbone.layers.1.mixer.", in = mixer + "fc1_latent_proj.weight",
+                      out = mixer + "fc2_latent_proj.weight";
+    TinyCheckpoint plain = latent;
+    plain.config.erase("moe_latent_size");
+    plain.tensors.erase(in);
+    plain.tensors.erase(out);
+    const auto diagonal = [&](const std::string& name, float value) {
+        std::vector<float> matrix(32 * 32);
+        for (size_t i = 0; i < 32; ++i) matrix[i * 33] = value;
+        std::memcpy(latent.tensors.at(name).bytes.data(), matrix.data(), matrix.size() * sizeof(float));
+    };
+    const TemporaryFolder folder;
+    plain.write(folder / "plain");
+    const auto backend = make_reference_backend();
+    const std::vector<std::vector<int32_t>> tokens = {{1, 7, 30, 2, 19, 5, 5, 11}};
+    const auto logits = [&](const char* name) { return run(folder / name, *backend, tokens[0].size(), tokens); };
+    diagonal(in, 1);
+    diagonal(out, 1);
+    latent.write(folder / "same");
+    EXPECT_LE(largest_difference_of(logits("same")[0], logits("plain")[0]), 1e-5);  // sums of another order
+    diagonal(out, 0.5f);
+    latent.write(folder / "half");
+    EXPECT_GT(largest_difference_of(logits("half")[0], logits("plain")[0]), 1e-2);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, TinyFamilies,
                          ::testing::Values(Family{"deepseek_v32", tiny_deepseek_v32_config, true},
                                            Family{"glm_moe_dsa", tiny_glm_moe_dsa_config, true},
                                            Family{"kimi_linear", tiny_kimi_linear_config, false},
                                            Family{"nemotron_h", tiny_nemotron_h_config, true},
+                                           Family{"nemotron_h_latent", [] { return tiny_nemotron_h_latent_config(64); },
+                                                  true},
                                            Family{"glm5_next", tiny_glm5_next_config, true},
                                            Family{"deepseek_v4", tiny_deepseek_v4_config, true},
                                            Family{"qwen4_exp", tiny_qwen4_exp_config, true}),

@@ -120,6 +120,12 @@ json tiny_nemotron_h_config() {
             {"sliding_window", nullptr}};
 }
 
+json tiny_nemotron_h_latent_config(int64_t width) {
+    json config = tiny_nemotron_h_config();
+    config["moe_latent_size"] = width;
+    return config;
+}
+
 json tiny_glm5_next_config() {
     return {{"model_type", "glm5_next_text"},
             {"hidden_size", 32},
@@ -242,13 +248,14 @@ class ModelMaker {
     }
 
     void add_experts(const std::string& path, const MixtureConfig& mixture) {
+        const int64_t width = mixture.width(config_.hidden_size);
         const ExpertNames& names = config_.architecture->experts;
         for (int64_t expert = 0; expert < mixture.experts; ++expert) {
             for (const Projection projection : kProjections) {
                 if (projection == Projection::kGate && !mixture.activation.gated()) continue;
                 const bool down = projection == Projection::kDown;
-                const int64_t rows = down ? config_.hidden_size : mixture.intermediate;
-                const int64_t columns = down ? mixture.intermediate : config_.hidden_size;
+                const int64_t rows = down ? width : mixture.intermediate;
+                const int64_t columns = down ? mixture.intermediate : width;
                 const std::string_view name = names.projections[static_cast<size_t>(projection)];
                 add(fmt::format("{}{}{}.{}.weight", path, names.each, expert, name), {rows, columns},
                     1 / std::sqrt(static_cast<double>(columns)), 0);

@@ -1,5 +1,5 @@
-// Nemotron-H with experts (Nemotron-3-Nano): layers of one block each, Mamba-2, attention without positions, experts of
-// two matrices.
+// Nemotron-H with experts (Nemotron-3-Nano, -Super): layers of one block each, Mamba-2, attention without positions,
+// experts of two matrices, which may read and give less than the hidden size.
 
 #include <algorithm>
 #include <iterator>
@@ -37,6 +37,8 @@ constexpr NameRule kNames[] = {
     {Role::kRouterCorrection, "mixer.gate.e_score_correction_bias", true},
     {Role::kSharedUp, "mixer.shared_experts.up_proj"},
     {Role::kSharedDown, "mixer.shared_experts.down_proj"},
+    {Role::kExpertsInput, "mixer.fc1_latent_proj"},
+    {Role::kExpertsOutput, "mixer.fc2_latent_proj"},
 };
 
 constexpr ActivationConfig kSquaredRelu = {.kind = ActivationConfig::Kind::kSquaredRelu};
@@ -65,6 +67,7 @@ GroupedAttentionConfig read_attention(const JsonFields& fields, const ModelConfi
 MixtureConfig read_experts(const JsonFields& fields) {
     MixtureConfig mixture = read_corrected_mixture(fields);
     mixture.activation = kSquaredRelu;
+    if (fields.has("moe_latent_size")) mixture.latent = fields.integer("moe_latent_size", 1, kLargestSize);
     if (mixture.shared_intermediate > 0) {
         mixture.shared_intermediate =
             fields.integer_or("moe_shared_expert_intermediate_size", mixture.shared_intermediate, 1, kLargestSize);
@@ -116,10 +119,6 @@ void refuse_other_forms(const JsonFields& fields) {
     }
     require_string(fields, "mlp_hidden_act", {"relu2"});
     require_string(fields, "mamba_hidden_act", {"silu"});
-    if (fields.has("moe_latent_size")) {
-        fields.reject(ErrorCode::kUnsupported, "moe_latent_size",
-                      "experts behind a narrower projection are not supported");
-    }
     if (fields.has("sliding_window")) {
         fields.reject(ErrorCode::kUnsupported, "sliding_window", "windows are not supported in this family");
     }
