@@ -24,6 +24,10 @@ inline ExpertCounters operator+(ExpertCounters sum, const ExpertCounters& other)
     sum.row_reads += other.row_reads;
     sum.row_hits += other.row_hits;
     sum.row_bytes += other.row_bytes;
+    sum.host_hits += other.host_hits;
+    sum.copies += other.copies;
+    sum.copied_bytes += other.copied_bytes;
+    sum.copies_waited += other.copies_waited;
     sum.stall_seconds += other.stall_seconds;
     return sum;
 }
@@ -44,6 +48,10 @@ inline ExpertCounters operator-(ExpertCounters after, const ExpertCounters& befo
     after.row_reads -= before.row_reads;
     after.row_hits -= before.row_hits;
     after.row_bytes -= before.row_bytes;
+    after.host_hits -= before.host_hits;
+    after.copies -= before.copies;
+    after.copied_bytes -= before.copied_bytes;
+    after.copies_waited -= before.copies_waited;
     after.stall_seconds -= before.stall_seconds;
     return after;
 }

@@ -70,6 +70,10 @@ typedef struct sluice_expert_counters {
     uint64_t row_reads;      /* rows of n-gram tables that were read; not in reads */
     uint64_t row_hits;       /* rows that were in memory */
     uint64_t row_bytes;      /* what rows transferred, in bytes_read */
+    uint64_t host_hits;      /* of the hits, those that were in the host's memory, not in the device's */
+    uint64_t copies;         /* records that were copied from there, for hits and by look-ahead */
+    uint64_t copied_bytes;   /* what they are */
+    uint64_t copies_waited;  /* records that were handed out while they were on their way to the device */
     double stall_seconds;    /* the forward pass waited for the drive with nothing to compute */
 } sluice_expert_counters;
 

@@ -59,6 +59,8 @@ class Backend : public Queue {
     // Constant bytes of the host that live as long as `owner`: used in place where the backend can, else copied.
     virtual BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) = 0;
     virtual std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) = 0;
+    // Slots in memory of the host from which those of make_slots() are filled.
+    virtual std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_bytes);
 
     // Queued. The region is zero again; where the backend can, its physical memory is the system's until it is written.
     virtual void clear(const Region& region) = 0;

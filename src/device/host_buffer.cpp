@@ -1,5 +1,6 @@
 #include "device/host_buffer.h"
 
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -59,6 +60,11 @@ HostSlots::HostSlots(size_t slots, size_t slot_bytes) : slot_bytes_(slot_bytes) 
     for (size_t slot = 0; slot < slots; ++slot) {
         buffers_.push_back(std::make_shared<HostBuffer>(land_at(slot, slot), slot_bytes, true, memory_));
     }
+}
+
+EventPtr HostSlots::fill(size_t slot, const std::byte* record) {
+    std::memcpy(land_at(slot, slot), record, slot_bytes_);
+    return nullptr;
 }
 
 std::span<const std::byte> host_bytes(const BufferPtr& buffer) {

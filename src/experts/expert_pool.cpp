@@ -7,12 +7,25 @@
 
 namespace sluice {
 
+std::vector<size_t> ExpertPool::slots_of_tiers() const {
+    std::vector<size_t> slots{memory->slots()};
+    if (host) slots.push_back(host->memory->slots());
+    return slots;
+}
+
 void ExpertPool::sweep_uses() {
     std::erase_if(uses, [&](const Use& use) {
         if (!use.done->done()) return false;
         cache.release(use.slot);
         return true;
     });
+}
+
+void ExpertPool::sweep_sources() {
+    if (!host) return;
+    for (; !host->sources.empty() && host->sources.front().done->done(); host->sources.pop_front()) {
+        cache.release_below(host->sources.front().slot);
+    }
 }
 
 void ExpertPool::retire_slots() {
@@ -32,29 +45,63 @@ void ExpertPool::restore_slots() {
     }
 }
 
+void ExpertPool::retire_host_slots() {
+    if (!host) return;
+    for (; host->in_service > host->target; --host->in_service) {
+        const size_t slot = cache.retire_below();
+        if (slot == kNoSlot) return;
+        host->memory->discard(slot);
+        host->retired.push_back(slot);
+    }
+}
+
+void ExpertPool::restore_host_slots() {
+    if (!host) return;
+    for (; host->in_service < host->target; ++host->in_service) {
+        cache.restore_below(host->retired.back());
+        host->retired.pop_back();
+    }
+}
+
+void ExpertPool::landed(size_t slot, const EventPtr& arrived) {
+    arrivals[slot] = arrived;
+    const size_t below = cache.landed_above(slot);
+    if (below == kNoSlot) return;
+    if (arrived) {
+        host->sources.push_back({below, arrived});
+    } else {
+        cache.release_below(below);
+    }
+}
+
 EventPtr ExpertPool::arrival(size_t slot) {
     if (arrivals[slot] && arrivals[slot]->done()) arrivals[slot].reset();
     return arrivals[slot];
 }
 
-std::vector<std::unique_ptr<ExpertPool>> make_pools(const ExpertCatalogue& catalogue, uint64_t cache_bytes,
-                                                    EvictionPolicy policy, const MakeSlots& make_slots) {
+std::vector<std::unique_ptr<ExpertPool>> make_pools(const ExpertCatalogue& catalogue, EvictionPolicy policy,
+                                                    const TierMemory& cache, const TierMemory& host) {
     const uint64_t floor = catalogue.floor_bytes();
-    if (cache_bytes < floor) {
+    if (cache.bytes < floor) {
         fail(ErrorCode::kOutOfMemory, "the expert cache got {}, but the experts of one token need {} ({} bytes)",
-             format_size(cache_bytes), format_size(floor), floor);
+             format_size(cache.bytes), format_size(floor), floor);
     }
     const auto per_token = static_cast<uint64_t>(catalogue.experts_per_token);
     const uint64_t all = catalogue.all_bytes();
-    const double share =
-        all <= floor ? 0.0 : std::min(1.0, static_cast<double>(cache_bytes - floor) / static_cast<double>(all - floor));
+    const auto share_of = [](uint64_t bytes, uint64_t most) {
+        return bytes >= most ? 1.0 : static_cast<double>(bytes) / static_cast<double>(most);
+    };
+    const double share = share_of(cache.bytes - floor, all - floor), host_share = share_of(host.bytes, all);
     const int layers = static_cast<int>(catalogue.record_bytes.size());
     std::vector<std::unique_ptr<ExpertPool>> pools;
     for (const uint64_t size : catalogue.record_sizes()) {
         const auto layers_here = std::count(catalogue.record_bytes.begin(), catalogue.record_bytes.end(), size);
         const uint64_t count = static_cast<uint64_t>(layers_here) * static_cast<uint64_t>(catalogue.experts);
         const uint64_t slots = per_token + static_cast<uint64_t>(share * static_cast<double>(count - per_token));
-        pools.push_back(std::make_unique<ExpertPool>(make_slots(slots, size), layers, catalogue.experts, policy));
+        const auto host_slots = static_cast<uint64_t>(host_share * static_cast<double>(count));
+        pools.push_back(std::make_unique<ExpertPool>(cache.make(slots, size),
+                                                     host_slots > 0 ? host.make(host_slots, size) : nullptr, layers,
+                                                     catalogue.experts, policy));
     }
     return pools;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
@@ -21,10 +22,23 @@ struct ExpertPool {
         size_t slot;
         EventPtr done;
     };
+    // The tier in the host's memory under slots of a device.
+    struct HostTier {
+        explicit HostTier(std::unique_ptr<SlotMemory> slots)
+            : memory(std::move(slots)), in_service(memory->slots()), target(in_service) {}
 
-    ExpertPool(std::unique_ptr<SlotMemory> slots, int layers, int experts, EvictionPolicy policy)
-        : memory(std::move(slots)),
-          cache(std::vector{memory->slots()}, layers, experts, policy),
+        std::unique_ptr<SlotMemory> memory;
+        std::deque<Use> sources;      // slots that are copied from, oldest first; they keep their leases until then
+        std::vector<size_t> retired;  // slots out of service
+        size_t in_service, target;    // slots
+    };
+
+    // `below`: memory of the host's tier, or null.
+    ExpertPool(std::unique_ptr<SlotMemory> slots, std::unique_ptr<SlotMemory> below, int layers, int experts,
+               EvictionPolicy policy)
+        : host(below ? std::make_unique<HostTier>(std::move(below)) : nullptr),
+          memory(std::move(slots)),
+          cache(slots_of_tiers(), layers, experts, policy),
           admission(memory->slots()),
           arrivals(memory->slots()),
           waiters(memory->slots()),
@@ -34,17 +48,27 @@ struct ExpertPool {
     uint64_t bytes_in_service() const { return record_bytes() * admission.slots(); }
     uint64_t all_bytes() const { return record_bytes() * memory->slots(); }
 
-    // Gives back the slots whose operations are finished by now.
+    uint64_t host_bytes_in_service() const { return host ? record_bytes() * host->in_service : 0; }
+    uint64_t all_host_bytes() const { return host ? record_bytes() * host->memory->slots() : 0; }
+
+    // Gives back the slots whose operations are finished by now, and those of the host's tier whose copies are.
     void sweep_uses();
+    void sweep_sources();
     // Takes slots out of service that no stream uses or is promised, down to the target. Their memory goes back to the
     // system under the store's lock, lest a slot be restored and filled meanwhile.
     void retire_slots();
     void restore_slots();  // up to the target
+    // The same of the host's tier.
+    void retire_host_slots();
+    void restore_host_slots();
+    // The slot is filled, or will be when the event is done.
+    void landed(size_t slot, const EventPtr& arrived);
     // When the record is in its slot; null: it is.
     EventPtr arrival(size_t slot);
 
+    std::unique_ptr<HostTier> host;  // null: none; its memory outlives the copies from it, which `memory` waits for
     std::unique_ptr<SlotMemory> memory;
-    ExpertTiers cache;  // of one tier: `memory`
+    ExpertTiers cache;  // of `memory` over the host's tier
     Admission admission;
     std::vector<EventPtr> arrivals;                         // [slots]
     std::vector<std::vector<ExpertStream::Impl*>> waiters;  // [slots]: for the read that fills it
@@ -52,13 +76,23 @@ struct ExpertPool {
     std::list<ExpertStream::Impl*> streams;                 // in the order they came; those not admitted are the last
     std::vector<size_t> retired;                            // slots out of service
     size_t target;                                          // slots that should be in service
+
+  private:
+    std::vector<size_t> slots_of_tiers() const;
 };
 
 using MakeSlots = std::function<std::unique_ptr<SlotMemory>(size_t slots, size_t slot_bytes)>;
 
-// Divides `cache_bytes` among pools, one per record size: the experts of one token first, then each gets the same share
-// of what it lacks to hold all of its experts. Throws kOutOfMemory when that floor does not fit.
-std::vector<std::unique_ptr<ExpertPool>> make_pools(const ExpertCatalogue& catalogue, uint64_t cache_bytes,
-                                                    EvictionPolicy policy, const MakeSlots& make_slots);
+// Memory of a tier, and what makes it.
+struct TierMemory {
+    uint64_t bytes = 0;
+    MakeSlots make = {};
+};
+
+// Divides the bytes of `cache` among pools, one per record size: the experts of one token first, then each gets the
+// same share of what it lacks to hold all of its experts; and those of `host` in equal shares of all. Throws
+// kOutOfMemory when that floor does not fit.
+std::vector<std::unique_ptr<ExpertPool>> make_pools(const ExpertCatalogue& catalogue, EvictionPolicy policy,
+                                                    const TierMemory& cache, const TierMemory& host);
 
 }  // namespace sluice

@@ -18,7 +18,14 @@ ExpertCatalogue borrowed_catalogue(const Checkpoint& checkpoint) {
     return ExpertCatalogue::of(std::shared_ptr<const Checkpoint>(std::shared_ptr<void>(), &checkpoint));
 }
 
-std::vector<size_t> slots_of(const std::vector<std::unique_ptr<ExpertPool>>& pools) {
+using Pools = std::vector<std::unique_ptr<ExpertPool>>;
+
+uint64_t sum_of(const Pools& pools, uint64_t (ExpertPool::*bytes)() const) {
+    return std::accumulate(pools.begin(), pools.end(), uint64_t{0},
+                           [bytes](uint64_t sum, const auto& pool) { return sum + ((*pool).*bytes)(); });
+}
+
+std::vector<size_t> slots_of(const Pools& pools) {
     std::vector<size_t> slots;
     for (const auto& pool : pools) slots.push_back(pool->memory->slots());
     return slots;
@@ -45,13 +52,13 @@ ExpertStore::ExpertStore(ExpertCatalogue catalogue, const ExpertStoreOptions& op
                          const MakeReader& make_reader)
     : catalogue_(std::move(catalogue)),
       options_(options),
-      pools_(make_pools(catalogue_, options.cache_bytes, options.policy, make_slots)),
+      pools_(make_pools(catalogue_, options.policy, {options.cache_bytes, make_slots}, options.host)),
       pool_of_layer_(pools_of_layers(catalogue_)),
       look_ahead_(options.look_ahead, full_bytes() >= catalogue_.all_bytes()),
       wishes_(slots_of(pools_)),
       used_(static_cast<int>(catalogue_.record_bytes.size()), catalogue_.experts),
       reads_(catalogue_, {.checksums = options.verify_checksums, .every_read = options.verify_every_read}) {
-    for (const auto& pool : pools_) reads_.add_pool(*pool->memory);
+    for (const auto& pool : pools_) reads_.add_pool(*pool->memory, pool->host ? pool->host->memory.get() : nullptr);
     const auto answer = [this](const ReadResult& result) { completed(result); };
     if (make_reader) {
         reads_.use_reader(make_reader(answer), answer);
@@ -61,7 +68,7 @@ ExpertStore::ExpertStore(ExpertCatalogue catalogue, const ExpertStoreOptions& op
     ReaderOptions reading{.kind = options_.reader, .direct = options_.direct_io, .depth = options_.read_threads};
     reading.record_bytes = sizes.empty() ? kPageBytes : sizes.back();
     reading.read_bytes = catalogue_.all_bytes();
-    reading.reserved_bytes = full_bytes();
+    reading.reserved_bytes = full_bytes() + full_host_bytes();
     reads_.use_reader(open_reader(catalogue_.files, reading, answer), answer);
 }
 
@@ -95,8 +102,12 @@ size_t ExpertStore::pool_of(int layer) const {
 
 uint64_t ExpertStore::cache_bytes() const {
     const Locked locked(mutex_);
-    return std::accumulate(pools_.begin(), pools_.end(), uint64_t{0},
-                           [](uint64_t sum, const auto& pool) { return sum + pool->bytes_in_service(); });
+    return sum_of(pools_, &ExpertPool::bytes_in_service);
+}
+
+uint64_t ExpertStore::host_bytes() const {
+    const Locked locked(mutex_);
+    return sum_of(pools_, &ExpertPool::host_bytes_in_service);
 }
 
 const ExpertLayout& ExpertStore::layout(int layer) const {
@@ -117,8 +128,11 @@ void ExpertStore::count_hits(uint64_t choices) {
 }
 
 uint64_t ExpertStore::full_bytes() const {
-    return std::accumulate(pools_.begin(), pools_.end(), uint64_t{0},
-                           [](uint64_t sum, const auto& pool) { return sum + pool->all_bytes(); });
+    return sum_of(pools_, &ExpertPool::all_bytes);
+}
+
+uint64_t ExpertStore::full_host_bytes() const {
+    return sum_of(pools_, &ExpertPool::all_host_bytes);
 }
 
 void ExpertStore::resize(uint64_t bytes) {
@@ -140,6 +154,19 @@ void ExpertStore::resize(uint64_t bytes) {
             pump(locked, i, submitted);
         }
         reads_.submit(submitted);
+    }
+}
+
+void ExpertStore::resize_host(uint64_t bytes) {
+    const uint64_t full = full_host_bytes();
+    const double share = full <= bytes ? 1.0 : static_cast<double>(bytes) / static_cast<double>(full);
+    const Locked locked(mutex_);
+    for (const auto& pool : pools_) {
+        if (!pool->host) continue;
+        pool->host->target = static_cast<size_t>(share * static_cast<double>(pool->host->memory->slots()));
+        pool->sweep_sources();
+        pool->restore_host_slots();
+        pool->retire_host_slots();
     }
 }
 

@@ -26,6 +26,7 @@ namespace sluice {
 
 struct ExpertStoreOptions {
     uint64_t cache_bytes = 0;  // for all slots together; the slots are made once, at construction
+    TierMemory host = {};      // of a tier in the host's memory between slots of a device and the drive
     ReaderKind reader = ReaderKind::kAuto;
     When direct_io = When::kAuto;
     EvictionPolicy policy = EvictionPolicy::kSimilarTokens;
@@ -44,8 +45,9 @@ enum class ExpertUse {
     kScan,  // passes by once
 };
 
-// The cache of experts over the drive: one pool of slots per record size across all layers. Thread-safe. One mutex,
-// held for bookkeeping only: never while a read is submitted, checked or waited for.
+// The cache of experts over the drive: one pool of slots per record size across all layers, of a device with a tier in
+// the host's memory below, where there is one. Thread-safe. One mutex, held for bookkeeping only: never while a read or
+// a copy is submitted, checked or waited for.
 class ExpertStore {
   public:
     // Makes the memory of one pool: `slots` places of `slot_bytes`. Supplied by a backend.
@@ -116,6 +118,9 @@ class ExpertStore {
     // than the floor and what streams hold (slots follow as they are given back); or takes it again, up to the size at
     // construction.
     void resize(uint64_t bytes);
+    // The same of the host's tier, of which all may go.
+    uint64_t host_bytes() const;
+    void resize_host(uint64_t bytes);
 
   private:
     friend class ExpertStream;
@@ -139,9 +144,10 @@ class ExpertStore {
     HeldExpert hold(const Locked& locked, const std::shared_ptr<Stream>& stream, int expert, size_t slot);
 
     // Reads and wishes: store_reads.cpp.
-    void begin_read(const Locked& locked, SlotPlace place, ExpertKey key, ReadFor wish, bool listed,
-                    SlotPlaces& submitted);
+    Filling filling_of(const Locked& locked, size_t pool, int layer, const Lease& lease) const;
+    void begin_read(const Locked& locked, const Filling& filling, ReadFor wish, bool listed, SlotPlaces& submitted);
     void completed(const ReadResult& result);
+    void go_on_after(const EventPtr& copy, size_t pool);
     void end_read(const Locked& locked, const ReadOutcome& outcome, SlotPlaces& submitted);
     void hand_out(const Locked& locked, const ReadOutcome& outcome);
     void give_up(const Locked& locked, Stream& stream, bool drive_silent, SlotPlaces& cancelled);
@@ -153,6 +159,7 @@ class ExpertStore {
 
     size_t pool_of(int layer) const;  // throws kUsage for a layer without experts
     uint64_t full_bytes() const;
+    uint64_t full_host_bytes() const;
     std::exception_ptr stalled(int layer, int expert) const;
 
     const ExpertCatalogue catalogue_;

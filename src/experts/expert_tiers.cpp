@@ -34,18 +34,25 @@ Lease ExpertTiers::take(int layer, int expert, bool scan) {
     return lease;
 }
 
+bool ExpertTiers::has(int layer, int expert) const {
+    return top_.find(layer, expert) != kNoSlot || (lower_ && lower_->has(layer, expert));
+}
+
 void ExpertTiers::look_below(int layer, bool scan, Lease& lease) {
     const Lease under = lower_->take(layer, lease.expert, scan);
     sources_[lease.slot] = {under.slot, under.found == Found::kMiss || under.found == Found::kBelow};
     if (under.found != Found::kFull && under.found != Found::kMiss) lease.found = Found::kBelow;
 }
 
-void ExpertTiers::landed(size_t slot) {
+size_t ExpertTiers::landed_above(size_t slot) {
     top_.landed(slot);
     const Source source = std::exchange(sources_[slot], {});
-    if (source.slot == kNoSlot) return;
     if (source.in_flight) lower_->landed(source.slot);
-    lower_->release(source.slot);
+    return source.slot;
+}
+
+void ExpertTiers::release_below(size_t below) {
+    if (below != kNoSlot) lower_->release(below);
 }
 
 void ExpertTiers::failed(size_t slot) {

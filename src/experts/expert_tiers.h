@@ -22,11 +22,21 @@ class ExpertTiers {
     void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan,
               const RowChoices& rows = {});
     Lease take(int layer, int expert, bool scan);
-    void landed(size_t slot);
+    void landed(size_t slot) { release_below(landed_above(slot)); }
+    // The same while what is below is still copied to the slot. Returns where that is leased until release_below();
+    // kNoSlot: nowhere.
+    size_t landed_above(size_t slot);
+    void release_below(size_t below);
     void failed(size_t slot);
     void release(size_t slot) { top_.release(slot); }
     size_t retire() { return top_.retire(); }
     void restore(size_t slot) { top_.restore(slot); }
+    // The same of the next tier's slots.
+    size_t retire_below() { return lower_->retire(); }
+    void restore_below(size_t slot) { lower_->restore(slot); }
+
+    // Whether any tier holds the expert or awaits it.
+    bool has(int layer, int expert) const;
 
     const ExpertCache& top() const { return top_; }
     const ExpertTiers* lower() const { return lower_.get(); }  // null: none

@@ -25,17 +25,23 @@ class Landings {
         if (free_.empty()) return kNoSlot;
         const size_t landing = free_.back();
         free_.pop_back();
+        ++taken_;
         return landing;
     }
 
     // Free when `arrived` is done; null: now.
     void give_back(size_t landing, EventPtr arrived) {
+        --taken_;
         if (arrived) {
             leaving_.push_back({landing, std::move(arrived)});
         } else {
             free_.push_back(landing);
         }
     }
+
+    bool any_taken() const { return taken_ > 0; }  // that no record has come to yet
+    // When the next of the others is free; null: one is.
+    EventPtr next_free() const { return free_.empty() && !leaving_.empty() ? leaving_.front().arrived : nullptr; }
 
   private:
     struct Leaving {
@@ -44,6 +50,7 @@ class Landings {
     };
 
     std::vector<size_t> free_;
+    size_t taken_ = 0;
     std::deque<Leaving> leaving_;  // oldest first: they arrive in this order
 };
 

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/memory.h"
 
@@ -56,9 +57,9 @@ void Reads::order_by_drive() {
     for (size_t rank = 0; rank < places.size(); ++rank) drive_order_[places[rank].index] = static_cast<uint32_t>(rank);
 }
 
-void Reads::add_pool(SlotMemory& memory) {
+void Reads::add_pool(SlotMemory& memory, SlotMemory* below) {
     const size_t slots = memory.slots();
-    pools_.push_back({&memory, std::vector<Record>(slots), Landings(std::min(memory.landings(), slots)), {}});
+    pools_.push_back({&memory, below, std::vector<Record>(slots), Landings(std::min(memory.landings(), slots)), {}});
 }
 
 void Reads::use_reader(std::unique_ptr<Reader> reader, Reader::Completed answer) {
@@ -66,17 +67,17 @@ void Reads::use_reader(std::unique_ptr<Reader> reader, Reader::Completed answer)
     answer_ = std::move(answer);
 }
 
-void Reads::begin(const Locked&, SlotPlace place, ExpertKey key, SlotPlaces& submitted) {
-    Pool& pool = pools_[place.pool];
-    Record& record = at(place);
+void Reads::begin(const Locked&, const Filling& filling, SlotPlaces& submitted) {
+    Pool& pool = pools_[filling.place.pool];
+    Record& record = at(filling.place);
     record = {};
-    record.key = key;
+    static_cast<Filling&>(record) = filling;
     record.parts_left = 1;
-    record.landing = pool.landings.take();
-    if (record.landing == kNoSlot) {
-        pool.waiting.push_back(place.slot);
+    if (filling.below == kNoSlot) record.landing = pool.landings.take();
+    if (filling.below == kNoSlot && record.landing == kNoSlot) {
+        pool.waiting.push_back(filling.place.slot);
     } else {
-        submitted.push_back(place);
+        submitted.push_back(filling.place);
     }
 }
 
@@ -92,6 +93,11 @@ void Reads::go_on(const Locked&, size_t pool_index, SlotPlaces& submitted) {
     }
 }
 
+EventPtr Reads::only_copy_awaited(const Locked&, size_t pool_index) const {
+    const Pool& pool = pools_[pool_index];
+    return pool.waiting.empty() || pool.landings.any_taken() ? nullptr : pool.landings.next_free();
+}
+
 bool Reads::withdraw(const Locked&, SlotPlace place) {
     return std::erase(pools_[place.pool].waiting, place.slot) > 0;
 }
@@ -100,13 +106,16 @@ void Reads::withdraw_all(const Locked&) {
     for (Pool& pool : pools_) pool.waiting.clear();
 }
 
+// What is copied comes last: the drive takes longer.
 void Reads::submit(SlotPlaces& places) {
-    if (places.size() > 1) {
-        std::sort(places.begin(), places.end(), [&](const SlotPlace& a, const SlotPlace& b) {
-            return place_on_drive(at(a).key) < place_on_drive(at(b).key);
-        });
-    }
-    for (const SlotPlace& place : places) submit_one(place, kPiecesAtOnce / places.size());
+    const auto copied =
+        std::stable_partition(places.begin(), places.end(), [&](const SlotPlace& place) { return !at(place).there; });
+    const auto reads = static_cast<size_t>(copied - places.begin());
+    std::sort(places.begin(), copied, [&](const SlotPlace& a, const SlotPlace& b) {
+        return place_on_drive(at(a).key) < place_on_drive(at(b).key);
+    });
+    for (const SlotPlace& place : std::span(places).first(reads)) submit_one(place, kPiecesAtOnce / reads);
+    for (const SlotPlace& place : std::span(places).subspan(reads)) answer_({.tag = tag_of(place)});
 }
 
 // A record that is read alone is cut to up to `pieces`, since one transfer does not fill the drive's channels.
@@ -118,7 +127,7 @@ void Reads::submit_one(SlotPlace place, size_t pieces) {
     const uint64_t tag = tag_of(place);
     std::vector<ReadRequest> requests;
     try {
-        std::byte* const landing = memory.land_at(record.landing, place.slot);
+        std::byte* const landing = bytes_of(record);
         for (const ExpertRead& part : catalogue_.reads(record.key.layer, record.key.expert)) {
             cut({part.source.file, part.source.offset, part.source.bytes, landing + part.slot_offset, tag}, piece_bytes,
                 requests);
@@ -143,19 +152,17 @@ bool Reads::part_done(const Locked&, const ReadResult& result) {
 
 // The slot is in flight, so nobody else changes its record or its memory.
 ReadOutcome Reads::finish(SlotPlace place) {
-    const Pool& pool = pools_[place.pool];
+    SlotMemory& memory = *pools_[place.pool].memory;
     const Record& record = at(place);
-    ReadOutcome outcome{.place = place,
-                        .key = record.key,
-                        .transferred = record.transferred,
-                        .cancelled = record.cancelled,
-                        .failure = record.failure,
-                        .arrived = nullptr};
+    ReadOutcome outcome{record, record.transferred, record.cancelled, record.failure, nullptr};
     if (outcome.failure || outcome.cancelled) return outcome;
     try {
-        check(pool, place.slot, record);
-        arrange(pool, place.slot, record);
-        outcome.arrived = pool.memory->landed(record.landing, place.slot);
+        if (!record.there) {
+            check(record);
+            arrange(record);
+        }
+        outcome.arrived = record.below == kNoSlot ? memory.landed(record.landing, place.slot)
+                                                  : memory.fill(place.slot, bytes_of(record));
     } catch (...) {
         outcome.failure = failure_of(std::current_exception());
     }
@@ -168,12 +175,18 @@ void Reads::end(const Locked&, const ReadOutcome& outcome) {
     if (landing != kNoSlot) pools_[outcome.place.pool].landings.give_back(landing, outcome.arrived);
 }
 
-void Reads::check(const Pool& pool, size_t slot, const Record& record) {
+std::byte* Reads::bytes_of(const Record& record) const {
+    const Pool& pool = pools_[record.place.pool];
+    return record.below == kNoSlot ? pool.memory->land_at(record.landing, record.place.slot)
+                                   : pool.below->land_at(record.below, record.below);
+}
+
+void Reads::check(const Record& record) {
     uint8_t& verified = verified_[index(record.key)];
     if (!checks_.checksums || (verified != 0 && !checks_.every_read)) return;
     const auto wanted = catalogue_.checksum ? catalogue_.checksum(record.key.layer, record.key.expert) : std::nullopt;
     if (wanted) {
-        const uint64_t found = XXH3_64bits(pool.memory->land_at(record.landing, slot), pool.memory->slot_bytes());
+        const uint64_t found = XXH3_64bits(bytes_of(record), pools_[record.place.pool].memory->slot_bytes());
         if (found != *wanted) {
             fail(ErrorCode::kIo, "{}: checksum {:016x}, but {:016x} was read; pack the model again if it stays so",
                  where(record.key), *wanted, found);
@@ -182,12 +195,12 @@ void Reads::check(const Pool& pool, size_t slot, const Record& record) {
     verified = 1;
 }
 
-void Reads::arrange(const Pool& pool, size_t slot, const Record& record) {
+void Reads::arrange(const Record& record) {
     const auto layer = static_cast<size_t>(record.key.layer);
     if (catalogue_.arrangement_bytes.empty() || !catalogue_.arrangement_bytes[layer]) return;
-    std::byte* const landing = pool.memory->land_at(record.landing, slot);
+    const size_t bytes = pools_[record.place.pool].memory->slot_bytes();
     const std::lock_guard lock(arranging_);
-    catalogue_.arrange(record.key.layer, {landing, pool.memory->slot_bytes()}, arrangement_);
+    catalogue_.arrange(record.key.layer, {bytes_of(record), bytes}, arrangement_);
 }
 
 std::string Reads::where(const ExpertKey& key) const {

@@ -18,10 +18,16 @@
 
 namespace sluice {
 
-// What came of the read of a record.
-struct ReadOutcome {
+// A record on its way to a slot.
+struct Filling {
     SlotPlace place;
     ExpertKey key;
+    size_t below = kNoSlot;  // slot of the host's tier that it comes by way of; kNoSlot: by way of a landing area
+    bool there = false;      // it is in that slot, so that nothing is read
+};
+
+// What came of it.
+struct ReadOutcome : Filling {
     uint64_t transferred = 0;  // bytes
     bool cancelled = false;    // a part of it never started
     std::optional<ReadFailure> failure;
@@ -29,7 +35,8 @@ struct ReadOutcome {
 };
 
 // The reads of records into slots: cut into pieces, submitted as they lie on the drive, counted down, checked. As many
-// are under way as there are landing areas; the others wait for one.
+// are under way as there are landing areas; the others wait for one. Those that come by way of a tier in the host's
+// memory land there, and what is there already is copied alone: a read without pieces.
 //
 // begin() and go_on() list what to submit() once the store's mutex is free. The reader answers each piece; part_done()
 // says which answer is a record's last, finish() checks the record and hands it to its slot, end() ends the read.
@@ -42,17 +49,19 @@ class Reads {
 
     Reads(const ExpertCatalogue& catalogue, Checks checks);
 
-    void add_pool(SlotMemory& memory);  // the next one
+    void add_pool(SlotMemory& memory, SlotMemory* below);  // the next one; `below`: the host's tier, if it has one
     void use_reader(std::unique_ptr<Reader> reader, Reader::Completed answer);
     const Reader& reader() const { return *reader_; }
     void close() { reader_.reset(); }
 
-    void begin(const Locked&, SlotPlace place, ExpertKey key, SlotPlaces& submitted);
+    void begin(const Locked&, const Filling& filling, SlotPlaces& submitted);
     void go_on(const Locked&, size_t pool, SlotPlaces& submitted);
     bool part_done(const Locked&, const ReadResult& result);
     void end(const Locked&, const ReadOutcome& outcome);
-    ExpertKey key(const Locked&, SlotPlace place) const { return at(place).key; }
+    bool is_copy(const Locked&, SlotPlace place) const { return at(place).there; }
     bool any_waits_for_landing(const Locked&, size_t pool) const { return !pools_[pool].waiting.empty(); }
+    // What reads that wait for a landing area wait for, where no read is under way that would go on with them; or null.
+    EventPtr only_copy_awaited(const Locked&, size_t pool) const;
     // The read is not submitted any more, had it been waiting for a landing area. The caller answers it.
     bool withdraw(const Locked&, SlotPlace place);
     void withdraw_all(const Locked&);  // unanswered: nobody waits for them
@@ -67,8 +76,7 @@ class Reads {
     static SlotPlace place_of(uint64_t tag) { return {tag >> 32, tag & UINT32_MAX}; }
 
   private:
-    struct Record {
-        ExpertKey key;
+    struct Record : Filling {
         size_t landing = kNoSlot;
         size_t parts_left = 0;
         uint64_t transferred = 0;  // bytes, by the parts that are done
@@ -77,6 +85,7 @@ class Reads {
     };
     struct Pool {
         SlotMemory* memory;
+        SlotMemory* below;            // null: none
         std::vector<Record> records;  // [slots]
         Landings landings;
         std::deque<size_t> waiting;  // slots whose reads have no landing area yet
@@ -90,8 +99,9 @@ class Reads {
     }
     void order_by_drive();
     void submit_one(SlotPlace place, size_t pieces);
-    void check(const Pool& pool, size_t slot, const Record& record);
-    void arrange(const Pool& pool, size_t slot, const Record& record);
+    std::byte* bytes_of(const Record& record) const;  // where it is read to
+    void check(const Record& record);
+    void arrange(const Record& record);
 
     const ExpertCatalogue& catalogue_;
     Checks checks_;

@@ -1,6 +1,8 @@
 // Reads of the expert store: whose they are, what becomes of them, and those that nobody has asked for yet.
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/error.h"
 #include "experts/expert_store.h"
@@ -15,19 +17,27 @@ constexpr size_t kWarmBatch = 32;
 
 }  // namespace
 
-void ExpertStore::begin_read(const Locked& locked, SlotPlace place, ExpertKey key, ReadFor wish, bool listed,
+// What a lease that was just taken has to be filled with.
+Filling ExpertStore::filling_of(const Locked&, size_t pool, int layer, const Lease& lease) const {
+    return {.place = {pool, lease.slot},
+            .key = {layer, lease.expert},
+            .below = pools_[pool]->cache.below(lease.slot),
+            .there = lease.found == Found::kBelow};
+}
+
+void ExpertStore::begin_read(const Locked& locked, const Filling& filling, ReadFor wish, bool listed,
                              SlotPlaces& submitted) {
-    wishes_.begin(place, key, wish, listed);
-    // The warm start says nothing about whether look-ahead pays.
-    if (wish != ReadFor::kWarm) meter_.read_began(wish == ReadFor::kHint);
-    reads_.begin(locked, place, key, submitted);
+    wishes_.begin(filling.place, filling.key, wish, listed);
+    // The warm start says nothing about whether look-ahead pays, and a copy nothing about the drive.
+    if (wish != ReadFor::kWarm && !filling.there) meter_.read_began(wish == ReadFor::kHint);
+    reads_.begin(locked, filling, submitted);
 }
 
 void ExpertStore::completed(const ReadResult& result) {
     const SlotPlace place = Reads::place_of(result.tag);
     {
         const Locked locked(mutex_);
-        if (!result.cancelled) {
+        if (!result.cancelled && !reads_.is_copy(locked, place)) {
             ++answers_;
             drive_gone_ = false;
         }
@@ -35,6 +45,7 @@ void ExpertStore::completed(const ReadResult& result) {
     }
     const ReadOutcome outcome = reads_.finish(place);
     SlotPlaces submitted;
+    EventPtr copy;
     {
         const Locked locked(mutex_);
         counters_.bytes_read += outcome.transferred;
@@ -43,13 +54,30 @@ void ExpertStore::completed(const ReadResult& result) {
         pump(locked, place.pool, submitted);
         issue_hints(locked, submitted);
         issue_warm(locked, submitted);
-        if (submitted.empty()) return;
+        if (!outcome.cancelled) copy = reads_.only_copy_awaited(locked, place.pool);
+        if (submitted.empty() && !copy) return;
         ++submitting_;
     }
     reads_.submit(submitted);
+    if (copy) go_on_after(copy, place.pool);
     const Locked locked(mutex_);
     --submitting_;
     submitted_.notify_all();
+}
+
+// For reads whose landing areas are all copied from: nobody else may come to go on with them.
+void ExpertStore::go_on_after(const EventPtr& copy, size_t pool) {
+    while (!copy->done()) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(kPollSeconds));
+        const Locked locked(mutex_);
+        if (!reads_.only_copy_awaited(locked, pool)) return;
+    }
+    SlotPlaces submitted;
+    {
+        const Locked locked(mutex_);
+        pump(locked, pool, submitted);
+    }
+    reads_.submit(submitted);
 }
 
 void ExpertStore::end_read(const Locked& locked, const ReadOutcome& outcome, SlotPlaces& submitted) {
@@ -59,21 +87,24 @@ void ExpertStore::end_read(const Locked& locked, const ReadOutcome& outcome, Slo
     if (outcome.cancelled && !failed && !pool.waiters[slot].empty()) {
         // Somebody joined between the decision to cancel and the cancelling.
         ++counters_.reads;
-        reads_.begin(locked, outcome.place, outcome.key, submitted);
+        reads_.begin(locked, outcome, submitted);
         return;
     }
     const bool warm = wishes_.end(outcome.place, failed, outcome.cancelled);
-    if (!warm) meter_.read_ended();
+    if (!warm && !outcome.there) meter_.read_ended();
     counters_.failed_reads += failed;
     if (failed || outcome.cancelled) {
         pool.cache.failed(slot);
     } else {
-        if (warm) {
+        if (warm && !outcome.there) {
             ++counters_.warm_reads;
             counters_.warm_bytes += outcome.transferred;
         }
-        pool.arrivals[slot] = outcome.arrived;
-        pool.cache.landed(slot);
+        if (outcome.there) {
+            ++counters_.copies;
+            counters_.copied_bytes += pool.record_bytes();
+        }
+        pool.landed(slot, outcome.arrived);
     }
     hand_out(locked, outcome);
 }
@@ -178,11 +209,12 @@ bool ExpertStore::issue_hint(const Locked& locked, const ExpertKey& key, SlotPla
     ExpertPool& pool = *pools_[pool_index];
     if (!has_slot_to_spare(pool)) return false;
     if (pool.cache.top().find(key.layer, key.expert) != kNoSlot) return true;
+    pool.sweep_sources();
     const Lease lease = pool.cache.take(key.layer, key.expert, true);
     if (lease.found == Found::kFull) return false;
     pool.cache.release(lease.slot);
-    ++counters_.prefetch_reads;
-    begin_read(locked, {pool_index, lease.slot}, key, ReadFor::kHint, true, submitted);
+    counters_.prefetch_reads += lease.found == Found::kMiss;
+    begin_read(locked, filling_of(locked, pool_index, key.layer, lease), ReadFor::kHint, true, submitted);
     return true;
 }
 
@@ -226,10 +258,11 @@ void ExpertStore::issue_warm(const Locked& locked, SlotPlaces& submitted) {
         ExpertPool& pool = *pools_[pool_index];
         if (!has_slot_to_spare(pool)) return;
         wishes_.take_warm();
-        if (!pool.cache.top().has_empty() || pool.cache.top().find(key->layer, key->expert) != kNoSlot) continue;
+        pool.sweep_sources();
+        if (!pool.cache.top().has_empty() || pool.cache.has(key->layer, key->expert)) continue;
         const Lease lease = pool.cache.take(key->layer, key->expert, true);
         pool.cache.release(lease.slot);
-        begin_read(locked, {pool_index, lease.slot}, *key, ReadFor::kWarm, true, submitted);
+        begin_read(locked, filling_of(locked, pool_index, key->layer, lease), ReadFor::kWarm, true, submitted);
     }
 }
 

@@ -9,12 +9,6 @@
 
 namespace sluice {
 
-namespace {
-
-constexpr double kPollSeconds = 200e-6;  // short against a read
-
-}  // namespace
-
 ExpertStream::ExpertStream(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ExpertStream::ExpertStream(ExpertStream&&) noexcept = default;
 ExpertStream::~ExpertStream() {
@@ -121,6 +115,7 @@ ExpertStream ExpertStore::hint_scan(int layer, std::span<const int> ids) {
             if (missing.size() < share.window && pool.cache.top().find(layer, expert) == kNoSlot)
                 missing.push_back(expert);
         }
+        pool.sweep_sources();
         const size_t spare = pool.admission.spare(static_cast<size_t>(catalogue_.experts_per_token));
         if (look_ahead_.off() || pool.admission.anyone_waits() || spare == 0) missing.clear();
         if (missing.empty()) return ExpertStream(std::move(stream));
@@ -143,6 +138,7 @@ ExpertStream ExpertStore::hint_scan(int layer, std::span<const int> ids) {
 // somebody still waits to be promised anything.
 void ExpertStore::pump(const Locked& locked, size_t pool_index, SlotPlaces& submitted) {
     ExpertPool& pool = *pools_[pool_index];
+    pool.sweep_sources();
     reads_.go_on(locked, pool_index, submitted);
     if (!pool.admission.anyone_waits()) return;
     pool.sweep_uses();
@@ -194,22 +190,25 @@ void ExpertStore::take_lease(const Locked& locked, Stream& stream, const Lease& 
         return;
     }
     stream.in_flight.push_back(lease.slot);
-    if (lease.found == Found::kMiss) {
-        counters_.prefetch_reads += stream.hint;
-        begin_read(locked, place, {stream.layer, lease.expert}, stream.hint ? ReadFor::kHint : ReadFor::kDemand, false,
-                   submitted);
+    if (lease.found != Found::kJoined) {
+        counters_.prefetch_reads += stream.hint && lease.found == Found::kMiss;
+        begin_read(locked, filling_of(locked, stream.pool, stream.layer, lease),
+                   stream.hint ? ReadFor::kHint : ReadFor::kDemand, false, submitted);
     }
     wishes_.demand(place);
     pools_[stream.pool]->waiters[lease.slot].push_back(&stream);
 }
 
 void ExpertStore::count_demand(const Locked&, SlotPlace place, Found found) {
-    const ReadFor wish = found == Found::kMiss ? ReadFor::kDemand : wishes_.grant(place);
+    const bool here = found == Found::kHit || found == Found::kJoined;
+    const ReadFor wish = here ? wishes_.grant(place) : ReadFor::kDemand;
     counters_.prefetch_hits += wish == ReadFor::kHint;
     counters_.warm_hits += wish == ReadFor::kWarm;
     if (wish == ReadFor::kHint) meter_.hint_granted();
-    counters_.hits += found == Found::kHit;
-    counters_.misses += found != Found::kHit;
+    const bool hit = found == Found::kHit || found == Found::kBelow;
+    counters_.hits += hit;
+    counters_.host_hits += found == Found::kBelow;
+    counters_.misses += !hit;
     counters_.joined += found == Found::kJoined;
     counters_.reads += found == Found::kMiss;
 }
@@ -265,6 +264,7 @@ HeldExpert ExpertStore::hold(const Locked&, const std::shared_ptr<Stream>& strea
     held.stream_ = stream;
     held.record_ = pool.memory->buffer(slot);
     held.arrived_ = pool.arrival(slot);
+    counters_.copies_waited += held.arrived_ != nullptr;
     return held;
 }
 
@@ -306,6 +306,7 @@ void ExpertStore::give_back(Stream& stream, size_t slot, EventPtr use) {
         settle(stream);
         pump(locked, stream.pool, submitted);
         pool.retire_slots();
+        pool.retire_host_slots();
     }
     reads_.submit(submitted);
 }
@@ -337,6 +338,7 @@ void ExpertStore::close(Stream& stream) {
         if (stream.scan) meter_.restart(counters_.stall_seconds);
         pump(locked, stream.pool, submitted);
         pool.retire_slots();
+        pool.retire_host_slots();
     }
     cancel(unwanted);
     reads_.submit(submitted);

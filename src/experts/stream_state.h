@@ -11,6 +11,8 @@
 
 namespace sluice {
 
+constexpr double kPollSeconds = 200e-6;  // short against a read
+
 // The inside of a stream, under the store's mutex.
 struct ExpertStream::Impl {
     // What next() will return.

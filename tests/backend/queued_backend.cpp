@@ -162,6 +162,8 @@ class QueuedSlots final : public SlotMemory {
         }
     }
 
+    ~QueuedSlots() override { copies_->finish(copies_->submitted()); }
+
     size_t slots() const override { return inner_->slots(); }
     size_t slot_bytes() const override { return inner_->slot_bytes(); }
     size_t landings() const override { return last_items_.size(); }
@@ -182,6 +184,12 @@ class QueuedSlots final : public SlotMemory {
             std::memset(source, kPoison, inner->slot_bytes());
         });
         return std::make_shared<QueueCompletion>(copies_, last_items_[landing]);
+    }
+
+    EventPtr fill(size_t slot, const std::byte* record) override {
+        const uint64_t number = copies_->submit(
+            [inner = inner_, record, slot] { std::memcpy(inner->land_at(slot, slot), record, inner->slot_bytes()); });
+        return std::make_shared<QueueCompletion>(copies_, number);
     }
 
     void discard(size_t slot) override {

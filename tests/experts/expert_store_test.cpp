@@ -71,7 +71,7 @@ TEST_P(EveryStore, DeliversTheRecordsOfTheModel) {
         options.policy = policy;
         options.read_threads = 4;
         options.verify_every_read = true;
-        ExpertStore store(model.catalogue(), options, make_host_slots);
+        ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
         EXPECT_EQ(store.cache_bytes(), model.bytes_of(c.slots));
         std::mt19937 random(17);
         uint64_t asked = 0;
@@ -216,7 +216,7 @@ TEST(ExpertStore, ErrorsNameTheExpertAndTheNextRequestRetries) {
     options.cache_bytes = model.bytes_of(8);
     options.reader = ReaderKind::kPread;
     options.direct_io = When::kOff;
-    ExpertStore store(model.catalogue(), options, make_host_slots);
+    ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
     const auto source = model.catalogue().reads(2, 4).front().source;
     const std::byte right = model.record(2, 4)[100];
     const auto write = [&](std::byte value) {
@@ -251,7 +251,7 @@ TEST(ExpertStore, ATruncatedFileIsAnErrorForItsExpertsAlone) {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(8);
         options.reader = kind;
-        ExpertStore store(model.catalogue(), options, make_host_slots);
+        ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
         std::filesystem::resize_file(model.catalogue().files[0], 8192 * 18 + 100);
         ExpertStream stream = store.stream(1, range(0, 4));
         int failed = 0;
@@ -289,7 +289,7 @@ TEST(ExpertStore, APrefillReadsEachExpertOnceAndLeavesTheWorkingSet) {
         ExpertStoreOptions options;
         options.cache_bytes = model.bytes_of(40);
         options.policy = policy;
-        ExpertStore store(model.catalogue(), options, make_host_slots);
+        ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
         const auto decode = [&] {
             for (int layer = 0; layer < 3; ++layer) {
                 ExpertStream stream = store.stream(layer, range(10, 14));
@@ -314,7 +314,7 @@ TEST(ExpertStore, ACacheBelowTheFloorIsRefusedWithTheNumber) {
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(4) - 1;
     try {
-        ExpertStore store(model.catalogue(), options, make_host_slots);
+        ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
         FAIL();
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
@@ -326,7 +326,7 @@ TEST(ExpertStore, TheCacheIsNeverLargerThanAllExperts) {
     const FileModel model({.record_bytes = {4096, 8192}});
     ExpertStoreOptions options;
     options.cache_bytes = 1ull << 40;
-    ExpertStore store(model.catalogue(), options, make_host_slots);
+    ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
     EXPECT_EQ(store.cache_bytes(), model.catalogue().all_bytes());
 }
 

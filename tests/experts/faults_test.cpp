@@ -49,12 +49,13 @@ TEST(Faults, TenThousandOfThemAreAllTold) {
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(10);
     options.verify_every_read = true;  // the drive lies more than once
-    ExpertStore store(model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {
-        const Faults faults{.error = 0.1, .short_read = 0.1, .wrong_byte = 0.05, .delay = 0.002};
-        auto made = std::make_unique<FaultyReader>(source_of(model), faults, 3, std::move(completed));
-        reader = made.get();
-        return made;
-    });
+    ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots,
+                      [&](Reader::Completed completed) {
+                          const Faults faults{.error = 0.1, .short_read = 0.1, .wrong_byte = 0.05, .delay = 0.002};
+                          auto made = std::make_unique<FaultyReader>(source_of(model), faults, 3, std::move(completed));
+                          reader = made.get();
+                          return made;
+                      });
     Outcome outcome;
     std::vector<std::thread> threads;
     for (unsigned t = 0; t < 3; ++t) {
@@ -74,12 +75,13 @@ TEST(Faults, NoSlotIsLost) {
     FaultyReader* reader = nullptr;
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(8);
-    ExpertStore store(model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {
-        const Faults faults{.error = 0.5};
-        auto made = std::make_unique<FaultyReader>(source_of(model), faults, 2, std::move(completed));
-        reader = made.get();
-        return made;
-    });
+    ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots,
+                      [&](Reader::Completed completed) {
+                          const Faults faults{.error = 0.5};
+                          auto made = std::make_unique<FaultyReader>(source_of(model), faults, 2, std::move(completed));
+                          reader = made.get();
+                          return made;
+                      });
     Outcome outcome;
     use_store(model, store, 500, 1, outcome);
     EXPECT_GT(outcome.failed, 500u);
@@ -102,11 +104,13 @@ TEST(Faults, AFailureReachesEveryoneWhoJoined) {
     FaultyReader* reader = nullptr;
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(12);
-    ExpertStore store(model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {
-        auto made = std::make_unique<FaultyReader>(source_of(model), Faults{.error = 1}, 2, std::move(completed));
-        reader = made.get();
-        return made;
-    });
+    ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots,
+                      [&](Reader::Completed completed) {
+                          auto made = std::make_unique<FaultyReader>(source_of(model), Faults{.error = 1}, 2,
+                                                                     std::move(completed));
+                          reader = made.get();
+                          return made;
+                      });
     reader->pause();
     ExpertStream first = store.stream(0, range(0, 4));
     ExpertStream second = store.stream(0, range(0, 4));
@@ -125,9 +129,10 @@ TEST(Faults, JoinAndCancelRace) {
     const FileModel model({});
     ExpertStoreOptions options;
     options.cache_bytes = model.bytes_of(6);
-    ExpertStore store(model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {
-        return std::make_unique<FaultyReader>(source_of(model), Faults{}, 1, std::move(completed));
-    });
+    ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots,
+                      [&](Reader::Completed completed) {
+                          return std::make_unique<FaultyReader>(source_of(model), Faults{}, 1, std::move(completed));
+                      });
     std::atomic<uint64_t> wrong{0};
     std::vector<std::thread> threads;
     for (int t = 0; t < 3; ++t) {

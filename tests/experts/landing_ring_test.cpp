@@ -33,8 +33,9 @@ class RingSlots final : public SlotMemory {
     size_t slot_bytes() const override { return inner_.slot_bytes(); }
     size_t landings() const override { return 2; }
     std::byte* land_at(size_t landing, size_t) override { return ring_.data() + landing * slot_bytes(); }
-    EventPtr landed(size_t landing, size_t slot) override {
-        std::memcpy(inner_.land_at(slot, slot), land_at(landing, slot), slot_bytes());
+    EventPtr landed(size_t landing, size_t slot) override { return fill(slot, land_at(landing, slot)); }
+    EventPtr fill(size_t slot, const std::byte* record) override {
+        std::memcpy(inner_.land_at(slot, slot), record, slot_bytes());
         const std::scoped_lock lock(mutex_);
         return copies_.emplace_back(std::make_shared<Copy>());
     }

@@ -107,7 +107,7 @@ TEST(LookAheadOff, IsNotAskedFor) {
         options.look_ahead = when;
         // Off, or on but with a slot for every expert.
         options.cache_bytes = model.bytes_of(when == When::kOff ? 24 : 48);
-        ExpertStore store(model.catalogue(), options, make_host_slots);
+        ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
         for (int layer = 0; layer < 1000; ++layer) EXPECT_FALSE(store.look_ahead({}).hints);
     }
 }

@@ -69,6 +69,7 @@ FileModel::FileModel(const ModelShape& shape, uint64_t seed) : shape_(shape) {
 
 bool FileModel::matches(int layer, const HeldExpert& held) const {
     const auto& bytes = record(layer, held.expert());
+    if (held.arrived()) held.arrived()->wait();
     return std::ranges::equal(host_bytes(held.record()).first(bytes.size()), bytes);
 }
 
@@ -215,6 +216,7 @@ std::vector<int> drain(ExpertStream& stream, const std::function<void(const Held
         std::vector<HeldExpert> batch = stream.next();
         if (batch.empty()) return experts;
         for (HeldExpert& held : batch) {
+            if (held.arrived()) held.arrived()->wait();
             if (visit) visit(held);
             if (!held.error()) experts.push_back(held.expert());
             held.keep_until(nullptr);

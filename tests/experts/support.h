@@ -25,6 +25,15 @@ inline std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_byt
     return std::make_unique<HostSlots>(slots, slot_bytes);
 }
 
+// Tests of the store run a second time with SLUICE_TEST_TIERS set: over slots that are filled as a device's are, with a
+// tier of a few slots in the host's memory below.
+bool over_host_tier();
+std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes);
+// Options that have that tier, in such a run.
+ExpertStoreOptions tiered(ExpertStoreOptions options, uint64_t host_bytes);
+
+inline constexpr size_t kFewHostSlots = 3;
+
 void fill_random(std::span<std::byte> bytes, std::mt19937_64& random);
 
 // How the experts of a made-up model lie on disk.
@@ -121,12 +130,13 @@ struct PausableStore {
         options.policy = EvictionPolicy::kLru;
         options.look_ahead = look_ahead;
         options.stall_seconds_allowed = stall;
-        store = std::make_unique<ExpertStore>(
-            model.catalogue(), options, make_host_slots, [&](Reader::Completed completed) {
-                auto made = std::make_unique<FaultyReader>(source_of(model), faults, 2, std::move(completed));
-                reader = made.get();
-                return made;
-            });
+        store = std::make_unique<ExpertStore>(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)),
+                                              make_slots, [&](Reader::Completed completed) {
+                                                  auto made = std::make_unique<FaultyReader>(source_of(model), faults,
+                                                                                             2, std::move(completed));
+                                                  reader = made.get();
+                                                  return made;
+                                              });
     }
     FaultyReader* reader = nullptr;
     std::unique_ptr<ExpertStore> store;

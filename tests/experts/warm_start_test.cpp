@@ -174,7 +174,7 @@ TEST(WarmStart, OfEveryPoolOfRecordSizes) {
     const FileModel model{{.record_bytes = {8192, 16384, 0, 8192}}};
     ExpertStoreOptions options;
     options.cache_bytes = model.catalogue().all_bytes();
-    ExpertStore store(model.catalogue(), options, make_host_slots);
+    ExpertStore store(model.catalogue(), tiered(options, model.bytes_of(kFewHostSlots)), make_slots);
     std::vector<ExpertKey> keys;
     for (const int layer : {0, 1, 3})
         for (int expert = 0; expert < 16; ++expert) keys.push_back({layer, expert});

@@ -100,10 +100,9 @@ std::byte* DeviceSlots::land_at(size_t landing, size_t) {
     return pinned_ + landing * slot_bytes_;
 }
 
-EventPtr DeviceSlots::landed(size_t landing, size_t slot) {
+EventPtr DeviceSlots::fill(size_t slot, const std::byte* record) {
     device_->use();
-    check(cudaMemcpyAsync(device_bytes(buffers_[slot]), land_at(landing, slot), slot_bytes_, cudaMemcpyHostToDevice,
-                          device_->copies()),
+    check(cudaMemcpyAsync(device_bytes(buffers_[slot]), record, slot_bytes_, cudaMemcpyHostToDevice, device_->copies()),
           "copying an expert");
     return std::make_shared<QueueEvent>(device_, device_->copies());
 }

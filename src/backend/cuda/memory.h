@@ -38,7 +38,8 @@ class DeviceSlots final : public SlotMemory {
     size_t slot_bytes() const override { return slot_bytes_; }
     size_t landings() const override { return landings_; }
     std::byte* land_at(size_t landing, size_t slot) override;
-    EventPtr landed(size_t landing, size_t slot) override;
+    EventPtr landed(size_t landing, size_t slot) override { return fill(slot, land_at(landing, slot)); }
+    EventPtr fill(size_t slot, const std::byte* record) override;
     void discard(size_t slot) override;
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
     BufferPtr whole() const override { return whole_; }
