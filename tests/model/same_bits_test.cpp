@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "model/model.h"
 #include "sluice/pack.h"
+#include "tests/backend/queued_backend.h"
 #include "tests/support/source_file.h"
 #include "tests/support/temporary_folder.h"
 
@@ -114,6 +115,39 @@ TEST_P(SameBits, OverEveryWayOfReadingAndKeepingExperts) {
                             }
     }
     EXPECT_GT(looked_ahead, 0u) << "the matrix must cover look-ahead reads";
+}
+
+// A device's slots over a tier in the host's memory over the drive.
+TEST_P(SameBits, OverTiersOfEverySize) {
+    const auto backend = make_queued_backend();
+    Model model(checkpoint_, *backend, KvFormat::kBF16);
+    const uint64_t floor = ExpertStore::floor_bytes(*checkpoint_), full = ExpertStore::full_bytes(*checkpoint_);
+    const uint64_t some = GetParam().cached_records * record_bytes();
+    const std::vector<float> expected = run(*backend, model, {.cache_bytes = some});
+    uint64_t copied = 0, looked_ahead = 0;
+    for (const uint64_t device_bytes : {floor, some, full}) {
+        for (const uint64_t host_bytes : {record_bytes(), some, full}) {
+            for (const When look_ahead : {When::kOff, When::kOn}) {
+                ExpertCounters stats;
+                const ExpertStoreOptions options{
+                    .cache_bytes = device_bytes,
+                    .host = {.bytes = host_bytes,
+                             .make = [&](size_t slots,
+                                         size_t bytes) { return backend->make_host_slots(slots, bytes); }},
+                    .look_ahead = look_ahead};
+                ASSERT_TRUE(run(*backend, model, options, &stats) == expected)
+                    << device_bytes << " of the device, " << host_bytes << " of the host, look-ahead "
+                    << static_cast<int>(look_ahead);
+                copied += stats.copies;
+                looked_ahead += stats.prefetch_reads;
+                if (host_bytes == full) {
+                    EXPECT_LE(stats.reads + stats.prefetch_reads, full / record_bytes()) << "each is read once";
+                }
+            }
+        }
+    }
+    EXPECT_GT(copied, 0u);
+    EXPECT_GT(looked_ahead, 0u);
 }
 
 TEST_P(SameBits, WhetherTheTrunkIsMappedOrInTiles) {
