@@ -103,6 +103,8 @@ struct EngineInfo {
     int64_t session_tokens = 0;   // that all sessions together have memory for; holding to it is up to the caller
     uint64_t trunk_bytes = 0, expert_bytes = 0;  // of the model
     uint64_t cache_bytes = 0;                    // expert slots
+    uint64_t host_bytes = 0;                     // expert slots in the host's memory, below those of a card
+    double link_bytes_per_s = 0;                 // at which those are copied to the card
     uint64_t ram_bytes = 0;                      // the ceiling in force
     uint64_t prefix_memory_bytes = 0;            // of it, for evaluated prompts kept in memory
     uint64_t kv_bytes_per_token = 0;
@@ -116,6 +118,7 @@ struct MemoryOutlook {
     uint64_t least_bytes = 0;        // the least ceiling that is enough, in whole megabytes
     uint64_t full_bytes = 0;         // the ceiling that holds every expert
     uint64_t cache_bytes = 0;        // of the ceiling, for experts; 0 where it is too small
+    uint64_t host_bytes = 0;         // for experts in the host's memory, below those of a card
     int64_t context = 0, chunk = 0;  // under the ceiling, or under the least one where it is too small
 };
 

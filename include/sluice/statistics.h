@@ -13,6 +13,7 @@ struct EngineStatistics {
     uint64_t peak_resident_bytes = 0;
     uint64_t tokens_evaluated = 0;
     uint64_t cache_bytes = 0;          // of expert slots now: the governor gives back what others need
+    uint64_t host_bytes = 0;           // the same of those in the host's memory, below a card's
     uint64_t prefix_memory_bytes = 0;  // held now by evaluated prompts kept in memory
 };
 

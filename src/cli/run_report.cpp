@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/size.h"
@@ -26,6 +27,20 @@ double bytes_per_token(const EngineStatistics& spent) {
 }
 
 }  // namespace
+
+std::string tier_shares(const EngineInfo& info, const EngineStatistics& spent) {
+    const ExpertCounters& experts = spent.experts;
+    const auto asked = static_cast<double>(experts.hits + experts.misses);
+    if (info.host_bytes == 0 || asked == 0) return {};
+    const auto tokens = std::max<uint64_t>(spent.tokens_evaluated, 1);
+    const auto share = [&](uint64_t count) { return 100 * static_cast<double>(count) / asked; };
+    return fmt::format(
+        "experts on the card {:.1f} % (of {}), copied from memory {:.1f} % (of {}; {} per token at {:.1f} GB/s), read "
+        "{:.1f} %\n",
+        share(experts.hits - experts.host_hits), format_size(info.cache_bytes), share(experts.host_hits),
+        format_size(info.host_bytes), format_size(experts.copied_bytes / tokens), info.link_bytes_per_s / 1e9,
+        share(experts.misses));
+}
 
 RunFigures figures_of(const GenerationResult& result) {
     RunFigures figures;
@@ -54,6 +69,8 @@ void add_engine_keys(nlohmann::ordered_json& document, const EngineInfo& info) {
     document["trunk_bytes"] = info.trunk_bytes;
     document["expert_bytes"] = info.expert_bytes;
     document["cache_bytes"] = info.cache_bytes;
+    document["host_cache_bytes"] = info.host_bytes;
+    document["link_bytes_per_s"] = info.link_bytes_per_s;
     document["ram_bytes"] = info.ram_bytes;
     document["version"] = SLUICE_VERSION;
 }
@@ -62,6 +79,10 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
     document["expert_hits"] = spent.experts.hits;
     document["expert_misses"] = spent.experts.misses;
     document["hit_rate"] = hit_rate(spent);
+    document["expert_host_hits"] = spent.experts.host_hits;
+    document["expert_copies"] = spent.experts.copies;
+    document["expert_bytes_copied"] = spent.experts.copied_bytes;
+    document["expert_copies_waited"] = spent.experts.copies_waited;
     document["prefetch_reads"] = spent.experts.prefetch_reads;
     document["prefetch_hits"] = spent.experts.prefetch_hits;
     document["warm_reads"] = spent.experts.warm_reads;
@@ -110,6 +131,7 @@ std::string footer(const EngineInfo& info, const GenerationResult& result, const
                         100 * figures.hit_rate, format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
                         result.spent.experts.stall_seconds, format_size(result.spent.peak_resident_bytes),
                         format_size(info.ram_bytes));
+    text += tier_shares(info, result.spent);
     text += describe_engine(info);
     text += fmt::format(" | {}", ending(result.finish, info.context));
     text += sampling.temperature > 0 ? fmt::format(" | seed {}\n", sampling.seed) : "\n";

@@ -28,6 +28,8 @@ void add_engine_keys(nlohmann::ordered_json& document, const EngineInfo& info);
 void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& spent);
 
 // "affine 4-bit, 8 experts per token | pread x8 with direct I/O | cpu (AVX2), 8 threads"
+// Where experts were found, of an engine with two tiers; else nothing.
+std::string tier_shares(const EngineInfo& info, const EngineStatistics& spent);
 std::string describe_engine(const EngineInfo& info);
 
 // The lines that close a run on stderr: speed, time to first token, hit rate, bytes per token, stall, reader, memory.

@@ -251,7 +251,7 @@ std::string bench_text(const Bench& bench) {
                bench.info.direct_io ? "direct" : "through the page cache", bounds.peak.operations_per_second / 1e9,
                bounds.peak.instructions, describe_engine(bench.info), format_size(bench.peak_resident),
                format_size(bench.info.ram_bytes)) +
-           profile;
+           tier_shares(bench.info, bench.median().result.spent) + profile;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "base/user_folders.h"
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
+#include "engine/link_speed.h"
 #include "engine/memory_ledger.h"
 #include "engine/pass_plan.h"
 #include "sluice/cards.h"
@@ -95,7 +96,8 @@ MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const E
     const std::unique_ptr<Impl> impl = Impl::load(model, options);
     const std::optional<uint64_t> card = impl->backend->own_memory_bytes();
     return MemoryLedger(options, memory_sizes(*impl->checkpoint, *impl->model, *impl->backend),
-                        card ? card_ceiling(options, *card) : ceiling)
+                        card ? card_ceiling(options, *card) : ceiling,
+                        card ? beside_card_ceiling(options, cgroup_memory_limit_bytes()) : 0)
         .foresee();
 }
 
@@ -135,6 +137,21 @@ void Engine::Impl::open_row_tables(const ExpertStoreOptions& how) {
     model->use_row_tables(row_tables);
 }
 
+void Engine::Impl::govern(bool on_card) {
+    ExpertStore& experts = *store;
+    if (!on_card) {
+        governor.emplace(MemoryGovernor::Cache{.bytes = [&experts] { return experts.cache_bytes(); },
+                                               .resize = [&experts](uint64_t bytes) { experts.resize(bytes); },
+                                               .full = experts.cache_bytes(),
+                                               .floor = ExpertStore::floor_bytes(*checkpoint)});
+    } else if (experts.host_bytes() > 0) {
+        governor.emplace(MemoryGovernor::Cache{.bytes = [&experts] { return experts.host_bytes(); },
+                                               .resize = [&experts](uint64_t bytes) { experts.resize_host(bytes); },
+                                               .full = experts.host_bytes(),
+                                               .floor = 0});
+    }
+}
+
 // Addresses for so many whole contexts, and for as many states beside them; on a card they are memory.
 StatePoolSize pool_size(int64_t context, bool on_card) {
     const int64_t contexts = on_card ? kContextsOnCard : 64, states = on_card ? kStatesOnCard : 1024;
@@ -154,9 +171,13 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     const std::optional<uint64_t> card = impl->backend->own_memory_bytes();
     const MemoryPlan plan =
         MemoryLedger(options, memory_sizes(checkpoint, *impl->model, *impl->backend),
-                     card ? card_ceiling(options, *card) : memory_ceiling(options, cgroup_memory_limit_bytes()))
+                     card ? card_ceiling(options, *card) : memory_ceiling(options, cgroup_memory_limit_bytes()),
+                     card ? beside_card_ceiling(options, cgroup_memory_limit_bytes()) : 0)
             .divide();
     store_options.cache_bytes = plan.cache_bytes;
+    store_options.host = {.bytes = plan.host_bytes, .make = [&](size_t slots, size_t bytes) {
+                              return impl->backend->make_host_slots(slots, bytes);
+                          }};
     // Putting an expert in tiles costs what some ten tokens gain by it: more than it is used before it is evicted.
     if (stored_in_tiles(checkpoint) || plan.cache_bytes >= ExpertStore::full_bytes(checkpoint)) {
         store_options.in_tiles = [&backend = *impl->backend](const WeightFormat& format) {
@@ -172,13 +193,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     impl->model->use_states(pool_size(plan.context, card.has_value()), plan.context);
 
     if (options.lock_trunk) lock_trunk(checkpoint);
-    if (!card) {
-        impl->governor.emplace(
-            MemoryGovernor::Cache{.bytes = [&store = *impl->store] { return store.cache_bytes(); },
-                                  .resize = [&store = *impl->store](uint64_t bytes) { store.resize(bytes); },
-                                  .full = impl->store->cache_bytes(),
-                                  .floor = ExpertStore::floor_bytes(checkpoint)});
-    }
+    impl->govern(card.has_value());
 
     EngineInfo& info = impl->info;
     info.model_name = model_name(model);
@@ -204,6 +219,11 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.trunk_bytes = checkpoint.trunk_bytes();
     info.expert_bytes = checkpoint.expert_bytes();
     info.cache_bytes = impl->store->cache_bytes();
+    info.host_bytes = impl->store->host_bytes();
+    if (info.host_bytes > 0) {
+        info.link_bytes_per_s = measure_link(
+            *impl->backend, ExpertStore::floor_bytes(checkpoint) / static_cast<uint64_t>(config.experts_per_token()));
+    }
     info.ram_bytes = plan.ram_bytes;
     info.kv_bytes_per_token = cache_bytes_per_token(impl->model->state_parts());
     info.fingerprint = checkpoint.fingerprint();
@@ -270,6 +290,7 @@ EngineStatistics Engine::Impl::statistics() const {
             .peak_resident_bytes = peak_resident_bytes(),
             .tokens_evaluated = tokens_evaluated,
             .cache_bytes = store->cache_bytes(),
+            .host_bytes = store->host_bytes(),
             .prefix_memory_bytes = prefix_cache->memory_bytes()};
 }
 

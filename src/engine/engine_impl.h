@@ -55,6 +55,7 @@ struct Engine::Impl {
 
     // All that an engine has before its memory is divided: no session, no expert.
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
+    void govern(bool on_card);
     void open_row_tables(const ExpertStoreOptions& how);
     // Puts the model together again with its trunk as the backend reads it soonest, once there is known to be room.
     void tile_trunk();

@@ -72,10 +72,16 @@ uint64_t card_ceiling(const EngineOptions& options, uint64_t free) {
     return std::min(options.vram_bytes, allowed);
 }
 
-MemoryLedger::MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint64_t ceiling)
+uint64_t beside_card_ceiling(const EngineOptions& options, std::optional<uint64_t> cgroup_limit) {
+    const uint64_t ceiling = memory_ceiling(options, cgroup_limit);
+    return options.ram_bytes != 0 ? ceiling : ceiling - ceiling / 4;
+}
+
+MemoryLedger::MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint64_t ceiling, uint64_t host_ceiling)
     : options_(options),
       sizes_(std::move(sizes)),
       ceiling_(ceiling),
+      host_ceiling_(host_ceiling),
       largest_context_(sizes_.largest_context > 0 ? sizes_.largest_context : kDefaultContext),
       context_(options.context != 0 ? options.context : std::min(largest_context_, kDefaultContext)) {
     // One session that will not hold more needs no larger context.
@@ -190,6 +196,12 @@ void MemoryLedger::refuse(const Shape& shape) const {
          name, megabytes(floor) >> 20);
 }
 
+// What comes to the card by way of the host's memory stays there as long as it has room.
+uint64_t MemoryLedger::host_share(uint64_t cache_bytes) const {
+    if (cache_bytes >= sizes_.experts_all) return 0;
+    return std::min(sizes_.experts_all, host_ceiling_ - std::min(host_ceiling_, sizes_.beside_card));
+}
+
 MemoryPlan MemoryLedger::plan_of(const Shape& shape) const {
     const uint64_t spare = ceiling_ - shape.fixed - sizes_.experts_floor;
     const uint64_t useful = std::min(spare, sizes_.experts_all - std::min(sizes_.experts_all, sizes_.experts_floor));
@@ -200,6 +212,7 @@ MemoryPlan MemoryLedger::plan_of(const Shape& shape) const {
                     .chunk = shape.chunk};
     plan.prefix_bytes = prefix_share(spare, useful, session_bytes(shape.context));
     plan.cache_bytes = sizes_.experts_floor + std::min(useful, spare - plan.prefix_bytes);
+    plan.host_bytes = host_share(plan.cache_bytes);
     return plan;
 }
 
@@ -220,7 +233,9 @@ MemoryOutlook MemoryLedger::foresee() const {
     Shape shape = smallest;
     if (outlook.runs) {
         shape = best().value_or(smallest);
-        outlook.cache_bytes = plan_of(shape).cache_bytes;
+        const MemoryPlan plan = plan_of(shape);
+        outlook.cache_bytes = plan.cache_bytes;
+        outlook.host_bytes = plan.host_bytes;
     }
     outlook.context = shape.context;
     outlook.chunk = shape.chunk;

@@ -23,7 +23,8 @@ struct MemorySizes {
     uint64_t process = 0;          // the program, its libraries, what it has read so far, where experts are arranged
     int64_t largest_context = 0;   // tokens that the model takes; 0: it does not say
     int64_t largest_chunk = 2048;  // of a prompt that is worth its scratch
-    bool on_card = false;          // it all lies in the memory of a device
+    bool on_card = false;          // it all lies in the memory of a device, but for:
+    uint64_t beside_card = 0;      // what the process takes of the host's memory
     // Of a pass over `chunk` tokens of a session of `context` tokens.
     std::function<uint64_t(int64_t chunk, int64_t context)> scratch;
 };
@@ -34,6 +35,7 @@ MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options
 struct MemoryPlan {
     uint64_t ram_bytes = 0;     // the ceiling
     uint64_t cache_bytes = 0;   // expert slots
+    uint64_t host_bytes = 0;    // expert slots in the host's memory, below those of a card
     uint64_t prefix_bytes = 0;  // evaluated prompts
     int64_t context = 0;
     int64_t session_tokens = 0;   // that all sessions hold together
@@ -48,11 +50,16 @@ uint64_t memory_ceiling(const EngineOptions& options, std::optional<uint64_t> cg
 // The same for the memory of a card, of which `free` bytes were free. What operations take beside the ledger is left.
 uint64_t card_ceiling(const EngineOptions& options, uint64_t free);
 
+// The ceiling for what a process takes of the host's memory beside a card. Most of it is held in place, which no
+// pressure can take back at once: where nobody names it, a quarter of what is free stays free.
+uint64_t beside_card_ceiling(const EngineOptions& options, std::optional<uint64_t> cgroup_limit);
+
 // The one place where memory is divided: opening an engine, foreseeing it and planning from a config.json alone.
 class MemoryLedger {
   public:
-    // Throws kUsage for a context that the model does not take.
-    MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint64_t ceiling);
+    // `host_ceiling`: of the host's memory, where `ceiling` is that of a card. Throws kUsage for a context that the
+    // model does not take.
+    MemoryLedger(const EngineOptions& options, MemorySizes sizes, uint64_t ceiling, uint64_t host_ceiling = 0);
 
     // Throws kOutOfMemory with the `ram_bytes` that would do.
     MemoryPlan divide() const;
@@ -77,12 +84,13 @@ class MemoryLedger {
     std::optional<Shape> best_chunk(int64_t context) const;
     double expected_reads(const Shape& shape) const;
     uint64_t prefix_share(uint64_t spare, uint64_t experts, uint64_t session) const;
+    uint64_t host_share(uint64_t cache_bytes) const;
     MemoryPlan plan_of(const Shape& shape) const;
     [[noreturn]] void refuse(const Shape& shape) const;
 
     const EngineOptions& options_;
     MemorySizes sizes_;
-    uint64_t ceiling_;
+    uint64_t ceiling_, host_ceiling_;
     int64_t largest_context_, context_;
 };
 

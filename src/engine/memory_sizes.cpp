@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "base/memory.h"
 #include "base/processors.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr uint64_t kSlackBytes = 36ull << 20;
 // What operations take on a card for themselves.
 constexpr uint64_t kOperationBytes = 512ull << 20;
+// What a card wants held in place of the host's memory beside expert slots: where records land, downloads.
+constexpr uint64_t kPinnedBytes = 320ull << 20;
 // A card is busy with no less, and reads an expert's weights once for it.
 constexpr int64_t kChunkOnCard = 8192;
 // What an entry of a vocabulary takes in a tokenizer that is not read yet.
@@ -112,7 +115,7 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const
     if (backend.own_memory_bytes()) {
         sizes.on_card = true;
         sizes.largest_chunk = kChunkOnCard;
-        sizes.process = kOperationBytes;
+        sizes.beside_card = std::exchange(sizes.process, kOperationBytes) + kPinnedBytes;
         sizes.kv_per_token *= kContextsOnCard;
         sizes.recurrent *= kStatesOnCard;
     }

@@ -48,6 +48,25 @@ TEST(MemoryLedger, TheCacheGetsWhatIsLeft) {
     EXPECT_EQ(MemoryLedger(options, sizes(), kNone).divide().cache_bytes, 4000 * kMegabyte);
 }
 
+// Of what a card does not hold.
+TEST(MemoryLedger, TheHostsMemoryGetsWhatTheProcessLeaves) {
+    const EngineOptions options = asked(1024, 64);
+    MemorySizes on_card = sizes();
+    on_card.on_card = true;
+    on_card.beside_card = 300 * kMegabyte;
+    const uint64_t fixed = fixed_bytes(1024, 64);
+    const auto plan = [&](uint64_t card, uint64_t host) {
+        return MemoryLedger(options, on_card, fixed + card * kMegabyte, host * kMegabyte).divide();
+    };
+    EXPECT_EQ(plan(1000, 2300).cache_bytes, 1000 * kMegabyte);
+    EXPECT_EQ(plan(1000, 2300).host_bytes, 2000 * kMegabyte);
+    EXPECT_EQ(plan(1000, 200).host_bytes, 0u);
+    EXPECT_EQ(plan(1000, 90000).host_bytes, 4000 * kMegabyte) << "all experts and no more";
+    EXPECT_EQ(plan(5000, 90000).host_bytes, 0u) << "the card has them all";
+    EXPECT_EQ(MemoryLedger(options, on_card, fixed + 1000 * kMegabyte, 2300 * kMegabyte).foresee().host_bytes,
+              plan(1000, 2300).host_bytes);
+}
+
 TEST(MemoryLedger, BelowTheFloorTheNumberThatWouldDoIsNamedAndDoes) {
     const EngineOptions options = asked(1024, 64);
     const uint64_t floor = fixed_bytes(1024, 64) + 20 * kMegabyte;

@@ -48,6 +48,10 @@ class CudaBackend final : public Backend {
         return std::make_unique<cuda::DeviceSlots>(device_, slots, slot_bytes);
     }
 
+    std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_bytes) override {
+        return std::make_unique<cuda::PinnedSlots>(device_, slots, slot_bytes);
+    }
+
     void clear(const Region& region) override {
         OperationCheck("clear").range("region", region.buffer, region.offset, region.bytes);
         attempt([&] {

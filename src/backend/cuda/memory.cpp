@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/size.h"
 
 namespace sluice::cuda {
@@ -109,5 +110,35 @@ EventPtr DeviceSlots::fill(size_t slot, const std::byte* record) {
 
 // The device keeps the slot's memory: the pool is one allocation.
 void DeviceSlots::discard(size_t) {}
+
+PinnedSlots::PinnedSlots(std::shared_ptr<Device> device, size_t slots, size_t slot_bytes)
+    : device_(std::move(device)), memory_(slots, slot_bytes), held_(slots, Held::kNot) {}
+
+PinnedSlots::~PinnedSlots() {
+    (void)cudaSetDevice(device_->index());
+    (void)cudaStreamSynchronize(device_->copies());
+    for (size_t slot = 0; slot < slots(); ++slot) discard(slot);
+}
+
+// What the system refuses to hold in place is copied by way of the driver's own memory: slower, not wrong.
+std::byte* PinnedSlots::land_at(size_t landing, size_t slot) {
+    std::byte* const place = memory_.land_at(landing, slot);
+    if (held_[slot] == Held::kNot) {
+        (void)cudaSetDevice(device_->index());
+        const bool held = cudaHostRegister(place, slot_bytes(), cudaHostRegisterPortable) == cudaSuccess;
+        if (!held) {
+            (void)cudaGetLastError();
+            log_debug("expert slots: the system holds no more memory in place for the card; copies will be slower");
+        }
+        held_[slot] = held ? Held::kInPlace : Held::kRefused;
+    }
+    return place;
+}
+
+void PinnedSlots::discard(size_t slot) {
+    if (held_[slot] == Held::kInPlace) (void)cudaHostUnregister(memory_.land_at(slot, slot));
+    held_[slot] = Held::kNot;
+    memory_.discard(slot);
+}
 
 }  // namespace sluice::cuda

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/device.h"
 #include "device/event.h"
+#include "device/host_buffer.h"
 #include "device/slot_memory.h"
 
 namespace sluice::cuda {
@@ -50,6 +51,31 @@ class DeviceSlots final : public SlotMemory {
     std::byte* pinned_ = nullptr;
     std::vector<BufferPtr> buffers_;
     BufferPtr whole_;
+};
+
+// Slots in the host's memory that the device copies from. Each is held in place from its first record on until it is
+// discarded, so that memory nobody uses is the system's.
+class PinnedSlots final : public SlotMemory {
+  public:
+    PinnedSlots(std::shared_ptr<Device> device, size_t slots, size_t slot_bytes);
+    ~PinnedSlots() override;
+
+    size_t slots() const override { return memory_.slots(); }
+    size_t slot_bytes() const override { return memory_.slot_bytes(); }
+    size_t landings() const override { return memory_.landings(); }
+    std::byte* land_at(size_t landing, size_t slot) override;
+    EventPtr landed(size_t landing, size_t slot) override { return memory_.landed(landing, slot); }
+    EventPtr fill(size_t slot, const std::byte* record) override { return memory_.fill(slot, record); }
+    void discard(size_t slot) override;
+    BufferPtr buffer(size_t slot) const override { return memory_.buffer(slot); }
+    BufferPtr whole() const override { return memory_.whole(); }
+
+  private:
+    enum class Held : uint8_t { kNot, kInPlace, kRefused };
+
+    std::shared_ptr<Device> device_;
+    HostSlots memory_;
+    std::vector<Held> held_;  // [slots]: of a slot only by the thread that fills or discards it
 };
 
 }  // namespace sluice::cuda
