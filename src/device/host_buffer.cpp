@@ -67,6 +67,11 @@ EventPtr HostSlots::fill(size_t slot, const std::byte* record) {
     return nullptr;
 }
 
+EventPtr HostSlots::save(size_t slot, std::byte* record) {
+    std::memcpy(record, land_at(slot, slot), slot_bytes_);
+    return nullptr;
+}
+
 std::span<const std::byte> host_bytes(const BufferPtr& buffer) {
     const HostBuffer& host = host_buffer(buffer);
     return {host.data(), static_cast<size_t>(host.bytes())};

@@ -47,6 +47,7 @@ class HostSlots final : public SlotMemory {
     std::byte* land_at(size_t, size_t slot) override { return memory_->data() + slot * slot_bytes_; }
     EventPtr landed(size_t, size_t) override { return nullptr; }
     EventPtr fill(size_t slot, const std::byte* record) override;
+    EventPtr save(size_t slot, std::byte* record) override;
     void discard(size_t slot) override { memory_->release(slot * slot_bytes_, slot_bytes_); }
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
     BufferPtr whole() const override { return whole_; }

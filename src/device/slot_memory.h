@@ -26,10 +26,13 @@ class SlotMemory {
     // The same of a whole record that lies elsewhere in memory of the host (a slot of Backend::make_host_slots) and
     // stays there until the event is done.
     virtual EventPtr fill(size_t slot, const std::byte* record) = 0;
+    // What the slot holds comes to such memory, which is complete when the event is done. What fills slots later begins
+    // after it.
+    virtual EventPtr save(size_t slot, std::byte* record) = 0;
     // The slot holds nothing worth keeping: its physical memory may go back to the system until the next record.
     virtual void discard(size_t slot) = 0;
-    // The slot's memory, for operations; valid as long as this object. What landed(), fill() and discard() do to a slot
-    // is done in the order of the calls.
+    // The slot's memory, for operations; valid as long as this object. What landed(), fill(), save() and discard() do
+    // to a slot is done in the order of the calls.
     virtual BufferPtr buffer(size_t slot) const = 0;
     // All slots, one after the other.
     virtual BufferPtr whole() const = 0;

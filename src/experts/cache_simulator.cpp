@@ -41,21 +41,6 @@ void check_slots(const RoutingTrace& trace, uint64_t slots) {
     }
 }
 
-// The tier that had what the lease found.
-size_t tier_of(const ExpertTiers& tiers, const Lease& lease) {
-    size_t tier = 0;
-    if (lease.found == Found::kBelow) {
-        size_t slot = lease.slot;
-        const ExpertTiers* at = &tiers;
-        do {
-            slot = at->below(slot);
-            at = at->lower();
-            ++tier;
-        } while (at->top().state(slot) == SlotState::kInFlight);
-    }
-    return tier;
-}
-
 // The most that the upper tiers can have together, tier by tier.
 SimulatedTiers optimum_of_tiers(const RoutingTrace& trace, std::vector<uint64_t> slots) {
     SimulatedTiers result{.policy = {}, .slots = std::move(slots), .hits = {}, .misses = 0};
@@ -96,7 +81,8 @@ struct FutureUses {
 }  // namespace
 
 SimulatedTiers simulate_tiers(const RoutingTrace& trace, EvictionPolicy policy, std::span<const uint64_t> slots) {
-    if (slots.empty()) fail(ErrorCode::kUsage, "no cache to simulate: give the slots of one tier at least");
+    if (slots.empty() || slots.size() > 2)
+        fail(ErrorCode::kUsage, "{} tiers to simulate: one or two can be", slots.size());
     check_slots(trace, slots.front());
     SimulatedTiers result{.policy = std::string(eviction_policy_name(policy)),
                           .slots = {slots.begin(), slots.end()},
@@ -105,12 +91,11 @@ SimulatedTiers simulate_tiers(const RoutingTrace& trace, EvictionPolicy policy, 
     const int experts = static_cast<int>(trace.experts());
     const int top_k = static_cast<int>(trace.top_k());
     const uint64_t upper = slots.front();
-    ExpertTiers tiers(std::vector<size_t>(slots.begin(), slots.end()), static_cast<int>(trace.layers()), experts,
-                      policy);
+    ExpertTiers tiers(upper, slots.size() > 1 ? slots[1] : 0, static_cast<int>(trace.layers()), experts, policy);
     BatchPlan plan;
     std::deque<size_t> held;
     const auto hold = [&](const Lease& lease) {
-        ++(lease.found == Found::kMiss ? result.misses : result.hits[tier_of(tiers, lease)]);
+        ++(lease.found == Found::kMiss ? result.misses : result.hits[lease.found == Found::kBelow ? 1 : 0]);
         if (lease.found != Found::kHit) tiers.landed(lease.slot);
         held.push_back(lease.slot);
     };

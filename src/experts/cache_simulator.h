@@ -30,7 +30,7 @@ struct SimulatedTiers {
 // `slots` at least the distinct experts of one row. Throws kUsage for fewer.
 SimulatedCache simulate_cache(const RoutingTrace& trace, EvictionPolicy policy, uint64_t slots);
 
-// The same through tiers of so many slots, such as a device's over the host's.
+// The same through one tier or two of so many slots, a device's over the host's.
 SimulatedTiers simulate_tiers(const RoutingTrace& trace, EvictionPolicy policy, std::span<const uint64_t> slots);
 
 // What no policy can beat: the expert that is needed again last goes first (Belady), known from the trace itself.

@@ -21,6 +21,7 @@ struct ExpertKey {
     friend bool operator==(const ExpertKey&, const ExpertKey&) = default;
 };
 
+inline constexpr ExpertKey kNoExpert{-1, -1};
 inline constexpr size_t kNoSlot = static_cast<size_t>(-1);
 
 // What each row of a batch takes of a layer, for orders that look for rows that are alike.

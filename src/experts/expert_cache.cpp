@@ -73,21 +73,23 @@ Lease ExpertCache::take(int layer, int expert, bool scan) {
         Slot& entry = slots_[slot];
         if (entry.leases++ == 0 && entry.state == SlotState::kReady) order_->pin(slot);
         order_->use(slot, scan);
-        return {expert, slot, entry.state == SlotState::kReady ? Found::kHit : Found::kJoined};
+        return {expert, slot, entry.state == SlotState::kReady ? Found::kHit : Found::kJoined, kNoExpert};
     }
     size_t slot = kNoSlot;
+    ExpertKey evicted = kNoExpert;
     if (!empty_.empty()) {
         slot = empty_.back();
         empty_.pop_back();
     } else {
         slot = order_->evict();
-        if (slot == kNoSlot) return {expert, kNoSlot, Found::kFull};
-        where_[index(slots_[slot].key.layer, slots_[slot].key.expert)] = 0;
+        if (slot == kNoSlot) return {expert, kNoSlot, Found::kFull, kNoExpert};
+        evicted = slots_[slot].key;
+        where_[index(evicted.layer, evicted.expert)] = 0;
     }
     slots_[slot] = {{layer, expert}, SlotState::kInFlight, 1};
     where_[index(layer, expert)] = static_cast<uint32_t>(slot + 1);
     order_->insert(slot, {layer, expert}, scan);
-    return {expert, slot, Found::kMiss};
+    return {expert, slot, Found::kMiss, evicted};
 }
 
 void ExpertCache::landed(size_t slot) {
@@ -112,6 +114,15 @@ void ExpertCache::release(size_t slot) {
         entry.state = SlotState::kEmpty;
         empty_.push_back(slot);
     }
+}
+
+void ExpertCache::drop(size_t slot) {
+    Slot& entry = slots_[slot];
+    order_->pin(slot);
+    order_->erase(slot);
+    where_[index(entry.key.layer, entry.key.expert)] = 0;
+    entry.state = SlotState::kEmpty;
+    empty_.push_back(slot);
 }
 
 size_t ExpertCache::retire() {

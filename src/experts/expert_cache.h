@@ -31,6 +31,7 @@ struct Lease {
     int expert = 0;
     size_t slot = kNoSlot;
     Found found = Found::kFull;
+    ExpertKey evicted = kNoExpert;  // what the slot held before
 };
 
 // What one batch takes now, and what has to wait until it gives slots back.
@@ -67,6 +68,9 @@ class ExpertCache {
     // Forgets the expert at once, so that the next request reads it again.
     void failed(size_t slot);
     void release(size_t slot);
+
+    // Empties a slot that is ready and that nobody leases.
+    void drop(size_t slot);
 
     // Takes an empty slot, or an unused expert's, out of service; kNoSlot when all are leased. restore() undoes it.
     size_t retire();

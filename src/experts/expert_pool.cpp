@@ -7,12 +7,6 @@
 
 namespace sluice {
 
-std::vector<size_t> ExpertPool::slots_of_tiers() const {
-    std::vector<size_t> slots{memory->slots()};
-    if (host) slots.push_back(host->memory->slots());
-    return slots;
-}
-
 void ExpertPool::sweep_uses() {
     std::erase_if(uses, [&](const Use& use) {
         if (!use.done->done()) return false;
@@ -21,10 +15,10 @@ void ExpertPool::sweep_uses() {
     });
 }
 
-void ExpertPool::sweep_sources() {
+void ExpertPool::sweep_copied() {
     if (!host) return;
-    for (; !host->sources.empty() && host->sources.front().done->done(); host->sources.pop_front()) {
-        cache.release_below(host->sources.front().slot);
+    for (; !host->copied.empty() && host->copied.front().done->done(); host->copied.pop_front()) {
+        cache.release_below(host->copied.front().slot);
     }
 }
 
@@ -63,15 +57,19 @@ void ExpertPool::restore_host_slots() {
     }
 }
 
-void ExpertPool::landed(size_t slot, const EventPtr& arrived) {
-    arrivals[slot] = arrived;
-    const size_t below = cache.landed_above(slot);
-    if (below == kNoSlot) return;
-    if (arrived) {
-        host->sources.push_back({below, arrived});
-    } else {
-        cache.release_below(below);
-    }
+void ExpertPool::landed(const ReadOutcome& outcome) {
+    const size_t slot = outcome.place.slot;
+    arrivals[slot] = outcome.arrived;
+    const auto [source, saved_to] = cache.landed_above(slot, outcome.is_saved);
+    const auto keep = [this](size_t below, const EventPtr& done) {
+        if (below != kNoSlot && done) {
+            host->copied.push_back({below, done});
+        } else {
+            cache.release_below(below);
+        }
+    };
+    keep(saved_to, outcome.saved);
+    keep(source, outcome.arrived);
 }
 
 EventPtr ExpertPool::arrival(size_t slot) {

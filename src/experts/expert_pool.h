@@ -12,6 +12,7 @@
 #include "experts/expert_catalogue.h"
 #include "experts/expert_stream.h"
 #include "experts/expert_tiers.h"
+#include "experts/reads.h"
 
 namespace sluice {
 
@@ -28,7 +29,7 @@ struct ExpertPool {
             : memory(std::move(slots)), in_service(memory->slots()), target(in_service) {}
 
         std::unique_ptr<SlotMemory> memory;
-        std::deque<Use> sources;      // slots that are copied from, oldest first; they keep their leases until then
+        std::deque<Use> copied;       // slots that are copied from or to, oldest first, and their leases until then
         std::vector<size_t> retired;  // slots out of service
         size_t in_service, target;    // slots
     };
@@ -38,7 +39,7 @@ struct ExpertPool {
                EvictionPolicy policy)
         : host(below ? std::make_unique<HostTier>(std::move(below)) : nullptr),
           memory(std::move(slots)),
-          cache(slots_of_tiers(), layers, experts, policy),
+          cache(memory->slots(), host ? host->memory->slots() : 0, layers, experts, policy),
           admission(memory->slots()),
           arrivals(memory->slots()),
           waiters(memory->slots()),
@@ -53,7 +54,7 @@ struct ExpertPool {
 
     // Gives back the slots whose operations are finished by now, and those of the host's tier whose copies are.
     void sweep_uses();
-    void sweep_sources();
+    void sweep_copied();
     // Takes slots out of service that no stream uses or is promised, down to the target. Their memory goes back to the
     // system under the store's lock, lest a slot be restored and filled meanwhile.
     void retire_slots();
@@ -61,8 +62,8 @@ struct ExpertPool {
     // The same of the host's tier.
     void retire_host_slots();
     void restore_host_slots();
-    // The slot is filled, or will be when the event is done.
-    void landed(size_t slot, const EventPtr& arrived);
+    // The slot is filled, or will be.
+    void landed(const ReadOutcome& outcome);
     // When the record is in its slot; null: it is.
     EventPtr arrival(size_t slot);
 
@@ -76,9 +77,6 @@ struct ExpertPool {
     std::list<ExpertStream::Impl*> streams;                 // in the order they came; those not admitted are the last
     std::vector<size_t> retired;                            // slots out of service
     size_t target;                                          // slots that should be in service
-
-  private:
-    std::vector<size_t> slots_of_tiers() const;
 };
 
 using MakeSlots = std::function<std::unique_ptr<SlotMemory>(size_t slots, size_t slot_bytes)>;

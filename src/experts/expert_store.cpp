@@ -164,7 +164,7 @@ void ExpertStore::resize_host(uint64_t bytes) {
     for (const auto& pool : pools_) {
         if (!pool->host) continue;
         pool->host->target = static_cast<size_t>(share * static_cast<double>(pool->host->memory->slots()));
-        pool->sweep_sources();
+        pool->sweep_copied();
         pool->restore_host_slots();
         pool->retire_host_slots();
     }

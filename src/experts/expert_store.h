@@ -147,7 +147,7 @@ class ExpertStore {
     Filling filling_of(const Locked& locked, size_t pool, int layer, const Lease& lease) const;
     void begin_read(const Locked& locked, const Filling& filling, ReadFor wish, bool listed, SlotPlaces& submitted);
     void completed(const ReadResult& result);
-    void go_on_after(const EventPtr& copy, size_t pool);
+    void go_on_after(const Reads::Stuck& stuck);
     void end_read(const Locked& locked, const ReadOutcome& outcome, SlotPlaces& submitted);
     void hand_out(const Locked& locked, const ReadOutcome& outcome);
     void give_up(const Locked& locked, Stream& stream, bool drive_silent, SlotPlaces& cancelled);

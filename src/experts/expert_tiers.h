@@ -1,7 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <deque>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -9,54 +10,55 @@
 
 namespace sluice {
 
-// Caches over one another, the fastest first (a device's over the host's), each with an order of eviction of its own.
-// What is read comes into every tier, so that what an upper one evicts is mostly still below. Slots are the upper
-// tier's, as of one ExpertCache; while one is being filled, so is or stays the slot below it. Bookkeeping alone, one
-// thread at a time.
+// A cache (of a device's slots) over another one (of the host's), or alone; each with an order of eviction of its own.
+// What is read comes to the upper one; what that evicts goes to the lower one, which lets go first of what the upper
+// one has as well: so both hold different experts, as far as there is need (docs/experiments.md). Slots are the upper
+// tier's, as of one ExpertCache. Bookkeeping alone, one thread at a time.
 class ExpertTiers {
   public:
-    // `slots` of each tier, the fastest first; at least one tier.
-    ExpertTiers(std::span<const size_t> slots, int layers, int experts, EvictionPolicy policy);
+    // `lower_slots`: 0 for one tier.
+    ExpertTiers(size_t slots, size_t lower_slots, int layers, int experts, EvictionPolicy policy);
 
-    // As of ExpertCache. Of a lease that was found kBelow, or missed, below() says where in the next tier.
+    // As of ExpertCache. A lease that was found kBelow is to be filled from below(); what a slot held before its lease
+    // is to be saved to saved_to() before it is filled.
     void plan(int layer, std::span<const int> ids, bool scan, size_t limit, BatchPlan& plan,
               const RowChoices& rows = {});
     Lease take(int layer, int expert, bool scan);
-    void landed(size_t slot) { release_below(landed_above(slot)); }
-    // The same while what is below is still copied to the slot. Returns where that is leased until release_below();
-    // kNoSlot: nowhere.
-    size_t landed_above(size_t slot);
+    void landed(size_t slot);
+    // The same while copies to and from it are under way. Of what comes back each keeps its lease until
+    // release_below(). `saved`: what the slot held before was saved where it should be.
+    struct Below {
+        size_t source = kNoSlot, saved_to = kNoSlot;
+    };
+    Below landed_above(size_t slot, bool saved);
     void release_below(size_t below);
     void failed(size_t slot);
     void release(size_t slot) { top_.release(slot); }
     size_t retire() { return top_.retire(); }
     void restore(size_t slot) { top_.restore(slot); }
-    // The same of the next tier's slots.
+    // The same of the lower tier's slots.
     size_t retire_below() { return lower_->retire(); }
     void restore_below(size_t slot) { lower_->restore(slot); }
 
-    // Whether any tier holds the expert or awaits it.
+    // Whether a tier holds the expert or awaits it.
     bool has(int layer, int expert) const;
 
     const ExpertCache& top() const { return top_; }
-    const ExpertTiers* lower() const { return lower_.get(); }  // null: none
-    // The slot of the next tier that the upper slot in flight is filled from, or together with; kNoSlot: with none,
-    // since all there are in use.
-    size_t below(size_t slot) const { return sources_[slot].slot; }
+    const ExpertCache* lower() const { return lower_ ? &*lower_ : nullptr; }  // null: none
+    // Slots of the lower tier, of the upper slot in flight; kNoSlot: none.
+    size_t below(size_t slot) const { return pairs_[slot].source; }
+    size_t saved_to(size_t slot) const { return pairs_[slot].saved_to; }
 
   private:
-    // Where a slot in flight is filled from.
-    struct Source {
-        size_t slot = kNoSlot;
-        bool in_flight = false;  // it is being filled for the same lease
-    };
-
-    void begin(int layer, std::span<const int> ids, bool scan, const RowChoices& rows);
     void look_below(int layer, bool scan, Lease& lease);
+    void send_below(const Lease& lease, bool scan);
+    void make_room_below();
 
     ExpertCache top_;
-    std::unique_ptr<ExpertTiers> lower_;
-    std::vector<Source> sources_;  // [slots of the top tier]
+    std::optional<ExpertCache> lower_;
+    std::vector<Below> pairs_;   // [slots of the upper tier]: of slots in flight
+    std::deque<size_t> twins_;   // slots below of what came up, the oldest first: each once
+    std::vector<bool> is_twin_;  // [slots of the lower tier]: whether it is listed
 };
 
 }  // namespace sluice

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <span>
 
+#include "base/log.h"
 #include "base/memory.h"
 
 namespace sluice {
@@ -93,9 +94,13 @@ void Reads::go_on(const Locked&, size_t pool_index, SlotPlaces& submitted) {
     }
 }
 
-EventPtr Reads::only_copy_awaited(const Locked&, size_t pool_index) const {
-    const Pool& pool = pools_[pool_index];
-    return pool.waiting.empty() || pool.landings.any_taken() ? nullptr : pool.landings.next_free();
+Reads::Stuck Reads::stuck(const Locked&) const {
+    for (size_t i = 0; i < pools_.size(); ++i) {
+        const Pool& pool = pools_[i];
+        if (pool.waiting.empty() || pool.landings.any_taken()) continue;
+        if (EventPtr copy = pool.landings.next_free()) return {i, std::move(copy)};
+    }
+    return {};
 }
 
 bool Reads::withdraw(const Locked&, SlotPlace place) {
@@ -108,8 +113,8 @@ void Reads::withdraw_all(const Locked&) {
 
 // What is copied comes last: the drive takes longer.
 void Reads::submit(SlotPlaces& places) {
-    const auto copied =
-        std::stable_partition(places.begin(), places.end(), [&](const SlotPlace& place) { return !at(place).there; });
+    const auto copied = std::stable_partition(places.begin(), places.end(),
+                                              [&](const SlotPlace& place) { return !at(place).copied(); });
     const auto reads = static_cast<size_t>(copied - places.begin());
     std::sort(places.begin(), copied, [&](const SlotPlace& a, const SlotPlace& b) {
         return place_on_drive(at(a).key) < place_on_drive(at(b).key);
@@ -154,13 +159,14 @@ bool Reads::part_done(const Locked&, const ReadResult& result) {
 ReadOutcome Reads::finish(SlotPlace place) {
     SlotMemory& memory = *pools_[place.pool].memory;
     const Record& record = at(place);
-    ReadOutcome outcome{record, record.transferred, record.cancelled, record.failure, nullptr};
+    ReadOutcome outcome{record, record.transferred, record.cancelled, record.failure, nullptr, false, nullptr};
     if (outcome.failure || outcome.cancelled) return outcome;
     try {
-        if (!record.there) {
+        if (!record.copied()) {
             check(record);
             arrange(record);
         }
+        save(record, outcome);
         outcome.arrived = record.below == kNoSlot ? memory.landed(record.landing, place.slot)
                                                   : memory.fill(place.slot, bytes_of(record));
     } catch (...) {
@@ -173,6 +179,18 @@ void Reads::end(const Locked&, const ReadOutcome& outcome) {
     Record& record = at(outcome.place);
     const size_t landing = std::exchange(record.landing, kNoSlot);
     if (landing != kNoSlot) pools_[outcome.place.pool].landings.give_back(landing, outcome.arrived);
+}
+
+// What cannot be saved is read again when it is wanted.
+void Reads::save(const Record& record, ReadOutcome& outcome) {
+    if (record.saved_to == kNoSlot) return;
+    const Pool& pool = pools_[record.place.pool];
+    try {
+        outcome.saved = pool.memory->save(record.place.slot, pool.below->land_at(record.saved_to, record.saved_to));
+        outcome.is_saved = true;
+    } catch (const Error& error) {
+        log_debug("an expert was not kept in memory: {}", error.what());
+    }
 }
 
 std::byte* Reads::bytes_of(const Record& record) const {

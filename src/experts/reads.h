@@ -22,8 +22,10 @@ namespace sluice {
 struct Filling {
     SlotPlace place;
     ExpertKey key;
-    size_t below = kNoSlot;  // slot of the host's tier that it comes by way of; kNoSlot: by way of a landing area
-    bool there = false;      // it is in that slot, so that nothing is read
+    size_t below = kNoSlot;     // slot of the host's tier that it is copied from; kNoSlot: it is read
+    size_t saved_to = kNoSlot;  // slot there that what this one held is saved to; kNoSlot: it is not
+
+    bool copied() const { return below != kNoSlot; }
 };
 
 // What came of it.
@@ -31,12 +33,14 @@ struct ReadOutcome : Filling {
     uint64_t transferred = 0;  // bytes
     bool cancelled = false;    // a part of it never started
     std::optional<ReadFailure> failure;
-    EventPtr arrived;  // when it is in its slot; null: it is
+    EventPtr arrived;       // when it is in its slot; null: it is
+    bool is_saved = false;  // what the slot held, or will be when the event is done
+    EventPtr saved;
 };
 
 // The reads of records into slots: cut into pieces, submitted as they lie on the drive, counted down, checked. As many
-// are under way as there are landing areas; the others wait for one. Those that come by way of a tier in the host's
-// memory land there, and what is there already is copied alone: a read without pieces.
+// are under way as there are landing areas; the others wait for one. What the tier in the host's memory has is copied:
+// a read without pieces.
 //
 // begin() and go_on() list what to submit() once the store's mutex is free. The reader answers each piece; part_done()
 // says which answer is a record's last, finish() checks the record and hands it to its slot, end() ends the read.
@@ -58,10 +62,15 @@ class Reads {
     void go_on(const Locked&, size_t pool, SlotPlaces& submitted);
     bool part_done(const Locked&, const ReadResult& result);
     void end(const Locked&, const ReadOutcome& outcome);
-    bool is_copy(const Locked&, SlotPlace place) const { return at(place).there; }
+    bool is_copy(const Locked&, SlotPlace place) const { return at(place).copied(); }
     bool any_waits_for_landing(const Locked&, size_t pool) const { return !pools_[pool].waiting.empty(); }
-    // What reads that wait for a landing area wait for, where no read is under way that would go on with them; or null.
-    EventPtr only_copy_awaited(const Locked&, size_t pool) const;
+    // A pool whose reads all wait for a landing area, so that none that ends will go on with them, and the copy that
+    // frees one; null: there is none.
+    struct Stuck {
+        size_t pool = 0;
+        EventPtr copy;
+    };
+    Stuck stuck(const Locked&) const;
     // The read is not submitted any more, had it been waiting for a landing area. The caller answers it.
     bool withdraw(const Locked&, SlotPlace place);
     void withdraw_all(const Locked&);  // unanswered: nobody waits for them
@@ -99,7 +108,8 @@ class Reads {
     }
     void order_by_drive();
     void submit_one(SlotPlace place, size_t pieces);
-    std::byte* bytes_of(const Record& record) const;  // where it is read to
+    std::byte* bytes_of(const Record& record) const;  // where it is read to, or copied from
+    void save(const Record& record, ReadOutcome& outcome);
     void check(const Record& record);
     void arrange(const Record& record);
 

@@ -22,14 +22,14 @@ Filling ExpertStore::filling_of(const Locked&, size_t pool, int layer, const Lea
     return {.place = {pool, lease.slot},
             .key = {layer, lease.expert},
             .below = pools_[pool]->cache.below(lease.slot),
-            .there = lease.found == Found::kBelow};
+            .saved_to = pools_[pool]->cache.saved_to(lease.slot)};
 }
 
 void ExpertStore::begin_read(const Locked& locked, const Filling& filling, ReadFor wish, bool listed,
                              SlotPlaces& submitted) {
     wishes_.begin(filling.place, filling.key, wish, listed);
     // The warm start says nothing about whether look-ahead pays, and a copy nothing about the drive.
-    if (wish != ReadFor::kWarm && !filling.there) meter_.read_began(wish == ReadFor::kHint);
+    if (wish != ReadFor::kWarm && !filling.copied()) meter_.read_began(wish == ReadFor::kHint);
     reads_.begin(locked, filling, submitted);
 }
 
@@ -45,7 +45,7 @@ void ExpertStore::completed(const ReadResult& result) {
     }
     const ReadOutcome outcome = reads_.finish(place);
     SlotPlaces submitted;
-    EventPtr copy;
+    Reads::Stuck stuck;
     {
         const Locked locked(mutex_);
         counters_.bytes_read += outcome.transferred;
@@ -54,28 +54,28 @@ void ExpertStore::completed(const ReadResult& result) {
         pump(locked, place.pool, submitted);
         issue_hints(locked, submitted);
         issue_warm(locked, submitted);
-        if (!outcome.cancelled) copy = reads_.only_copy_awaited(locked, place.pool);
-        if (submitted.empty() && !copy) return;
+        if (!outcome.cancelled) stuck = reads_.stuck(locked);
+        if (submitted.empty() && !stuck.copy) return;
         ++submitting_;
     }
     reads_.submit(submitted);
-    if (copy) go_on_after(copy, place.pool);
+    if (stuck.copy) go_on_after(stuck);
     const Locked locked(mutex_);
     --submitting_;
     submitted_.notify_all();
 }
 
 // For reads whose landing areas are all copied from: nobody else may come to go on with them.
-void ExpertStore::go_on_after(const EventPtr& copy, size_t pool) {
-    while (!copy->done()) {
+void ExpertStore::go_on_after(const Reads::Stuck& stuck) {
+    while (!stuck.copy->done()) {
         std::this_thread::sleep_for(std::chrono::duration<double>(kPollSeconds));
         const Locked locked(mutex_);
-        if (!reads_.only_copy_awaited(locked, pool)) return;
+        if (!reads_.stuck(locked).copy) return;
     }
     SlotPlaces submitted;
     {
         const Locked locked(mutex_);
-        pump(locked, pool, submitted);
+        pump(locked, stuck.pool, submitted);
     }
     reads_.submit(submitted);
 }
@@ -91,20 +91,20 @@ void ExpertStore::end_read(const Locked& locked, const ReadOutcome& outcome, Slo
         return;
     }
     const bool warm = wishes_.end(outcome.place, failed, outcome.cancelled);
-    if (!warm && !outcome.there) meter_.read_ended();
+    if (!warm && !outcome.copied()) meter_.read_ended();
     counters_.failed_reads += failed;
     if (failed || outcome.cancelled) {
         pool.cache.failed(slot);
     } else {
-        if (warm && !outcome.there) {
+        if (warm && !outcome.copied()) {
             ++counters_.warm_reads;
             counters_.warm_bytes += outcome.transferred;
         }
-        if (outcome.there) {
+        if (outcome.copied()) {
             ++counters_.copies;
             counters_.copied_bytes += pool.record_bytes();
         }
-        pool.landed(slot, outcome.arrived);
+        pool.landed(outcome);
     }
     hand_out(locked, outcome);
 }
@@ -209,7 +209,7 @@ bool ExpertStore::issue_hint(const Locked& locked, const ExpertKey& key, SlotPla
     ExpertPool& pool = *pools_[pool_index];
     if (!has_slot_to_spare(pool)) return false;
     if (pool.cache.top().find(key.layer, key.expert) != kNoSlot) return true;
-    pool.sweep_sources();
+    pool.sweep_copied();
     const Lease lease = pool.cache.take(key.layer, key.expert, true);
     if (lease.found == Found::kFull) return false;
     pool.cache.release(lease.slot);
@@ -258,7 +258,7 @@ void ExpertStore::issue_warm(const Locked& locked, SlotPlaces& submitted) {
         ExpertPool& pool = *pools_[pool_index];
         if (!has_slot_to_spare(pool)) return;
         wishes_.take_warm();
-        pool.sweep_sources();
+        pool.sweep_copied();
         if (!pool.cache.top().has_empty() || pool.cache.has(key->layer, key->expert)) continue;
         const Lease lease = pool.cache.take(key->layer, key->expert, true);
         pool.cache.release(lease.slot);

@@ -115,7 +115,7 @@ ExpertStream ExpertStore::hint_scan(int layer, std::span<const int> ids) {
             if (missing.size() < share.window && pool.cache.top().find(layer, expert) == kNoSlot)
                 missing.push_back(expert);
         }
-        pool.sweep_sources();
+        pool.sweep_copied();
         const size_t spare = pool.admission.spare(static_cast<size_t>(catalogue_.experts_per_token));
         if (look_ahead_.off() || pool.admission.anyone_waits() || spare == 0) missing.clear();
         if (missing.empty()) return ExpertStream(std::move(stream));
@@ -138,7 +138,7 @@ ExpertStream ExpertStore::hint_scan(int layer, std::span<const int> ids) {
 // somebody still waits to be promised anything.
 void ExpertStore::pump(const Locked& locked, size_t pool_index, SlotPlaces& submitted) {
     ExpertPool& pool = *pools_[pool_index];
-    pool.sweep_sources();
+    pool.sweep_copied();
     reads_.go_on(locked, pool_index, submitted);
     if (!pool.admission.anyone_waits()) return;
     pool.sweep_uses();

@@ -192,6 +192,12 @@ class QueuedSlots final : public SlotMemory {
         return std::make_shared<QueueCompletion>(copies_, number);
     }
 
+    EventPtr save(size_t slot, std::byte* record) override {
+        const uint64_t number = copies_->submit(
+            [inner = inner_, record, slot] { std::memcpy(record, inner->land_at(slot, slot), inner->slot_bytes()); });
+        return std::make_shared<QueueCompletion>(copies_, number);
+    }
+
     void discard(size_t slot) override {
         copies_->submit(
             [inner = inner_, slot] { std::memset(inner->land_at(slot, slot), kPoison, inner->slot_bytes()); });

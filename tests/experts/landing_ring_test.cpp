@@ -39,6 +39,7 @@ class RingSlots final : public SlotMemory {
         const std::scoped_lock lock(mutex_);
         return copies_.emplace_back(std::make_shared<Copy>());
     }
+    EventPtr save(size_t slot, std::byte* record) override { return inner_.save(slot, record); }
     void discard(size_t slot) override { inner_.discard(slot); }
     BufferPtr whole() const override { return inner_.whole(); }
     BufferPtr buffer(size_t slot) const override { return inner_.buffer(slot); }

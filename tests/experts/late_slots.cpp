@@ -75,6 +75,9 @@ class LateSlots final : public SlotMemory {
     EventPtr fill(size_t slot, const std::byte* record) override {
         return submit([this, slot, record] { copy(slot, record); });
     }
+    EventPtr save(size_t slot, std::byte* record) override {
+        return submit([this, slot, record] { std::memcpy(record, inner_.land_at(slot, slot), slot_bytes()); });
+    }
     void discard(size_t) override {}
     BufferPtr buffer(size_t slot) const override { return inner_.buffer(slot); }
     BufferPtr whole() const override { return inner_.whole(); }

@@ -59,6 +59,7 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
     begins_early_ = properties.major >= 9;
     for (Lane& lane : lanes_) check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "making a queue");
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a queue");
+    check(cudaStreamCreateWithFlags(&saves_, cudaStreamNonBlocking), "making a queue");
     check(cudaHostAlloc(reinterpret_cast<void**>(&landings_), kCopyBytes, cudaHostAllocDefault), "pinned memory");
     check(cudaMalloc(reinterpret_cast<void**>(&grids_), sizeof(Grids)), "tables of weight formats");
     check(cudaMemcpy(grids_, all_grids().get(), sizeof(Grids), cudaMemcpyHostToDevice), "tables of weight formats");
@@ -67,6 +68,7 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
 Device::~Device() {
     (void)cudaSetDevice(index_);
     (void)cudaStreamSynchronize(copies_);
+    (void)cudaStreamSynchronize(saves_);
     for (const Lane& lane : lanes_) {
         (void)cudaStreamSynchronize(lane.stream);
         (void)cudaFree(lane.scratch);
@@ -75,6 +77,7 @@ Device::~Device() {
     (void)cudaFree(grids_);
     (void)cudaFreeHost(landings_);
     (void)cudaStreamDestroy(copies_);
+    (void)cudaStreamDestroy(saves_);
 }
 
 std::byte* Device::scratch(uint64_t bytes) {

@@ -42,6 +42,7 @@ class Device {
     int multiprocessors() const { return multiprocessors_; }
     cudaStream_t stream() const { return lanes_[lane_].stream; }  // operations; of the first lane transfers, too
     cudaStream_t copies() const { return copies_; }               // landings to slots
+    cudaStream_t saves() const { return saves_; }                 // slots to the host's memory
 
     // Operations that are recorded may lie in several lanes, which run side by side.
     static constexpr size_t kLanes = 4;
@@ -80,7 +81,7 @@ class Device {
     bool begins_early_ = false;  // whether the card can
     bool in_order_ = false;
     uint64_t scratch_version_ = 0;
-    cudaStream_t copies_ = nullptr;
+    cudaStream_t copies_ = nullptr, saves_ = nullptr;
     std::byte* landings_ = nullptr;
     uint64_t landed_bytes_ = 0;
     Grids* grids_ = nullptr;

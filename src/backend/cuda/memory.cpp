@@ -80,6 +80,7 @@ void QueueEvent::wait() {
 DeviceSlots::DeviceSlots(std::shared_ptr<Device> device, size_t slots, size_t slot_bytes)
     : device_(std::move(device)), slot_bytes_(slot_bytes) {
     check_slot_sizes(slots, slot_bytes);
+    filled_.resize(slots);
     landings_ = std::min(slots, std::clamp<size_t>(kLandingBytes / slot_bytes, kFewestLandings, kMostLandings));
     auto memory = std::make_shared<Allocation>(device_, slots * slot_bytes);
     whole_ = std::make_shared<DeviceBuffer>(memory, memory->data, slots * slot_bytes);
@@ -94,6 +95,7 @@ DeviceSlots::DeviceSlots(std::shared_ptr<Device> device, size_t slots, size_t sl
 DeviceSlots::~DeviceSlots() {
     (void)cudaSetDevice(device_->index());
     (void)cudaStreamSynchronize(device_->copies());
+    (void)cudaStreamSynchronize(device_->saves());
     (void)cudaFreeHost(pinned_);
 }
 
@@ -105,7 +107,20 @@ EventPtr DeviceSlots::fill(size_t slot, const std::byte* record) {
     device_->use();
     check(cudaMemcpyAsync(device_bytes(buffers_[slot]), record, slot_bytes_, cudaMemcpyHostToDevice, device_->copies()),
           "copying an expert");
-    return std::make_shared<QueueEvent>(device_, device_->copies());
+    return filled_[slot] = std::make_shared<QueueEvent>(device_, device_->copies());
+}
+
+// Beside what fills slots: the link carries both ways at once.
+EventPtr DeviceSlots::save(size_t slot, std::byte* record) {
+    device_->use();
+    if (filled_[slot] != nullptr) {
+        check(cudaStreamWaitEvent(device_->saves(), filled_[slot]->get()), "waiting for an expert");
+    }
+    check(cudaMemcpyAsync(record, device_bytes(buffers_[slot]), slot_bytes_, cudaMemcpyDeviceToHost, device_->saves()),
+          "saving an expert");
+    auto saved = std::make_shared<QueueEvent>(device_, device_->saves());
+    check(cudaStreamWaitEvent(device_->copies(), saved->get()), "waiting for an expert");
+    return saved;
 }
 
 // The device keeps the slot's memory: the pool is one allocation.
@@ -117,6 +132,7 @@ PinnedSlots::PinnedSlots(std::shared_ptr<Device> device, size_t slots, size_t sl
 PinnedSlots::~PinnedSlots() {
     (void)cudaSetDevice(device_->index());
     (void)cudaStreamSynchronize(device_->copies());
+    (void)cudaStreamSynchronize(device_->saves());
     for (size_t slot = 0; slot < slots(); ++slot) discard(slot);
 }
 

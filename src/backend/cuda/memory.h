@@ -41,6 +41,7 @@ class DeviceSlots final : public SlotMemory {
     std::byte* land_at(size_t landing, size_t slot) override;
     EventPtr landed(size_t landing, size_t slot) override { return fill(slot, land_at(landing, slot)); }
     EventPtr fill(size_t slot, const std::byte* record) override;
+    EventPtr save(size_t slot, std::byte* record) override;
     void discard(size_t slot) override;
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
     BufferPtr whole() const override { return whole_; }
@@ -50,6 +51,7 @@ class DeviceSlots final : public SlotMemory {
     size_t slot_bytes_, landings_;
     std::byte* pinned_ = nullptr;
     std::vector<BufferPtr> buffers_;
+    std::vector<std::shared_ptr<QueueEvent>> filled_;  // [slots]: the last record; of a slot by the thread that has it
     BufferPtr whole_;
 };
 
@@ -66,6 +68,7 @@ class PinnedSlots final : public SlotMemory {
     std::byte* land_at(size_t landing, size_t slot) override;
     EventPtr landed(size_t landing, size_t slot) override { return memory_.landed(landing, slot); }
     EventPtr fill(size_t slot, const std::byte* record) override { return memory_.fill(slot, record); }
+    EventPtr save(size_t slot, std::byte* record) override { return memory_.save(slot, record); }
     void discard(size_t slot) override;
     BufferPtr buffer(size_t slot) const override { return memory_.buffer(slot); }
     BufferPtr whole() const override { return memory_.whole(); }
