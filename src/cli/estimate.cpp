@@ -82,8 +82,12 @@ PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, 
     PlanEstimate plan;
     if (!memory.runs) return plan;
     if (model.expert_bytes > 0) {
-        plan.cached_fraction =
-            std::min(1.0, static_cast<double>(memory.cache_bytes) / static_cast<double>(model.expert_bytes));
+        const auto fraction = [&](uint64_t bytes) {
+            return std::min(1.0, static_cast<double>(bytes) / static_cast<double>(model.expert_bytes));
+        };
+        // Both tiers hold different experts.
+        plan.cached_fraction = fraction(memory.cache_bytes + memory.host_bytes);
+        plan.card_rate = memory.host_bytes > 0 ? expected_hit_rate(model.experts, fraction(memory.cache_bytes)) : 0;
     }
     plan.hit_rate = expected_hit_rate(model.experts, plan.cached_fraction);
     const double misses = (1 - plan.hit_rate) * static_cast<double>(model.expert_bytes_per_token);

@@ -36,8 +36,9 @@ TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, dou
                         double context_tokens);
 
 struct PlanEstimate {
-    double cached_fraction = 0;  // of all experts
-    double hit_rate = 0;
+    double cached_fraction = 0;  // of all experts, on a card or in memory
+    double hit_rate = 0;         // of both
+    double card_rate = 0;        // of those on a card, where others stand in memory below
     double decode_tokens_per_s = 0;
 };
 PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, const MemoryOutlook& memory);

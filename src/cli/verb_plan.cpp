@@ -34,8 +34,8 @@ struct Flags {
 
 // The options that a plan depends on.
 bool is_planned(std::string_view option) {
-    constexpr std::string_view kPlanned[] = {"ram_bytes", "context",   "chunk", "threads",
-                                             "exact",     "kv_format", "device"};
+    constexpr std::string_view kPlanned[] = {"ram_bytes", "vram_bytes", "context",   "chunk",
+                                             "threads",   "exact",      "kv_format", "device"};
     return std::find(std::begin(kPlanned), std::end(kPlanned), option) != std::end(kPlanned);
 }
 
@@ -155,7 +155,9 @@ nlohmann::ordered_json plan_json(const Plan& plan) {
             {"memory_floor_bytes", plan.memory.least_bytes},
             {"memory_full_bytes", plan.memory.full_bytes},
             {"cache_bytes", plan.memory.cache_bytes},
+            {"host_cache_bytes", plan.memory.host_bytes},
             {"cached_fraction", estimate.cached_fraction},
+            {"expected_card_rate", estimate.card_rate},
             {"expected_hit_rate", estimate.hit_rate},
             {"expected_decode_tokens_per_s", estimate.decode_tokens_per_s},
             {"memory_bandwidth_bytes_per_s", plan.speed.memory_bytes_per_s},
@@ -197,8 +199,16 @@ std::string plan_text(const Plan& plan) {
                       : fmt::format("not measured: {}", plan.drive_unmeasured));
     line("bandwidth", fmt::format("{:.1f} GB/s of memory", plan.speed.memory_bytes_per_s / 1e9));
     if (memory.runs) {
-        line("cache", fmt::format("{}, {:.0f} % of all experts", format_size(memory.cache_bytes),
-                                  100 * estimate.cached_fraction));
+        const std::string cache = memory.host_bytes > 0
+                                      ? fmt::format("{} on the card and {} in memory", format_size(memory.cache_bytes),
+                                                    format_size(memory.host_bytes))
+                                      : format_size(memory.cache_bytes);
+        line("cache", fmt::format("{}, {:.0f} % of all experts", cache, 100 * estimate.cached_fraction));
+        if (memory.host_bytes > 0) {
+            line("tiers", fmt::format("about {:.0f} % on the card, {:.0f} % copied from memory, {:.0f} % read",
+                                      100 * estimate.card_rate, 100 * (estimate.hit_rate - estimate.card_rate),
+                                      100 * (1 - estimate.hit_rate)));
+        }
         line("hit rate", fmt::format("about {:.0f} % (an estimate, from published measurements of similar models)",
                                      100 * estimate.hit_rate));
         const bool reads = estimate.cached_fraction < 1;
