@@ -187,7 +187,7 @@ struct RowsAndTiles {
 
 // One token and many, tiles that a packed one does not fill, rows after which others come.
 TEST_P(CpuKernels, TilesGiveEveryBitOfRows) {
-    if (kernels_->tiled_affine_vector == nullptr) GTEST_SKIP() << "reads rows as they are";
+    if (kernels_->tiled_affine_rows == nullptr) GTEST_SKIP() << "reads rows as they are";
     constexpr size_t kTokens = 14;  // enough for AMX
     for (const int bits : {4, 8}) {
         for (const int group : {32, 64, 128}) {
@@ -221,7 +221,7 @@ TEST_P(CpuKernels, TilesGiveEveryBitOfRows) {
                                       own);
                         return out;
                     };
-                    for (const size_t tokens : {size_t{1}, size_t{2}, size_t{5}, kTokens}) {
+                    for (const size_t tokens : std::initializer_list<size_t>{1, 2, 3, 4, 7, kTokens}) {
                         EXPECT_EQ(products(weight.tiles, tokens), products(weight.rows, tokens))
                             << bits << " bits, group " << group << ", " << dtype_name(dtype) << ", " << count
                             << " rows, " << tokens << " tokens";

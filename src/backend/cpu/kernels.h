@@ -238,6 +238,7 @@ struct KernelTable {
     int lanes;
     int tile_rows;
     int64_t matrix_tokens;  // from this many tokens on a packed tile beats the vector kernel
+    int64_t tiled_tokens;   // up to this many tokens weights in tiles are best read where they lie
 
     // Affine weights, activations in int8.
     int64_t (*quantized_bytes)(int64_t columns, int bits);
@@ -251,9 +252,10 @@ struct KernelTable {
     // `next`, if any, is the weight that will be asked for after this one: its first rows are brought to the cache.
     void (*affine_vector)(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
                           const WeightView* next);
-    // The same for a weight in tiles (tensor/row_tiles.h); null where rows one after the other do as well.
-    void (*tiled_affine_vector)(const WeightView& weight, const QuantizedRow& x, float* out, bool accumulate,
-                                const WeightView* next);
+    // The same for a weight in tiles (tensor/row_tiles.h) and any number of rows of x, to out[t] + first on; null where
+    // rows one after the other do as well.
+    void (*tiled_affine_rows)(const WeightView& weight, const QuantizedRow* x, int64_t tokens, float* const* out,
+                              int64_t first, bool accumulate, const WeightView* next);
     // The rows stand in either way.
     void (*affine_pack)(const WeightView& weight, AffineTile& tile);
     // Row r of the tile goes to out[t][first + r]. `next`, if any, are the rows that will be packed after this.

@@ -103,10 +103,12 @@ void multiply_int8(const KernelTable& kernels, const LinearProduct& p, Scratch& 
         const Int8Row parts(kernels, p.layout, p.columns, const_cast<std::byte*>(row));
         return QuantizedRow{parts.values, parts.scales, parts.sums};
     });
+    if (weight.tiled && tokens <= kernels.tiled_tokens && !amx_pays(kernels, p.layout, tokens)) {
+        return kernels.tiled_affine_rows(weight, x, tokens, p.out, p.first, p.accumulate, p.next);
+    }
     if (tokens < kernels.matrix_tokens) {
-        auto* const vector = weight.tiled ? kernels.tiled_affine_vector : kernels.affine_vector;
         for (int64_t t = 0; t < tokens; ++t) {
-            vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
+            kernels.affine_vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
         }
         return;
     }
@@ -132,7 +134,7 @@ constinit const LinearKernel kInt8Linear = {
     .row_bytes = int8_row_bytes,
     .prepare = quantize,
     .gathers = amx_pays,
-    .reads_tiles = [](const KernelTable& kernels) { return kernels.tiled_affine_vector != nullptr; },
+    .reads_tiles = [](const KernelTable& kernels) { return kernels.tiled_affine_rows != nullptr; },
 };
 
 }  // namespace sluice
