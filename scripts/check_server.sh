@@ -1,7 +1,8 @@
 #!/bin/sh
-# Runs the server's conformance kit, which stands beside the checkout, over a build: check_server.sh [--short] [BUILD
-# [REGEX]]. Needs node and npm, for the page chromium too. Everything and the page take a while; --short leaves out the
-# checks that wait for clocks or want a quiet machine, most schemas, and the page. Ends in a line `N passed, M failed`.
+# Runs the server's conformance kit, which stands beside the checkout, over a build, and Ollama's official client:
+# check_server.sh [--short] [BUILD [REGEX]]. Needs node and npm, for the page chromium too. Everything and the page take
+# a while; --short leaves out the checks that wait for clocks or want a quiet machine, most schemas, and the page. Ends
+# in a line `N passed, M failed`.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 short=
@@ -14,7 +15,7 @@ only=${2:-.}
 kit=$root/../shared/server/kit
 program=$build/bin/sluice
 model=$root/models/stories-hybrid
-page_port=${PORT:-18499}
+own_port=${PORT:-18499}
 for needed in node npm; do
     command -v "$needed" >/dev/null 2>&1 || { echo "check_server.sh: no $needed; nothing is checked" >&2; exit 0; }
 done
@@ -56,21 +57,33 @@ node run.mjs "$@" >run.log 2>&1 || status=$?
 cat run.log
 count "$status" run.log
 
-if [ -z "$short" ] && command -v chromium >/dev/null 2>&1; then
-    "$program" serve "$model" --port "$page_port" >page-server.log 2>&1 &
-    server=$!
-    trap 'kill "$server" 2>/dev/null || true' EXIT
-    tries=0
-    asks="fetch('http://127.0.0.1:$page_port/health').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"
-    until node -e "$asks"; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 100 ] || { echo "check_server.sh: no server for the page" >&2; exit 1; }
-        sleep 0.2
-    done
+"$program" serve "$model" --port "$own_port" >own-server.log 2>&1 &
+server=$!
+trap 'kill "$server" 2>/dev/null || true' EXIT
+tries=0
+asks="fetch('http://127.0.0.1:$own_port/health').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"
+until node -e "$asks"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || { echo "check_server.sh: the server of its own does not start" >&2; exit 1; }
+    sleep 0.2
+done
+
+run_on_own() { # NAME SCRIPT ARGUMENT...: a part that asks a running server
+    log=$1.log script=$2
+    shift 2
     status=0
-    node page.mjs "http://127.0.0.1:$page_port" --shots shots >page.log 2>&1 || status=$?
-    cat page.log
-    count "$status" page.log
+    node "$script" "http://127.0.0.1:$own_port" "$@" >"$log" 2>&1 || status=$?
+    cat "$log"
+    count "$status" "$log"
+}
+
+if npm install --silent --no-audit --no-fund --prefix ollama-client ollama@0.6.4 >&2; then
+    run_on_own ollama "$root/tests/server/clients/ollama.mjs" ollama-client
+else
+    echo "check_server.sh: npm brings no client of Ollama; it is not checked" >&2
+fi
+if [ -z "$short" ] && command -v chromium >/dev/null 2>&1; then
+    run_on_own page page.mjs --shots shots
 elif [ -z "$short" ]; then
     echo "check_server.sh: no chromium; the page is not checked" >&2
 fi
