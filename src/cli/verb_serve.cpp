@@ -51,8 +51,17 @@ void read_key_file(const std::string& file, std::vector<std::string>& keys) {
     if (keys.size() == before) fail(ErrorCode::kInvalidFile, "{}: holds no key; one a line is needed", file);
 }
 
+// As browsers send it: without a path, not even a slash at the end.
+void check_origin(const std::string& origin) {
+    const size_t scheme = origin.find("://");
+    const bool whole = scheme != std::string::npos && origin.find('/', scheme + 3) == std::string::npos;
+    if (origin == "null" || (whole && scheme > 0 && scheme + 3 < origin.size())) return;
+    throw UsageError(fmt::format("--cors {}: no origin; one looks like http://localhost:3000", origin));
+}
+
 void serve(const Flags& flags) {
     server::ServerOptions options = flags.server;
+    std::ranges::for_each(options.cors_origins, check_origin);
     for (const std::string& file : flags.key_files) read_key_file(file, options.api_keys);
     const bool local = std::ranges::find(kLoopback, options.host) != kLoopback.end();
     if (!local && options.api_keys.empty() && !options.insecure) {

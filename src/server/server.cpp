@@ -53,6 +53,7 @@ void serve(const ServerOptions& options, const std::function<std::unique_ptr<Eng
     wait_for(options.drain_s, [&] { return wire.open_answers() == 0; });
     service.give_up();
     wait_for(kFlushSeconds, [&] { return wire.open_answers() == 0; });
+    service.engine().save_trace();
 }
 
 }  // namespace sluice::server

@@ -57,7 +57,7 @@ std::optional<ApiError> Service::refusal(const Request& head) const {
     if (methods.empty()) return no_such_endpoint(head.path);
     if (endpoint == nullptr) return wrong_method(head.method, head.path, methods);
     if (endpoint->method == "POST" && head.has("content-type") && !is_json(head.header("content-type"))) {
-        return ApiError(415, "Content-Type: application/json is needed");
+        return ApiError(415, "Content-Type: application/json is needed; curl: -H 'content-type: application/json'");
     }
     if (state_ == State::kLoading && !endpoint->while_loading) return not_ready(false);
     if (state_ == State::kDraining && endpoint->method == "POST") return not_ready(true);

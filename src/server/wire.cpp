@@ -48,6 +48,9 @@ struct Wire::Impl {
         if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
         if (!error) acceptor.bind(endpoint, error);
         if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+        if (error == boost::system::errc::address_not_available) {
+            fail(ErrorCode::kIo, "--host {}: no address of this machine; 0.0.0.0 is all of them", host);
+        }
         if (error) fail(ErrorCode::kIo, "--port {}: {} ({}); another --port would do", port, error.message(), host);
         bound = acceptor.local_endpoint(error).port();
     }

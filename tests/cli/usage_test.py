@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import unittest
+import urllib.request
 
 from program import PLAIN, PROGRAM, ProgramTest
 
@@ -50,6 +51,25 @@ class Usage(ProgramTest):
         self.refused(2, ["MODEL"], "generate", "", "--prompt", "x")
         self.refused(2, ["--chunk"], "perplexity", PLAIN, "--tokens", self.tokens_file([1, 2]), "--chunk", "0")
         self.refused(2, ["--chunk"], "perplexity", PLAIN, "--tokens", self.tokens_file([1, 2]), "--chunk", "1")
+
+    def test_what_a_server_cannot_do_is_refused_before_it_loads(self):
+        for flags in (["--port", "99999"], ["--slots", "0"], ["--keepalive", "0"], ["--api-key", ""],
+                      ["--host", "0.0.0.0"], ["--cors", "localhost"], ["--cors", "http://localhost:3000/"]):
+            self.refused(2, [flags[0]], "serve", PLAIN, "--port", "0", *flags)
+        self.refused(1, ["--host 192.0.2.1", "no address of this machine"], "serve", PLAIN, "--port", "0", "--insecure",
+                     "--host", "192.0.2.1")
+        self.refused(1, ["no-keys.txt"], "serve", PLAIN, "--api-key-file", "no-keys.txt")
+
+    def test_a_server_saves_the_trace_that_it_was_asked_for(self):
+        trace = str(self.folder / "served.safetensors")
+        with subprocess.Popen([PROGRAM, "serve", "--port", "0", "--trace", trace], stderr=subprocess.PIPE) as server:
+            url = re.search(rb"http://\S+", server.stderr.readline()).group().decode()
+            ask = urllib.request.Request(f"{url}/api/generate", b'{"model": "stories-hybrid", "prompt": "Once"}',
+                                         {"content-type": "application/json"})
+            self.assertIn(b'"done":true', urllib.request.urlopen(ask, timeout=60).read())
+            server.terminate()
+        self.assertEqual(server.returncode, 0)
+        self.assertIn("belady", self.text_of("cache-sim", trace))
 
     def test_prompts_exclude_each_other(self):
         self.refused(2, ["--prompt", "--tokens"], "generate", "--prompt", "x", "--tokens", self.tokens_file([1]))
