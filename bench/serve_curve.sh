@@ -35,11 +35,14 @@ limited "$program" bench "$model" --prompt-tokens 64 --generate-tokens 64 --repe
 # What is started may be a wrapper; it ends with the server.
 # shellcheck disable=SC2016
 limited sh -c 'echo $$ >"$0"; exec "$@"' "$folder/serve.pid" \
-    "$program" serve "$model" --port "$port" --slots 32 --context 1024 "$@" >"$folder/serve.log" 2>&1 &
+    "$program" serve "$model" --port "$port" --slots 32 --context 256 --kv-tokens 8192 "$@" \
+    >"$folder/serve.log" 2>&1 &
 wrapper=$!
 end() {
     kill "$(cat "$folder/serve.pid")" 2>/dev/null || true
     wait "$wrapper" 2>/dev/null || true
 }
 trap end EXIT
+sleep 1
+kill -0 "$wrapper" 2>/dev/null || { cat "$folder/serve.log" >&2; exit 1; }
 python3 "$here/serve_curve.py" "http://127.0.0.1:$port" "$folder/serve-bench.json" "$folder/serve-inspect.json"
