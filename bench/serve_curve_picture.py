@@ -9,7 +9,8 @@ COLOURS = ["#0b57a4", "#c2571a"]
 
 def rows_of(path):
     with open(path, encoding="utf-8") as file:
-        cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in file if line.startswith("| ")]
+        lines = [line.strip().strip("|") for line in file if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
     numbers = [[cell.replace("%", "").replace("of", "").replace(",", " ").split() for cell in row] for row in cells[1:]]
     return [
         {"streams": int(row[0][0]), "speed": float(row[1][0]), "bound": float(row[3][1]), "gap": float(row[6][0]),
