@@ -310,6 +310,9 @@ void register_all() {
         const WeightFormat& format = codec->standard;
         if (fastest_layout(select_kernels(InstructionSet::kAuto), format).kernel != &kBlockLinear) continue;
         add(fmt::format("linear/{}/1 token", format.describe()), linear_decode, format, 2048, 2048);
+        if (backend()->reads_tiles(format)) {
+            add(fmt::format("linear/{} in tiles/1 token", format.describe()), tiled_decode, format, 2048, 2048);
+        }
         for (const int64_t tokens : {16, 512}) {
             add(fmt::format("linear/{}/{} tokens", format.describe(), tokens), linear_prefill, format, 2048, 2048,
                 tokens);

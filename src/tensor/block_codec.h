@@ -39,6 +39,10 @@ void decode_row_of_blocks(const WeightView& weight, int64_t row, float* out) {
     for (int64_t start = 0; start < weight.columns; start += kColumns, block += kBytes) kDecode(block, out + start);
 }
 
+inline bool always_in_tiles(const WeightFormat&) {
+    return true;
+}
+
 // The row of the table for blocks with codes of `bits`; `self` is where it will stand.
 template <int kColumns, int kBytes, DecodeBlock kDecode>
 constexpr Codec block_codec(std::string_view name, const Codec* self, int bits) {
@@ -48,6 +52,13 @@ constexpr Codec block_codec(std::string_view name, const Codec* self, int bits) 
         .block = fixed_block<kColumns, kBytes>,
         .decode_row = decode_row_of_blocks<kColumns, kBytes, kDecode>,
     };
+}
+
+// The same for blocks whose rows kernels read sooner in tiles; see Codec::lone_word.
+constexpr Codec in_tiles(Codec codec, int lone_word = -1) {
+    codec.tiles = always_in_tiles;
+    codec.lone_word = lone_word;
+    return codec;
 }
 
 }  // namespace sluice

@@ -37,8 +37,9 @@ int q3_k_factor(const std::byte* bytes, int run) {
 }
 
 // 32 bytes of high bits, 64 of low ones, 12 of factors, scale.
+constexpr int kQ3KScale = 108;
 void decode_q3_k(const std::byte* block, float* out) {
-    const float scale = half_at(block + 108);
+    const float scale = half_at(block + kQ3KScale);
     for (int i = 0; i < kColumns; ++i) {
         const float step = scale * to_float(q3_k_factor(block + 96, i / 16));
         out[i] = step * to_float(two_bits(block + 32, i) + 4 * high_bit(block, i) - 4);
@@ -73,8 +74,9 @@ void decode_q4_k(const std::byte* block, float* out) {
 
 // Per 128 columns 64 bytes of nibbles, low ones first, and 32 of upper bits, two for each 32 columns: all nibbles come
 // first, then all upper bits, 16 signed factors, scale.
+constexpr int kQ6KScale = 208;
 void decode_q6_k(const std::byte* block, float* out) {
-    const float scale = half_at(block + 208);
+    const float scale = half_at(block + kQ6KScale);
     for (int i = 0; i < kColumns; ++i) {
         const int low = byte_at(block, i / 128 * 64 + i % 64) >> (i / 64 % 2 * 4) & 15;
         const int code = low | two_bits(block + 128, i) << 4;
@@ -84,10 +86,10 @@ void decode_q6_k(const std::byte* block, float* out) {
 
 }  // namespace
 
-constinit const Codec kQ2_KCodec = block_codec<kColumns, 84, decode_q2_k>("q2_k", &kQ2_KCodec, 2);
-constinit const Codec kQ3_KCodec = block_codec<kColumns, 110, decode_q3_k>("q3_k", &kQ3_KCodec, 3);
-constinit const Codec kQ4_KCodec = block_codec<kColumns, 144, decode_q4_k<4>>("q4_k", &kQ4_KCodec, 4);
-constinit const Codec kQ5_KCodec = block_codec<kColumns, 176, decode_q4_k<5>>("q5_k", &kQ5_KCodec, 5);
-constinit const Codec kQ6_KCodec = block_codec<kColumns, 210, decode_q6_k>("q6_k", &kQ6_KCodec, 6);
+constinit const Codec kQ2_KCodec = in_tiles(block_codec<kColumns, 84, decode_q2_k>("q2_k", &kQ2_KCodec, 2));
+constinit const Codec kQ3_KCodec = in_tiles(block_codec<kColumns, 110, decode_q3_k>("q3_k", &kQ3_KCodec, 3), kQ3KScale);
+constinit const Codec kQ4_KCodec = in_tiles(block_codec<kColumns, 144, decode_q4_k<4>>("q4_k", &kQ4_KCodec, 4));
+constinit const Codec kQ5_KCodec = in_tiles(block_codec<kColumns, 176, decode_q4_k<5>>("q5_k", &kQ5_KCodec, 5));
+constinit const Codec kQ6_KCodec = in_tiles(block_codec<kColumns, 210, decode_q6_k>("q6_k", &kQ6_KCodec, 6), kQ6KScale);
 
 }  // namespace sluice

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "tensor/block_codec.h"
 #include "tensor/codecs.h"
 #include "tensor/float_types.h"
 #include "tensor/weight_view.h"
@@ -52,6 +53,8 @@ void encode_q8_0(const WeightFormat& format, const float* values, int64_t rows, 
 constinit const Codec kQ8_0Codec = {
     .name = "q8_0",
     .standard = {.codec = &kQ8_0Codec, .dtype = DType::kF16, .bits = 8},
+    .tiles = always_in_tiles,
+    .lone_word = 0,
     .block = fixed_block<kBlockValues, kBlockBytes>,
     .decode_row = decode_q8_0_row,
     .encode = encode_q8_0,

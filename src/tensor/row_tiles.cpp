@@ -45,12 +45,23 @@ Square<Element> turned(Square<Element> square) {
     return square;
 }
 
+// Rows of elements, so many bytes apart.
+template <typename Byte>
+struct Lines {
+    Byte* first;
+    int64_t stride;
+
+    Byte* at(int64_t row, int64_t byte) const { return first + row * stride + byte; }
+};
+using From = Lines<const std::byte>;
+using To = Lines<std::byte>;
+
 // [rows, columns] elements to [columns, rows]. Squares first, then what is left of columns or rows.
 template <typename Element>
-void turn(const std::byte* from, int64_t rows, int64_t columns, std::byte* to) {
+void turn(const From& from, int64_t rows, int64_t columns, const To& to) {
     constexpr int64_t kSide = Square<Element>::kSide, kBytes = sizeof(Element);
-    const auto place = [&](int64_t row, int64_t column) { return from + (row * columns + column) * kBytes; };
-    const auto target = [&](int64_t row, int64_t column) { return to + (column * rows + row) * kBytes; };
+    const auto place = [&](int64_t row, int64_t column) { return from.at(row, column * kBytes); };
+    const auto target = [&](int64_t row, int64_t column) { return to.at(column, row * kBytes); };
     const int64_t whole_rows = rows - rows % kSide, whole_columns = columns - columns % kSide;
     for (int64_t column = 0; column < whole_columns; column += kSide) {
         for (int64_t row = 0; row < whole_rows; row += kSide) {
@@ -71,15 +82,62 @@ void turn(const std::byte* from, int64_t rows, int64_t columns, std::byte* to) {
 
 enum class Direction : uint8_t { kToTiles, kToRows };
 
+// `elements` of every row of a tile: a row's are at `rows`, those of all rows from `tile` on; one of the two is `from`.
+template <typename Element>
+void turn_elements(Direction direction, int64_t elements, const std::byte* from, int64_t row_bytes, std::byte* to) {
+    constexpr int64_t kLine = kTileRows * static_cast<int64_t>(sizeof(Element));
+    if (direction == Direction::kToTiles) {
+        turn<Element>({from, row_bytes}, kTileRows, elements, {to, kLine});
+    } else {
+        turn<Element>({from, kLine}, elements, kTileRows, {to, row_bytes});
+    }
+}
+
 // Every tile of a part whose rows are `row_bytes` long.
 template <typename Element>
 void turn_tiles(Direction direction, const std::byte* from, int64_t rows, uint64_t row_bytes, std::byte* to) {
-    const int64_t elements = static_cast<int64_t>(row_bytes / sizeof(Element));
-    for (int64_t row = 0; row < rows; row += kTileRows, from += kTileRows * row_bytes, to += kTileRows * row_bytes) {
-        if (direction == Direction::kToTiles) {
-            turn<Element>(from, kTileRows, elements, to);
-        } else {
-            turn<Element>(from, elements, kTileRows, to);
+    const auto stride = static_cast<int64_t>(row_bytes), elements = stride / static_cast<int64_t>(sizeof(Element));
+    for (int64_t row = 0; row < rows; row += kTileRows, from += kTileRows * stride, to += kTileRows * stride) {
+        turn_elements<Element>(direction, elements, from, stride, to);
+    }
+}
+
+// A row of blocks of dwords and a word: where the parts of block `index` lie in the row, and in a tile.
+struct LoneWords {
+    static constexpr int64_t kWordBytes = 2;
+    int64_t word, block_bytes, blocks;
+
+    int64_t dword_bytes() const { return block_bytes - kWordBytes; }
+    int64_t word_of_row(int64_t index) const { return index * block_bytes + word; }
+    int64_t dwords_of_row(int64_t index) const { return index * block_bytes + (word == 0 ? kWordBytes : 0); }
+    int64_t word_of_tile(int64_t index) const { return kTileRows * (blocks * dword_bytes() + index * kWordBytes); }
+    int64_t dwords_of_tile(int64_t index) const { return kTileRows * index * dword_bytes(); }
+};
+
+LoneWords lone_words(const WeightView& w) {
+    const DataBlock block = w.format.codec->block(w.format);
+    return {w.format.codec->lone_word, block.bytes, w.columns / block.columns};
+}
+
+void turn_data(Direction direction, const WeightView& from, std::byte* to) {
+    const uint64_t row_bytes = from.format.data_row_bytes(from.columns);
+    if (from.format.codec->lone_word < 0) {
+        return turn_tiles<uint32_t>(direction, from.data, from.rows, row_bytes, to);
+    }
+    const LoneWords parts = lone_words(from);
+    const auto stride = static_cast<int64_t>(row_bytes);
+    const bool to_tiles = direction == Direction::kToTiles;
+    for (int64_t row = 0; row < from.rows; row += kTileRows) {
+        const std::byte* const source = from.data + row * stride;
+        std::byte* const target = to + row * stride;
+        const auto turn_part = [&]<typename Element>(Element, int64_t bytes, int64_t of_row, int64_t of_tile) {
+            turn_elements<Element>(direction, bytes / static_cast<int64_t>(sizeof(Element)),
+                                   source + (to_tiles ? of_row : of_tile), stride,
+                                   target + (to_tiles ? of_tile : of_row));
+        };
+        for (int64_t b = 0; b < parts.blocks; ++b) {
+            turn_part(uint32_t{}, parts.dword_bytes(), parts.dwords_of_row(b), parts.dwords_of_tile(b));
+            turn_part(uint16_t{}, LoneWords::kWordBytes, parts.word_of_row(b), parts.word_of_tile(b));
         }
     }
 }
@@ -96,9 +154,33 @@ void turn_factors(Direction direction, const WeightView& from, const std::byte* 
 
 void turn_matrix(Direction direction, const WeightView& from, const EncodedRows& to) {
     const WeightFormat& format = from.format;
-    turn_tiles<uint32_t>(direction, from.data, from.rows, format.data_row_bytes(from.columns), to.data);
+    turn_data(direction, from, to.data);
     turn_factors(direction, from, from.scales, format.scale_row_bytes(from.columns), to.scales);
     turn_factors(direction, from, from.zero_points, format.zero_point_row_bytes(from.columns), to.zero_points);
+}
+
+// Elements of a row of a tile, which begin at `from`, one after the other.
+void gather_row(const std::byte* from, uint64_t bytes, uint64_t element, std::byte* to) {
+    for (uint64_t at = 0; at < bytes; at += element, from += kTileRows * element) {
+        std::memcpy(to + at, from, element);
+    }
+}
+
+std::vector<std::byte> data_of_row(const WeightView& tile, int64_t row) {
+    std::vector<std::byte> data(tile.format.data_row_bytes(tile.columns));
+    const std::byte* const first = tile.data + row * kTileDwordBytes;
+    if (tile.format.codec->lone_word < 0) {
+        gather_row(first, data.size(), kTileDwordBytes, data.data());
+        return data;
+    }
+    const LoneWords parts = lone_words(tile);
+    const auto dword_bytes = static_cast<uint64_t>(parts.dword_bytes());
+    for (int64_t b = 0; b < parts.blocks; ++b) {
+        gather_row(first + parts.dwords_of_tile(b), dword_bytes, kTileDwordBytes, data.data() + parts.dwords_of_row(b));
+        std::memcpy(data.data() + parts.word_of_row(b), tile.data + parts.word_of_tile(b) + row * LoneWords::kWordBytes,
+                    LoneWords::kWordBytes);
+    }
+    return data;
 }
 
 }  // namespace
@@ -141,21 +223,20 @@ void turn_in_place(const Matrix<std::byte*>& matrix, std::span<std::byte> scratc
 
 RowOfTile::RowOfTile(const WeightView& tiles, int64_t row) : view_(tiles) {
     const WeightFormat& format = tiles.format;
-    const WeightView tile = tiles.rows_at(row - row % kTileRows, kTileRows);
-    const auto gather = [&](const std::byte* part, uint64_t row_bytes, uint64_t element, std::vector<std::byte>& to) {
+    const int64_t inside = row % kTileRows;
+    const WeightView tile = tiles.rows_at(row - inside, kTileRows);
+    const uint64_t factor = dtype_bytes(format.dtype);
+    const auto factors = [&](const std::byte* part, uint64_t row_bytes, std::vector<std::byte>& to) {
         to.resize(row_bytes);
-        const std::byte* from = part + static_cast<uint64_t>(row % kTileRows) * element;
-        for (uint64_t at = 0; at < row_bytes; at += element, from += kTileRows * element) {
-            std::memcpy(to.data() + at, from, element);
-        }
+        if (row_bytes > 0) gather_row(part + static_cast<uint64_t>(inside) * factor, row_bytes, factor, to.data());
         return to.data();
     };
-    const uint64_t factor = dtype_bytes(format.dtype);
     view_.rows = 1;
     view_.tiled = false;
-    view_.data = gather(tile.data, format.data_row_bytes(tile.columns), kTileDwordBytes, data_);
-    view_.scales = gather(tile.scales, format.scale_row_bytes(tile.columns), factor, scales_);
-    view_.zero_points = gather(tile.zero_points, format.zero_point_row_bytes(tile.columns), factor, zero_points_);
+    data_ = data_of_row(tile, inside);
+    view_.data = data_.data();
+    view_.scales = factors(tile.scales, format.scale_row_bytes(tile.columns), scales_);
+    view_.zero_points = factors(tile.zero_points, format.zero_point_row_bytes(tile.columns), zero_points_);
 }
 
 }  // namespace sluice

@@ -4,6 +4,8 @@
 // kernel reads of all of them is one stream of memory. So of every kTileRows rows of a tiled matrix
 //
 //  - the data are [bytes of a row / 4][kTileRows] dwords: first the first four bytes of every row, then the next four;
+//    where each block of a row has two bytes apart (Codec::lone_word), those follow behind the dwords of all blocks, as
+//    [blocks of a row][kTileRows] words;
 //  - scales, and zero points, are [groups of a row][kTileRows].
 //
 // Whole tiles lie where their rows would lie otherwise, so every part keeps its size, and rows_at() its arithmetic.

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "tensor/codecs.h"
+#include "tensor/row_tiles.h"
 #include "tests/backend/op_cases.h"
 
 namespace sluice {
@@ -90,6 +91,50 @@ TEST_P(CpuBlocks, ProductsAreTheSameInEveryInstructionSet) {
     for_products([&](const OpCase& op_case, uint64_t seed) {
         EXPECT_EQ(run_case(op_case, *backend_, *avx2, seed).max_abs, 0) << op_case.name;
     });
+}
+
+Weight in_tiles(CaseContext& context, const Weight& weight) {
+    const std::vector<std::byte> buffer = context.download(weight.data.buffer);
+    std::vector<std::byte> tiles(weight.format.data_bytes(weight.rows, weight.columns));
+    WeightView rows{.format = weight.format, .rows = weight.rows, .columns = weight.columns};
+    rows.data = buffer.data() + weight.data.offset;
+    tile_rows(rows, {.data = tiles.data()});
+    Weight tiled = weight;
+    tiled.data = {context.bytes(tiles), 0};
+    tiled.tiled = true;
+    return tiled;
+}
+
+// One row of x after the other times the rows as they are, against all of them at once, and against tiles.
+TEST_P(CpuBlocks, TilesGiveEveryBitOfRows) {
+    for (const WeightFormat& format : block_formats()) {
+        if (!backend_->reads_tiles(format)) continue;
+        for (const int64_t groups : {1, 3, 8}) {
+            for (const int64_t outputs : {16, 48, 96}) {
+                CaseContext context(*backend_, static_cast<uint64_t>(groups * outputs));
+                const int64_t columns = columns_for(format, groups);
+                const Weight rows = context.weight(format, outputs, columns), tiles = in_tiles(context, rows);
+                for (const int64_t tokens : {1, 2, 5, 31}) {
+                    const Tensor x = context.random(tokens, columns);
+                    const auto product = [&](const Tensor& from, const Weight& weight) {
+                        const Tensor out = context.output(from.rows, outputs);
+                        backend_->run(Linear{.x = from, .weight = weight, .out = out});
+                        context.result(out);
+                        return context.results().back();
+                    };
+                    std::vector<float> wanted;
+                    for (int64_t t = 0; t < tokens; ++t) {
+                        const std::vector<float> row = product(x.rows_at(t, 1), rows);
+                        wanted.insert(wanted.end(), row.begin(), row.end());
+                    }
+                    const std::string what =
+                        fmt::format("{}, {} groups, {} rows, {} tokens", format.describe(), groups, outputs, tokens);
+                    EXPECT_EQ(product(x, rows), wanted) << what;
+                    EXPECT_EQ(product(x, tiles), wanted) << what;
+                }
+            }
+        }
+    }
 }
 
 TEST_P(CpuBlocks, FaultsStayVisible) {

@@ -60,7 +60,8 @@ class SameBits : public ::testing::TestWithParam<Case> {
         model.use_experts(store, nullptr);
         store.warm_up(warm);
         std::vector<int32_t> ids;
-        for (size_t i = 0; i < kPrompt + kDecoded; ++i) ids.push_back(static_cast<int32_t>((i * 37 + 11) % 512));
+        const auto ids_at_all = static_cast<size_t>(std::min<int64_t>(512, checkpoint_->config().vocabulary));
+        for (size_t i = 0; i < kPrompt + kDecoded; ++i) ids.push_back(static_cast<int32_t>((i * 37 + 11) % ids_at_all));
         const auto state = model.new_state();
         std::vector<float> logits;
         for (size_t begin = 0; begin < ids.size(); begin += begin == 0 ? kPrompt : 1) {
@@ -75,6 +76,34 @@ class SameBits : public ::testing::TestWithParam<Case> {
         }
         if (stats != nullptr) *stats = store.counters();
         return logits;
+    }
+
+    void expect_same_trunk() const {
+        for (const InstructionSet set : {InstructionSet::kAuto, InstructionSet::kAvx2}) {
+            if (!processor_has(set)) continue;
+            const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+            const ExpertStoreOptions options{.cache_bytes = ExpertStore::full_bytes(*checkpoint_)};
+            Model mapped(checkpoint_, *backend, KvFormat::kBF16);
+            Model in_tiles(checkpoint_, *backend, KvFormat::kBF16, TrunkForm::kFastest);
+            EXPECT_TRUE(run(*backend, mapped, options) == run(*backend, in_tiles, options)) << backend->name();
+        }
+    }
+
+    void expect_same_experts() const {
+        for (const InstructionSet set : {InstructionSet::kAuto, InstructionSet::kAvx2}) {
+            if (!processor_has(set)) continue;
+            const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+            Model model(checkpoint_, *backend, KvFormat::kBF16);
+            const std::vector<float> rows =
+                run(*backend, model, {.cache_bytes = ExpertStore::full_bytes(*checkpoint_), .in_tiles = {}});
+            for (const uint64_t cache_bytes :
+                 {ExpertStore::floor_bytes(*checkpoint_), ExpertStore::full_bytes(*checkpoint_)}) {
+                const ExpertStoreOptions options{
+                    .cache_bytes = cache_bytes,
+                    .in_tiles = [&](const WeightFormat& format) { return backend->reads_tiles(format); }};
+                EXPECT_TRUE(run(*backend, model, options) == rows) << backend->name() << ", cache " << cache_bytes;
+            }
+        }
     }
 };
 
@@ -151,31 +180,11 @@ TEST_P(SameBits, OverTiersOfEverySize) {
 }
 
 TEST_P(SameBits, WhetherTheTrunkIsMappedOrInTiles) {
-    for (const InstructionSet set : {InstructionSet::kAuto, InstructionSet::kAvx2}) {
-        if (!processor_has(set)) continue;
-        const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
-        const ExpertStoreOptions options{.cache_bytes = ExpertStore::full_bytes(*checkpoint_)};
-        Model mapped(checkpoint_, *backend, KvFormat::kBF16);
-        Model in_tiles(checkpoint_, *backend, KvFormat::kBF16, TrunkForm::kFastest);
-        EXPECT_TRUE(run(*backend, mapped, options) == run(*backend, in_tiles, options)) << backend->name();
-    }
+    expect_same_trunk();
 }
 
 TEST_P(SameBits, WhetherExpertsStandInTiles) {
-    for (const InstructionSet set : {InstructionSet::kAuto, InstructionSet::kAvx2}) {
-        if (!processor_has(set)) continue;
-        const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
-        Model model(checkpoint_, *backend, KvFormat::kBF16);
-        const std::vector<float> rows =
-            run(*backend, model, {.cache_bytes = ExpertStore::full_bytes(*checkpoint_), .in_tiles = {}});
-        for (const uint64_t cache_bytes :
-             {ExpertStore::floor_bytes(*checkpoint_), ExpertStore::full_bytes(*checkpoint_)}) {
-            const ExpertStoreOptions options{.cache_bytes = cache_bytes, .in_tiles = [&](const WeightFormat& format) {
-                                                 return backend->reads_tiles(format);
-                                             }};
-            EXPECT_TRUE(run(*backend, model, options) == rows) << backend->name() << ", cache " << cache_bytes;
-        }
-    }
+    expect_same_experts();
 }
 
 TEST_P(SameBits, WithAWarmStart) {
@@ -268,6 +277,36 @@ TEST_P(SameBits, APromptThatReadsAhead) {
                 }
     EXPECT_GT(read_ahead, 0u) << "something must have been read ahead";
 }
+
+// Models in GGUF's blocks, beside the tree.
+class SameBitsOfBlocks : public SameBits {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SameBitsOfBlocks);
+
+TEST_P(SameBitsOfBlocks, WhetherTheyStandInTiles) {
+    const auto has_tiles = [](const WeightFormat& format) { return format.tiles(); };
+    EXPECT_TRUE(
+        tiled_layout(checkpoint_->expert_layout(static_cast<int>(checkpoint_->config().layer_count()) - 1), has_tiles)
+            .up.tiled);
+    expect_same_trunk();
+    expect_same_experts();
+}
+
+std::vector<Case> cases_in_blocks() {
+    std::vector<Case> cases;
+    for (const auto& [name, place] : {std::pair{"q4_k_m", "../../../../shared/gguf/models/qwen3moe-q4_k_m"},
+                                      {"iq4_xs", "../../../../shared/gguf/models/minimax-m2-iq4_xs"},
+                                      {"q2_k", "../../../../shared/gguf/models/mixtral-q2_k"},
+                                      {"q3", "../../../../shared/gguf/models/glm4moe-ud-q3"},
+                                      {"q5_k", "../../../../shared/gguf/models/deepseek2-legacy-kv_b-q5_k"}}) {
+        if (!std::filesystem::exists(source_file("/tests/data/goldens/") + place)) continue;
+        for (const bool packed : {false, true}) cases.push_back({name, place, packed, 20});
+    }
+    return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, SameBitsOfBlocks, ::testing::ValuesIn(cases_in_blocks()), [](const auto& each) {
+    return std::string(each.param.name) + (each.param.packed ? "_packed" : "");
+});
 
 INSTANTIATE_TEST_SUITE_P(Models, SameBits,
                          ::testing::Values(Case{"published", "qwen3-moe-mlx4", false, 20},

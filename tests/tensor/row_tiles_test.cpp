@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 #include <tuple>
+#include <vector>
 
 #include "base/error.h"
 #include "tensor/codecs.h"
@@ -36,13 +37,12 @@ struct Bytes {
     EncodedRows out() { return {data.data(), scales.data(), zero_points.data()}; }
 };
 
-class RowTiles : public ::testing::TestWithParam<std::tuple<int, int, DType>> {
+class RowTiles : public ::testing::TestWithParam<WeightFormat> {
   protected:
     static constexpr int64_t kRows = 3 * kTileRows;
 
-    WeightFormat format_ =
-        WeightFormat::affine(std::get<0>(GetParam()), std::get<1>(GetParam()), std::get<2>(GetParam()));
-    int64_t columns_ = int64_t{3} * std::get<1>(GetParam());
+    WeightFormat format_ = GetParam();
+    int64_t columns_ = 3 * format_.run_columns();
     Bytes rows_{format_, kRows, columns_}, tiles_{format_, kRows, columns_};
 
     RowTiles() {
@@ -52,6 +52,7 @@ class RowTiles : public ::testing::TestWithParam<std::tuple<int, int, DType>> {
 };
 
 TEST_P(RowTiles, RowsOfATileTakeTurns) {
+    if (format_.codec->lone_word >= 0) GTEST_SKIP() << "not all of its bytes are dwords";
     const auto expect_turns = [](const std::vector<std::byte>& rows, const std::vector<std::byte>& tiles,
                                  uint64_t bytes) {
         const uint64_t row_bytes = rows.size() / kRows, elements = row_bytes / bytes;
@@ -69,8 +70,29 @@ TEST_P(RowTiles, RowsOfATileTakeTurns) {
     expect_turns(rows_.zero_points, tiles_.zero_points, dtype_bytes(format_.dtype));
 }
 
+// The dwords of all blocks, then their words.
+TEST_P(RowTiles, WordsOfBlocksStandBehindDwords) {
+    if (format_.codec->lone_word < 0) GTEST_SKIP() << "all of its bytes are dwords";
+    const DataBlock block = format_.codec->block(format_);
+    const int64_t row_bytes = 3 * block.bytes, dwords = block.bytes / 4, word = format_.codec->lone_word;
+    for (int64_t row = 0; row < kRows; ++row) {
+        const std::byte* tile = tiles_.data.data() + row / kTileRows * kTileRows * row_bytes;
+        const int64_t lane = row % kTileRows;
+        for (int64_t b = 0; b < 3; ++b) {
+            const std::byte* from = rows_.data.data() + row * row_bytes + b * block.bytes;
+            for (int64_t i = 0; i < dwords; ++i) {
+                const std::byte* dword = tile + ((b * dwords + i) * kTileRows + lane) * 4;
+                ASSERT_EQ(std::memcmp(dword, from + (word == 0 ? 2 : 0) + 4 * i, 4), 0)
+                    << row << ", " << b << ", " << i;
+            }
+            const std::byte* lone = tile + 3 * dwords * 4 * kTileRows + (b * kTileRows + lane) * 2;
+            ASSERT_EQ(std::memcmp(lone, from + word, 2), 0) << row << ", " << b;
+        }
+    }
+}
+
 TEST_P(RowTiles, ComeBackAsTheyWere) {
-    Bytes back(format_, kRows, columns_ + std::get<1>(GetParam()));
+    Bytes back(format_, kRows, columns_ + format_.run_columns());
     untile_rows(tiles_.view, back.out());
     EXPECT_EQ(std::memcmp(back.data.data(), rows_.data.data(), rows_.data.size()), 0);
     EXPECT_EQ(std::memcmp(back.scales.data(), rows_.scales.data(), rows_.scales.size()), 0);
@@ -116,9 +138,22 @@ TEST_P(RowTiles, AreTakenWhole) {
     EXPECT_EQ(tiles_.view.rows_at(16, 32).data, tiles_.data.data() + 16 * format_.data_row_bytes(columns_));
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, RowTiles,
-                         ::testing::Combine(::testing::Values(4, 8), ::testing::Values(32, 64, 128),
-                                            ::testing::Values(DType::kBF16, DType::kF32)));
+std::vector<WeightFormat> tiled_formats() {
+    std::vector<WeightFormat> formats;
+    for (const int bits : {4, 8}) {
+        for (const int group : {32, 64, 128}) {
+            for (const DType dtype : {DType::kBF16, DType::kF32}) {
+                formats.push_back(WeightFormat::affine(bits, group, dtype));
+            }
+        }
+    }
+    for (const Codec* codec : codecs()) {
+        if (codec != &kAffineCodec && codec->standard.tiles()) formats.push_back(codec->standard);
+    }
+    return formats;
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, RowTiles, ::testing::ValuesIn(tiled_formats()));
 
 TEST(RowTilesOf, FormatsThatHaveThemInWholeTiles) {
     EXPECT_TRUE(fits_tiles(WeightFormat::affine(4, 64, DType::kF16), 32));
@@ -126,7 +161,10 @@ TEST(RowTilesOf, FormatsThatHaveThemInWholeTiles) {
     EXPECT_FALSE(fits_tiles(WeightFormat::affine(4, 64, DType::kF16), 40));
     EXPECT_FALSE(fits_tiles(WeightFormat::affine(6, 64, DType::kF16), 32));
     EXPECT_FALSE(fits_tiles(kFloatCodec.standard, 32));
-    EXPECT_FALSE(fits_tiles(kQ8_0Codec.standard, 32));
+    EXPECT_TRUE(fits_tiles(kQ4_KCodec.standard, 16));
+    EXPECT_FALSE(fits_tiles(kQ4_KCodec.standard, 24));
+    EXPECT_TRUE(fits_tiles(kQ8_0Codec.standard, 32));
+    EXPECT_FALSE(fits_tiles(kMxfp4Codec.standard, 32));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ std::string CpuBackend::name() const {
 bool CpuBackend::reads_tiles(const WeightFormat& format) const {
     if (exact_ || !format.tiles()) return false;
     const LinearKernel& kernel = *fastest_layout(kernels_, format).kernel;
-    return kernel.reads_tiles != nullptr && kernel.reads_tiles(kernels_);
+    return kernel.reads_tiles != nullptr && kernel.reads_tiles(kernels_, format);
 }
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {

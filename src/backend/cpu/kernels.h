@@ -48,6 +48,8 @@ struct BlockTile {
     int32_t* factors;
     int64_t columns;
     int rows;
+    bool minima;  // as BlockKernels says
+    int center;   // what is taken away from codes whose factors do not finish that
 };
 
 // Rows of the cache, one per token: token t is at pages[t / page_tokens] + offset + (t % page_tokens) * token_bytes.
@@ -192,10 +194,16 @@ struct BlockKernels {
     bool minima;  // whether something is taken away from products, in a scale of its own
     // `next`, if any, is the weight that will be asked for after this one.
     void (*vector)(const WeightView& weight, const BlockRow& x, float* out, bool accumulate, const WeightView* next);
+    // The rows stand in either way where there is a tiled_vector.
     void (*pack)(const WeightView& weight, BlockTile& tile);
     // Row r of the tile goes to out[t][first + r].
     void (*matrix)(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
                    bool accumulate);
+    // `vector` for a weight in tiles (tensor/row_tiles.h), sooner than `matrix` for up to so many rows of x. Null where
+    // it is not read so.
+    void (*tiled_vector)(const WeightView& weight, const BlockRow& x, float* out, bool accumulate,
+                         const WeightView* next) = nullptr;
+    int64_t vector_tokens = 0;
     // For AMX: the tile in so many planes of signed bytes. Null without it.
     int planes = 0;
     void (*pack_planes)(const WeightView& weight, BlockTile& tile) = nullptr;

@@ -55,7 +55,7 @@ struct LinearKernel {
     // Whether every call lays so many activations out anew, so that it should have many rows of the weight.
     bool (*gathers)(const KernelTable& kernels, const ActivationLayout& layout, int64_t tokens) = nullptr;
     // Whether it reads a weight in tiles, sooner than one whose rows follow each other. Null: it cannot.
-    bool (*reads_tiles)(const KernelTable& kernels) = nullptr;
+    bool (*reads_tiles)(const KernelTable& kernels, const WeightFormat& format) = nullptr;
     bool shares_blocks = false;  // rows of a weight in the same FP8 blocks share work
 
     bool takes_floats() const { return prepare == nullptr; }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "backend/cpu/linear.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -73,6 +74,19 @@ AmxBlockActivations gather_rows(const KernelTable& kernels, const LinearProduct&
     return gathered;
 }
 
+int64_t row_bytes(const WeightView& weight) {
+    return static_cast<int64_t>(weight.format.data_row_bytes(weight.columns));
+}
+
+// The rows of a part in tiles one after the other, at `memory`.
+WeightView untiled(const WeightView& part, std::byte* memory) {
+    untile_rows(part, {.data = memory});
+    WeightView rows = part;
+    rows.data = memory;
+    rows.tiled = false;
+    return rows;
+}
+
 void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch& scratch) {
     const WeightView& weight = p.weight;
     const BlockKernels& blocks = *kernels.of(weight.format).blocks;
@@ -82,9 +96,10 @@ void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch
         const Parts parts(p.layout, p.columns, const_cast<std::byte*>(row));
         return BlockRow{parts.values, parts.scales, parts.sums};
     });
-    if (tokens < kernels.matrix_tokens) {
+    if (weight.tiled ? tokens <= blocks.vector_tokens : tokens < kernels.matrix_tokens) {
+        const auto vector = weight.tiled ? blocks.tiled_vector : blocks.vector;
         for (int64_t t = 0; t < tokens; ++t) {
-            blocks.vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
+            vector(weight, x[t], p.out[t] + p.first, p.accumulate, t + 1 == tokens ? p.next : nullptr);
         }
         return;
     }
@@ -95,9 +110,11 @@ void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch
         }
     };
     if (amx_blocks_pay(kernels, p.layout, tokens)) {
+        auto* const rows =
+            scratch.take<std::byte>(weight.tiled ? static_cast<size_t>(kernels.tile_rows * row_bytes(weight)) : 0);
         const AmxBlockActivations gathered = gather_rows(kernels, p, x, scratch);
         for_tiles([&](const WeightView& part, int64_t first) {
-            blocks.pack_planes(part, tile);
+            blocks.pack_planes(part.tiled ? untiled(part, rows) : part, tile);
             kernels.amx_blocks->matrix(blocks, tile, gathered, p.out, first, p.accumulate);
         });
         return;
@@ -115,6 +132,8 @@ constinit const LinearKernel kBlockLinear = {
     .row_bytes = block_row_bytes,
     .prepare = prepare_row,
     .gathers = amx_blocks_pay,
+    .reads_tiles = [](const KernelTable& kernels,
+                      const WeightFormat& format) { return kernels.of(format).blocks->tiled_vector != nullptr; },
 };
 
 }  // namespace sluice

@@ -134,7 +134,7 @@ constinit const LinearKernel kInt8Linear = {
     .row_bytes = int8_row_bytes,
     .prepare = quantize,
     .gathers = amx_pays,
-    .reads_tiles = [](const KernelTable& kernels) { return kernels.tiled_affine_rows != nullptr; },
+    .reads_tiles = [](const KernelTable& kernels, const WeightFormat&) { return kernels.tiled_affine_rows != nullptr; },
 };
 
 }  // namespace sluice

@@ -15,13 +15,13 @@ struct RunFactors {
 };
 
 // Blocks of 256 columns with whole factors. Codes are below 128 unless kWide. With kMinima a block has a scale for them
-// at kMinimumScale; the scale at kScale is multiplied by kUnit.
+// at kMinimumScale; the scale at kScale is multiplied by kUnit. kLargest is the largest code, where it is below 127.
 template <int kBlockBytes, int kScaleOffset>
 struct FactorFormat {
     static constexpr int kBytes = kBlockBytes;
     static constexpr int kRun = 16;    // columns that share a factor
     static constexpr int kPlanes = 2;  // of bytes that hold code times factor
-    static constexpr int kCenter = 0, kMinimumScale = 0;
+    static constexpr int kCenter = 0, kMinimumScale = 0, kLargest = 127;
     static constexpr bool kMinima = false, kWide = false;
     static constexpr float kUnit = 1.0f;
 
@@ -51,7 +51,7 @@ inline uint64_t bytes_of_pairs(uint16_t pairs) {
 
 struct Q2K : FactorFormat<84, 80> {
     static constexpr bool kMinima = true;
-    static constexpr int kMinimumScale = 82, kPlanes = 1;
+    static constexpr int kMinimumScale = 82, kPlanes = 1, kLargest = 3;
 
     template <int kVector>
     static I codes(const std::byte* block) {
@@ -65,7 +65,7 @@ struct Q2K : FactorFormat<84, 80> {
 };
 
 struct Q3K : FactorFormat<110, 108> {
-    static constexpr int kCenter = 4;
+    static constexpr int kCenter = 4, kLargest = 7;
 
     template <int kVector>
     static I codes(const std::byte* block) {
@@ -106,6 +106,8 @@ struct PairedFormat : FactorFormat<kBlockBytes, 0> {
 };
 
 struct Q4K : PairedFormat<144> {
+    static constexpr int kLargest = 15;
+
     template <int kVector>
     static I codes(const std::byte* block) {
         return load_plane<PairedNibbles<16>, kVector>(block);
@@ -113,6 +115,8 @@ struct Q4K : PairedFormat<144> {
 };
 
 struct Q5K : PairedFormat<176> {
+    static constexpr int kLargest = 31;
+
     template <int kVector>
     static I codes(const std::byte* block) {
         return ior(load_plane<PairedNibbles<48>, kVector>(block), load_plane<OneBit<16, 4>, kVector>(block));
@@ -120,7 +124,7 @@ struct Q5K : PairedFormat<176> {
 };
 
 struct Q6K : FactorFormat<210, 208> {
-    static constexpr int kCenter = 32;
+    static constexpr int kCenter = 32, kLargest = 63;
 
     struct Nibbles {
         static constexpr int kBits = 4, kPlace = 0;
@@ -158,7 +162,7 @@ struct Iq4Xs : FactorFormat<136, 0> {
 };
 
 struct Tq2 : FactorFormat<66, 64> {
-    static constexpr int kRun = 32, kCenter = 1, kPlanes = 1;
+    static constexpr int kRun = 32, kCenter = 1, kPlanes = 1, kLargest = 3;
 
     template <int kVector>
     static I codes(const std::byte* block) {
@@ -173,7 +177,7 @@ struct Tq2 : FactorFormat<66, 64> {
 template <int kBlockBytes>
 struct PlainFormat {
     static constexpr int kBytes = kBlockBytes;
-    static constexpr int kCenter = 0;
+    static constexpr int kCenter = 0, kLargest = 15;
     static constexpr bool kMinima = false, kWide = false;
 
     static float scale(const std::byte* block) { return half_to_float(load_unaligned<uint16_t>(block)); }
@@ -210,7 +214,7 @@ inline I fifth_bits(const std::byte* block) {
 }
 
 struct Q50 : PlainFormat<22> {
-    static constexpr int kCenter = 16;
+    static constexpr int kCenter = 16, kLargest = 31;
     template <int kVector>
     static I codes(const std::byte* block) {
         return ior(load_plane<HalfNibbles<6, 22>, kVector>(block), fifth_bits<2, 22, kVector>(block));
@@ -218,6 +222,7 @@ struct Q50 : PlainFormat<22> {
 };
 
 struct Q51 : PlainFormat<24> {
+    static constexpr int kLargest = 31;
     static constexpr bool kMinima = true;
     template <int kVector>
     static I codes(const std::byte* block) {
@@ -252,7 +257,7 @@ struct Iq4Nl : PlainFormat<18> {
 constexpr NibbleTable kE2m1Table = {{12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0}};
 
 struct Mxfp4Block : PlainFormat<17> {
-    static constexpr int kCenter = 12;
+    static constexpr int kCenter = 12, kLargest = 24;
     template <int kVector>
     static I codes(const std::byte* block) {
         return look_up(kE2m1Table, load_plane<HalfNibbles<1, 17>, kVector>(block));

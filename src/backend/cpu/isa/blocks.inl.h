@@ -122,13 +122,43 @@ inline float* tile_floats(const BlockTile& tile, int64_t group, int words, int w
     return reinterpret_cast<float*>(tile_factors(tile, group, words, word, v));
 }
 
-// sums += kCount dwords of a tile's rows from `column` on times those of kTokens rows.
-template <bool kWide, int kCount, int kTokens>
-inline void add_block_dwords(const BlockTile& tile, const int8_t* const (&x)[kTokens], int64_t column,
-                             I (&sums)[kTileVectors][kTokens]) {
+// How runs of columns that share a factor are multiplied: kDwords dwords at a time are added up, in words where
+// kWordRuns says so, before they meet it. Codes of eight bits are wide.
+template <int kDwordsAtOnce, bool kWideCodes>
+struct RunShape {
+    static constexpr int kDwords = kDwordsAtOnce;
+    static constexpr bool kWide = kWideCodes;
+};
+
+// Whether codes of eight bits meet x less their center, so that nothing is to be taken away from the products.
+template <typename Format>
+constexpr bool kCentered = Format::kWide&& kWordRuns;
+
+template <typename Format>
+constexpr int run_dwords(int columns) {
+    int dwords = columns / 4;
+    if (!kWordRuns) return dwords;
+    if (Format::kWide) return 1;
+    while (dwords > 1 && 2 * dwords * Format::kLargest * 127 > 32767) dwords /= 2;
+    return dwords;
+}
+template <typename Format, int kColumns>
+using RunShapeOf = RunShape<run_dwords<Format>(kColumns), Format::kWide && kWideDiffers>;
+
+template <typename Shape>
+inline I run_products(I sum, I codes, I x) {
+    if constexpr (Shape::kWide) return dot4<true>(sum, codes, x);
+    return add_run_products(sum, codes, x);
+}
+
+// totals += kDwords dwords of a tile's rows from `column` on, times those of kTokens rows and factor(v).
+template <typename Shape, int kTokens, typename Factor>
+inline void add_block_run(const BlockTile& tile, const int8_t* const (&x)[kTokens], int64_t column, Factor&& factor,
+                          I (&totals)[kTileVectors][kTokens]) {
     const std::byte* w = tile.values + column / 4 * kTileVectors * kVectorBytes;
+    I sums[kTileVectors][kTokens];
 #pragma GCC unroll 8
-    for (int i = 0; i < kCount; ++i, w += kTileVectors * kVectorBytes) {
+    for (int i = 0; i < Shape::kDwords; ++i, w += kTileVectors * kVectorBytes) {
         I weights[kTileVectors];
 #pragma GCC unroll 4
         for (int v = 0; v < kTileVectors; ++v) weights[v] = iload(w + v * kVectorBytes);
@@ -136,8 +166,29 @@ inline void add_block_dwords(const BlockTile& tile, const int8_t* const (&x)[kTo
         for (int t = 0; t < kTokens; ++t) {
             const I values = broadcast4(x[t] + column + 4 * i);
 #pragma GCC unroll 4
-            for (int v = 0; v < kTileVectors; ++v) sums[v][t] = dot4<kWide>(sums[v][t], weights[v], values);
+            for (int v = 0; v < kTileVectors; ++v) {
+                if constexpr (kCentered<Shape>) {
+                    totals[v][t] = add_signed_products(totals[v][t], weights[v], values, factor(v));
+                } else {
+                    sums[v][t] = run_products<Shape>(i == 0 ? izero() : sums[v][t], weights[v], values);
+                }
+            }
         }
+    }
+    if constexpr (kCentered<Shape>) return;
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) {
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) totals[v][t] = add_run(totals[v][t], sums[v][t], factor(v));
+    }
+}
+
+template <int kVectors, int kTokens, typename Vector>
+inline void fill_sums(Vector value, Vector (&sums)[kVectors][kTokens]) {
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) sums[v][t] = value;
     }
 }
 
@@ -146,6 +197,22 @@ inline void store_block_rows(const BlockTile& tile, int v, F values, float* out,
     if (rows <= 0) return;
     float* p = out + v * kLanes;
     store_some(p, accumulate ? add(load_some(p, rows), values) : values, rows);
+}
+
+template <int kTokens>
+inline void store_block_sums(const BlockTile& tile, const F (&sums)[kTileVectors][kTokens], float* const* out,
+                             int64_t first, bool accumulate) {
+    for (int t = 0; t < kTokens; ++t) {
+        for (int v = 0; v < kTileVectors; ++v) store_block_rows(tile, v, sums[v][t], out[t] + first, accumulate);
+    }
+}
+
+template <typename Format>
+inline void describe_block_tile(const WeightView& w, BlockTile& tile) {
+    tile.columns = w.columns;
+    tile.rows = static_cast<int>(w.rows);
+    tile.minima = Format::kMinima;
+    tile.center = kCentered<Format> ? 0 : Format::kCenter;
 }
 
 // Dot<kTokens>::run() for all rows of activations, as many at once as the registers hold.
@@ -173,9 +240,12 @@ class ReadAhead {
     ReadAhead(const WeightView& w, int64_t row_bytes, const WeightView* next)
         : end_(w.data + w.rows * row_bytes), jump_(next != nullptr ? next->data - end_ : 0) {}
 
-    void prefetch_from(const std::byte* block, int64_t bytes) const {
+    const std::byte* after(const std::byte* block) const {
         const std::byte* p = block + kAheadBytes;
-        if (p >= end_) p += jump_;
+        return p >= end_ ? p + jump_ : p;
+    }
+    void prefetch_from(const std::byte* block, int64_t bytes) const {
+        const std::byte* p = after(block);
         for (int64_t line = 0; line < bytes; line += kLineBytes) prefetch(p + line);
     }
 

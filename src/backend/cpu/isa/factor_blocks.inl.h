@@ -51,6 +51,16 @@ inline void signed_factors(const std::byte* block, RunFactors& out) {
     if constexpr (!Format::kMinima) store_products(out.minima, out.factors, -Format::kCenter);
 }
 
+// A run's factor as add_run takes it, out of a dword with those of two runs.
+inline I lower_factor(I pair) {
+    if constexpr (kWordRuns) return ior(shift_left<16>(pair), iand(pair, set1_i32(0xffff)));
+    return upper_words(shift_left<16>(pair));
+}
+inline I upper_factor(I pair) {
+    if constexpr (kWordRuns) return ior(iand(pair, set1_i32(~0xffff)), iand(upper_words(pair), set1_i32(0xffff)));
+    return upper_words(pair);
+}
+
 template <typename Format>
 inline float scale_of(const std::byte* block) {
     return half_to_float(Format::scale_bits(block)) * Format::kUnit;
@@ -60,10 +70,10 @@ inline float minimum_scale_of(const std::byte* block) {
     return -half_to_float(load_unaligned<uint16_t>(block + Format::kMinimumScale));
 }
 
-// acc with a half's products and minima.
-template <typename Format>
+// acc with a half's products and minima, which have a scale of their own with kMinima.
+template <bool kMinima>
 inline F add_half(F acc, const float* scale, const float* minimum_scale, I total, I minima, float x_scale) {
-    if constexpr (Format::kMinima) {
+    if constexpr (kMinima) {
         acc = fma(load(minimum_scale), mul(to_float(minima), set1(x_scale)), acc);
     } else {
         total = iadd(total, minima);
@@ -116,7 +126,8 @@ inline F factor_rows(const WeightView& w, int64_t row, const BlockRow& x, const 
             I total[1];
             reduce_rows<1>(sums[half], total);
             const I low = minima_sum([&](int i) { return pairs[at + i]; }, x.sums + group * kHalfRuns);
-            acc = add_half<Format>(acc, scales[half / 2], minimum_scales[half / 2], total[0], low, x.scales[group]);
+            acc = add_half<Format::kMinima>(acc, scales[half / 2], minimum_scales[half / 2], total[0], low,
+                                            x.scales[group]);
         }
     }
     return acc;
@@ -166,10 +177,9 @@ inline void pack_run_factors(const std::byte* const (&blocks)[kLanes], BlockTile
         for (int i = 0; i < smaller(kLanes, 2 * kPairs - first); ++i) {
             const int64_t half = 2 * b + (first + i) / kPairs;
             const int pair = (first + i) % kPairs;
-            istore(tile_factors(tile, half, kHalfWords, kFactorWord + 2 * pair, v),
-                   upper_words(shift_left<16>(pairs[i])));
-            istore(tile_factors(tile, half, kHalfWords, kFactorWord + 2 * pair + 1, v), upper_words(pairs[i]));
-            istore(tile_factors(tile, half, kHalfWords, kMinimaWord + pair, v), low[i]);
+            istore(tile_factors(tile, half, kHalfWords, kFactorWord + 2 * pair, v), lower_factor(pairs[i]));
+            istore(tile_factors(tile, half, kHalfWords, kFactorWord + 2 * pair + 1, v), upper_factor(pairs[i]));
+            istore(tile_factors(tile, half, kHalfWords, kMinimaWord + pair, v), kCentered<Format> ? izero() : low[i]);
         }
     }
 }
@@ -188,8 +198,7 @@ inline void pack_factor_block(const std::byte* const (&blocks)[kLanes], BlockTil
 // pack(blocks, v, b) for kLanes rows of every block b, the last row again where there are fewer.
 template <typename Format, typename Pack>
 inline void for_factor_blocks(const WeightView& w, BlockTile& tile, Pack&& pack) {
-    tile.columns = w.columns;
-    tile.rows = static_cast<int>(w.rows);
+    describe_block_tile<Format>(w, tile);
     const int64_t blocks = w.columns / kFactorBlock, stride = blocks * Format::kBytes;
     for (int v = 0; v < kTileVectors; ++v) {
         for (int64_t b = 0; b < blocks; ++b) {
@@ -209,14 +218,7 @@ inline void factor_pack(const WeightView& w, BlockTile& tile) {
     });
 }
 
-// What the products of a tile need to know of a format: many share one.
-template <int kColumns, bool kHasMinima, bool kWideCodes>
-struct FactorShape {
-    static constexpr int kRun = kColumns;
-    static constexpr bool kMinima = kHasMinima, kWide = kWideCodes;
-};
-
-template <typename Format>
+template <typename Shape>
 struct FactorDot {
     template <int kTokens>
     struct Of {
@@ -224,52 +226,37 @@ struct FactorDot {
                         bool accumulate) {
             const int8_t* x[kTokens];
             F acc[kTileVectors][kTokens];
-            for (int t = 0; t < kTokens; ++t) {
-                x[t] = rows[t].values;
-                for (int v = 0; v < kTileVectors; ++v) acc[v][t] = zero();
-            }
+            for (int t = 0; t < kTokens; ++t) x[t] = rows[t].values;
+            fill_sums(zero(), acc);
             for (int64_t half = 0; half < tile.columns / kHalf; ++half) {
                 I totals[kTileVectors][kTokens];
                 half_totals(tile, x, half, totals);
                 for (int t = 0; t < kTokens; ++t) {
-                    for (int v = 0; v < kTileVectors; ++v) {
-                        const I low = minima_sum(
-                            [&](int i) { return iload(tile_factors(tile, half, kHalfWords, kMinimaWord + i, v)); },
-                            rows[t].sums + half * kHalfRuns);
-                        acc[v][t] = add_half<Format>(acc[v][t], tile_floats(tile, half, kHalfWords, kScaleWord, v),
-                                                     tile_floats(tile, half, kHalfWords, kMinimumScaleWord, v),
-                                                     totals[v][t], low, rows[t].scales[half]);
-                    }
+                    for (int v = 0; v < kTileVectors; ++v) add(acc[v][t], tile, v, half, totals[v][t], rows[t]);
                 }
             }
-            for (int t = 0; t < kTokens; ++t) {
-                for (int v = 0; v < kTileVectors; ++v) store_block_rows(tile, v, acc[v][t], out[t] + first, accumulate);
-            }
+            store_block_sums(tile, acc, out, first, accumulate);
+        }
+
+        static void add(F& acc, const BlockTile& tile, int v, int64_t half, I total, const BlockRow& x) {
+            const float* scale = tile_floats(tile, half, kHalfWords, kScaleWord, v);
+            const float* minimum_scale = tile_floats(tile, half, kHalfWords, kMinimumScaleWord, v);
+            const I low =
+                minima_sum([&](int i) { return iload(tile_factors(tile, half, kHalfWords, kMinimaWord + i, v)); },
+                           x.sums + half * kHalfRuns);
+            acc = tile.minima ? add_half<true>(acc, scale, minimum_scale, total, low, x.scales[half])
+                              : add_half<false>(acc, scale, minimum_scale, total, low, x.scales[half]);
         }
 
         static void half_totals(const BlockTile& tile, const int8_t* const (&x)[kTokens], int64_t half,
                                 I (&totals)[kTileVectors][kTokens]) {
-#pragma GCC unroll 8
-            for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 4
-                for (int v = 0; v < kTileVectors; ++v) totals[v][t] = izero();
-            }
-            for (int run = 0; run < kHalf / Format::kRun; ++run) {
-                I sums[kTileVectors][kTokens];
-#pragma GCC unroll 8
-                for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 4
-                    for (int v = 0; v < kTileVectors; ++v) sums[v][t] = izero();
-                }
-                add_block_dwords<Format::kWide, Format::kRun / 4, kTokens>(tile, x, half * kHalf + run * Format::kRun,
-                                                                           sums);
-                const int word = kFactorWord + run * Format::kRun / kPartColumns;
-#pragma GCC unroll 4
-                for (int v = 0; v < kTileVectors; ++v) {
-                    const I factor = iload(tile_factors(tile, half, kHalfWords, word, v));
-#pragma GCC unroll 8
-                    for (int t = 0; t < kTokens; ++t) totals[v][t] = iadd(totals[v][t], imul(sums[v][t], factor));
-                }
+            fill_sums(izero(), totals);
+            for (int64_t column = half * kHalf; column < (half + 1) * kHalf; column += 4 * Shape::kDwords) {
+                const auto run = static_cast<int>(column % kHalf / kPartColumns);
+                const auto factor = [&](int v) {
+                    return iload(tile_factors(tile, half, kHalfWords, kFactorWord + run, v));
+                };
+                add_block_run<Shape>(tile, x, column, factor, totals);
             }
         }
     };
@@ -278,8 +265,7 @@ struct FactorDot {
 template <typename Format>
 inline void factor_matrix(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
                           bool accumulate) {
-    using Shape = FactorShape<Format::kRun, Format::kMinima, Format::kWide>;
-    all_block_rows<FactorDot<Shape>::template Of>(tile, x, tokens, out, first, accumulate);
+    all_block_rows<FactorDot<RunShapeOf<Format, Format::kRun>>::template Of>(tile, x, tokens, out, first, accumulate);
 }
 
 // Columns [first, first + count) of a row, whole halves, as the codec defines them.

@@ -138,7 +138,7 @@ struct Iq3Xxs : FactorFormat<98, 0> {
 };
 
 struct Iq3S : FactorFormat<110, 0> {
-    static constexpr int kRun = 32, kCenter = 16;
+    static constexpr int kRun = 32, kCenter = 16, kLargest = 31;
 
     static uint64_t eight(const std::byte* block, int k) {
         const unsigned upper = byte_of(block, 66 + k / 4) >> (k % 4 * 2);
@@ -165,7 +165,7 @@ inline I shifted_codes(const std::byte* block) {
 }
 
 struct Iq1S : FactorFormat<50, 0> {
-    static constexpr int kRun = 32, kCenter = 16;
+    static constexpr int kRun = 32, kCenter = 16, kLargest = 25;
     static constexpr float kUnit = 0.125f;
 
     static uint16_t rest(const std::byte* block, int run) { return load_unaligned<uint16_t>(block + 34 + 2 * run); }
@@ -186,7 +186,7 @@ struct Iq1S : FactorFormat<50, 0> {
 };
 
 struct Iq1M : FactorFormat<56, 48> {
-    static constexpr int kCenter = 16;
+    static constexpr int kCenter = 16, kLargest = 25;
     static constexpr float kUnit = 0.125f;
 
     static uint16_t word(const std::byte* block, int index) { return load_unaligned<uint16_t>(block + 48 + 2 * index); }

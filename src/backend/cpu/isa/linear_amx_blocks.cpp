@@ -139,7 +139,6 @@ struct TileBlock {
 
 template <bool kMinima, int kPlanes>
 inline void factor_block(const TileBlock& at) {
-    using Shape = FactorShape<kPartColumns, kMinima, false>;
     const int8_t* values = at.values();
     const std::byte* weights = plane_register(at.tile, kPlanes, at.v, 0, 0);
     constexpr int64_t kStep = kHalf / kAmxColumns * kRegisterBytes;
@@ -166,9 +165,9 @@ inline void factor_block(const TileBlock& at) {
             if constexpr (kPlanes == 2) total = iadd(total, shift_left<7>(iload(sums[1][t])));
             I low = izero();
             if constexpr (kMinima) low = minima_sum([&](int i) { return pairs[i]; }, run_sums + t * kHalfRuns);
-            acc[t] =
-                add_half<Shape>(acc[t], tile_floats(at.tile, half, kHalfWords, kScaleWord, at.v),
-                                tile_floats(at.tile, half, kHalfWords, kMinimumScaleWord, at.v), total, low, scales[t]);
+            acc[t] = add_half<kMinima>(acc[t], tile_floats(at.tile, half, kHalfWords, kScaleWord, at.v),
+                                       tile_floats(at.tile, half, kHalfWords, kMinimumScaleWord, at.v), total, low,
+                                       scales[t]);
         }
     };
     for_groups<kPlanes>(at.tile.columns / kHalf, multiply, add_sums);
@@ -177,7 +176,6 @@ inline void factor_block(const TileBlock& at) {
 
 template <bool kMinima>
 inline void plain_block(const TileBlock& at) {
-    using Shape = PlainShape<0, kMinima, false>;
     const int8_t* values = at.values();
     const std::byte* weights = plane_register(at.tile, 1, at.v, 0, 0);
     F acc[kAmxTokens];
@@ -199,9 +197,11 @@ inline void plain_block(const TileBlock& at) {
 #pragma GCC unroll 16
         for (int t = 0; t < kAmxTokens; ++t) {
             const int x_sum = run_sums[t * kHalfRuns] + run_sums[t * kHalfRuns + 1];
-            acc[t] =
-                add_block<Shape>(acc[t], load(tile_floats(at.tile, b, kPlainWords, 0, at.v)),
-                                 tile_floats(at.tile, b, kPlainWords, 1, at.v), iload(sums[0][t]), scales[t], x_sum);
+            if constexpr (kMinima) {
+                acc[t] = add_minimum(acc[t], tile_floats(at.tile, b, kPlainWords, 1, at.v), scales[t], x_sum);
+            }
+            acc[t] = add_block(acc[t], load(tile_floats(at.tile, b, kPlainWords, 0, at.v)), 0, iload(sums[0][t]),
+                               scales[t], x_sum);
         }
     };
     for_groups<1>(at.tile.columns / kPlainBlock, multiply, add_sums);

@@ -25,15 +25,12 @@ inline const std::byte* whole_unit(const std::byte* block, int64_t there,
     return copy;
 }
 
-// acc with a block's products; of x the scale and the sum of its bytes.
-template <typename Format>
-inline F add_block(F acc, F scale, const float* minimum, I sum, float x_scale, int x_sum) {
-    if constexpr (Format::kMinima) {
-        acc = fma(load(minimum), set1(x_scale * static_cast<float>(x_sum)), acc);
-    } else {
-        sum = isub(sum, set1_i32(Format::kCenter * x_sum));
-    }
-    return fma(scale, mul(to_float(sum), set1(x_scale)), acc);
+// acc with the products of a block; of x the scale and the sum of its bytes.
+inline F add_minimum(F acc, const float* minimum, float x_scale, int x_sum) {
+    return fma(load(minimum), set1(x_scale * static_cast<float>(x_sum)), acc);
+}
+inline F add_block(F acc, F scale, int center, I sum, float x_scale, int x_sum) {
+    return fma(scale, mul(to_float(isub(sum, set1_i32(center * x_sum))), set1(x_scale)), acc);
 }
 
 inline int block_sum(const BlockRow& x, int64_t block) {
@@ -73,8 +70,10 @@ inline F plain_rows(const WeightView& w, int64_t row, const BlockRow& x, const R
             I totals[kUnitBlocks];
             reduce_rows<kUnitBlocks>(sums[b / kUnitBlocks], totals);
             for (int i = 0; i < smaller(kUnitBlocks, count - b); ++i) {
-                acc = add_block<Format>(acc, Format::load_scales(scales[b + i]), minima[b + i], totals[i],
-                                        x.scales[base + b + i], block_sum(x, base + b + i));
+                const float x_scale = x.scales[base + b + i];
+                const int x_sum = block_sum(x, base + b + i);
+                if constexpr (Format::kMinima) acc = add_minimum(acc, minima[b + i], x_scale, x_sum);
+                acc = add_block(acc, Format::load_scales(scales[b + i]), Format::kCenter, totals[i], x_scale, x_sum);
             }
         }
     }
@@ -99,8 +98,7 @@ static_assert(kPlainWords * BlockTile::kFactorColumns / kPlainBlock <= BlockTile
 // The scales of kLanes rows to a tile, and store(v, column, lines) for every vector of columns: dword i of each row.
 template <typename Format, typename Store>
 inline void turn_plain_blocks(const WeightView& w, BlockTile& tile, Store&& store) {
-    tile.columns = w.columns;
-    tile.rows = static_cast<int>(w.rows);
+    describe_block_tile<Format>(w, tile);
     const int64_t blocks = w.columns / kPlainBlock, stride = blocks * Format::kBytes;
     alignas(64) std::byte copies[kLanes][kUnitBlocks * Format::kBytes];
     for (int v = 0; v < kTileVectors; ++v) {
@@ -133,14 +131,7 @@ inline void plain_pack(const WeightView& w, BlockTile& tile) {
         w, tile, [&](int v, int64_t column, const I(&lines)[kLanes]) { store_turned(tile, v, column, lines); });
 }
 
-// What the products of a tile need to know of a format: some share one.
-template <int kMiddle, bool kHasMinima, bool kWideCodes>
-struct PlainShape {
-    static constexpr int kCenter = kMiddle;
-    static constexpr bool kMinima = kHasMinima, kWide = kWideCodes;
-};
-
-template <typename Format>
+template <typename Shape>
 struct PlainDot {
     template <int kTokens>
     struct Of {
@@ -148,33 +139,29 @@ struct PlainDot {
                         bool accumulate) {
             const int8_t* x[kTokens];
             F acc[kTileVectors][kTokens];
-#pragma GCC unroll 8
-            for (int t = 0; t < kTokens; ++t) {
-                x[t] = rows[t].values;
-#pragma GCC unroll 4
-                for (int v = 0; v < kTileVectors; ++v) acc[v][t] = zero();
-            }
+            for (int t = 0; t < kTokens; ++t) x[t] = rows[t].values;
+            fill_sums(zero(), acc);
+            const I one = set1_i32(kWordRuns ? 0x00010001 : 1);
             for (int64_t b = 0; b < tile.columns / kPlainBlock; ++b) {
                 I sums[kTileVectors][kTokens];
-#pragma GCC unroll 8
-                for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 4
-                    for (int v = 0; v < kTileVectors; ++v) sums[v][t] = izero();
+                fill_sums(izero(), sums);
+                for (int64_t column = b * kPlainBlock; column < (b + 1) * kPlainBlock; column += 4 * Shape::kDwords) {
+                    add_block_run<Shape>(
+                        tile, x, column, [&](int) { return one; }, sums);
                 }
-                add_block_dwords<Format::kWide, kPlainBlock / 4, kTokens>(tile, x, b * kPlainBlock, sums);
-#pragma GCC unroll 8
                 for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 4
-                    for (int v = 0; v < kTileVectors; ++v) {
-                        acc[v][t] = add_block<Format>(acc[v][t], load(tile_floats(tile, b, kPlainWords, 0, v)),
-                                                      tile_floats(tile, b, kPlainWords, 1, v), sums[v][t],
-                                                      rows[t].scales[b], block_sum(rows[t], b));
-                    }
+                    for (int v = 0; v < kTileVectors; ++v) add(acc[v][t], tile, v, b, sums[v][t], rows[t]);
                 }
             }
-            for (int t = 0; t < kTokens; ++t) {
-                for (int v = 0; v < kTileVectors; ++v) store_block_rows(tile, v, acc[v][t], out[t] + first, accumulate);
+            store_block_sums(tile, acc, out, first, accumulate);
+        }
+
+        static void add(F& acc, const BlockTile& tile, int v, int64_t b, I sum, const BlockRow& x) {
+            const int x_sum = block_sum(x, b);
+            if (tile.minima) {
+                acc = add_minimum(acc, tile_floats(tile, b, kPlainWords, 1, v), x.scales[b], x_sum);
             }
+            acc = add_block(acc, load(tile_floats(tile, b, kPlainWords, 0, v)), tile.center, sum, x.scales[b], x_sum);
         }
     };
 };
@@ -182,8 +169,7 @@ struct PlainDot {
 template <typename Format>
 inline void plain_matrix(const BlockTile& tile, const BlockRow* x, int64_t tokens, float* const* out, int64_t first,
                          bool accumulate) {
-    using Shape = PlainShape<Format::kCenter, Format::kMinima, Format::kWide>;
-    all_block_rows<PlainDot<Shape>::template Of>(tile, x, tokens, out, first, accumulate);
+    all_block_rows<PlainDot<RunShapeOf<Format, kPlainBlock>>::template Of>(tile, x, tokens, out, first, accumulate);
 }
 
 // Columns [first, first + count) of a row, whole blocks, as the codec defines them.

@@ -210,6 +210,10 @@ template <int kBits>
 inline I shift_left(I v) {
     return _mm256_slli_epi32(v, kBits);
 }
+template <int kBits>
+inline I shift_right(I v) {
+    return _mm256_srli_epi32(v, kBits);
+}
 inline I shift_down(I v, I counts) {
     return _mm256_srlv_epi32(v, counts);
 }
@@ -280,12 +284,28 @@ constexpr bool kWordRuns = false;
 inline I add_run_products(I acc, I w, I x) {
     return _mm256_dpbusd_avx_epi32(acc, w, x);
 }
+inline I add_run(I total, I run, I factor) {
+    return _mm256_add_epi32(total, _mm256_mullo_epi32(run, factor));
+}
 #else
 constexpr bool kWordRuns = true;
 inline I add_run_products(I acc, I w, I x) {
     return in_order(_mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)));
 }
+inline I add_run(I total, I run, I factor) {
+    return in_order(dot2(total, run, factor));
+}
 #endif
+inline I add_signed_products(I total, I w, I x, I factor) {
+    const I code = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+    return in_order(dot2(total, _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code)), factor));
+}
+inline I multiply_words(I a, I b) {
+    return _mm256_mullo_epi16(a, b);
+}
+inline I upper_bytes(I v) {
+    return _mm256_srai_epi16(v, 8);
+}
 inline I dot4_times(I acc, I w, I x, I factor) {
     return dot2(acc, _mm256_maddubs_epi16(w, x), factor);
 }

@@ -205,6 +205,11 @@ template <int kBits>
 inline I shift_left(I v) {
     return _mm512_slli_epi32(v, kBits);
 }
+// What comes in from above, or from other bytes, is masked away by whoever asks.
+template <int kBits>
+inline I shift_right(I v) {
+    return _mm512_srli_epi32(v, kBits);
+}
 // Every dword shifted down by that of `counts`.
 inline I shift_down(I v, I counts) {
     return _mm512_srlv_epi32(v, counts);
@@ -294,18 +299,37 @@ inline I in_order(I sum) {
 }
 
 // Products of a run of columns that share a factor: unsigned bytes below 128, signed ones, added up as words
-// (kWordRuns) or dwords.
+// (kWordRuns) or dwords; add_run adds them times the run's factor, which stands in both words or is the dword.
 #ifdef __AVX512VNNI__
 constexpr bool kWordRuns = false;
 inline I add_run_products(I acc, I w, I x) {
     return _mm512_dpbusd_epi32(acc, w, x);
+}
+inline I add_run(I total, I run, I factor) {
+    return _mm512_add_epi32(total, _mm512_mullo_epi32(run, factor));
 }
 #else
 constexpr bool kWordRuns = true;
 inline I add_run_products(I acc, I w, I x) {
     return in_order(_mm512_add_epi16(acc, _mm512_maddubs_epi16(w, x)));
 }
+inline I add_run(I total, I run, I factor) {
+    return in_order(dot2(total, run, factor));
+}
 #endif
+// total + the products of codes less 128, signed bytes and a factor in both words of the dword.
+inline I add_signed_products(I total, I w, I x, I factor) {
+    const I code = ixor(w, set1_i8(128));
+    const I signed_x = negate_bytes(x, _mm512_movepi8_mask(code));
+    return in_order(dot2(total, _mm512_maddubs_epi16(_mm512_abs_epi8(code), signed_x), factor));
+}
+inline I multiply_words(I a, I b) {
+    return _mm512_mullo_epi16(a, b);
+}
+// The upper byte of every word, which is signed.
+inline I upper_bytes(I v) {
+    return _mm512_srai_epi16(v, 8);
+}
 
 // acc + the four products of every dword, unsigned bytes of w times signed bytes of x. Exact for w < 128 and |x| <=
 // 127; with kWide for every w.

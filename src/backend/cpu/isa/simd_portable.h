@@ -242,6 +242,10 @@ inline I shift_left(I v) {
     return v << kBits;
 }
 // What comes in from above is masked away by whoever asks.
+template <int kBits>
+inline I shift_right(I v) {
+    return v >> kBits;
+}
 inline I shift_down(I v, I counts) {
     return v >> counts;
 }
@@ -307,6 +311,18 @@ inline I dot2(I acc, I a, I b) {
 constexpr bool kWordRuns = false;
 inline I add_run_products(I acc, I w, I x) {
     return dot4<false>(acc, w, x);
+}
+inline I add_run(I total, I run, I factor) {
+    return total + run * factor;
+}
+inline I add_signed_products(I total, I w, I x, I factor) {
+    return total + (dot4<true>(I{}, w, x) - dot4<true>(I{}, set1_i8(128), x)) * (factor >> 16);
+}
+inline I multiply_words(I a, I b) {
+    return (a * b & 0xffff) | ((a >> 16) * (b >> 16)) << 16;
+}
+inline I upper_bytes(I v) {
+    return ((v << 16) >> 24 & 0xffff) | (v >> 24) << 16;
 }
 inline I dot4_times(I acc, I w, I x, I factor) {
     return acc + dot4<false>(I{}, w, x) * (factor >> 16);

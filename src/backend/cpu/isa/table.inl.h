@@ -22,13 +22,14 @@ inline void decode_by_table(const WeightView& w, int64_t row, int64_t first, int
 constexpr CodecKernels of_blocks(const Codec* codec) {
     return {codec, decode_blocks, float_vector<decode_by_table, nullptr>};
 }
-template <typename Format>
+template <typename Format, typename Tiles = void>
 constexpr CodecKernels of_factor_blocks(const Codec* codec) {
-    return {codec, decode_factor_blocks<Format>, float_vector<decode_by_table, nullptr>, &kFactorKernels<Format>};
+    return {codec, decode_factor_blocks<Format>, float_vector<decode_by_table, nullptr>,
+            &kFactorKernels<Format, Tiles>};
 }
-template <typename Format>
+template <typename Format, typename Tiles = void>
 constexpr CodecKernels of_plain_blocks(const Codec* codec) {
-    return {codec, decode_plain_blocks<Format>, float_vector<decode_by_table, nullptr>, &kPlainKernels<Format>};
+    return {codec, decode_plain_blocks<Format>, float_vector<decode_by_table, nullptr>, &kPlainKernels<Format, Tiles>};
 }
 
 constexpr CodecKernels kCodecKernels[] = {
@@ -41,18 +42,18 @@ constexpr CodecKernels kCodecKernels[] = {
      float_vector<decode_groups<8, e8m0_to_float>, add_codes_if_whole<E4m3Unit, E8m0Factors, 32>>},
     {&kNvfp4Codec, decode_groups<4, e4m3_to_float>,
      float_vector<decode_groups<4, e4m3_to_float>, add_codes_if_whole<E2m1Unit, E4m3Factors, 16>>},
-    of_plain_blocks<Q80>(&kQ8_0Codec),
+    of_plain_blocks<Q80, Q80Tiles>(&kQ8_0Codec),
     of_plain_blocks<Q40>(&kQ4_0Codec),
     of_plain_blocks<Q41>(&kQ4_1Codec),
     of_plain_blocks<Q50>(&kQ5_0Codec),
     of_plain_blocks<Q51>(&kQ5_1Codec),
-    of_factor_blocks<Q2K>(&kQ2_KCodec),
-    of_factor_blocks<Q3K>(&kQ3_KCodec),
-    of_factor_blocks<Q4K>(&kQ4_KCodec),
-    of_factor_blocks<Q5K>(&kQ5_KCodec),
-    of_factor_blocks<Q6K>(&kQ6_KCodec),
+    of_factor_blocks<Q2K, Q2KTiles>(&kQ2_KCodec),
+    of_factor_blocks<Q3K, Q3KTiles>(&kQ3_KCodec),
+    of_factor_blocks<Q4K, Q4KTiles>(&kQ4_KCodec),
+    of_factor_blocks<Q5K, Q5KTiles>(&kQ5_KCodec),
+    of_factor_blocks<Q6K, Q6KTiles>(&kQ6_KCodec),
     of_plain_blocks<Iq4Nl>(&kIq4NlCodec),
-    of_factor_blocks<Iq4Xs>(&kIq4XsCodec),
+    of_factor_blocks<Iq4Xs, Iq4XsTiles>(&kIq4XsCodec),
     of_factor_blocks<Iq3Xxs>(&kIq3XxsCodec),
     of_factor_blocks<Iq3S>(&kIq3SCodec),
     of_factor_blocks<Iq2Xxs>(&kIq2XxsCodec),

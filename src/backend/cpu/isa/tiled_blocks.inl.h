@@ -1,0 +1,315 @@
+#pragma once
+
+// GGUF's blocks in tiles (tensor/row_tiles.h): one row of int8 activations times them, read as one stream, lanes being
+// rows; and what many rows meet, which unpacks them once. The operations in float, and their order, are those of
+// factor_blocks.inl.h and plain_blocks.inl.h.
+
+#include "backend/cpu/isa/tiled_affine.inl.h"
+#include "backend/cpu/isa/tiled_formats.inl.h"
+
+namespace sluice {
+namespace {
+
+// A vector of rows at a block: its dwords, and the words that stand behind those of all blocks.
+struct RowsAtBlock {
+    const std::byte *dwords, *words;
+};
+
+// Where rows [first, first + kLanes) of a weight in tiles begin; blocks of kColumns columns and kBytes bytes.
+template <int kColumns, int kBytes>
+struct TiledRows {
+    static constexpr int kWordBytes = kBytes % kTileDwordBytes, kDwordBytes = kBytes - kWordBytes;
+
+    const std::byte *dwords, *words;
+
+    TiledRows(const WeightView& w, int64_t first) {
+        const int64_t blocks = w.columns / kColumns, inside = first % kTileRows;
+        const std::byte* tile = w.data + (first - inside) * blocks * kBytes;
+        dwords = tile + inside * kTileDwordBytes;
+        words = tile + kTileRows * blocks * kDwordBytes + inside * kWordBytes;
+    }
+    RowsAtBlock at(int64_t block) const {
+        return {dwords + block * kTileRows * kDwordBytes, words + block * kTileRows * kWordBytes};
+    }
+};
+
+// Two bytes of every dword as its words.
+template <bool kSigned, int kLow, int kHigh>
+struct ByteWords {
+    alignas(64) uint8_t index[kVectorBytes];
+
+    constexpr ByteWords() : index{} {
+        for (int i = 0; i < kVectorBytes; ++i) {
+            const int byte = i % kPartColumns / 4 * 4 + (i % 4 < 2 ? kLow : kHigh);
+            const bool filled = i % 2 == (kSigned ? 1 : 0);
+            index[i] = static_cast<uint8_t>(filled ? byte : 128);
+        }
+    }
+};
+template <bool kSigned, int kLow, int kHigh>
+constexpr ByteWords<kSigned, kLow, kHigh> kByteWords{};
+template <bool kSigned, int kLow, int kHigh>
+inline I byte_words(I v) {
+    const I words = shuffle_bytes(v, iload(kByteWords<kSigned, kLow, kHigh>.index));
+    return kSigned ? upper_bytes(words) : words;
+}
+
+// Factors of half a block as add_run takes them, one for every kColumns columns, to out(index).
+template <typename Format, int kColumns, typename Out>
+inline void spread_factors(const RunBytes& runs, Out&& out) {
+    unrolled<kHalf / kColumns>([&]<int kIndex>() {
+        constexpr int kRun = kIndex * kColumns / Format::Rows::kRun;
+        const I words = byte_words<Format::kSigned, kRun % 4, kRun % 4>(runs.factors[kRun / 4]);
+        istore(out(kIndex), kWordRuns ? words : upper_words(words));
+    });
+}
+
+// What is to be added to the products by the sums of 16 columns of x: words of pairs of these, as minima_sum takes
+// them. For codes about a center they are factors, to be multiplied by less than nothing.
+template <typename Format>
+inline void pair_minima(const RunBytes& runs, I (&pairs)[kHalfRuns / 2]) {
+    constexpr int kRunParts = Format::Rows::kRun / kPartColumns;
+    constexpr bool kMinima = Format::Rows::kMinima;
+    unrolled<kHalfRuns / 2>([&]<int i>() {
+        constexpr int kLow = 2 * i / kRunParts, kHigh = (2 * i + 1) / kRunParts;
+        const I bytes = kMinima ? runs.minima[kLow / 4] : runs.factors[kLow / 4];
+        pairs[i] = byte_words < Format::kSigned && !kMinima, kLow % 4, kHigh % 4 > (bytes);
+    });
+}
+
+// What comes to the cache while a half of a block is multiplied: some lines with every set of codes.
+template <typename Format>
+struct HalfAhead {
+    static constexpr int kSets = Format::kSteps * Format::kRunDwords;
+    static constexpr int kLines = (kTileRows * Format::Rows::kBytes / 2 + kLineBytes - 1) / kLineBytes;
+    static constexpr int kPerSet = kLines / kSets;
+
+    const std::byte* from;
+
+    void with_set(int set) const {
+#pragma GCC unroll 4
+        for (int i = 0; i < kPerSet; ++i) prefetch(from + (set * kPerSet + i) * kLineBytes);
+    }
+    void rest() const {
+        for (int i = kSets * kPerSet; i < kLines; ++i) prefetch(from + i * kLineBytes);
+    }
+};
+
+// totals += the products of half kIndex of a block times x.
+template <typename Format, int kIndex>
+inline void add_half_products(const RowsAtBlock (&at)[kRowVectors], const int8_t* x, const HalfAhead<Format>& ahead,
+                              const int32_t (&factors)[kHalfRuns][kRowVectors][kLanes], I (&totals)[kRowVectors]) {
+    using Rows = typename Format::Rows;
+    using Shape = RunShapeOf<Rows, Format::kRun>;
+    constexpr int kRunDwords = Format::kRunDwords;
+    for (int step = 0; step < Format::kSteps; ++step) {
+        for (int begin = 0; begin < kRunDwords; begin += Shape::kDwords) {
+            I sums[Format::kRuns][kRowVectors];
+#pragma GCC unroll 8
+            for (int i = 0; i < Shape::kDwords; ++i) {
+                ahead.with_set(step * kRunDwords + begin + i);
+#pragma GCC unroll 4
+                for (int v = 0; v < kRowVectors; ++v) {
+                    I codes[Format::kRuns];
+                    Format::template codes<kIndex>(at[v].dwords, step, begin + i, codes);
+#pragma GCC unroll 4
+                    for (int k = 0; k < Format::kRuns; ++k) {
+                        const int run = Format::run(step, k);
+                        const I values = broadcast4(x + 4 * (run * kRunDwords + begin + i));
+                        if constexpr (kCentered<Rows>) {
+                            totals[v] = add_signed_products(totals[v], codes[k], values, iload(factors[run][v]));
+                        } else {
+                            sums[k][v] = run_products<Shape>(i == 0 ? izero() : sums[k][v], codes[k], values);
+                        }
+                    }
+                }
+            }
+            if constexpr (kCentered<Rows>) continue;
+#pragma GCC unroll 4
+            for (int k = 0; k < Format::kRuns; ++k) {
+                const auto& factor = factors[Format::run(step, k)];
+#pragma GCC unroll 4
+                for (int v = 0; v < kRowVectors; ++v) totals[v] = add_run(totals[v], sums[k][v], iload(factor[v]));
+            }
+        }
+    }
+}
+
+// acc with half kIndex of a block, which is group `group` of x.
+template <typename Format, int kIndex>
+inline void add_tiled_half(const RowsAtBlock (&at)[kRowVectors], const float (&scales)[2][kRowVectors][kLanes],
+                           const BlockRow& x, int64_t group, const HalfAhead<Format>& ahead, F (&acc)[kRowVectors]) {
+    using Rows = typename Format::Rows;
+    alignas(64) int32_t factors[kHalfRuns][kRowVectors][kLanes];
+    I totals[kRowVectors], minima[kRowVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kRowVectors; ++v) {
+        RunBytes runs;
+        Format::template run_bytes<kIndex>(at[v].dwords, runs);
+        spread_factors<Format, Format::kRun>(runs, [&](int run) { return factors[run][v]; });
+        totals[v] = minima[v] = izero();
+        if constexpr (kCentered<Rows>) continue;
+        I pairs[kHalfRuns / 2];
+        pair_minima<Format>(runs, pairs);
+        minima[v] = minima_sum([&](int i) { return pairs[i]; }, x.sums + group * kHalfRuns);
+        if constexpr (!Rows::kMinima) minima[v] = imul(minima[v], set1_i32(-Rows::kCenter));
+    }
+    add_half_products<Format, kIndex>(at, x.values + group * kHalf, ahead, factors, totals);
+    ahead.rest();
+#pragma GCC unroll 4
+    for (int v = 0; v < kRowVectors; ++v) {
+        acc[v] = add_half<Rows::kMinima>(acc[v], scales[0][v], scales[1][v], totals[v], minima[v], x.scales[group]);
+    }
+}
+
+template <typename Format>
+struct TiledFactorBlocks {
+    using Rows = TiledRows<kFactorBlock, Format::Rows::kBytes>;
+
+    static void add(const RowsAtBlock (&at)[kRowVectors], const BlockRow& x, int64_t b, const std::byte* ahead,
+                    F (&acc)[kRowVectors]) {
+        alignas(64) float scales[2][kRowVectors][kLanes];
+        for (int v = 0; v < kRowVectors; ++v) {
+            store(scales[0][v], Format::scales(at[v].dwords, at[v].words));
+            if constexpr (Format::Rows::kMinima) store(scales[1][v], Format::minimum_scales(at[v].dwords));
+        }
+        unrolled<2>([&]<int kIndex>() {
+            const HalfAhead<Format> lines{ahead + kIndex * HalfAhead<Format>::kLines * kLineBytes};
+            add_tiled_half<Format, kIndex>(at, scales, x, 2 * b + kIndex, lines, acc);
+        });
+    }
+};
+
+template <typename Format>
+struct TiledPlainBlocks {
+    using Rows = TiledRows<kPlainBlock, Format::Rows::kBytes>;
+
+    static void add(const RowsAtBlock (&at)[kRowVectors], const BlockRow& x, int64_t b, const std::byte* ahead,
+                    F (&acc)[kRowVectors]) {
+        using Shape = RunShapeOf<typename Format::Rows, kPlainBlock>;
+        const I one = set1_i32(0x00010001);
+        I sums[kRowVectors];
+        for (int v = 0; v < kRowVectors; ++v) sums[v] = izero();
+#pragma GCC unroll 8
+        for (int i = 0; i < kPlainBlock / 4; ++i) {
+            prefetch(ahead + i * kLineBytes);
+            const I values = broadcast4(x.values + b * kPlainBlock + 4 * i);
+#pragma GCC unroll 4
+            for (int v = 0; v < kRowVectors; ++v) {
+                const I codes = Format::codes(at[v].dwords, i);
+                sums[v] = kCentered<typename Format::Rows> ? add_signed_products(sums[v], codes, values, one)
+                                                           : run_products<Shape>(sums[v], codes, values);
+            }
+        }
+        constexpr int kCenter = kCentered<typename Format::Rows> ? 0 : Format::Rows::kCenter;
+#pragma GCC unroll 4
+        for (int v = 0; v < kRowVectors; ++v) {
+            acc[v] = add_block(acc[v], Format::scales(at[v].words), kCenter, sums[v], x.scales[b], block_sum(x, b));
+        }
+    }
+};
+
+template <typename Blocks, int kColumns, int kBytes>
+inline void tiled_vector_of_blocks(const WeightView& w, const BlockRow& x, float* out, bool accumulate,
+                                   const WeightView* next) {
+    using Rows = TiledRows<kColumns, kBytes>;
+    const int64_t blocks = w.columns / kColumns;
+    const ReadAhead ahead(w, blocks * kBytes, next);
+    for (int64_t row = 0; row < w.rows; row += kTileRows) {
+        F acc[kRowVectors];
+        for (int v = 0; v < kRowVectors; ++v) acc[v] = zero();
+        for (int64_t b = 0; b < blocks; ++b) {
+            RowsAtBlock at[kRowVectors];
+            for (int v = 0; v < kRowVectors; ++v) at[v] = Rows(w, row + v * kLanes).at(b);
+            Blocks::add(at, x, b, ahead.after(at[0].dwords), acc);
+        }
+        for (int v = 0; v < kRowVectors; ++v) {
+            float* to = out + row + v * kLanes;
+            store(to, accumulate ? add(load(to), acc[v]) : acc[v]);
+        }
+    }
+}
+
+template <typename Format>
+inline void tiled_factor_vector(const WeightView& w, const BlockRow& x, float* out, bool accumulate,
+                                const WeightView* next) {
+    tiled_vector_of_blocks<TiledFactorBlocks<Format>, kFactorBlock, Format::Rows::kBytes>(w, x, out, accumulate, next);
+}
+template <typename Format>
+inline void tiled_plain_vector(const WeightView& w, const BlockRow& x, float* out, bool accumulate,
+                               const WeightView* next) {
+    tiled_vector_of_blocks<TiledPlainBlocks<Format>, kPlainBlock, Format::Rows::kBytes>(w, x, out, accumulate, next);
+}
+
+// pack(rows, v) for the row vectors of a packed tile, the last rows again where there are fewer.
+template <typename Rows, typename Pack>
+inline void for_tiled_vectors(const WeightView& w, Pack&& pack) {
+    for (int v = 0; v < kTileVectors; ++v) {
+        pack(Rows(w, smaller<int64_t>(v * kLanes, w.rows - kLanes)), v);
+    }
+}
+
+// Half kIndex of block b of a vector of rows to a packed tile.
+template <typename Format, int kIndex>
+inline void pack_tiled_half(const RowsAtBlock& at, BlockTile& tile, int v, int64_t half) {
+    using Rows = typename Format::Rows;
+    constexpr int kRunDwords = Format::kRunDwords;
+    RunBytes runs;
+    I pairs[kHalfRuns / 2];
+    Format::template run_bytes<kIndex>(at.dwords, runs);
+    const auto word = [&](int index) { return tile_factors(tile, half, kHalfWords, index, v); };
+    spread_factors<Format, kPartColumns>(runs, [&](int part) { return word(kFactorWord + part); });
+    pair_minima<Format>(runs, pairs);
+    for (int i = 0; i < kHalfRuns / 2; ++i) {
+        if constexpr (!Rows::kMinima) {
+            constexpr int kCenter = kCentered<Rows> ? 0 : -Rows::kCenter;
+            pairs[i] = multiply_words(pairs[i], set1_i32(kCenter << 16 | (kCenter & 0xffff)));
+        }
+        istore(word(kMinimaWord + i), pairs[i]);
+    }
+    store(tile_floats(tile, half, kHalfWords, kScaleWord, v), Format::scales(at.dwords, at.words));
+    if constexpr (Rows::kMinima) {
+        store(tile_floats(tile, half, kHalfWords, kMinimumScaleWord, v), Format::minimum_scales(at.dwords));
+    }
+    for (int step = 0; step < Format::kSteps; ++step) {
+        for (int i = 0; i < kRunDwords; ++i) {
+            I codes[Format::kRuns];
+            Format::template codes<kIndex>(at.dwords, step, i, codes);
+#pragma GCC unroll 4
+            for (int k = 0; k < Format::kRuns; ++k) {
+                const int64_t dword = half * kHalf / 4 + Format::run(step, k) * kRunDwords + i;
+                istore(tile.values + (dword * kTileVectors + v) * kVectorBytes, codes[k]);
+            }
+        }
+    }
+}
+
+template <typename Format>
+inline void pack_tiled_factors(const WeightView& w, BlockTile& tile) {
+    using Rows = typename TiledFactorBlocks<Format>::Rows;
+    describe_block_tile<typename Format::Rows>(w, tile);
+    for_tiled_vectors<Rows>(w, [&](const Rows& rows, int v) {
+        for (int64_t b = 0; b < w.columns / kFactorBlock; ++b) {
+            unrolled<2>([&]<int kIndex>() { pack_tiled_half<Format, kIndex>(rows.at(b), tile, v, 2 * b + kIndex); });
+        }
+    });
+}
+
+template <typename Format>
+inline void pack_tiled_plain(const WeightView& w, BlockTile& tile) {
+    using Rows = typename TiledPlainBlocks<Format>::Rows;
+    describe_block_tile<typename Format::Rows>(w, tile);
+    for_tiled_vectors<Rows>(w, [&](const Rows& rows, int v) {
+        for (int64_t b = 0; b < w.columns / kPlainBlock; ++b) {
+            const RowsAtBlock at = rows.at(b);
+            store(tile_floats(tile, b, kPlainWords, 0, v), Format::scales(at.words));
+            for (int i = 0; i < kPlainBlock / 4; ++i) {
+                const int64_t dword = b * kPlainBlock / 4 + i;
+                istore(tile.values + (dword * kTileVectors + v) * kVectorBytes, Format::codes(at.dwords, i));
+            }
+        }
+    });
+}
+
+}  // namespace
+}  // namespace sluice
