@@ -18,6 +18,7 @@ struct Candidate {
 
 #if defined(__x86_64__)
 // AVX-512 BF16 came after VNNI and is not everywhere where VNNI is. BF16 products of weights need VBMI.
+#if defined(SLUICE_ALL_CPU_KERNELS)
 const KernelTable& avx512vnni_with_bf16_kernels() {
     static const KernelTable table = [] {
         KernelTable kernels = avx512vnni_kernels();
@@ -26,6 +27,7 @@ const KernelTable& avx512vnni_with_bf16_kernels() {
     }();
     return table;
 }
+#endif
 
 const KernelTable& avx512vbmi_with_bf16_kernels() {
     static const KernelTable table = [] {
@@ -64,9 +66,11 @@ constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
     {InstructionSet::kAmx, "AMX", kVbmi | feature_bits({Feature::kAmxInt8}), avx512vbmi_with_amx_kernels},
     {InstructionSet::kAvx512WithVbmi, "AVX-512 VNNI with VBMI", kVbmi, avx512vbmi_with_bf16_kernels},
+#if defined(SLUICE_ALL_CPU_KERNELS)
     {InstructionSet::kAvx512WithVnni, "AVX-512 VNNI", kVnni, avx512vnni_with_bf16_kernels},
     {InstructionSet::kAvx512, "AVX-512", kAvx512, avx512_kernels},
     {InstructionSet::kAvxVnni, "AVX-VNNI", kAvx2 | feature_bits({Feature::kAvxVnni}), avxvnni_kernels},
+#endif
     {InstructionSet::kAvx2, "AVX2", kAvx2, avx2_kernels},
 #endif
 #if defined(__aarch64__)
