@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that Sluice is built with, if any is missing. --with-clang: also those of the fuzz
 # targets; --with-arm: also those that build and run the kernels' tests for 64-bit ARM. --with-clock: also what runs a
-# test on another day.
+# test on another day. --with-mpi: also what several machines work together by.
 set -eu
 # shellcheck disable=SC2086  # the lists of packages are meant to fall apart into words
 
@@ -11,10 +11,12 @@ libcurl4-openssl-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev"
 for argument in "$@"; do
     case "$argument" in
         --with-clang) packages="$packages clang-16 libclang-rt-16-dev" ;;
+        --with-mpi) packages="$packages openmpi-bin libopenmpi-dev" ;;
         --with-clock) packages="$packages faketime" ;;
         --with-arm) packages="$packages g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user googletest" ;;
         *)
-            echo "install-dependencies.sh: no argument $argument; there are --with-clang, --with-arm, --with-clock" >&2
+            echo "install-dependencies.sh: no argument $argument; there are --with-clang, --with-arm, --with-mpi," \
+                "--with-clock" >&2
             exit 2
             ;;
     esac

@@ -16,7 +16,7 @@ failed=0
 failures=
 
 mkdir -p "$logs"
-sh scripts/install-dependencies.sh --with-clang --with-arm --with-clock || exit 1
+sh scripts/install-dependencies.sh --with-clang --with-arm --with-clock --with-mpi || exit 1
 
 count() { # PASSED FAILED NAME
     passed=$((passed + $1))
