@@ -1,7 +1,6 @@
 #include "experts/expert_catalogue.h"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 
 #include "base/memory.h"
@@ -38,8 +37,19 @@ ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint
     return catalogue;
 }
 
+int ExpertCatalogue::held_experts(int layer) const {
+    if (!held) return experts;
+    int count = 0;
+    for (int expert = 0; expert < experts; ++expert) count += held(layer, expert) ? 1 : 0;
+    return count;
+}
+
 uint64_t ExpertCatalogue::all_bytes() const {
-    return std::accumulate(record_bytes.begin(), record_bytes.end(), uint64_t{0}) * static_cast<uint64_t>(experts);
+    uint64_t bytes = 0;
+    for (size_t layer = 0; layer < record_bytes.size(); ++layer) {
+        bytes += record_bytes[layer] * static_cast<uint64_t>(held_experts(static_cast<int>(layer)));
+    }
+    return bytes;
 }
 
 uint64_t ExpertCatalogue::floor_bytes() const {

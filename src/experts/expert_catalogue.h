@@ -19,6 +19,7 @@ struct ExpertCatalogue {
     std::vector<uint64_t> record_bytes;  // [layers]; a multiple of 4096, 0 for a layer without experts
     int experts = 0;                     // of every layer that has any
     int experts_per_token = 0;
+    std::function<bool(int layer, int expert)> held;  // empty: all; others hold the rest, which nobody asks for
     std::function<std::vector<ExpertRead>(int layer, int expert)> reads;
     std::vector<ExpertLayout> layouts;  // [layers], or empty where nobody asks: how a record stands in its slot
     // Of a layer whose experts are stored in another way: what makes a record of the bytes that were read, and the
@@ -32,7 +33,9 @@ struct ExpertCatalogue {
     static ExpertCatalogue of(std::shared_ptr<const Checkpoint> checkpoint,
                               const std::function<bool(const WeightFormat&)>& in_tiles = {});
 
-    // Records of all layers together.
+    // Of a layer, how many are held.
+    int held_experts(int layer) const;
+    // Records held of all layers together.
     uint64_t all_bytes() const;
     // experts_per_token records of every record size: what one token needs at once.
     uint64_t floor_bytes() const;

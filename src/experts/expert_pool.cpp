@@ -93,9 +93,13 @@ std::vector<std::unique_ptr<ExpertPool>> make_pools(const ExpertCatalogue& catal
     const int layers = static_cast<int>(catalogue.record_bytes.size());
     std::vector<std::unique_ptr<ExpertPool>> pools;
     for (const uint64_t size : catalogue.record_sizes()) {
-        const auto layers_here = std::count(catalogue.record_bytes.begin(), catalogue.record_bytes.end(), size);
-        const uint64_t count = static_cast<uint64_t>(layers_here) * static_cast<uint64_t>(catalogue.experts);
-        const uint64_t slots = per_token + static_cast<uint64_t>(share * static_cast<double>(count - per_token));
+        uint64_t count = 0;
+        for (int layer = 0; layer < layers; ++layer) {
+            if (catalogue.record_bytes[static_cast<size_t>(layer)] != size) continue;
+            count += static_cast<uint64_t>(catalogue.held_experts(layer));
+        }
+        const uint64_t beyond = count - std::min(count, per_token);
+        const uint64_t slots = per_token + static_cast<uint64_t>(share * static_cast<double>(beyond));
         const auto host_slots = static_cast<uint64_t>(host_share * static_cast<double>(count));
         pools.push_back(std::make_unique<ExpertPool>(cache.make(slots, size),
                                                      host_slots > 0 ? host.make(host_slots, size) : nullptr, layers,

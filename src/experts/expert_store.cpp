@@ -18,6 +18,12 @@ ExpertCatalogue borrowed_catalogue(const Checkpoint& checkpoint) {
     return ExpertCatalogue::of(std::shared_ptr<const Checkpoint>(std::shared_ptr<void>(), &checkpoint));
 }
 
+ExpertCatalogue catalogue_of(std::shared_ptr<const Checkpoint> checkpoint, const ExpertStoreOptions& options) {
+    ExpertCatalogue catalogue = ExpertCatalogue::of(std::move(checkpoint), options.in_tiles);
+    catalogue.held = options.held;
+    return catalogue;
+}
+
 using Pools = std::vector<std::unique_ptr<ExpertPool>>;
 
 uint64_t sum_of(const Pools& pools, uint64_t (ExpertPool::*bytes)() const) {
@@ -46,7 +52,7 @@ std::vector<size_t> pools_of_layers(const ExpertCatalogue& catalogue) {
 
 ExpertStore::ExpertStore(std::shared_ptr<const Checkpoint> checkpoint, const ExpertStoreOptions& options,
                          const MakeSlots& make_slots)
-    : ExpertStore(ExpertCatalogue::of(std::move(checkpoint), options.in_tiles), options, make_slots) {}
+    : ExpertStore(catalogue_of(std::move(checkpoint), options), options, make_slots) {}
 
 ExpertStore::ExpertStore(ExpertCatalogue catalogue, const ExpertStoreOptions& options, const MakeSlots& make_slots,
                          const MakeReader& make_reader)

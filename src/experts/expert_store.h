@@ -36,6 +36,7 @@ struct ExpertStoreOptions {
     When look_ahead = When::kOff;
     // Which formats' matrices a slot holds in tiles, whatever way they are stored; empty: none.
     std::function<bool(const WeightFormat&)> in_tiles = {};
+    std::function<bool(int layer, int expert)> held = {};  // which experts; empty: all
     double stall_seconds_allowed = 60;  // a read that lands later is an error for those who wait for it
 };
 

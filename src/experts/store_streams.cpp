@@ -56,6 +56,9 @@ void ExpertStore::check_ids(Stream& stream, std::span<const int> ids) const {
             fail(ErrorCode::kUsage, "layer {} has experts 0 to {}, not {}", stream.layer, catalogue_.experts - 1,
                  expert);
         }
+        if (catalogue_.held && !catalogue_.held(stream.layer, expert)) {
+            fail(ErrorCode::kUsage, "expert {} of layer {} is held elsewhere", expert, stream.layer);
+        }
         if (std::exchange(stream.index_of[static_cast<size_t>(expert)], static_cast<uint32_t>(i + 1)) != 0) {
             fail(ErrorCode::kUsage, "expert {} of layer {} is asked for twice in one batch", expert, stream.layer);
         }
@@ -65,7 +68,8 @@ void ExpertStore::check_ids(Stream& stream, std::span<const int> ids) const {
 }
 
 ExpertStream ExpertStore::stream(int layer, std::span<const int> ids, ExpertUse use, std::span<const int32_t> choices) {
-    const bool scan = use == ExpertUse::kScan || is_scan(ids.size(), catalogue_.experts, catalogue_.experts_per_token);
+    const bool scan =
+        use == ExpertUse::kScan || is_scan(ids.size(), catalogue_.held_experts(layer), catalogue_.experts_per_token);
     auto stream = std::make_shared<Stream>();
     stream->store = this;
     stream->layer = layer;

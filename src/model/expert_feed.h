@@ -5,6 +5,7 @@
 
 #include "backend/operations.h"
 #include "experts/expert_store.h"
+#include "experts/experts_elsewhere.h"
 #include "experts/routing_trace.h"
 #include "experts/row_table.h"
 #include "model/resident_experts.h"
@@ -23,10 +24,11 @@ struct NextFeedForward {
 // Where a forward pass gets its experts, and what it has told the store of those to come.
 struct ExpertFeed {
     ExpertStore* store = nullptr;
-    RoutingTrace* trace = nullptr;        // null: not recorded
-    ResidentExperts* resident = nullptr;  // null: routing comes back to the host
-    NextFeedForward next;                 // seen from the layer that is running
-    std::vector<RowFetch> rows = {};      // of n-gram tables, by layer
+    ExpertsElsewhere* elsewhere = nullptr;  // null: the store has all
+    RoutingTrace* trace = nullptr;          // null: not recorded
+    ResidentExperts* resident = nullptr;    // null: routing comes back to the host
+    NextFeedForward next;                   // seen from the layer that is running
+    std::vector<RowFetch> rows = {};        // of n-gram tables, by layer
     std::optional<ExpertStream> hinted;  // of a prompt: reads of the next layer's experts that it has not asked for yet
 };
 

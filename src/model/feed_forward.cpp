@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <utility>
+
+#include "model/expert_layer.h"
+#include "model/shared_mlp.h"
 
 namespace sluice {
 
@@ -30,66 +32,6 @@ RouterScore score_of(Routing::Score score) {
     }
 }
 
-Activation activation_of(const ActivationConfig& config) {
-    if (!config.gated()) return {.kind = ActivationKind::kSquaredRelu};
-    if (config.kind == ActivationConfig::Kind::kGeluTanh) return {.kind = ActivationKind::kGeluTanh};
-    if (config.plain()) return {};
-    return {.kind = ActivationKind::kClampedSwiglu,
-            .alpha = static_cast<float>(config.alpha),
-            .limit = config.limit == 0 ? std::numeric_limits<float>::infinity() : static_cast<float>(config.limit),
-            .up_offset = static_cast<float>(config.up_offset)};
-}
-
-// gate, up and down of an MLP that every row passes through.
-struct SharedMlp {
-    Weight gate, up, down;
-    Activation activation;
-    Tensor gate_bias = {}, up_bias = {}, down_bias = {};
-
-    GatedMlp operation(const Tensor& x, const Tensor& out) const {
-        return {.x = x,
-                .groups = {{.gate = gate,
-                            .up = up,
-                            .down = down,
-                            .gate_bias = gate_bias,
-                            .up_bias = up_bias,
-                            .down_bias = down_bias}},
-                .out = out,
-                .activation = activation};
-    }
-};
-
-class DenseMlp : public FeedForward {
-  public:
-    DenseMlp(const DenseMlpConfig& config, const FeedForwardContext& context, Trunk& trunk)
-        : hidden_(context.checkpoint.config().hidden_size),
-          mlp_{.gate = config.activation.gated() ? trunk.projection(context.layer, Role::kDenseGate) : Weight{},
-               .up = trunk.projection(context.layer, Role::kDenseUp),
-               .down = trunk.projection(context.layer, Role::kDenseDown),
-               .activation = activation_of(config.activation)} {
-        if (!config.bias) return;
-        mlp_.gate_bias = trunk.vector(context.layer, Role::kDenseGateBias);
-        mlp_.up_bias = trunk.vector(context.layer, Role::kDenseUpBias);
-        mlp_.down_bias = trunk.vector(context.layer, Role::kDenseDownBias);
-    }
-
-    void take_scratch(int64_t rows, Workspace& workspace) const override { workspace.take(rows, hidden_); }
-
-    void run(Backend& backend, Batch& batch, ExpertFeed&, const FeedForwardInput& input, const BlockOutput& out,
-             Workspace& workspace) const override {
-        if (!out.accumulate) return backend.run(mlp_.operation(input.x, out.rows));
-        const Tensor added = workspace.take(batch.rows, hidden_);
-        backend.run(mlp_.operation(input.x, added));
-        backend.run(AddGated{.x = added, .gate = {}, .out = out.rows});
-    }
-
-    std::vector<ExpertKey> guess(Backend&, const Tensor&, size_t, Workspace&) const override { return {}; }
-
-  private:
-    int64_t hidden_;
-    SharedMlp mlp_;
-};
-
 class MixtureOfExperts : public FeedForward {
   public:
     MixtureOfExperts(const MixtureConfig& config, const FeedForwardContext& context, Trunk& trunk)
@@ -97,10 +39,9 @@ class MixtureOfExperts : public FeedForward {
           hidden_(context.checkpoint.config().hidden_size),
           width_(config.width(hidden_)),
           config_(config),
-          activation_(activation_of(config.activation)),
+          experts_(config, layer_, trunk),
           router_(trunk.weight(layer_, Role::kRouter)) {
         if (config_.router_bias) router_bias_ = trunk.vector(layer_, Role::kRouterBias);
-        if (config_.expert_bias) take_biases(trunk);
         if (config_.expert_scale) expert_scale_ = trunk.vector(layer_, Role::kExpertScale);
         if (config_.own_norms) take_norms(context, trunk);
         if (config_.routing.corrected) correction_ = trunk.vector(layer_, Role::kRouterCorrection);
@@ -113,7 +54,7 @@ class MixtureOfExperts : public FeedForward {
         shared_ = SharedMlp{.gate = config.activation.gated() ? trunk.projection(layer_, Role::kSharedGate) : Weight{},
                             .up = trunk.projection(layer_, Role::kSharedUp),
                             .down = trunk.projection(layer_, Role::kSharedDown),
-                            .activation = activation_};
+                            .activation = experts_.activation()};
         if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer_, Role::kSharedExpertGate);
     }
 
@@ -138,7 +79,8 @@ class MixtureOfExperts : public FeedForward {
         }
         const std::vector<int32_t> ids = route(backend, router_input(backend, input, s), batch.ids, s.choice);
         if (feed.trace != nullptr) feed.trace->append(layer_, ids, batch.host_positions);
-        const std::vector<int32_t> wanted = of_wanted_rows(ids, batch);
+        std::vector<int32_t> wanted = of_wanted_rows(ids, batch);
+        const RowsOfExpert elsewhere = take_elsewhere(feed, wanted);
         const RowsOfExpert rows_of = group_rows(wanted);
         // The reads of all misses are on their way before anything else is computed.
         ExpertStream stream = feed.store->stream(layer_, rows_of.experts, ExpertUse::kAuto, wanted);
@@ -146,13 +88,19 @@ class MixtureOfExperts : public FeedForward {
         std::optional<ExpertStream> hinted_before = std::exchange(feed.hinted, std::nullopt);
         if (!stream.admitted()) hinted_before.reset();
         std::vector<ExpertKey> guessed = guess_next(backend, batch, feed.next, input.residual, stream, workspace);
+        const Tensor x = experts_input(backend, input, s);
+        if (!elsewhere.empty()) send(backend, batch, feed, x, elsewhere, guessed);
+        if (feed.elsewhere != nullptr) {
+            std::erase_if(guessed, [&](const ExpertKey& key) { return feed.elsewhere->holds(key); });
+        }
         if (!batch.shape().is_prompt()) {
             if (!guessed.empty()) feed.store->hint(guessed);
             guessed.clear();
         }
         if (shared_) run_shared(backend, input.x, s);
         put_rows(backend, rows_of, s);
-        run_experts(backend, batch, feed, experts_input(backend, input, s), s, rows_of, stream, guessed);
+        run_experts(backend, batch, feed, x, s, rows_of, stream, guessed);
+        if (!elsewhere.empty() && !batch.all_failed()) receive(backend, batch, feed, s);
         add_up(backend, s, out);
     }
 
@@ -189,17 +137,6 @@ class MixtureOfExperts : public FeedForward {
     struct OwnNorms {
         Tensor router, experts, experts_post, shared_post;
         float epsilon;
-    };
-
-    // The distinct experts of a batch in ascending order, and the entries of `ids` (row * top_k + j) that chose each,
-    // one expert after the other: those of experts[i] from first[i] on.
-    struct RowsOfExpert {
-        std::vector<int> experts;
-        std::vector<int32_t> entries;
-        std::vector<size_t> first{0};  // and their end
-
-        size_t count(size_t i) const { return first[i + 1] - first[i]; }
-        std::span<const int32_t> of(size_t i) const { return std::span(entries).subspan(first[i], count(i)); }
     };
 
     Scratch take(int64_t rows, Workspace& workspace) const {
@@ -319,19 +256,14 @@ class MixtureOfExperts : public FeedForward {
                       const FeedForwardInput& input, const Scratch& s, const BlockOutput& out) const {
         choose(backend, router_input(backend, input, s), batch.ids, s.choice);
         if (shared_) run_shared(backend, input.x, s);
-        ExpertRecords records{.expert = group(store.layout(layer_), experts.memory, {}, {}),
+        ExpertRecords records{.expert = experts_.all(store.layout(layer_), experts.memory),
                               .slot_bytes = experts.slot_bytes,
                               .slots = experts.slots};
-        if (config_.expert_bias) {
-            records.expert.gate_bias = gate_biases_;
-            records.expert.up_bias = up_biases_;
-            records.expert.down_bias = down_biases_;
-        }
         backend.run(RoutedMlp{.x = experts_input(backend, input, s),
                               .ids = s.choice.ids,
                               .records = std::move(records),
                               .out = s.parts,
-                              .activation = activation_});
+                              .activation = experts_.activation()});
         add_up(backend, s, out);
     }
 
@@ -392,11 +324,54 @@ class MixtureOfExperts : public FeedForward {
     // Tells the backend which rows of x and of the experts' outputs belong to each; of weighed inputs every choice has
     // its own.
     void put_rows(Backend& backend, const RowsOfExpert& rows_of, const Scratch& s) const {
+        const std::vector<int32_t> rows = rows_read(rows_of);
+        backend.upload(s.rows.buffer, s.rows.offset, std::as_bytes(std::span(rows)));
+        backend.upload(s.out_rows.buffer, s.out_rows.offset, std::as_bytes(std::span(rows_of.entries)));
+    }
+
+    // Parts what is held elsewhere from the choices.
+    RowsOfExpert take_elsewhere(const ExpertFeed& feed, std::vector<int32_t>& choices) const {
+        if (feed.elsewhere == nullptr) return {};
+        std::vector<int32_t> others(choices.size(), kUnwanted);
+        for (size_t i = 0; i < choices.size(); ++i) {
+            if (choices[i] == kUnwanted || !feed.elsewhere->holds({layer_, choices[i]})) continue;
+            others[i] = std::exchange(choices[i], kUnwanted);
+        }
+        return group_rows(others);
+    }
+
+    // The rows of x that entries read.
+    std::vector<int32_t> rows_read(const RowsOfExpert& rows_of) const {
         const auto top_k = static_cast<int32_t>(config_.experts_per_token);
         std::vector<int32_t> rows;
         for (const int32_t entry : rows_of.entries) rows.push_back(config_.weighed_input ? entry : entry / top_k);
-        backend.upload(s.rows.buffer, s.rows.offset, std::as_bytes(std::span(rows)));
-        backend.upload(s.out_rows.buffer, s.out_rows.offset, std::as_bytes(std::span(rows_of.entries)));
+        return rows;
+    }
+
+    void send(Backend& backend, const Batch& batch, const ExpertFeed& feed, const Tensor& x,
+              const RowsOfExpert& rows_of, std::span<const ExpertKey> guessed) const {
+        std::vector<float> values(static_cast<size_t>(x.rows * x.columns));
+        backend.download(x.buffer, x.offset, std::as_writable_bytes(std::span(values)));
+        backend.wait();
+        feed.elsewhere->begin({.layer = layer_,
+                               .rows_of = rows_of,
+                               .rows = rows_read(rows_of),
+                               .x = values,
+                               .columns = static_cast<size_t>(x.columns),
+                               .prompt = batch.shape().is_prompt(),
+                               .hints = guessed});
+    }
+
+    // Rows that were computed elsewhere take their places beside the others.
+    void receive(Backend& backend, Batch& batch, const ExpertFeed& feed, const Scratch& s) const {
+        feed.elsewhere->finish({.take =
+                                    [&](int32_t entry, std::span<const float> row) {
+                                        const Tensor part = s.parts.rows_at(entry, 1);
+                                        backend.upload(part.buffer, part.offset, std::as_bytes(row));
+                                    },
+                                .fail = [&](std::span<const int32_t> entries,
+                                            const std::exception_ptr& error) { note_failure(batch, entries, error); },
+                                .meanwhile = [&] { batch.check_cancelled(); }});
     }
 
     void run_shared(Backend& backend, const Tensor& x, const Scratch& s) const {
@@ -409,66 +384,24 @@ class MixtureOfExperts : public FeedForward {
     // `hints`: of the next layer's, for the time when the drive has nothing else to read.
     void run_experts(Backend& backend, Batch& batch, ExpertFeed& feed, const Tensor& x, const Scratch& s,
                      const RowsOfExpert& rows_of, ExpertStream& stream, std::span<const ExpertKey> hints) const {
-        const ExpertLayout& layout = feed.store->layout(layer_);
-        for (std::vector<HeldExpert> held = stream.next(); !held.empty(); held = stream.next()) {
-            if (!hints.empty() && !stream.reading()) hint_scan(feed, std::exchange(hints, {}));
-            GatedMlp operation{.x = x, .groups = {}, .out = s.parts, .activation = activation_};
-            for (const HeldExpert& expert : held) {
-                if (expert.error()) {
-                    note_failure(batch, rows_of.of(expert.index()), expert.error());
-                } else {
-                    backend.after(expert.arrived());
-                    const auto first = static_cast<int64_t>(rows_of.first[expert.index()]);
-                    const auto count = static_cast<int64_t>(rows_of.count(expert.index()));
-                    operation.groups.push_back(
-                        group(layout, expert.record(), s.rows.rows_at(first, count), s.out_rows.rows_at(first, count)));
-                    add_biases(rows_of.experts[expert.index()], operation.groups.back());
-                }
-            }
-            if (!operation.groups.empty()) backend.run(operation);
-            const EventPtr use = backend.mark();
-            for (HeldExpert& expert : held) expert.keep_until(use);
-            if (batch.all_failed()) return;
-            batch.check_cancelled();
-        }
-    }
-
-    static MlpGroup group(const ExpertLayout& layout, const BufferPtr& record, const Tensor& rows,
-                          const Tensor& out_rows) {
-        const auto weight = [&](const ProjectionLayout& part) {
-            return part.placed([&](uint64_t offset) { return WeightPart{record, offset}; });
-        };
-        return {.gate = weight(layout.gate),
-                .up = weight(layout.up),
-                .down = weight(layout.down),
-                .rows = rows,
-                .out_rows = out_rows};
-    }
-
-    // What is stored of gate and up in one tensor is parted: they take turns.
-    void take_biases(Trunk& trunk) {
-        const int64_t inner = config_.intermediate;
-        if (!config_.fused_expert_bias) {
-            gate_biases_ = trunk.table(layer_, Role::kExpertGateBias, config_.experts);
-            up_biases_ = trunk.table(layer_, Role::kExpertUpBias, config_.experts);
-        } else {
-            const std::vector<float> both = trunk.values(layer_, Role::kExpertGateUpBias);
-            std::vector<float> gate, up;
-            for (size_t i = 0; i < both.size(); i += 2) {
-                gate.push_back(both[i]);
-                up.push_back(both[i + 1]);
-            }
-            gate_biases_ = trunk.upload(gate, inner);
-            up_biases_ = trunk.upload(up, inner);
-        }
-        down_biases_ = trunk.table(layer_, Role::kExpertDownBias, config_.experts);
-    }
-
-    void add_biases(int expert, MlpGroup& group) const {
-        if (!config_.expert_bias) return;
-        group.gate_bias = gate_biases_.rows_at(expert, 1);
-        group.up_bias = up_biases_.rows_at(expert, 1);
-        group.down_bias = down_biases_.rows_at(expert, 1);
+        ExpertRun run{.store = *feed.store,
+                      .stream = stream,
+                      .rows_of = rows_of,
+                      .x = x,
+                      .rows = s.rows,
+                      .out_rows = s.out_rows,
+                      .out = s.parts,
+                      .drive_idle = {},
+                      .failed = [&](std::span<const int32_t> entries,
+                                    const std::exception_ptr& error) { note_failure(batch, entries, error); },
+                      .go_on =
+                          [&] {
+                              if (batch.all_failed()) return false;
+                              batch.check_cancelled();
+                              return true;
+                          }};
+        if (!hints.empty()) run.drive_idle = [&feed, hints] { hint_scan(feed, hints); };
+        experts_.run(backend, std::move(run));
     }
 
     // Only the sequences that needed the expert are lost; the others' rows are complete.
@@ -487,27 +420,17 @@ class MixtureOfExperts : public FeedForward {
     int64_t hidden_;
     int64_t width_;  // of what experts read and give
     MixtureConfig config_;
-    Activation activation_;
+    ExpertLayer experts_;
     Weight router_;
     Tensor correction_, router_bias_, expert_scale_;
     Tensor table_;  // I32 [vocabulary, top_k], of a router that a table decides
     std::optional<OwnNorms> norms_;
     std::optional<LatentExperts> latent_;
-    Tensor gate_biases_, up_biases_, down_biases_;  // [experts, *]
     std::optional<SharedMlp> shared_;
     std::optional<Weight> shared_gate_;
 };
 
 }  // namespace
-
-std::unique_ptr<FeedForward> make_feed_forward(const DenseMlpConfig& config, const FeedForwardContext& context,
-                                               Trunk& trunk) {
-    return std::make_unique<DenseMlp>(config, context, trunk);
-}
-
-std::unique_ptr<FeedForward> make_feed_forward(const NoFeedForward&, const FeedForwardContext&, Trunk&) {
-    return nullptr;
-}
 
 std::unique_ptr<FeedForward> make_feed_forward(const MixtureConfig& config, const FeedForwardContext& context,
                                                Trunk& trunk) {

@@ -68,14 +68,17 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
     checkpoint_->check_mappings();
 }
 
-void Model::use_experts(ExpertStore& experts, RoutingTrace* trace) {
+void Model::use_experts(ExpertStore& experts, RoutingTrace* trace, ExpertsElsewhere* elsewhere) {
     experts_ = &experts;
+    elsewhere_ = elsewhere;
     trace_ = trace;
-    if (trace == nullptr) resident_.emplace(backend_, experts);
+    // Whose experts are elsewhere, and who writes down what is chosen, has to know the choices on the host.
+    const bool unseen = trace == nullptr && elsewhere == nullptr;
+    if (unseen) resident_.emplace(backend_, experts);
     const auto repeats = [](const Layer& layer) {
         return layer.ngrams == nullptr && (layer.mixer == nullptr || layer.mixer->repeats());
     };
-    repeats_ = trace == nullptr && backend_.records() && std::ranges::all_of(layers_, repeats);
+    repeats_ = unseen && backend_.records() && std::ranges::all_of(layers_, repeats);
 }
 
 void Model::use_states(StatePoolSize size, int64_t context) {
@@ -435,6 +438,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
     }
     const Watch watch(backend_, batch);
     ExpertFeed feed{.store = experts_,
+                    .elsewhere = elsewhere_,
                     .trace = trace_,
                     .resident = resident_ ? &*resident_ : nullptr,
                     .next = {},

@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "checkpoint/checkpoint.h"
 #include "experts/expert_store.h"
+#include "experts/experts_elsewhere.h"
 #include "experts/routing_trace.h"
 #include "model/feed_forward.h"
 #include "model/mixer.h"
@@ -48,8 +49,9 @@ class Model {
     Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format,
           TrunkForm trunk = TrunkForm::kMapped);
 
-    // Where experts come from, before the first forward(); `trace` records the routing and may be null.
-    void use_experts(ExpertStore& experts, RoutingTrace* trace);
+    // Where experts come from, before the first forward(); `trace` records the routing and may be null, as may who has
+    // those that the store has not.
+    void use_experts(ExpertStore& experts, RoutingTrace* trace, ExpertsElsewhere* elsewhere = nullptr);
 
     // Where rows of n-gram tables come from, by layer, before the first forward(); otherwise they are read as suits the
     // machine.
@@ -131,6 +133,7 @@ class Model {
     std::shared_ptr<const Checkpoint> checkpoint_;
     Backend& backend_;
     ExpertStore* experts_ = nullptr;
+    ExpertsElsewhere* elsewhere_ = nullptr;
     RoutingTrace* trace_ = nullptr;
     std::optional<ResidentExperts> resident_;  // none: the host knows all choices
     RecordedSteps steps_;
