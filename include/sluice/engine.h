@@ -166,6 +166,8 @@ class Engine {
 
     const EngineInfo& info() const;
     EngineStatistics statistics() const;
+    // Why nothing can be evaluated any more: another machine of the job does not answer. Empty: it can.
+    std::string lost() const;
     std::vector<OperationTime> profile() const;  // since open, by name; empty without EngineOptions::profile
     // [layers][experts]: the share of its layer's batches since open that took the expert; zeros for a layer without.
     std::vector<std::vector<float>> expert_use() const;

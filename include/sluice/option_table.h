@@ -178,6 +178,12 @@ inline constexpr Option<EngineOptions> kEngineOptions[] = {
      .help = "Learn which experts are used, in a file beside the model or in the user's cache folder, and read them "
              "while the drive is idle after the next start",
      .value = "WHEN"},
+    {.name = "peer_seconds",
+     .field = &EngineOptions::peer_seconds,
+     .help = "Seconds that another machine of an MPI job may take to answer",
+     .low = 1,
+     .high = 86400,
+     .flag = "peer-timeout"},
     {.name = "profile",
      .field = &EngineOptions::profile,
      .help = "Also say where the time went, per operation",

@@ -39,8 +39,11 @@ struct EngineOptions {
                                     // in decoding while it pays
     bool warm_start = false;        // keep which experts were used, beside the model (in the user's cache folder where
                                     // that cannot be written), and read those in idle time after the next open
-    bool profile = false;           // time every operation, see Engine::profile()
-    std::filesystem::path trace;    // where to save the routing; empty: nowhere
+    bool peers = false;         // the other processes of the job that a launcher started this one in (sluice/launch.h)
+                                // hold and compute a part of the experts: they call work_for_leader()
+    double peer_seconds = 120;  // that one of them may take to answer
+    bool profile = false;       // time every operation, see Engine::profile()
+    std::filesystem::path trace;               // where to save the routing; empty: nowhere
     std::filesystem::path prefix_cache;        // folder of evaluated prompts, kept between runs; empty: none
     uint64_t prefix_cache_bytes = 4ull << 30;  // limit of that folder; least recently used first out
     std::optional<uint64_t>

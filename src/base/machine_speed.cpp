@@ -19,7 +19,6 @@ namespace sluice {
 
 namespace {
 
-constexpr size_t kLargestBuffer = size_t{512} << 20;
 constexpr size_t kSmallestBuffer = size_t{16} << 20;
 constexpr int kPasses = 5;  // the best of them: other processes only ever slow one down
 
@@ -237,8 +236,8 @@ ArithmeticPeak measure(ThreadPool& pool, const Kernel& kernel) {
 
 }  // namespace
 
-double measure_memory_bandwidth(ThreadPool& pool) {
-    const size_t bytes = std::clamp<size_t>(available_memory_bytes() / 3, kSmallestBuffer, kLargestBuffer);
+double measure_memory_bandwidth(ThreadPool& pool, size_t most_bytes) {
+    const size_t bytes = std::clamp<size_t>(available_memory_bytes() / 3, kSmallestBuffer, most_bytes);
     const PageMemory buffer(bytes);
     // Touched by the threads that read it: pages of zeros that were never written share one physical page.
     const size_t piece = round_up(bytes / pool.threads() / 8 + 1, kPageBytes);

@@ -9,9 +9,10 @@ namespace sluice {
 
 // What this machine reaches at best, measured, for holding a run against. Each takes well under a second or two.
 
+inline constexpr size_t kMeasuredMemory = size_t{512} << 20;
 // Bytes per second that all threads of the pool read together, sequentially, from a buffer larger than the caches. The
-// buffer (up to 512 MB, less where less is free) is given back before returning.
-double measure_memory_bandwidth(ThreadPool& pool);
+// buffer (`most_bytes`, less where less is free) is given back before returning.
+double measure_memory_bandwidth(ThreadPool& pool, size_t most_bytes = kMeasuredMemory);
 
 struct ArithmeticPeak {
     double operations_per_second = 0;  // multiply and add count one each

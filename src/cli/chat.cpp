@@ -91,7 +91,7 @@ void Chat::take(const std::string& turn) {
         if (!run_command(turn)) answer(turn);
     } catch (const Error& error) {
         // At a terminal there is somebody to say it differently.
-        if (!terminal_) throw;
+        if (!terminal_ || !engine_.lost().empty()) throw;
         if (error.code() == ErrorCode::kCancelled) {
             say("stopped before the answer began; what you said is taken back");
         } else {

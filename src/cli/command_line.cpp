@@ -108,7 +108,10 @@ Parsed parse_command_line(int argc, char** argv) {
         app->footer("Examples:\n" + std::string(verb.examples));
         const Command command = verb.declare();
         add_flags(*app, command.flags);
-        app->callback([&parsed, run = command.run] { parsed.run = run; });
+        app->callback([&parsed, command] {
+            parsed.run = command.run;
+            parsed.help = command.help;
+        });
     }
     if (argc < 2) {
         tell("{}", program.help());

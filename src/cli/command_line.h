@@ -8,8 +8,9 @@ namespace sluice::cli {
 
 // What was asked for, or the status to end with where that is said already (help, the version, wrong usage).
 struct Parsed {
-    RunVerb run;
+    RunVerb run;  // see Command
     int status = kExitDone;
+    RunVerb help = {};
 };
 Parsed parse_command_line(int argc, char** argv);
 

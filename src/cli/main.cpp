@@ -4,18 +4,26 @@
 
 #include "base/log.h"
 #include "cli/command_line.h"
+#include "cli/helper.h"
 #include "cli/interrupt.h"
 #include "cli/verb.h"
 #include "sluice/error.h"
+#include "sluice/launch.h"
 
 namespace sluice::cli {
 
 namespace {
 
 int run(int argc, char** argv) {
+    const bool helper = launched().rank != 0;
+    if (helper) become_helper();
     const Parsed parsed = parse_command_line(argc, argv);
     if (!parsed.run) return parsed.status;
-    parsed.run();
+    if (!helper) {
+        parsed.run();
+    } else if (parsed.help) {
+        parsed.help();
+    }
     return interrupted() ? kExitInterrupted : kExitDone;
 }
 

@@ -12,6 +12,7 @@
 #include "base/user_folders.h"
 #include "cli/interrupt.h"
 #include "hub/local_models.h"
+#include "sluice/launch.h"
 
 namespace sluice::cli {
 
@@ -72,7 +73,9 @@ void add_log_flags(FlagList& list, bool& quiet) {
                     .excludes = "--quiet"});
 }
 
-void add_engine_flags(FlagList& list, ModelFlags& flags, std::initializer_list<std::string_view> without) {
+void add_engine_flags(Command& command, ModelFlags& flags, std::initializer_list<std::string_view> without) {
+    command.help = [&flags] { work_for_leader(model_folder(flags.model), flags.engine); };
+    FlagList& list = command.flags;
     flags.engine.prefix_memory_bytes = 0;  // one prompt a run: no second one could begin as it does
     for (const Option<EngineOptions>& option : kEngineOptions) {
         const bool left_out = std::find(without.begin(), without.end(), option.name) != without.end();
@@ -100,7 +103,9 @@ std::filesystem::path model_folder(const ModelChoice& model) {
 
 std::unique_ptr<Engine> open_engine(const ModelFlags& flags) {
     try {
-        return Engine::open(model_folder(flags.model), flags.engine);
+        EngineOptions options = flags.engine;
+        options.peers = !flags.alone && launched().with_others();
+        return Engine::open(model_folder(flags.model), options);
     } catch (const Error& error) {
         constexpr std::string_view kContext = "`context`";
         std::string message = error.what();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/flag.h"
+#include "cli/verb.h"
 #include "sluice/engine.h"
 #include "sluice/options.h"
 
@@ -24,13 +25,15 @@ struct ModelFlags {
     EngineOptions engine;
     std::string context_from;  // what the context follows from where it was not asked for by itself
     bool quiet = false;
+    bool alone = false;  // even where a launcher started others beside this process
 };
 
 // MODEL and --model-dir.
 void add_model_flags(FlagList& list, ModelChoice& model);
 Flag model_dir_flag(std::vector<std::filesystem::path>& folders);
-// A flag for every row of kEngineOptions that is of every verb, but those `without`; and the log's.
-void add_engine_flags(FlagList& list, ModelFlags& flags, std::initializer_list<std::string_view> without = {});
+// Of a verb that runs a model: a flag for every row of kEngineOptions that is of every verb, but those `without`; and
+// the log's.
+void add_engine_flags(Command& command, ModelFlags& flags, std::initializer_list<std::string_view> without = {});
 // --quiet and --verbose, which set the log level as they are parsed.
 void add_log_flags(FlagList& list, bool& quiet);
 

@@ -13,9 +13,46 @@ double per_second(double count, double seconds) {
     return seconds > 0 ? count / seconds : 0;
 }
 
+namespace {
+
+double hit_rate_of(const ExpertCounters& counters) {
+    const double asked = static_cast<double>(counters.hits + counters.misses);
+    return asked > 0 ? static_cast<double>(counters.hits) / asked : 0;
+}
+
+// Another machine of the job.
+nlohmann::ordered_json peer_json(const PeerStatistics& peer) {
+    return {{"name", peer.name},
+            {"share", peer.share},
+            {"messages", peer.messages},
+            {"bytes_sent", peer.bytes_sent},
+            {"bytes_received", peer.bytes_received},
+            {"wait_s", peer.wait_seconds},
+            {"busy_s", peer.busy_seconds},
+            {"expert_hits", peer.experts.hits},
+            {"expert_misses", peer.experts.misses},
+            {"expert_bytes_read", peer.experts.bytes_read},
+            {"stall_s", peer.experts.stall_seconds},
+            {"cache_bytes", peer.cache_bytes}};
+}
+
+}  // namespace
+
 double hit_rate(const EngineStatistics& spent) {
-    const double asked = static_cast<double>(spent.experts.hits + spent.experts.misses);
-    return asked > 0 ? static_cast<double>(spent.experts.hits) / asked : 0;
+    return hit_rate_of(spent.experts);
+}
+
+std::string describe_peers(const EngineStatistics& spent) {
+    std::string text;
+    for (size_t rank = 1; rank < spent.peers.size(); ++rank) {
+        const PeerStatistics& peer = spent.peers[rank];
+        text += fmt::format(
+            "{}: {:.0f} % of the experts | hit rate {:.1f} % | {} messages, {} there, {} back | waited "
+            "for {:.2f} s, worked {:.2f} s\n",
+            peer.name, 100 * peer.share, 100 * hit_rate_of(peer.experts), peer.messages, format_size(peer.bytes_sent),
+            format_size(peer.bytes_received), peer.wait_seconds, peer.busy_seconds);
+    }
+    return text;
 }
 
 namespace {
@@ -94,6 +131,7 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
     document["expert_bytes_per_token"] = bytes_per_token(spent);
     document["stall_s"] = spent.experts.stall_seconds;
     document["peak_rss_bytes"] = spent.peak_resident_bytes;
+    for (const PeerStatistics& peer : spent.peers) document["peers"].push_back(peer_json(peer));
 }
 
 std::string describe_engine(const EngineInfo& info) {
@@ -132,6 +170,7 @@ std::string footer(const EngineInfo& info, const GenerationResult& result, const
                         result.spent.experts.stall_seconds, format_size(result.spent.peak_resident_bytes),
                         format_size(info.ram_bytes));
     text += tier_shares(info, result.spent);
+    text += describe_peers(result.spent);
     text += describe_engine(info);
     text += fmt::format(" | {}", ending(result.finish, info.context));
     text += sampling.temperature > 0 ? fmt::format(" | seed {}\n", sampling.seed) : "\n";

@@ -20,6 +20,8 @@ struct RunFigures {
 
 RunFigures figures_of(const GenerationResult& result);
 double hit_rate(const EngineStatistics& spent);
+// A line for each other machine of the job.
+std::string describe_peers(const EngineStatistics& spent);
 
 // The keys that say what ran: device, threads, reader, direct_io, quantization, lossless, memory ...
 void add_engine_keys(nlohmann::ordered_json& document, const EngineInfo& info);

@@ -29,6 +29,7 @@ using RunVerb = std::function<void()>;
 struct Command {
     FlagList flags;
     RunVerb run;
+    RunVerb help = {};  // what the processes do that a launcher started beside the one that leads; empty: nothing
 };
 
 // One word after `sluice`.

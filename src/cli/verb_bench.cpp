@@ -243,7 +243,7 @@ std::string bench_text(const Bench& bench) {
                fmt::format("{:.1f}", bounds.decode_tokens_per_s)});
     table.add({"reached", percent_of(median.prefill_tokens_per_s, bounds.prefill_tokens_per_s),
                percent_of(median.decode_tokens_per_s, bounds.decode_tokens_per_s)});
-    return table.text() +
+    return table.text() + describe_peers(bench.median().result.spent) +
            fmt::format(
                "bounds: memory {:.1f} GB/s, drive {:.2f} GB/s ({}), arithmetic {:.0f} GOP/s ({})\n{}\n"
                "memory {} at most, of {} allowed\n",
@@ -271,7 +271,7 @@ Command declare_bench() {
         if (option.name == "profile") list.push_back(option_flag(option, flags->model.engine));
     }
     list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the table"));
-    add_engine_flags(list, flags->model);
+    add_engine_flags(command, flags->model);
     command.run = [flags] {
         const Bench bench = measure(*flags);
         Output output;

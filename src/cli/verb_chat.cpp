@@ -66,7 +66,7 @@ Command declare_chat() {
     };
     list.push_back(std::move(history));
     add_sampling_flags(list, flags->chat.sampling, 1024);
-    add_engine_flags(list, flags->model);
+    add_engine_flags(command, flags->model);
     flags->model.engine.prefix_memory_bytes.reset();  // the engine's own choice: conversations begin alike
     command.run = [flags] { chat(*flags); };
     return command;

@@ -11,6 +11,8 @@
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "sluice/cards.h"
+#include "sluice/launch.h"
+#include "sluice/links.h"
 
 namespace sluice::cli {
 
@@ -120,6 +122,23 @@ void examine_drive(const std::filesystem::path& path, Findings& findings) {
     }
 }
 
+// The other machines of a job.
+std::string links_text() {
+    constexpr double kFeltSeconds = 100e-6;  // forty layers wait for two messages each
+    if (!launched().with_others()) return {};
+    Findings links;
+    for (const LinkMeasurement& link : measure_links()) {
+        const std::string figures = fmt::format("{}: a message takes {:.0f} us one way, long ones come at {:.2f} GB/s",
+                                                link.name, link.latency_seconds * 1e6, link.bytes_per_second / 1e9);
+        if (link.latency_seconds > kFeltSeconds) {
+            links.slow(figures + ": every layer waits for two of them");
+        } else {
+            links.good(figures);
+        }
+    }
+    return "Other machines\n" + links.text();
+}
+
 // The place to look at: what was named, else where the bundled model is, else here.
 std::filesystem::path place(const std::string& named) {
     if (!named.empty()) {
@@ -154,9 +173,10 @@ Command declare_doctor() {
         examine_memory(memory);
         examine_drive(path, drive);
         Output().write(
-            fmt::format("Processor\n{}Memory\n{}Drive\n{}Graphics card\n  note  this build runs on the CPU alone\n",
-                        processor.text(), memory.text(), drive.text()));
+            fmt::format("Processor\n{}Memory\n{}Drive\n{}Graphics card\n  note  this build runs on the CPU alone\n{}",
+                        processor.text(), memory.text(), drive.text(), links_text()));
     };
+    command.help = answer_links;
     return command;
 }
 

@@ -133,7 +133,7 @@ Command declare_generate() {
     add_sampling_flags(list, flags->sampling, 256);
     list.push_back(switch_flag("--json", flags->json,
                                "One JSON object with the text, the ids and all figures instead of the stream"));
-    add_engine_flags(list, flags->model);
+    add_engine_flags(command, flags->model);
     command.run = [flags] { generate(*flags); };
     return command;
 }

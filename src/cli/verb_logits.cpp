@@ -119,7 +119,7 @@ Command declare_logits() {
     list.push_back(switch_flag("--hidden", flags->hidden,
                                "Also `hidden.N`, F32 [tokens, width]: 0 the embeddings, N after layer N, the last "
                                "after the final norm"));
-    add_engine_flags(list, flags->model);
+    add_engine_flags(command, flags->model);
     command.run = [flags] { write_logits(*flags); };
     return command;
 }

@@ -201,6 +201,7 @@ void perplexity(Flags flags) {
     }
     ModelFlags other = flags.model;
     other.model.name = flags.against;
+    other.alone = true;
     if (!flags.against.empty()) share_memory(flags.model, other);
     std::optional<InterruptHold> hold;  // outlives the engines, whose end may write a file
     const std::unique_ptr<Engine> engine = open_engine(flags.model);
@@ -259,7 +260,7 @@ Command declare_perplexity() {
                              "the two are (Kullback-Leibler divergence from OTHER); both share the memory",
                              "OTHER"));
     list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the number"));
-    add_engine_flags(list, flags->model, {"chunk"});
+    add_engine_flags(command, flags->model, {"chunk"});
     command.run = [flags] { perplexity(*flags); };
     return command;
 }

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/size.h"
 #include "cli/estimate.h"
+#include "cli/host_plan.h"
 #include "cli/interrupt.h"
 #include "cli/machine.h"
 #include "cli/model_flags.h"
@@ -29,6 +30,7 @@ constexpr double kSlowDriveBytesPerSecond = 3e8;
 struct Flags {
     ModelChoice model;
     EngineOptions engine;
+    std::vector<MachineRates> hosts;
     bool json = false, quiet = false;
 };
 
@@ -51,6 +53,7 @@ struct Plan {
     uint64_t available = 0;
     MemoryOutlook memory;
     PlanEstimate estimate;
+    std::vector<HostShare> hosts;
 };
 
 // A plan is of use without the drive's speed, where nothing can be read or written.
@@ -88,6 +91,7 @@ Plan make_plan(const Flags& flags) {
     plan.speed.memory_bytes_per_s = measure_memory_bandwidth(pool);
     measure_drive(plan);
     plan.estimate = estimate_plan(plan.model, plan.speed, plan.memory);
+    if (!flags.hosts.empty()) plan.hosts = plan_hosts(flags.hosts, plan.memory.least_bytes, plan.model.expert_bytes);
     return plan;
 }
 
@@ -168,6 +172,7 @@ nlohmann::ordered_json plan_json(const Plan& plan) {
             {"expert_bytes", plan.model.expert_bytes},
             {"row_table_bytes", plan.model.row_table_bytes},
             {"estimate", true},
+            {"hosts", hosts_json(plan.hosts, plan.model.expert_bytes)},
             {"advice", advice(plan)}};
 }
 
@@ -218,6 +223,7 @@ std::string plan_text(const Plan& plan) {
     } else {
         line("runs", "no: the memory allowed is below what it needs");
     }
+    text += hosts_text(plan.hosts, plan.model.expert_bytes);
     for (const std::string& advised : advice(plan)) line("to change", advised);
     return text;
 }
@@ -233,6 +239,7 @@ Command declare_plan() {
     for (const Option<EngineOptions>& option : kEngineOptions) {
         if (is_planned(option.name)) list.push_back(option_flag(option, flags->engine));
     }
+    list.push_back(hosts_flag(flags->hosts));
     list.push_back(switch_flag("--json", flags->json, "One JSON object instead of the lines"));
     add_log_flags(list, flags->quiet);
     command.run = [flags] {

@@ -128,7 +128,7 @@ Command declare_serve() {
     FlagList& list = command.flags;
     add_model_flags(list, flags->model.model);
     add_server_flags(list, *flags);
-    add_engine_flags(list, flags->model);
+    add_engine_flags(command, flags->model);
     flags->model.engine.prefix_memory_bytes.reset();  // prompts begin as earlier ones did
     command.run = [flags] { serve(*flags); };
     return command;

@@ -1,19 +1,18 @@
 #include "base/log.h"
 
 #include <algorithm>
-#include <charconv>
 #include <exception>
 
-#include "backend/cuda_backend.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/user_folders.h"
+#include "engine/cluster/joining.h"
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
 #include "engine/link_speed.h"
 #include "engine/memory_ledger.h"
+#include "engine/opening.h"
 #include "engine/pass_plan.h"
-#include "sluice/cards.h"
 #include "sluice/option_table.h"
 
 namespace sluice {
@@ -22,29 +21,6 @@ namespace {
 
 // Parts of a trunk are locked in whole pages.
 constexpr uint64_t kLockSlackKilobytes = 16 << 10;
-
-// The 1 of "cuda:1".
-int card_number(std::string_view device) {
-    int number = 0;
-    const size_t colon = device.find(':');
-    if (colon == std::string_view::npos) return 0;
-    const char* const end = device.data() + device.size();
-    if (std::from_chars(device.data() + colon + 1, end, number).ec != std::errc()) {
-        fail(ErrorCode::kUsage, "`device` {}: cards are counted from 0", device);
-    }
-    return number;
-}
-
-std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
-    if (options.device == "reference") return make_reference_backend();
-    if (options.device.starts_with("cuda") || (options.device == "auto" && !cards().empty())) {
-        return make_cuda_backend({.device = card_number(options.device), .exact = options.exact});
-    }
-    return make_cpu_backend({.threads = options.threads,
-                             .pin_threads = options.pin_threads,
-                             .exact = options.exact,
-                             .instruction_set = options.instruction_set});
-}
 
 std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder) {
     if (!Tokenizer::is_in(folder)) return std::nullopt;
@@ -69,14 +45,6 @@ void lock_trunk(const Checkpoint& checkpoint) {
 std::string model_name(const std::filesystem::path& folder) {
     const std::filesystem::path normal = std::filesystem::absolute(folder).lexically_normal();
     return normal.has_filename() ? normal.filename().string() : normal.parent_path().filename().string();
-}
-
-// Whether experts lie on the drive as the kernels read them soonest.
-bool stored_in_tiles(const Checkpoint& checkpoint) {
-    for (int layer = 0; layer < checkpoint.config().layer_count(); ++layer) {
-        if (checkpoint.config().mixture_of(layer) != nullptr && checkpoint.expert_layout(layer).up.tiled) return true;
-    }
-    return false;
 }
 
 }  // namespace
@@ -140,10 +108,7 @@ void Engine::Impl::open_row_tables(const ExpertStoreOptions& how) {
 void Engine::Impl::govern(bool on_card) {
     ExpertStore& experts = *store;
     if (!on_card) {
-        governor.emplace(MemoryGovernor::Cache{.bytes = [&experts] { return experts.cache_bytes(); },
-                                               .resize = [&experts](uint64_t bytes) { experts.resize(bytes); },
-                                               .full = experts.cache_bytes(),
-                                               .floor = ExpertStore::floor_bytes(*checkpoint)});
+        governor.emplace(governed(experts, *checkpoint));
     } else if (experts.host_bytes() > 0) {
         governor.emplace(MemoryGovernor::Cache{.bytes = [&experts] { return experts.host_bytes(); },
                                                .resize = [&experts](uint64_t bytes) { experts.resize_host(bytes); },
@@ -158,38 +123,47 @@ StatePoolSize pool_size(int64_t context, bool on_card) {
     return {.pages = contexts * ((context + kKvPageTokens - 1) / kKvPageTokens), .slots = states};
 }
 
+Placement Engine::Impl::place_experts(Peers& peers, int64_t rows, uint64_t cache_bytes) const {
+    const Greeting mine{.alike = likeness(*checkpoint, *backend, options),
+                        .rates = measure_rates(*checkpoint, options, cache_bytes),
+                        .error = {}};
+    return gather(peers, checkpoint->config(), rows, mine, ExpertStore::full_bytes(*checkpoint), options.peer_seconds);
+}
+
 std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
                                            const MakeStore& make_store) {
-    ExpertStoreOptions store_options;
-    store_options.reader = options.io;
-    store_options.direct_io = options.direct_io;
-    store_options.look_ahead = options.look_ahead;
-
+    std::unique_ptr<Peers> peers = options.peers ? join_peers() : nullptr;
+    if (peers && peers->size() == 1) peers.reset();
     auto impl = load(model, options);
+    if (peers) impl->options.ram_bytes = shared_ceiling(options, *peers);
     const Checkpoint& checkpoint = *impl->checkpoint;
     const ModelConfig& config = checkpoint.config();
     const std::optional<uint64_t> card = impl->backend->own_memory_bytes();
+    MemorySizes sizes = memory_sizes(checkpoint, *impl->model, *impl->backend);
+    if (peers) add_messages(sizes, config);
     const MemoryPlan plan =
-        MemoryLedger(options, memory_sizes(checkpoint, *impl->model, *impl->backend),
-                     card ? card_ceiling(options, *card) : memory_ceiling(options, cgroup_memory_limit_bytes()),
+        MemoryLedger(impl->options, std::move(sizes),
+                     card ? card_ceiling(options, *card) : memory_ceiling(impl->options, cgroup_memory_limit_bytes()),
                      card ? beside_card_ceiling(options, cgroup_memory_limit_bytes()) : 0)
             .divide();
-    store_options.cache_bytes = plan.cache_bytes;
-    store_options.host = {.bytes = plan.host_bytes, .make = [&](size_t slots, size_t bytes) {
-                              return impl->backend->make_host_slots(slots, bytes);
-                          }};
-    // Putting an expert in tiles costs what some ten tokens gain by it: more than it is used before it is evicted.
-    if (stored_in_tiles(checkpoint) || plan.cache_bytes >= ExpertStore::full_bytes(checkpoint)) {
-        store_options.in_tiles = [&backend = *impl->backend](const WeightFormat& format) {
-            return backend.reads_tiles(format);
-        };
-    }
+    ExpertStoreOptions how = store_options(options, checkpoint, *impl->backend, plan.cache_bytes);
+    how.host = {.bytes = plan.host_bytes,
+                .make = [&](size_t slots, size_t bytes) { return impl->backend->make_host_slots(slots, bytes); }};
     if (!options.lock_trunk) impl->tile_trunk();
-    impl->store = make_store(impl->checkpoint, store_options,
+    std::optional<Placement> placement;
+    if (peers) {
+        placement = impl->place_experts(*peers, pass_rows(plan.chunk), plan.cache_bytes);
+        how.held = [placement = *placement](int layer, int expert) { return placement.owner({layer, expert}) == 0; };
+    }
+    impl->store = make_store(impl->checkpoint, how,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
     if (!options.trace.empty()) impl->trace.emplace(config.layer_count(), config.experts(), config.experts_per_token());
-    impl->open_row_tables(store_options);
-    impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr);
+    impl->open_row_tables(how);
+    if (peers) {
+        await_ready(*peers, options.peer_seconds);
+        impl->elsewhere = std::make_unique<PeerExperts>(std::move(peers), *placement, options.peer_seconds);
+    }
+    impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr, impl->elsewhere.get());
     impl->model->use_states(pool_size(plan.context, card.has_value()), plan.context);
 
     if (options.lock_trunk) lock_trunk(checkpoint);
@@ -231,7 +205,9 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
     if (options.warm_start) {
         impl->warm_start.emplace(checkpoint, user_cache_folder());
-        impl->store->warm_up(impl->warm_start->read().hottest());
+        std::vector<ExpertKey> hottest = impl->warm_start->read().hottest();
+        if (impl->elsewhere) std::erase_if(hottest, [&](const auto& key) { return impl->elsewhere->holds(key); });
+        impl->store->warm_up(hottest);
     }
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
@@ -286,7 +262,11 @@ const ChatTemplate* Engine::chat_template() const {
 EngineStatistics Engine::Impl::statistics() const {
     ExpertCounters counters = store->counters();
     for (const auto& [layer, table] : row_tables) counters = counters + table->counters();
+    std::vector<PeerStatistics> peers;
+    if (elsewhere) peers = elsewhere->statistics();
+    for (const PeerStatistics& each : peers) counters = counters + each.experts;
     return {.experts = counters,
+            .peers = std::move(peers),
             .peak_resident_bytes = peak_resident_bytes(),
             .tokens_evaluated = tokens_evaluated,
             .cache_bytes = store->cache_bytes(),
@@ -296,6 +276,10 @@ EngineStatistics Engine::Impl::statistics() const {
 
 bool Engine::Impl::is_end(TokenId id) const {
     return std::ranges::find(defaults.eos_ids, id) != defaults.eos_ids.end();
+}
+
+std::string Engine::lost() const {
+    return impl_->elsewhere ? impl_->elsewhere->lost() : std::string();
 }
 
 EngineStatistics Engine::statistics() const {

@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "base/fair_mutex.h"
 #include "checkpoint/checkpoint.h"
+#include "engine/cluster/peer_experts.h"
 #include "engine/prefix_cache.h"
 #include "engine/sequence_work.h"
 #include "engine/session_impl.h"
@@ -32,6 +33,7 @@ struct Engine::Impl {
     std::unique_ptr<Backend> backend;
     TimeProfile profile;  // filled with EngineOptions::profile
     std::unique_ptr<ExpertStore> store;
+    std::unique_ptr<PeerExperts> elsewhere;  // with others, see EngineOptions::peers
     RowTables row_tables;
     std::optional<WarmStart> warm_start;  // with EngineOptions::warm_start
     std::optional<RoutingTrace> trace;
@@ -56,6 +58,8 @@ struct Engine::Impl {
     // All that an engine has before its memory is divided: no session, no expert.
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
     void govern(bool on_card);
+    // Calls the others of the job together.
+    Placement place_experts(Peers& peers, int64_t rows, uint64_t cache_bytes) const;
     void open_row_tables(const ExpertStoreOptions& how);
     // Puts the model together again with its trunk as the backend reads it soonest, once there is known to be room.
     void tile_trunk();

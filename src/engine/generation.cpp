@@ -12,6 +12,7 @@ namespace {
 EngineStatistics difference(const EngineStatistics& after, const EngineStatistics& before) {
     EngineStatistics d = after;
     d.experts = after.experts - before.experts;
+    for (size_t i = 0; i < d.peers.size(); ++i) d.peers[i] = after.peers[i] - before.peers[i];
     d.tokens_evaluated -= before.tokens_evaluated;
     return d;
 }

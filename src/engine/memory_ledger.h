@@ -30,6 +30,10 @@ struct MemorySizes {
 };
 MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const Backend& backend);
 MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options);
+// Of who only computes experts for others, in passes of so many rows.
+MemorySizes worker_memory_sizes(const Checkpoint& checkpoint, int64_t pass_rows);
+// Of who leads others.
+void add_messages(MemorySizes& sizes, const ModelConfig& config);
 
 // How the ceiling is divided. All but cache and prefixes is needed in full; they take what is left.
 struct MemoryPlan {

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/processors.h"
 #include "checkpoint/row_table_source.h"
+#include "engine/cluster/expert_messages.h"
 #include "engine/memory_ledger.h"
 #include "engine/pass_plan.h"
 #include "experts/expert_store.h"
@@ -120,6 +121,21 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const
         sizes.recurrent *= kStatesOnCard;
     }
     return sizes;
+}
+
+MemorySizes worker_memory_sizes(const Checkpoint& checkpoint, int64_t pass_rows) {
+    const uint64_t messages = message_sizes(checkpoint.config(), pass_rows).memory_bytes();
+    return {.experts_floor = ExpertStore::floor_bytes(checkpoint),
+            .experts_all = ExpertStore::full_bytes(checkpoint),
+            .process = private_resident_bytes() + kSlackBytes + arrangement_bytes(checkpoint),
+            .largest_context = checkpoint.config().max_positions,
+            .scratch = [messages](int64_t, int64_t) { return messages; }};
+}
+
+void add_messages(MemorySizes& sizes, const ModelConfig& config) {
+    sizes.scratch = [alone = std::move(sizes.scratch), &config](int64_t chunk, int64_t context) {
+        return alone(chunk, context) + message_sizes(config, pass_rows(chunk)).memory_bytes();
+    };
 }
 
 MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options) {

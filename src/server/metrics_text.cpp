@@ -53,6 +53,36 @@ std::string Histogram::prometheus(const std::string& name) const {
     return text + fmt::format("{0}_bucket{{le=\"+Inf\"}} {1}\n{0}_sum {2}\n{0}_count {1}\n", name, count, sum_);
 }
 
+namespace {
+
+struct PeerFigure {
+    std::string_view name, help;
+    double (*value)(const PeerStatistics&);
+};
+constexpr PeerFigure kPeerFigures[] = {
+    {"messages", "Messages with another machine.", [](const PeerStatistics& p) { return double(p.messages); }},
+    {"bytes_sent", "Bytes sent to it.", [](const PeerStatistics& p) { return double(p.bytes_sent); }},
+    {"bytes_received", "Bytes that it sent.", [](const PeerStatistics& p) { return double(p.bytes_received); }},
+    {"wait_seconds", "Time that was waited for it.", [](const PeerStatistics& p) { return p.wait_seconds; }},
+    {"busy_seconds", "Time that it worked.", [](const PeerStatistics& p) { return p.busy_seconds; }},
+    {"expert_hits", "Its hits.", [](const PeerStatistics& p) { return double(p.experts.hits); }},
+    {"expert_misses", "Its misses.", [](const PeerStatistics& p) { return double(p.experts.misses); }},
+};
+
+// Of the other machines of a job, each by its name.
+void add_peers(Page& page, const std::vector<PeerStatistics>& peers) {
+    if (peers.empty()) return;
+    for (const PeerFigure& figure : kPeerFigures) {
+        const std::string name = fmt::format("sluice_peer_{}_total", figure.name);
+        page.family(name, "counter", figure.help);
+        for (size_t rank = 1; rank < peers.size(); ++rank) {
+            page.line(fmt::format("{}{{peer=\"{}\"}}", name, label(peers[rank].name)), figure.value(peers[rank]));
+        }
+    }
+}
+
+}  // namespace
+
 std::string Metrics::prometheus(const Engine* engine, const ServerGauges& gauges) const {
     const EngineStatistics statistics = engine ? engine->statistics() : EngineStatistics();
     const std::lock_guard lock(mutex_);
@@ -78,6 +108,7 @@ std::string Metrics::prometheus(const Engine* engine, const ServerGauges& gauges
     counter("mask_seconds", "Time spent on which tokens a grammar allows.", totals_.mask_seconds);
     counter("decode_seconds", "Time of steps that only decoded.", totals_.decode_seconds);
     counter("prefill_seconds", "Time of steps that evaluated prompts.", totals_.prefill_seconds);
+    add_peers(page, statistics.peers);
     const auto gauge = [&](const std::string& name, std::string_view help, double value) {
         page.one("sluice_" + name, "gauge", help, value);
     };

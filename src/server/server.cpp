@@ -44,7 +44,7 @@ void serve(const ServerOptions& options, const std::function<std::unique_ptr<Eng
     service.open(std::move(engine));
     ready(service.engine(), wire.port());
     notify_service_manager("READY=1");
-    while (!should_stop()) std::this_thread::sleep_for(kPoll);
+    while (!should_stop() && service.engine().lost().empty()) std::this_thread::sleep_for(kPoll);
 
     notify_service_manager("STOPPING=1");
     service.drain();
@@ -54,6 +54,7 @@ void serve(const ServerOptions& options, const std::function<std::unique_ptr<Eng
     service.give_up();
     wait_for(kFlushSeconds, [&] { return wire.open_answers() == 0; });
     service.engine().save_trace();
+    if (const std::string lost = service.engine().lost(); !lost.empty()) fail(ErrorCode::kIo, "{}", lost);
 }
 
 }  // namespace sluice::server
