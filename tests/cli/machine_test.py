@@ -127,6 +127,10 @@ class Plan(ProgramTest):
         self.assertGreater(got["memory_full_bytes"], got["memory_floor_bytes"])
         self.assertFalse(self.json_of("plan", "--ram", "1M", "--json")["runs"])
         self.assertIn("estimate", self.text_of("plan", PLAIN))
+        hosts = self.json_of("plan", PLAIN, "--hosts", "24G:20G:3G,24G:10G:3G", "--json")["hosts"]
+        self.assertAlmostEqual(hosts[0]["share"], 2 / 3, places=6)
+        self.assertEqual([host["cached_fraction"] for host in hosts], [1, 1])
+        self.refused(2, ["--hosts", "24G:20G"], "plan", PLAIN, "--hosts", "24G:20G")
         self.refused(1, ["--context", "2048"], "plan", "--context", "999999")
         self.refused(1, ["config.json"], "plan", self.folder)
         self.refused(1, ["neither", "config.json"], "plan", PLAIN / "model.safetensors")

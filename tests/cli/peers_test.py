@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Several processes as one expert store, over MPI: the same bits as one process, and what is said when one of them is
+not alike, dies or stands still. See program.py. SLUICE_MPIRUN names the launcher (mpirun); without one, or where the
+program was built without MPI, everything is skipped. SLUICE_PEERS_GOLDENS names folders of further goldens, each of
+which is then tried with 2, 3 and 4 processes."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+from pathlib import Path
+
+from program import BUNDLED, GOLDENS, PROGRAM, ProgramTest, load_floats
+
+MPIRUN = os.environ.get("SLUICE_MPIRUN", "mpirun")
+MODULE = Path(PROGRAM).parent / "libsluice_mpi.so"
+# One of each kind of experts: plain, grouped routing, biases and clamps, weighed inputs, own norms, a router's
+# correction, layers without; and how many processes run it.
+KINDS = {"qwen3-moe-mlx4": 3, "deepseek-v3-fp8": 2, "gpt-oss-mxfp4": 4, "llama4-bf16": 2, "gemma4-moe-bf16": 3,
+         "glm4-moe-mlx4": 4, "qwen3-next-bf16": 2, "kimi-like-mlx4-split": 3, "mimo-v2-flash-bf16": 2}
+
+
+def job(*parts):
+    """The command line of a job: (processes, arguments of the program) for each part."""
+    command = [MPIRUN]
+    if "Open MPI" in launcher_version():
+        command += ["--oversubscribe", "--bind-to", "none"]
+    for number, (processes, *arguments) in enumerate(parts):
+        command += [":"] * (number > 0) + ["-n", str(processes), PROGRAM, *map(str, arguments)]
+    return command
+
+
+def launcher_version():
+    return subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, timeout=60).stdout
+
+
+def environment():
+    return {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+@unittest.skipUnless(shutil.which(MPIRUN) and MODULE.exists(), "no MPI here")
+class Peers(ProgramTest):
+    def run_job(self, *parts, timeout=120):
+        return subprocess.run(job(*parts), capture_output=True, timeout=timeout, env=environment())
+
+    def succeed_job(self, *parts):
+        result = self.run_job(*parts)
+        self.assertEqual(result.returncode, 0, result.stderr.decode(errors="replace"))
+        return result
+
+    def refused_job(self, words, *parts):
+        result = self.run_job(*parts)
+        message = result.stderr.decode(errors="replace")
+        self.assertEqual(result.returncode, 1, message)
+        self.assertEqual(result.stdout, b"")
+        said = [line for line in message.splitlines() if line.startswith("sluice: ")]
+        self.assertEqual(len(said), 1, message)
+        for word in words:
+            self.assertIn(word, said[0])
+
+    def logits(self, model, *flags, processes=1):
+        output = self.folder / "out.safetensors"
+        ids = list(load_floats(model / "reference.safetensors")["input_ids"][1])
+        arguments = ("logits", model, "--tokens", self.tokens_file(ids), "--output", output, "--hidden", *flags)
+        if processes == 1:
+            self.succeed(*arguments)
+        else:
+            self.succeed_job((processes, *arguments))
+        return output.read_bytes()
+
+    def test_every_kind_of_experts_gives_the_same_bits(self):
+        for name, processes in KINDS.items():
+            with self.subTest(name=name, processes=processes):
+                model = GOLDENS / name
+                self.assertEqual(self.logits(model), self.logits(model, processes=processes))
+
+    def test_further_goldens(self):
+        for folder in os.environ.get("SLUICE_PEERS_GOLDENS", "").split():
+            for model in sorted(path.parent for path in Path(folder).glob("*/reference.safetensors")):
+                alone = {flag: self.logits(model, *flag) for flag in ((), ("--exact", "--chunk", "5"))}
+                for processes in (2, 3, 4):
+                    for flag, expected in alone.items():
+                        with self.subTest(name=model.name, processes=processes, flag=flag):
+                            self.assertEqual(expected, self.logits(model, *flag, processes=processes))
+
+    def generate(self, *flags, processes=1, prompt="Once upon a time there was a small bear", tokens=24):
+        arguments = ("generate", "--prompt", prompt, "--max-tokens", tokens, "--temperature", 0, "--ignore-eos",
+                     "--json", "--quiet", *flags)
+        result = self.succeed(*arguments) if processes == 1 else self.succeed_job((processes, *arguments))
+        return json.loads(result.stdout)
+
+    def test_the_bundled_model_says_the_same(self):
+        alone = self.generate()
+        for processes, flags in ((2, ()), (3, ("--look-ahead", "on", "--ram", "96M")), (4, ("--chunk", "4"))):
+            with self.subTest(processes=processes):
+                together = self.generate(*flags, processes=processes)
+                self.assertEqual(together["token_ids"], alone["token_ids"])
+                peers = together["peers"]
+                self.assertEqual(len(peers), processes)
+                self.assertAlmostEqual(sum(peer["share"] for peer in peers), 1)
+                for peer in peers[1:]:
+                    self.assertGreater(peer["messages"], 0)
+                    self.assertEqual(peer["messages"] % 2, 0)
+                    self.assertGreater(peer["expert_hits"] + peer["expert_misses"], 0)
+
+    def test_unequal_memory_changes_no_bit(self):
+        arguments = ("generate", "--prompt", "The fox", "--max-tokens", 12, "--temperature", 0,
+                     "--ignore-eos", "--json")
+        together = self.succeed_job((1, *arguments, "--ram", "80M"), (1, *arguments, "--ram", "400M"))
+        alone = self.generate(prompt="The fox", tokens=12)
+        self.assertEqual(json.loads(together.stdout)["token_ids"], alone["token_ids"])
+
+    def test_verbs_that_run_no_model_speak_once(self):
+        self.assertEqual(self.succeed_job((3, "tokenize", "--text", "Once")).stdout,
+                         self.succeed("tokenize", "--text", "Once").stdout)
+
+    def test_doctor_measures_the_way_to_each_machine(self):
+        said = self.succeed_job((3, "doctor", BUNDLED)).stdout.decode()
+        for rank in (1, 2):
+            self.assertRegex(said, rf"\(rank {rank}\): a message takes \d+ us one way, long ones come at [\d.]+ GB")
+
+    def test_what_is_not_alike_is_refused_by_host_and_field(self):
+        host = os.uname().nodename
+        tokens = self.tokens_file([1, 2, 3])
+
+        def logits(model, *flags):
+            return 1, "logits", model, "--tokens", tokens, "--output", self.folder / "o.safetensors", *flags
+
+        plain = GOLDENS / "qwen3-moe-mlx4"
+        self.refused_job([host, "model"], logits(plain), logits(GOLDENS / "glm4-moe-mlx4"))
+        self.refused_job([host, "numeric mode", "exact"], logits(plain), logits(plain, "--exact"))
+        self.refused_job([host, "device"], logits(plain), logits(plain, "--instruction-set", "scalar"))
+        self.refused_job([host, "no-such-model"], logits(plain), logits(self.folder / "no-such-model"))
+        self.refused_job([host, "--ram"], logits(plain), logits(plain, "--ram", "1M"))
+
+    def workers(self, leader):
+        """The process ids of the others of the job that `leader`, the launcher, started."""
+        found = []
+        for line in subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines():
+            pid, parent, *arguments = line.split()
+            if parent == str(leader) and arguments and arguments[0] == PROGRAM:
+                found.append(int(pid))
+        rank = {}
+        for pid in found:
+            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            for entry in entries:
+                if entry.startswith((b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK=")):
+                    rank[int(entry.split(b"=")[1])] = pid
+        return rank
+
+    def begin(self, *flags):
+        """A long generation by three processes, once it has begun to write."""
+        process = subprocess.Popen(
+            job((3, "generate", "--prompt", "Once upon a time", "--max-tokens", 1900, "--ignore-eos", "--temperature",
+                 0, "--context", 2048, *flags)),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        self.addCleanup(process.kill)
+        self.assertNotEqual(process.stdout.read(1), b"")
+        return process
+
+    def test_a_worker_that_stands_still_ends_the_job_by_name(self):
+        process = self.begin("--peer-timeout", "1")
+        worker = self.workers(process.pid)[2]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            if Path(f"/proc/{worker}").exists():
+                os.kill(worker, signal.SIGCONT)
+        message = said.decode()
+        self.assertEqual(process.returncode, 1, message)
+        self.assertIn(f"sluice: {os.uname().nodename} (rank 2): has not answered for 1 s", message)
+
+    def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(self):
+        cache = ("--prefix-cache", self.folder / "cache")
+        prompt = "Once upon a time there was a bear who lived by the river and every morning it went to fish. " * 4
+        first = self.generate(*cache, processes=3, prompt=prompt, tokens=4)
+        self.assertEqual(first["cached_tokens"], 0)
+        process = self.begin(*cache)
+        os.kill(self.workers(process.pid)[1], signal.SIGKILL)
+        began = time.monotonic()
+        _, said = process.communicate(timeout=60)
+        self.assertLess(time.monotonic() - began, 30)
+        self.assertNotEqual(process.returncode, 0)
+        self.assertIn(os.uname().nodename, said.decode())
+        again = self.generate(*cache, processes=3, prompt=prompt + first["text"] + " Then", tokens=4)
+        self.assertGreater(again["cached_tokens"], 60)
+
+
+if __name__ == "__main__":
+    unittest.main()
