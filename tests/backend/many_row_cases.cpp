@@ -17,10 +17,13 @@ int64_t pick_many_rows(CaseContext& context) {
     return context.pick_of({33, 64, 65, 129, 200, 257, 300, 390});
 }
 
-void many_row_linear(CaseContext& context, const WeightFormat& format) {
-    const int64_t rows = pick_many_rows(context);
-    const int64_t columns = context.pick_of({1, 2, 3, 5, 8}) * 128;
-    const int64_t outputs = context.pick_of({1, 64, 100, 131, 320});
+struct ProductSizes {
+    int64_t rows, columns, outputs;
+};
+
+void multiply_many_rows(CaseContext& context, const WeightFormat& format, const ProductSizes& sizes,
+                        bool full_precision) {
+    const auto [rows, columns, outputs] = sizes;
     const bool accumulate = context.flip();
     const Tensor out = accumulate ? context.random(rows, outputs) : context.output(rows, outputs);
     const Tensor x = context.random(rows, columns);
@@ -28,8 +31,26 @@ void many_row_linear(CaseContext& context, const WeightFormat& format) {
                                  .weight = context.aligned_weight(format, outputs, columns),
                                  .bias = context.flip() ? context.random(1, outputs) : Tensor{},
                                  .out = out,
-                                 .accumulate = accumulate});
+                                 .accumulate = accumulate,
+                                 .full_precision = full_precision});
     context.result(out);
+}
+
+void many_row_linear(CaseContext& context, const WeightFormat& format, bool full_precision) {
+    multiply_many_rows(context, format,
+                       {.rows = pick_many_rows(context),
+                        .columns = context.pick_of({1, 2, 3, 5, 8}) * 128,
+                        .outputs = context.pick_of({1, 3, 64, 100, 131, 320})},
+                       full_precision);
+}
+
+// More sums than small tiles are made for.
+void many_sums(CaseContext& context) {
+    multiply_many_rows(context, WeightFormat::floating(DType::kF32),
+                       {.rows = context.pick_of({1030, 1100}),
+                        .columns = context.pick_of({20, 35}),
+                        .outputs = context.pick_of({1061, 1100})},
+                       true);
 }
 
 // Experts that share out all rows unevenly; a row goes to two of them. Few of many experts: a table of more jobs than a
@@ -93,10 +114,13 @@ std::vector<OpCase> many_row_cases() {
         const std::string name = format.describe() + (plain ? "" : ", scales " + std::string(dtype_name(format.dtype)));
         const Rounding rounding = rounding_of(format);
         cases.push_back({"Linear, many rows, " + name, rounding,
-                         [format](CaseContext& context) { many_row_linear(context, format); }});
+                         [format](CaseContext& context) { many_row_linear(context, format, false); }});
         cases.push_back({"GatedMlp, many rows, " + name, rounding,
                          [format](CaseContext& context) { many_row_experts(context, format, format, {}); }});
     }
+    cases.push_back({"Linear in full precision, many rows", Rounding::kNone,
+                     [=](CaseContext& context) { many_row_linear(context, bf16, true); }});
+    cases.push_back({"Linear in full precision, many rows and outputs", Rounding::kNone, many_sums});
     const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);
     const Activation gelu{.kind = ActivationKind::kGeluTanh},
         clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 0.8f, .up_offset = 1};
