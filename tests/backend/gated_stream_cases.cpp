@@ -38,12 +38,11 @@ void match_streams(CaseContext& context, bool zero) {
 }  // namespace
 
 std::vector<OpCase> gated_stream_cases() {
-    return {
-        {"Gate, sigmoid", Rounding::kNone, [](CaseContext& context) { gate(context, false); }, true},
-        {"Gate, silu", Rounding::kNone, [](CaseContext& context) { gate(context, true); }, true},
-        {"AverageGatedStreams", Rounding::kNone, average_gated_streams, true},
-        {"MatchStreams", Rounding::kNone, [](CaseContext& context) { match_streams(context, false); }, true},
-        {"MatchStreams of nothing", Rounding::kNone, [](CaseContext& context) { match_streams(context, true); }, true}};
+    return {{"Gate, sigmoid", Rounding::kNone, [](CaseContext& context) { gate(context, false); }},
+            {"Gate, silu", Rounding::kNone, [](CaseContext& context) { gate(context, true); }},
+            {"AverageGatedStreams", Rounding::kNone, average_gated_streams},
+            {"MatchStreams", Rounding::kNone, [](CaseContext& context) { match_streams(context, false); }},
+            {"MatchStreams of nothing", Rounding::kNone, [](CaseContext& context) { match_streams(context, true); }}};
 }
 
 }  // namespace sluice

@@ -30,10 +30,9 @@ void pool_tokens(CaseContext& context, bool overlapping, bool gated = true) {
 
 std::vector<OpCase> pooling_cases() {
     return {
-        {"PoolTokens", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, false); }, true},
-        {"PoolTokens without gates", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, false, false); },
-         true},
-        {"PoolTokens, overlapping", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, true); }, true}};
+        {"PoolTokens", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, false); }},
+        {"PoolTokens without gates", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, false, false); }},
+        {"PoolTokens, overlapping", Rounding::kNone, [](CaseContext& context) { pool_tokens(context, true); }}};
 }
 
 }  // namespace sluice

@@ -51,11 +51,11 @@ void mix_streams(CaseContext& context) {
 }  // namespace
 
 std::vector<OpCase> stream_cases() {
-    return {{"ConnectStreams", Rounding::kNone, [](CaseContext& context) { connect_streams(context, false); }, true},
-            {"ConnectStreams, read alone", Rounding::kNone,
-             [](CaseContext& context) { connect_streams(context, true); }, true},
-            {"WeighStreams", Rounding::kNone, weigh_streams, true},
-            {"MixStreams", Rounding::kNone, mix_streams, true}};
+    return {
+        {"ConnectStreams", Rounding::kNone, [](CaseContext& context) { connect_streams(context, false); }},
+        {"ConnectStreams, read alone", Rounding::kNone, [](CaseContext& context) { connect_streams(context, true); }},
+        {"WeighStreams", Rounding::kNone, weigh_streams},
+        {"MixStreams", Rounding::kNone, mix_streams}};
 }
 
 }  // namespace sluice

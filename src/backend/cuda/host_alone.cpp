@@ -14,15 +14,7 @@ namespace {
 
 }  // namespace
 
-void compute(Device&, const LayerNorm& op) {
-    refuse_operation(op.kName);
-}
-
 void compute(Device&, const AppendRows& op) {
-    refuse_operation(op.kName);
-}
-
-void compute(Device&, const SelectiveScan& op) {
     refuse_operation(op.kName);
 }
 
@@ -30,35 +22,7 @@ void compute(Device&, const SelectTokens& op) {
     refuse_operation(op.kName);
 }
 
-void compute(Device&, const Gate& op) {
-    refuse_operation(op.kName);
-}
-
-void compute(Device&, const AverageGatedStreams& op) {
-    refuse_operation(op.kName);
-}
-
-void compute(Device&, const MatchStreams& op) {
-    refuse_operation(op.kName);
-}
-
 void compute(Device&, const SharedKeyAttention& op) {
-    refuse_operation(op.kName);
-}
-
-void compute(Device&, const PoolTokens& op) {
-    refuse_operation(op.kName);
-}
-
-void compute(Device&, const ConnectStreams& op) {
-    refuse_operation(op.kName);
-}
-
-void compute(Device&, const WeighStreams& op) {
-    refuse_operation(op.kName);
-}
-
-void compute(Device&, const MixStreams& op) {
     refuse_operation(op.kName);
 }
 

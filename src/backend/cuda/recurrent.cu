@@ -42,9 +42,10 @@ constexpr int kConvolveRows = 32;  // of a tile
 
 struct ConvolveArgs {
     Rows<const float> x, weight;
+    const float* bias;  // null: zero
     SequenceTable sequences;
     StateTable states;
-    int channels, taps, tile_rows;
+    int channels, taps, distance, tile_rows;
     bool one_tile;  // of each sequence
     Rows<float> out;
 
@@ -59,7 +60,7 @@ struct ConvolveArgs {
 __global__ void convolve_kernel(const ConvolveArgs args) {
     int first = 0;
     const SequencePart part = args.part_of(blockIdx.y, first);
-    const int c = blockIdx.x * blockDim.x + threadIdx.x, past = args.taps - 1;
+    const int c = blockIdx.x * blockDim.x + threadIdx.x, past = (args.taps - 1) * args.distance;
     if (c >= args.channels || part.sequence < 0) return;
     float* const state = args.states.of(part.sequence) + c;
     // Among the state's inputs and then the rows'.
@@ -68,8 +69,8 @@ __global__ void convolve_kernel(const ConvolveArgs args) {
     };
     const int end = min(first + args.tile_rows, part.count);
     for (int row = first; row < end; ++row) {
-        float sum = 0;
-        for (int k = 0; k < args.taps; ++k) sum = fmaf(input(row + k), args.weight[c][k], sum);
+        float sum = args.bias == nullptr ? 0.0f : args.bias[c];
+        for (int k = 0; k < args.taps; ++k) sum = fmaf(input(row + k * args.distance), args.weight[c][k], sum);
         args.out[part.first_row + row][c] = sum * sigmoid(sum);
     }
     if (first > 0) return;
@@ -137,8 +138,8 @@ __global__ void __launch_bounds__(128) convolve_fours_kernel(const ConvolveArgs 
 }
 
 bool convolves_in_fours(const ConvolveArgs& args) {
-    return args.taps == 4 && args.channels % 4 == 0 && in_fours(args.x) && in_fours(args.weight) &&
-           in_fours(args.out) && args.states.in_fours();
+    return args.taps == 4 && args.distance == 1 && args.bias == nullptr && args.channels % 4 == 0 && in_fours(args.x) &&
+           in_fours(args.weight) && in_fours(args.out) && args.states.in_fours();
 }
 
 }  // namespace
@@ -161,19 +162,20 @@ void compute(Device& device, const SplitLinearProjections& op) {
 }
 
 void compute(Device& device, const CausalConvolution& op) {
-    if (op.bias.buffer != nullptr) refuse("CausalConvolution on CUDA: it has no bias; `device` cpu has one");
-    if (op.distance != 1) refuse("CausalConvolution on CUDA: taps follow each other; `device` cpu has others");
     if (op.x.rows == 0) return;
     ConvolveArgs args{.x = rows_of(op.x),
                       .weight = rows_of(op.weight),
+                      .bias = op.bias.buffer == nullptr ? nullptr : rows_of(op.bias).first,
                       .sequences = table_of(op.sequences),
                       .states = table_of(op.states),
                       .channels = static_cast<int>(op.x.columns),
                       .taps = static_cast<int>(op.weight.columns),
+                      .distance = static_cast<int>(op.distance),
                       .tile_rows = 0,
                       .one_tile = false,
                       .out = writable_rows_of(op.out)};
-    args.tile_rows = std::max(kConvolveRows, args.taps - 1);  // so that later tiles have all their inputs in x
+    args.tile_rows =
+        std::max(kConvolveRows, static_cast<int>(op.history()));  // so that later tiles have all their inputs in x
     args.one_tile = op.sequences.most_rows <= args.tile_rows;
     const auto sequences = static_cast<unsigned>(args.sequences.count);
     const unsigned tiles = args.one_tile ? sequences : blocks_for(op.x.rows, args.tile_rows) + sequences;

@@ -161,6 +161,19 @@ __global__ void route_kernel(const RouteArgs args) {
     write_routes(args, values, state, whole, row);
 }
 
+// The experts that a table has for the row's token, which may name one twice.
+__global__ void route_named_kernel(const RouteArgs args, Rows<const int32_t> tokens, Rows<const int32_t> table) {
+    extern __shared__ double values[];
+    const int64_t row = blockIdx.x;
+    const double whole = score_row(args, args.logits[row], values);
+    __syncwarp();
+    const int32_t* const named = table[tokens[row][0]];
+    double sum = 1e-20;
+    for (int j = 0; j < args.top_k; ++j) sum += values[named[j]];
+    for (int j = threadIdx.x; j < args.top_k; j += 32)
+        write_route(args, row, j, named[j], values[named[j]] / (args.normalize ? sum : whole));
+}
+
 // A float as a whole number in the same order.
 __device__ unsigned ordered(float value) {
     const unsigned bits = __float_as_uint(value + 0.0f);  // one zero
@@ -249,7 +262,6 @@ __global__ void route_plain_kernel(const RouteArgs args) {
 }  // namespace
 
 void compute(Device& device, const Route& op) {
-    if (op.table.buffer != nullptr) refuse("Route on CUDA: scores choose experts; `device` cpu has tables");
     if (op.logits.rows == 0) return;
     const RouteArgs args{.logits = rows_of(op.logits),
                          .bias = op.bias.buffer == nullptr ? nullptr : rows_of(op.bias).first,
@@ -265,7 +277,8 @@ void compute(Device& device, const Route& op) {
                          .ids = elements_of<int32_t>(op.ids),
                          .weights = writable_rows_of(op.weights)};
     const auto rows = static_cast<unsigned>(op.logits.rows);
-    if (args.groups == 1 && args.experts <= 512) {
+    const bool named = op.table.buffer != nullptr;
+    if (!named && args.groups == 1 && args.experts <= 512) {
         auto* const kernel = args.experts <= 128   ? route_plain_kernel<4>
                              : args.experts <= 256 ? route_plain_kernel<8>
                                                    : route_plain_kernel<16>;
@@ -274,6 +287,10 @@ void compute(Device& device, const Route& op) {
     const size_t shared = static_cast<size_t>(args.experts) * (sizeof(double) + sizeof(float) + 1) +
                           static_cast<size_t>(args.groups) * (sizeof(float) + 1);
     if (shared > 48 << 10) refuse("Route on CUDA: 3500 experts are the most");
+    if (named) {
+        route_named_kernel<<<rows, 32, shared, device.stream()>>>(args, ints_of(op.tokens), ints_of(op.table));
+        return check_launch("Route");
+    }
     route_kernel<<<rows, 32, shared, device.stream()>>>(args);
     check_launch("Route");
 }

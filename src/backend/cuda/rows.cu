@@ -21,86 +21,157 @@ dim3 element_grid(int64_t rows, int64_t columns) {
     return {blocks_for(columns, kThreads), static_cast<unsigned>(std::min(rows, kMostGridRows))};
 }
 
-// out = x / rms(x) * weight, times silu(z) where there is one. A block per run.
-__global__ void norm_kernel(Rows<const float> x, Rows<const float> weight, Rows<const float> z, float epsilon,
-                            int width, Rows<float> out) {
+struct NormArgs {
+    Rows<const float> x;
+    const float* weight;  // of `weights` runs, which are repeated
+    Rows<const float> z;  // first null: none
+    float epsilon;
+    int width, weights;
+    bool silu;  // of z; else its sigmoid
+    Rows<float> out;
+
+    __device__ const float* weight_of_run(int run) const { return weight + run % weights * width; }
+    __device__ float gate(float z) const { return (silu ? z : 1.0f) * sigmoid(z); }
+};
+
+// out = x / rms(x) * weight, times a gate of z where there is one. A block per run.
+__global__ void norm_kernel(const NormArgs args) {
     let_next_begin();
     wait_for_previous();
-    const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * width;
-    const float* from = x[row] + first;
+    const float* const weight = args.weight_of_run(blockIdx.y);
+    const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * args.width;
+    const float* from = args.x[row] + first;
     float squares = 0;
-    for (int i = threadIdx.x; i < width; i += blockDim.x) squares += from[i] * from[i];
-    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(width) + epsilon);
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-        float value = from[i] * scale * weight[0][i];
-        if (z.first != nullptr) {
-            const float gate = z[row][first + i];
-            value *= gate * sigmoid(gate);
-        }
-        out[row][first + i] = value;
+    for (int i = threadIdx.x; i < args.width; i += blockDim.x) squares += from[i] * from[i];
+    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(args.width) + args.epsilon);
+    for (int i = threadIdx.x; i < args.width; i += blockDim.x) {
+        float value = from[i] * scale * weight[i];
+        if (args.z.first != nullptr) value *= args.gate(args.z[row][first + i]);
+        args.out[row][first + i] = value;
     }
 }
 
 // The same of rows that lie at multiples of 16 bytes: a thread has kFours times four numbers, which it keeps.
 template <int kFours>
-__global__ void norm_fours_kernel(Rows<const float> x, Rows<const float> weight, Rows<const float> z, float epsilon,
-                                  int width, Rows<float> out) {
+__global__ void norm_fours_kernel(const NormArgs args) {
     let_next_begin();
     wait_for_previous();
-    const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * width;
-    const auto* const from = reinterpret_cast<const float4*>(x[row] + first);
-    const auto* const factors = reinterpret_cast<const float4*>(weight[0]);
+    const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * args.width;
+    const auto* const from = reinterpret_cast<const float4*>(args.x[row] + first);
+    const auto* const factors = reinterpret_cast<const float4*>(args.weight_of_run(blockIdx.y));
     float4 value[kFours], factor[kFours];
     float squares = 0;
 #pragma unroll
     for (int i = 0; i < kFours; ++i) {
         const int at = threadIdx.x + i * blockDim.x;
-        const bool there = 4 * at < width;
+        const bool there = 4 * at < args.width;
         factor[i] = there ? factors[at] : float4{};
         value[i] = there ? from[at] : float4{};
         squares +=
             value[i].x * value[i].x + value[i].y * value[i].y + value[i].z * value[i].z + value[i].w * value[i].w;
     }
-    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(width) + epsilon);
+    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(args.width) + args.epsilon);
 #pragma unroll
     for (int i = 0; i < kFours; ++i) {
         const int at = threadIdx.x + i * blockDim.x;
-        if (4 * at >= width) break;
+        if (4 * at >= args.width) break;
         float4 normed{value[i].x * scale * factor[i].x, value[i].y * scale * factor[i].y,
                       value[i].z * scale * factor[i].z, value[i].w * scale * factor[i].w};
-        if (z.first != nullptr) {
-            const float4 gate = reinterpret_cast<const float4*>(z[row] + first)[at];
-            normed.x *= gate.x * sigmoid(gate.x);
-            normed.y *= gate.y * sigmoid(gate.y);
-            normed.z *= gate.z * sigmoid(gate.z);
-            normed.w *= gate.w * sigmoid(gate.w);
+        if (args.z.first != nullptr) {
+            const float4 gate = reinterpret_cast<const float4*>(args.z[row] + first)[at];
+            normed.x *= args.gate(gate.x);
+            normed.y *= args.gate(gate.y);
+            normed.z *= args.gate(gate.z);
+            normed.w *= args.gate(gate.w);
         }
-        reinterpret_cast<float4*>(out[row] + first)[at] = normed;
+        reinterpret_cast<float4*>(args.out[row] + first)[at] = normed;
     }
 }
 
-bool in_fours(const Tensor& tensor) {
-    return reinterpret_cast<uintptr_t>(floats_at(tensor)) % 16 == 0 && tensor.row_stride % 4 == 0;
+// The same of runs that a warp has at once: a warp per run.
+constexpr int kWarpRun = 256, kRunsOfBlock = 8;
+
+__global__ void __launch_bounds__(32 * kRunsOfBlock) norm_warps_kernel(const NormArgs args, int runs, int64_t all) {
+    let_next_begin();
+    wait_for_previous();
+    const int64_t index = static_cast<int64_t>(blockIdx.x) * kRunsOfBlock + threadIdx.x / 32;
+    if (index >= all) return;
+    const int64_t row = index / runs;
+    const int run = static_cast<int>(index % runs), lane = threadIdx.x % 32;
+    const int64_t first = static_cast<int64_t>(run) * args.width;
+    const auto fours = [&](const float* from, int i) {
+        const int at = 4 * (lane + 32 * i);
+        return at < args.width ? *reinterpret_cast<const float4*>(from + at) : float4{};
+    };
+    float4 value[kWarpRun / 128], gate[kWarpRun / 128];
+    float squares = 0;
+#pragma unroll
+    for (int i = 0; i < kWarpRun / 128; ++i) {
+        value[i] = fours(args.x[row] + first, i);
+        if (args.z.first != nullptr) gate[i] = fours(args.z[row] + first, i);
+        squares +=
+            value[i].x * value[i].x + value[i].y * value[i].y + value[i].z * value[i].z + value[i].w * value[i].w;
+    }
+    const float scale = rsqrtf(warp_sum(squares) / static_cast<float>(args.width) + args.epsilon);
+#pragma unroll
+    for (int i = 0; i < kWarpRun / 128; ++i) {
+        const int at = 4 * (lane + 32 * i);
+        if (at >= args.width) break;
+        const float4 factor = fours(args.weight_of_run(run), i);
+        float4 normed{value[i].x * scale * factor.x, value[i].y * scale * factor.y, value[i].z * scale * factor.z,
+                      value[i].w * scale * factor.w};
+        if (args.z.first != nullptr) {
+            normed.x *= args.gate(gate[i].x);
+            normed.y *= args.gate(gate[i].y);
+            normed.z *= args.gate(gate[i].z);
+            normed.w *= args.gate(gate[i].w);
+        }
+        *reinterpret_cast<float4*>(args.out[row] + first + at) = normed;
+    }
 }
 
-void run_norm(Device& device, const Tensor& x, const Tensor& weight, const Tensor* z, float epsilon,
-              const Tensor& out) {
-    if (x.rows == 0) return;
-    const int64_t width = weight.columns;
-    const dim3 grid(static_cast<unsigned>(x.rows), static_cast<unsigned>(x.columns / width));
+bool in_fours(const float* first, int64_t stride) {
+    return reinterpret_cast<uintptr_t>(first) % 16 == 0 && stride % 4 == 0;
+}
+
+void run_norm(Device& device, const NormArgs& args, int64_t rows, int64_t columns) {
+    if (rows == 0) return;
+    const int64_t width = args.width;
+    const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(columns / width));
     const auto threads = static_cast<unsigned>(std::clamp<int64_t>((width + 31) / 32 * 32, 32, 512));
-    const Rows<const float> gate = z == nullptr ? Rows<const float>{} : rows_of(*z);
-    const bool fours = width % 4 == 0 && width <= 8192 && in_fours(x) && in_fours(weight) && in_fours(out) &&
-                       (z == nullptr || in_fours(*z));
+    const bool fours = width % 4 == 0 && width <= 8192 && in_fours(args.x.first, args.x.stride) &&
+                       in_fours(args.weight, 0) && in_fours(args.out.first, args.out.stride) &&
+                       in_fours(args.z.first, args.z.stride);
+    if (fours && width <= kWarpRun) {
+        const int64_t runs = columns / width;
+        launch_early(device, {blocks_for(rows * runs, kRunsOfBlock), 32 * kRunsOfBlock}, norm_warps_kernel, args,
+                     static_cast<int>(runs), rows * runs);
+        return;
+    }
     if (fours) {
         auto* const kernel = width <= 2048 ? norm_fours_kernel<1> : norm_fours_kernel<4>;
         const int64_t threads_of_row = (width / 4 + (width <= 2048 ? 0 : 3)) / (width <= 2048 ? 1 : 4);
-        launch_early(device, {grid, static_cast<unsigned>((threads_of_row + 31) / 32 * 32)}, kernel, rows_of(x),
-                     rows_of(weight), gate, epsilon, static_cast<int>(width), writable_rows_of(out));
+        launch_early(device, {grid, static_cast<unsigned>((threads_of_row + 31) / 32 * 32)}, kernel, args);
         return;
     }
-    launch_early(device, {grid, threads}, norm_kernel, rows_of(x), rows_of(weight), gate, epsilon,
-                 static_cast<int>(width), writable_rows_of(out));
+    launch_early(device, {grid, threads}, norm_kernel, args);
+}
+
+// A block per run.
+__global__ void layer_norm_kernel(Rows<const float> x, const float* weight, const float* bias, float epsilon, int width,
+                                  Rows<float> out) {
+    let_next_begin();
+    wait_for_previous();
+    const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * width;
+    const float* const from = x[row] + first;
+    float sum = 0, squares = 0;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) sum += from[i];
+    const float mean = block_sum(sum) / static_cast<float>(width);
+    __syncthreads();
+    for (int i = threadIdx.x; i < width; i += blockDim.x) squares += (from[i] - mean) * (from[i] - mean);
+    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(width) + epsilon);
+    for (int i = threadIdx.x; i < width; i += blockDim.x)
+        out[row][first + i] = fmaf((from[i] - mean) * scale, weight[i], bias[i]);
 }
 
 // A thread per row and pair; all heads turn by the same angle. The angle is too large for float's digits.
@@ -137,23 +208,51 @@ __global__ void split_query_gate_kernel(Rows<const float> fused, int head_dim, R
     }
 }
 
-__global__ void sigmoid_gate_kernel(Rows<float> x, Rows<const float> gate, int64_t rows, int64_t columns) {
-    let_next_begin();
-    wait_for_previous();
-    const int64_t c = element_column();
-    if (c >= columns) return;
-    for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) x[row][c] *= sigmoid(gate[row][c]);
+// Four columns of a row from `first` on; `fours`: rows lie at multiples of 16 bytes and have whole fours.
+struct RowShape {
+    int64_t rows, columns;
+    bool fours;
+};
+__device__ __forceinline__ float4 four_of(const RowShape& shape, const float* row, int64_t first) {
+    if (shape.fours) return *reinterpret_cast<const float4*>(row + first);
+    const auto at = [&](int64_t column) { return column < shape.columns ? row[column] : 0.0f; };
+    return {at(first), at(first + 1), at(first + 2), at(first + 3)};
+}
+__device__ __forceinline__ void put_four(const RowShape& shape, float* row, int64_t first, const float4& four) {
+    if (shape.fours) {
+        *reinterpret_cast<float4*>(row + first) = four;
+        return;
+    }
+    const float values[4] = {four.x, four.y, four.z, four.w};
+    for (int i = 0; i < 4; ++i) {
+        if (first + i < shape.columns) row[first + i] = values[i];
+    }
 }
 
-__global__ void add_kernel(Rows<const float> x, Rows<const float> gate, Rows<float> out, int64_t rows,
-                           int64_t columns) {
+__global__ void sigmoid_gate_kernel(Rows<float> x, Rows<const float> gate, bool silu, RowShape shape) {
     let_next_begin();
     wait_for_previous();
-    const int64_t c = element_column();
-    if (c >= columns) return;
-    for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    const int64_t first = 4 * element_column();
+    if (first >= shape.columns) return;
+    const auto gated = [&](float value, float by) { return value * ((silu ? by : 1.0f) * sigmoid(by)); };
+    for (int64_t row = blockIdx.y; row < shape.rows; row += gridDim.y) {
+        const float4 by = four_of(shape, gate[row], first), old = four_of(shape, x[row], first);
+        put_four(shape, x[row], first,
+                 {gated(old.x, by.x), gated(old.y, by.y), gated(old.z, by.z), gated(old.w, by.w)});
+    }
+}
+
+__global__ void add_kernel(Rows<const float> x, Rows<const float> gate, Rows<float> out, RowShape shape) {
+    let_next_begin();
+    wait_for_previous();
+    const int64_t first = 4 * element_column();
+    if (first >= shape.columns) return;
+    for (int64_t row = blockIdx.y; row < shape.rows; row += gridDim.y) {
         const float factor = gate.first == nullptr ? 1.0f : sigmoid(gate[row][0]);
-        out[row][c] = fmaf(factor, x[row][c], out[row][c]);
+        const float4 added = four_of(shape, x[row], first), old = four_of(shape, out[row], first);
+        put_four(shape, out[row], first,
+                 {fmaf(factor, added.x, old.x), fmaf(factor, added.y, old.y), fmaf(factor, added.z, old.z),
+                  fmaf(factor, added.w, old.w)});
     }
 }
 
@@ -229,15 +328,36 @@ __global__ void scale_by_position_kernel(Rows<float> x, Rows<const int32_t> posi
 }  // namespace
 
 void compute(Device& device, const RmsNorm& op) {
-    if (op.run() != op.weight.columns) {
-        refuse("RmsNorm on CUDA: the weight is as wide as what is normed; `device` cpu has others");
-    }
-    run_norm(device, op.x, op.weight, nullptr, op.epsilon, op.out);
+    const NormArgs args{.x = rows_of(op.x),
+                        .weight = rows_of(op.weight).first,
+                        .z = {},
+                        .epsilon = op.epsilon,
+                        .width = static_cast<int>(op.run()),
+                        .weights = static_cast<int>(op.weight.columns / op.run()),
+                        .silu = false,
+                        .out = writable_rows_of(op.out)};
+    run_norm(device, args, op.x.rows, op.x.columns);
+}
+
+void compute(Device& device, const LayerNorm& op) {
+    if (op.x.rows == 0) return;
+    const int64_t width = op.weight.columns;
+    const dim3 grid(static_cast<unsigned>(op.x.rows), static_cast<unsigned>(op.x.columns / width));
+    const auto threads = static_cast<unsigned>(std::clamp<int64_t>((width + 31) / 32 * 32, 32, 512));
+    launch_early(device, {grid, threads}, layer_norm_kernel, rows_of(op.x), rows_of(op.weight).first,
+                 rows_of(op.bias).first, op.epsilon, static_cast<int>(width), writable_rows_of(op.out));
 }
 
 void compute(Device& device, const GatedRmsNorm& op) {
-    if (op.sigmoid) refuse("GatedRmsNorm on CUDA: the gate is silu; `device` cpu has a sigmoid, too");
-    run_norm(device, op.x, op.weight, &op.z, op.epsilon, op.out);
+    const NormArgs args{.x = rows_of(op.x),
+                        .weight = rows_of(op.weight).first,
+                        .z = rows_of(op.z),
+                        .epsilon = op.epsilon,
+                        .width = static_cast<int>(op.weight.columns),
+                        .weights = 1,
+                        .silu = !op.sigmoid,
+                        .out = writable_rows_of(op.out)};
+    run_norm(device, args, op.x.rows, op.x.columns);
 }
 
 void compute(Device& device, const Rotary& op) {
@@ -258,18 +378,26 @@ void compute(Device& device, const SplitQueryGate& op) {
                  writable_rows_of(op.gate), op.query.rows, op.query.columns);
 }
 
+namespace {
+
+RowShape shape_of(const Tensor& a, const Tensor& b) {
+    const auto fours = [](const Tensor& tensor) { return in_fours(floats_at(tensor), tensor.row_stride); };
+    return {a.rows, a.columns, a.columns % 4 == 0 && fours(a) && fours(b)};
+}
+
+}  // namespace
+
 void compute(Device& device, const SigmoidGate& op) {
-    if (op.silu) refuse("SigmoidGate on CUDA: it is a sigmoid; `device` cpu has silu, too");
     if (op.x.rows == 0) return;
-    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, sigmoid_gate_kernel, writable_rows_of(op.x),
-                 rows_of(op.gate), op.x.rows, op.x.columns);
+    launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kThreads}, sigmoid_gate_kernel,
+                 writable_rows_of(op.x), rows_of(op.gate), op.silu, shape_of(op.x, op.gate));
 }
 
 void compute(Device& device, const AddGated& op) {
     if (op.x.rows == 0) return;
     const Rows<const float> gate = op.gate.buffer == nullptr ? Rows<const float>{} : rows_of(op.gate);
-    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, add_kernel, rows_of(op.x), gate,
-                 writable_rows_of(op.out), op.x.rows, op.x.columns);
+    launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kThreads}, add_kernel, rows_of(op.x), gate,
+                 writable_rows_of(op.out), shape_of(op.x, op.out));
 }
 
 void compute(Device& device, const GatherRows& op) {
