@@ -66,8 +66,13 @@ class Sampler {
     // `logits`: finite, at least one. Ids of the context that have no logit count for nothing. Throws kUsage where bias
     // and mask together leave no token.
     TokenId sample(std::span<const float> logits, const Context& context);
-    // Whether that is the first of the largest logits, whatever the context but for its mask.
+    // Whether the context changes nothing but for its mask; and whether that is then the first of the largest logits.
+    bool takes_logits_as_they_come() const;
     bool takes_the_likeliest() const;
+    // The number from 0 on, less than 1, by which the next token will be drawn where there is more than one; skip():
+    // somebody else drew by it.
+    double next_uniform();
+    void skip();
 
   private:
     struct Impl;

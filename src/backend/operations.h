@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "backend/operations/attention.h"
+#include "backend/operations/drawing.h"
 #include "backend/operations/experts.h"
 #include "backend/operations/gated_streams.h"
 #include "backend/operations/pooling.h"
@@ -28,6 +29,7 @@ namespace sluice {
     X(AddGated)               \
     X(GatherRows)             \
     X(ArgMax)                 \
+    X(DrawToken)              \
     X(AppendKeyValue)         \
     X(Attention)              \
     X(AppendLatent)           \

@@ -142,6 +142,7 @@ void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room, i
         input.logit_rows = rows_with_logits(each.logits, count, each.done + count == each.tokens.size());
         input.hidden = each.hidden;
         input.likeliest_of = each.likeliest_of;
+        input.draw = each.draw;
     }
     // A pass goes on while anyone wants it.
     std::vector<ForwardOutput> results = forward(inputs, [&pieces](int64_t, int64_t) {

@@ -110,7 +110,10 @@ size_t Generation::Impl::drawable_tokens() const {
 }
 
 TokenId Generation::Impl::next_token() {
-    if (const std::optional<TokenId> likeliest = std::exchange(work_.likeliest, std::nullopt)) return *likeliest;
+    if (const std::optional<TokenId> drawn = std::exchange(work_.likeliest, std::nullopt)) {
+        if (work_.draw) sampler.skip();
+        return *drawn;
+    }
     const Stopwatch sampling;
     const std::vector<float> logits = std::exchange(work_.output.logits, {});
     const size_t tokens = std::min(logits.size(), drawable_tokens());
@@ -140,8 +143,16 @@ void Generation::Impl::draw() {
     last_ = id;
     work_.tokens = std::span(&last_, 1);
     work_.logits = LogitsWanted::kLast;
-    const bool as_it_comes = !options.mask && !options.log_probabilities && sampler.takes_the_likeliest();
-    work_.likeliest_of = as_it_comes ? static_cast<int64_t>(drawable_tokens()) : 0;
+    const bool as_they_come = !options.mask && !options.log_probabilities && sampler.takes_logits_as_they_come();
+    work_.likeliest_of = as_they_come ? static_cast<int64_t>(drawable_tokens()) : 0;
+    work_.draw.reset();
+    if (as_they_come && !sampler.takes_the_likeliest()) {
+        work_.draw = {.temperature = options.sampling.temperature,
+                      .top_p = options.sampling.top_p,
+                      .min_p = options.sampling.min_p,
+                      .uniform = sampler.next_uniform(),
+                      .top_k = options.sampling.top_k};
+    }
     work_.done = 0;
 }
 

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <random>
 #include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/sampling_ranges.h"
@@ -87,6 +89,7 @@ void forbid_masked(std::span<float> logits, const TokenMask& mask) {
 struct Sampler::Impl {
     SamplingOptions options;
     std::mt19937_64 random;
+    std::optional<double> ahead;  // what uniform() gives next, where somebody asked before
     std::vector<float> adjusted;
     SoftmaxWeights weights;
 
@@ -110,10 +113,23 @@ Sampler::Sampler(Sampler&&) noexcept = default;
 Sampler& Sampler::operator=(Sampler&&) noexcept = default;
 Sampler::~Sampler() = default;
 
-bool Sampler::takes_the_likeliest() const {
+bool Sampler::takes_logits_as_they_come() const {
     const SamplingOptions& options = impl_->options;
-    return options.temperature < kGreedyBelow && options.logit_bias.empty() && options.repetition_penalty == 1.0 &&
-           options.presence_penalty == 0 && options.frequency_penalty == 0;
+    return options.logit_bias.empty() && options.repetition_penalty == 1.0 && options.presence_penalty == 0 &&
+           options.frequency_penalty == 0;
+}
+
+bool Sampler::takes_the_likeliest() const {
+    return impl_->options.temperature < kGreedyBelow && takes_logits_as_they_come();
+}
+
+double Sampler::next_uniform() {
+    if (!impl_->ahead) impl_->ahead = impl_->uniform();
+    return *impl_->ahead;
+}
+
+void Sampler::skip() {
+    (void)impl_->uniform();
 }
 
 // The logits with bias, penalties and mask, which most samplers have none of.
@@ -212,6 +228,7 @@ void Sampler::Impl::cut(std::vector<Candidate>& kept, double mass) const {
 }
 
 double Sampler::Impl::uniform() {
+    if (ahead) return *std::exchange(ahead, std::nullopt);
     // 53 random bits: the same stream on every standard library, unlike std::uniform_real_distribution.
     return static_cast<double>(random() >> 11) * 0x1.0p-53;
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "backend/operations/drawing.h"
 #include "sluice/engine.h"
 
 namespace sluice {
@@ -19,6 +20,7 @@ struct SequenceWork {
     // Of the last logits only which of so many first tokens is the likeliest is wanted, where the model can tell; else
     // it gives them. 0: logits.
     int64_t likeliest_of = 0;
+    std::optional<DrawSettings> draw = {};  // what is drawn by, in place of the likeliest
     std::optional<TokenId> likeliest = {};
     size_t done = 0;         // of `tokens`
     uint64_t evaluated = 0;  // tokens, those that the state was behind by included

@@ -35,6 +35,7 @@ struct Batch {
     Tensor pages;                     // I32 [sequences, *]: the pages of each
     Tensor slots;                     // I32 [sequences, 1]
     std::vector<int32_t> host_slots;  // [sequences]
+    Tensor draws;     // I32 [sequences, kDrawColumns]: how their tokens are drawn; empty where all want the likeliest
     Tensor selected;  // I32 [rows, *]: the tokens that a layer's indexer chose last; empty where none has one
     std::vector<std::exception_ptr> errors;  // one per sequence; set when an expert it needed could not be read
 

@@ -218,6 +218,11 @@ Batch Model::make_batch(std::span<const ForwardInput> inputs) {
         numbers.add(batch.pool_positions, first);
     }
     make_tables(batch, inputs, numbers);
+    if (std::ranges::any_of(inputs, [](const ForwardInput& input) { return input.draw.has_value(); })) {
+        std::vector<int32_t> draws;
+        for (const ForwardInput& input : inputs) append_row(draws, input.draw.value_or(DrawSettings{}));
+        numbers.add(batch.draws, draws, kDrawColumns);
+    }
     numbers.upload(backend_);
     return batch;
 }
@@ -357,12 +362,10 @@ Tensor Model::run_layers(Batch& batch, ExpertFeed& feed, const Rows& rows, std::
     return last;
 }
 
-Tensor Model::logits_of(const Tensor& normed) {
-    const Tensor logits = workspace_.take(normed.rows, head_.rows);
+void Model::make_logits(const Tensor& normed, const Tensor& logits) {
     backend_.run(Linear{.x = normed, .weight = head_, .out = logits});
     const auto cap = static_cast<float>(checkpoint_->config().logit_cap);
     if (cap != 0) backend_.run(Scale{.x = logits, .cap = cap});
-    return logits;
 }
 
 void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,
@@ -391,7 +394,8 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
         const Tensor rows = put(workspace_, numbers);
         const Tensor gathered = workspace_.take(rows.rows, normed.columns);
         backend_.run(GatherRows{.x = normed, .rows = rows, .out = gathered});
-        const Tensor logits = logits_of(gathered);
+        const Tensor logits = workspace_.take(gathered.rows, head_.rows);
+        make_logits(gathered, logits);
         for (size_t i = 0; i < count; ++i) {
             backend_.download(logits.buffer, logits.offset + i * vocabulary * sizeof(float),
                               std::as_writable_bytes(std::span(wanted[begin + i].target, vocabulary)));

@@ -31,13 +31,14 @@ struct ForwardInput {
     bool hidden = false;
     // Where logits are wanted of one row: not they, but the likeliest of so many first tokens is told. 0: logits.
     int64_t likeliest_of = 0;
+    std::optional<DrawSettings> draw = {};  // one that is drawn in place of the likeliest
 };
 
 struct ForwardOutput {
     std::vector<float> logits;  // [logit_rows, vocabulary]
     // [layers + 1] of [tokens, streams * hidden_size], the last of [tokens, hidden_size].
     std::vector<std::vector<float>> hidden;
-    std::optional<int32_t> likeliest = {};  // -1: the logits are not finite
+    std::optional<int32_t> likeliest = {};  // or the one that was drawn; -1: the logits are not finite
     std::exception_ptr error;               // the state has not advanced; recurrent state is no longer usable
 };
 
@@ -117,7 +118,7 @@ class Model {
                     std::vector<ForwardOutput>& outputs);
     void run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,
                   std::vector<ForwardOutput>& outputs);
-    Tensor logits_of(const Tensor& normed);
+    void make_logits(const Tensor& normed, const Tensor& logits);
 
     // Where the pass is one that repeats: null where it is not.
     RecordedStep* step_of(const Batch& batch, std::span<const ForwardInput> inputs);
@@ -126,6 +127,8 @@ class Model {
                 std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
     void record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
                 std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
+    // The likeliest tokens of a step, or those that are drawn.
+    Tensor choose_tokens(const Batch& batch, const Tensor& normed, int64_t tokens);
     // Choices of a pass whose experts were all in the backend's memory count as hits.
     void count_resident(int64_t rows);
     int64_t head_rows() const;

@@ -7,12 +7,20 @@
 
 namespace sluice {
 
+namespace {
+
+// A step of more sequences takes so long that handing its operations over does not show.
+constexpr int64_t kMostStepRows = 64;
+
+}  // namespace
+
 RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> inputs) {
     const auto repeats = [&](const ForwardInput& input) {
         return input.ids.size() == 1 && input.logit_rows.size() == 1 && !input.hidden &&
                input.likeliest_of == inputs.front().likeliest_of;
     };
-    if (!repeats_ || batch.rows > head_rows() || !std::ranges::all_of(inputs, repeats)) return nullptr;
+    const int64_t most_rows = inputs.front().likeliest_of > 0 ? kMostStepRows : head_rows();
+    if (!repeats_ || batch.rows > most_rows || !std::ranges::all_of(inputs, repeats)) return nullptr;
     const auto known = [&](const Layer& layer) {
         return layer.feed_forward == nullptr || layer.feed_forward->repeats(backend_, batch.rows, *resident_);
     };
@@ -20,7 +28,8 @@ RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> i
     return &steps_.find({.rows = batch.rows,
                          .most_tokens = batch.table.most_tokens,
                          .table_pages = static_cast<int64_t>(table_pages_),
-                         .likeliest_of = inputs.front().likeliest_of},
+                         .likeliest_of = inputs.front().likeliest_of,
+                         .drawn = batch.draws.buffer != nullptr},
                         inputs_workspace_.buffer(), workspace_.buffer());
 }
 
@@ -30,16 +39,34 @@ void Model::record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Row
     try {
         const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
         workspace_.reset();
-        step.logits = logits_of(last);
         if (const int64_t tokens = inputs.front().likeliest_of; tokens > 0) {
-            step.likeliest = workspace_.take(batch.rows, 1, DType::kI32);
-            backend_.run(ArgMax{.x = step.logits.columns_at(0, tokens), .out = step.likeliest});
+            step.likeliest = choose_tokens(batch, last, tokens);
+        } else {
+            step.logits = workspace_.take(batch.rows, head_.rows);
+            make_logits(last, step.logits);
         }
     } catch (...) {
         (void)backend_.end_recording();
         throw;
     }
     step.recording = backend_.end_recording();
+}
+
+Tensor Model::choose_tokens(const Batch& batch, const Tensor& normed, int64_t tokens) {
+    const Tensor chosen = workspace_.take(batch.rows, 1, DType::kI32);
+    const int64_t at_once = std::min(batch.rows, head_rows());
+    const Tensor logits = workspace_.take(at_once, head_.rows);
+    for (int64_t first = 0; first < batch.rows; first += at_once) {
+        const int64_t count = std::min(at_once, batch.rows - first);
+        make_logits(normed.rows_at(first, count), logits.rows_at(0, count));
+        const Tensor x = logits.rows_at(0, count).columns_at(0, tokens), out = chosen.rows_at(first, count);
+        if (batch.draws.buffer == nullptr) {
+            backend_.run(ArgMax{.x = x, .out = out});
+        } else {
+            backend_.run(DrawToken{.x = x, .settings = batch.draws.rows_at(first, count), .out = out});
+        }
+    }
+    return chosen;
 }
 
 bool Model::repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,

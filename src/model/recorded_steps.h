@@ -13,8 +13,8 @@ namespace sluice {
 struct RecordedStep {
     bool ran = false;  // by itself, so that all memory that it takes is there
     std::shared_ptr<Recording> recording;
-    Tensor logits;     // [rows, vocabulary]
-    Tensor likeliest;  // I32 [rows, 1], or empty: logits are wanted
+    Tensor logits;     // [rows, vocabulary], or empty: tokens are chosen
+    Tensor likeliest;  // I32 [rows, 1], or drawn; empty: logits are wanted
 };
 
 // Steps by what tells them apart.
@@ -22,6 +22,7 @@ class RecordedSteps {
   public:
     struct Key {
         int64_t rows = 0, most_tokens = 0, table_pages = 0, likeliest_of = 0;
+        bool drawn = false;
         auto operator<=>(const Key&) const = default;
     };
 

@@ -140,6 +140,30 @@ void arg_max(CaseContext& context) {
     context.result(out);
 }
 
+// Every way to cut, and now and then a row that cannot be drawn from.
+void draw_token(CaseContext& context) {
+    const int64_t rows = context.pick(1, 20), columns = context.pick_of({1, 31, 300, 5000, 9000});
+    std::vector<float> numbers = context.normals(rows * columns, context.flip() ? 1.0f : 6.0f);
+    if (context.flip()) {
+        for (float& number : numbers) number = std::round(number);
+    }
+    if (context.pick(0, 3) == 0)
+        numbers[static_cast<size_t>(context.pick(0, rows * columns - 1))] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<int32_t> settings;
+    for (int64_t row = 0; row < rows; ++row) {
+        append_row(settings, {.temperature = 0.1 * static_cast<double>(context.pick_of({1, 7, 10, 15, 300})),
+                              .top_p = 0.01 * static_cast<double>(context.pick_of({1, 50, 95, 100, 100})),
+                              .min_p = 0.01 * static_cast<double>(context.pick_of({0, 0, 2, 60, 100})),
+                              .uniform = static_cast<double>(context.pick(0, 999)) / 1000 + 0.0003,
+                              .top_k = context.pick_of({0, 0, 0, 1, 20, 3000})});
+    }
+    const Tensor table = int_table(context.backend(), settings, kDrawColumns);
+    context.keep(table.buffer);
+    const Tensor out = context.output(rows, 1, DType::kI32);
+    context.backend().run(DrawToken{.x = context.filled(numbers, rows, columns), .settings = table, .out = out});
+    context.result(out);
+}
+
 void combine_experts(CaseContext& context, bool weighed) {
     const int64_t rows = pick_rows(context);
     const int64_t top_k = context.pick(1, 10);
@@ -305,6 +329,7 @@ std::vector<OpCase> basic_cases() {
             {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
             {"GatherRows", Rounding::kNone, gather_rows},
             {"ArgMax", Rounding::kNone, arg_max},
+            {"DrawToken", Rounding::kNone, draw_token},
             {"CombineExperts", Rounding::kNone, [](CaseContext& context) { combine_experts(context, true); }},
             {"CombineExperts without weights", Rounding::kNone,
              [](CaseContext& context) { combine_experts(context, false); }},

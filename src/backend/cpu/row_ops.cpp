@@ -6,6 +6,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/floats.h"
+#include "backend/host_draws.h"
 #include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 #include "base/error.h"
@@ -222,6 +223,10 @@ void CpuBackend::compute(const ArgMax& op) {
     for_rows(op.x.rows, op.x.columns, [&](int64_t i) {
         out[i * op.out.row_stride] = argmax(std::span(x + i * op.x.row_stride, static_cast<size_t>(op.x.columns)));
     });
+}
+
+void CpuBackend::compute(const DrawToken& op) {
+    draw_tokens(op);
 }
 
 }  // namespace sluice

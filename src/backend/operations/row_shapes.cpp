@@ -253,4 +253,10 @@ void ArgMax::check_shapes(const OperationCheck& check) const {
     check.tensor("out", out, x.rows, 1, DType::kI32);
 }
 
+void DrawToken::check_shapes(const OperationCheck& check) const {
+    check.tensor("x", x, kAnySize, kAnySize);
+    check.tensor("settings", settings, x.rows, kDrawColumns, DType::kI32);
+    check.tensor("out", out, x.rows, 1, DType::kI32);
+}
+
 }  // namespace sluice

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "backend/host_draws.h"
 #include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 #include "backend/reference/math.h"
@@ -193,6 +194,10 @@ void compute(const ArgMax& op) {
     for (int64_t t = 0; t < op.x.rows; ++t) {
         out[t * op.out.row_stride] = argmax(std::span(x[t], static_cast<size_t>(op.x.columns)));
     }
+}
+
+void compute(const DrawToken& op) {
+    draw_tokens(op);
 }
 
 }  // namespace sluice::reference
