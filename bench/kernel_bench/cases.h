@@ -34,16 +34,15 @@ void product_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void attention_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void latent_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void recurrent_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
+void drawing_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 
 struct CaseGroup {
     std::string_view name;
     void (*make)(Backend& backend, const Shapes& shapes, const AddCase& add);
 };
 inline constexpr CaseGroup kCaseGroups[] = {
-    {"products", product_cases},
-    {"attention", attention_cases},
-    {"latent", latent_cases},
-    {"recurrent", recurrent_cases},
+    {"products", product_cases},    {"attention", attention_cases}, {"latent", latent_cases},
+    {"recurrent", recurrent_cases}, {"drawing", drawing_cases},
 };
 
 }  // namespace sluice::bench

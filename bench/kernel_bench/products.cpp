@@ -18,6 +18,7 @@ namespace {
 
 // Weights of so many bytes take turns: more than a card's second cache holds.
 constexpr uint64_t kTurnBytes = uint64_t{200} << 20;
+constexpr size_t kMostTurns = 512;
 
 struct ProductSize {
     int64_t in, out;
@@ -35,19 +36,20 @@ Tensor output(Backend& backend, int64_t rows, int64_t columns) {
                        columns);
 }
 
-void add_product(Backend& backend, const NamedFormat& named, const ProductSize& size, int64_t rows,
-                 const AddCase& add) {
+void add_product(Backend& backend, const NamedFormat& named, const ProductSize& size, int64_t rows, const AddCase& add,
+                 bool full_precision = false) {
     std::vector<Weight> weights;
     do weights.push_back(random_weight(backend, named.format, size.out, size.in));
-    while (weights.size() * weight_bytes(weights.front()) < kTurnBytes);
+    while (weights.size() < kMostTurns && weights.size() * weight_bytes(weights.front()) < kTurnBytes);
     const Tensor x = random_tensor(backend, rows, size.in), out = output(backend, rows, size.out);
     const auto numbers = static_cast<double>(rows * (size.in + size.out));
     add({.group = "products",
          .name = fmt::format("{} {}->{} at {}", named.name, size.in, size.out, rows),
          .flops = 2.0 * static_cast<double>(rows * size.in * size.out),
          .bytes = static_cast<double>(weight_bytes(weights.front())) + sizeof(float) * numbers,
-         .launch = [&backend, &weights, x, out, turn = size_t{0}]() mutable {
-             backend.run(Linear{.x = x, .weight = weights[turn++ % weights.size()], .out = out});
+         .launch = [&backend, &weights, x, out, full_precision, turn = size_t{0}]() mutable {
+             backend.run(Linear{
+                 .x = x, .weight = weights[turn++ % weights.size()], .out = out, .full_precision = full_precision});
          }});
 }
 
@@ -99,6 +101,12 @@ void product_cases(Backend& backend, const Shapes& shapes, const AddCase& add) {
         for (const ProductSize& size : kSizes) add_product(backend, four_bits, size, rows, add);
     }
     for (const int64_t rows : {1, 8192}) add_product(backend, bf16, kSizes[0], rows, add);
+    // A router, and gates of heads and of the shared expert.
+    const NamedFormat router{"full precision, BF16", bf16.format};
+    for (const int64_t rows : {1, 8192}) {
+        for (const int64_t outputs : {shapes.experts, shapes.value_heads, int64_t{1}})
+            add_product(backend, router, {shapes.hidden, outputs}, rows, add, true);
+    }
     for (const int64_t rows : {1, 8, 64, 1536, 8192}) add_experts(backend, four_bits, shapes, rows, add);
 }
 
