@@ -11,6 +11,7 @@ struct Card {
     std::string name;
     int compute_capability = 0;  // 90 for 9.0
     uint64_t memory_bytes = 0, free_bytes = 0;
+    double memory_bytes_per_s = 0;  // as its clock promises; 0: the driver does not say
 };
 
 // None without a driver, or in a program built without CUDA. Thread-safe.

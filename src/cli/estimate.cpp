@@ -62,7 +62,7 @@ double best_disk_speed(const std::vector<DiskMeasurement>& rows, bool direct_io)
 }
 
 double TokenBound::tokens_per_s() const {
-    const double seconds = std::max(memory_s, disk_s);
+    const double seconds = std::max(memory_s + layers_s, disk_s);
     return seconds > 0 ? 1 / seconds : 0;
 }
 
@@ -74,6 +74,7 @@ TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, dou
     const double state = context_tokens * static_cast<double>(model.kv_bytes_per_token) +
                          2.0 * static_cast<double>(model.state_bytes_per_sequence);  // read and written
     if (speed.memory_bytes_per_s > 0) bound.memory_s = (weights + state) / speed.memory_bytes_per_s;
+    if (bound.memory_s > 0) bound.layers_s = static_cast<double>(model.layers) * speed.layer_s;
     if (speed.disk_bytes_per_s > 0) bound.disk_s = miss_bytes_per_token / speed.disk_bytes_per_s;
     return bound;
 }
@@ -92,7 +93,8 @@ PlanEstimate estimate_plan(const ModelReport& model, const MachineSpeed& speed, 
     plan.hit_rate = expected_hit_rate(model.experts, plan.cached_fraction);
     const double misses = (1 - plan.hit_rate) * static_cast<double>(model.expert_bytes_per_token);
     const MachineSpeed reached{.memory_bytes_per_s = kMemoryEfficiency * speed.memory_bytes_per_s,
-                               .disk_bytes_per_s = kDiskEfficiency * speed.disk_bytes_per_s};
+                               .disk_bytes_per_s = kDiskEfficiency * speed.disk_bytes_per_s,
+                               .layer_s = speed.layer_s};
     plan.decode_tokens_per_s =
         decode_bound(model, reached, misses, static_cast<double>(memory.context) / 2).tokens_per_s();
     return plan;

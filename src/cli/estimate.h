@@ -14,7 +14,10 @@ namespace sluice::cli {
 struct MachineSpeed {
     double memory_bytes_per_s = 0;
     double disk_bytes_per_s = 0;
+    double layer_s = 0;  // that a layer of a token takes beside
 };
+// Of a card: from one kernel to the next, whatever they move.
+inline constexpr double kLayerSecondsOnCard = 55e-6;
 
 // The share of expert requests that a cache of `cached_fraction` of all experts answers, interpolated from published
 // measurements of models with about as many experts per layer. An estimate: text and model decide.
@@ -29,7 +32,7 @@ uint64_t measured_read_bytes(uint64_t bytes_per_expert);
 // Seconds that one token takes at least: what must pass through memory, and what must come from the drive. They
 // overlap.
 struct TokenBound {
-    double memory_s = 0, disk_s = 0;
+    double memory_s = 0, disk_s = 0, layers_s = 0;
     double tokens_per_s() const;
 };
 TokenBound decode_bound(const ModelReport& model, const MachineSpeed& speed, double miss_bytes_per_token,

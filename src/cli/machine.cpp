@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -169,6 +170,17 @@ std::string io_uring_refusal() {
     if (descriptor < 0) return errno_text(errno);
     ::close(static_cast<int>(descriptor));
     return {};
+}
+
+std::optional<Card> card_of(std::string_view device) {
+    if (device != "auto" && !device.starts_with("cuda")) return std::nullopt;
+    const std::vector<Card> found = cards();
+    const size_t colon = device.find(':');
+    size_t number = 0;
+    if (colon != std::string_view::npos)
+        std::from_chars(device.data() + colon + 1, device.data() + device.size(), number);
+    if (number >= found.size()) return std::nullopt;
+    return found[number];
 }
 
 }  // namespace sluice::cli

@@ -4,7 +4,10 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "sluice/cards.h"
 
 namespace sluice::cli {
 
@@ -36,6 +39,9 @@ struct DriveFacts {
 };
 // Of the drive that holds `path`, which must exist.
 DriveFacts drive_facts(const std::filesystem::path& path);
+
+// The card that `device` names, where it is there; none: the processor's memory is what counts.
+std::optional<Card> card_of(std::string_view device);
 
 // Empty when a ring can be set up, else why not.
 std::string io_uring_refusal();

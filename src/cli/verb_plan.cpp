@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
@@ -50,7 +51,8 @@ struct Plan {
     bool direct_io = false;
     std::string drive_unmeasured;  // why the drive's speed is not known
     bool weights_missing = false;  // planned from config.json alone
-    uint64_t available = 0;
+    std::optional<Card> card;      // none: the model lies in the processor's memory
+    uint64_t available = 0;        // there
     MemoryOutlook memory;
     PlanEstimate estimate;
     std::vector<HostShare> hosts;
@@ -77,7 +79,8 @@ void measure_drive(Plan& plan) {
 Plan make_plan(const Flags& flags) {
     Plan plan;
     plan.folder = model_folder(flags.model);
-    plan.available = available_memory_bytes();
+    plan.card = card_of(flags.engine.device);
+    plan.available = plan.card ? plan.card->free_bytes : available_memory_bytes();
     const std::filesystem::path config = find_lone_config(plan.folder);
     plan.weights_missing = !config.empty();
     if (plan.weights_missing) {
@@ -87,17 +90,25 @@ Plan make_plan(const Flags& flags) {
     plan.memory = Engine::foresee_memory(plan.weights_missing ? config : plan.folder, flags.engine);
     if (!plan.weights_missing) plan.model = inspect(plan.folder);
     plan.drive = drive_facts(plan.folder);
-    ThreadPool pool(0);
-    plan.speed.memory_bytes_per_s = measure_memory_bandwidth(pool);
+    if (plan.card) {
+        plan.speed = {.memory_bytes_per_s = plan.card->memory_bytes_per_s, .layer_s = kLayerSecondsOnCard};
+    } else {
+        ThreadPool pool(0);
+        plan.speed.memory_bytes_per_s = measure_memory_bandwidth(pool);
+    }
     measure_drive(plan);
     plan.estimate = estimate_plan(plan.model, plan.speed, plan.memory);
     if (!flags.hosts.empty()) plan.hosts = plan_hosts(flags.hosts, plan.memory.least_bytes, plan.model.expert_bytes);
     return plan;
 }
 
-// Whole megabytes, as --ram takes them.
-std::string ram_flag(uint64_t bytes) {
-    return fmt::format("{}M", round_up(bytes, 1 << 20) >> 20);
+// The flag of the memory that the model lies in.
+const char* memory_flag(const Plan& plan) {
+    return plan.card ? "--vram" : "--ram";
+}
+// With whole megabytes, as it takes them.
+std::string memory_flag(const Plan& plan, uint64_t bytes) {
+    return fmt::format("{} {}M", memory_flag(plan), round_up(bytes, 1 << 20) >> 20);
 }
 
 // Of all weights.
@@ -111,17 +122,19 @@ std::vector<std::string> advice(const Plan& plan) {
     const MemoryOutlook& memory = plan.memory;
     const uint64_t kv = static_cast<uint64_t>(memory.context) * plan.model.kv_bytes_per_token;
     if (!memory.runs) {
-        lines.push_back(fmt::format("give --ram {} or more{}", ram_flag(memory.least_bytes),
+        lines.push_back(fmt::format("give {} or more{}", memory_flag(plan, memory.least_bytes),
                                     plan.available < memory.least_bytes
                                         ? fmt::format("; only {} are free now", format_size(plan.available))
                                         : std::string()));
     }
     if (memory.ram_bytes > plan.available) {
         lines.push_back(
-            fmt::format("only {} are free now: a --ram above that ends in swapping", format_size(plan.available)));
+            plan.card ? fmt::format("only {} are free now: something else is on the card", format_size(plan.available))
+                      : fmt::format("only {} are free now: a --ram above that ends in swapping",
+                                    format_size(plan.available)));
     } else if (memory.runs && estimate.cached_fraction < 1 && plan.available > memory.ram_bytes * 5 / 4) {
-        lines.push_back(fmt::format("{} are free: a larger --ram keeps more experts; {} would hold them all",
-                                    format_size(plan.available), format_size(memory.full_bytes)));
+        lines.push_back(fmt::format("{} are free: a larger {} keeps more experts; {} would hold them all",
+                                    format_size(plan.available), memory_flag(plan), format_size(memory.full_bytes)));
     }
     if (memory.runs && kv > memory.ram_bytes / 4) {
         lines.push_back(
@@ -155,6 +168,7 @@ nlohmann::ordered_json plan_json(const Plan& plan) {
             {"runs", plan.memory.runs},
             {"ram_bytes", plan.memory.ram_bytes},
             {"available_bytes", plan.available},
+            {"card", plan.card ? nlohmann::ordered_json(plan.card->name) : nlohmann::ordered_json()},
             {"context", plan.memory.context},
             {"memory_floor_bytes", plan.memory.least_bytes},
             {"memory_full_bytes", plan.memory.full_bytes},
@@ -189,20 +203,22 @@ std::string plan_text(const Plan& plan) {
         line("download", fmt::format("about {}, by config.json alone; {} are free on this drive",
                                      format_size(weight_bytes(plan.model)), format_size(plan.drive.free_bytes)));
     }
-    line("memory", fmt::format("{} allowed, {} free now", format_size(memory.ram_bytes), format_size(plan.available)));
+    line("memory", fmt::format("{} allowed, {} free now{}", format_size(memory.ram_bytes), format_size(plan.available),
+                               plan.card ? " on " + plan.card->name : std::string()));
     const uint64_t per_token = plan.model.kv_bytes_per_token;
     line("context", fmt::format("{} tokens take {}: {} each in bf16, and {} of recurrent state", memory.context,
                                 format_size(static_cast<uint64_t>(memory.context) * per_token +
                                             plan.model.state_bytes_per_sequence),
                                 format_size(per_token), format_size(plan.model.state_bytes_per_sequence)));
     const char* const about = plan.weights_missing ? "about " : "";
-    line("needs", fmt::format("{}--ram {} at least; {}--ram {} holds every expert", about, ram_flag(memory.least_bytes),
-                              about, ram_flag(memory.full_bytes)));
+    line("needs", fmt::format("{}{} at least; {}{} holds every expert", about, memory_flag(plan, memory.least_bytes),
+                              about, memory_flag(plan, memory.full_bytes)));
     line("drive", plan.drive_unmeasured.empty()
                       ? fmt::format("{:.2f} GB/s in reads of {}{}", plan.speed.disk_bytes_per_s / 1e9,
                                     format_size(plan.model.bytes_per_expert), plan.direct_io ? ", direct" : ", cached")
                       : fmt::format("not measured: {}", plan.drive_unmeasured));
-    line("bandwidth", fmt::format("{:.1f} GB/s of memory", plan.speed.memory_bytes_per_s / 1e9));
+    line("bandwidth", fmt::format("{:.1f} GB/s of {}", plan.speed.memory_bytes_per_s / 1e9,
+                                  plan.card ? "the card's memory, as its clock promises" : "memory"));
     if (memory.runs) {
         const std::string cache = memory.host_bytes > 0
                                       ? fmt::format("{} on the card and {} in memory", format_size(memory.cache_bytes),

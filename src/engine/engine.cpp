@@ -59,7 +59,12 @@ MemoryOutlook Engine::foresee_memory(const std::filesystem::path& model, const E
     const uint64_t ceiling = memory_ceiling(options, cgroup_memory_limit_bytes());
     if (const std::filesystem::path config = find_lone_config(model); !config.empty()) {
         check_options(options);
-        return MemoryLedger(options, memory_sizes(inspect_config(config), options), ceiling).foresee();
+        const std::optional<uint64_t> card =
+            names_card(options) ? make_backend(options)->own_memory_bytes() : std::nullopt;
+        return MemoryLedger(options, memory_sizes(inspect_config(config), options, card.has_value()),
+                            card ? card_ceiling(options, *card) : ceiling,
+                            card ? beside_card_ceiling(options, cgroup_memory_limit_bytes()) : 0)
+            .foresee();
     }
     const std::unique_ptr<Impl> impl = Impl::load(model, options);
     const std::optional<uint64_t> card = impl->backend->own_memory_bytes();

@@ -29,7 +29,8 @@ struct MemorySizes {
     std::function<uint64_t(int64_t chunk, int64_t context)> scratch;
 };
 MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const Backend& backend);
-MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options);
+// `card`: it would lie in the memory of one.
+MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options, bool card = false);
 // Of who only computes experts for others, in passes of so many rows.
 MemorySizes worker_memory_sizes(const Checkpoint& checkpoint, int64_t pass_rows);
 // Of who leads others.

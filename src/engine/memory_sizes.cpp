@@ -93,6 +93,15 @@ uint64_t arrangement_bytes(const Checkpoint& checkpoint) {
     return most;
 }
 
+MemorySizes moved_to_card(MemorySizes sizes) {
+    sizes.on_card = true;
+    sizes.largest_chunk = kChunkOnCard;
+    sizes.beside_card = std::exchange(sizes.process, kOperationBytes) + kPinnedBytes;
+    sizes.kv_per_token *= kContextsOnCard;
+    sizes.recurrent *= kStatesOnCard;
+    return sizes;
+}
+
 }  // namespace
 
 MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const Backend& backend) {
@@ -113,14 +122,7 @@ MemorySizes memory_sizes(const Checkpoint& checkpoint, const Model& model, const
         }
     }
     sizes.kv_per_token = cache_bytes_per_token(model.state_parts());
-    if (backend.own_memory_bytes()) {
-        sizes.on_card = true;
-        sizes.largest_chunk = kChunkOnCard;
-        sizes.beside_card = std::exchange(sizes.process, kOperationBytes) + kPinnedBytes;
-        sizes.kv_per_token *= kContextsOnCard;
-        sizes.recurrent *= kStatesOnCard;
-    }
-    return sizes;
+    return backend.own_memory_bytes() ? moved_to_card(std::move(sizes)) : sizes;
 }
 
 MemorySizes worker_memory_sizes(const Checkpoint& checkpoint, int64_t pass_rows) {
@@ -138,7 +140,7 @@ void add_messages(MemorySizes& sizes, const ModelConfig& config) {
     };
 }
 
-MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options) {
+MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options, bool card) {
     const uint64_t threads = options.threads != 0 ? options.threads : available_cores();
     const uint64_t vocabulary = unsigned_of(report.vocabulary), hidden = unsigned_of(report.hidden_size);
     const auto scratch = [=](int64_t chunk, int64_t context) {
@@ -148,15 +150,17 @@ MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options
         return std::max(logits, blocks) + residual_rows(report) * rows * hidden * sizeof(float) +
                expanded_bytes(report, threads, context);
     };
-    return {.trunk = report.trunk_bytes,
-            .kv_per_token = kv_bytes(report, options),
-            .recurrent = report.state_bytes_per_sequence,
-            .experts_floor = unsigned_of(report.experts_per_token) * round_up(report.bytes_per_expert, kPageBytes),
-            .experts_all = report.expert_bytes,
-            .process = private_resident_bytes() + kSlackBytes + vocabulary * kTokenizerBytesPerEntry +
-                       report.arrangement_bytes + RowTable::memory_bytes(report.row_table_bytes),
-            .largest_context = report.max_positions,
-            .scratch = scratch};
+    MemorySizes sizes{
+        .trunk = report.trunk_bytes,
+        .kv_per_token = kv_bytes(report, options),
+        .recurrent = report.state_bytes_per_sequence,
+        .experts_floor = unsigned_of(report.experts_per_token) * round_up(report.bytes_per_expert, kPageBytes),
+        .experts_all = report.expert_bytes,
+        .process = private_resident_bytes() + kSlackBytes + vocabulary * kTokenizerBytesPerEntry +
+                   report.arrangement_bytes + RowTable::memory_bytes(report.row_table_bytes),
+        .largest_context = report.max_positions,
+        .scratch = scratch};
+    return card ? moved_to_card(std::move(sizes)) : sizes;
 }
 
 }  // namespace sluice

@@ -32,9 +32,13 @@ bool stored_in_tiles(const Checkpoint& checkpoint) {
 
 }  // namespace
 
+bool names_card(const EngineOptions& options) {
+    return options.device.starts_with("cuda") || (options.device == "auto" && !cards().empty());
+}
+
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
     if (options.device == "reference") return make_reference_backend();
-    if (options.device.starts_with("cuda") || (options.device == "auto" && !cards().empty())) {
+    if (names_card(options)) {
         return make_cuda_backend({.device = card_number(options.device), .exact = options.exact});
     }
     return make_cpu_backend({.threads = options.threads,

@@ -12,6 +12,8 @@
 
 namespace sluice {
 
+// Whether the model is to lie on a card.
+bool names_card(const EngineOptions& options);
 std::unique_ptr<Backend> make_backend(const EngineOptions& options);
 
 // How experts are read into a cache of so many bytes.

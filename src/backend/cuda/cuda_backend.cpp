@@ -179,13 +179,17 @@ std::vector<Card> cards() {
     for (int i = 0; i < count; ++i) {
         cudaDeviceProp properties{};
         size_t free = 0, total = 0;
+        int kilohertz = 0, bits = 0;
         check(cudaSetDevice(i), "choosing the device");
         check(cudaGetDeviceProperties(&properties, i), "asking for the card's properties");
         check(cudaMemGetInfo(&free, &total), "asking for free memory");
+        check(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrMemoryClockRate, i), "asking for the card's clock");
+        check(cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, i), "asking for the card's memory");
         found.push_back({.name = properties.name,
                          .compute_capability = properties.major * 10 + properties.minor,
                          .memory_bytes = total,
-                         .free_bytes = free});
+                         .free_bytes = free,
+                         .memory_bytes_per_s = 2e3 * kilohertz * bits / 8});
     }
     return found;
 }
