@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "backend/cuda/early.cuh"
+#include "backend/cuda/norm.cuh"
 #include "backend/cuda/products.h"
+#include "backend/cuda/rotary.cuh"
 #include "backend/cuda/views.cuh"
 
 namespace sluice::cuda {
@@ -51,40 +53,33 @@ __global__ void norm_kernel(const NormArgs args) {
     }
 }
 
-// The same of rows that lie at multiples of 16 bytes: a thread has kFours times four numbers, which it keeps.
-template <int kFours>
-__global__ void norm_fours_kernel(const NormArgs args) {
+// Eight numbers of a run times its scale, weights and gates.
+__device__ __forceinline__ void write_eight(const NormArgs& args, int64_t row, int64_t column, const float* factors,
+                                            float scale, float (&value)[8]) {
+    float factor[8];
+    load_eight(factors, factor);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) value[j] = value[j] * scale * factor[j];
+    if (args.z.first != nullptr) {
+        float gate[8];
+        load_eight(args.z[row] + column, gate);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) value[j] *= args.gate(gate[j]);
+    }
+    store_eight(args.out[row] + column, value);
+}
+
+// The same of runs of whole eights.
+__global__ void norm_eights_kernel(const NormArgs args) {
     let_next_begin();
     wait_for_previous();
     const int64_t row = blockIdx.x, first = static_cast<int64_t>(blockIdx.y) * args.width;
-    const auto* const from = reinterpret_cast<const float4*>(args.x[row] + first);
-    const auto* const factors = reinterpret_cast<const float4*>(args.weight_of_run(blockIdx.y));
-    float4 value[kFours], factor[kFours];
-    float squares = 0;
-#pragma unroll
-    for (int i = 0; i < kFours; ++i) {
-        const int at = threadIdx.x + i * blockDim.x;
-        const bool there = 4 * at < args.width;
-        factor[i] = there ? factors[at] : float4{};
-        value[i] = there ? from[at] : float4{};
-        squares +=
-            value[i].x * value[i].x + value[i].y * value[i].y + value[i].z * value[i].z + value[i].w * value[i].w;
-    }
-    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(args.width) + args.epsilon);
-#pragma unroll
-    for (int i = 0; i < kFours; ++i) {
-        const int at = threadIdx.x + i * blockDim.x;
-        if (4 * at >= args.width) break;
-        float4 normed{value[i].x * scale * factor[i].x, value[i].y * scale * factor[i].y,
-                      value[i].z * scale * factor[i].z, value[i].w * scale * factor[i].w};
-        if (args.z.first != nullptr) {
-            const float4 gate = reinterpret_cast<const float4*>(args.z[row] + first)[at];
-            normed.x *= args.gate(gate.x);
-            normed.y *= args.gate(gate.y);
-            normed.z *= args.gate(gate.z);
-            normed.w *= args.gate(gate.w);
-        }
-        reinterpret_cast<float4*>(args.out[row] + first)[at] = normed;
+    const float* const from = args.x[row] + first;
+    const float scale = norm_scale(from, args.width, args.epsilon);
+    for (int i = 8 * threadIdx.x; i < args.width; i += 8 * blockDim.x) {
+        float value[8];
+        load_eight(from + i, value);
+        write_eight(args, row, first + i, args.weight_of_run(blockIdx.y) + i, scale, value);
     }
 }
 
@@ -97,64 +92,28 @@ __global__ void __launch_bounds__(32 * kRunsOfBlock) norm_warps_kernel(const Nor
     const int64_t index = static_cast<int64_t>(blockIdx.x) * kRunsOfBlock + threadIdx.x / 32;
     if (index >= all) return;
     const int64_t row = index / runs;
-    const int run = static_cast<int>(index % runs), lane = threadIdx.x % 32;
+    const int run = static_cast<int>(index % runs), at = 8 * (threadIdx.x % 32);
     const int64_t first = static_cast<int64_t>(run) * args.width;
-    const auto fours = [&](const float* from, int i) {
-        const int at = 4 * (lane + 32 * i);
-        return at < args.width ? *reinterpret_cast<const float4*>(from + at) : float4{};
-    };
-    float4 value[kWarpRun / 128], gate[kWarpRun / 128];
-    float squares = 0;
-#pragma unroll
-    for (int i = 0; i < kWarpRun / 128; ++i) {
-        value[i] = fours(args.x[row] + first, i);
-        if (args.z.first != nullptr) gate[i] = fours(args.z[row] + first, i);
-        squares +=
-            value[i].x * value[i].x + value[i].y * value[i].y + value[i].z * value[i].z + value[i].w * value[i].w;
-    }
-    const float scale = rsqrtf(warp_sum(squares) / static_cast<float>(args.width) + args.epsilon);
-#pragma unroll
-    for (int i = 0; i < kWarpRun / 128; ++i) {
-        const int at = 4 * (lane + 32 * i);
-        if (at >= args.width) break;
-        const float4 factor = fours(args.weight_of_run(run), i);
-        float4 normed{value[i].x * scale * factor.x, value[i].y * scale * factor.y, value[i].z * scale * factor.z,
-                      value[i].w * scale * factor.w};
-        if (args.z.first != nullptr) {
-            normed.x *= args.gate(gate[i].x);
-            normed.y *= args.gate(gate[i].y);
-            normed.z *= args.gate(gate[i].z);
-            normed.w *= args.gate(gate[i].w);
-        }
-        *reinterpret_cast<float4*>(args.out[row] + first + at) = normed;
-    }
-}
-
-bool in_fours(const float* first, int64_t stride) {
-    return reinterpret_cast<uintptr_t>(first) % 16 == 0 && stride % 4 == 0;
+    float value[8] = {};
+    if (at < args.width) load_eight(args.x[row] + first + at, value);
+    const float squares = warp_sum(squares_of(value));
+    const float scale = rsqrtf(squares / static_cast<float>(args.width) + args.epsilon);
+    if (at < args.width) write_eight(args, row, first + at, args.weight_of_run(run) + at, scale, value);
 }
 
 void run_norm(Device& device, const NormArgs& args, int64_t rows, int64_t columns) {
     if (rows == 0) return;
-    const int64_t width = args.width;
-    const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(columns / width));
-    const auto threads = static_cast<unsigned>(std::clamp<int64_t>((width + 31) / 32 * 32, 32, 512));
-    const bool fours = width % 4 == 0 && width <= 8192 && in_fours(args.x.first, args.x.stride) &&
-                       in_fours(args.weight, 0) && in_fours(args.out.first, args.out.stride) &&
-                       in_fours(args.z.first, args.z.stride);
-    if (fours && width <= kWarpRun) {
-        const int64_t runs = columns / width;
+    const int64_t width = args.width, runs = columns / width;
+    const bool eights = in_whole_eights(width);
+    if (eights && width <= kWarpRun) {
         launch_early(device, {blocks_for(rows * runs, kRunsOfBlock), 32 * kRunsOfBlock}, norm_warps_kernel, args,
                      static_cast<int>(runs), rows * runs);
         return;
     }
-    if (fours) {
-        auto* const kernel = width <= 2048 ? norm_fours_kernel<1> : norm_fours_kernel<4>;
-        const int64_t threads_of_row = (width / 4 + (width <= 2048 ? 0 : 3)) / (width <= 2048 ? 1 : 4);
-        launch_early(device, {grid, static_cast<unsigned>((threads_of_row + 31) / 32 * 32)}, kernel, args);
-        return;
-    }
-    launch_early(device, {grid, threads}, norm_kernel, args);
+    const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(runs));
+    const int64_t each = eights ? 8 : 1, most = eights ? 256 : 512;
+    const auto threads = static_cast<unsigned>(std::clamp<int64_t>((width / each + 31) / 32 * 32, 32, most));
+    launch_early(device, {grid, threads}, eights ? norm_eights_kernel : norm_kernel, args);
 }
 
 // A block per run.
@@ -174,7 +133,7 @@ __global__ void layer_norm_kernel(Rows<const float> x, const float* weight, cons
         out[row][first + i] = fmaf((from[i] - mean) * scale, weight[i], bias[i]);
 }
 
-// A thread per row and pair; all heads turn by the same angle. The angle is too large for float's digits.
+// A thread per row and pair; all heads turn by the same angle.
 __global__ void rotary_kernel(Rows<float> x, Rows<const int32_t> positions, Rows<const float> frequencies, int rows,
                               int half, int heads, int head_dim, int first, bool interleaved, float magnitude) {
     let_next_begin();
@@ -182,16 +141,10 @@ __global__ void rotary_kernel(Rows<float> x, Rows<const int32_t> positions, Rows
     const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (index >= static_cast<int64_t>(rows) * half) return;
     const int row = static_cast<int>(index / half), pair = static_cast<int>(index % half);
-    double sine, cosine;
-    sincos(static_cast<double>(positions[row][0]) * frequencies[0][pair], &sine, &cosine);
-    const auto s = static_cast<float>(sine * magnitude), c = static_cast<float>(cosine * magnitude);
+    const Turn turn(positions[row][0], frequencies[0][pair], magnitude);
     for (int head = blockIdx.y; head < heads; head += gridDim.y) {
         float* rotated = x[row] + static_cast<int64_t>(head) * head_dim + first;
-        float& a = rotated[interleaved ? 2 * pair : pair];
-        float& b = rotated[interleaved ? 2 * pair + 1 : pair + half];
-        const float before_a = a, before_b = b;
-        a = before_a * c - before_b * s;
-        b = before_b * c + before_a * s;
+        turn.apply(rotated[interleaved ? 2 * pair : pair], rotated[interleaved ? 2 * pair + 1 : pair + half]);
     }
 }
 
@@ -206,6 +159,10 @@ __global__ void split_query_gate_kernel(Rows<const float> fused, int head_dim, R
         query[row][c] = fused[row][from];
         gate[row][c] = fused[row][from + head_dim];
     }
+}
+
+bool in_fours(const float* first, int64_t stride) {
+    return reinterpret_cast<uintptr_t>(first) % 16 == 0 && stride % 4 == 0;
 }
 
 // Four columns of a row from `first` on; `fours`: rows lie at multiples of 16 bytes and have whole fours.
