@@ -2,28 +2,11 @@
 // the same way.
 
 #include "backend/cuda/early.cuh"
-#include "backend/cuda/views.cuh"
+#include "backend/cuda/routing.cuh"
 
 namespace sluice::cuda {
 
 namespace {
-
-struct RouteArgs {
-    Rows<const float> logits;
-    const float* bias;
-    const float* expert_scale;  // null: one
-    RouterScore score;
-    int experts, groups, groups_kept, top_k;
-    bool normalize, by_logits;
-    float scale;
-    Rows<int32_t> ids;
-    Rows<float> weights;
-};
-
-__device__ double warp_sum_double(double value) {
-    for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAllLanes, value, step);
-    return value;
-}
 
 __device__ double score_of(RouterScore score, float logit) {
     const auto x = static_cast<double>(logit);
@@ -113,9 +96,8 @@ __device__ double score_row(const RouteArgs& args, const float* logits, double* 
 }
 
 __device__ void write_route(const RouteArgs& args, int64_t row, int at, int expert, double share) {
-    const float own = args.expert_scale == nullptr ? 1.0f : args.expert_scale[expert];
     args.ids[row][at] = expert;
-    args.weights[row][at] = static_cast<float>(share * static_cast<double>(args.scale) * static_cast<double>(own));
+    args.weights[row][at] = args.weight_of(expert, share);
 }
 
 // Chosen experts in ascending order and their weights.
@@ -174,26 +156,16 @@ __global__ void route_named_kernel(const RouteArgs args, Rows<const int32_t> tok
         write_route(args, row, j, named[j], values[named[j]] / (args.normalize ? sum : whole));
 }
 
-// A float as a whole number in the same order.
-__device__ unsigned ordered(float value) {
-    const unsigned bits = __float_as_uint(value + 0.0f);  // one zero
-    return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-
-// The same of experts without groups, which lie in the registers of a warp: lane l has l, l + 32, ...
-template <int kPerLane>
-__global__ void route_plain_kernel(const RouteArgs args) {
-    let_next_begin();
-    wait_for_previous();
-    const int lane = threadIdx.x;
-    const int64_t row = blockIdx.x;
-    const float* const logits = args.logits[row];
+// Chosen experts of a row in ascending order by a warp, whatever the scores: write(at, expert, weight).
+template <int kPerLane, typename Write>
+__device__ __forceinline__ void choose_by_scores(const RouteArgs& args, const float* logits, const Write& write) {
+    const int lane = threadIdx.x % 32;
     float logit[kPerLane];
     float largest = -INFINITY;
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
         const int e = lane + 32 * i;
-        logit[i] = e < args.experts ? logits[e] : -INFINITY;
+        logit[i] = e < args.experts ? __ldcg(logits + e) : -INFINITY;
         largest = fmaxf(largest, logit[i]);
     }
     const bool softmax = args.score == RouterScore::kSoftmax;
@@ -254,31 +226,54 @@ __global__ void route_plain_kernel(const RouteArgs args) {
     for (int i = 0; i < kPerLane; ++i) {
         const bool mine = (chosen >> i & 1) != 0;
         const unsigned all = __ballot_sync(kAllLanes, mine);
-        if (mine) write_route(args, row, written + __popc(all & ((1u << lane) - 1)), lane + 32 * i, value[i] / divisor);
+        if (mine) {
+            const int expert = lane + 32 * i;
+            write(written + __popc(all & ((1u << lane) - 1)), expert, args.weight_of(expert, value[i] / divisor));
+        }
         written += __popc(all);
+    }
+}
+
+template <int kPerLane>
+__global__ void route_plain_kernel(const RouteArgs args) {
+    let_next_begin();
+    wait_for_previous();
+    const int64_t row = blockIdx.x;
+    const auto write = [&](int at, int expert, float weight) {
+        args.ids[row][at] = expert;
+        args.weights[row][at] = weight;
+    };
+    if (args.by_chosen()) {
+        choose_experts<kPerLane>(args, args.logits[row], write);
+    } else {
+        choose_by_scores<kPerLane>(args, args.logits[row], write);
     }
 }
 
 }  // namespace
 
+RouteArgs arguments_of(const Route& op) {
+    return {.logits = rows_of(op.logits),
+            .bias = op.bias.buffer == nullptr ? nullptr : rows_of(op.bias).first,
+            .expert_scale = op.expert_scale.buffer == nullptr ? nullptr : rows_of(op.expert_scale).first,
+            .score = op.score,
+            .experts = static_cast<int>(op.logits.columns),
+            .groups = static_cast<int>(op.groups),
+            .groups_kept = static_cast<int>(op.groups_kept),
+            .top_k = static_cast<int>(op.ids.columns),
+            .normalize = op.normalize,
+            .by_logits = op.score == RouterScore::kSoftmax && op.plain_choice(),
+            .scale = op.scale,
+            .ids = elements_of<int32_t>(op.ids),
+            .weights = writable_rows_of(op.weights)};
+}
+
 void compute(Device& device, const Route& op) {
     if (op.logits.rows == 0) return;
-    const RouteArgs args{.logits = rows_of(op.logits),
-                         .bias = op.bias.buffer == nullptr ? nullptr : rows_of(op.bias).first,
-                         .expert_scale = op.expert_scale.buffer == nullptr ? nullptr : rows_of(op.expert_scale).first,
-                         .score = op.score,
-                         .experts = static_cast<int>(op.logits.columns),
-                         .groups = static_cast<int>(op.groups),
-                         .groups_kept = static_cast<int>(op.groups_kept),
-                         .top_k = static_cast<int>(op.ids.columns),
-                         .normalize = op.normalize,
-                         .by_logits = op.score == RouterScore::kSoftmax && op.plain_choice(),
-                         .scale = op.scale,
-                         .ids = elements_of<int32_t>(op.ids),
-                         .weights = writable_rows_of(op.weights)};
+    const RouteArgs args = arguments_of(op);
     const auto rows = static_cast<unsigned>(op.logits.rows);
     const bool named = op.table.buffer != nullptr;
-    if (!named && args.groups == 1 && args.experts <= 512) {
+    if (!named && args.is_plain()) {
         auto* const kernel = args.experts <= 128   ? route_plain_kernel<4>
                              : args.experts <= 256 ? route_plain_kernel<8>
                                                    : route_plain_kernel<16>;
