@@ -2,6 +2,7 @@
 // 32nd number of the values. Sequences with few new rows are split over their cache in pieces of fixed length, so that
 // how a row is computed depends on its own sequence alone.
 
+#include "backend/cuda/append.cuh"
 #include "backend/cuda/attention.h"
 
 #include <algorithm>
@@ -294,33 +295,6 @@ struct AppendArgs {
     int batch_rows, key_heads;
 };
 
-__device__ inline uint16_t to_bf16(float value) {
-    const uint32_t bits = __float_as_uint(value);
-    if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 0x40);
-    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-__device__ void store_int8(const float* from, int width, uint8_t* row) {
-    constexpr float kLargestByte = 127.0f, kSmallestNormal = 1.17549435e-38f;
-    const int lane = threadIdx.x % 32;
-    float largest = 0;
-    bool finite = true;
-    for (int i = lane; i < width; i += 32) {
-        finite = finite && isfinite(from[i]);
-        largest = fmaxf(largest, fabsf(from[i]));
-    }
-    finite = __all_sync(kAllLanes, finite);
-    // A row that is not finite decodes to NaN, so that the fault stays visible.
-    const float scale = finite ? warp_max(largest) / kLargestByte : __uint_as_float(0x7fc00000);
-    const bool representable = scale >= kSmallestNormal;
-    const float inverse = representable ? 1.0f / scale : 0.0f;
-    if (lane == 0) *reinterpret_cast<float*>(row) = finite && !representable ? 0.0f : scale;
-    for (int i = lane; i < (width + 3) / 4 * 4; i += 32) {
-        const float level = representable && i < width ? rintf(from[i] * inverse) : 0.0f;
-        row[4 + i] = static_cast<uint8_t>(static_cast<int8_t>(fminf(fmaxf(level, -kLargestByte), kLargestByte)));
-    }
-}
-
 __global__ void append_kernel(const AppendArgs args) {
     const int64_t index = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
     if (index >= static_cast<int64_t>(args.batch_rows) * args.key_heads) return;
@@ -328,19 +302,8 @@ __global__ void append_kernel(const AppendArgs args) {
     const int head = static_cast<int>(index % args.key_heads), width = args.rows.width;
     const SequencePart part = args.sequences.of_row(row);
     if (part.sequence < 0) return;
-    const int token = part.position + row - part.first_row, tokens = args.cache.page_tokens;
-    const int64_t page = args.cache.pages[part.sequence][token / tokens];
-    auto* const to = const_cast<uint8_t*>(args.cache.pool) + page * static_cast<int64_t>(args.cache.page_bytes) +
-                     args.rows.first + head * args.rows.head_bytes + token % tokens * args.rows.token_bytes;
     const float* const from = args.from[row] + static_cast<int64_t>(head) * width;
-    if (args.cache.format == KvFormat::kInt8) return store_int8(from, width, to);
-    for (int i = lane; i < width; i += 32) {
-        if (args.cache.format == KvFormat::kF32) {
-            reinterpret_cast<float*>(to)[i] = from[i];
-        } else {
-            reinterpret_cast<uint16_t*>(to)[i] = to_bf16(from[i]);
-        }
-    }
+    store_row(args.cache, args.rows, part.sequence, head, part.position + row - part.first_row, from);
 }
 
 void append(Device& device, const Tensor& from, const CacheRows& rows, const PagedCache& cache,
@@ -356,7 +319,8 @@ void append(Device& device, const Tensor& from, const CacheRows& rows, const Pag
     check_launch("storing keys and values");
 }
 
-// Where keys (part 0) or values (part 1) of grouped attention lie.
+}  // namespace
+
 CacheRows grouped_rows(const GroupedKvLayout& layout, int64_t width, int part) {
     const auto token = static_cast<int64_t>(part == 0 ? layout.key_bytes : layout.value_bytes);
     const int64_t head = layout.page_tokens * token;
@@ -365,8 +329,6 @@ CacheRows grouped_rows(const GroupedKvLayout& layout, int64_t width, int part) {
             .head_bytes = head,
             .token_bytes = token};
 }
-
-}  // namespace
 
 CachePages pages_of(const PagedCache& cache) {
     return {.pool = reinterpret_cast<const uint8_t*>(device_bytes(cache.pool)),

@@ -77,11 +77,6 @@ __global__ void convolve_kernel(const ConvolveArgs args) {
     for (int i = 0; i < past; ++i) state[static_cast<int64_t>(i) * args.channels] = input(part.count + i);
 }
 
-// To about 2^-21 of it: the convolution reads and writes faster than exact quotients are made.
-__device__ inline float silu(float x) {
-    return __fdividef(x, 1.0f + __expf(-x));
-}
-
 __device__ inline float4 silu_of_taps(const float4 (&taps)[4], const float4 (&inputs)[4]) {
     float sums[4] = {};
 #pragma unroll
@@ -94,7 +89,7 @@ __device__ inline float4 silu_of_taps(const float4 (&taps)[4], const float4 (&in
         }
     }
 #pragma unroll
-    for (float& sum : sums) sum = silu(sum);
+    for (float& sum : sums) sum = quick_silu(sum);
     return {sums[0], sums[1], sums[2], sums[3]};
 }
 
@@ -137,12 +132,13 @@ __global__ void __launch_bounds__(128) convolve_fours_kernel(const ConvolveArgs 
     }
 }
 
-bool convolves_in_fours(const ConvolveArgs& args) {
-    return args.taps == 4 && args.distance == 1 && args.bias == nullptr && args.channels % 4 == 0 && in_fours(args.x) &&
-           in_fours(args.weight) && in_fours(args.out) && args.states.in_fours();
-}
-
 }  // namespace
+
+bool convolves_in_fours(const CausalConvolution& op) {
+    return op.weight.columns == 4 && op.distance == 1 && op.bias.buffer == nullptr && op.x.columns % 4 == 0 &&
+           in_fours(rows_of(op.x)) && in_fours(rows_of(op.weight)) && in_fours(writable_rows_of(op.out)) &&
+           table_of(op.states).in_fours();
+}
 
 void compute(Device& device, const SplitLinearProjections& op) {
     if (op.qkvz.rows == 0) return;
@@ -179,7 +175,7 @@ void compute(Device& device, const CausalConvolution& op) {
     args.one_tile = op.sequences.most_rows <= args.tile_rows;
     const auto sequences = static_cast<unsigned>(args.sequences.count);
     const unsigned tiles = args.one_tile ? sequences : blocks_for(op.x.rows, args.tile_rows) + sequences;
-    if (convolves_in_fours(args)) {
+    if (convolves_in_fours(op)) {
         convolve_fours_kernel<<<dim3(blocks_for(args.channels, 4 * 128), tiles), 128, 0, device.stream()>>>(args);
     } else {
         convolve_kernel<<<dim3(blocks_for(args.channels, 128), tiles), 128, 0, device.stream()>>>(args);
