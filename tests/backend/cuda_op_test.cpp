@@ -126,6 +126,18 @@ TEST_P(CudaRows, OfExpertsAreTheSameInAnyCompany) {
     expect_experts_the_same(*backend_);
 }
 
+TEST_P(CudaRows, OfStepsAreTheSameRecordedAndOneByOne) {
+    const std::vector<OpCase> recorded = step_cases(true), one_by_one = step_cases(false);
+    for (size_t i = 0; i < recorded.size(); ++i) {
+        for (uint64_t seed = 0; seed < 3 * kSeeds; ++seed) {
+            CaseContext once(*backend_, seed), after(*backend_, seed);
+            recorded[i].compute(once);
+            one_by_one[i].compute(after);
+            EXPECT_EQ(once.results(), after.results()) << recorded[i].name << ", seed " << seed;
+        }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(On, CudaRows, ::testing::Bool(),
                          [](const auto& mode) { return mode.param ? "Exact" : "Default"; });
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "backend/backend.h"
+#include "backend/cuda/fusion.h"
 #include "backend/cuda/lanes.h"
 
 namespace sluice::cuda {
@@ -25,8 +26,11 @@ class Lanes : public ::testing::Test {
     }
     RmsNorm norm(const Tensor& x, const Tensor& out) { return {.x = x, .weight = factors_, .epsilon = 1, .out = out}; }
 
+    static std::vector<OperationGroup> grouped(std::vector<Operation> operations) {
+        return group_operations(std::move(operations), Joining::kProducts);
+    }
     std::vector<LanePlace> places(std::vector<Operation> operations) {
-        return divide_into_lanes(group_operations(std::move(operations)), kLanes);
+        return divide_into_lanes(grouped(std::move(operations)), kLanes);
     }
 
     std::unique_ptr<Backend> backend_ = make_reference_backend();
@@ -72,21 +76,21 @@ TEST_F(Lanes, PartsOfABufferAreApart) {
 
 TEST_F(Lanes, ProductsOfTheSameRowsJoinWhereNothingStandsBetween) {
     const Tensor x = tensor(), a = tensor(), b = tensor(), c = tensor();
-    const auto joined = group_operations({linear(x, a), norm(factors_, c), linear(x, b)});
+    const auto joined = grouped({linear(x, a), norm(factors_, c), linear(x, b)});
     ASSERT_EQ(joined.size(), 2u);
     EXPECT_EQ(joined[0].size(), 2u);
     // The second product writes what the norm has read.
-    EXPECT_EQ(group_operations({linear(x, a), norm(b, c), linear(x, b)}).size(), 3u);
+    EXPECT_EQ(grouped({linear(x, a), norm(b, c), linear(x, b)}).size(), 3u);
     // The rows are others by then.
-    EXPECT_EQ(group_operations({linear(x, a), norm(c, x), linear(x, b)}).size(), 3u);
+    EXPECT_EQ(grouped({linear(x, a), norm(c, x), linear(x, b)}).size(), 3u);
 }
 
 TEST_F(Lanes, WhatIsAddedToASumOfExpertsRightBehindItJoinsIt) {
     const Tensor parts = tensor(2), out = tensor(), shared = tensor();
     const CombineExperts combine{.parts = parts, .weights = {}, .out = out};
-    EXPECT_EQ(group_operations({combine, AddGated{.x = shared, .gate = {}, .out = out}}).size(), 1u);
-    EXPECT_EQ(group_operations({combine, AddGated{.x = shared, .gate = {}, .out = tensor()}}).size(), 2u);
-    EXPECT_EQ(group_operations({combine, norm(out, shared), AddGated{.x = shared, .gate = {}, .out = out}}).size(), 3u);
+    EXPECT_EQ(grouped({combine, AddGated{.x = shared, .gate = {}, .out = out}}).size(), 1u);
+    EXPECT_EQ(grouped({combine, AddGated{.x = shared, .gate = {}, .out = tensor()}}).size(), 2u);
+    EXPECT_EQ(grouped({combine, norm(out, shared), AddGated{.x = shared, .gate = {}, .out = out}}).size(), 3u);
 }
 
 }  // namespace

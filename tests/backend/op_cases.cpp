@@ -196,7 +196,7 @@ std::vector<OpCase> all_op_cases() {
     std::vector<OpCase> cases;
     for (const auto& part :
          {basic_cases(), matmul_cases(), routed_cases(), many_row_cases(), attention_cases(), linear_attention_cases(),
-          mla_cases(), selection_cases(), pooling_cases(), stream_cases(), gated_stream_cases()}) {
+          mla_cases(), selection_cases(), pooling_cases(), stream_cases(), gated_stream_cases(), step_cases(true)}) {
         cases.insert(cases.end(), part.begin(), part.end());
     }
     return cases;

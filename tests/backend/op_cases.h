@@ -100,6 +100,9 @@ std::vector<OpCase> selection_cases();
 std::vector<OpCase> gated_stream_cases();
 std::vector<OpCase> pooling_cases();
 std::vector<OpCase> stream_cases();
+// Several operations, recorded where the backend records.
+std::vector<OpCase> step_cases(bool recorded);
+std::vector<OpCase> step_expert_cases(bool recorded);
 std::vector<OpCase> all_op_cases();
 std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_form.h
 

@@ -111,7 +111,46 @@ void routed_mlp(CaseContext& context, const RoutedShape& shape) {
     context.result(op.out);
 }
 
+// A router's choice, a shared expert now and then, experts and their sum, of one row.
+void step_of_experts(CaseContext& context, bool recorded) {
+    const RoutedShape shape{WeightFormat::affine(4, 64, DType::kBF16), context.pick_of({128, 256, 2048}),
+                            context.pick_of({128, 256, 512}), context.pick_of({8, 40, 300}),
+                            context.pick_of({1, 2, 8})};
+    Backend& backend = context.backend();
+    const RecordLayout layout(shape);
+    const int64_t filled = std::min<int64_t>(shape.experts, 9);
+    const BufferPtr memory = backend.allocate(layout.bytes() * static_cast<uint64_t>(filled));
+    for (int64_t slot = 0; slot < filled; ++slot) {
+        layout.fill(context, memory, static_cast<uint64_t>(slot) * layout.bytes());
+    }
+    std::vector<int32_t> slots;
+    for (int64_t e = 0; e < shape.experts; ++e) slots.push_back(static_cast<int32_t>((e * 7 + 3) % filled));
+    const BufferPtr shared_memory = backend.allocate(layout.bytes());
+    layout.fill(context, shared_memory, 0);
+    const Tensor x = context.random(1, shape.hidden), sum = context.random(1, shape.hidden);
+    const Tensor ids = context.output(1, shape.top_k, DType::kI32), weights = context.output(1, shape.top_k);
+    const Tensor parts = context.output(shape.top_k, shape.hidden), shared = context.output(1, shape.hidden);
+    const bool has_shared = context.flip();
+    std::vector<Operation> operations = {
+        Route{.logits = context.random(1, shape.experts), .ids = ids, .weights = weights}};
+    if (has_shared) operations.push_back(GatedMlp{.x = x, .groups = {layout.in(shared_memory)}, .out = shared});
+    operations.push_back(RoutedMlp{
+        .x = x,
+        .ids = ids,
+        .records = {.expert = layout.in(memory), .slot_bytes = layout.bytes(), .slots = context.integers(slots)},
+        .out = parts});
+    operations.push_back(CombineExperts{.parts = parts, .weights = weights, .out = sum, .accumulate = context.flip()});
+    if (has_shared) operations.push_back(AddGated{.x = shared, .gate = context.random(1, 1), .out = sum});
+    run_step(backend, operations, recorded);
+    for (const Tensor& each : {ids, weights, parts, sum}) context.result(each);
+    if (has_shared) context.result(shared);
+}
+
 }  // namespace
+
+std::vector<OpCase> step_expert_cases(bool recorded) {
+    return {{"Step, experts", Rounding::kInt8, [=](CaseContext& context) { step_of_experts(context, recorded); }}};
+}
 
 std::vector<OpCase> routed_cases() {
     const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);

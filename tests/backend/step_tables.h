@@ -12,6 +12,17 @@
 
 namespace sluice {
 
+// One after the other, or recorded first where the backend records.
+inline void run_step(Backend& backend, const std::vector<Operation>& operations, bool recorded) {
+    const bool records = recorded && backend.records();
+    if (records) backend.begin_recording();
+    for (const Operation& operation : operations) backend.run(operation);
+    if (!records) return;
+    const std::shared_ptr<Recording> recording = backend.end_recording();
+    if (recording != nullptr) backend.replay(*recording);
+    backend.wait();
+}
+
 inline Tensor int_table(Backend& backend, const std::vector<int32_t>& values, int64_t columns) {
     const BufferPtr buffer = backend.allocate(std::max<size_t>(values.size(), 1) * sizeof(int32_t));
     backend.upload(buffer, 0, std::as_bytes(std::span(values)));

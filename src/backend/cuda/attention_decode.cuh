@@ -15,6 +15,7 @@ struct DecodeArgs {
     AttendArgs attend;
     int most_pieces, least_piece;  // of a sequence; tokens of one
     int vector_parts;              // of 8 query vectors, for a key head
+    Rows<const float> gate;        // whose sigmoid what comes out is multiplied by; null: none
 };
 
 constexpr int kDecodeVectors = 8, kDecodeTokens = 16;
@@ -445,7 +446,10 @@ __global__ void __launch_bounds__(kJoinThreads) join_decoded_kernel(const __grid
     if (run > 0) return;
 #pragma unroll
     for (int r = 1; r < kRuns; ++r) sum += run_sums[r * kJoinColumns + thread];
-    attend.out[row][static_cast<int64_t>(head) * attend.value.width + column] = sum / all_total;
+    const int64_t place = static_cast<int64_t>(head) * attend.value.width + column;
+    float value = sum / all_total;
+    if (args.gate.first != nullptr) value *= sigmoid(args.gate[row][place]);
+    attend.out[row][place] = value;
 }
 
 // Pieces that no sequence of the batch has more of.

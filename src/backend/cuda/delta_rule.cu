@@ -1,5 +1,9 @@
 // The gated delta rule token by token: a state is read and written once, in registers over all tokens.
 
+#include "backend/cuda/early.cuh"
+#include "backend/cuda/joined.h"
+#include "backend/cuda/norm.cuh"
+#include "backend/cuda/products.h"
 #include "backend/cuda/recurrent.cuh"
 
 namespace sluice::cuda {
@@ -89,6 +93,10 @@ struct TokenInputs {
     float v[kPasses], log_decay, beta;
 
     __device__ void load(const DeltaArgs& args, int64_t row, int head, int key_head, int first) {
+        load_vectors(args, row, head, key_head, first);
+        log_decay = args.log_decay(row, head);
+    }
+    __device__ void load_vectors(const DeltaArgs& args, int64_t row, int head, int key_head, int first) {
         q.load(args.query(row, key_head), args.key_dim);
         k.load(args.key(row, key_head), args.key_dim);
         const float* const values = args.value(row, head);
@@ -97,7 +105,6 @@ struct TokenInputs {
             const int at = first + p * (32 / kLanes);
             v[p] = at < args.value_dim ? values[at] : 0.0f;
         }
-        log_decay = args.log_decay(row, head);
         beta = args.beta(row, head);
     }
     // Makes q and k of their length; returns q . k then.
@@ -112,7 +119,29 @@ struct TokenInputs {
     }
 };
 
-// kLanes lanes keep kPasses rows of a head's state: S = g S; S += beta (v - S k) k^T; out = S q.
+// Rows of a state after one more token, S = g S; S += beta (v - S k) k^T, and what they answer it, S q.
+template <int kLanes, bool kInFours>
+__device__ __forceinline__ void take_token(TokenInputs<kLanes, kInFours>& now, int key_dim,
+                                           Columns<kLanes, kInFours> (&s)[kPasses], float (&answers)[kPasses]) {
+    const float key_query = now.normalize(key_dim), decay = expf(now.log_decay);
+    // What is remembered of k, and what q would be answered without the change: out = S q + delta (k . q).
+    float sums[2 * kPasses];
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+        s[p].scale(decay);
+        sums[2 * p] = s[p].times(now.k);
+        sums[2 * p + 1] = s[p].times(now.q);
+    }
+    sum_over_lanes<kLanes>(sums);
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+        const float delta = now.beta * (now.v[p] - sums[2 * p]);
+        s[p].add(delta, now.k);
+        answers[p] = fmaf(delta, key_query, sums[2 * p + 1]);
+    }
+}
+
+// kLanes lanes keep kPasses rows of a head's state.
 template <int kLanes, bool kInFours>
 __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs args, int most_rows) {
     float* const state = args.state_of(blockIdx.z, blockIdx.y);  // looked up while the sequence is
@@ -133,23 +162,13 @@ __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs
     for (int t = 0; t < part.count; ++t) {
         TokenInputs<kLanes, kInFours> now = next;
         if (t + 1 < part.count) next.load(args, part.first_row + t + 1, head, key_head, first);
-        const float key_query = now.normalize(args.key_dim), decay = expf(now.log_decay);
-        // What is remembered of k, and what q would be answered without the change: out = S q + delta (k . q).
-        float sums[2 * kPasses];
-#pragma unroll
-        for (int p = 0; p < kPasses; ++p) {
-            s[p].scale(decay);
-            sums[2 * p] = s[p].times(now.k);
-            sums[2 * p + 1] = s[p].times(now.q);
-        }
-        sum_over_lanes<kLanes>(sums);
+        float answers[kPasses];
+        take_token(now, args.key_dim, s, answers);
         float* const out = args.out[part.first_row + t] + static_cast<int64_t>(head) * args.value_dim;
 #pragma unroll
         for (int p = 0; p < kPasses; ++p) {
             const int row = first + p * kRowsOfPass;
-            const float delta = now.beta * (now.v[p] - sums[2 * p]);
-            s[p].add(delta, now.k);
-            if (lane % kLanes == 0 && row < args.value_dim) out[row] = fmaf(delta, key_query, sums[2 * p + 1]);
+            if (lane % kLanes == 0 && row < args.value_dim) out[row] = answers[p];
         }
     }
 #pragma unroll
@@ -169,26 +188,88 @@ void run_tokens(Device& device, const DeltaArgs& args, int most_rows) {
     check_launch("GatedDeltaRule");
 }
 
-}  // namespace
+// The norm of a head of `width` values.
+struct HeadNorm {
+    const float *z, *weight;
+    float epsilon;
+};
 
-void compute(Device& device, const GatedDeltaRule& op) {
+constexpr int kHeadLanes = 8, kHeadWarps = 16, kHeadValues = 32 / kHeadLanes * kPasses * kHeadWarps;
+
+// A block: a head of the only row, whose answers are normed. States that no other kernel of a step writes are asked for
+// before the kernel before has ended.
+__global__ void __launch_bounds__(32 * kHeadWarps) normed_delta_kernel(const DeltaArgs args, const HeadNorm norm) {
+    __shared__ float shared[kHeadValues];
+    let_next_begin();
+    constexpr int kRowsOfPass = 32 / kHeadLanes;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int head = blockIdx.x, key_head = args.key_head_of(head);
+    const int first = warp * kRowsOfPass * kPasses + lane / kHeadLanes;
+    float* const state = args.state_of(0, head);
+    Columns<kHeadLanes, true> s[kPasses];
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) s[p].load(state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
+    const float a_log = args.a_log[head], dt_bias = args.dt_bias[head];
+    constexpr int kEights = kHeadValues / 8;
+    const bool norms = threadIdx.x < kEights;
+    const int mine = head * kHeadValues + 8 * static_cast<int>(threadIdx.x);
+    float factor[8], gate[8];
+    if (norms) load_eight(norm.weight + 8 * threadIdx.x, factor);
+    wait_for_previous();
+    if (norms) load_eight(norm.z + mine, gate);
+    TokenInputs<kHeadLanes, true> now;
+    now.load_vectors(args, 0, head, key_head, first);
+    now.log_decay = DeltaArgs::log_decay_of(args.a[0][head], a_log, dt_bias);
+    float answers[kPasses];
+    take_token(now, args.key_dim, s, answers);
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+        if (lane % kHeadLanes == 0) shared[first + p * kRowsOfPass] = answers[p];
+    }
+    __syncthreads();
+    if (warp == 0) {
+        const float scale =
+            rsqrtf(squares_of_eights(shared, 0, kEights) / static_cast<float>(kHeadValues) + norm.epsilon);
+        if (norms) {
+            float value[8];
+            load_eight(shared + 8 * threadIdx.x, value);
+#pragma unroll
+            for (int j = 0; j < 8; ++j) value[j] = gated(value[j] * scale * factor[j], gate[j]);
+            store_eight(args.out[0] + mine, value);
+        }
+    }
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) s[p].store(state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
+}
+
+void check_rule(const GatedDeltaRule& op) {
     if (op.decays_by_channel() || op.decay_bound != 0) {
         refuse("GatedDeltaRule on CUDA: a head has one decay, without a bound; `device` cpu has others");
     }
+}
+
+DeltaArgs arguments_of(const GatedDeltaRule& op) {
+    return {.qkv = rows_of(op.qkv),
+            .b = rows_of(op.b),
+            .a = rows_of(op.a),
+            .a_log = rows_of(op.a_log).first,
+            .dt_bias = rows_of(op.dt_bias).first,
+            .key_heads = static_cast<int>(op.key_heads),
+            .value_heads = static_cast<int>(op.value_heads),
+            .key_dim = static_cast<int>(op.key_dim),
+            .value_dim = static_cast<int>(op.value_dim),
+            .tiled = op.tiled,
+            .sequences = table_of(op.sequences),
+            .states = table_of(op.states),
+            .out = writable_rows_of(op.out)};
+}
+
+}  // namespace
+
+void compute(Device& device, const GatedDeltaRule& op) {
+    check_rule(op);
     if (op.qkv.rows == 0) return;
-    const DeltaArgs args{.qkv = rows_of(op.qkv),
-                         .b = rows_of(op.b),
-                         .a = rows_of(op.a),
-                         .a_log = rows_of(op.a_log).first,
-                         .dt_bias = rows_of(op.dt_bias).first,
-                         .key_heads = static_cast<int>(op.key_heads),
-                         .value_heads = static_cast<int>(op.value_heads),
-                         .key_dim = static_cast<int>(op.key_dim),
-                         .value_dim = static_cast<int>(op.value_dim),
-                         .tiled = op.tiled,
-                         .sequences = table_of(op.sequences),
-                         .states = table_of(op.states),
-                         .out = writable_rows_of(op.out)};
+    const DeltaArgs args = arguments_of(op);
     const bool chunks = takes_chunks(device, op);
     if (chunks) run_chunks(device, args, op.qkv.rows);
     if (chunks && args.sequences.count == 1) return;
@@ -202,6 +283,21 @@ void compute(Device& device, const GatedDeltaRule& op) {
     } else {
         refuse("GatedDeltaRule on CUDA: heads of 512 keys are the widest");
     }
+}
+
+bool compute_joined(Device& device, const NormedDelta& joined) {
+    const GatedDeltaRule& rule = *joined.rule;
+    const GatedRmsNorm& norm = *joined.norm;
+    check_rule(rule);
+    const DeltaArgs args = arguments_of(rule);
+    const bool one = rule.qkv.rows == 1 && rule.sequences.rows.rows == 1;
+    const bool heads = rule.value_dim == kHeadValues && norm.weight.columns == kHeadValues && rule.key_dim <= 128;
+    const bool fours = rule.key_dim % 4 == 0 && in_fours(args.qkv) && args.states.in_fours();
+    const bool in_place = floats_at(norm.x) == args.out.first && floats_at(norm.out) == args.out.first;
+    if (!one || !heads || !fours || !in_place || norm.sigmoid) return false;
+    launch_early(device, {static_cast<unsigned>(rule.value_heads), 32 * kHeadWarps}, normed_delta_kernel, args,
+                 HeadNorm{floats_at(norm.z), floats_at(norm.weight), norm.epsilon});
+    return true;
 }
 
 }  // namespace sluice::cuda

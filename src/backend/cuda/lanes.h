@@ -8,16 +8,9 @@
 #include <span>
 #include <vector>
 
-#include "backend/operations.h"
+#include "backend/cuda/touched.h"
 
 namespace sluice::cuda {
-
-// Operations that are handed over at once.
-using OperationGroup = std::vector<Operation>;
-
-// One by one, but for products of the same rows, which join the first of them where nothing stands against it, and what
-// is added to a sum of experts right behind it.
-std::vector<OperationGroup> group_operations(std::vector<Operation> operations);
 
 // A group's place: which lane it is in, and what of other lanes it waits for beside what stands before it in its
 // own.

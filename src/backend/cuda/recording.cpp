@@ -5,6 +5,8 @@
 #include <variant>
 
 #include "backend/cuda/compute.h"
+#include "backend/cuda/fusion.h"
+#include "backend/cuda/joined.h"
 #include "backend/cuda/products.h"
 #include "base/error.h"
 
@@ -26,6 +28,54 @@ class CaptureEvent {
   private:
     cudaEvent_t event_ = nullptr;
 };
+
+// The nth Op of a group; null: there is none.
+template <typename Op>
+const Op* find(const OperationGroup& group, size_t nth = 0) {
+    for (const Operation& operation : group) {
+        const auto* op = std::get_if<Op>(&operation);
+        if (op != nullptr && nth-- == 0) return op;
+    }
+    return nullptr;
+}
+
+NormedProducts normed_products(const OperationGroup& group) {
+    NormedProducts joined{.norm = find<RmsNorm>(group), .products = {}, .convolution = find<CausalConvolution>(group)};
+    for (size_t i = 0; const auto* linear = find<Linear>(group, i); ++i) joined.products.push_back(linear);
+    return joined;
+}
+
+// False, and nothing was handed over, where the group is none of joined.h or not as its kernels need it.
+bool hand_over_joined(Device& device, const OperationGroup& group) {
+    const auto* product = std::get_if<Linear>(&group.front());
+    if (group.size() == 1 && product != nullptr) {
+        return compute_joined(device, NormedProducts{.norm = nullptr, .products = {product}, .convolution = nullptr});
+    }
+    if (group.size() == 1 || product != nullptr) return false;
+    if (const auto* append = find<AppendKeyValue>(group)) {
+        return compute_joined(device, HeadsStep{.split = find<SplitQueryGate>(group),
+                                                .query_norm = find<RmsNorm>(group),
+                                                .key_norm = find<RmsNorm>(group, 1),
+                                                .query_rotary = find<Rotary>(group),
+                                                .key_rotary = find<Rotary>(group, 1),
+                                                .append = append});
+    }
+    if (find<RmsNorm>(group) != nullptr) return compute_joined(device, normed_products(group));
+    if (const auto* rule = find<GatedDeltaRule>(group)) {
+        return compute_joined(device, NormedDelta{.rule = rule, .norm = find<GatedRmsNorm>(group)});
+    }
+    if (const auto* attention = find<Attention>(group)) {
+        return compute_joined(device, GatedAttention{.attention = attention, .gate = find<SigmoidGate>(group)});
+    }
+    if (const auto* route = find<Route>(group)) {
+        return compute_joined(device, ExpertsStep{.route = route,
+                                                  .shared = find<GatedMlp>(group),
+                                                  .experts = find<RoutedMlp>(group),
+                                                  .combine = find<CombineExperts>(group),
+                                                  .added = find<AddGated>(group)});
+    }
+    return false;
+}
 
 // Operations as they are handed to the lanes of a device; the first lane begins and ends.
 class LaneWriter {
@@ -63,6 +113,11 @@ class LaneWriter {
 
   private:
     void hand_over(const OperationGroup& group) {
+        if (hand_over_joined(device_, group)) return;
+        for (const OperationGroup& part : group_operations(group, Joining::kProducts)) hand_over_part(part);
+    }
+
+    void hand_over_part(const OperationGroup& group) {
         if (group.size() == 1) {
             return std::visit([&](const auto& op) { compute(device_, op); }, group.front());
         }
@@ -84,7 +139,8 @@ class LaneWriter {
 }  // namespace
 
 GraphRecording::GraphRecording(std::shared_ptr<Device> device, std::vector<Operation> operations)
-    : device_(std::move(device)), operations_(group_operations(std::move(operations))) {
+    : device_(std::move(device)),
+      operations_(group_operations(std::move(operations), device_->exact() ? Joining::kProducts : Joining::kSteps)) {
     // No memory can be taken during a capture: where a lane's scratch was too small it is made, and all begins anew.
     while (graph_ == nullptr) {
         capture();

@@ -1,0 +1,352 @@
+// The experts of one row in two kernels: the choice with gates and ups, then downs with their sum. Both choose for
+// themselves, so that nobody waits for ids. A shared expert is one more, behind the chosen ones.
+
+#include <algorithm>
+
+#include "backend/cuda/affine_tiles.cuh"
+#include "backend/cuda/early.cuh"
+#include "backend/cuda/joined.h"
+#include "backend/cuda/products.h"
+#include "backend/cuda/routing.cuh"
+
+namespace sluice::cuda {
+
+namespace {
+
+constexpr int kWarps = 8, kThreads = 32 * kWarps, kStages = 2;  // of gates and ups
+constexpr int kMostChosen = 16;
+constexpr int kMostSumWarps = 20, kSumStages = 1;
+
+struct Packed {
+    const uint8_t *data, *scales, *zero_points;
+
+    __device__ __forceinline__ Packed further(uint64_t bytes) const {
+        return {data + bytes, scales + bytes, zero_points + bytes};
+    }
+    // This one, or the other; by value, so that both stay in registers.
+    __device__ __forceinline__ Packed or_if(bool take, const Packed& other) const {
+        return {take ? other.data : data, take ? other.scales : scales, take ? other.zero_points : zero_points};
+    }
+};
+
+struct ExpertMatrices {
+    Packed gate, up, down;
+};
+
+// How a matrix of so many columns lies in memory.
+struct PackedShape {
+    int outputs, chunks, group_shift;
+    uint32_t data_row_bytes, group_row_bytes;
+
+    __device__ __forceinline__ PackedMatrix matrix(const Packed& packed) const {
+        return {.data = packed.data,
+                .groups = threadIdx.x % 32 < kOutputs ? packed.scales : packed.zero_points,
+                .data_row_bytes = data_row_bytes,
+                .group_row_bytes = group_row_bytes,
+                .last_row = outputs - 1,
+                .chunks = chunks,
+                .group_shift = group_shift};
+    }
+};
+
+struct StepExperts {
+    RouteArgs route;
+    ExpertMatrices chosen, shared;  // in slot 0; of the shared expert
+    const int32_t* slots;
+    int64_t slots_stride;
+    uint64_t slot_bytes;
+    int all;  // experts of the row: the shared one behind the chosen
+    PackedShape in, down;
+    ActivationKind activation;
+    float alpha, limit, up_offset;
+    const float* x;
+    float* activated;  // [all, inner]
+    Rows<float> parts;
+    float* shared_part;
+    const float* shared_gate;  // null: all of it
+    bool accumulate;
+    float* out;
+    Sharing sharing;  // of the sum
+
+    __device__ __forceinline__ uint64_t place_of(int expert) const {
+        return static_cast<uint64_t>(slots[expert * slots_stride]) * slot_bytes;
+    }
+};
+
+struct Chosen {
+    int expert[kMostChosen];
+    float weight[kMostChosen];
+};
+
+// By one warp.
+template <int kPerLane>
+__device__ __forceinline__ void choose(const StepExperts& args, Chosen& chosen) {
+    choose_experts<kPerLane>(args.route, args.route.logits[0], [&](int at, int expert, float weight) {
+        chosen.expert[at] = expert;
+        chosen.weight[at] = weight;
+    });
+}
+
+__device__ __forceinline__ void stage_numbers(const StagedRows<1>& staged, int i, const float* from) {
+    float x[8];
+    load_eight(from + 8 * i, x);
+    stage_eight(staged, i, 0, x);
+}
+
+// A block: 16 numbers that an expert has inside. Its tiles are of the gate and of the up.
+template <int kPerLane>
+__global__ void __launch_bounds__(kThreads, 2) experts_in_kernel(const __grid_constant__ StepExperts args) {
+    extern __shared__ uint4 shared[];
+    __shared__ Chosen chosen;
+    const int nth = blockIdx.y, chunks = args.in.chunks, first = blockIdx.x * kOutputs;
+    const bool is_shared = nth == args.route.top_k;
+    Stage* const stages = reinterpret_cast<Stage*>(shared);
+    uint4* const words = reinterpret_cast<uint4*>(stages + kWarps * kStages);
+    const StagedRows<1> staged{words, reinterpret_cast<float*>(words + chunks * StagedRows<1>::kWordsOfChunk)};
+    float* const partial = staged.sums + chunks;
+    ExpertMatrices expert = args.shared;
+    // The next kernel reads what this one waited for before it waits itself.
+    if (!is_shared) {
+        if (threadIdx.x < kMostChosen) chosen.expert[threadIdx.x] = 0;
+        __syncthreads();
+        wait_for_previous();
+        let_next_begin();
+        if (threadIdx.x < 32) {
+            choose<kPerLane>(args, chosen);
+        } else {
+            for (int i = threadIdx.x - 32; i < chunks * 8; i += kThreads - 32) stage_numbers(staged, i, args.x);
+        }
+        __syncthreads();
+        const uint64_t place = args.place_of(chosen.expert[nth]);
+        expert.gate = args.chosen.gate.further(place), expert.up = args.chosen.up.further(place);
+        if (blockIdx.x + blockIdx.y == 0 && static_cast<int>(threadIdx.x) < args.route.top_k) {
+            args.route.ids[0][threadIdx.x] = chosen.expert[threadIdx.x];
+            args.route.weights[0][threadIdx.x] = chosen.weight[threadIdx.x];
+        }
+    }
+    const int splits = splits_of(chunks, kWarps);
+    const Sharing sharing{splits, kWarps / splits, 2};
+    multiply_tiles<1, false, kStages>(
+        sharing, chunks, stages, partial,
+        [&](int tile) {
+            return Tile<1>{args.in.matrix(expert.gate.or_if(tile == 1, expert.up)), first, staged};
+        },
+        [&] {
+            if (!is_shared) return;
+            wait_for_previous();
+            let_next_begin();
+            for (int i = threadIdx.x; i < chunks * 8; i += kThreads) stage_numbers(staged, i, args.x);
+        });
+    const int mine = threadIdx.x;
+    if (mine >= kOutputs || first + mine >= args.in.outputs) return;
+    const float gate = sum_of_spans<1>(sharing, chunks, partial, mine, 0);
+    const float up = sum_of_spans<1>(sharing, chunks, partial, kOutputs + mine, 0);
+    args.activated[nth * args.in.outputs + first + mine] =
+        activated(args.activation, args.alpha, args.limit, args.up_offset, gate, up);
+}
+
+// A block: 16 outputs of all experts, and of their sum. The kernel before has waited for logits and shared gate.
+template <int kPerLane>
+__global__ void __launch_bounds__(32 * kMostSumWarps, 1) experts_sum_kernel(const __grid_constant__ StepExperts args) {
+    extern __shared__ uint4 shared[];
+    __shared__ Chosen chosen;
+    let_next_begin();
+    const int chunks = args.down.chunks, first = blockIdx.x * kOutputs, warps = blockDim.x / 32;
+    Stage* const stages = reinterpret_cast<Stage*>(shared);
+    auto* const words = reinterpret_cast<uint4*>(stages + warps * kSumStages);
+    auto* const sums = reinterpret_cast<float*>(words + args.all * chunks * StagedRows<1>::kWordsOfChunk);
+    float* const partial = sums + args.all * chunks;
+    const auto staged_of = [&](int nth) {
+        return StagedRows<1>{words + nth * chunks * StagedRows<1>::kWordsOfChunk, sums + nth * chunks};
+    };
+    if (threadIdx.x < kMostChosen) chosen.expert[threadIdx.x] = 0;
+    __syncthreads();
+    if (threadIdx.x < 32) choose<kPerLane>(args, chosen);
+    __syncthreads();
+    const int output = first + static_cast<int>(threadIdx.x);
+    const bool ends = threadIdx.x < kOutputs && output < args.down.outputs;
+    const float before = ends && args.accumulate ? __ldcg(args.out + output) : 0.0f;
+    const float factor = args.shared_gate == nullptr ? 1.0f : sigmoid(__ldcg(args.shared_gate));
+    multiply_tiles<1, false, kSumStages>(
+        args.sharing, chunks, stages, partial,
+        [&](int nth) {
+            const bool is_shared = nth == args.route.top_k;
+            const uint64_t place = is_shared ? 0 : args.place_of(chosen.expert[nth]);
+            const Packed packed = args.chosen.down.further(place).or_if(is_shared, args.shared.down);
+            return Tile<1>{args.down.matrix(packed), first, staged_of(nth)};
+        },
+        [&] {
+            wait_for_previous();
+            const int eights = chunks * 8;
+            for (int i = threadIdx.x; i < args.all * eights; i += blockDim.x) {
+                const int nth = i / eights;
+                stage_numbers(staged_of(nth), i % eights, args.activated + nth * chunks * kChunk);
+            }
+        });
+    const int outputs = args.all * kOutputs;
+    for (int i = threadIdx.x; i < outputs; i += blockDim.x) {
+        const float sum = sum_of_spans<1>(args.sharing, chunks, partial, i, 0);
+        partial[i] = sum;
+        const int nth = i / kOutputs, row = first + i % kOutputs;
+        if (row < args.down.outputs) (nth < args.route.top_k ? args.parts[nth] : args.shared_part)[row] = sum;
+    }
+    __syncthreads();
+    if (!ends) return;
+    float sum = before;
+    for (int nth = 0; nth < args.route.top_k; ++nth) {
+        sum = fmaf(chosen.weight[nth], partial[nth * kOutputs + threadIdx.x], sum);
+    }
+    if (args.all > args.route.top_k) sum = fmaf(factor, partial[args.route.top_k * kOutputs + threadIdx.x], sum);
+    args.out[output] = sum;
+}
+
+bool same_place(const Tensor& a, const Tensor& b) {
+    return a.buffer == b.buffer && a.offset == b.offset;
+}
+
+bool bare(const MlpGroup& mlp) {
+    return mlp.gate_bias.buffer == nullptr && mlp.up_bias.buffer == nullptr && mlp.down_bias.buffer == nullptr;
+}
+
+bool alike(const Activation& a, const Activation& b) {
+    return a.kind == b.kind && a.alpha == b.alpha && a.limit == b.limit && a.up_offset == b.up_offset;
+}
+
+bool takes_sizes(const MlpGroup& mlp, const MlpGroup& first) {
+    const auto alike_in_four_bits = [](const Weight& a, const Weight& b) {
+        return in_four_bits(a.format) && a.format == b.format && a.rows == b.rows && a.columns == b.columns;
+    };
+    return bare(mlp) && alike_in_four_bits(mlp.gate, first.up) && alike_in_four_bits(mlp.up, first.up) &&
+           alike_in_four_bits(mlp.down, first.down) && mlp.down.format == mlp.up.format;
+}
+
+bool takes_route(const Route& route, const RoutedMlp& experts) {
+    return route.logits.rows == 1 && route.groups == 1 && route.table.buffer == nullptr &&
+           route.logits.columns <= kMostPlainExperts && arguments_of(route).by_chosen() &&
+           same_place(route.ids, experts.ids);
+}
+
+bool takes_shared(const GatedMlp& shared, const RoutedMlp& experts) {
+    return shared.groups.size() == 1 && shared.groups.front().all_rows() && shared.x.rows == 1 &&
+           same_place(shared.x, experts.x) && alike(shared.activation, experts.activation) &&
+           takes_sizes(shared.groups.front(), experts.records.expert);
+}
+
+bool takes_sum(const ExpertsStep& joined) {
+    const CombineExperts& combine = *joined.combine;
+    const bool sums = same_place(combine.parts, joined.experts->out) &&
+                      same_place(combine.weights, joined.route->weights) && combine.out.rows == 1;
+    if (joined.shared == nullptr) return sums;
+    return sums && same_place(joined.added->x, joined.shared->out) && same_place(joined.added->out, combine.out);
+}
+
+bool takes(const ExpertsStep& joined) {
+    const RoutedMlp& experts = *joined.experts;
+    const MlpGroup& expert = experts.records.expert;
+    return experts.ids.rows == 1 && experts.x.rows == 1 && experts.ids.columns < kMostChosen &&
+           experts.activation.gated() && expert.up.columns % 128 == 0 && expert.down.columns % 128 == 0 &&
+           takes_sizes(expert, expert) && takes_route(*joined.route, experts) && takes_sum(joined) &&
+           (joined.shared == nullptr || takes_shared(*joined.shared, experts));
+}
+
+Packed packed(const Weight& weight, const RoutedMlp& op) {
+    const Job job = job_of(weight, op.x, op.out);
+    return {job.data, job.scales, job.zero_points};
+}
+ExpertMatrices matrices(const MlpGroup& mlp, const RoutedMlp& op) {
+    return {packed(mlp.gate, op), packed(mlp.up, op), packed(mlp.down, op)};
+}
+
+bool aligned(const ExpertMatrices& matrices) {
+    uintptr_t places = 0;
+    for (const Packed& each : {matrices.gate, matrices.up, matrices.down}) {
+        for (const uint8_t* part : {each.data, each.scales, each.zero_points}) {
+            places |= reinterpret_cast<uintptr_t>(part);
+        }
+    }
+    return places % 16 == 0;
+}
+
+PackedShape shape_of(const DeviceWeight& weight) {
+    return {.outputs = static_cast<int>(weight.rows),
+            .chunks = static_cast<int>(weight.columns / kChunk),
+            .group_shift = weight.group_size == kChunk ? 0 : 1,
+            .data_row_bytes = static_cast<uint32_t>(weight.data_row_bytes),
+            .group_row_bytes = static_cast<uint32_t>(weight.scale_row_bytes)};
+}
+
+StepExperts step_arguments(Device& device, const ExpertsStep& joined) {
+    const RoutedMlp& op = *joined.experts;
+    const MlpGroup& expert = op.records.expert;
+    StepExperts args{.route = arguments_of(*joined.route),
+                     .chosen = matrices(expert, op),
+                     .slots = ints_of(op.records.slots).first,
+                     .slots_stride = op.records.slots.row_stride,
+                     .slot_bytes = op.records.slot_bytes,
+                     .all = static_cast<int>(op.ids.columns),
+                     .in = shape_of(device_weight(device, expert.up)),
+                     .down = shape_of(device_weight(device, expert.down)),
+                     .activation = op.activation.kind,
+                     .alpha = op.activation.alpha,
+                     .limit = op.activation.limit,
+                     .up_offset = op.activation.up_offset,
+                     .x = floats_at(op.x),
+                     .parts = writable_rows_of(op.out),
+                     .accumulate = joined.combine->accumulate,
+                     .out = floats_at(joined.combine->out)};
+    args.shared = args.chosen;
+    if (joined.shared == nullptr) return args;
+    ++args.all;
+    args.shared = matrices(joined.shared->groups.front(), op);
+    args.shared_part = floats_at(joined.shared->out);
+    if (joined.added->gate.buffer != nullptr) args.shared_gate = floats_at(joined.added->gate);
+    return args;
+}
+
+uint64_t row_bytes(const PackedShape& shape) {
+    return StagedRows<1>::bytes(shape.chunks);
+}
+
+void allow(const void* kernel, uint64_t bytes) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+          "shared memory of experts");
+}
+
+constexpr uint64_t kMostSharedBytes = 200 << 10;
+
+template <int kPerLane>
+bool run(Device& device, StepExperts& args) {
+    const int splits = splits_of(args.down.chunks, kWarps);
+    args.sharing = {splits, std::min(args.all, kMostSumWarps / splits), args.all};
+    const int sum_warps = splits * args.sharing.at_once;
+    const auto all = static_cast<uint64_t>(args.all);
+    const uint64_t in_bytes = kWarps * kStages * sizeof(Stage) + row_bytes(args.in) +
+                              partial_bytes({.splits = 1, .at_once = 1, .tiles = 2}, args.in.chunks, 1);
+    const uint64_t sum_bytes = static_cast<uint64_t>(sum_warps) * kSumStages * sizeof(Stage) +
+                               all * row_bytes(args.down) + partial_bytes(args.sharing, args.down.chunks, 1);
+    if (std::max(in_bytes, sum_bytes) > kMostSharedBytes) return false;
+    args.activated = reinterpret_cast<float*>(device.scratch(all * static_cast<uint64_t>(args.in.outputs) * 4));
+    allow(reinterpret_cast<const void*>(experts_in_kernel<kPerLane>), in_bytes);
+    allow(reinterpret_cast<const void*>(experts_sum_kernel<kPerLane>), sum_bytes);
+    const dim3 in_grid(blocks_for(args.in.outputs, kOutputs), static_cast<unsigned>(args.all));
+    launch_early(device, {in_grid, kThreads, in_bytes}, experts_in_kernel<kPerLane>, args);
+    const Launch sum{blocks_for(args.down.outputs, kOutputs), static_cast<unsigned>(32 * sum_warps), sum_bytes};
+    launch_early(device, sum, experts_sum_kernel<kPerLane>, args);
+    return true;
+}
+
+}  // namespace
+
+bool compute_joined(Device& device, const ExpertsStep& joined) {
+    if (device.exact() || !takes(joined)) return false;
+    StepExperts args = step_arguments(device, joined);
+    const DeviceWeight weight = device_weight(device, joined.experts->records.expert.up);
+    if (!aligned(args.chosen) || !aligned(args.shared) || args.slot_bytes % 16 != 0 ||
+        weight.scale_type != ScaleType::kBf16 || args.in.group_row_bytes % 8 != 0 ||
+        args.down.group_row_bytes % 8 != 0 || (weight.group_size != 64 && weight.group_size != 128)) {
+        return false;
+    }
+    return args.route.experts <= 256 ? run<8>(device, args) : run<16>(device, args);
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,161 @@
+// What one row's heads need before they attend: queries parted from their gates, norms, positions, and the cache.
+
+#include "backend/cuda/append.cuh"
+#include "backend/cuda/early.cuh"
+#include "backend/cuda/joined.h"
+#include "backend/cuda/norm.cuh"
+#include "backend/cuda/products.h"
+#include "backend/cuda/rotary.cuh"
+
+namespace sluice::cuda {
+
+namespace {
+
+constexpr int kMostHead = 512;
+
+// Heads of a row that are normed and turned.
+struct TurnedHeads {
+    const float* from;
+    int from_step;  // from one head to the next
+    const float* norm;
+    float epsilon;
+    float* out;
+};
+
+struct StepHeads {
+    TurnedHeads queries, keys;
+    float* gates;  // behind each head of queries.from; null: none
+    const float* values;
+    int heads, key_heads, head_dim;
+    const int32_t* position;
+    const float* frequencies;
+    int half, first;
+    bool interleaved;
+    float magnitude;
+    CachePages cache;
+    CacheRows key_rows, value_rows;
+    SequenceTable sequences;
+};
+
+// Eight numbers of a lane at a time.
+template <typename Visit>
+__device__ __forceinline__ void visit_eights(int width, const Visit& visit) {
+    for (int i = 8 * threadIdx.x; i < width; i += 8 * 32) visit(i);
+}
+
+__device__ __forceinline__ void norm_head(const TurnedHeads& heads, const float* from, int width, float* to) {
+    const float scale = norm_scale(from, width, heads.epsilon);
+    visit_eights(width, [&](int i) {
+        float x[8], factor[8];
+        load_eight(from + i, x);
+        load_eight(heads.norm + i, factor);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) to[i + j] = x[j] * scale * factor[j];
+    });
+}
+
+// A warp: a query, a key or a value. Angles are known before the kernel before has ended.
+__global__ void __launch_bounds__(32) step_heads_kernel(const __grid_constant__ StepHeads args) {
+    __shared__ float head[kMostHead];
+    __shared__ Turn turns[kMostHead / 2];
+    let_next_begin();
+    const int nth = blockIdx.x, width = args.head_dim;
+    const bool is_query = nth < args.heads, is_key = !is_query && nth < args.heads + args.key_heads;
+    if (is_query || is_key) {
+        const int32_t position = args.position[0];
+        for (int p = threadIdx.x; p < args.half; p += 32)
+            turns[p] = Turn(position, args.frequencies[p], args.magnitude);
+    }
+    wait_for_previous();
+    const int token = args.sequences.at(0).position;
+    if (!is_query && !is_key) {
+        const int value = nth - args.heads - args.key_heads;
+        return store_row(args.cache, args.value_rows, 0, value, token, args.values + value * args.value_rows.width);
+    }
+    const TurnedHeads& heads = is_query ? args.queries : args.keys;
+    const int number = is_query ? nth : nth - args.heads;
+    const float* const from = heads.from + number * heads.from_step;
+    norm_head(heads, from, width, head);
+    __syncwarp();
+    for (int p = threadIdx.x; p < args.half; p += 32) {
+        float* const turned = head + args.first;
+        turns[p].apply(turned[args.interleaved ? 2 * p : p], turned[args.interleaved ? 2 * p + 1 : p + args.half]);
+    }
+    __syncwarp();
+    float* const out = heads.out + number * width;
+    for (int i = threadIdx.x; i < width; i += 32) out[i] = head[i];
+    if (is_key) store_row(args.cache, args.key_rows, 0, number, token, head);
+    if (is_query && args.gates != nullptr) {
+        for (int i = threadIdx.x; i < width; i += 32) args.gates[number * width + i] = from[width + i];
+    }
+}
+
+bool same_place(const Tensor& a, const Tensor& b) {
+    return a.buffer == b.buffer && a.offset == b.offset;
+}
+
+bool takes(const RmsNorm& norm, const Rotary& rotary, int64_t head_dim) {
+    return norm.x.rows == 1 && same_place(norm.x, norm.out) && same_place(norm.out, rotary.x) &&
+           norm.run() == head_dim && norm.weight.columns == head_dim && rotary.head_dim == head_dim;
+}
+
+bool alike(const Rotary& a, const Rotary& b) {
+    return same_place(a.positions, b.positions) && same_place(a.frequencies, b.frequencies) && a.first == b.first &&
+           a.frequencies.columns == b.frequencies.columns && a.interleaved == b.interleaved &&
+           a.magnitude == b.magnitude;
+}
+
+bool takes(const HeadsStep& joined) {
+    const AppendKeyValue& append = *joined.append;
+    const int64_t head_dim = append.keys.columns / append.kv_heads;
+    const bool split = joined.split == nullptr ||
+                       (same_place(joined.split->query, joined.query_norm->x) && joined.split->head_dim == head_dim);
+    return split && head_dim % 8 == 0 && head_dim <= kMostHead && same_place(append.keys, joined.key_rotary->x) &&
+           takes(*joined.query_norm, *joined.query_rotary, head_dim) &&
+           takes(*joined.key_norm, *joined.key_rotary, head_dim) && alike(*joined.query_rotary, *joined.key_rotary) &&
+           append.sequences.rows.rows == 1;
+}
+
+}  // namespace
+
+bool compute_joined(Device& device, const HeadsStep& joined) {
+    if (!takes(joined)) return false;
+    const AppendKeyValue& append = *joined.append;
+    const Rotary& rotary = *joined.query_rotary;
+    const int64_t head_dim = append.keys.columns / append.kv_heads, value_dim = append.values.columns / append.kv_heads;
+    const GroupedKvLayout layout(append.cache.format, append.cache.page_tokens, append.kv_heads, head_dim, value_dim);
+    const auto heads_of = [&](const RmsNorm& norm) {
+        return TurnedHeads{.from = floats_at(norm.x),
+                           .from_step = static_cast<int>(head_dim),
+                           .norm = floats_at(norm.weight),
+                           .epsilon = norm.epsilon,
+                           .out = floats_at(norm.out)};
+    };
+    StepHeads args{.queries = heads_of(*joined.query_norm),
+                   .keys = heads_of(*joined.key_norm),
+                   .gates = nullptr,
+                   .values = floats_at(append.values),
+                   .heads = static_cast<int>(joined.query_norm->x.columns / head_dim),
+                   .key_heads = static_cast<int>(append.kv_heads),
+                   .head_dim = static_cast<int>(head_dim),
+                   .position = ints_of(rotary.positions).first,
+                   .frequencies = floats_at(rotary.frequencies),
+                   .half = static_cast<int>(rotary.frequencies.columns),
+                   .first = static_cast<int>(rotary.first),
+                   .interleaved = rotary.interleaved,
+                   .magnitude = rotary.magnitude,
+                   .cache = pages_of(append.cache),
+                   .key_rows = grouped_rows(layout, head_dim, 0),
+                   .value_rows = grouped_rows(layout, value_dim, 1),
+                   .sequences = table_of(append.sequences)};
+    if (joined.split != nullptr) {
+        args.queries.from = floats_at(joined.split->fused);
+        args.queries.from_step = static_cast<int>(2 * head_dim);
+        args.gates = floats_at(joined.split->gate);
+    }
+    const auto blocks = static_cast<unsigned>(args.heads + 2 * args.key_heads);
+    launch_early(device, {blocks, 32}, step_heads_kernel, args);
+    return true;
+}
+
+}  // namespace sluice::cuda
