@@ -135,20 +135,21 @@ class Peers(ProgramTest):
         self.refused_job([host, "no-such-model"], logits(plain), logits(self.folder / "no-such-model"))
         self.refused_job([host, "--ram"], logits(plain), logits(plain, "--ram", "1M"))
 
-    def workers(self, leader):
-        """The process ids of the others of the job that `leader`, the launcher, started."""
-        found = []
-        for line in subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines():
-            pid, parent, *arguments = line.split()
-            if parent == str(leader) and arguments and arguments[0] == PROGRAM:
-                found.append(int(pid))
-        rank = {}
-        for pid in found:
-            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            for entry in entries:
+    def processes(self, launcher):
+        """The process ids of the job that the launcher started, by rank."""
+        below, found = {str(launcher)}, {}
+        listed = subprocess.run(["ps", "-eo", "pid,ppid,args", "--sort", "pid"], capture_output=True, text=True).stdout
+        for line in listed.splitlines()[1:]:
+            pid, parent, program = line.split()[:3]
+            if parent not in below:
+                continue
+            below.add(pid)
+            if program != PROGRAM:
+                continue
+            for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 if entry.startswith((b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK=")):
-                    rank[int(entry.split(b"=")[1])] = pid
-        return rank
+                    found[int(entry.split(b"=")[1])] = int(pid)
+        return found
 
     def begin(self, *flags):
         """A long generation by three processes, once it has begun to write."""
@@ -162,7 +163,7 @@ class Peers(ProgramTest):
 
     def test_a_worker_that_stands_still_ends_the_job_by_name(self):
         process = self.begin("--peer-timeout", "1")
-        worker = self.workers(process.pid)[2]
+        worker = self.processes(process.pid)[2]
         os.kill(worker, signal.SIGSTOP)
         try:
             _, said = process.communicate(timeout=60)
@@ -179,7 +180,7 @@ class Peers(ProgramTest):
         first = self.generate(*cache, processes=3, prompt=prompt, tokens=4)
         self.assertEqual(first["cached_tokens"], 0)
         process = self.begin(*cache)
-        os.kill(self.workers(process.pid)[1], signal.SIGKILL)
+        os.kill(self.processes(process.pid)[1], signal.SIGKILL)
         began = time.monotonic()
         _, said = process.communicate(timeout=60)
         self.assertLess(time.monotonic() - began, 30)
