@@ -21,7 +21,7 @@ CLIENTS = 8
 PROMPTS = ["Once upon a time", "The fox", "A little girl", "One day a bear", "The sun was", "In the river", "My dog",
            "There was a tree"]
 TOKENS = 8
-LONGEST_STOP = 0.2      # seconds; a worker that is stopped half of the time and more is ten times slower
+LONGEST_STOP = 0.06     # seconds; a worker that is stopped half of the time and more is ten times slower
 
 
 def ask(prompt):
