@@ -142,6 +142,7 @@ class ExpertStore {
     void count_demand(const Locked& locked, SlotPlace place, Found found);
     void settle(Stream& stream);
     void wait(Stream& stream, Locked& locked, double seconds);
+    size_t arrived_first(const Locked& locked, Stream& stream);
     HeldExpert hold(const Locked& locked, const std::shared_ptr<Stream>& stream, int expert, size_t slot);
 
     // Reads and wishes: store_reads.cpp.

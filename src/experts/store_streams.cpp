@@ -248,15 +248,26 @@ std::vector<HeldExpert> ExpertStore::next(const std::shared_ptr<Stream>& stream)
             }
             counters_.stall_seconds += watch.seconds();
         }
-        held.reserve(stream->ready.size());
-        for (const Stream::Ready& ready : stream->ready) {
-            held.push_back(hold(locked, stream, ready.expert, ready.slot));
-            held.back().error_ = ready.error;
+        const auto end = stream->ready.begin() + static_cast<std::ptrdiff_t>(arrived_first(locked, *stream));
+        for (auto ready = stream->ready.begin(); ready != end; ++ready) {
+            held.push_back(hold(locked, stream, ready->expert, ready->slot));
+            held.back().error_ = ready->error;
         }
-        stream->ready.clear();
+        stream->ready.erase(stream->ready.begin(), end);
     }
     cancel(given_up);
     return held;
+}
+
+// How many of the ready ones are handed out now, in front of the others: what is still copied comes with a call of its
+// own, so that the caller has something to compute meanwhile.
+size_t ExpertStore::arrived_first(const Locked&, Stream& stream) {
+    std::vector<Stream::Ready>& ready = stream.ready;
+    ExpertPool& pool = *pools_[stream.pool];
+    const auto first = std::stable_partition(ready.begin(), ready.end(), [&](const Stream::Ready& each) {
+        return each.error || pool.arrival(each.slot) == nullptr;
+    });
+    return static_cast<size_t>((first == ready.begin() ? ready.end() : first) - ready.begin());
 }
 
 // Without a slot the handle holds nothing.

@@ -72,6 +72,17 @@ TEST(Plan, HitsWithEveryExpertCached) {
     EXPECT_LT(few.decode_tokens_per_s, all.decode_tokens_per_s);
 }
 
+TEST(Plan, ACardAndTheMemoryBelowHoldDifferentExperts) {
+    const ModelReport model = large_model();
+    const uint64_t quarter = model.expert_bytes / 4;
+    const PlanEstimate plan =
+        estimate_plan(model, kMachine, {.runs = true, .cache_bytes = quarter, .host_bytes = quarter});
+    EXPECT_NEAR(plan.cached_fraction, 0.5, 1e-6);
+    EXPECT_DOUBLE_EQ(plan.hit_rate, expected_hit_rate(model.experts, plan.cached_fraction));
+    EXPECT_NEAR(plan.card_rate, expected_hit_rate(model.experts, 0.25), 1e-6);
+    EXPECT_EQ(estimate_plan(model, kMachine, {.runs = true, .cache_bytes = 2 * quarter}).hit_rate, plan.hit_rate);
+}
+
 TEST(DiskSpeed, TakesTheFastestRowOfItsKindAndSkipsRefusals) {
     DiskMeasurement cached, direct, refused;
     cached.bytes_per_second = 9e9;
