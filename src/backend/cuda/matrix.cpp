@@ -68,7 +68,7 @@ int tile_rows_of(const Device& device, const MatrixPath& path, const Product& pr
         int rows;
         double cost;
     };
-    constexpr Width kWidths[] = {{256, 1.0}, {192, 0.8}, {128, 0.62}, {64, 0.42}};
+    constexpr Width kWidths[] = {{256, 1.0}, {192, 0.88}, {128, 0.71}, {64, 0.5}};
     constexpr int64_t kOutputs = 128;
     if (!path.warpgroups) return kGeneralTileRows;
     int best = 0;
