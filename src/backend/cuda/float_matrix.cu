@@ -1,7 +1,7 @@
 // Many rows times a weight in full precision: the weight as floats in scratch, then tiles of rows by outputs on tensor
 // cores; of very few outputs a warp per four rows. Tensor cores take numbers of 11 binary digits: each float is the sum
 // of two of them, three of the four products of two such sums are added, and what is left out is 2^-22 of a product.
-// The order of a sum depends on nothing but the length of x and the number of outputs.
+// The order of a sum depends on nothing but the length of x and whether outputs are few.
 
 #include "backend/cuda/early.cuh"
 #include "backend/cuda/float_matrix.h"
@@ -29,21 +29,18 @@ __device__ __forceinline__ void put_sum(const FloatMatrixArgs& args, int row, in
     out = args.accumulate ? out + sum : sum;
 }
 
-// A block makes kRows by kOutputs sums. Its warps are kParts parts, of which each takes its own eight columns of every
-// 8 * kParts; a warp makes kWarpRows by kWarpOutputs of its part's sums, and the parts' sums are added in the end.
-template <int kTileParts, int kTileRows, int kTileOutputs, int kTileWarpRows, int kTileWarpOutputs, int kTileStages>
+// A block makes kRows by kOutputs sums, a warp kWarpRows by kWarpOutputs of them.
+template <int kTileRows, int kTileOutputs, int kTileWarpRows, int kTileWarpOutputs, int kTileStages>
 struct FloatTile {
-    static constexpr int kParts = kTileParts, kStages = kTileStages;
-    static constexpr int kRows = kTileRows, kOutputs = kTileOutputs;
+    static constexpr int kRows = kTileRows, kOutputs = kTileOutputs, kStages = kTileStages;
     static constexpr int kWarpRows = kTileWarpRows, kWarpOutputs = kTileWarpOutputs;
     static constexpr int kRowParts = kWarpRows / 16, kOutputParts = kWarpOutputs / 8;  // of a product each
-    static constexpr int kAcross = kOutputs / kWarpOutputs;                            // warps of a part
-    static constexpr int kPart = 32 * kAcross * (kRows / kWarpRows), kThreads = kParts * kPart;
+    static constexpr int kAcross = kOutputs / kWarpOutputs;
+    static constexpr int kThreads = 32 * kAcross * (kRows / kWarpRows);
     static constexpr int kDepth = 32, kPitch = kDepth + 8;  // four rows that follow each other meet all banks
     static constexpr int kLines = kRows + kOutputs;         // of x, then of the weight
     static constexpr int kSums = kRowParts * kOutputParts * 4;
     static constexpr size_t kBytes = sizeof(float) * kStages * kLines * kPitch;
-    static_assert(kDepth % (8 * kParts) == 0 && (kParts == 1 || sizeof(float) * kRows * kOutputs <= kBytes));
 };
 
 // A number, or zero where it is not there.
@@ -109,7 +106,7 @@ template <typename Tile>
 __device__ __forceinline__ void add_stage(const float* x, const float* weight, float (&sums)[Tile::kSums / 4][4]) {
     float added[Tile::kSums / 4][4] = {};
 #pragma unroll
-    for (int first = 0; first < Tile::kDepth; first += 8 * Tile::kParts) {
+    for (int first = 0; first < Tile::kDepth; first += 8) {
         uint32_t b_high[Tile::kOutputParts][2], b_low[Tile::kOutputParts][2];
 #pragma unroll
         for (int j = 0; j < Tile::kOutputParts; ++j)
@@ -131,33 +128,15 @@ __device__ __forceinline__ void add_stage(const float* x, const float* weight, f
     for (int i = 0; i < Tile::kSums; ++i) sums[i / 4][i % 4] += added[i / 4][i % 4];
 }
 
-// The sums of all parts, in part 0.
-template <typename Tile>
-__device__ __forceinline__ void add_parts(float* shared, int part, int thread, float (&sums)[Tile::kSums / 4][4]) {
-    float* const mine = shared + thread;
-    for (int other = 1; other < Tile::kParts; ++other) {
-        __syncthreads();
-#pragma unroll
-        for (int i = 0; i < Tile::kSums; ++i) {
-            if (part == other) mine[i * Tile::kPart] = sums[i / 4][i % 4];
-        }
-        __syncthreads();
-#pragma unroll
-        for (int i = 0; i < Tile::kSums; ++i) {
-            if (part == 0) sums[i / 4][i % 4] += mine[i * Tile::kPart];
-        }
-    }
-}
-
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) float_tile_kernel(const FloatMatrixArgs args) {
     extern __shared__ __align__(16) float stages[];
     let_next_begin();
     wait_for_previous();
-    const int part = threadIdx.x / Tile::kPart, thread = threadIdx.x % Tile::kPart, lane = thread % 32;
-    const int warp_row = thread / 32 / Tile::kAcross * Tile::kWarpRows;
-    const int warp_output = thread / 32 % Tile::kAcross * Tile::kWarpOutputs;
-    const int place = lane / 4 * Tile::kPitch + part * 8 + lane % 4 * 2;  // of the thread's numbers in its warp's lines
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp_row = warp / Tile::kAcross * Tile::kWarpRows;
+    const int warp_output = warp % Tile::kAcross * Tile::kWarpOutputs;
+    const int place = lane / 4 * Tile::kPitch + lane % 4 * 2;  // of the thread's numbers in its warp's lines
     float sums[Tile::kSums / 4][4] = {};
     const int turns = (args.columns + Tile::kDepth - 1) / Tile::kDepth;
     constexpr int kStageFloats = Tile::kLines * Tile::kPitch;
@@ -173,8 +152,6 @@ __global__ void __launch_bounds__(Tile::kThreads) float_tile_kernel(const FloatM
         add_stage<Tile>(stage + warp_row * Tile::kPitch, stage + (Tile::kRows + warp_output) * Tile::kPitch, sums);
     }
     copies_wait<0>();
-    add_parts<Tile>(stages, part, thread, sums);
-    if (part > 0) return;
     const int first_row = blockIdx.y * Tile::kRows + warp_row + lane / 4;
     const int first_output = blockIdx.x * Tile::kOutputs + warp_output + lane % 4 * 2;
 #pragma unroll
@@ -241,16 +218,20 @@ void multiply_tiles(Device& device, const FloatMatrixArgs& args) {
     launch_early(device, {grid, Tile::kThreads, Tile::kBytes}, float_tile_kernel<Tile>, args);
 }
 
-using WideTile = FloatTile<2, 64, 64, 32, 32, 3>;
-using NarrowTile = FloatTile<4, 64, 32, 16, 32, 3>;
+// They add in the same order.
+using LargeTile = FloatTile<128, 64, 32, 32, 3>;
+using SmallTile = FloatTile<32, 32, 16, 16, 4>;
 
 void multiply_floats(Device& device, const FloatMatrixArgs& args) {
     if (args.outputs <= kFewOutputs) {
         auto* const kernel = args.outputs == 1 ? few_outputs_kernel<1> : few_outputs_kernel<kFewOutputs>;
         return launch_early(device, {blocks_for(args.rows, kRowsOfWarp * kWarps), 32 * kWarps}, kernel, args);
     }
-    if (args.outputs <= NarrowTile::kOutputs) return multiply_tiles<NarrowTile>(device, args);
-    multiply_tiles<WideTile>(device, args);
+    const int64_t large =
+        static_cast<int64_t>(blocks_for(args.outputs, LargeTile::kOutputs)) * blocks_for(args.rows, LargeTile::kRows);
+    if (args.outputs > SmallTile::kOutputs && large >= device.multiprocessors())
+        return multiply_tiles<LargeTile>(device, args);
+    multiply_tiles<SmallTile>(device, args);
 }
 
 }  // namespace
