@@ -177,12 +177,16 @@ void CpuBackend::compute(const WeighRows& op) {
 }
 
 void CpuBackend::compute(const Scale& op) {
+    // A row may be the logits of a whole vocabulary.
+    constexpr int64_t kPiece = 4096;
     float* x = writable_floats(op.x);
-    for_rows(op.x.rows, (op.cap == 0 ? 1 : 16) * op.x.columns, [&](int64_t t) {
-        float* row = x + t * op.x.row_stride;
-        for (int64_t i = 0; i < op.x.columns; ++i) row[i] *= op.factor;
-        for (int64_t i = 0; i < op.x.columns && op.limit != 0; ++i) row[i] = std::clamp(row[i], -op.limit, op.limit);
-        for (int64_t i = 0; i < op.x.columns && op.cap != 0; ++i) row[i] = op.cap * std::tanh(row[i] / op.cap);
+    const int64_t pieces = (op.x.columns + kPiece - 1) / kPiece;
+    for_rows(op.x.rows * pieces, (op.cap == 0 ? 1 : 16) * std::min(kPiece, op.x.columns), [&](int64_t index) {
+        const int64_t first = index % pieces * kPiece, count = std::min(kPiece, op.x.columns - first);
+        float* part = x + index / pieces * op.x.row_stride + first;
+        for (int64_t i = 0; i < count; ++i) part[i] *= op.factor;
+        for (int64_t i = 0; i < count && op.limit != 0; ++i) part[i] = std::clamp(part[i], -op.limit, op.limit);
+        for (int64_t i = 0; i < count && op.cap != 0; ++i) part[i] = op.cap * std::tanh(part[i] / op.cap);
     });
 }
 
