@@ -87,6 +87,9 @@ void fill_values(const SynthStored& stored, std::byte* out) {
         if (stored.tensor->dtype == DType::kF32) {
             store_unaligned(out, value);
             out += 4;
+        } else if (stored.tensor->dtype == DType::kI32) {
+            store_unaligned(out, static_cast<int32_t>(value));
+            out += 4;
         } else {
             store_unaligned(out, float_to_bf16(value));
             out += 2;

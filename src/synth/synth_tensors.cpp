@@ -55,6 +55,10 @@ class Planner {
         for (int layer = 0; layer < config_.layer_count(); ++layer) plan_layer(layer);
         for (const WeightSpec& spec : model_weights(config_)) {
             if (add_connection(prefix_, spec, energy(config_.layer_count(), 0), 0)) continue;
+            if (spec.role == Role::kEndConnection || spec.role == Role::kEndConnectionBase ||
+                spec.role == Role::kEndConnectionScale) {
+                add(prefix_, spec, plain(spec));
+            }
             if (spec.role == Role::kFinalNorm) add(prefix_, spec, stream_norm(energy(config_.layer_count(), 0), 0));
             if (spec.role == Role::kHead) {
                 add(mlx_ ? std::string(layout_.mlx_outer_prefix) : "", spec,
@@ -430,6 +434,16 @@ SynthTensor Planner::values(const MixtureConfig& mixture, const WeightSpec& spec
         router.keep_float = spec.precision == Precision::kPublished;
         router.eight_bits = spec.precision == Precision::kEightBits;
         return router;
+    }
+    if (spec.role == Role::kRouterTable) {  // a token's experts differ
+        std::vector<float> experts;
+        for (int64_t row = 0; row < spec.rows(); ++row) {
+            const auto first = static_cast<int64_t>(random_() % static_cast<uint64_t>(mixture.experts));
+            for (int64_t i = 0; i < spec.columns; ++i) {
+                experts.push_back(static_cast<float>((first + i * (mixture.experts / spec.columns)) % mixture.experts));
+            }
+        }
+        return vector(std::move(experts), DType::kI32);
     }
     if (spec.role == Role::kRouterCorrection) {
         std::vector<float> correction(static_cast<size_t>(spec.columns));
