@@ -108,10 +108,14 @@ template <int kParts>
     }
 }
 
+// Where row vector v of a tile's dword is.
+inline std::byte* tile_values(const BlockTile& tile, int64_t dword, int v) {
+    return tile.values + (dword * kTileVectors + v) * kVectorBytes;
+}
+
 // To row vector v of dword `column` / 4 of a tile, dword i of every line for i below kLanes.
 inline void store_turned(BlockTile& tile, int v, int64_t column, const I (&lines)[kLanes]) {
-    std::byte* out = tile.values + (column / 4 * kTileVectors + v) * kVectorBytes;
-    for (int i = 0; i < kLanes; ++i) istore(out + i * kTileVectors * kVectorBytes, lines[i]);
+    for (int i = 0; i < kLanes; ++i) istore(tile_values(tile, column / 4 + i, v), lines[i]);
 }
 
 // Where row vector v of factor `word` of group `group` is, groups of `words` words a row.
@@ -155,7 +159,7 @@ inline I run_products(I sum, I codes, I x) {
 template <typename Shape, int kTokens, typename Factor>
 inline void add_block_run(const BlockTile& tile, const int8_t* const (&x)[kTokens], int64_t column, Factor&& factor,
                           I (&totals)[kTileVectors][kTokens]) {
-    const std::byte* w = tile.values + column / 4 * kTileVectors * kVectorBytes;
+    const std::byte* w = tile_values(tile, column / 4, 0);
     I sums[kTileVectors][kTokens];
 #pragma GCC unroll 8
     for (int i = 0; i < Shape::kDwords; ++i, w += kTileVectors * kVectorBytes) {

@@ -278,7 +278,7 @@ inline void pack_tiled_half(const RowsAtBlock& at, BlockTile& tile, int v, int64
 #pragma GCC unroll 4
             for (int k = 0; k < Format::kRuns; ++k) {
                 const int64_t dword = half * kHalf / 4 + Format::run(step, k) * kRunDwords + i;
-                istore(tile.values + (dword * kTileVectors + v) * kVectorBytes, codes[k]);
+                istore(tile_values(tile, dword, v), codes[k]);
             }
         }
     }
@@ -304,8 +304,7 @@ inline void pack_tiled_plain(const WeightView& w, BlockTile& tile) {
             const RowsAtBlock at = rows.at(b);
             store(tile_floats(tile, b, kPlainWords, 0, v), Format::scales(at.words));
             for (int i = 0; i < kPlainBlock / 4; ++i) {
-                const int64_t dword = b * kPlainBlock / 4 + i;
-                istore(tile.values + (dword * kTileVectors + v) * kVectorBytes, Format::codes(at.dwords, i));
+                istore(tile_values(tile, b * kPlainBlock / 4 + i, v), Format::codes(at.dwords, i));
             }
         }
     });
