@@ -162,17 +162,17 @@ class Peers(ProgramTest):
         return process
 
     def test_a_worker_that_stands_still_ends_the_job_by_name(self):
-        process = self.begin("--peer-timeout", "1")
+        process = self.begin("--peer-timeout", "5")
         worker = self.processes(process.pid)[2]
         os.kill(worker, signal.SIGSTOP)
         try:
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=120)
         finally:
             if Path(f"/proc/{worker}").exists():
                 os.kill(worker, signal.SIGCONT)
         message = said.decode()
         self.assertEqual(process.returncode, 1, message)
-        self.assertIn(f"sluice: {os.uname().nodename} (rank 2): has not answered for 1 s", message)
+        self.assertIn(f"sluice: {os.uname().nodename} (rank 2): has not answered for 5 s", message)
 
     def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(self):
         cache = ("--prefix-cache", self.folder / "cache")
@@ -182,8 +182,8 @@ class Peers(ProgramTest):
         process = self.begin(*cache)
         os.kill(self.processes(process.pid)[1], signal.SIGKILL)
         began = time.monotonic()
-        _, said = process.communicate(timeout=60)
-        self.assertLess(time.monotonic() - began, 30)
+        _, said = process.communicate(timeout=120)
+        self.assertLess(time.monotonic() - began, 60)
         self.assertNotEqual(process.returncode, 0)
         self.assertIn(os.uname().nodename, said.decode())
         again = self.generate(*cache, processes=3, prompt=prompt + first["text"] + " Then", tokens=4)
