@@ -127,15 +127,18 @@ TEST_P(CudaRows, OfExpertsAreTheSameInAnyCompany) {
 }
 
 TEST_P(CudaRows, OfStepsAreTheSameRecordedAndOneByOne) {
-    const std::vector<OpCase> recorded = step_cases(true), one_by_one = step_cases(false);
-    for (size_t i = 0; i < recorded.size(); ++i) {
-        for (uint64_t seed = 0; seed < 3 * kSeeds; ++seed) {
-            CaseContext once(*backend_, seed), after(*backend_, seed);
-            recorded[i].compute(once);
-            one_by_one[i].compute(after);
-            EXPECT_EQ(once.results(), after.results()) << recorded[i].name << ", seed " << seed;
+    const auto expect_the_same = [&](const std::vector<OpCase>& recorded, const std::vector<OpCase>& one_by_one) {
+        for (size_t i = 0; i < recorded.size(); ++i) {
+            for (uint64_t seed = 0; seed < 3 * kSeeds; ++seed) {
+                CaseContext once(*backend_, seed), after(*backend_, seed);
+                recorded[i].compute(once);
+                one_by_one[i].compute(after);
+                EXPECT_EQ(once.results(), after.results()) << recorded[i].name << ", seed " << seed;
+            }
         }
-    }
+    };
+    expect_the_same(step_cases(true), step_cases(false));
+    expect_the_same(rounded_step_cases(true), rounded_step_cases(false));
 }
 
 INSTANTIATE_TEST_SUITE_P(On, CudaRows, ::testing::Bool(),

@@ -102,6 +102,8 @@ std::vector<OpCase> pooling_cases();
 std::vector<OpCase> stream_cases();
 // Several operations, recorded where the backend records.
 std::vector<OpCase> step_cases(bool recorded);
+// What is rounded behind sums in another order: to be held against the same backend alone.
+std::vector<OpCase> rounded_step_cases(bool recorded);
 std::vector<OpCase> step_expert_cases(bool recorded);
 std::vector<OpCase> all_op_cases();
 std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_form.h

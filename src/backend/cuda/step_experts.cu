@@ -8,6 +8,7 @@
 #include "backend/cuda/joined.h"
 #include "backend/cuda/products.h"
 #include "backend/cuda/routing.cuh"
+#include "backend/cuda/shared_memory.h"
 
 namespace sluice::cuda {
 
@@ -307,13 +308,6 @@ uint64_t row_bytes(const PackedShape& shape) {
     return StagedRows<1>::bytes(shape.chunks);
 }
 
-void allow(const void* kernel, uint64_t bytes) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-          "shared memory of experts");
-}
-
-constexpr uint64_t kMostSharedBytes = 200 << 10;
-
 template <int kPerLane>
 bool run(Device& device, StepExperts& args) {
     const int splits = splits_of(args.down.chunks, kWarps);
@@ -324,10 +318,11 @@ bool run(Device& device, StepExperts& args) {
                               partial_bytes({.splits = 1, .at_once = 1, .tiles = 2}, args.in.chunks, 1);
     const uint64_t sum_bytes = static_cast<uint64_t>(sum_warps) * kSumStages * sizeof(Stage) +
                                all * row_bytes(args.down) + partial_bytes(args.sharing, args.down.chunks, 1);
-    if (std::max(in_bytes, sum_bytes) > kMostSharedBytes) return false;
+    if (!allow_shared_bytes(device, reinterpret_cast<const void*>(experts_in_kernel<kPerLane>), in_bytes) ||
+        !allow_shared_bytes(device, reinterpret_cast<const void*>(experts_sum_kernel<kPerLane>), sum_bytes)) {
+        return false;
+    }
     args.activated = reinterpret_cast<float*>(device.scratch(all * static_cast<uint64_t>(args.in.outputs) * 4));
-    allow(reinterpret_cast<const void*>(experts_in_kernel<kPerLane>), in_bytes);
-    allow(reinterpret_cast<const void*>(experts_sum_kernel<kPerLane>), sum_bytes);
     const dim3 in_grid(blocks_for(args.in.outputs, kOutputs), static_cast<unsigned>(args.all));
     launch_early(device, {in_grid, kThreads, in_bytes}, experts_in_kernel<kPerLane>, args);
     const Launch sum{blocks_for(args.down.outputs, kOutputs), static_cast<unsigned>(32 * sum_warps), sum_bytes};

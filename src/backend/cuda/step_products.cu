@@ -10,6 +10,7 @@
 #include "backend/cuda/norm.cuh"
 #include "backend/cuda/products.h"
 #include "backend/cuda/recurrent.cuh"
+#include "backend/cuda/shared_memory.h"
 
 namespace sluice::cuda {
 
@@ -263,8 +264,6 @@ void share_tiles(const Device& device, StepProducts& args, int tiles) {
     args.sharing = {splits, at_once, static_cast<int>(blocks_for(each, at_once)) * at_once};
 }
 
-constexpr uint64_t kMostSharedBytes = 200 << 10;
-
 uint64_t shared_bytes(const StepProducts& args, bool has_tiles) {
     const int chunks = args.columns / kChunk;
     const uint64_t rows = static_cast<uint64_t>(args.columns) / kRun * kRunPitch * sizeof(float);
@@ -318,10 +317,7 @@ bool compute_joined(Device& device, const NormedProducts& joined) {
     share_tiles(device, args, tiles);
     const unsigned blocks = static_cast<unsigned>(args.row_blocks) + blocks_for(tiles, args.sharing.tiles);
     const uint64_t bytes = shared_bytes(args, tiles > 0);
-    if (bytes > kMostSharedBytes) return false;
-    check(cudaFuncSetAttribute(step_products_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(bytes)),
-          "shared memory of a step's products");
+    if (!allow_shared_bytes(device, reinterpret_cast<const void*>(step_products_kernel), bytes)) return false;
     launch_early(device, {blocks, static_cast<unsigned>(32 * warps), bytes}, step_products_kernel, args);
     return true;
 }
