@@ -17,7 +17,7 @@ struct MachineSpeed {
     double layer_s = 0;  // that a layer of a token takes beside
 };
 // Of a card: from one kernel to the next, whatever they move.
-inline constexpr double kLayerSecondsOnCard = 55e-6;
+inline constexpr double kLayerSecondsOnCard = 40e-6;
 
 // The share of expert requests that a cache of `cached_fraction` of all experts answers, interpolated from published
 // measurements of models with about as many experts per layer. An estimate: text and model decide.
