@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <tuple>
@@ -94,9 +95,12 @@ TEST_P(RowTiles, WordsOfBlocksStandBehindDwords) {
 TEST_P(RowTiles, ComeBackAsTheyWere) {
     Bytes back(format_, kRows, columns_ + format_.run_columns());
     untile_rows(tiles_.view, back.out());
-    EXPECT_EQ(std::memcmp(back.data.data(), rows_.data.data(), rows_.data.size()), 0);
-    EXPECT_EQ(std::memcmp(back.scales.data(), rows_.scales.data(), rows_.scales.size()), 0);
-    EXPECT_EQ(std::memcmp(back.zero_points.data(), rows_.zero_points.data(), rows_.zero_points.size()), 0);
+    const auto begins = [](const std::vector<std::byte>& whole, const std::vector<std::byte>& part) {
+        return whole.size() >= part.size() && std::equal(part.begin(), part.end(), whole.begin());
+    };
+    EXPECT_TRUE(begins(back.data, rows_.data));
+    EXPECT_TRUE(begins(back.scales, rows_.scales));
+    EXPECT_TRUE(begins(back.zero_points, rows_.zero_points));
 }
 
 TEST_P(RowTiles, AreMadeAndUndoneInPlace) {
