@@ -144,12 +144,18 @@ TEST(TieredStore, TenThousandFaultsOverThreeTiersAreAllTold) {
     TieredStore tiered(model, {10, 14}, {.error = 0.12, .short_read = 0.1, .wrong_byte = 0.05, .delay = 0.002},
                        {.landings = 4, .failing = 0.1});
     std::atomic<uint64_t> good{0}, failed{0}, wrong{0};
-    std::atomic<int> working{3};
+    const auto resize = [&](int turn) {
+        constexpr size_t kSlots[] = {4, 8, 12, 6, 10};
+        const size_t slots = kSlots[turn % 5];
+        tiered.store->resize(model.bytes_of(slots));
+        tiered.store->resize_host(model.bytes_of(2 * slots - 8));
+    };
     std::vector<std::thread> threads;
     for (unsigned t = 0; t < 3; ++t) {
         threads.emplace_back([&, t] {
             std::mt19937 random(t);
             for (int round = 0; round < 4000; ++round) {
+                if (t == 0 && round % 8 == 0) resize(round / 8);
                 const int layer = static_cast<int>(random() % 3);
                 std::vector<int> ids = range(0, 16);
                 std::shuffle(ids.begin(), ids.end(), random);
@@ -165,13 +171,7 @@ TEST(TieredStore, TenThousandFaultsOverThreeTiersAreAllTold) {
                 });
                 wrong += answered != ids.size();
             }
-            --working;
         });
-    }
-    for (size_t slots = 4; working > 0; slots = slots % 10 + 4) {
-        tiered.store->resize(model.bytes_of(slots));
-        tiered.store->resize_host(model.bytes_of(2 * slots - 8));
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     for (auto& thread : threads) thread.join();
     EXPECT_GT(tiered.reader->faults(), 8000u);
