@@ -167,14 +167,13 @@ Command declare_doctor() {
     add_log_flags(command.flags, flags->quiet);
     command.run = [flags] {
         const std::filesystem::path path = place(flags->path);
-        Findings processor, memory, drive;
+        Findings processor, memory, drive, card;
         examine_processor(processor);
-        examine_cards(processor);
         examine_memory(memory);
         examine_drive(path, drive);
-        Output().write(
-            fmt::format("Processor\n{}Memory\n{}Drive\n{}Graphics card\n  note  this build runs on the CPU alone\n{}",
-                        processor.text(), memory.text(), drive.text(), links_text()));
+        examine_cards(card);
+        Output().write(fmt::format("Processor\n{}Memory\n{}Drive\n{}Graphics card\n{}{}", processor.text(),
+                                   memory.text(), drive.text(), card.text(), links_text()));
     };
     command.help = answer_links;
     return command;

@@ -115,6 +115,7 @@ class Machine(ProgramTest):
         text = self.text_of("doctor")
         for part in ("Processor", "Memory", "Drive", "direct I/O", "io_uring"):
             self.assertIn(part, text)
+        self.assertRegex(text, r"Graphics card\n  (note  .*runs on the processor|good  --device cuda:0)")
         self.refused(1, ["nowhere"], "doctor", self.folder / "nowhere")
         self.assertIn("was not tried", self.text_of("doctor", self.folder))
 
