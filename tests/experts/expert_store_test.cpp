@@ -27,28 +27,6 @@ std::string message_of(const std::exception_ptr& error) {
     }
 }
 
-class ManualCompletion final : public Event {
-  public:
-    bool done() const override {
-        const std::scoped_lock lock(mutex_);
-        return done_;
-    }
-    void wait() override {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return done_; });
-    }
-    void finish() {
-        const std::scoped_lock lock(mutex_);
-        done_ = true;
-        changed_.notify_all();
-    }
-
-  private:
-    mutable std::mutex mutex_;
-    std::condition_variable changed_;
-    bool done_ = false;
-};
-
 struct StoreCase {
     ReaderKind reader;
     When direct;

@@ -22,28 +22,6 @@ namespace {
 
 constexpr int kRubbish = 0xff;
 
-class Copied final : public Event {
-  public:
-    bool done() const override {
-        const std::scoped_lock lock(mutex_);
-        return done_;
-    }
-    void wait() override {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return done_; });
-    }
-    void finish() {
-        const std::scoped_lock lock(mutex_);
-        done_ = true;
-        changed_.notify_all();
-    }
-
-  private:
-    mutable std::mutex mutex_;
-    std::condition_variable changed_;
-    bool done_ = false;
-};
-
 class LateSlots final : public SlotMemory {
   public:
     LateSlots(size_t slots, size_t slot_bytes, const LateSlotsOptions& options)
@@ -85,7 +63,7 @@ class LateSlots final : public SlotMemory {
   private:
     struct Item {
         std::function<void()> run;
-        std::shared_ptr<Copied> copied;
+        std::shared_ptr<ManualCompletion> copied;
     };
 
     void copy(size_t slot, const std::byte* record) { std::memcpy(inner_.land_at(slot, slot), record, slot_bytes()); }
@@ -95,7 +73,7 @@ class LateSlots final : public SlotMemory {
         if (std::uniform_real_distribution<double>(0, 1)(random_) < options_.failing) {
             fail(ErrorCode::kIo, "the device took no copy");
         }
-        items_.push_back({std::move(run), std::make_shared<Copied>()});
+        items_.push_back({std::move(run), std::make_shared<ManualCompletion>()});
         wake_.notify_all();
         return items_.back().copied;
     }

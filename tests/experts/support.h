@@ -25,6 +25,29 @@ inline std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_byt
     return std::make_unique<HostSlots>(slots, slot_bytes);
 }
 
+// Done when somebody says so.
+class ManualCompletion final : public Event {
+  public:
+    bool done() const override {
+        const std::scoped_lock lock(mutex_);
+        return done_;
+    }
+    void wait() override {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return done_; });
+    }
+    void finish() {
+        const std::scoped_lock lock(mutex_);
+        done_ = true;
+        changed_.notify_all();
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::condition_variable changed_;
+    bool done_ = false;
+};
+
 // Tests of the store run a second time with SLUICE_TEST_TIERS set: over slots that are filled as a device's are, with a
 // tier of a few slots in the host's memory below.
 bool over_host_tier();
