@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/early.cuh"
+#include "backend/cuda/elements.cuh"
 #include "backend/cuda/norm.cuh"
 #include "backend/cuda/products.h"
 #include "backend/cuda/rotary.cuh"
@@ -11,17 +12,6 @@
 namespace sluice::cuda {
 
 namespace {
-
-constexpr int kThreads = 256;
-
-// One thread per element of [rows, columns]; rows are in y, as many as a grid takes at a time.
-constexpr int64_t kMostGridRows = 65535;
-__device__ inline int64_t element_column() {
-    return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-dim3 element_grid(int64_t rows, int64_t columns) {
-    return {blocks_for(columns, kThreads), static_cast<unsigned>(std::min(rows, kMostGridRows))};
-}
 
 struct NormArgs {
     Rows<const float> x;
@@ -330,7 +320,7 @@ void compute(Device& device, const Rotary& op) {
 
 void compute(Device& device, const SplitQueryGate& op) {
     if (op.query.rows == 0) return;
-    launch_early(device, {element_grid(op.query.rows, op.query.columns), kThreads}, split_query_gate_kernel,
+    launch_early(device, {element_grid(op.query.rows, op.query.columns), kElementThreads}, split_query_gate_kernel,
                  rows_of(op.fused), static_cast<int>(op.head_dim), writable_rows_of(op.query),
                  writable_rows_of(op.gate), op.query.rows, op.query.columns);
 }
@@ -346,20 +336,20 @@ RowShape shape_of(const Tensor& a, const Tensor& b) {
 
 void compute(Device& device, const SigmoidGate& op) {
     if (op.x.rows == 0) return;
-    launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kThreads}, sigmoid_gate_kernel,
+    launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kElementThreads}, sigmoid_gate_kernel,
                  writable_rows_of(op.x), rows_of(op.gate), op.silu, shape_of(op.x, op.gate));
 }
 
 void compute(Device& device, const AddGated& op) {
     if (op.x.rows == 0) return;
     const Rows<const float> gate = op.gate.buffer == nullptr ? Rows<const float>{} : rows_of(op.gate);
-    launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kThreads}, add_kernel, rows_of(op.x), gate,
-                 writable_rows_of(op.out), shape_of(op.x, op.out));
+    launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kElementThreads}, add_kernel, rows_of(op.x),
+                 gate, writable_rows_of(op.out), shape_of(op.x, op.out));
 }
 
 void compute(Device& device, const GatherRows& op) {
     if (op.out.rows == 0) return;
-    launch_early(device, {element_grid(op.out.rows, op.out.columns), kThreads}, gather_kernel, rows_of(op.x),
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kElementThreads}, gather_kernel, rows_of(op.x),
                  ints_of(op.rows), writable_rows_of(op.out), op.out.rows, op.out.columns);
 }
 
@@ -368,9 +358,9 @@ namespace {
 void combine(Device& device, const CombineExperts& op, const Addend& added) {
     if (op.out.rows == 0) return;
     const Rows<const float> weights = op.weights.buffer == nullptr ? Rows<const float>{} : rows_of(op.weights);
-    launch_early(device, {element_grid(op.out.rows, op.out.columns), kThreads}, combine_kernel, rows_of(op.parts),
-                 weights, static_cast<int>(op.parts.rows / op.out.rows), op.accumulate, added, writable_rows_of(op.out),
-                 op.out.rows, op.out.columns);
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kElementThreads}, combine_kernel,
+                 rows_of(op.parts), weights, static_cast<int>(op.parts.rows / op.out.rows), op.accumulate, added,
+                 writable_rows_of(op.out), op.out.rows, op.out.columns);
 }
 
 }  // namespace
@@ -386,20 +376,20 @@ void compute_together(Device& device, const CombineExperts& op, const AddGated& 
 
 void compute(Device& device, const WeighRows& op) {
     if (op.out.rows == 0) return;
-    launch_early(device, {element_grid(op.out.rows, op.out.columns), kThreads}, weigh_kernel, rows_of(op.x),
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kElementThreads}, weigh_kernel, rows_of(op.x),
                  rows_of(op.weights), static_cast<int>(op.weights.columns), writable_rows_of(op.out), op.out.rows,
                  op.out.columns);
 }
 
 void compute(Device& device, const Scale& op) {
     if (op.x.rows == 0) return;
-    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, scale_kernel, writable_rows_of(op.x),
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kElementThreads}, scale_kernel, writable_rows_of(op.x),
                  op.factor, op.limit, op.cap, op.x.rows, op.x.columns);
 }
 
 void compute(Device& device, const ScaleByPosition& op) {
     if (op.x.rows == 0) return;
-    launch_early(device, {element_grid(op.x.rows, op.x.columns), kThreads}, scale_by_position_kernel,
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kElementThreads}, scale_by_position_kernel,
                  writable_rows_of(op.x), ints_of(op.positions), op.factor, op.interval, op.x.rows, op.x.columns);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/early.cuh"
+#include "backend/cuda/elements.cuh"
 #include "backend/cuda/views.cuh"
 
 namespace sluice::cuda {
@@ -10,20 +11,11 @@ namespace sluice::cuda {
 namespace {
 
 constexpr int kThreads = 256, kMostStreams = 16;
-constexpr int64_t kMostGridRows = 65535;
-
-// A thread per element of [rows, columns]; rows are in y, as many as a grid takes at a time.
-dim3 grid_of(int64_t rows, int64_t columns) {
-    return {blocks_for(columns, kThreads), static_cast<unsigned>(std::min(rows, kMostGridRows))};
-}
-__device__ __forceinline__ int64_t column_of_thread() {
-    return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
 
 __global__ void gate_kernel(Rows<float> x, float factor, float gain, bool silu, int64_t rows, int64_t columns) {
     let_next_begin();
     wait_for_previous();
-    const int64_t c = column_of_thread();
+    const int64_t c = element_column();
     if (c >= columns) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
         const float scaled = factor * x[row][c];
@@ -35,7 +27,7 @@ __global__ void average_kernel(Rows<const float> streams, Rows<const float> gate
                                int64_t rows, int64_t hidden) {
     let_next_begin();
     wait_for_previous();
-    const int64_t c = column_of_thread();
+    const int64_t c = element_column();
     if (c >= hidden) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
         float sum = 0;
@@ -64,7 +56,7 @@ __global__ void weigh_streams_kernel(Rows<const float> streams, Rows<const float
                                      int64_t rows, int64_t hidden) {
     let_next_begin();
     wait_for_previous();
-    const int64_t c = column_of_thread();
+    const int64_t c = element_column();
     if (c >= hidden) return;
     for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
         float sum = 0;
@@ -86,7 +78,7 @@ struct MixArgs {
 __global__ void mix_kernel(const MixArgs args) {
     let_next_begin();
     wait_for_previous();
-    const int64_t c = column_of_thread();
+    const int64_t c = element_column();
     if (c >= args.hidden) return;
     for (int64_t row = blockIdx.y; row < args.rows; row += gridDim.y) {
         float* const stream = args.streams[row] + c;
@@ -170,15 +162,15 @@ void check_count(const char* name, int64_t count) {
 
 void compute(Device& device, const Gate& op) {
     if (op.x.rows == 0) return;
-    launch_early(device, {grid_of(op.x.rows, op.x.columns), kThreads}, gate_kernel, writable_rows_of(op.x), op.factor,
-                 op.gain, op.silu, op.x.rows, op.x.columns);
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kElementThreads}, gate_kernel, writable_rows_of(op.x),
+                 op.factor, op.gain, op.silu, op.x.rows, op.x.columns);
 }
 
 void compute(Device& device, const AverageGatedStreams& op) {
     if (op.out.rows == 0) return;
-    launch_early(device, {grid_of(op.out.rows, op.out.columns), kThreads}, average_kernel, rows_of(op.streams),
-                 rows_of(op.gates), static_cast<int>(op.streams.columns / op.out.columns), writable_rows_of(op.out),
-                 op.out.rows, op.out.columns);
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kElementThreads}, average_kernel,
+                 rows_of(op.streams), rows_of(op.gates), static_cast<int>(op.streams.columns / op.out.columns),
+                 writable_rows_of(op.out), op.out.rows, op.out.columns);
 }
 
 void compute(Device& device, const MatchStreams& op) {
@@ -191,9 +183,9 @@ void compute(Device& device, const MatchStreams& op) {
 void compute(Device& device, const WeighStreams& op) {
     if (op.out.rows == 0) return;
     const Rows<const float> weights = op.weights.buffer == nullptr ? Rows<const float>{} : rows_of(op.weights);
-    launch_early(device, {grid_of(op.out.rows, op.out.columns), kThreads}, weigh_streams_kernel, rows_of(op.streams),
-                 weights, static_cast<int>(op.streams.columns / op.out.columns), writable_rows_of(op.out), op.out.rows,
-                 op.out.columns);
+    launch_early(device, {element_grid(op.out.rows, op.out.columns), kElementThreads}, weigh_streams_kernel,
+                 rows_of(op.streams), weights, static_cast<int>(op.streams.columns / op.out.columns),
+                 writable_rows_of(op.out), op.out.rows, op.out.columns);
 }
 
 void compute(Device& device, const MixStreams& op) {
@@ -206,7 +198,7 @@ void compute(Device& device, const MixStreams& op) {
                        .rows = op.x.rows,
                        .hidden = op.x.columns,
                        .count = static_cast<int>(op.weights.columns)};
-    launch_early(device, {grid_of(op.x.rows, op.x.columns), kThreads}, mix_kernel, args);
+    launch_early(device, {element_grid(op.x.rows, op.x.columns), kElementThreads}, mix_kernel, args);
 }
 
 void compute(Device& device, const ConnectStreams& op) {
