@@ -1,7 +1,7 @@
 # A room is one folder of src/: an object library that may link only the rooms below it.
 #
 #   sluice_room(NAME SOURCES a.cpp ... [APART b.cpp ...] [ROOMS lower ...] [LIBRARIES external ...])
-#   sluice_room_test(NAME SOURCES a_test.cpp ... ROOMS room ...)
+#   sluice_room_test(NAME [PARTS n] SOURCES a_test.cpp ... ROOMS room ...)
 #
 # Where CMAKE_UNITY_BUILD is on (the presets say where), the SOURCES of a room are compiled several in one, in half the
 # time; so no two of them name a thing alike, be it in an unnamed namespace. The files of a table do, each in its own
@@ -66,8 +66,9 @@ function(sluice_unoptimized target)
   endif()
 endfunction()
 
+# In parts a program's tests run in several processes at a time.
 function(sluice_room_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PARTS" "SOURCES;ROOMS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES} $<TARGET_OBJECTS:sluice_source_file>)
   set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
   set(closure "")
@@ -88,5 +89,14 @@ function(sluice_room_test name)
   endif()
   sluice_unoptimized(${name})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
-  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_PARTS)
+    add_test(NAME ${name} COMMAND ${name})
+    return()
+  endif()
+  foreach(part RANGE 1 ${ARG_PARTS})
+    math(EXPR index "${part} - 1")
+    add_test(NAME ${name}_${part} COMMAND ${name})
+    set_tests_properties(${name}_${part} PROPERTIES
+                         ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_PARTS};GTEST_SHARD_INDEX=${index}")
+  endforeach()
 endfunction()

@@ -185,8 +185,8 @@ run_asan() {
 
 # The tests of what is shared between threads: the pool, the expert store and its readers, the server's scheduler.
 run_tsan() {
-    threaded='^(base|thread_pool|expert_store|reader|scheduler_threads)_test$'
-    targets=$(targets_of tsan "$threaded")
+    threaded='^(base|thread_pool|expert_store|reader|scheduler_threads)_test'
+    targets=$(targets_of tsan "$threaded\$")
     if [ -z "$targets" ]; then
         count 0 1 tsan-targets
         return
@@ -199,7 +199,7 @@ run_tsan() {
 # architecture.
 run_arm() {
     build arm cpu_op_test cpu_kernel_test || return
-    GTEST_FILTER='-*/Scalar:*/Auto:*ThreadsChangeNoBit*' run_ctest arm -R '^cpu_(op|kernel)_test$'
+    GTEST_FILTER='-*/Scalar:*/Auto:*ThreadsChangeNoBit*' run_ctest arm -R '^cpu_(op|kernel)_test'
 }
 
 run_fuzz() {
