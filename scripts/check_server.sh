@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs the server's conformance kit, which stands beside the checkout, over a build, and Ollama's official client:
-# check_server.sh [--short] [BUILD [REGEX]]. Needs node and npm, for the page chromium too. Everything and the page take
-# a while; --short leaves out the checks that wait for clocks or want a quiet machine, most schemas, and the page. Ends
-# in a line `N passed, M failed`.
+# Runs the server's conformance kit, which stands beside the checkout, over a build, and clients that the kit has not
+# (Ollama's own, Vercel's AI SDK, LangChain): check_server.sh [--short] [BUILD [REGEX]]. Needs node and npm, for the
+# page chromium too. Everything takes a while; --short leaves out the checks that wait for clocks or want a quiet
+# machine, most schemas, the AI SDK with LangChain, and the page. Ends in a line `N passed, M failed`.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 short=
@@ -81,6 +81,14 @@ if npm install --silent --no-audit --no-fund --prefix ollama-client ollama@0.6.4
     run_on_own ollama "$root/tests/server/clients/ollama.mjs" ollama-client
 else
     echo "check_server.sh: npm brings no client of Ollama; it is not checked" >&2
+fi
+frameworks='ai@6 @ai-sdk/openai@3 @ai-sdk/openai-compatible@2 @ai-sdk/anthropic@3'
+frameworks="$frameworks @langchain/core@1 @langchain/openai@1 zod@4"
+# shellcheck disable=SC2086
+if [ -z "$short" ] && npm install --silent --no-audit --no-fund --prefix frameworks $frameworks >&2; then
+    run_on_own frameworks "$root/tests/server/clients/frameworks.mjs" frameworks
+elif [ -z "$short" ]; then
+    echo "check_server.sh: npm brings no AI SDK or LangChain; they are not checked" >&2
 fi
 if [ -z "$short" ] && command -v chromium >/dev/null 2>&1; then
     run_on_own page page.mjs --shots shots

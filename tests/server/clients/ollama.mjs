@@ -2,17 +2,9 @@
 // client `ollama`. Ends in a line `N passed, M failed`.
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import path from "node:path";
-import { pathToFileURL } from "node:url";
+import { brought, runChecks, url } from "./checks.mjs";
 
-const [url, packages] = process.argv.slice(2);
-if (!packages) {
-  console.error("usage: node ollama.mjs URL PACKAGES");
-  process.exit(2);
-}
-const entry = createRequire(path.resolve(packages, "package.json")).resolve("ollama");
-const { Ollama } = await import(pathToFileURL(entry));
+const { Ollama } = await brought("ollama");
 const client = new Ollama({ host: url });
 const { models } = await client.list();
 const model = models[0].name;
@@ -68,10 +60,12 @@ const checks = {
     assert.ok(second.prompt_eval_count > first.prompt_eval_count && second.message.content);
   },
   async "chat holds a schema"() {
-    const format = { type: "object", properties: { age: { type: "integer" } }, required: ["age"], additionalProperties: false };
+    const properties = { age: { type: "integer" } };
+    const format = { type: "object", properties, required: ["age"], additionalProperties: false };
     const answer = await client.chat({ model, messages: question, format, options: { temperature: 0 } });
     assert.deepEqual(Object.keys(JSON.parse(answer.message.content)), ["age"]);
-    await refused(client.chat({ model, messages: question, format: { dependentRequired: { a: ["b"] } } }), 400, "dependentRequired");
+    const unheld = { dependentRequired: { a: ["b"] } };
+    await refused(client.chat({ model, messages: question, format: unheld }), 400, "dependentRequired");
   },
   async "generate streams what it answers whole"() {
     const prompt = question[0].content;
@@ -103,15 +97,4 @@ const checks = {
   },
 };
 
-let failed = 0;
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok   ollama: ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`FAIL ollama: ${name}\n     ${error.message.split("\n").slice(0, 6).join(" ")}`);
-  }
-}
-console.log(`${Object.keys(checks).length - failed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+await runChecks("ollama", checks);
