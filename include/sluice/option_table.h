@@ -279,6 +279,9 @@ inline constexpr Option<SynthOptions> kSynthOptions[] = {
      .field = choice<&SynthOptions::quantize>(kSynthQuantizations),
      .help = "Of experts and trunk; fp8 where the shape has it",
      .value = "HOW"},
+    {.name = "config_only",
+     .field = &SynthOptions::config_only,
+     .help = "Write config.json alone, for inspect and plan"},
 };
 
 // Sets the field to what `text` says; "" and "on" turn a switch on. Returns what is wrong with the text, as in

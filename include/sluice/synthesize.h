@@ -18,6 +18,7 @@ struct SynthOptions {
     uint64_t seed = 1;
     std::string quantize =
         "affine4";  // of the experts and the trunk: "affine4", "affine8", "bf16", "fp8" where the preset allows
+    bool config_only = false;  // config.json alone: enough to inspect and to plan with
 };
 
 struct SynthPreset {

@@ -24,7 +24,7 @@ struct Flags {
 void list_presets() {
     Output output;
     for (const SynthPreset& preset : synth_presets()) {
-        output.write(fmt::format("{:<22}{} ({} layers, {} each)\n", preset.name, preset.description, preset.layers,
+        output.write(fmt::format("{:<28}{} ({} layers, {} each)\n", preset.name, preset.description, preset.layers,
                                  format_size(preset.bytes_per_layer)));
     }
 }

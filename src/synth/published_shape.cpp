@@ -76,10 +76,14 @@ SynthShape shape_of(const Json& config, const std::string& label) {
 SynthShape read_published_shape(const std::filesystem::path& path) {
     std::error_code error;
     const std::filesystem::path file = std::filesystem::is_directory(path, error) ? path / "config.json" : path;
-    Json config = parse_ordered_json(read_config_file(file), file.string());
+    return published_shape(read_config_file(file), file.string());
+}
+
+SynthShape published_shape(std::string_view text, const std::string& label) {
+    Json config = parse_ordered_json(text, label);
     tidy(config);
     tidy(text_settings(config));
-    return shape_of(config, file.string());
+    return shape_of(config, label);
 }
 
 SynthShape cut_published_shape(const SynthShape& shape, int64_t layers) {

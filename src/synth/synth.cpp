@@ -208,6 +208,16 @@ uint64_t shape_bytes(const SynthShape& shape) {
     return bytes;
 }
 
+void write_config(const std::filesystem::path& folder, const SynthShape& shape, SynthEncoding encoding) {
+    write_text_file(folder / "config.json", synth_config_json(shape, encoding));
+}
+
+void write_config_alone(const std::filesystem::path& target, const SynthShape& shape, SynthEncoding encoding) {
+    NewFolder folder(target);
+    write_config(folder.path(), shape, encoding);
+    folder.commit();
+}
+
 }  // namespace
 
 void synthesize_shape(const std::filesystem::path& target, const SynthShape& shape, SynthEncoding encoding,
@@ -228,17 +238,17 @@ void synthesize_shape(const std::filesystem::path& target, const SynthShape& sha
     if (shards.size() > 1) write_index(folder.path(), shards, total);
     // No end-of-text token: random text ends when it was told to.
     write_text_file(folder.path() / "generation_config.json", "{\n  \"do_sample\": true,\n  \"temperature\": 1.0\n}\n");
-    write_text_file(folder.path() / "config.json", synth_config_json(shape, encoding));
+    write_config(folder.path(), shape, encoding);
     folder.commit();
 }
 
 std::vector<SynthPreset> synth_presets() {
     std::vector<SynthPreset> presets;
     for (const SynthShape& shape : synth_shapes()) {
-        // The last layer is a MoE layer, as most are.
-        const uint64_t two = shape_bytes(cut_layers(shape, shape.config.layer_count()));
-        const uint64_t one = shape_bytes(cut_layers(shape, shape.config.layer_count() - 1));
-        presets.push_back({shape.name, shape.description, shape.config.layer_count(), two - one});
+        // The later half of the layers: dense ones lead.
+        const int64_t layers = shape.config.layer_count(), half = layers / 2;
+        const uint64_t later = shape_bytes(shape) - shape_bytes(cut_layers(shape, half));
+        presets.push_back({shape.name, shape.description, layers, later / static_cast<uint64_t>(layers - half)});
     }
     return presets;
 }
@@ -247,6 +257,7 @@ void synthesize(const std::filesystem::path& target, const SynthOptions& options
     const SynthShape shape = find_shape(options.preset);
     const SynthEncoding encoding = parse_encoding(options.quantize, shape);
     const SynthShape cut = options.layers == 0 ? shape : cut_layers(shape, options.layers);
+    if (options.config_only) return write_config_alone(target, cut, encoding);
     synthesize_shape(target, cut, encoding, options.seed, progress);
 }
 

@@ -138,7 +138,7 @@ constexpr QwenNumbers kQwen38Flash{48, 2560, 24, 2, 512, 10, 640, 248320, 262144
 constexpr QwenNumbers kQwen35_397b{60, 4096, 32, 2, 512, 10, 1024, 248320, 262144};
 
 std::vector<SynthShape> make_shapes() {
-    return {
+    std::vector<SynthShape> shapes = {
         {"qwen3-30b-a3b", "Qwen3-30B-A3B: 48 layers, 128 experts, 8 per token", &kQwen3MoeLayout, qwen3_moe(kQwen3_30b),
          6144},
         {"qwen3-235b-a22b", "Qwen3-235B-A22B: 94 layers, 128 experts, 8 per token", &kQwen3MoeLayout,
@@ -157,6 +157,8 @@ std::vector<SynthShape> make_shapes() {
          deepseek_v3(128815), kDeepseekDense},
         {"kimi-k2", "Kimi-K2: 61 layers, 384 experts, 8 per token", &kKimiLayout, kimi_k2(), kDeepseekDense},
     };
+    for (SynthShape& shape : published_presets()) shapes.push_back(std::move(shape));
+    return shapes;
 }
 
 }  // namespace

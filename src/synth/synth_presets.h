@@ -41,10 +41,10 @@ struct SynthShape {
     int64_t dense_intermediate = 0;  // as config.json says, whether a layer is dense or not
     int64_t full_attention_interval = 4;
     std::optional<GroupedAttentionConfig> cut_attention{};  // as config.json says, where all its layers were cut off
-    std::string published{};                                // config.json of what is no preset
+    std::string published{};                                // config.json, where the shape is read from one
 };
 
-// The presets. Any other shape is what a published config.json says: published_shape.h.
+// All presets. Any other shape is what a published config.json says: published_shape.h.
 const std::vector<SynthShape>& synth_shapes();
 
 // The first `layers` layers of the shape; leading dense layers give way so that one MoE layer is left. Throws kUsage

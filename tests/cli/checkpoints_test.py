@@ -112,8 +112,12 @@ class Checkpoints(ProgramTest):
 
     def test_synth(self):
         names = self.text_of("synth", "--list").lower()
-        for shape in ("30b", "80b", "35b", "397b"):
+        for shape in ("30b", "80b", "35b", "397b", "gpt-oss-20b", "deepseek-v4-pro"):
             self.assertIn(shape, names)
+        self.succeed("synth", "glm-4.5-air", self.folder / "air", "--config-only")
+        self.assertEqual([path.name for path in (self.folder / "air").iterdir()], ["config.json"])
+        self.assertEqual(self.json_of("inspect", self.folder / "air", "--json")["moe_layers"], 45)
+        self.assertTrue(self.json_of("plan", self.folder / "air", "--ram", "64G", "--json")["runs"])
         self.refused(1, ["no-such-shape"], "synth", "no-such-shape", self.folder / "x")
         self.refused(2, ["DST"], "synth", "anything")
         self.assertFalse((self.folder / "x").exists())
