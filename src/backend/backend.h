@@ -31,6 +31,11 @@ class Backend : public Queue {
   public:
     virtual std::string name() const = 0;         // "cpu (AVX-512 VNNI)"
     virtual size_t threads() const { return 1; }  // that compute
+    // Calls body(0) to body(count - 1), which throw nothing, on those threads; returns when all are done. For work of
+    // the caller's own between operations.
+    virtual void spread(size_t count, const std::function<void(size_t)>& body) {
+        for (size_t i = 0; i < count; ++i) body(i);
+    }
 
     // What was free of the backend's own memory when it was made; nothing where that is the process's.
     virtual std::optional<uint64_t> own_memory_bytes() const { return std::nullopt; }

@@ -25,6 +25,17 @@ bool is_prime(int64_t number) {
     return true;
 }
 
+// As int64 tensors of the publisher's code wrap and divide: an end token may lie beyond the vocabulary that multipliers
+// were drawn for.
+int64_t wrapping_product(int64_t a, int64_t b) {
+    return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+
+int64_t floored_remainder(int64_t number, int64_t divisor) {
+    const int64_t rest = number % divisor;
+    return rest < 0 ? rest + divisor : rest;
+}
+
 }  // namespace
 
 std::vector<int64_t> NGramHash::rows(std::span<const int32_t> before, std::span<const int32_t> ids) const {
@@ -41,11 +52,12 @@ std::vector<int64_t> NGramHash::rows(std::span<const int32_t> before, std::span<
             if (!over) token = at >= 0 ? ids[static_cast<size_t>(at)] : before[static_cast<size_t>(past + at)];
             if (back > 0) over = over || token == end_token;
             const auto j = static_cast<size_t>(back);
-            mixed[j] = (j == 0 ? 0 : mixed[j - 1]) ^ (token * multipliers[j]);
+            mixed[j] = (j == 0 ? 0 : mixed[j - 1]) ^ wrapping_product(token, multipliers[j]);
         }
         for (int64_t head = 0; head < heads(); ++head) {
             const auto k = static_cast<size_t>(head);
-            rows.push_back(mixed[static_cast<size_t>(1 + head / heads_per_order)] % head_rows[k] + head_offsets[k]);
+            const int64_t hash = mixed[static_cast<size_t>(1 + head / heads_per_order)];
+            rows.push_back(floored_remainder(hash, head_rows[k]) + head_offsets[k]);
         }
     }
     return rows;

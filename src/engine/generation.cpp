@@ -89,6 +89,19 @@ void Generation::Impl::note_pass() {
     engine.remember(*session, true);
 }
 
+bool Generation::Impl::samples_alone() const {
+    const bool draws = drawing || (piece_end_ == result.prompt_ids.size() && options.max_tokens > 0);
+    return draws && !options.mask && !work_.output.error && work_.remaining() == 0 && !work_.likeliest;
+}
+
+void Generation::Impl::sample_ahead() {
+    try {
+        sampled_ = sample();
+    } catch (...) {
+        sampling_error_ = std::current_exception();
+    }
+}
+
 void Generation::Impl::go_on() {
     if (work_.output.error && work_.is_cancelled()) return finish(FinishReason::kCancelled);
     if (work_.output.error) std::rethrow_exception(work_.output.error);
@@ -114,6 +127,12 @@ TokenId Generation::Impl::next_token() {
         if (work_.draw) sampler.skip();
         return *drawn;
     }
+    if (sampling_error_) std::rethrow_exception(std::exchange(sampling_error_, nullptr));
+    if (const std::optional<TokenId> sampled = std::exchange(sampled_, std::nullopt)) return *sampled;
+    return sample();
+}
+
+TokenId Generation::Impl::sample() {
     const Stopwatch sampling;
     const std::vector<float> logits = std::exchange(work_.output.logits, {});
     const size_t tokens = std::min(logits.size(), drawable_tokens());

@@ -37,6 +37,10 @@ struct Generation::Impl {
     // After a pass that it may have taken part in: notes how far it is, and remembers a state worth it. With the
     // model's lock.
     void note_pass();
+    // Whether go_on() will take a token that nobody but this generation has a say in.
+    bool samples_alone() const;
+    // Finds that token ahead of go_on(), on any thread. Throws nothing.
+    void sample_ahead();
     // Then draws the next token, or goes on to the next piece of the prompt.
     void go_on();
     void finish(FinishReason reason);
@@ -50,6 +54,7 @@ struct Generation::Impl {
     void draw();
     size_t drawable_tokens() const;
     TokenId next_token();
+    TokenId sample();
 
     SequenceWork work_;
     size_t piece_begin_ = 0, piece_end_ = 0;  // of the prompt: what `work_` is to evaluate
@@ -57,6 +62,8 @@ struct Generation::Impl {
     size_t cached_ = 0;                       // tokens of the prompt that nobody had to evaluate
     size_t session_tokens_ = 0;               // as the last step left it
     TokenId last_ = 0;                        // drawn, to be evaluated next
+    std::optional<TokenId> sampled_;          // ahead, or why not
+    std::exception_ptr sampling_error_;
     EngineStatistics before_;
     Stopwatch watch_;
 };

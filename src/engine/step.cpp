@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 #include <string_view>
 #include <unordered_set>
 
@@ -42,6 +43,10 @@ void run_pass(Engine::Impl& engine, Live& live, const StepLimits& limits) {
     const auto at_most = [](int64_t limit, int64_t most) { return limit > 0 ? std::min(limit, most) : most; };
     engine.run_pass(work, at_most(limits.rows, engine.info.pass_rows), at_most(limits.chunk, engine.info.chunk));
     for (Generation::Impl* each : live) each->note_pass();
+    // One vocabulary takes a third of a millisecond, in which the other threads would wait.
+    Live sampling;
+    std::ranges::copy_if(live, std::back_inserter(sampling), &Generation::Impl::samples_alone);
+    if (sampling.size() > 1) engine.backend->spread(sampling.size(), [&](size_t i) { sampling[i]->sample_ahead(); });
 }
 
 }  // namespace

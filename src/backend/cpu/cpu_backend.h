@@ -37,6 +37,11 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     explicit CpuBackend(const CpuBackendOptions& options);
     std::string name() const override;
     size_t threads() const override { return pool_.threads(); }
+    void spread(size_t count, const std::function<void(size_t)>& body) override {
+        pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
+            for (size_t i = begin; i < end; ++i) body(i);
+        });
+    }
     bool reads_tiles(const WeightFormat& format) const override;
     void set_go_on(std::function<bool()> go_on) override { pool_.set_go_on(std::move(go_on)); }
 
