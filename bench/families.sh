@@ -1,7 +1,7 @@
 #!/bin/sh
 # What `inspect` and `plan` say of every family and size without any weights: of each preset of `synth` at 4 bit, and of
-# published configs. Usage: bench/families.sh FOLDER [CONFIGS.json]: CONFIGS.json has published configs by name. RAM says
-# how much memory is planned with. Fails where one is refused.
+# published configs. Usage: bench/families.sh FOLDER [CONFIGS.json]: CONFIGS.json has published configs by name. RAM
+# says how much memory is planned with. Fails where one is refused.
 set -eu
 [ $# -ge 1 ] || { echo "usage: bench/families.sh FOLDER [CONFIGS.json]" >&2; exit 2; }
 folder=$1

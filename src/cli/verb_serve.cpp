@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/processors.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
@@ -18,6 +19,7 @@ namespace sluice::cli {
 namespace {
 
 constexpr const char* kServerGroup = "Serving";
+constexpr size_t kManyCores = 8;  // from here on one is worth less to the model than to whoever asks it
 constexpr std::array<std::string_view, 3> kLoopback = {"127.0.0.1", "localhost", "::1"};
 
 struct Flags {
@@ -59,6 +61,12 @@ void check_origin(const std::string& origin) {
     throw UsageError(fmt::format("--cors {}: no origin; one looks like http://localhost:3000", origin));
 }
 
+// A step waits for its slowest thread, and that is the one whose core the network or a client on this machine takes.
+size_t threads_beside_clients() {
+    const size_t cores = available_cores();
+    return cores >= kManyCores ? cores - 1 : cores;
+}
+
 void serve(const Flags& flags) {
     server::ServerOptions options = flags.server;
     std::ranges::for_each(options.cors_origins, check_origin);
@@ -75,6 +83,7 @@ void serve(const Flags& flags) {
         [&] {
             ModelFlags model = flags.model;
             model.engine.sessions = options.slots;
+            if (model.engine.threads == 0) model.engine.threads = threads_beside_clients();
             return open_engine(model);
         },
         [&](const Engine& engine, uint16_t port) {

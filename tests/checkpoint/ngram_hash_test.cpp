@@ -57,6 +57,23 @@ TEST(NGramHash, AnEndTokenCutsWhatIsBeforeItButNotItself) {
               joined({rows_of(4, 9, 9), rows_of(6, 4, 9), rows_of(9, 6, 4), rows_of(2, 9, 9), rows_of(1, 2, 9)}));
 }
 
+// Products wrap there, and remainders of negative ones count from below.
+TEST(NGramHash, AnEndTokenBeyondTheVocabularyChoosesARowOfTheTable) {
+    NGramHash hash = kHash;
+    hash.end_token = 3;
+    hash.multipliers = {1, INT64_MAX / 2, 3};
+    const auto product = static_cast<int64_t>(3 * static_cast<uint64_t>(INT64_MAX / 2));
+    ASSERT_LT(int64_t{1} ^ product, 0);
+    const int64_t rest = (int64_t{1} ^ product) % 11 + 11;
+    const std::vector<int32_t> ids = {1};
+    const Numbers rows = hash.rows({}, ids);
+    EXPECT_EQ(rows[0], rest % 11);
+    for (size_t head = 0; head < rows.size(); ++head) {
+        EXPECT_GE(rows[head], hash.head_offsets[head]);
+        EXPECT_LT(rows[head], hash.head_offsets[head] + hash.head_rows[head]);
+    }
+}
+
 TEST(NGramHash, HowTokensAreCutChangesNothing) {
     const std::vector<int32_t> ids = {4, 9, 6, 2, 9, 9, 1, 3};
     const Numbers whole = kHash.rows({}, ids);
