@@ -124,7 +124,7 @@ std::vector<OpCase> many_row_cases() {
     const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);
     const Activation gelu{.kind = ActivationKind::kGeluTanh},
         clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 0.8f, .up_offset = 1};
-    for (const Activation& activation : {gelu, clamped}) {
+    for (const Activation& activation : {gelu, clamped, Activation{.kind = ActivationKind::kSquaredRelu}}) {
         cases.push_back({"GatedMlp, many rows, " + std::string(name_of(activation.kind)), rounding_of(affine),
                          [=](CaseContext& context) { many_row_experts(context, affine, affine, activation); }});
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "base/memory.h"
@@ -19,13 +20,14 @@ struct RoutedShape {
     WeightFormat format;
     int64_t hidden, inner, experts, top_k;
     Activation activation = {};
+    std::optional<WeightFormat> gate = {};  // where it has one of its own
 };
 
 // A record: where its parts lie, and how long it is.
 class RecordLayout {
   public:
     explicit RecordLayout(const RoutedShape& shape) {
-        gate_ = place(shape.format, shape.inner, shape.hidden);
+        gate_ = place(shape.gate.value_or(shape.format), shape.inner, shape.hidden);
         up_ = place(shape.format, shape.inner, shape.hidden);
         down_ = place(shape.format, shape.hidden, shape.inner);
     }
@@ -164,6 +166,14 @@ std::vector<OpCase> routed_cases() {
         cases.push_back({"RoutedMlp, " + shape.format.describe() + ", of " + std::to_string(shape.experts),
                          rounding_of(shape.format), [shape](CaseContext& context) { routed_mlp(context, shape); }});
     }
+    for (const WeightFormat& format : {affine, WeightFormat::floating(DType::kBF16)}) {
+        const RoutedShape bare{format, 128, 192, 5, 2, {.kind = ActivationKind::kSquaredRelu}};
+        cases.push_back({"RoutedMlp, no gate, " + format.describe(), rounding_of(format),
+                         [bare](CaseContext& context) { routed_mlp(context, bare); }});
+    }
+    const RoutedShape mixed{affine, 128, 192, 5, 2, {}, WeightFormat::affine(6, 32, DType::kF16)};
+    cases.push_back({"RoutedMlp, gates of another format", Rounding::kInt8,
+                     [mixed](CaseContext& context) { routed_mlp(context, mixed); }});
     return cases;
 }
 

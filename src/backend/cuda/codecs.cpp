@@ -61,6 +61,7 @@ constexpr CodecRow kDeviceCodecs[] = {
 
 ScaleType scale_type(DType dtype) {
     if (dtype == DType::kF16) return ScaleType::kF16;
+    if (dtype == DType::kF8E8M0) return ScaleType::kE8m0;
     return dtype == DType::kBF16 ? ScaleType::kBf16 : ScaleType::kF32;
 }
 
@@ -75,7 +76,6 @@ const DeviceCodec& device_codec(const WeightFormat& format) {
     for (const CodecRow& row : kDeviceCodecs) {
         if (row.codec != format.codec) continue;
         if (format.codec == &kFloatCodec && row.dtype != format.dtype) continue;
-        if (format.codec == &kFp8BlockCodec && format.dtype == DType::kF8E8M0) continue;
         if (format.codec == &kAffineCodec && row.bits != format.bits) continue;
         return *row.device;
     }

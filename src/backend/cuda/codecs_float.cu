@@ -51,6 +51,10 @@ struct Half {
 
 // A factor per block of any size: one for the run, or one for each column.
 struct Fp8Block {
+    static __device__ __forceinline__ float scale_at(const DeviceWeight& weight, const uint8_t* scales, int block) {
+        if (weight.scale_type == ScaleType::kE8m0) return e8m0(__ldg(scales + block));
+        return load_scale(weight.scale_type, scales, block);
+    }
     static __device__ __forceinline__ void run(const DeviceWeight& weight, int64_t row, int run, float (&out)[kRun]) {
         uint32_t words[8];
         const int64_t first = static_cast<int64_t>(run) * kRun;
@@ -58,7 +62,7 @@ struct Fp8Block {
         const uint8_t* const scales = weight.scales + static_cast<int>(weight.block_row_offset + row) /
                                                           weight.group_rows * weight.scale_row_bytes;
         if (weight.group_size % kRun == 0) {
-            const float scale = load_scale(weight.scale_type, scales, static_cast<int>(first) / weight.group_size);
+            const float scale = scale_at(weight, scales, static_cast<int>(first) / weight.group_size);
 #pragma unroll
             for (int i = 0; i < kRun; ++i) out[i] = e4m3(byte_of(words, i)) * scale;
             return;
@@ -67,7 +71,7 @@ struct Fp8Block {
 #pragma unroll
         for (int i = 0; i < kRun; ++i) {
             const int column = static_cast<int>(first) + i;
-            const float scale = i < count ? load_scale(weight.scale_type, scales, column / weight.group_size) : 0.0f;
+            const float scale = i < count ? scale_at(weight, scales, column / weight.group_size) : 0.0f;
             out[i] = e4m3(byte_of(words, i)) * scale;
         }
     }

@@ -126,7 +126,7 @@ struct BusyGroup {
     int64_t rows;
     std::array<MatrixPath, 3> paths;  // of gate, up and down
     bool tensor_cores;
-    float *gate = nullptr, *up = nullptr;  // [rows, inner] each
+    float *gate = nullptr, *up = nullptr;  // [rows, inner] each; without a gate the same
 };
 
 // Groups whose matrices are alike, handed over together, as many as a launch takes.
@@ -155,14 +155,19 @@ class Experts {
     }
 
   private:
-    static bool together(const BusyGroup& a, const BusyGroup& b) {
-        return a.tensor_cores == b.tensor_cores && a.paths == b.paths && alike(a.group->gate, b.group->gate) &&
-               alike(a.group->up, b.group->up) && alike(a.group->down, b.group->down);
+    // What the first product is of: where there is no gate, ups.
+    const Weight& first_weight(const MlpGroup& group) const { return gated() ? group.gate : group.up; }
+    bool gated() const { return op_.activation.gated(); }
+
+    bool together(const BusyGroup& a, const BusyGroup& b) const {
+        return a.tensor_cores == b.tensor_cores && a.paths == b.paths &&
+               alike(first_weight(*a.group), first_weight(*b.group)) && alike(a.group->up, b.group->up) &&
+               alike(a.group->down, b.group->down);
     }
 
     BusyGroup busy_group(const MlpGroup& group, int64_t rows) const {
         constexpr int64_t kRowsWorthDecoding = 16;  // to memory, before
-        const std::array weights{&group.gate, &group.up, &group.down};
+        const std::array weights{&first_weight(group), &group.up, &group.down};
         BusyGroup busy{.group = &group, .rows = rows, .paths = {}, .tensor_cores = true};
         for (size_t i = 0; i < weights.size(); ++i) {
             const Job job = job_of(*weights[i], op_.x, op_.out);
@@ -185,6 +190,7 @@ class Experts {
         return job;
     }
     Job gate_job(const BusyGroup& group) const {
+        if (!gated()) return up_job(group);
         return first_job(group, group.group->gate, group.group->gate_bias, group.gate);
     }
     Job up_job(const BusyGroup& group) const {
@@ -236,19 +242,20 @@ class Experts {
     void run_in_floats(std::span<BusyGroup> groups) {
         const MlpGroup& first = *groups.front().group;
         uint64_t floats = 0;
-        for (const BusyGroup& group : groups) floats += static_cast<uint64_t>(2 * group.rows * first.up.rows);
+        const int64_t halves = gated() ? 2 : 1;
+        for (const BusyGroup& group : groups) floats += static_cast<uint64_t>(halves * group.rows * first.up.rows);
         const uint64_t table_bytes = 3 * groups.size() * sizeof(Job);
         std::byte* const scratch = device_.scratch(table_bytes + floats * sizeof(float));
         auto* table = reinterpret_cast<Job*>(scratch);
         auto* place = reinterpret_cast<float*>(scratch + table_bytes);
         std::vector<Job> gates, ups, downs;
-        const bool one = alike(first.gate, first.up);
+        const bool one = alike(first_weight(first), first.up);
         for (BusyGroup& group : groups) {
             group.gate = place;
-            group.up = place + group.rows * first.up.rows;
+            group.up = place + (halves - 1) * group.rows * first.up.rows;
             place = group.up + group.rows * first.up.rows;
             gates.push_back(gate_job(group));
-            (one ? gates : ups).push_back(up_job(group));
+            if (gated()) (one ? gates : ups).push_back(up_job(group));
             downs.push_back(down_job(group));
         }
         const auto multiply = [&](const WeightFormat& format, Product product, std::span<const Job> jobs) {
@@ -256,7 +263,7 @@ class Experts {
             table += jobs.size();
             device_codec(format).multiply(device_, product);
         };
-        multiply(first.gate.format, first_product(first.gate), gates);
+        multiply(first_weight(first).format, first_product(first_weight(first)), gates);
         if (!one) multiply(first.up.format, first_product(first.up), ups);
         multiply(first.down.format, down_product(first.down), downs);
     }
@@ -264,10 +271,11 @@ class Experts {
     void run_on_tensor_cores(std::span<const BusyGroup> groups) {
         const MlpGroup& first = *groups.front().group;
         std::vector<Job> gates_and_ups, downs;
-        ExpertProducts experts{.gates = first_product(first.gate),
+        ExpertProducts experts{.gated = gated(),
+                               .gates = first_product(first_weight(first)),
                                .up_weight = device_weight(device_, first.up),
                                .downs = down_product(first.down),
-                               .gate_format = first.gate.format,
+                               .gate_format = first_weight(first).format,
                                .up_format = first.up.format,
                                .down_format = first.down.format};
         for (const BusyGroup& group : groups) {
@@ -276,7 +284,9 @@ class Experts {
             experts.most_rows = std::max(experts.most_rows, static_cast<int32_t>(group.rows));
             experts.all_rows += group.rows;
         }
-        for (const BusyGroup& group : groups) gates_and_ups.push_back(up_job(group));
+        for (const BusyGroup& group : groups) {
+            if (gated()) gates_and_ups.push_back(up_job(group));
+        }
         experts.first_samples = gates_and_ups;
         experts.second_samples = downs;
         experts.count = static_cast<int32_t>(groups.size());
@@ -297,7 +307,6 @@ class Experts {
 }  // namespace
 
 void compute(Device& device, const GatedMlp& op) {
-    if (!op.activation.gated()) refuse("GatedMlp on CUDA: there is a gate; `device` cpu has MLPs without, too");
     Experts(device, op).run();
 }
 

@@ -179,21 +179,21 @@ class ExpertPlan {
         : experts_(experts),
           first_(matrix_path(experts.gate_format, hidden(), experts.first_samples)),
           second_(matrix_path(experts.down_format, inner(), experts.second_samples)),
-          joined_(first_.warpgroups && experts.gate_format == experts.up_format) {
+          joined_(experts.gated && first_.warpgroups && experts.gate_format == experts.up_format) {
         if (!joined_ && !(experts.gate_format == experts.up_format)) {
             first_ = {.warpgroups = first_.warpgroups,
                       .decoded = true,
                       .order = first_.warpgroups ? ColumnOrder::kPairs : ColumnOrder::kPlain};
         }
-        first_piece_ = piece_of(first_, 2 * bf16_bytes(inner(), hidden()));
+        first_piece_ = piece_of(first_, matrices() * bf16_bytes(inner(), hidden()));
         second_piece_ = piece_of(second_, bf16_bytes(hidden(), inner()));
         x_at_ = plan_.add(bf16_bytes(experts.x_rows, hidden()));
         joined_at_ = plan_.add(bf16_bytes(experts.all_rows, inner()));
         const auto floats = joined_ ? 0 : static_cast<uint64_t>(experts.all_rows * inner()) * sizeof(float);
         gates_at_ = plan_.add(floats);
-        ups_at_ = plan_.add(floats);
+        ups_at_ = experts.gated ? plan_.add(floats) : gates_at_;
         lists_at_ = plan_.add(tile_list_bytes(experts.count, experts.all_rows));
-        const uint64_t first_bytes = first_.decoded ? 2 * first_piece_ * bf16_bytes(inner(), hidden()) : 0,
+        const uint64_t first_bytes = first_.decoded ? matrices() * first_piece_ * bf16_bytes(inner(), hidden()) : 0,
                        second_bytes = second_.decoded ? second_piece_ * bf16_bytes(hidden(), inner()) : 0;
         decoded_at_ = plan_.add(std::max(first_bytes, second_bytes));
     }
@@ -213,6 +213,7 @@ class ExpertPlan {
   private:
     int64_t hidden() const { return experts_.gates.weight.columns; }
     int64_t inner() const { return experts_.gates.weight.rows; }
+    int64_t matrices() const { return experts_.gated ? 2 : 1; }  // that rows of x meet
     template <typename Number>
     Number* at(uint64_t place) const {
         return reinterpret_cast<Number*>(scratch_ + place);
@@ -285,11 +286,7 @@ class ExpertPlan {
             const int count = range.end - range.first;
             auto* const decoded = at<uint16_t>(decoded_at_);
             device_codec(experts_.gate_format).round_weights(*device_, experts_.gates, range.first, count, decoded);
-            Product ups = experts_.gates;
-            ups.weight = experts_.up_weight;
-            device_codec(experts_.up_format)
-                .round_weights(*device_, ups, experts_.count + range.first, count,
-                               decoded + count * inner() * whole_chunks(hidden()));
+            if (experts_.gated) round_ups(range.first, count, decoded + count * inner() * whole_chunks(hidden()));
         }
         if (joined_) {
             args.joined = at<uint16_t>(joined_at_);
@@ -300,11 +297,18 @@ class ExpertPlan {
         args.product.out_stride = inner();
         args.out_by_base = at<float>(gates_at_);
         multiply_lists(first_, args);
+        if (!experts_.gated) return;
         args.product.weight = experts_.up_weight;
         args.first_job = experts_.count;
         args.first_decoded = range.first - args.decoded_ups_after;
         args.out_by_base = at<float>(ups_at_);
         multiply_lists(first_, args);
+    }
+
+    void round_ups(int first, int count, uint16_t* out) {
+        Product ups = experts_.gates;
+        ups.weight = experts_.up_weight;
+        device_codec(experts_.up_format).round_weights(*device_, ups, experts_.count + first, count, out);
     }
 
     void join() {

@@ -24,6 +24,7 @@ void multiply_matrices(Device& device, const WeightFormat& format, const Product
 
 // Experts: gates and ups, an activation, downs.
 struct ExpertProducts {
+    bool gated = true;       // else ups are what `gates` has, alone
     Product gates;           // its jobs: `count` gates, then as many ups. Their `out` is not read.
     DeviceWeight up_weight;  // of their own format, sizes like those of gates
     Product downs;           // their x is not read; the activation is theirs

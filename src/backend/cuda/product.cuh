@@ -24,6 +24,7 @@ __device__ __noinline__ inline float activated(ActivationKind kind, float alpha,
         const float inner = 0.797884560802865355f * (gate + 0.044715f * gate * gate * gate);
         return 0.5f * gate * (1.0f + tanhf(inner)) * up;
     }
+    if (kind == ActivationKind::kSquaredRelu) return fmaxf(up, 0.0f) * fmaxf(up, 0.0f);
     const float g = fminf(gate, limit), u = fminf(fmaxf(up, -limit), limit);
     return g * sigmoid(alpha * g) * (u + up_offset);
 }

@@ -82,7 +82,7 @@ class Routed {
         const auto scratch_of = [&](uint64_t bytes) { return std::exchange(bytes_, bytes_ + bytes); };
         const uint64_t products = scratch_of(many ? expert_scratch_bytes(products_over(nullptr)) : 0);
         const uint64_t floats = many ? 0 : static_cast<uint64_t>(choices_ * inner) * sizeof(float);
-        const uint64_t gates = scratch_of(floats), ups = scratch_of(floats);
+        const uint64_t gates = scratch_of(floats), ups = gated() ? scratch_of(floats) : gates;
         const uint64_t jobs = scratch_of(apart ? 0 : static_cast<uint64_t>(3 * experts) * sizeof(Job));
         const uint64_t lists =
             scratch_of(apart ? 0 : static_cast<uint64_t>(2 * experts * op_.ids.rows) * sizeof(int32_t));
@@ -97,6 +97,11 @@ class Routed {
     }
 
   private:
+    bool gated() const { return op_.activation.gated(); }
+    // What the first product is of: where there is no gate, ups.
+    const Weight& first_weight() const { return gated() ? expert_.gate : expert_.up; }
+    bool of_one_format() const { return expert_.up.format == first_weight().format; }
+
     Choices choices(bool row_per_choice) const {
         return {.ids = ints_of(op_.ids).first,
                 .ids_stride = op_.ids.row_stride,
@@ -120,7 +125,7 @@ class Routed {
         }
         return job;
     }
-    Job gate() const { return job(expert_.gate, expert_.gate_bias, floats_at(op_.x), gates_); }
+    Job gate() const { return gated() ? job(expert_.gate, expert_.gate_bias, floats_at(op_.x), gates_) : up(); }
     Job up() const { return job(expert_.up, expert_.up_bias, floats_at(op_.x), ups_); }
     Job down() const {
         Job down = job(expert_.down, expert_.down_bias, gates_, floats_at(op_.out));
@@ -128,8 +133,8 @@ class Routed {
         return down;
     }
 
-    Product first_product() const {
-        Product product = product_of(device_, expert_.gate);
+    Product first_product(const Weight& weight) const {
+        Product product = product_of(device_, weight);
         product.x_stride = op_.x.row_stride;
         product.out_stride = expert_.up.rows;
         return product;
@@ -146,11 +151,12 @@ class Routed {
     }
 
     void run_apart() {
-        Product first = first_product(), second = down_product();
-        first.choices = choices(op_.row_per_choice());
+        Product first = first_product(first_weight()), ups = first_product(expert_.up), second = down_product();
+        first.choices = ups.choices = choices(op_.row_per_choice());
         add_job(first, gate());
-        add_job(first, up());
-        device_codec(expert_.up.format).multiply(device_, first);
+        if (gated()) add_job(of_one_format() ? first : ups, up());
+        device_codec(first_weight().format).multiply(device_, first);
+        if (ups.job_count > 0) device_codec(expert_.up.format).multiply(device_, ups);
         second.choices = choices(true);
         add_job(second, down());
         device_codec(expert_.down.format).multiply(device_, second);
@@ -164,7 +170,7 @@ class Routed {
             return cuda::on_tensor_cores(device_, weight.format, op_.ids.rows) &&
                    (many || !matrix_path(weight.format, weight.columns, samples(slot)).decoded);
         };
-        return taken(expert_.gate, gate()) && taken(expert_.up, up()) && taken(expert_.down, down());
+        return taken(first_weight(), gate()) && taken(expert_.up, up()) && taken(expert_.down, down());
     }
 
     // Jobs of all experts: gates, ups, downs.
@@ -198,10 +204,11 @@ class Routed {
         const auto gates = samples(gate()), ups = samples(up());
         first_samples_ = {gates[0], gates[1], ups[0], ups[1]};
         second_samples_ = samples(down());
-        ExpertProducts products{.gates = first_product(),
+        ExpertProducts products{.gated = gated(),
+                                .gates = first_product(first_weight()),
                                 .up_weight = device_weight(device_, expert_.up),
                                 .downs = down_product(),
-                                .gate_format = expert_.gate.format,
+                                .gate_format = first_weight().format,
                                 .up_format = expert_.up.format,
                                 .down_format = expert_.down.format,
                                 .first_samples = first_samples_,
@@ -218,8 +225,10 @@ class Routed {
 
     void run_grouped(const Job* jobs) {
         const int64_t experts = op_.records.slots.rows;
-        Product first = first_product(), second = down_product();
-        multiply(expert_.up.format, first, jobs, 2 * experts);
+        Product first = first_product(first_weight()), ups = first_product(expert_.up), second = down_product();
+        const bool apart = gated() && !of_one_format();
+        multiply(first_weight().format, first, jobs, gated() && !apart ? 2 * experts : experts);
+        if (apart) multiply(expert_.up.format, ups, jobs + experts, experts);
         multiply(expert_.down.format, second, jobs + 2 * experts, experts);
     }
 
@@ -244,11 +253,6 @@ class Routed {
 }  // namespace
 
 void compute(Device& device, const RoutedMlp& op) {
-    if (!op.activation.gated()) refuse("RoutedMlp on CUDA: there is a gate; `device` cpu has MLPs without, too");
-    const MlpGroup& expert = op.records.expert;
-    if (!(expert.gate.format == expert.up.format)) {
-        refuse("RoutedMlp on CUDA: gate and up are of one format; GatedMlp has others");
-    }
     if (op.ids.rows > 0) Routed(device, op).run();
 }
 

@@ -7,7 +7,7 @@
 
 namespace sluice::cuda {
 
-enum class ScaleType : int32_t { kF32, kF16, kBf16 };
+enum class ScaleType : int32_t { kF32, kF16, kBf16, kE8m0 };
 
 // A weight matrix of a codec as kernels see it. Nothing is aligned.
 struct DeviceWeight {
