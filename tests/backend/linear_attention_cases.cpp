@@ -103,7 +103,10 @@ void gated_delta_rule(CaseContext& context, const DeltaCase& wanted) {
     const int64_t rows = total_rows(sequences);
     const int64_t decays = wanted.by_channel ? value_heads * key_dim : value_heads;
     auto inputs = context.columns_of_one(rows, {2 * key_heads * key_dim + values, value_heads, decays});
-    if (wanted.aligned) inputs[0] = random_alone(context, rows, 2 * key_heads * key_dim + values);
+    if (wanted.aligned) {
+        inputs[0] = random_alone(context, rows, 2 * key_heads * key_dim + values);
+        inputs[2] = random_alone(context, rows, decays);
+    }
     const GatedDeltaRule op{
         .qkv = inputs[0],
         .b = inputs[1],
@@ -128,8 +131,7 @@ void gated_delta_rule(CaseContext& context, const DeltaCase& wanted) {
 
 std::vector<OpCase> linear_attention_cases() {
     const auto delta = [](const char* name, const DeltaCase& wanted) {
-        return OpCase{name, Rounding::kNone, [wanted](CaseContext& context) { gated_delta_rule(context, wanted); },
-                      wanted.by_channel || wanted.bound != 0};
+        return OpCase{name, Rounding::kNone, [wanted](CaseContext& context) { gated_delta_rule(context, wanted); }};
     };
     const auto convolution = [](bool biased, int64_t distance = 1) {
         return [=](CaseContext& context) { causal_convolution(context, biased, distance); };
@@ -149,7 +151,8 @@ std::vector<OpCase> linear_attention_cases() {
             delta("GatedDeltaRule, aligned", {.long_batch = true, .aligned = true}),
             delta("GatedDeltaRule, extreme decay", {.decays = 4, .long_batch = true}),
             delta("GatedDeltaRule, decay by channel", {.long_batch = true, .by_channel = true}),
-            delta("GatedDeltaRule, bounded decay", {.bound = -5}),
+            delta("GatedDeltaRule, decay by channel, aligned", {.by_channel = true, .aligned = true}),
+            delta("GatedDeltaRule, bounded decay", {.long_batch = true, .bound = -5}),
             delta("GatedDeltaRule, bounded decay by channel", {.tiled = true, .by_channel = true, .bound = -5})};
 }
 

@@ -289,7 +289,8 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(const __grid_constan
 }  // namespace
 
 bool takes_chunks(const Device& device, const GatedDeltaRule& op) {
-    if (device.exact() || std::min(op.sequences.most_rows, op.qkv.rows) <= kTokenwiseRows) return false;
+    const bool few = std::min(op.sequences.most_rows, op.qkv.rows) <= kTokenwiseRows;
+    if (device.exact() || few || op.decays_by_channel()) return false;
     int shared_bytes = 0;
     check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index()),
           "asking for shared memory");

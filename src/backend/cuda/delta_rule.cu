@@ -46,6 +46,26 @@ struct Columns {
             }
         }
     }
+    // number = use(number, column) for all columns.
+    template <typename Use>
+    __device__ void change(int width, const Use& use) {
+        const int lane = threadIdx.x % kLanes;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const int first = 4 * (lane + kLanes * i);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                if (first + j < width) at[i][j] = use(at[i][j], first + j);
+            }
+        }
+    }
+    __device__ void scale(const Columns& factors) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int j = 0; j < 4; ++j) at[i][j] *= factors.at[i][j];
+        }
+    }
     __device__ void scale(float factor) {
 #pragma unroll
         for (auto& four : at) {
@@ -86,15 +106,40 @@ constexpr int kPasses = 2, kTokenWarps = 4;  // rows of a lane, warps of a block
 template <int kLanes>
 constexpr int kRowsOfBlock = 32 / kLanes* kPasses* kTokenWarps;
 
-// What a lane reads of a token, asked for while the one before is computed.
+// What a state is multiplied with: one factor of a head, or one for each of its channels.
+struct HeadDecay {
+    float log_decay;
+
+    __device__ void load(const DeltaArgs& args, int64_t row, int head) { log_decay = args.log_decay(row, head); }
+    __device__ float factors(const DeltaArgs&, int) const { return expf(log_decay); }
+};
 template <int kLanes, bool kInFours>
+struct ChannelDecay {
+    Columns<kLanes, kInFours> a;
+
+    __device__ void load(const DeltaArgs& args, int64_t row, int head) {
+        a.load(args.a[row] + static_cast<int64_t>(head) * args.key_dim, args.key_dim);
+    }
+    __device__ Columns<kLanes, kInFours> factors(const DeltaArgs& args, int head) const {
+        Columns<kLanes, kInFours> factors = a;
+        const float* const bias = args.dt_bias + static_cast<int64_t>(head) * args.key_dim;
+        const float a_log = args.a_log[head];
+        factors.change(args.key_dim,
+                       [&](float number, int column) { return expf(args.log_decay_of(number, a_log, bias[column])); });
+        return factors;
+    }
+};
+
+// What a lane reads of a token, asked for while the one before is computed.
+template <int kLanes, bool kInFours, typename Decay>
 struct TokenInputs {
     Columns<kLanes, kInFours> q, k;
-    float v[kPasses], log_decay, beta;
+    Decay decay;
+    float v[kPasses], beta;
 
     __device__ void load(const DeltaArgs& args, int64_t row, int head, int key_head, int first) {
         load_vectors(args, row, head, key_head, first);
-        log_decay = args.log_decay(row, head);
+        decay.load(args, row, head);
     }
     __device__ void load_vectors(const DeltaArgs& args, int64_t row, int head, int key_head, int first) {
         q.load(args.query(row, key_head), args.key_dim);
@@ -120,10 +165,11 @@ struct TokenInputs {
 };
 
 // Rows of a state after one more token, S = g S; S += beta (v - S k) k^T, and what they answer it, S q.
-template <int kLanes, bool kInFours>
-__device__ __forceinline__ void take_token(TokenInputs<kLanes, kInFours>& now, int key_dim,
+template <int kLanes, bool kInFours, typename Decay>
+__device__ __forceinline__ void take_token(const DeltaArgs& args, int head, TokenInputs<kLanes, kInFours, Decay>& now,
                                            Columns<kLanes, kInFours> (&s)[kPasses], float (&answers)[kPasses]) {
-    const float key_query = now.normalize(key_dim), decay = expf(now.log_decay);
+    const float key_query = now.normalize(args.key_dim);
+    const auto decay = now.decay.factors(args, head);
     // What is remembered of k, and what q would be answered without the change: out = S q + delta (k . q).
     float sums[2 * kPasses];
 #pragma unroll
@@ -142,7 +188,7 @@ __device__ __forceinline__ void take_token(TokenInputs<kLanes, kInFours>& now, i
 }
 
 // kLanes lanes keep kPasses rows of a head's state.
-template <int kLanes, bool kInFours>
+template <int kLanes, bool kInFours, typename Decay>
 __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs args, int most_rows) {
     float* const state = args.state_of(blockIdx.z, blockIdx.y);  // looked up while the sequence is
     const SequencePart part = args.sequences.at(blockIdx.z);
@@ -157,13 +203,13 @@ __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs
         const int64_t row = first + p * kRowsOfPass;
         s[p].load(state + row * args.key_dim, row < args.value_dim ? args.key_dim : 0);
     }
-    TokenInputs<kLanes, kInFours> next;
+    TokenInputs<kLanes, kInFours, Decay> next;
     next.load(args, part.first_row, head, key_head, first);
     for (int t = 0; t < part.count; ++t) {
-        TokenInputs<kLanes, kInFours> now = next;
+        TokenInputs<kLanes, kInFours, Decay> now = next;
         if (t + 1 < part.count) next.load(args, part.first_row + t + 1, head, key_head, first);
         float answers[kPasses];
-        take_token(now, args.key_dim, s, answers);
+        take_token(args, head, now, s, answers);
         float* const out = args.out[part.first_row + t] + static_cast<int64_t>(head) * args.value_dim;
 #pragma unroll
         for (int p = 0; p < kPasses; ++p) {
@@ -183,7 +229,12 @@ void run_tokens(Device& device, const DeltaArgs& args, int most_rows) {
     const dim3 grid(blocks_for(args.value_dim, kRowsOfBlock<kLanes>), static_cast<unsigned>(args.value_heads),
                     static_cast<unsigned>(args.sequences.count));
     const bool fours = args.key_dim % 4 == 0 && in_fours(args.qkv) && args.states.in_fours();
-    auto* const kernel = fours ? token_kernel<kLanes, true> : token_kernel<kLanes, false>;
+    using InFours = ChannelDecay<kLanes, true>;
+    using OneByOne = ChannelDecay<kLanes, false>;
+    auto* const kernel = !args.by_channel
+                             ? fours ? token_kernel<kLanes, true, HeadDecay> : token_kernel<kLanes, false, HeadDecay>
+                         : fours && in_fours(args.a) ? token_kernel<kLanes, true, InFours>
+                                                     : token_kernel<kLanes, false, OneByOne>;
     kernel<<<grid, 32 * kTokenWarps, 0, device.stream()>>>(args, most_rows);
     check_launch("GatedDeltaRule");
 }
@@ -217,11 +268,11 @@ __global__ void __launch_bounds__(32 * kHeadWarps) normed_delta_kernel(const Del
     if (norms) load_eight(norm.weight + 8 * threadIdx.x, factor);
     wait_for_previous();
     if (norms) load_eight(norm.z + mine, gate);
-    TokenInputs<kHeadLanes, true> now;
+    TokenInputs<kHeadLanes, true, HeadDecay> now;
     now.load_vectors(args, 0, head, key_head, first);
-    now.log_decay = DeltaArgs::log_decay_of(args.a[0][head], a_log, dt_bias);
+    now.decay.log_decay = args.log_decay_of(args.a[0][head], a_log, dt_bias);
     float answers[kPasses];
-    take_token(now, args.key_dim, s, answers);
+    take_token(args, head, now, s, answers);
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) {
         if (lane % kHeadLanes == 0) shared[first + p * kRowsOfPass] = answers[p];
@@ -242,12 +293,6 @@ __global__ void __launch_bounds__(32 * kHeadWarps) normed_delta_kernel(const Del
     for (int p = 0; p < kPasses; ++p) s[p].store(state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
 }
 
-void check_rule(const GatedDeltaRule& op) {
-    if (op.decays_by_channel() || op.decay_bound != 0) {
-        refuse("GatedDeltaRule on CUDA: a head has one decay, without a bound; `device` cpu has others");
-    }
-}
-
 DeltaArgs arguments_of(const GatedDeltaRule& op) {
     return {.qkv = rows_of(op.qkv),
             .b = rows_of(op.b),
@@ -259,6 +304,8 @@ DeltaArgs arguments_of(const GatedDeltaRule& op) {
             .key_dim = static_cast<int>(op.key_dim),
             .value_dim = static_cast<int>(op.value_dim),
             .tiled = op.tiled,
+            .by_channel = op.decays_by_channel(),
+            .bound = op.decay_bound,
             .sequences = table_of(op.sequences),
             .states = table_of(op.states),
             .out = writable_rows_of(op.out)};
@@ -267,7 +314,6 @@ DeltaArgs arguments_of(const GatedDeltaRule& op) {
 }  // namespace
 
 void compute(Device& device, const GatedDeltaRule& op) {
-    check_rule(op);
     if (op.qkv.rows == 0) return;
     const DeltaArgs args = arguments_of(op);
     const bool chunks = takes_chunks(device, op);
@@ -288,13 +334,12 @@ void compute(Device& device, const GatedDeltaRule& op) {
 bool compute_joined(Device& device, const NormedDelta& joined) {
     const GatedDeltaRule& rule = *joined.rule;
     const GatedRmsNorm& norm = *joined.norm;
-    check_rule(rule);
     const DeltaArgs args = arguments_of(rule);
     const bool one = rule.qkv.rows == 1 && rule.sequences.rows.rows == 1;
     const bool heads = rule.value_dim == kHeadValues && norm.weight.columns == kHeadValues && rule.key_dim <= 128;
     const bool fours = rule.key_dim % 4 == 0 && in_fours(args.qkv) && args.states.in_fours();
     const bool in_place = floats_at(norm.x) == args.out.first && floats_at(norm.out) == args.out.first;
-    if (!one || !heads || !fours || !in_place || norm.sigmoid) return false;
+    if (!one || !heads || !fours || !in_place || norm.sigmoid || args.by_channel) return false;
     launch_early(device, {static_cast<unsigned>(rule.value_heads), 32 * kHeadWarps}, normed_delta_kernel, args,
                  HeadNorm{floats_at(norm.z), floats_at(norm.weight), norm.epsilon});
     return true;

@@ -38,7 +38,8 @@ struct DeltaArgs {
     Rows<const float> qkv, b, a;
     const float *a_log, *dt_bias;
     int key_heads, value_heads, key_dim, value_dim;
-    bool tiled;
+    bool tiled, by_channel;
+    float bound;  // of ln g; 0: none
     SequenceTable sequences;
     StateTable states;
     Rows<float> out;
@@ -54,12 +55,13 @@ struct DeltaArgs {
     __device__ float* state_of(int sequence, int head) const {
         return states.of(sequence) + static_cast<int64_t>(head) * value_dim * key_dim;
     }
-    // ln g, which is not positive, and beta.
+    // ln g of a head, which is not positive, and beta.
     __device__ float log_decay(int64_t row, int head) const {
         return log_decay_of(a[row][head], a_log[head], dt_bias[head]);
     }
-    static __device__ float log_decay_of(float a, float a_log, float dt_bias) {
+    __device__ float log_decay_of(float a, float a_log, float dt_bias) const {
         const float x = a + dt_bias;
+        if (bound != 0) return bound * sigmoid(expf(a_log) * x);
         return -expf(a_log) * (x > 30.0f ? x : log1pf(expf(x)));
     }
     __device__ float beta(int64_t row, int head) const { return sigmoid(b[row][head]); }
