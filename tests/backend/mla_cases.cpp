@@ -23,6 +23,7 @@ PagedCache random_cache(CaseContext& context, const std::vector<SequenceRows>& s
             std::vector<std::byte>& page = pages.emplace_back(layout.page_bytes(), std::byte{0xff});
             for (int64_t token = 0; token < page_tokens && first + token < known; ++token) {
                 encode_kv_row(format, context.normals(kv_lora).data(), kv_lora, page.data() + layout.latent(token));
+                if (rope == 0) continue;
                 encode_kv_row(format, context.normals(rope).data(), rope, page.data() + layout.rotary_key(token));
             }
         }
@@ -42,10 +43,10 @@ std::vector<KvSegment> random_segments(CaseContext& context, const std::vector<S
 void append_latent(CaseContext& context, KvFormat format) {
     const auto sequences = context.sequences(50);
     const int64_t kv_lora = context.pick_of({1, 12, 64});
-    const int64_t rope = context.pick_of({2, 6, 32});
+    const int64_t rope = context.pick_of({0, 2, 6, 32});
     const auto inputs = context.columns_of_one(total_rows(sequences), {kv_lora, rope});
     const AppendLatent op{.latent = inputs[0],
-                          .rotary_key = inputs[1],
+                          .rotary_key = rope == 0 ? Tensor{} : inputs[1],
                           .sequences = sequences_of(context.backend(), sequences),
                           .cache = random_cache(context, sequences, format, kv_lora, rope, false)};
     context.backend().run(op);
@@ -59,12 +60,13 @@ void append_latent(CaseContext& context, KvFormat format) {
             const std::byte* page = pages[static_cast<size_t>(p / page_tokens)].data();
             std::vector<float> latent(static_cast<size_t>(kv_lora)), rotary_key(static_cast<size_t>(rope));
             decode_kv_row(format, page + layout.latent(p % page_tokens), kv_lora, latent.data());
-            decode_kv_row(format, page + layout.rotary_key(p % page_tokens), rope, rotary_key.data());
             latents.insert(latents.end(), latent.begin(), latent.end());
+            if (rope == 0) continue;
+            decode_kv_row(format, page + layout.rotary_key(p % page_tokens), rope, rotary_key.data());
             rotary_keys.insert(rotary_keys.end(), rotary_key.begin(), rotary_key.end());
         }
         context.result(latents);
-        context.result(rotary_keys);
+        if (rope > 0) context.result(rotary_keys);
     }
 }
 
@@ -223,6 +225,16 @@ void latent_attention(CaseContext& context, const WeightFormat& format, KvFormat
     context.result(op.out);
 }
 
+void bare_latent_attention(CaseContext& context, KvFormat kv_format) {
+    const WeightFormat format = WeightFormat::floating(DType::kF32);
+    const auto sequences = context.sequences(300);
+    LatentSizes sizes = small_sizes(context, format, true);
+    sizes.rope = 0;
+    const LatentAttention op = whole_attention(context, format, kv_format, true, sequences, sizes);
+    context.backend().run(op);
+    context.result(op.out);
+}
+
 // As wide as DeepSeek's, with fewer heads.
 void wide_latent_attention(CaseContext& context, const WeightFormat& format) {
     const auto sequences = context.sequences(300);
@@ -251,6 +263,10 @@ std::vector<OpCase> mla_cases() {
                          [format](CaseContext& context) { append_latent(context, format); }});
     }
     cases.push_back({"Parts of a latent projection", Rounding::kNone, split_projection});
+    for (const KvFormat format : kAllKvFormats) {
+        cases.push_back({"LatentAttention, nothing rotated, " + std::string(kv_format_name(format)), Rounding::kBf16,
+                         [format](CaseContext& context) { bare_latent_attention(context, format); }});
+    }
     for (const WeightFormat& format : all_weight_formats()) {
         for (const bool transposed : {true, false}) {
             cases.push_back({"LatentAttention, " + format.describe() + (transposed ? ", kv_b_proj" : ", split"),

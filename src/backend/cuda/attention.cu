@@ -365,14 +365,12 @@ void compute(Device& device, const AppendKeyValue& op) {
 }
 
 void compute(Device& device, const AppendLatent& op) {
-    if (op.rotary_key.buffer == nullptr) {
-        refuse("AppendLatent on CUDA: keys have a part that is rotated; `device` cpu needs none");
-    }
     const LatentKvLayout layout(op.cache.format, op.cache.page_tokens, op.latent.columns, op.rotary_key.columns);
     const auto token = static_cast<int64_t>(layout.token_bytes);
     append(device, op.latent,
            {.width = static_cast<int32_t>(op.latent.columns), .first = 0, .head_bytes = 0, .token_bytes = token},
            op.cache, op.sequences, 1);
+    if (op.rotary_key.buffer == nullptr) return;
     append(device, op.rotary_key,
            {.width = static_cast<int32_t>(op.rotary_key.columns),
             .first = static_cast<int64_t>(layout.latent_bytes),

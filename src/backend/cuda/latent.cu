@@ -113,7 +113,6 @@ void compute(Device& device, const LatentAttention& op) {
     if (op.selected.buffer != nullptr) {
         refuse("LatentAttention on CUDA: a token sees all earlier ones; `device` cpu selects, too");
     }
-    if (op.rope == 0) refuse("LatentAttention on CUDA: keys have a part that is rotated; `device` cpu needs none");
     if (op.query.rows == 0) return;
     const int64_t rank = op.kv_lora(), width = op.heads * rank;
     const Tensor folded = op.scratch.columns_at(0, width), attended = op.scratch.columns_at(width, width);
@@ -128,7 +127,7 @@ void compute(Device& device, const LatentAttention& op) {
     const auto token = static_cast<int64_t>(layout.token_bytes);
     AttendArgs args{};
     args.query_a = rows_of(folded);
-    args.query_b = rows_of(op.query.columns_at(op.nope, op.query.columns - op.nope));
+    if (op.rope > 0) args.query_b = rows_of(op.query.columns_at(op.nope, op.query.columns - op.nope));
     args.query_a_head = rank;
     args.query_b_head = op.nope + op.rope;
     args.key_a = {.width = static_cast<int32_t>(rank), .first = 0, .head_bytes = 0, .token_bytes = token};
