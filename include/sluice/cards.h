@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sluice {
@@ -16,6 +19,9 @@ struct Card {
 
 // None without a driver, or in a program built without CUDA. Thread-safe.
 std::vector<Card> cards();
+// Which of them `device` names: the 1 of "cuda:1", the first of "cuda" and "auto"; none: another kind of device. Throws
+// kUsage for what is no number.
+std::optional<size_t> card_number(std::string_view device);
 // Whether this program has kernels for them.
 bool built_with_cuda();
 

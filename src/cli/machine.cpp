@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -173,14 +172,10 @@ std::string io_uring_refusal() {
 }
 
 std::optional<Card> card_of(std::string_view device) {
-    if (device != "auto" && !device.starts_with("cuda")) return std::nullopt;
+    const std::optional<size_t> number = card_number(device);
     const std::vector<Card> found = cards();
-    const size_t colon = device.find(':');
-    size_t number = 0;
-    if (colon != std::string_view::npos)
-        std::from_chars(device.data() + colon + 1, device.data() + device.size(), number);
-    if (number >= found.size()) return std::nullopt;
-    return found[number];
+    if (!number || *number >= found.size()) return std::nullopt;
+    return found[*number];
 }
 
 }  // namespace sluice::cli

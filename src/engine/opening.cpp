@@ -1,26 +1,11 @@
 #include "engine/opening.h"
 
-#include <charconv>
-
 #include "backend/cuda_backend.h"
-#include "base/error.h"
 #include "sluice/cards.h"
 
 namespace sluice {
 
 namespace {
-
-// The 1 of "cuda:1".
-int card_number(std::string_view device) {
-    int number = 0;
-    const size_t colon = device.find(':');
-    if (colon == std::string_view::npos) return 0;
-    const char* const end = device.data() + device.size();
-    if (std::from_chars(device.data() + colon + 1, end, number).ec != std::errc()) {
-        fail(ErrorCode::kUsage, "`device` {}: cards are counted from 0", device);
-    }
-    return number;
-}
 
 // Whether experts lie on the drive as the kernels read them soonest.
 bool stored_in_tiles(const Checkpoint& checkpoint) {
@@ -39,7 +24,8 @@ bool names_card(const EngineOptions& options) {
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
     if (options.device == "reference") return make_reference_backend();
     if (names_card(options)) {
-        return make_cuda_backend({.device = card_number(options.device), .exact = options.exact});
+        const auto card = static_cast<int>(card_number(options.device).value_or(0));
+        return make_cuda_backend({.device = card, .exact = options.exact});
     }
     return make_cpu_backend({.threads = options.threads,
                              .pin_threads = options.pin_threads,
