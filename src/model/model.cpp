@@ -26,8 +26,9 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
     const ModelConfig& config = checkpoint_->config();
     require_implemented(config, checkpoint_->config_label());
     Trunk trunk(*checkpoint_, backend, form);
-    embedding_ = trunk.weight(kNoLayer, Role::kEmbedding);
-    head_ = config.tied_embeddings ? embedding_ : trunk.projection(kNoLayer, Role::kHead);
+    const bool tied = config.tied_embeddings;
+    embedding_ = tied ? trunk.projection(kNoLayer, Role::kEmbedding) : trunk.weight(kNoLayer, Role::kEmbedding);
+    head_ = tied ? embedding_ : trunk.projection(kNoLayer, Role::kHead);
     if (config.final_norm) final_norm_ = trunk.vector(kNoLayer, Role::kFinalNorm);
     residual_ = std::visit([&](const auto& kind) { return make_residual(kind, config, trunk); }, config.residual);
     const auto epsilon = static_cast<float>(config.rms_norm_epsilon);

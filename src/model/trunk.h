@@ -19,7 +19,7 @@ class Trunk {
         : checkpoint_(checkpoint), backend_(backend), form_(form) {}
 
     Weight weight(int layer, Role role);
-    // A matrix that only Linear, not in full precision, and GatedMlp read: in the form that was asked for.
+    // A matrix that only Linear, not in full precision, GatedMlp and Embed read: in the form that was asked for.
     Weight projection(int layer, Role role);
     // A copy of some rows of a matrix. Throws kUnsupported where some of them alone share their scales.
     Weight rows(int layer, Role role, std::span<const int64_t> rows);

@@ -137,6 +137,23 @@ TEST_P(CpuBlocks, TilesGiveEveryBitOfRows) {
     }
 }
 
+TEST_P(CpuBlocks, RowsAreLookedUpInTiles) {
+    for (const WeightFormat& format : block_formats()) {
+        if (!backend_->reads_tiles(format)) continue;
+        CaseContext context(*backend_, 7);
+        const int64_t columns = columns_for(format, 3);
+        const Weight rows = context.weight(format, 48, columns), tiles = in_tiles(context, rows);
+        const Tensor ids = context.integers({47, 0, 16, 15, 16, 33});
+        const auto embedded = [&](const Weight& table) {
+            const Tensor out = context.output(ids.rows, columns);
+            backend_->run(Embed{.ids = ids, .table = table, .out = out});
+            context.result(out);
+            return context.results().back();
+        };
+        EXPECT_EQ(embedded(tiles), embedded(rows)) << format.describe();
+    }
+}
+
 TEST_P(CpuBlocks, FaultsStayVisible) {
     for (const WeightFormat& format : block_formats()) {
         CaseContext context(*backend_, 1);

@@ -10,6 +10,7 @@
 #include "backend/host_sequences.h"
 #include "backend/host_tensors.h"
 #include "base/error.h"
+#include "tensor/row_tiles.h"
 
 namespace sluice {
 
@@ -25,7 +26,13 @@ void CpuBackend::compute(const Embed& op) {
         fail(ErrorCode::kUsage, "Embed: ids holds {}, the table has {} rows", id, table.rows);
     }
     for_rows(op.out.rows, op.out.columns, [&](int64_t t) {
-        kernels_.decode(table, ids[t * op.ids.row_stride], 0, table.columns, out + t * op.out.row_stride);
+        const int32_t id = ids[t * op.ids.row_stride];
+        float* row = out + t * op.out.row_stride;
+        if (table.tiled) {
+            kernels_.decode(RowOfTile(table, id).view(), 0, 0, table.columns, row);
+        } else {
+            kernels_.decode(table, id, 0, table.columns, row);
+        }
     });
 }
 
@@ -181,12 +188,16 @@ void CpuBackend::compute(const Scale& op) {
     constexpr int64_t kPiece = 4096;
     float* x = writable_floats(op.x);
     const int64_t pieces = (op.x.columns + kPiece - 1) / kPiece;
-    for_rows(op.x.rows * pieces, (op.cap == 0 ? 1 : 16) * std::min(kPiece, op.x.columns), [&](int64_t index) {
+    for_rows(op.x.rows * pieces, (op.cap == 0 ? 1 : 8) * std::min(kPiece, op.x.columns), [&](int64_t index) {
         const int64_t first = index % pieces * kPiece, count = std::min(kPiece, op.x.columns - first);
         float* part = x + index / pieces * op.x.row_stride + first;
         for (int64_t i = 0; i < count; ++i) part[i] *= op.factor;
         for (int64_t i = 0; i < count && op.limit != 0; ++i) part[i] = std::clamp(part[i], -op.limit, op.limit);
-        for (int64_t i = 0; i < count && op.cap != 0; ++i) part[i] = op.cap * std::tanh(part[i] / op.cap);
+        if (op.cap == 0) return;
+        // tanh(z) = 2 sigmoid(2 z) - 1.
+        for (int64_t i = 0; i < count; ++i) part[i] *= 2 / op.cap;
+        kernels_.sigmoid(part, count, part);
+        for (int64_t i = 0; i < count; ++i) part[i] = op.cap * (2 * part[i] - 1);
     });
 }
 

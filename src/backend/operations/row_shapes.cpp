@@ -16,7 +16,7 @@ void check_bias(const OperationCheck& check, std::string_view field, const Tenso
 }  // namespace
 
 void Embed::check_shapes(const OperationCheck& check) const {
-    check.weight("table", table, kAnySize, kAnySize);
+    check.weight("table", table, kAnySize, kAnySize, RowOrder::kRowsOrTiles);
     check.tensor("ids", ids, kAnySize, 1, DType::kI32);
     check.tensor("out", out, ids.rows, table.columns);
 }
