@@ -4,9 +4,11 @@
 #include <chrono>
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "tensor/weight_view.h"
 
 namespace sluice {
@@ -16,7 +18,9 @@ namespace {
 constexpr uint64_t kKeptBytes = 8 << 20;
 // Rows are single pages far from each other: what counts is how many are asked for at a time.
 constexpr size_t kReadsAtOnce = 16;
-constexpr uint64_t kTagBits = 32;  // of the row within its fetch
+// What lies between rows that are read together may take so much, and as much as the rows themselves.
+constexpr uint64_t kStagedBytes = 64 << 10;
+constexpr uint64_t kTagBits = 32;  // of the stretch within its fetch
 
 // Of rows that were read last.
 uint64_t kept_bytes(uint64_t table_bytes) {
@@ -26,10 +30,32 @@ uint64_t kept_bytes(uint64_t table_bytes) {
 }  // namespace
 
 struct RowFetch::Impl {
+    // A part of a row that is read.
+    struct Part {
+        ByteRange from;
+        std::byte* to = nullptr;
+        uint32_t row = 0;  // within its fetch
+    };
+
+    // What is read at once: a part or, past the page cache, several that share pages, which are parted behind.
+    struct Stretch {
+        ByteRange from;
+        size_t first = 0, count = 1;  // of the parts
+        size_t staged = 0;            // where several land
+
+        uint64_t end() const { return from.offset + from.bytes; }
+        bool shares_page(const ByteRange& next) const {
+            return next.file == from.file && next.offset / kPageBytes <= (end() - 1) / kPageBytes;
+        }
+    };
+
     RowTable* table = nullptr;
     std::vector<int64_t> rows;    // ascending, each once
     std::vector<uint32_t> place;  // in `rows`, of each that was asked for
     std::vector<std::byte> bytes;
+    std::vector<Part> parts;  // as they lie on the drive
+    std::vector<Stretch> stretches;
+    std::vector<std::byte> staging;
     std::vector<uint8_t> parts_left;  // of each row
     size_t parts_left_in_all = 0;
     std::unordered_map<uint32_t, ReadFailure> failures;
@@ -103,11 +129,12 @@ RowTable::~RowTable() {
 }
 
 uint64_t RowTable::memory_bytes(uint64_t table_bytes) {
-    return kept_bytes(table_bytes) + std::min(kReadsAtOnce * BounceBuffers::kBytes, table_bytes);
+    return kept_bytes(table_bytes) + kStagedBytes + std::min(kReadsAtOnce * BounceBuffers::kBytes, table_bytes);
 }
 
 uint64_t RowTable::fetch_bytes(uint64_t row_bytes, uint64_t rows) {
-    return rows * (row_bytes + sizeof(int64_t) + 2 * sizeof(uint32_t) + 1 + 3 * sizeof(ReadRequest));
+    const uint64_t of_part = sizeof(RowFetch::Impl::Part) + sizeof(RowFetch::Impl::Stretch) + sizeof(ReadRequest);
+    return rows * (2 * row_bytes + sizeof(int64_t) + 2 * sizeof(uint32_t) + 1 + 3 * of_part);
 }
 
 ExpertCounters RowTable::counters() const {
@@ -134,11 +161,8 @@ RowFetch RowTable::fetch(const std::vector<int64_t>& rows) {
             continue;
         }
         fetch->missing.push_back(i);
-        for (const ByteRange& part : files_.source.row(fetch->rows[i])) {
-            if (part.bytes > 0) ++fetch->parts_left[i];
-        }
-        fetch->parts_left_in_all += fetch->parts_left[i];
     }
+    plan(*fetch);
     uint64_t number = 0;
     {
         const std::lock_guard lock(mutex_);
@@ -152,21 +176,51 @@ RowFetch RowTable::fetch(const std::vector<int64_t>& rows) {
     return RowFetch(fetch);
 }
 
-void RowTable::submit(uint64_t number, RowFetch::Impl& fetch) {
-    std::vector<ReadRequest> requests;
+void RowTable::plan(RowFetch::Impl& fetch) const {
     for (const uint32_t index : fetch.missing) {
         std::byte* place = fetch.row(index);
         for (const ByteRange& part : files_.source.row(fetch.rows[index])) {
             if (part.bytes == 0) continue;
-            requests.push_back({.file = part.file,
-                                .offset = part.offset,
-                                .bytes = part.bytes,
-                                .destination = place,
-                                .tag = number << kTagBits | index});
+            fetch.parts.push_back({.from = part, .to = place, .row = index});
+            ++fetch.parts_left[index];
             place += part.bytes;
         }
     }
-    std::ranges::sort(requests, {}, [](const ReadRequest& request) { return std::pair(request.file, request.offset); });
+    fetch.parts_left_in_all = fetch.parts.size();
+    std::ranges::sort(fetch.parts, {},
+                      [](const RowFetch::Impl::Part& part) { return std::pair(part.from.file, part.from.offset); });
+    size_t staged = 0;
+    for (size_t i = 0; i < fetch.parts.size(); ++i) {
+        const ByteRange& next = fetch.parts[i].from;
+        RowFetch::Impl::Stretch* last =
+            fetch.stretches.empty() || !reader_->direct() ? nullptr : &fetch.stretches.back();
+        if (last != nullptr && last->shares_page(next)) {
+            const uint64_t bytes = next.offset + next.bytes - last->from.offset;
+            if (last->count == 1) last->staged = staged;
+            if (last->staged + bytes <= kStagedBytes + fetch.bytes.size()) {
+                staged = last->staged + bytes;
+                last->from.bytes = bytes;
+                ++last->count;
+                continue;
+            }
+        }
+        fetch.stretches.push_back({.from = next, .first = i});
+    }
+    fetch.staging.resize(staged);
+}
+
+void RowTable::submit(uint64_t number, RowFetch::Impl& fetch) {
+    std::vector<ReadRequest> requests;
+    for (size_t i = 0; i < fetch.stretches.size(); ++i) {
+        const RowFetch::Impl::Stretch& stretch = fetch.stretches[i];
+        const bool alone = stretch.count == 1;
+        requests.push_back(
+            {.file = stretch.from.file,
+             .offset = stretch.from.offset,
+             .bytes = stretch.from.bytes,
+             .destination = alone ? fetch.parts[stretch.first].to : fetch.staging.data() + stretch.staged,
+             .tag = number << kTagBits | i});
+    }
     reader_->submit(requests);
 }
 
@@ -186,16 +240,27 @@ void RowTable::completed(const ReadResult& result) {
 }
 
 void RowTable::note(RowFetch::Impl& fetch, const ReadResult& result) {
-    const auto index = static_cast<uint32_t>(result.tag);
+    const RowFetch::Impl::Stretch& stretch = fetch.stretches[static_cast<uint32_t>(result.tag)];
+    const std::span<const RowFetch::Impl::Part> parts = std::span(fetch.parts).subspan(stretch.first, stretch.count);
     counters_.bytes_read += result.transferred;
     counters_.row_bytes += result.transferred;
-    --fetch.parts_left[index];
-    --fetch.parts_left_in_all;
+    fetch.parts_left_in_all -= parts.size();
+    for (const RowFetch::Impl::Part& part : parts) --fetch.parts_left[part.row];
     if (fetch.given_up) return;
-    if (!result.error && !result.cancelled) return;
-    ReadFailure failure = result.error ? failure_of(result.error) : ReadFailure{ErrorCode::kCancelled, "closed"};
-    failure.text += fmt::format(" (row {} of {})", fetch.rows[index], files_.label);
-    counters_.failed_reads += fetch.failures.emplace(index, std::move(failure)).second;
+    if (!result.error && !result.cancelled) {
+        if (parts.size() == 1) return;
+        const std::byte* landed = fetch.staging.data() + stretch.staged;
+        for (const RowFetch::Impl::Part& part : parts) {
+            std::memcpy(part.to, landed + (part.from.offset - stretch.from.offset), part.from.bytes);
+        }
+        return;
+    }
+    const ReadFailure why = result.error ? failure_of(result.error) : ReadFailure{ErrorCode::kCancelled, "closed"};
+    for (const RowFetch::Impl::Part& part : parts) {
+        ReadFailure failure = why;
+        failure.text += fmt::format(" (row {} of {})", fetch.rows[part.row], files_.label);
+        counters_.failed_reads += fetch.failures.emplace(part.row, std::move(failure)).second;
+    }
 }
 
 void RowTable::wait(RowFetch::Impl& fetch) {

@@ -71,7 +71,8 @@ class RowTable {
 
     int64_t columns() const { return files_.source.columns(); }
 
-    // Begins to read the rows, in any order and as often as they come; each once, as they lie on the drive.
+    // Begins to read the rows, in any order and as often as they come; each once, as they lie on the drive. Past the
+    // page cache, rows that share a page are read together.
     RowFetch fetch(const std::vector<int64_t>& rows);
 
     ExpertCounters counters() const;  // since construction
@@ -83,6 +84,7 @@ class RowTable {
   private:
     friend class RowFetch;
 
+    void plan(RowFetch::Impl& fetch) const;
     void completed(const ReadResult& result);
     void note(RowFetch::Impl& fetch, const ReadResult& result);
     void submit(uint64_t number, RowFetch::Impl& fetch);

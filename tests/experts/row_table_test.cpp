@@ -104,6 +104,23 @@ TEST_F(RowTableTest, RowsOfEveryPartInAnyOrderAndTwice) {
     }
 }
 
+// The table begins at byte 333: its first 100 rows lie in three pages, row 500 in one of its own.
+TEST_F(RowTableTest, APageIsReadOnce) {
+    if (!direct_io_works(model.files().paths[0])) GTEST_SKIP() << "there are no direct reads here";
+    RowTable table(model.files(), {.direct_io = When::kOn});
+    std::vector<int64_t> rows = {500};
+    for (int64_t row = 99; row >= 0; row -= 3) rows.push_back(row);
+    RowFetch fetch = table.fetch(rows);
+    fetch.wait();
+    for (size_t i = 0; i < rows.size(); ++i) {
+        EXPECT_EQ(fetch.error(i), nullptr);
+        EXPECT_TRUE(model.matches(fetch, i, rows[i])) << rows[i];
+    }
+    EXPECT_LE(table.counters().row_bytes, 5 * kPageBytes);
+    EXPECT_GE(table.counters().row_bytes, 4 * kPageBytes);
+    EXPECT_EQ(table.counters().row_reads, rows.size());
+}
+
 TEST_F(RowTableTest, WhatWasReadLastIsKept) {
     RowTable table(model.files(), {});
     std::mt19937 random(3);
