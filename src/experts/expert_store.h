@@ -81,6 +81,8 @@ class ExpertStore {
     // Whether a layer that begins should hint at what the next one needs, judged from what the last ones did. Asked
     // once a layer.
     LookAhead::Decision look_ahead(const BatchShape& shape);
+    // Whether it may hint at what is certain.
+    bool looks_ahead() const { return look_ahead_.may_help(); }
 
     // Names experts that will probably be needed soon, the next ones first, in place of those named before. They are
     // read only while the drive is idle (no stream waits for a read), into slots that no stream needs, and are evicted

@@ -54,6 +54,7 @@ class LookAhead {
     bool depends_on_use(const BatchShape& shape) const;
 
     bool off() const { return mode_ == When::kOff; }
+    bool may_help() const { return mode_ == When::kOn || (mode_ == When::kAuto && !everything_cached_); }
 
   private:
     Decision by_use(const DriveUse& use) const;

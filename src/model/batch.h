@@ -25,9 +25,9 @@ struct NewRows {
 // One forward pass's rows: the new tokens of every sequence, one sequence after the other.
 struct Batch {
     int64_t rows = 0;
-    Tensor ids;                           // I32 [rows, 1]
-    Tensor positions;                     // I32 [rows, 1]
-    std::vector<int32_t> host_positions;  // [rows]
+    Tensor ids;                                     // I32 [rows, 1]
+    Tensor positions;                               // I32 [rows, 1]
+    std::vector<int32_t> host_ids, host_positions;  // [rows]
     Tensor pool_positions;  // I32 [rows, 1]: of the first token of a pool whose last a row is; empty where none are
     std::vector<NewRows> sequences;
     const StatePool* pool = nullptr;

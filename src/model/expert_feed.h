@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "backend/operations.h"
@@ -30,6 +31,13 @@ struct ExpertFeed {
     NextFeedForward next;                   // seen from the layer that is running
     std::vector<RowFetch> rows = {};        // of n-gram tables, by layer
     std::optional<ExpertStream> hinted;  // of a prompt: reads of the next layer's experts that it has not asked for yet
+
+    // Begins to read experts of one layer for a prompt.
+    void hint_scan(std::span<const ExpertKey> experts) {
+        std::vector<int> numbers;
+        for (const ExpertKey& key : experts) numbers.push_back(key.expert);
+        hinted.emplace(store->hint_scan(experts.front().layer, numbers));
+    }
 };
 
 }  // namespace sluice

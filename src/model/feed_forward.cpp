@@ -107,16 +107,20 @@ class MixtureOfExperts : public FeedForward {
     std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, size_t least_rows,
                                  Workspace& workspace) const override {
         if (config_.routing.by_token) return {};  // x says nothing of it
-        const std::vector<int32_t> ids = route(backend, x, {}, take_choice(x.rows, workspace));
-        const RowsOfExpert rows_of = group_rows(ids);
-        std::vector<size_t> order(rows_of.experts.size());
-        std::iota(order.begin(), order.end(), 0);
-        std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return rows_of.count(i); });
-        std::vector<ExpertKey> experts;
-        for (const size_t i : order) {
-            if (rows_of.count(i) >= least_rows) experts.push_back({layer_, rows_of.experts[i]});
+        return most_chosen(route(backend, x, {}, take_choice(x.rows, workspace)), least_rows);
+    }
+
+    bool decided_by_token() const override { return config_.routing.by_token; }
+
+    std::vector<ExpertKey> experts_of(Backend& backend, std::span<const int32_t> tokens) const override {
+        const auto top_k = static_cast<size_t>(config_.experts_per_token);
+        std::vector<int32_t> ids(tokens.size() * top_k);
+        for (size_t i = 0; i < tokens.size(); ++i) {
+            const Tensor row = table_.rows_at(tokens[i], 1);
+            backend.download(row.buffer, row.offset, std::as_writable_bytes(std::span(ids).subspan(i * top_k, top_k)));
         }
-        return experts;
+        backend.wait();
+        return most_chosen(ids, 1);
     }
 
   private:
@@ -230,6 +234,7 @@ class MixtureOfExperts : public FeedForward {
                                              const Tensor& residual, const ExpertStream& stream, Workspace& workspace) {
         const bool prompt = batch.shape().is_prompt();
         if (next.block == nullptr || (prompt && !stream.reading())) return {};
+        if (next.block->decided_by_token()) return next.block->experts_of(backend, batch.host_ids);
         const size_t least_rows = prompt ? kNamedByRows : 1;
         Tensor sample = residual;
         sample.rows = std::min(batch.rows, kAskedRows);
@@ -238,12 +243,6 @@ class MixtureOfExperts : public FeedForward {
         const Tensor normed = workspace.take(sample.rows, sample.columns);
         backend.run(RmsNorm{.x = sample, .weight = next.norm, .epsilon = next.norm_epsilon, .out = normed});
         return next.block->guess(backend, normed, least_rows, workspace);
-    }
-
-    static void hint_scan(ExpertFeed& feed, std::span<const ExpertKey> guessed) {
-        std::vector<int> experts;
-        for (const ExpertKey& key : guessed) experts.push_back(key.expert);
-        feed.hinted.emplace(feed.store->hint_scan(guessed.front().layer, experts));
     }
 
     // Null: the host has to know what is chosen.
@@ -303,6 +302,19 @@ class MixtureOfExperts : public FeedForward {
             std::fill_n(first, static_cast<size_t>(rows.count) * top_k, kUnwanted);
         }
         return ids;
+    }
+
+    // The experts of all these choices that at least so many make, those of most first.
+    std::vector<ExpertKey> most_chosen(const std::vector<int32_t>& ids, size_t least_rows) const {
+        const RowsOfExpert rows_of = group_rows(ids);
+        std::vector<size_t> order(rows_of.experts.size());
+        std::iota(order.begin(), order.end(), 0);
+        std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return rows_of.count(i); });
+        std::vector<ExpertKey> experts;
+        for (const size_t i : order) {
+            if (rows_of.count(i) >= least_rows) experts.push_back({layer_, rows_of.experts[i]});
+        }
+        return experts;
     }
 
     RowsOfExpert group_rows(const std::vector<int32_t>& ids) const {
@@ -400,7 +412,7 @@ class MixtureOfExperts : public FeedForward {
                               batch.check_cancelled();
                               return true;
                           }};
-        if (!hints.empty()) run.drive_idle = [&feed, hints] { hint_scan(feed, hints); };
+        if (!hints.empty()) run.drive_idle = [&feed, hints] { feed.hint_scan(hints); };
         experts_.run(backend, std::move(run));
     }
 

@@ -27,6 +27,12 @@ class FeedForward {
     // `least_rows` choose: its router on x, an earlier layer's state normed for this one.
     virtual std::vector<ExpertKey> guess(Backend& backend, const Tensor& x, size_t least_rows,
                                          Workspace& workspace) const = 0;
+    // Whether a token's number alone says which experts it takes, so that nothing is guessed; and which ones these
+    // tokens take, those of most of them first.
+    virtual bool decided_by_token() const { return false; }
+    virtual std::vector<ExpertKey> experts_of(Backend& backend, std::span<const int32_t> tokens) const {
+        return (void)backend, (void)tokens, std::vector<ExpertKey>();
+    }
     // What guess() wants of an earlier layer's state in place of the norm that stands before this block; null: that
     // one.
     virtual const Tensor* router_norm() const { return nullptr; }

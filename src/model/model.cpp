@@ -212,6 +212,7 @@ Batch Model::make_batch(std::span<const ForwardInput> inputs) {
     batch.pool = states_.get();
     Numbers numbers(inputs_workspace_);
     numbers.add(batch.ids, ids);
+    batch.host_ids = std::move(ids);
     numbers.add(batch.positions, batch.host_positions);
     if (pool_ > 0) {
         std::vector<int32_t> first = batch.host_positions;
@@ -244,12 +245,35 @@ NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const
     const auto found = std::find_if(layers_.begin() + static_cast<std::ptrdiff_t>(layer) + 1, layers_.end(), feeds);
     BatchShape shape = batch.shape();
     shape.last_layer = found == layers_.end();
-    if (shape.last_layer || !experts_->look_ahead(shape).hints) return {};
+    if (shape.last_layer) return {};
+    const bool pays = experts_->look_ahead(shape).hints;
+    if (!pays && !(experts_->looks_ahead() && found->feed_forward->decided_by_token())) return {};
     const Layer& next = *found;
     const Tensor* own = next.feed_forward->router_norm();
     return {.block = next.feed_forward.get(),
             .norm = own == nullptr ? next.feed_forward_norm : *own,
             .norm_epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon)};
+}
+
+// What tokens alone decide of the first layers is read while what stands before their experts is computed; of a prompt,
+// which takes nearly all of a layer, that of the first.
+void Model::foretell(const Batch& batch, ExpertFeed& feed) {
+    if (!experts_->looks_ahead()) return;
+    const bool prompt = batch.shape().is_prompt();
+    std::vector<ExpertKey> experts;
+    for (const Layer& layer : layers_) {
+        if (layer.feed_forward == nullptr) continue;
+        if (!layer.feed_forward->decided_by_token() || (prompt && !experts.empty())) break;
+        const std::vector<ExpertKey> known = layer.feed_forward->experts_of(backend_, batch.host_ids);
+        experts.insert(experts.end(), known.begin(), known.end());
+    }
+    if (elsewhere_ != nullptr) std::erase_if(experts, [&](const ExpertKey& key) { return elsewhere_->holds(key); });
+    if (experts.empty()) return;
+    if (prompt) {
+        feed.hint_scan(experts);
+    } else {
+        experts_->hint(experts);
+    }
 }
 
 Model::Rows Model::take_rows(int64_t rows, Workspace& workspace) const {
@@ -449,6 +473,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
                     .next = {},
                     .rows = fetch_rows(batch, inputs),
                     .hinted = {}};
+    foretell(batch, feed);
     RecordedStep* const step = step_of(batch, inputs);
     if (step == nullptr || !repeat(*step, batch, feed, rows, inputs, outputs)) {
         const Tensor last = run_layers(batch, feed, rows, inputs, outputs);

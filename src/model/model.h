@@ -114,6 +114,7 @@ class Model {
     BlockOutput output_of(const Tensor& post_norm, const Rows& rows) const;
     void add_output(const BlockPlace& place, const Tensor& post_norm, const Rows& rows);
     NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;
+    void foretell(const Batch& batch, ExpertFeed& feed);
     void tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
                     std::vector<ForwardOutput>& outputs);
     void run_head(const Batch& batch, const Tensor& normed, std::span<const ForwardInput> inputs,

@@ -6,8 +6,11 @@
 #include <cmath>
 
 #include "model/feed_forward.h"
+#include "model/model.h"
 #include "tests/experts/support.h"
 #include "tests/support/source_file.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_families.h"
 
 namespace sluice::testing {
 namespace {
@@ -89,6 +92,33 @@ TEST(Guess, OfAPromptIsWhatSeveralRowsName) {
     ASSERT_GT(next.named_by_any(), top_k) << "the rows must differ";
     EXPECT_TRUE(feed.hinted);
     EXPECT_EQ(store.counters().prefetch_reads, top_k) << "those of the two rows that agree";
+}
+
+// The first layer of this model takes its experts from a table.
+TEST(Guess, WhatTokensDecideIsReadBeforeTheFirstLayer) {
+    const TemporaryFolder folder;
+    tiny_model(tiny_deepseek_v4_config()).write(folder / "model");
+    const auto checkpoint = Checkpoint::open(folder / "model");
+    const auto backend = make_cpu_backend({.threads = 1});
+    const std::vector<int32_t> prompt = {3, 14, 15, 9, 26, 5}, token = {35};
+    std::vector<std::vector<float>> logits;
+    for (const When look_ahead : {When::kOff, When::kAuto}) {
+        // Nothing pays for itself yet: what is read ahead is what is certain.
+        const uint64_t some = ExpertStore::full_bytes(*checkpoint) * 2 / 3;
+        ExpertStore store(checkpoint, {.cache_bytes = some, .look_ahead = look_ahead},
+                          [&](size_t slots, size_t bytes) { return backend->make_slots(slots, bytes); });
+        Model model(checkpoint, *backend, KvFormat::kF32);
+        model.use_experts(store, nullptr);
+        for (const std::vector<int32_t>& ids : {token, prompt}) {
+            const auto state = model.new_state();
+            const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {0}};
+            const uint64_t before = store.counters().prefetch_reads;
+            logits.push_back(model.forward(std::span(&input, 1)).front().logits);
+            EXPECT_EQ(store.counters().prefetch_reads > before, look_ahead == When::kAuto) << ids.size();
+        }
+    }
+    EXPECT_EQ(logits[2], logits[0]);
+    EXPECT_EQ(logits[3], logits[1]);
 }
 
 }  // namespace
