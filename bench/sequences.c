@@ -10,7 +10,7 @@
 
 #include "sluice/sluice.h"
 
-enum { kMostSequences = 256, kWarmSteps = 4 };
+enum { kMostSequences = 256, kWarmSteps = 4, kPageTokens = 256 };
 
 typedef struct Work {
     size_t prompt_tokens, tokens;
@@ -134,8 +134,9 @@ int main(int argc, char** argv) {
         const size_t count = strtoull(argv[i], NULL, 10);
         if (count > most) most = count;
     }
-    /* A card has memory for four whole contexts. */
-    options.context_tokens = (int64_t)((work.prompt_tokens + work.tokens + kWarmSteps + 2) * ((most + 3) / 4));
+    /* A card has memory for four whole contexts, in pages. */
+    const size_t pages = (work.prompt_tokens + work.tokens + kWarmSteps + 2 + kPageTokens - 1) / kPageTokens;
+    options.context_tokens = (int64_t)(pages * kPageTokens * ((most + 3) / 4));
     sluice_model* model = NULL;
     if (sluice_model_open(argv[1], &options, &model) != SLUICE_OK) return report_failure("opening the model");
     int failed = 0;

@@ -122,10 +122,12 @@ void Engine::Impl::govern(bool on_card) {
     }
 }
 
-// Addresses for so many whole contexts, and for as many states beside them; on a card they are memory.
-StatePoolSize pool_size(int64_t context, bool on_card) {
-    const int64_t contexts = on_card ? kContextsOnCard : 64, states = on_card ? kStatesOnCard : 1024;
-    return {.pages = contexts * ((context + kKvPageTokens - 1) / kKvPageTokens), .slots = states};
+// Addresses for many whole contexts, and for as many states beside them; on a card they are memory.
+StatePoolSize pool_size(const MemoryPlan& plan, bool on_card) {
+    constexpr int64_t kContexts = 64, kStates = 1024;
+    const auto pages = [](int64_t tokens) { return (tokens + kKvPageTokens - 1) / kKvPageTokens; };
+    if (on_card) return {.pages = pages(plan.card_tokens), .slots = plan.card_states};
+    return {.pages = kContexts * pages(plan.context), .slots = kStates};
 }
 
 Placement Engine::Impl::place_experts(Peers& peers, int64_t rows, uint64_t cache_bytes) const {
@@ -169,7 +171,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
         impl->elsewhere = std::make_unique<PeerExperts>(std::move(peers), *placement, options.peer_seconds);
     }
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr, impl->elsewhere.get());
-    impl->model->use_states(pool_size(plan.context, card.has_value()), plan.context);
+    impl->model->use_states(pool_size(plan, card.has_value()), plan.context);
 
     if (options.lock_trunk) lock_trunk(checkpoint);
     impl->govern(card.has_value());
@@ -208,6 +210,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     info.fingerprint = checkpoint.fingerprint();
     info.prefix_memory_bytes = plan.prefix_bytes;
     impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
+    impl->model->set_give_up_states([&cache = *impl->prefix_cache] { return cache.give_up_oldest(); });
     if (options.warm_start) {
         impl->warm_start.emplace(checkpoint, user_cache_folder());
         std::vector<ExpertKey> hottest = impl->warm_start->read().hottest();

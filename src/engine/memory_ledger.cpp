@@ -105,11 +105,17 @@ int64_t MemoryLedger::session_tokens(int64_t context) const {
     return context + std::max(context, kTokensBeside * (options_.sessions - 1));
 }
 
+MemoryLedger::Room MemoryLedger::room(int64_t context) const {
+    const int64_t tokens = session_tokens(context), sessions = std::max<int64_t>(1, options_.sessions);
+    if (!sizes_.on_card) return {tokens, sessions};
+    // A session goes on from a state that the cache of evaluated prompts keeps, too.
+    return {std::max(tokens, kContextsOnCard * context), std::max(kStatesOnCard, 2 * sessions)};
+}
+
 uint64_t MemoryLedger::sessions_bytes(int64_t context) const {
-    const auto sessions = static_cast<uint64_t>(std::max<int64_t>(1, options_.sessions));
-    const auto page = static_cast<uint64_t>(kKvPageTokens);
-    const uint64_t tokens = round_up(static_cast<uint64_t>(session_tokens(context)), page);
-    return sum({product(tokens, sizes_.kv_per_token), product(sessions, sizes_.recurrent)});
+    const Room all = room(context);
+    const uint64_t tokens = round_up(static_cast<uint64_t>(all.tokens), static_cast<uint64_t>(kKvPageTokens));
+    return sum({product(tokens, sizes_.kv_per_token), product(static_cast<uint64_t>(all.states), sizes_.recurrent)});
 }
 
 MemoryLedger::Shape MemoryLedger::shape(int64_t context, int64_t chunk) const {
@@ -213,6 +219,14 @@ MemoryPlan MemoryLedger::plan_of(const Shape& shape) const {
     plan.prefix_bytes = prefix_share(spare, useful, session_bytes(shape.context));
     plan.cache_bytes = sizes_.experts_floor + std::min(useful, spare - plan.prefix_bytes);
     plan.host_bytes = host_share(plan.cache_bytes);
+    if (!sizes_.on_card) return plan;
+    const Room all = room(shape.context);
+    plan.card_tokens = all.tokens;
+    plan.card_states = all.states;
+    if (sizes_.recurrent == 0) return plan;
+    const uint64_t left = spare - plan.prefix_bytes - (plan.cache_bytes - sizes_.experts_floor);
+    const int64_t wanted = std::max(all.states, kMostStatesOnCard) - all.states;
+    plan.card_states += static_cast<int64_t>(std::min(static_cast<uint64_t>(wanted), left / sizes_.recurrent));
     return plan;
 }
 

@@ -10,8 +10,9 @@
 
 namespace sluice {
 
-// A card's memory for sequences is taken when the engine opens: so many whole contexts, and so many recurrent states.
-inline constexpr int64_t kContextsOnCard = 4, kStatesOnCard = 32;
+// A card's memory for sequences is taken when the engine opens: at least so many whole contexts and recurrent states,
+// and up to kMostStatesOnCard where all experts have room, too.
+inline constexpr int64_t kContextsOnCard = 4, kStatesOnCard = 32, kMostStatesOnCard = 160;
 
 // What of a model takes memory; bytes but where tokens are said. Of a checkpoint on disk they are exact; of a
 // config.json alone scratch is an estimate from the widths it names.
@@ -43,7 +44,9 @@ struct MemoryPlan {
     uint64_t host_bytes = 0;    // expert slots in the host's memory, below those of a card
     uint64_t prefix_bytes = 0;  // evaluated prompts
     int64_t context = 0;
-    int64_t session_tokens = 0;   // that all sessions hold together
+    int64_t session_tokens = 0;  // that all sessions hold together
+    int64_t card_tokens = 0;     // what a card has memory for: tokens in caches, and recurrent states
+    int64_t card_states = 0;
     int64_t largest_context = 0;  // that the model takes
     int64_t chunk = 0;
 };
@@ -78,7 +81,13 @@ class MemoryLedger {
         uint64_t fixed = 0;
     };
 
+    // What all that live at the same time have memory for.
+    struct Room {
+        int64_t tokens = 0, states = 0;
+    };
+
     uint64_t session_bytes(int64_t context) const;
+    Room room(int64_t context) const;
     int64_t session_tokens(int64_t context) const;
     uint64_t sessions_bytes(int64_t context) const;  // of all that live at the same time
     Shape shape(int64_t context, int64_t chunk) const;

@@ -26,7 +26,7 @@ constexpr int64_t kChunkOnCard = 8192;
 // What an entry of a vocabulary takes in a tokenizer that is not read yet.
 constexpr uint64_t kTokenizerBytesPerEntry = 200;
 // As in the model: logits of this many bytes at most are computed at once.
-constexpr uint64_t kHeadBytes = 16 << 20;
+constexpr uint64_t kHeadBytes = 16 << 20, kHeadBytesOnCard = 64 << 20;
 
 uint64_t unsigned_of(int64_t value) {
     return static_cast<uint64_t>(std::max<int64_t>(value, 0));
@@ -97,8 +97,6 @@ MemorySizes moved_to_card(MemorySizes sizes) {
     sizes.on_card = true;
     sizes.largest_chunk = kChunkOnCard;
     sizes.beside_card = std::exchange(sizes.process, kOperationBytes) + kPinnedBytes;
-    sizes.kv_per_token *= kContextsOnCard;
-    sizes.recurrent *= kStatesOnCard;
     return sizes;
 }
 
@@ -145,7 +143,7 @@ MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options
     const uint64_t vocabulary = unsigned_of(report.vocabulary), hidden = unsigned_of(report.hidden_size);
     const auto scratch = [=](int64_t chunk, int64_t context) {
         const uint64_t rows = unsigned_of(pass_rows(chunk));
-        const uint64_t logits = std::min(rows * vocabulary * sizeof(float), kHeadBytes);
+        const uint64_t logits = std::min(rows * vocabulary * sizeof(float), card ? kHeadBytesOnCard : kHeadBytes);
         const uint64_t blocks = rows * widest(report) * sizeof(float);
         return std::max(logits, blocks) + residual_rows(report) * rows * hidden * sizeof(float) +
                expanded_bytes(report, threads, context);

@@ -106,6 +106,12 @@ void PrefixCache::write(const std::vector<TokenId>& tokens, const SequenceState&
     }
 }
 
+bool PrefixCache::give_up_oldest() {
+    const bool gave = memory_.drop_oldest();
+    memory_bytes_ = memory_.bytes();
+    return gave;
+}
+
 void PrefixCache::forget(std::span<const TokenId> prompt) {
     memory_.forget(prompt);
     memory_bytes_ = memory_.bytes();

@@ -34,6 +34,8 @@ class PrefixCache {
     void write(const std::vector<TokenId>& tokens, const SequenceState& state);
     // Drops what this prompt may have begun with: it led to nothing.
     void forget(std::span<const TokenId> prompt);
+    // Gives up what is in memory and was wanted longest ago; false where nothing is.
+    bool give_up_oldest();
     bool has_folder() const { return folder_.has_value(); }
 
     uint64_t memory_bytes() const { return memory_bytes_; }  // without a lock

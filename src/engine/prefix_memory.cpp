@@ -49,7 +49,7 @@ void PrefixMemory::put(std::span<const TokenId> tokens, const SequenceState& sta
     }
     entries_.push_front({{tokens.begin(), tokens.end()}, state.fork()});
     memory_.add(entries_.front().state);
-    while (memory_.bytes() > limit_bytes_) drop(std::prev(entries_.end()));
+    while (memory_.bytes() > limit_bytes_) drop_oldest();
 }
 
 void PrefixMemory::forget(std::span<const TokenId> prompt) {
@@ -57,6 +57,12 @@ void PrefixMemory::forget(std::span<const TokenId> prompt) {
         const auto at = entry++;
         if (common_length(prompt, at->tokens) > 0) drop(at);
     }
+}
+
+bool PrefixMemory::drop_oldest() {
+    if (entries_.empty()) return false;
+    drop(std::prev(entries_.end()));
+    return true;
 }
 
 void PrefixMemory::drop(Entries::iterator entry) {

@@ -31,6 +31,9 @@ class PrefixMemory {
     // Drops every entry that begins as `prompt` does.
     void forget(std::span<const TokenId> prompt);
 
+    // The entry that was wanted longest ago; false where there is none.
+    bool drop_oldest();
+
     uint64_t bytes() const { return memory_.bytes(); }
     uint64_t limit_bytes() const { return limit_bytes_; }
     size_t entries() const { return entries_.size(); }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -68,6 +69,8 @@ class Model {
     // first new_state(). The pool is as large as the backend allows, but holds one such sequence at least: throws
     // kOutOfMemory where it cannot.
     void use_states(StatePoolSize size, int64_t context);
+    // See StatePool::set_give_up(); behind use_states().
+    void set_give_up_states(std::function<bool()> give_up) { states_->set_give_up(std::move(give_up)); }
     // Throws kOutOfMemory where all of the pool is taken.
     std::unique_ptr<SequenceState> new_state();
     // What each layer keeps per sequence.

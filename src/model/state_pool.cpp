@@ -41,8 +41,14 @@ void StatePool::for_each_part(bool grows, Visit&& visit) const {
     }
 }
 
+std::optional<int32_t> StatePool::take(OwnedNumbers& numbers) const {
+    std::optional<int32_t> number = numbers.take();
+    while (!number && give_up_ && give_up_()) number = numbers.take();
+    return number;
+}
+
 int32_t StatePool::take_page() {
-    const std::optional<int32_t> page = pages_.take();
+    const std::optional<int32_t> page = take(pages_);
     if (page) return *page;
     fail(ErrorCode::kOutOfMemory,
          "all {} pages of {} tokens of the KV cache are taken: close a session or drop a checkpoint", pages_.limit(),
@@ -50,9 +56,11 @@ int32_t StatePool::take_page() {
 }
 
 int32_t StatePool::take_slot() {
-    const std::optional<int32_t> slot = slots_.take();
+    const std::optional<int32_t> slot = take(slots_);
     if (!slot) {
-        fail(ErrorCode::kOutOfMemory, "all {} recurrent states are taken: close a session or drop a checkpoint",
+        fail(ErrorCode::kOutOfMemory,
+             "all {} recurrent states are taken: close a session or drop a checkpoint, or open the model for more "
+             "`sessions`",
              slots_.limit());
     }
     for_each_part(false, [&](const Memory& memory) { backend_.clear(region(memory, *slot)); });

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
@@ -30,6 +32,8 @@ class StatePool {
     uint64_t slot_bytes() const { return slot_bytes_; }
     int64_t free_pages() const { return pages_.limit() - pages_.taken(); }
 
+    // Asked where all are taken: whether somebody gave something up, which may have had one.
+    void set_give_up(std::function<bool()> give_up) { give_up_ = std::move(give_up); }
     int32_t take_page();  // what it holds means nothing; throws kOutOfMemory when all are taken
     int32_t take_slot();  // of zeros; likewise
     void share_page(int32_t page) { pages_.add_owner(page); }
@@ -59,6 +63,7 @@ class StatePool {
     };
 
     Memory reserve(uint64_t bytes, int64_t count) const;
+    std::optional<int32_t> take(OwnedNumbers& numbers) const;
     static Region region(const Memory& memory, int32_t number);
     template <typename Visit>
     void for_each_part(bool grows, Visit&& visit) const;
@@ -68,6 +73,7 @@ class StatePool {
     std::vector<std::vector<Memory>> memory_;  // per part
     OwnedNumbers pages_, slots_;
     uint64_t page_bytes_ = 0, slot_bytes_ = 0;
+    std::function<bool()> give_up_;
 };
 
 }  // namespace sluice

@@ -54,7 +54,7 @@ TEST(MemoryLedger, TheHostsMemoryGetsWhatTheProcessLeaves) {
     MemorySizes on_card = sizes();
     on_card.on_card = true;
     on_card.beside_card = 300 * kMegabyte;
-    const uint64_t fixed = fixed_bytes(1024, 64);
+    const uint64_t fixed = fixed_bytes(kContextsOnCard * 1024, 64);
     const auto plan = [&](uint64_t card, uint64_t host) {
         return MemoryLedger(options, on_card, fixed + card * kMegabyte, host * kMegabyte).divide();
     };
@@ -65,6 +65,26 @@ TEST(MemoryLedger, TheHostsMemoryGetsWhatTheProcessLeaves) {
     EXPECT_EQ(plan(5000, 90000).host_bytes, 0u) << "the card has them all";
     EXPECT_EQ(MemoryLedger(options, on_card, fixed + 1000 * kMegabyte, 2300 * kMegabyte).foresee().host_bytes,
               plan(1000, 2300).host_bytes);
+}
+
+// Sequences of a batch each have one, and what was evaluated before keeps some.
+TEST(MemoryLedger, ACardHasTwoStatesForEverySessionAndMoreWhereExpertsLeaveRoom) {
+    EngineOptions options = asked(1024, 64);
+    MemorySizes on_card = sizes();
+    on_card.on_card = true;
+    on_card.recurrent = kMegabyte;
+    const auto plan = [&](uint64_t beside_states) {
+        const uint64_t fixed = fixed_bytes(kContextsOnCard * 1024, 64);
+        return MemoryLedger(options, on_card, fixed + beside_states * kMegabyte).divide();
+    };
+    EXPECT_EQ(plan(32 + 20).card_states, kStatesOnCard);
+    EXPECT_EQ(plan(32 + 4000).card_states, kStatesOnCard);
+    EXPECT_EQ(plan(32 + 4000 + 30).card_states, kStatesOnCard + 30);
+    EXPECT_EQ(plan(32 + 90000).card_states, kMostStatesOnCard);
+    options.sessions = 256;
+    EXPECT_EQ(MemoryLedger(options, on_card, kNone).divide().card_states, 512);
+    options.session_tokens = 100000;
+    EXPECT_EQ(MemoryLedger(options, on_card, kNone).divide().card_tokens, 100000);
 }
 
 TEST(MemoryLedger, BelowTheFloorTheNumberThatWouldDoIsNamedAndDoes) {

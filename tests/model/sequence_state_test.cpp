@@ -214,6 +214,27 @@ TEST_F(SequenceStateTest, SharedMemoryCountsOnce) {
     EXPECT_EQ(memory.bytes(), 0u);
 }
 
+TEST_F(SequenceStateTest, WhereAllAreTakenSomebodyMayGiveUpWhatItKeeps) {
+    const auto pool = pool_of(two_layers(), {.pages = 2, .slots = 2});
+    SequenceState mine(pool);
+    append(mine, 10, 1);
+    std::vector<SequenceState> kept;
+    append(kept.emplace_back(pool), 10, 2);
+    EXPECT_THROW(SequenceState{pool}, Error);
+    pool->set_give_up([&] {
+        if (kept.empty()) return false;
+        kept.pop_back();
+        return true;
+    });
+    SequenceState other(pool);
+    append(other, 10, 3);
+    EXPECT_TRUE(kept.empty());
+    EXPECT_EQ(read_token(mine, 9), 1);
+    EXPECT_EQ(read_token(other, 9), 3);
+    EXPECT_THROW(SequenceState{pool}, Error);
+    EXPECT_THROW(other.prepare_append(kKvPageTokens), Error);
+}
+
 // Physical memory comes as pages are written and goes when their last owner does.
 TEST(StatePoolMemory, IsTakenAsItIsUsed) {
     const auto backend = make_cpu_backend({.threads = 1});
