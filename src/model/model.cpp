@@ -12,8 +12,9 @@ namespace sluice {
 
 namespace {
 
-// Logits of this many bytes are computed at once; a large vocabulary would otherwise need a lot of scratch.
-constexpr int64_t kHeadBytes = 16 << 20;
+// Logits of this many bytes are computed at once; a large vocabulary would otherwise need a lot of scratch. A card
+// reads the head once for all rows of a step.
+constexpr int64_t kHeadBytes = 16 << 20, kHeadBytesOnCard = 64 << 20;
 
 }  // namespace
 
@@ -101,7 +102,8 @@ std::unique_ptr<SequenceState> Model::new_state() {
 }
 
 int64_t Model::head_rows() const {
-    return std::max<int64_t>(1, kHeadBytes / (head_.rows * static_cast<int64_t>(sizeof(float))));
+    const int64_t bytes = backend_.own_memory_bytes() ? kHeadBytesOnCard : kHeadBytes;
+    return std::max<int64_t>(1, bytes / (head_.rows * static_cast<int64_t>(sizeof(float))));
 }
 
 uint64_t Model::scratch_bytes(int64_t rows) const {

@@ -76,13 +76,15 @@ bool Model::repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Row
         record(step, batch, feed, rows, inputs, outputs);
         if (step.recording == nullptr || !backend_.replay(*step.recording)) return false;
     }
+    if (step.likeliest.buffer != nullptr) {
+        std::vector<int32_t> chosen(inputs.size(), -1);
+        backend_.download(step.likeliest.buffer, step.likeliest.offset, std::as_writable_bytes(std::span(chosen)));
+        backend_.wait();
+        for (size_t i = 0; i < inputs.size(); ++i) outputs[i].likeliest = chosen[i];
+        return true;
+    }
     const auto vocabulary = static_cast<size_t>(head_.rows);
     for (size_t i = 0; i < inputs.size(); ++i) {
-        if (step.likeliest.buffer != nullptr) {
-            auto id = std::as_writable_bytes(std::span(&outputs[i].likeliest.emplace(-1), 1));
-            backend_.download(step.likeliest.buffer, step.likeliest.offset + i * sizeof(int32_t), id);
-            continue;
-        }
         outputs[i].logits.resize(vocabulary);
         backend_.download(step.logits.buffer, step.logits.offset + i * vocabulary * sizeof(float),
                           std::as_writable_bytes(std::span(outputs[i].logits)));
