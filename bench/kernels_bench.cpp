@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <random>
+#include <string_view>
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_features.h"
@@ -15,6 +16,7 @@
 #include "base/processors.h"
 #include "base/thread_pool.h"
 #include "bench/bounds.h"
+#include "bench/format_reads.h"
 #include "bench/random_data.h"
 #include "tensor/codecs.h"
 #include "tests/backend/step_tables.h"
@@ -128,8 +130,9 @@ void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
     std::vector<MlpGroup> all;
     double expert_bytes = 0;
     for (int64_t e = 0; e < kExperts; ++e) {
-        all.push_back({random_weight(*cpu, format, kInner, kHidden), random_weight(*cpu, format, kInner, kHidden),
-                       random_weight(*cpu, format, kHidden, kInner)});
+        all.push_back({.gate = random_weight(*cpu, format, kInner, kHidden),
+                       .up = random_weight(*cpu, format, kInner, kHidden),
+                       .down = random_weight(*cpu, format, kHidden, kInner)});
         expert_bytes = static_cast<double>(2 * weight_bytes(all[0].gate) + weight_bytes(all[0].down));
     }
     const Tensor x = random_tensor(*cpu, tokens, kHidden), out = random_tensor(*cpu, tokens * kTopK, kHidden);
@@ -149,8 +152,10 @@ void experts(benchmark::State& state, WeightFormat format, int64_t tokens) {
         GatedMlp op{.x = x, .groups = {}, .out = out};
         for (size_t e = 0; e < all.size(); ++e) {
             if (rows[e].empty()) continue;
-            op.groups.push_back(
-                {all[e].gate, all[e].up, all[e].down, int_table(*cpu, rows[e], 1), int_table(*cpu, out_rows[e], 1)});
+            MlpGroup group = all[e];
+            group.rows = int_table(*cpu, rows[e], 1);
+            group.out_rows = int_table(*cpu, out_rows[e], 1);
+            op.groups.push_back(std::move(group));
         }
         state.ResumeTiming();
         cpu->run(op);
@@ -349,8 +354,13 @@ void register_all() {
 }  // namespace
 }  // namespace sluice::bench
 
+// kernels_bench --formats [PART OF A NAME]: the table of format_reads.h instead.
 int main(int argc, char** argv) {
     using namespace sluice;
+    if (argc > 1 && argv[1] == std::string_view("--formats")) {
+        bench::print_format_reads(argc > 2 ? argv[2] : "");
+        return 0;
+    }
     benchmark::Initialize(&argc, argv);
     const size_t threads = available_cores();
     fmt::print("{}\n", make_cpu_backend({})->name());

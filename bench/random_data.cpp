@@ -69,8 +69,11 @@ Weight random_weight(Backend& target, const WeightFormat& format, int64_t rows, 
         weight.scales.buffer = small_bf16(target, format.scale_bytes(rows, columns) / 2);
         weight.zero_points.buffer = small_bf16(target, format.zero_point_bytes(rows, columns) / 2);
     } else if (format.codec == &kFp8BlockCodec) {
-        weight.scales.buffer =
-            random_tensor(target, 1, static_cast<int64_t>(format.scale_bytes(rows, columns) / 4)).buffer;
+        const uint64_t scales = format.scale_bytes(rows, columns) / dtype_bytes(format.dtype);
+        weight.scales.buffer = format.dtype == DType::kF32
+                                   ? random_tensor(target, 1, static_cast<int64_t>(scales)).buffer
+                               : format.dtype == DType::kBF16 ? small_bf16(target, scales)
+                                                              : uploaded(target, std::vector<uint8_t>(scales, 120));
     } else if (format.has_scales()) {
         weight.scales.buffer = uploaded(target, std::vector<uint8_t>(format.scale_bytes(rows, columns), 127));
     }
