@@ -104,9 +104,10 @@ void attend(CaseContext& context, KvFormat format, const AttendForm& form) {
     const Seen seen = form.seen;
     const int64_t kv_heads = context.pick(1, 3);
     const int64_t heads = kv_heads * context.pick_of({1, 2, 5, 8});
-    const int64_t head_dim = form.tiles ? context.pick_of({64, 128, 256}) : context.pick_of({1, 7, 16, 64, 128, 256});
-    const bool equal = form.tiles || context.flip();
-    const HeadSizes sizes{head_dim, equal ? head_dim : context.pick_of({1, 16, 24, 128})};
+    const int64_t head_dim =
+        form.tiles ? context.pick_of({64, 128, 192, 256}) : context.pick_of({1, 7, 16, 64, 128, 256});
+    const bool equal = form.tiles ? head_dim != 192 : context.flip();
+    const HeadSizes sizes{head_dim, equal ? head_dim : form.tiles ? 128 : context.pick_of({1, 16, 24, 128})};
     const std::vector<int64_t> pages =
         form.tiles ? std::vector<int64_t>{16, 48, 256} : std::vector<int64_t>{1, 4, 16, 64};
     const int64_t rows = total_rows(sequences);
@@ -177,11 +178,9 @@ std::vector<OpCase> attention_cases() {
                                  attend(context, format, {700, seen, true});
                              }});
         }
-        cases.push_back({"Attention over a selection, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) {
+        cases.push_back({"Attention over a selection, " + name, Rounding::kBf16, [format](CaseContext& context) {
                              attend(context, format, {300, Seen::kSelected});
-                         },
-                         true});
+                         }});
     }
     return cases;
 }

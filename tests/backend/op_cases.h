@@ -84,7 +84,6 @@ struct OpCase {
     std::string name;
     Rounding rounding = Rounding::kNone;
     std::function<void(CaseContext&)> compute;
-    bool of_host = false;  // what backends of the host have alone; CUDA refuses it
 };
 
 ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, uint64_t seed);

@@ -72,12 +72,14 @@ void select_tokens(CaseContext& context, KvFormat format, int64_t longest) {
     context.result(op.out);
 }
 
-void selected_attention(CaseContext& context, KvFormat format) {
+// Wide: as DeepSeek's.
+void selected_attention(CaseContext& context, KvFormat format, bool wide) {
     const auto sequences = context.sequences(300);
-    const int64_t heads = context.pick_of({1, 3, 40}), nope = context.pick_of({1, 16}), value = context.pick_of({1, 6});
-    const int64_t rope = context.pick_of({0, 2, 32}), kv_lora = context.pick_of({8, 33, 64}),
+    const int64_t heads = context.pick_of({1, 3, wide ? 70 : 40}), nope = context.pick_of({1, 16}),
+                  value = context.pick_of({1, 6});
+    const int64_t rope = wide ? 64 : context.pick_of({0, 2, 32}), kv_lora = wide ? 512 : context.pick_of({8, 33, 64}),
                   rows = total_rows(sequences);
-    const int64_t room = context.pick_of({1, 5, 40});
+    const int64_t room = context.pick_of({1, 5, wide ? 200 : 40});
     const Weight whole = context.weight(WeightFormat::floating(DType::kF32), heads * (nope + value), kv_lora);
     const PagedCache cache = [&] {
         const LatentKvLayout layout(format, 16, kv_lora, rope);
@@ -132,7 +134,7 @@ std::vector<int32_t> random_runs(CaseContext& context, const std::vector<Sequenc
 
 void shared_key_attention(CaseContext& context, KvFormat format) {
     const auto sequences = context.sequences(90);
-    const int64_t heads = context.pick_of({1, 3, 40}), width = context.pick_of({4, 32, 72});
+    const int64_t heads = context.pick_of({1, 3, 40}), width = context.pick_of({4, 32, 32, 72, 512});
     const int64_t window = context.pick_of({1, 8, 128}), ratio = context.pick_of({0, 4, 16});
     const int64_t rows = total_rows(sequences), room = context.pick_of({1, 5, 40});
     std::vector<std::vector<float>> states;
@@ -161,17 +163,19 @@ std::vector<OpCase> selection_cases() {
     std::vector<OpCase> cases;
     for (const KvFormat format : kAllKvFormats) {
         const std::string name(kv_format_name(format));
-        cases.push_back({"AppendRows, " + name, Rounding::kNone,
-                         [format](CaseContext& context) { append_rows(context, format); }, true});
+        cases.push_back(
+            {"AppendRows, " + name, Rounding::kNone, [format](CaseContext& context) { append_rows(context, format); }});
         cases.push_back({"LatentAttention over a selection, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { selected_attention(context, format); }, true});
+                         [format](CaseContext& context) { selected_attention(context, format, false); }});
         cases.push_back({"SharedKeyAttention, " + name, Rounding::kBf16,
-                         [format](CaseContext& context) { shared_key_attention(context, format); }, true});
+                         [format](CaseContext& context) { shared_key_attention(context, format); }});
     }
-    cases.push_back({"SelectTokens", Rounding::kNone,
-                     [](CaseContext& context) { select_tokens(context, KvFormat::kF32, 100); }, true});
+    cases.push_back({"LatentAttention over a selection, wide", Rounding::kBf16,
+                     [](CaseContext& context) { selected_attention(context, KvFormat::kBF16, true); }});
+    cases.push_back(
+        {"SelectTokens", Rounding::kNone, [](CaseContext& context) { select_tokens(context, KvFormat::kF32, 100); }});
     cases.push_back({"SelectTokens of many, bf16", Rounding::kNone,
-                     [](CaseContext& context) { select_tokens(context, KvFormat::kBF16, 1200); }, true});
+                     [](CaseContext& context) { select_tokens(context, KvFormat::kBF16, 1200); }});
     return cases;
 }
 

@@ -1,6 +1,7 @@
 // Attention in float32 with an online softmax, for heads and caches of any form. A lane scores a token, then owns every
-// 32nd number of the values. Sequences with few new rows are split over their cache in pieces of fixed length, so that
-// how a row is computed depends on its own sequence alone.
+// 32nd number of the values. Where every row sees something else, a block has one row, and what it sees are its tokens.
+// Sequences with few new rows are split over their cache in pieces of fixed length, so that how a row is computed
+// depends on its own sequence alone.
 
 #include "backend/cuda/append.cuh"
 #include "backend/cuda/attention.h"
@@ -19,10 +20,49 @@ __device__ inline int padded(int width) {
     return (width + 31) / 32 * 32;
 }
 
+// What the block of a row goes through, one after the other: tokens of the cache, or recent keys and what is listed.
+class Entries {
+  public:
+    __device__ Entries(const AttendArgs& args, const SequencePart& part, int row, int key_head)
+        : args_(args), part_(part), position_(part.position + row), key_head_(key_head) {
+        const int64_t batch_row = part.first_row + row;
+        list_ = args.listed.first == nullptr ? nullptr : args.listed[batch_row];
+        recent_ = min(args.recent.window, position_ + 1);
+    }
+
+    // Of a row that sees what no other one does.
+    __device__ int count() const {
+        if (list_ != nullptr) return recent_ + listed_count(list_, args_.most_listed);
+        return recent_ + (args_.recent.ratio == 0 ? 0 : (position_ + 1) / args_.recent.ratio);
+    }
+    __device__ const uint8_t* row(const CacheRows& rows, int i, KvFormat& format) const {
+        format = args_.cache.format;
+        if (i < recent_) {
+            format = KvFormat::kF32;
+            return reinterpret_cast<const uint8_t*>(recent_key(position_ + 1 - recent_ + i));
+        }
+        const int token = i - recent_;
+        return row_at(args_, rows, part_.sequence, key_head_, list_ == nullptr ? token : list_[token]);
+    }
+
+  private:
+    __device__ const float* recent_key(int position) const {
+        const RecentKeys& recent = args_.recent;
+        if (position >= part_.position) return recent.keys[part_.first_row + position - part_.position];
+        return recent.states.of(part_.sequence) + static_cast<int64_t>(position % recent.window) * args_.key_a.width;
+    }
+
+    const AttendArgs& args_;
+    const SequencePart& part_;
+    const int position_, key_head_;
+    const int32_t* list_;
+    int recent_;
+};
+
 // Eight numbers of BF16 or four of F32 at a time, where rows are aligned and their width is whole steps.
 template <KvFormat kFormat>
-__device__ inline void load_tile_in_steps(const AttendArgs& args, const CacheRows& rows, const SequencePart& part,
-                                          int key_head, int first, int count, float* to, int pitch) {
+__device__ inline void load_tile_in_steps(const Entries& entries, const CacheRows& rows, int first, int count,
+                                          float* to, int pitch) {
     constexpr int kStep = kFormat == KvFormat::kBF16 ? 8 : 4;
     const int steps = rows.width / kStep;
 #pragma unroll 4
@@ -30,8 +70,8 @@ __device__ inline void load_tile_in_steps(const AttendArgs& args, const CacheRow
         const int t = i / steps, at = i % steps * kStep;
         uint4 value{};
         if (t < count) {
-            value =
-                *(reinterpret_cast<const uint4*>(row_at(args, rows, part.sequence, key_head, first + t)) + i % steps);
+            KvFormat format = kFormat;
+            value = *(reinterpret_cast<const uint4*>(entries.row(rows, first + t, format)) + i % steps);
         }
         const uint32_t words[4] = {value.x, value.y, value.z, value.w};
 #pragma unroll
@@ -44,23 +84,41 @@ __device__ inline void load_tile_in_steps(const AttendArgs& args, const CacheRow
     }
 }
 
-// Rows of tokens [first, first + count) to floats at `to`, `pitch` apart; behind width and count are zeros.
-__device__ inline void load_tile(const AttendArgs& args, const CacheRows& rows, const SequencePart& part, int key_head,
-                                 int first, int count, float* to, int pitch) {
+__device__ __forceinline__ float4 four_at(KvFormat format, const uint8_t* row, int i) {
+    if (format == KvFormat::kF32) return *reinterpret_cast<const float4*>(row + 4 * i);
+    const uint2 pairs = *reinterpret_cast<const uint2*>(row + 2 * i);
+    return {__uint_as_float(pairs.x << 16), __uint_as_float(pairs.x & 0xffff0000), __uint_as_float(pairs.y << 16),
+            __uint_as_float(pairs.y & 0xffff0000)};
+}
+
+// Rows of entries [first, first + count) to floats at `to`, `pitch` apart; behind width and count are zeros.
+__device__ inline void load_tile(const AttendArgs& args, const Entries& entries, const CacheRows& rows, int first,
+                                 int count, float* to, int pitch) {
     const KvFormat format = args.cache.format;
     const auto places = static_cast<uint64_t>(rows.first | rows.head_bytes | rows.token_bytes) | args.cache.page_bytes |
                         reinterpret_cast<uint64_t>(args.cache.pool);
-    if (places % 16 == 0 && rows.width % 32 == 0 && format != KvFormat::kInt8) {
+    if (places % 16 == 0 && rows.width % 32 == 0 && format != KvFormat::kInt8 && args.recent.window == 0) {
         if (format == KvFormat::kF32) {
-            return load_tile_in_steps<KvFormat::kF32>(args, rows, part, key_head, first, count, to, pitch);
+            return load_tile_in_steps<KvFormat::kF32>(entries, rows, first, count, to, pitch);
         }
-        return load_tile_in_steps<KvFormat::kBF16>(args, rows, part, key_head, first, count, to, pitch);
+        return load_tile_in_steps<KvFormat::kBF16>(entries, rows, first, count, to, pitch);
     }
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     for (int t = warp; t < kTile; t += warps) {
-        const uint8_t* row = t < count ? row_at(args, rows, part.sequence, key_head, first + t) : nullptr;
+        KvFormat own = format;
+        const uint8_t* row = t < count ? entries.row(rows, first + t, own) : nullptr;
+        if (row != nullptr && own != KvFormat::kInt8 && rows.width % 32 == 0 &&
+            reinterpret_cast<uint64_t>(row) % 16 == 0) {
+#pragma unroll 4
+            for (int i = 4 * lane; i < rows.width; i += 128) {
+                const float4 four = four_at(own, row, i);
+                float* const at = to + t * pitch + i;
+                at[0] = four.x, at[1] = four.y, at[2] = four.z, at[3] = four.w;
+            }
+            continue;
+        }
         for (int i = lane; i < padded(rows.width); i += 32) {
-            to[t * pitch + i] = row != nullptr && i < rows.width ? number_at(format, row, i) : 0.0f;
+            to[t * pitch + i] = row != nullptr && i < rows.width ? number_at(own, row, i) : 0.0f;
         }
     }
 }
@@ -128,9 +186,10 @@ __global__ void __launch_bounds__(32 * kMostWarps) attend_kernel(const AttendArg
     const int first_head = key_head * per_key_head + first_in_group;
     const int heads = min(tiling.heads, per_key_head - first_in_group);
     const int rows = min(tiling.rows, part.count - first_row);
+    const Entries entries(args, part, first_row, key_head);
     // What the first row sees first, in whole tiles, and what the last one does last.
-    int first_token = args.first_seen(part.position + first_row + 1) / kTile * kTile;
-    int end = part.position + first_row + rows;
+    int first_token = args.rows_apart() ? 0 : args.first_seen(part.position + first_row + 1) / kTile * kTile;
+    int end = args.rows_apart() ? entries.count() : part.position + first_row + rows;
     if (tiling.split) {
         first_token = max(first_token, static_cast<int>(blockIdx.z) * kSplitTokens);
         end = min(end, (static_cast<int>(blockIdx.z) + 1) * kSplitTokens);
@@ -163,9 +222,9 @@ __global__ void __launch_bounds__(32 * kMostWarps) attend_kernel(const AttendArg
     for (int token = first_token; token < end; token += kTile) {
         const int count = min(kTile, end - token);
         __syncthreads();
-        load_tile(args, args.key_a, part, key_head, token, count, keys, key_pitch);
-        if (b > 0) load_tile(args, args.key_b, part, key_head, token, count, keys + a, key_pitch);
-        if (!args.value_is_key_a) load_tile(args, args.value, part, key_head, token, count, values, value_pitch);
+        load_tile(args, entries, args.key_a, token, count, keys, key_pitch);
+        if (b > 0) load_tile(args, entries, args.key_b, token, count, keys + a, key_pitch);
+        if (!args.value_is_key_a) load_tile(args, entries, args.value, token, count, values, value_pitch);
         __syncthreads();
         if (first_vector >= vectors) continue;
         float scores[kQueries] = {};
@@ -182,7 +241,8 @@ __global__ void __launch_bounds__(32 * kMostWarps) attend_kernel(const AttendArg
 #pragma unroll
         for (int q = 0; q < kQueries; ++q) {
             const int seen = part.position + first_row + min(first_vector + q, vectors - 1) / heads + 1;
-            if (token + lane >= min(seen, end) || token + lane < args.first_seen(seen)) scores[q] = -INFINITY;
+            const bool sees = args.rows_apart() || (token + lane < seen && token + lane >= args.first_seen(seen));
+            if (!sees || token + lane >= end) scores[q] = -INFINITY;
         }
         running.add(scores, values, value_pitch, args.value.width, count);
     }
@@ -223,10 +283,11 @@ __global__ void join_kernel(const AttendArgs args) {
     const int head = blockIdx.y;
     const SequencePart part = args.sequences.of_row(static_cast<int>(row));
     if (part.sequence < 0 || part.count > kFewRows) return;
-    const int tokens = part.position + static_cast<int>(row) - part.first_row + 1;
+    const int own_row = static_cast<int>(row) - part.first_row;
+    const int tokens = args.rows_apart() ? Entries(args, part, own_row, 0).count() : part.position + own_row + 1;
     const int pieces = (tokens + kSplitTokens - 1) / kSplitTokens;
-    const float* const first = args.partial_at(part, static_cast<int>(row) - part.first_row, head);
-    const int first_piece = args.first_seen(tokens) / kTile * kTile / kSplitTokens;
+    const float* const first = args.partial_at(part, own_row, head);
+    const int first_piece = args.rows_apart() ? 0 : args.first_seen(tokens) / kTile * kTile / kSplitTokens;
     float largest = args.sinks == nullptr ? -INFINITY : args.sinks[head];
     for (int p = first_piece; p < pieces; ++p)
         largest = fmaxf(largest, first[static_cast<int64_t>(p) * args.partial_width()]);
@@ -251,7 +312,8 @@ void launch(Device& device, const AttendArgs& args, bool split) {
     const int per_key_head = args.heads / args.key_heads;
     const int most = kMostWarps * kQueries;
     const int heads = std::min(per_key_head, most);
-    const Tiling tiling{.rows = split ? 1 : std::max(1, most / heads), .heads = heads, .split = split};
+    const bool one_row = split || args.rows_apart();
+    const Tiling tiling{.rows = one_row ? 1 : std::max(1, most / heads), .heads = heads, .split = split};
     const int vectors = tiling.rows * tiling.heads, warps = (vectors + kQueries - 1) / kQueries;
     const int64_t a = host_padded(args.key_a.width), b = args.key_b.width > 0 ? host_padded(args.key_b.width) : 0;
     const int64_t floats =
@@ -298,7 +360,7 @@ struct AppendArgs {
 __global__ void append_kernel(const AppendArgs args) {
     const int64_t index = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
     if (index >= static_cast<int64_t>(args.batch_rows) * args.key_heads) return;
-    const int lane = threadIdx.x % 32, row = static_cast<int>(index / args.key_heads);
+    const int row = static_cast<int>(index / args.key_heads);
     const int head = static_cast<int>(index % args.key_heads), width = args.rows.width;
     const SequencePart part = args.sequences.of_row(row);
     if (part.sequence < 0) return;
@@ -339,8 +401,23 @@ CachePages pages_of(const PagedCache& cache) {
             .format = cache.format};
 }
 
+namespace {
+
+// That a row goes through.
+int64_t most_entries(const AttendArgs& args, int64_t most_tokens) {
+    if (!args.rows_apart()) return most_tokens;
+    const int64_t runs = args.recent.window == 0  ? most_tokens
+                         : args.recent.ratio == 0 ? 0
+                                                  : most_tokens / args.recent.ratio;
+    const int64_t of_cache = args.listed.first == nullptr ? runs : std::min<int64_t>(runs, args.most_listed);
+    return std::min<int64_t>(args.recent.window, most_tokens) + of_cache;
+}
+
+}  // namespace
+
 uint64_t plan_splits(AttendArgs& args, const Sequences& sequences) {
-    args.splits = static_cast<int>((sequences.most_tokens + kSplitTokens - 1) / kSplitTokens);
+    const int64_t entries = most_entries(args, sequences.most_tokens);
+    args.splits = static_cast<int>((entries + kSplitTokens - 1) / kSplitTokens);
     args.split_rows = static_cast<int>(std::min<int64_t>(sequences.most_rows, kFewRows));
     const int64_t vectors = sequences.rows.rows * args.split_rows * args.heads;
     return static_cast<uint64_t>(vectors * args.splits * args.partial_width()) * sizeof(float);
@@ -348,9 +425,9 @@ uint64_t plan_splits(AttendArgs& args, const Sequences& sequences) {
 
 void attend(Device& device, AttendArgs args, const Sequences& sequences) {
     if (args.rows == 0) return;
-    const bool many = sequences.most_rows > kFewRows;
-    if (many && !prefill(device, args, sequences)) run(device, args, false);
-    if ((many && args.sequences.count == 1) || decode(device, args, sequences)) return;
+    const bool many = sequences.most_rows > kFewRows, apart = args.rows_apart();
+    if (many && (apart || !prefill(device, args, sequences))) run(device, args, false);
+    if ((many && args.sequences.count == 1) || (!apart && decode(device, args, sequences))) return;
     if (args.partial == nullptr) {
         args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, sequences)));
     }
@@ -396,12 +473,18 @@ AttendArgs arguments_of(const Attention& op) {
     args.window = static_cast<int>(op.window);
     args.chunk = static_cast<int>(op.chunk);
     args.sinks = op.sinks.buffer == nullptr ? nullptr : rows_of(op.sinks).first;
+    list_seen(args, op.selected);
     args.out = writable_rows_of(op.out);
     return args;
 }
 
+void list_seen(AttendArgs& args, const Tensor& selected) {
+    if (selected.buffer == nullptr) return;
+    args.listed = ints_of(selected);
+    args.most_listed = static_cast<int>(selected.columns);
+}
+
 void compute(Device& device, const Attention& op) {
-    if (op.selected.buffer != nullptr) refuse("Attention on CUDA: all tokens are seen; `device` cpu has a selection");
     attend(device, arguments_of(op), op.sequences);
 }
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "backend/cuda/views.cuh"
+#include "backend/cuda/recurrent.cuh"
 #include "backend/kv_layout.h"
 
 namespace sluice::cuda {
@@ -25,6 +25,15 @@ struct CacheRows {
     int64_t first, head_bytes, token_bytes;
 };
 
+// Keys that are values, too, of the last tokens: those of the batch, and before them states, where that of the token at
+// position p is in row p % window. Rows of the cache are seen after them, one for each run of `ratio` tokens that is
+// complete; 0: none.
+struct RecentKeys {
+    Rows<const float> keys;
+    StateTable states;
+    int window, ratio;  // window 0: there are none
+};
+
 struct AttendArgs {
     // A query is key_a.width numbers and then key_b.width of another tensor (0: no such part).
     Rows<const float> query_a, query_b;
@@ -37,7 +46,11 @@ struct AttendArgs {
     float scale;
     int window, chunk;   // tokens that one sees, and of whose run; 0: all
     const float* sinks;  // a logit per head that has no value; null: none
-    Rows<float> out;     // of a head value.width numbers
+    // What each row sees of the cache, ascending, then kNoToken; null: all.
+    Rows<const int32_t> listed;
+    int most_listed;
+    RecentKeys recent;
+    Rows<float> out;  // of a head value.width numbers
     // The split form's: per sequence, row of it, head and split the largest score, the sum of weights, value.width
     // sums.
     float* partial;
@@ -45,6 +58,8 @@ struct AttendArgs {
 
     // Keys in one part and values, both of one width.
     bool one_width() const { return key_b.width == 0 && !value_is_key_a && key_a.width == value.width; }
+    // Whether no two rows see the same.
+    __host__ __device__ bool rows_apart() const { return listed.first != nullptr || recent.window > 0; }
     __host__ __device__ int partial_width() const { return value.width + 2; }
     // The first token that one sees which `end` are up to.
     __device__ int first_seen(int end) const {
@@ -56,6 +71,18 @@ struct AttendArgs {
         return partial + vector * splits * partial_width();
     }
 };
+
+// How many are listed; by whole warps, whose lanes ask for one place each.
+__device__ inline int listed_count(const int32_t* list, int most) {
+    int begin = 0, end = most;
+    while (begin < end) {
+        const int step = (end - begin + 31) / 32, at = begin + static_cast<int>(threadIdx.x % 32) * step;
+        const int there = __popc(__ballot_sync(kAllLanes, at < end && list[at] != kNoToken));
+        end = there == 0 ? begin : min(end, begin + there * step);
+        if (there > 0) begin += (there - 1) * step + 1;
+    }
+    return begin;
+}
 
 __device__ inline const uint8_t* row_at(const AttendArgs& args, const CacheRows& rows, int sequence, int key_head,
                                         int token) {
@@ -98,6 +125,8 @@ void attend(Device& device, AttendArgs args, const Sequences& sequences);
 bool prefill(Device& device, const AttendArgs& args, const Sequences& sequences);
 bool decode(Device& device, AttendArgs args, const Sequences& sequences);
 CachePages pages_of(const PagedCache& cache);
+// Lets rows see what is listed; all where there is no list.
+void list_seen(AttendArgs& args, const Tensor& selected);
 AttendArgs arguments_of(const Attention& op);
 
 }  // namespace sluice::cuda

@@ -107,27 +107,12 @@ void multiply_heads(Device& device, const Weight& weight, const HeadRows& heads,
     run(device, weight.format, product, on_tensor_cores(device, weight.format, x.rows));
 }
 
-}  // namespace
-
-void compute(Device& device, const LatentAttention& op) {
-    if (op.selected.buffer != nullptr) {
-        refuse("LatentAttention on CUDA: a token sees all earlier ones; `device` cpu selects, too");
-    }
-    if (op.query.rows == 0) return;
-    const int64_t rank = op.kv_lora(), width = op.heads * rank;
-    const Tensor folded = op.scratch.columns_at(0, width), attended = op.scratch.columns_at(width, width);
-    if (op.transposed) {
-        fold_transposed(device, op, folded);
-    } else {
-        multiply_heads(device, op.key, {.first = 0, .rows = rank, .step = rank}, op.heads, op.query, op.nope + op.rope,
-                       folded);
-    }
-
+// The cache of latents, one head for all, and who attends to it.
+AttendArgs arguments_of(const LatentAttention& op) {
+    const int64_t rank = op.kv_lora();
     const LatentKvLayout layout(op.cache.format, op.cache.page_tokens, rank, op.rope);
     const auto token = static_cast<int64_t>(layout.token_bytes);
     AttendArgs args{};
-    args.query_a = rows_of(folded);
-    if (op.rope > 0) args.query_b = rows_of(op.query.columns_at(op.nope, op.query.columns - op.nope));
     args.query_a_head = rank;
     args.query_b_head = op.nope + op.rope;
     args.key_a = {.width = static_cast<int32_t>(rank), .first = 0, .head_bytes = 0, .token_bytes = token};
@@ -135,6 +120,7 @@ void compute(Device& device, const LatentAttention& op) {
                   .first = static_cast<int64_t>(layout.latent_bytes),
                   .head_bytes = 0,
                   .token_bytes = token};
+    if (op.rope > 0) args.query_b = rows_of(op.query.columns_at(op.nope, op.query.columns - op.nope));
     args.value = args.key_a;
     args.value_is_key_a = true;
     args.cache = pages_of(op.cache);
@@ -143,14 +129,36 @@ void compute(Device& device, const LatentAttention& op) {
     args.heads = static_cast<int>(op.heads);
     args.key_heads = 1;
     args.scale = op.scale;
-    args.out = writable_rows_of(attended);
+    list_seen(args, op.selected);
+    return args;
+}
+
+void attend_folded(Device& device, AttendArgs args, const Sequences& sequences) {
     if (takes_latent_tiles(device, args)) {
-        args.partial = reinterpret_cast<float*>(device.scratch(latent_partial_bytes(args, op.sequences)));
-        attend_latent_tiles(device, args, op.sequences);
+        args.partial = reinterpret_cast<float*>(device.scratch(latent_partial_bytes(args, sequences)));
+        attend_latent_tiles(device, args, sequences);
     } else {
-        args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, op.sequences)));
-        attend(device, args, op.sequences);
+        args.partial = reinterpret_cast<float*>(device.scratch(plan_splits(args, sequences)));
+        attend(device, args, sequences);
     }
+}
+
+}  // namespace
+
+void compute(Device& device, const LatentAttention& op) {
+    if (op.query.rows == 0) return;
+    AttendArgs args = arguments_of(op);
+    const int64_t rank = op.kv_lora(), width = op.heads * rank;
+    const Tensor folded = op.scratch.columns_at(0, width), attended = op.scratch.columns_at(width, width);
+    if (op.transposed) {
+        fold_transposed(device, op, folded);
+    } else {
+        multiply_heads(device, op.key, {.first = 0, .rows = rank, .step = rank}, op.heads, op.query, op.nope + op.rope,
+                       folded);
+    }
+    args.query_a = rows_of(folded);
+    args.out = writable_rows_of(attended);
+    attend_folded(device, args, op.sequences);
 
     const int64_t nope = op.transposed ? op.nope : 0;
     multiply_heads(device, op.value_weight, {.first = nope, .rows = op.value, .step = nope + op.value}, op.heads,

@@ -75,7 +75,13 @@ struct Vectors {
     int first, count;
 };
 
+// Of one row where no two rows see the same.
 __device__ Vectors vectors_of(const AttendArgs& args, int tile) {
+    if (args.rows_apart()) {
+        const int tiles = (args.heads + kVectors - 1) / kVectors, row = tile / tiles, head = tile % tiles * kVectors;
+        const SequencePart part = args.sequences.of_row(row);
+        return {part, (row - part.first_row) * args.heads + head, min(kVectors, args.heads - head)};
+    }
     for (int s = 0; s < args.sequences.count; ++s) {
         const SequencePart part = args.sequences.at(s);
         const int vectors = part.count * args.heads, tiles = (vectors + kVectors - 1) / kVectors;
@@ -138,16 +144,22 @@ __device__ __forceinline__ void load_queries(const AttendArgs& args, const Vecto
 // ahead.
 class Fetcher {
   public:
-    __device__ Fetcher(const AttendArgs& args, int sequence, int end)
-        : args_(args), sequence_(sequence), end_(end), row_(threadIdx.x % 128 / 8), piece_(threadIdx.x % 8) {}
+    __device__ Fetcher(const AttendArgs& args, int sequence, const int32_t* list, int end)
+        : args_(args),
+          sequence_(sequence),
+          end_(end),
+          row_(threadIdx.x % 128 / 8),
+          piece_(threadIdx.x % 8),
+          list_(list) {}
 
     __device__ void find(int token) {
         const int tokens = args_.cache.page_tokens;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const int at = token + row_ + 16 * i;
+            int at = token + row_ + 16 * i;
             rows_[i] = nullptr;
             if (at >= end_) continue;
+            if (list_ != nullptr) at = list_[at];
             const int64_t page = args_.cache.pages[sequence_][at / tokens];
             rows_[i] = args_.cache.pool + page * static_cast<int64_t>(args_.cache.page_bytes) +
                        at % tokens * args_.key_a.token_bytes;
@@ -177,6 +189,7 @@ class Fetcher {
   private:
     const AttendArgs& args_;
     const int sequence_, end_, row_, piece_;
+    const int32_t* const list_;  // null: all tokens
     const uint8_t* rows_[4];
 };
 
@@ -273,14 +286,16 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (vectors.part.sequence < 0) return;
     const int last_row = (vectors.first + vectors.count - 1) / args.heads;
     const bool split = vectors.part.count <= kFewRows;
-    const int length = piece_tokens(vectors.part.position + vectors.part.count);
+    const int32_t* const list = args.rows_apart() ? args.listed[vectors.part.first_row + last_row] : nullptr;
+    const int seen_last = list == nullptr ? vectors.part.position + last_row + 1 : listed_count(list, args.most_listed);
+    const int length = piece_tokens(list == nullptr ? vectors.part.position + vectors.part.count : seen_last);
     const int begin = split ? blockIdx.y * length : 0;
-    int end = vectors.part.position + last_row + 1;
+    int end = seen_last;
     if (split) end = min(end, begin + length);
     if (begin >= end || (!split && blockIdx.y > 0)) return;
 
     const int group = threadIdx.x / 128, row = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
-    Fetcher fetcher(args, vectors.part.sequence, end);
+    Fetcher fetcher(args, vectors.part.sequence, list, end);
     if (group == 1) {
         fetcher.find(begin);
         fetcher.fetch(shared.tokens[0]);
@@ -295,7 +310,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         const int v = vectors.first + row + 8 * half;
-        seen[half] = min(end, vectors.part.position + v / args.heads + 1);
+        seen[half] = list == nullptr ? min(end, vectors.part.position + v / args.heads + 1) : end;
     }
     Softmax softmax;
     float sums[128] = {};
@@ -375,8 +390,10 @@ __global__ void __launch_bounds__(kJoinThreads) join_latents_kernel(const Attend
     const SequencePart part = args.sequences.of_row(row);
     await_kernel_before();
     if (part.sequence < 0 || part.count > kFewRows) return;
-    const int length = piece_tokens(part.position + part.count), own_row = row - part.first_row;
-    const int pieces = (part.position + own_row + length) / length;
+    const int own_row = row - part.first_row;
+    const int seen = args.rows_apart() ? listed_count(args.listed[row], args.most_listed) : part.position + own_row + 1;
+    const int length = piece_tokens(args.rows_apart() ? seen : part.position + part.count);
+    const int pieces = (seen + length - 1) / length;
     const int64_t first = partials.at(part, own_row, head, 0);
     // Asked for before the weights are known.
     constexpr int kMine = kMostPieces / kJoinGroups;
@@ -478,14 +495,18 @@ void attend_latent_tiles(Device& device, const AttendArgs& args, const Sequences
     check(cudaFuncSetAttribute(latent_tiles_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
           "shared memory of LatentAttention");
     const int64_t vectors = static_cast<int64_t>(args.rows) * args.heads;
+    const int64_t most =
+        args.rows_apart() ? std::min<int64_t>(sequences.most_tokens, args.most_listed) : sequences.most_tokens;
     int pieces = 1;
-    if (sequences.most_tokens > kLeastPiece) {
+    if (most > kLeastPiece) {
         // The longest is not always cut into the most pieces.
         const int64_t even = int64_t{kMostPieces} * kLeastPiece;
-        pieces = sequences.most_tokens >= even ? kMostPieces : pieces_of(sequences.most_tokens);
+        pieces = most >= even ? kMostPieces : pieces_of(most);
     }
-    const dim3 grid(blocks_for(vectors, kVectors) + static_cast<unsigned>(args.sequences.count) - 1,
-                    static_cast<unsigned>(pieces));
+    const unsigned tiles = args.rows_apart()
+                               ? static_cast<unsigned>(args.rows) * blocks_for(args.heads, kVectors)
+                               : blocks_for(vectors, kVectors) + static_cast<unsigned>(args.sequences.count) - 1;
+    const dim3 grid(tiles, static_cast<unsigned>(pieces));
     latent_tiles_kernel<<<grid, kThreads, kSharedBytes, device.stream()>>>(args, partials, queries_in_fours(args));
     check_launch("LatentAttention");
     if (args.sequences.count == 1 && args.rows > kFewRows) return;
