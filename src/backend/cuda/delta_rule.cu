@@ -16,17 +16,16 @@ struct Columns {
     float at[4][4];
 
     __device__ void load(const float* row, int width) {
-        const int lane = threadIdx.x % kLanes;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const int first = 4 * (lane + kLanes * i);
-            if (kInFours) {
-                const float4 four = first < width ? *reinterpret_cast<const float4*>(row + first) : float4{};
-                at[i][0] = four.x, at[i][1] = four.y, at[i][2] = four.z, at[i][3] = four.w;
-            } else {
+        for (int i = 0; i < 4; ++i) load_four(row, 4 * (threadIdx.x % kLanes + kLanes * i), width, at[i]);
+    }
+    __device__ static void load_four(const float* row, int first, int width, float (&to)[4]) {
+        if (kInFours) {
+            const float4 four = first < width ? *reinterpret_cast<const float4*>(row + first) : float4{};
+            to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+        } else {
 #pragma unroll
-                for (int j = 0; j < 4; ++j) at[i][j] = first + j < width ? row[first + j] : 0.0f;
-            }
+            for (int j = 0; j < 4; ++j) to[j] = first + j < width ? row[first + j] : 0.0f;
         }
     }
     __device__ void store(float* row, int width) const {
@@ -43,19 +42,6 @@ struct Columns {
                 for (int j = 0; j < 4; ++j) {
                     if (first + j < width) row[first + j] = at[i][j];
                 }
-            }
-        }
-    }
-    // number = use(number, column) for all columns.
-    template <typename Use>
-    __device__ void change(int width, const Use& use) {
-        const int lane = threadIdx.x % kLanes;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const int first = 4 * (lane + kLanes * i);
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                if (first + j < width) at[i][j] = use(at[i][j], first + j);
             }
         }
     }
@@ -113,20 +99,42 @@ struct HeadDecay {
     __device__ void load(const DeltaArgs& args, int64_t row, int head) { log_decay = args.log_decay(row, head); }
     __device__ float factors(const DeltaArgs&, int) const { return expf(log_decay); }
 };
+// A lane makes some factors of its columns, lanes of the same columns the others.
 template <int kLanes, bool kInFours>
 struct ChannelDecay {
-    Columns<kLanes, kInFours> a;
+    static constexpr int kSame = 32 / kLanes, kMine = 4 / kSame;
+    float a[kMine][4];
 
+    __device__ static int first_column(int mine) {
+        const int lane = threadIdx.x % 32;
+        return 4 * (lane % kLanes + kLanes * (mine * kSame + lane / kLanes));
+    }
     __device__ void load(const DeltaArgs& args, int64_t row, int head) {
-        a.load(args.a[row] + static_cast<int64_t>(head) * args.key_dim, args.key_dim);
+        const float* const from = args.a[row] + static_cast<int64_t>(head) * args.key_dim;
+#pragma unroll
+        for (int m = 0; m < kMine; ++m) {
+            Columns<kLanes, kInFours>::load_four(from, first_column(m), args.key_dim, a[m]);
+        }
     }
     __device__ Columns<kLanes, kInFours> factors(const DeltaArgs& args, int head) const {
-        Columns<kLanes, kInFours> factors = a;
         const float* const bias = args.dt_bias + static_cast<int64_t>(head) * args.key_dim;
         const float a_log = args.a_log[head];
-        factors.change(args.key_dim,
-                       [&](float number, int column) { return expf(args.log_decay_of(number, a_log, bias[column])); });
-        return factors;
+        float made[kMine][4];
+#pragma unroll
+        for (int m = 0; m < kMine; ++m) {
+            float own_bias[4];
+            Columns<kLanes, false>::load_four(bias, first_column(m), args.key_dim, own_bias);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) made[m][j] = expf(args.log_decay_of(a[m][j], a_log, own_bias[j]));
+        }
+        Columns<kLanes, kInFours> all;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const int lane = i % kSame * kLanes + static_cast<int>(threadIdx.x % kLanes);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) all.at[i][j] = __shfl_sync(kAllLanes, made[i / kSame][j], lane);
+        }
+        return all;
     }
 };
 
@@ -229,12 +237,11 @@ void run_tokens(Device& device, const DeltaArgs& args, int most_rows) {
     const dim3 grid(blocks_for(args.value_dim, kRowsOfBlock<kLanes>), static_cast<unsigned>(args.value_heads),
                     static_cast<unsigned>(args.sequences.count));
     const bool fours = args.key_dim % 4 == 0 && in_fours(args.qkv) && args.states.in_fours();
-    using InFours = ChannelDecay<kLanes, true>;
-    using OneByOne = ChannelDecay<kLanes, false>;
+    constexpr bool kWide = kLanes == 8;  // by channel; wider heads are no model's
     auto* const kernel = !args.by_channel
                              ? fours ? token_kernel<kLanes, true, HeadDecay> : token_kernel<kLanes, false, HeadDecay>
-                         : fours && in_fours(args.a) ? token_kernel<kLanes, true, InFours>
-                                                     : token_kernel<kLanes, false, OneByOne>;
+                         : fours && in_fours(args.a) ? token_kernel<kLanes, kWide, ChannelDecay<kLanes, kWide>>
+                                                     : token_kernel<kLanes, false, ChannelDecay<kLanes, false>>;
     kernel<<<grid, 32 * kTokenWarps, 0, device.stream()>>>(args, most_rows);
     check_launch("GatedDeltaRule");
 }
