@@ -245,6 +245,20 @@ void wide_latent_attention(CaseContext& context, const WeightFormat& format) {
     context.result(op.out);
 }
 
+// Of one sequence, rows enough that keys and values are expanded for them.
+void latent_prompt(CaseContext& context, const WeightFormat& format) {
+    const bool wide = context.flip();
+    const LatentSizes sizes{.heads = context.pick_of({2, 3}),
+                            .nope = wide ? 192 : 128,
+                            .rope = 64,
+                            .value = wide ? 256 : 128,
+                            .kv_lora = 256};
+    const std::vector<SequenceRows> sequences{{0, context.pick_of({65, 130, 192}), context.pick_of({0, 0, 70})}};
+    const LatentAttention op = whole_attention(context, format, KvFormat::kBF16, true, sequences, sizes);
+    context.backend().run(op);
+    context.result(op.out);
+}
+
 void expanded_attention(CaseContext& context, const WeightFormat& format, KvFormat kv_format, bool transposed) {
     const auto sequences = context.sequences(300);
     const LatentSizes sizes = small_sizes(context, format, transposed);
@@ -280,6 +294,12 @@ std::vector<OpCase> mla_cases() {
           WeightFormat::floating(DType::kBF16), WeightFormat::fp8_block(16, 32)}) {
         cases.push_back({"LatentAttention, wide, " + format.describe(), std::max(Rounding::kBf16, rounding_of(format)),
                          [=](CaseContext& context) { wide_latent_attention(context, format); }});
+    }
+    for (const WeightFormat& format :
+         {WeightFormat::affine(4, 64, DType::kBF16), WeightFormat::floating(DType::kBF16)}) {
+        cases.push_back({"LatentAttention, prompt, " + format.describe(),
+                         std::max(Rounding::kBf16, rounding_of(format)),
+                         [=](CaseContext& context) { latent_prompt(context, format); }});
     }
     return cases;
 }

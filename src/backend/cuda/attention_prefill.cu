@@ -62,8 +62,9 @@ __global__ void round_kernel(const AttendArgs from, const AttendArgs to) {
 // Nothing where that takes too much.
 std::optional<AttendArgs> rounded(Device& device, const AttendArgs& args, const Sequences& sequences, uint64_t wanted) {
     const int64_t tokens = (sequences.most_tokens + kPrefillBoxRows - 1) / kPrefillBoxRows * kPrefillBoxRows;
-    const int64_t row = args.value.width * int64_t{2}, head = tokens * row;
-    const uint64_t page = 2 * static_cast<uint64_t>(args.key_heads * head), count = args.sequences.count;
+    const int64_t key = args.key_a.width * int64_t{2}, value = args.value.width * int64_t{2};  // bytes
+    const int64_t keys = args.key_heads * tokens * key, values = args.key_heads * tokens * value;
+    const uint64_t page = static_cast<uint64_t>(keys + values), count = args.sequences.count;
     if (page * count > kMostRoundedBytes) return std::nullopt;
     std::byte* const scratch = device.scratch(wanted + page * count + count * sizeof(int32_t)) + wanted;
     AttendArgs to = args;
@@ -73,8 +74,8 @@ std::optional<AttendArgs> rounded(Device& device, const AttendArgs& args, const 
                 .pages = {reinterpret_cast<const int32_t*>(scratch + page * count), 1},
                 .page_tokens = static_cast<int32_t>(tokens),
                 .format = KvFormat::kBF16};
-    to.key_a = {.width = args.key_a.width, .first = 0, .head_bytes = head, .token_bytes = row};
-    to.value = {.width = args.value.width, .first = args.key_heads * head, .head_bytes = head, .token_bytes = row};
+    to.key_a = {.width = args.key_a.width, .first = 0, .head_bytes = tokens * key, .token_bytes = key};
+    to.value = {.width = args.value.width, .first = keys, .head_bytes = tokens * value, .token_bytes = value};
     round_kernel<<<dim3(blocks_for(tokens * 2 * args.key_heads, 8), static_cast<unsigned>(count)), 256, 0,
                    device.stream()>>>(args, to);
     check_launch("rounding keys and values");
@@ -105,13 +106,17 @@ bool run_tiles(Device& device, const AttendArgs& args, const Sequences& sequence
     return true;
 }
 
+template <typename Tile>
+bool run_on_warpgroups(Device& device, const AttendArgs& args, const Sequences& sequences) {
+    if (!compiled_for_card(reinterpret_cast<const void*>(prefill_kernel<Tile>))) return false;
+    return run_tiles<Tile>(device, args, sequences, [&](const PrefillArgs& tiles) {
+        launch_prefill<Tile>(device.stream(), device.multiprocessors(), tiles);
+    });
+}
+
 template <typename Tile, typename WarpTile>
 bool run(Device& device, const AttendArgs& args, const Sequences& sequences) {
-    if (compiled_for_card(reinterpret_cast<const void*>(prefill_kernel<Tile>))) {
-        return run_tiles<Tile>(device, args, sequences, [&](const PrefillArgs& tiles) {
-            launch_prefill<Tile>(device.stream(), device.multiprocessors(), tiles);
-        });
-    }
+    if (run_on_warpgroups<Tile>(device, args, sequences)) return true;
     return run_tiles<WarpTile>(device, args, sequences,
                                [&](const PrefillArgs& tiles) { launch_warp_tiles<WarpTile>(device.stream(), tiles); });
 }
@@ -152,7 +157,11 @@ PrefillArgs tiles_of(const AttendArgs& args, int fold_bits, int tile_rows) {
 }
 
 bool prefill(Device& device, const AttendArgs& args, const Sequences& sequences) {
-    if (device.exact() || !args.one_width() || args.scale <= 0) return false;
+    if (device.exact() || args.scale <= 0) return false;
+    // Of latents that were expanded, and of models whose keys are wider.
+    if (args.key_b.width == 0 && args.key_a.width == 192 && args.value.width == 128 && !args.value_is_key_a)
+        return run_on_warpgroups<PrefillTile<192, 128, 2, 128>>(device, args, sequences);
+    if (!args.one_width()) return false;
     switch (args.value.width) {
         case 64:
             return run<PrefillTile<64, 128, 3>, PrefillTile<64, 64, 1>>(device, args, sequences);

@@ -66,15 +66,15 @@ __device__ inline void bring_tiles(const PrefillArgs& args, const CUtensorMap& k
             const int known = work.tokens - first;
             const bool ends = known < kKeys;
             uint64_t* const full = ends ? &barriers.edge : &barriers.value_full[stage];
-            char* const to = values + stage * Tile::kKeyBytes;
-            if (lane == 0) barrier_expect(full, Tile::kKeyBytes);
+            char* const to = values + stage * Tile::kValueBytes;
+            if (lane == 0) barrier_expect(full, Tile::kValueBytes);
             __syncwarp();
-            if (run < Tile::kRuns) copy_box(value_map, to + place, full, run * 64, row, page);
+            if (run < Tile::kValueRuns) copy_box(value_map, to + place, full, run * 64, row, page);
             if (!ends) continue;
             barrier_wait(full, edges++ % 2);
             const int boxed = (known + kPrefillBoxRows - 1) / kPrefillBoxRows * kPrefillBoxRows;
-            for (int i = lane; i < (boxed - known) * Tile::kRuns * 8; i += 32) {
-                const int at = known + i / (Tile::kRuns * 8), unit = i % (Tile::kRuns * 8);
+            for (int i = lane; i < (boxed - known) * Tile::kValueRuns * 8; i += 32) {
+                const int at = known + i / (Tile::kValueRuns * 8), unit = i % (Tile::kValueRuns * 8);
                 *reinterpret_cast<uint4*>(to + unit / 8 * kKeys * 128 + at * 128 + unit % 8 * 16) = uint4{};
             }
             publish_shared();
@@ -98,7 +98,7 @@ template <typename Tile, int kLeftOut>
 __device__ __forceinline__ void start_sums(PrefillRunning<Tile>& running, uint64_t values) {
 #pragma unroll
     for (int k = 0; k < (kLeftOut & kValueSums ? 0 : Tile::kKeys / 16); ++k) {
-        multiply_columns<Tile::kHead>(running.sums, running.weights + 4 * k, values + k * 128);
+        multiply_columns<Tile::kValue>(running.sums, running.weights + 4 * k, values + k * 128);
     }
     products_end();
 }
@@ -148,7 +148,7 @@ __device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, 
             start_scores<Tile, kLeftOut>(running, query_tile, key_tiles + next * (Tile::kKeyBytes / 16));
             barrier_wait(&barriers.value_full[stage], step / Tile::kStages % 2);
             products_begin();
-            start_sums<Tile, kLeftOut>(running, value_tiles + stage * (Tile::kKeyBytes / 16));
+            start_sums<Tile, kLeftOut>(running, value_tiles + stage * (Tile::kValueBytes / 16));
             products_wait<1>();
             made_by_products(running.scores);
             if (lane == 0) barrier_arrive(&barriers.key_empty[next]);
@@ -161,7 +161,7 @@ __device__ inline void attend_tiles(const PrefillArgs& args, char* all_queries, 
         }
         barrier_wait(&barriers.value_full[step % Tile::kStages], step / Tile::kStages % 2);
         products_begin();
-        start_sums<Tile, kLeftOut>(running, value_tiles + step % Tile::kStages * (Tile::kKeyBytes / 16));
+        start_sums<Tile, kLeftOut>(running, value_tiles + step % Tile::kStages * (Tile::kValueBytes / 16));
         products_wait<0>();
         made_by_products(running.sums);
         if (lane == 0) barrier_arrive(&barriers.value_empty[step % Tile::kStages]);

@@ -28,14 +28,15 @@ struct PrefillArgs {
 constexpr int kPrefillBoxRows = 16;
 
 // kGroups times 64 query vectors and kKeys keys.
-template <int kHeadSize, int kKeyCount, int kGroupCount>
+template <int kHeadSize, int kKeyCount, int kGroupCount, int kValueSize = kHeadSize>
 struct PrefillTile {
-    static constexpr int kHead = kHeadSize, kKeys = kKeyCount, kGroups = kGroupCount;
+    static constexpr int kHead = kHeadSize, kValue = kValueSize, kKeys = kKeyCount, kGroups = kGroupCount;
     static constexpr int kRows = 64 * kGroups, kThreads = 128 + 128 * kGroups;
     static constexpr int kStages = 2;
-    static constexpr int kRuns = kHead / 64;  // of 128 bytes, as copies and products take them
-    static constexpr int kQueryBytes = 64 * kHead * 2, kKeyBytes = kKeys * kHead * 2;
-    static constexpr int kBytes = kGroups * kQueryBytes + 2 * kStages * kKeyBytes;
+    static constexpr int kRuns = kHead / 64,
+                         kValueRuns = kValue / 64;  // of 128 bytes, as copies and products take them
+    static constexpr int kQueryBytes = 64 * kHead * 2, kKeyBytes = kKeys * kHead * 2, kValueBytes = kKeys * kValue * 2;
+    static constexpr int kBytes = kGroups * kQueryBytes + kStages * (kKeyBytes + kValueBytes);
     static constexpr int kSharedBytes = kBytes + 1024;  // to begin at a multiple of 1024
 };
 
@@ -92,6 +93,7 @@ __device__ inline void stage_queries(const PrefillArgs& args, const PrefillWork&
     constexpr int kUnits = kHead / 8, kVectors = 256 / kHead;  // that a warp has at once
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     const int unit = lane % kUnits;
+    if (lane >= kUnits * kVectors) return;
 #pragma unroll 4
     for (int i = 0; i < 16; i += kVectors) {
         const int r = warp * 16 + i + lane / kUnits, v = group * 64 + r, row = v >> args.fold_bits;
@@ -116,16 +118,16 @@ __device__ inline void stage_queries(const PrefillArgs& args, const PrefillWork&
 // What a thread keeps of its two query vectors, 8 apart: of scores and sums it has columns 8 j + 2 (lane % 4) + {0, 1}.
 template <typename Tile>
 struct PrefillRunning {
-    static constexpr int kHead = Tile::kHead, kKeys = Tile::kKeys;
+    static constexpr int kValue = Tile::kValue, kKeys = Tile::kKeys;
     float largest[2], total[2], rescale[2];
-    float sums[kHead / 2], scores[kKeys / 2];
+    float sums[kValue / 2], scores[kKeys / 2];
     uint32_t weights[kKeys / 4];
 
     __device__ __forceinline__ void begin() {
 #pragma unroll
         for (int r = 0; r < 2; ++r) largest[r] = -INFINITY, total[r] = 0;
 #pragma unroll
-        for (int i = 0; i < kHead / 2; ++i) sums[i] = 0;
+        for (int i = 0; i < kValue / 2; ++i) sums[i] = 0;
     }
 
     // Scores become weights, relative to the largest so far.
@@ -158,7 +160,7 @@ struct PrefillRunning {
 
     __device__ __forceinline__ void rescale_sums() {
 #pragma unroll
-        for (int i = 0; i < kHead / 2; ++i) sums[i] *= rescale[i / 2 % 2];
+        for (int i = 0; i < kValue / 2; ++i) sums[i] *= rescale[i / 2 % 2];
     }
 };
 
@@ -208,7 +210,7 @@ __device__ inline void put_out(const PrefillArgs& args, const PrefillWork& work,
         if (row >= work.rows) continue;
         const int head = work.first_head + (v & ((1 << args.fold_bits) - 1));
         const int64_t at = work.part.first_row + work.first_row + row;
-        float* out = args.attend.out[at] + static_cast<int64_t>(head) * Tile::kHead;
+        float* out = args.attend.out[at] + static_cast<int64_t>(head) * Tile::kValue;
         float inverse = 1;
         if (args.pieces > 1) {
             out = args.partial_at(static_cast<int>(at), head, work.piece);
@@ -222,7 +224,7 @@ __device__ inline void put_out(const PrefillArgs& args, const PrefillWork& work,
         }
         out += lane % 4 * 2;
 #pragma unroll
-        for (int i = 0; i < Tile::kHead / 8; ++i) {
+        for (int i = 0; i < Tile::kValue / 8; ++i) {
             const float low = running.sums[4 * i + 2 * r] * inverse, high = running.sums[4 * i + 2 * r + 1] * inverse;
             if (args.out_aligned || args.pieces > 1) {
                 *reinterpret_cast<float2*>(out + 8 * i) = float2{low, high};
@@ -235,7 +237,7 @@ __device__ inline void put_out(const PrefillArgs& args, const PrefillWork& work,
 
 // A block: (row, head), a thread per column. The pieces in their order.
 template <typename Tile>
-__global__ void __launch_bounds__(Tile::kHead) join_prefilled_kernel(const __grid_constant__ PrefillArgs args) {
+__global__ void __launch_bounds__(Tile::kValue) join_prefilled_kernel(const __grid_constant__ PrefillArgs args) {
     const int row = blockIdx.x, head = blockIdx.y, tile_rows = Tile::kRows >> args.fold_bits;
     const SequencePart part = args.attend.sequences.of_row(row);
     if (part.sequence < 0 || part.count <= kFewRows) return;
@@ -252,7 +254,7 @@ __global__ void __launch_bounds__(Tile::kHead) join_prefilled_kernel(const __gri
         sum = fmaf(partial[2 + threadIdx.x], weight, sum * old);
         largest = now;
     }
-    args.attend.out[row][static_cast<int64_t>(head) * Tile::kHead + threadIdx.x] = sum / total;
+    args.attend.out[row][static_cast<int64_t>(head) * Tile::kValue + threadIdx.x] = sum / total;
 }
 
 // Nothing where keys are in one piece.
@@ -260,7 +262,7 @@ template <typename Tile>
 void launch_join(cudaStream_t stream, const PrefillArgs& args) {
     if (args.pieces == 1) return;
     const dim3 rows(static_cast<unsigned>(args.attend.rows), static_cast<unsigned>(args.attend.heads));
-    join_prefilled_kernel<Tile><<<rows, Tile::kHead, 0, stream>>>(args);
+    join_prefilled_kernel<Tile><<<rows, Tile::kValue, 0, stream>>>(args);
     check_launch("attention");
 }
 

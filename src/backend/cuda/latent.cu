@@ -1,8 +1,10 @@
-// Latent attention in its folded form: q' = W_K^T q, attention over the latents themselves, W_V.
+// Latent attention in its folded form: q' = W_K^T q, attention over the latents themselves, W_V. Prompts may take the
+// expanded one.
 
 #include <algorithm>
 
 #include "backend/cuda/attention.h"
+#include "backend/cuda/latent_expanded.h"
 #include "backend/cuda/latent_tiles.h"
 #include "backend/cuda/products.h"
 
@@ -148,6 +150,7 @@ void attend_folded(Device& device, AttendArgs args, const Sequences& sequences) 
 void compute(Device& device, const LatentAttention& op) {
     if (op.query.rows == 0) return;
     AttendArgs args = arguments_of(op);
+    if (attend_expanded(device, op, args)) return;
     const int64_t rank = op.kv_lora(), width = op.heads * rank;
     const Tensor folded = op.scratch.columns_at(0, width), attended = op.scratch.columns_at(width, width);
     if (op.transposed) {
