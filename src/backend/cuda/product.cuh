@@ -72,9 +72,41 @@ __device__ inline Job job_of_block(const Product& product, int z) {
     return job;
 }
 
+// Of stage_rows(): rows of whole fours, loads of several of which are under way at once.
+__device__ inline void stage_fours(const Product& product, const Job& job, int row, int rows, int64_t first, int count,
+                                   float* shared, int pitch) {
+    constexpr int kAtOnce = 4;
+    const int each = count / 4, all = rows * each, threads = static_cast<int>(blockDim.x);
+    for (int begin = threadIdx.x; begin < all; begin += kAtOnce * threads) {
+        float4 fours[kAtOnce];
+#pragma unroll
+        for (int n = 0; n < kAtOnce; ++n) {
+            const int i = begin + n * threads, t = i / each;
+            const int64_t column = first + i % each * 4;
+            if (i >= all || column >= product.weight.columns) {
+                fours[n] = {};
+                continue;
+            }
+            const int64_t from =
+                job.x_rows == nullptr ? row + t : job.x_rows[static_cast<int64_t>(row + t) * job.x_rows_stride];
+            fours[n] = *reinterpret_cast<const float4*>(job.x + from * product.x_stride + column);
+        }
+#pragma unroll
+        for (int n = 0; n < kAtOnce; ++n) {
+            const int i = begin + n * threads, four = i % each;
+            if (i >= all) break;
+            *reinterpret_cast<float4*>(shared + i / each * pitch + four / 8 * kRunPitch + four % 8 * 4) = fours[n];
+        }
+    }
+}
+
 // Columns [first, first + count) of rows [row, row + rows) of x, zeros behind the end.
 __device__ inline void stage_rows(const Product& product, const Job& job, int row, int rows, int64_t first, int count,
                                   float* shared, int pitch) {
+    if (job.up == nullptr && reinterpret_cast<uintptr_t>(job.x) % 16 == 0 && product.x_stride % 4 == 0 &&
+        product.weight.columns % 4 == 0) {
+        return stage_fours(product, job, row, rows, first, count, shared, pitch);
+    }
     for (int t = 0; t < rows; ++t) {
         const int64_t from =
             job.x_rows == nullptr ? row + t : job.x_rows[static_cast<int64_t>(row + t) * job.x_rows_stride];
@@ -146,9 +178,11 @@ __device__ __forceinline__ void prefetch_row(const Product& product, int64_t out
         asm volatile("prefetch.global.L2 [%0];" ::"l"(from + at));
 }
 
-// A block: outputs_of_warp outputs of each warp, up to kRows rows. More than one output where all of x fits.
+// A block: outputs_of_warp outputs of each warp, `rows_of_block` rows, at most kRows. More than one output where all of
+// x fits.
 template <typename Decoder, int kRows>
-__global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __grid_constant__ Product product) {
+__global__ void __launch_bounds__(32 * kProductWarps)
+    multiply_kernel(const __grid_constant__ Product product, int rows_of_block) {
     __shared__ float4 shared[kSharedRuns * kRunPitch / 4];
     const int warp = threadIdx.x / 32, z = blockIdx.z;
     let_next_begin();
@@ -157,9 +191,9 @@ __global__ void __launch_bounds__(32 * kProductWarps) multiply_kernel(const __gr
     }
     wait_for_previous();
     const Job job = job_of_block(product, z);
-    const int first_row = blockIdx.y * kRows;
+    const int first_row = blockIdx.y * rows_of_block;
     if (first_row >= job.count) return;
-    const int rows = min(kRows, job.count - first_row);
+    const int rows = min(rows_of_block, job.count - first_row);
 
     DeviceWeight weight = product.weight;
     weight.data = job.data, weight.scales = job.scales, weight.zero_points = job.zero_points;
@@ -222,9 +256,15 @@ void multiply_rows(Device& device, Product product) {
     const bool fits = runs <= chunk_runs_of(static_cast<int>(rows));
     // Enough warps stay to fill the card.
     product.outputs_of_warp = fits && warps >= kManyOutputs * 32 * device.multiprocessors() ? kManyOutputs : 1;
-    const dim3 grid(blocks_for(product.weight.rows, kProductWarps * product.outputs_of_warp),
-                    blocks_for(product.most_rows, kRows), static_cast<unsigned>(jobs));
-    launch_early(device, {grid, 32 * kProductWarps}, multiply_kernel<Decoder, kRows>, product);
+    const unsigned output_blocks = blocks_for(product.weight.rows, kProductWarps * product.outputs_of_warp);
+    const auto blocks = [&](int rows_of_block) {
+        return static_cast<int64_t>(output_blocks) * blocks_for(product.most_rows, rows_of_block) * jobs;
+    };
+    // Few outputs have blocks of fewer rows, so that more multiprocessors have one.
+    int rows_of_block = kRows;
+    while (rows_of_block > 2 && blocks(rows_of_block / 2) <= device.multiprocessors()) rows_of_block /= 2;
+    const dim3 grid(output_blocks, blocks_for(product.most_rows, rows_of_block), static_cast<unsigned>(jobs));
+    launch_early(device, {grid, 32 * kProductWarps}, multiply_kernel<Decoder, kRows>, product, rows_of_block);
 }
 
 template <typename Decoder>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/cuda/early.cuh"
 #include "backend/cuda/recurrent.cuh"
 
 namespace sluice::cuda {
@@ -93,13 +94,15 @@ __device__ inline float4 silu_of_taps(const float4 (&taps)[4], const float4 (&in
     return {sums[0], sums[1], sums[2], sums[3]};
 }
 
-// The same of four taps: a thread has four channels, and the last inputs in registers.
+// The same of four taps: a thread has four channels, and the last inputs in registers. Taps are on their way
+// before the kernel before has ended.
 __global__ void __launch_bounds__(128) convolve_fours_kernel(const ConvolveArgs args) {
     constexpr int kPast = 3;
     int first = 0;
+    let_next_begin();
     const SequencePart part = args.part_of(blockIdx.y, first);
     const int c = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
-    if (c >= args.channels || part.sequence < 0) return;
+    if (c >= args.channels || part.sequence < 0) return wait_for_previous();
     float* const state = args.states.of(part.sequence) + c;
     const auto input = [&](int at) {
         const float* const from =
@@ -109,6 +112,7 @@ __global__ void __launch_bounds__(128) convolve_fours_kernel(const ConvolveArgs 
     float4 taps[4], inputs[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j) taps[j] = __ldg(reinterpret_cast<const float4*>(args.weight[c + j]));
+    wait_for_previous();
 #pragma unroll
     for (int i = 0; i < kPast; ++i) inputs[i] = input(first + i);
     if (first == 0) {
@@ -125,7 +129,7 @@ __global__ void __launch_bounds__(128) convolve_fours_kernel(const ConvolveArgs 
     const int rows = min(args.tile_rows, part.count - first);
 #pragma unroll 8
     for (int row = 0; row < rows; ++row) {
-        inputs[kPast] = __ldg(reinterpret_cast<const float4*>(x + row * args.x.stride));
+        inputs[kPast] = __ldcg(reinterpret_cast<const float4*>(x + row * args.x.stride));
         *reinterpret_cast<float4*>(out + row * args.out.stride) = silu_of_taps(taps, inputs);
 #pragma unroll
         for (int i = 0; i < kPast; ++i) inputs[i] = inputs[i + 1];
@@ -176,10 +180,10 @@ void compute(Device& device, const CausalConvolution& op) {
     const auto sequences = static_cast<unsigned>(args.sequences.count);
     const unsigned tiles = args.one_tile ? sequences : blocks_for(op.x.rows, args.tile_rows) + sequences;
     if (convolves_in_fours(op)) {
-        convolve_fours_kernel<<<dim3(blocks_for(args.channels, 4 * 128), tiles), 128, 0, device.stream()>>>(args);
-    } else {
-        convolve_kernel<<<dim3(blocks_for(args.channels, 128), tiles), 128, 0, device.stream()>>>(args);
+        launch_early(device, {dim3(blocks_for(args.channels, 4 * 128), tiles), 128}, convolve_fours_kernel, args);
+        return;
     }
+    convolve_kernel<<<dim3(blocks_for(args.channels, 128), tiles), 128, 0, device.stream()>>>(args);
     check_launch("CausalConvolution");
 }
 
