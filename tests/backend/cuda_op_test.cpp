@@ -108,7 +108,7 @@ class CudaRows : public ::testing::TestWithParam<bool> {
 };
 
 TEST_P(CudaRows, OfProductsAreTheSameInAnyCompany) {
-    expect_linear_rows_the_same(*backend_, 32, 11);  // with more rows the default mode takes tensor cores
+    expect_linear_rows_the_same(*backend_, 64, 23);  // with more rows the default mode takes tensor cores
 }
 
 TEST_P(CudaRows, OfAttentionAreTheSameInAnyCompany) {
@@ -117,6 +117,7 @@ TEST_P(CudaRows, OfAttentionAreTheSameInAnyCompany) {
 
 TEST_P(CudaRows, OfExpertsAreTheSameInAnyCompany) {
     expect_experts_the_same(*backend_);
+    expect_chosen_experts_the_same(*backend_, 64);
 }
 
 TEST_P(CudaRows, OfStepsAreTheSameRecordedAndOneByOne) {

@@ -73,6 +73,7 @@ TEST_F(Fusion, ALayerOfTheDeltaRuleIsThreeGroups) {
     EXPECT_EQ(sizes(delta_layer(1)), (std::vector<size_t>{6, 2, 1}));
     EXPECT_EQ(sizes(delta_layer(1), Joining::kProducts), (std::vector<size_t>{1, 2, 2, 1, 1, 1, 1}));
     EXPECT_EQ(sizes(delta_layer(2)), (std::vector<size_t>{1, 2, 2, 1, 1, 1, 1}));  // a step of one row alone
+    EXPECT_EQ(sizes(delta_layer(65)), std::vector<size_t>(9, 1));
 }
 
 TEST_F(Fusion, ExpertsAndTheirSumAreOneGroup) {

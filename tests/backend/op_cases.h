@@ -107,8 +107,9 @@ std::vector<OpCase> step_expert_cases(bool recorded);
 std::vector<OpCase> all_op_cases();
 std::vector<OpCase> latent_form_cases();  // of host backends alone: see run_form.h
 
-// Attention of sequences with few new rows, results in pairs: among others, and alone.
+// Attention of sequences with few new rows, results in pairs: among others, and alone. Likewise experts of rows.
 void attend_in_company(CaseContext& context, KvFormat format);
+void experts_in_company(CaseContext& context, int64_t rows);
 
 std::vector<WeightFormat> all_weight_formats();
 inline constexpr KvFormat kAllKvFormats[] = {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8};

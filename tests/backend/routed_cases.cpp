@@ -82,9 +82,7 @@ std::vector<int32_t> shuffled(CaseContext& context, int64_t count) {
 }
 
 // Slots are not in the order of the experts, and one holds nothing.
-void routed_mlp(CaseContext& context, const RoutedShape& shape) {
-    const int64_t rows = context.pick_of({1, 1, 2, 5, 17, 33, 90});
-    const bool row_per_choice = context.pick(0, 3) == 0;
+RoutedMlp routed_operation(CaseContext& context, const RoutedShape& shape, int64_t rows, bool row_per_choice) {
     const RecordLayout layout(shape);
     const BufferPtr memory = context.backend().allocate(layout.bytes() * static_cast<uint64_t>(shape.experts + 1));
     std::vector<int32_t> slots = shuffled(context, shape.experts + 1);
@@ -96,11 +94,6 @@ void routed_mlp(CaseContext& context, const RoutedShape& shape) {
                  .out = context.output(rows * shape.top_k, shape.hidden),
                  .activation = shape.activation};
     op.records.slots = context.integers(slots);
-    if (context.flip()) {
-        op.records.expert.gate_bias = context.random(shape.experts, shape.inner, 0.5f);
-        op.records.expert.up_bias = context.random(shape.experts, shape.inner, 0.5f);
-        op.records.expert.down_bias = context.random(shape.experts, shape.hidden, 0.5f);
-    }
     std::vector<int32_t> ids;
     for (int64_t row = 0; row < rows; ++row) {
         std::vector<int32_t> chosen = shuffled(context, shape.experts);
@@ -109,14 +102,27 @@ void routed_mlp(CaseContext& context, const RoutedShape& shape) {
         ids.insert(ids.end(), chosen.begin(), chosen.end());
     }
     op.ids = int_table(context.backend(), ids, shape.top_k);
+    return op;
+}
+
+void routed_mlp(CaseContext& context, const RoutedShape& shape) {
+    const int64_t rows = context.pick_of({1, 1, 2, 5, 17, 33, 90});
+    RoutedMlp op = routed_operation(context, shape, rows, context.pick(0, 3) == 0);
+    if (context.flip()) {
+        op.records.expert.gate_bias = context.random(shape.experts, shape.inner, 0.5f);
+        op.records.expert.up_bias = context.random(shape.experts, shape.inner, 0.5f);
+        op.records.expert.down_bias = context.random(shape.experts, shape.hidden, 0.5f);
+    }
     context.backend().run(op);
     context.result(op.out);
 }
 
-// A router's choice, a shared expert now and then, experts and their sum, of one row.
+// A router's choice, a shared expert now and then, experts and their sum, of some rows.
 void step_of_experts(CaseContext& context, bool recorded) {
-    const RoutedShape shape{WeightFormat::affine(4, 64, DType::kBF16), context.pick_of({128, 256, 2048}),
-                            context.pick_of({128, 256, 512}), context.pick_of({8, 40, 300}),
+    const int64_t rows = context.pick_of({1, 1, 2, 13, 64});
+    const std::vector<int64_t> widths = {128, 256, rows > 2 ? 384 : 2048};
+    const RoutedShape shape{WeightFormat::affine(4, 64, DType::kBF16), context.pick_of(widths),
+                            context.pick_of({128, 256, rows > 2 ? 128 : 512}), context.pick_of({8, 40, 300}),
                             context.pick_of({1, 2, 8})};
     Backend& backend = context.backend();
     const RecordLayout layout(shape);
@@ -129,12 +135,12 @@ void step_of_experts(CaseContext& context, bool recorded) {
     for (int64_t e = 0; e < shape.experts; ++e) slots.push_back(static_cast<int32_t>((e * 7 + 3) % filled));
     const BufferPtr shared_memory = backend.allocate(layout.bytes());
     layout.fill(context, shared_memory, 0);
-    const Tensor x = context.random(1, shape.hidden), sum = context.random(1, shape.hidden);
-    const Tensor ids = context.output(1, shape.top_k, DType::kI32), weights = context.output(1, shape.top_k);
-    const Tensor parts = context.output(shape.top_k, shape.hidden), shared = context.output(1, shape.hidden);
+    const Tensor x = context.random(rows, shape.hidden), sum = context.random(rows, shape.hidden);
+    const Tensor ids = context.output(rows, shape.top_k, DType::kI32), weights = context.output(rows, shape.top_k);
+    const Tensor parts = context.output(rows * shape.top_k, shape.hidden), shared = context.output(rows, shape.hidden);
     const bool has_shared = context.flip();
     std::vector<Operation> operations = {
-        Route{.logits = context.random(1, shape.experts), .ids = ids, .weights = weights}};
+        Route{.logits = context.random(rows, shape.experts), .ids = ids, .weights = weights}};
     if (has_shared) operations.push_back(GatedMlp{.x = x, .groups = {layout.in(shared_memory)}, .out = shared});
     operations.push_back(RoutedMlp{
         .x = x,
@@ -142,13 +148,29 @@ void step_of_experts(CaseContext& context, bool recorded) {
         .records = {.expert = layout.in(memory), .slot_bytes = layout.bytes(), .slots = context.integers(slots)},
         .out = parts});
     operations.push_back(CombineExperts{.parts = parts, .weights = weights, .out = sum, .accumulate = context.flip()});
-    if (has_shared) operations.push_back(AddGated{.x = shared, .gate = context.random(1, 1), .out = sum});
+    if (has_shared) operations.push_back(AddGated{.x = shared, .gate = context.random(rows, 1), .out = sum});
     run_step(backend, operations, recorded);
     for (const Tensor& each : {ids, weights, parts, sum}) context.result(each);
     if (has_shared) context.result(shared);
 }
 
 }  // namespace
+
+void experts_in_company(CaseContext& context, int64_t rows) {
+    const RoutedShape shape{WeightFormat::affine(4, 64, DType::kBF16), 256, 128, 12, 4};
+    const RoutedMlp all = routed_operation(context, shape, rows, false);
+    const Tensor apart = context.output(rows * shape.top_k, shape.hidden);
+    context.backend().run(all);
+    for (int64_t row = 0; row < rows; ++row) {
+        RoutedMlp alone = all;
+        alone.x = all.x.rows_at(row, 1);
+        alone.ids = all.ids.rows_at(row, 1);
+        alone.out = apart.rows_at(row * shape.top_k, shape.top_k);
+        context.backend().run(alone);
+    }
+    context.result(all.out);
+    context.result(apart);
+}
 
 std::vector<OpCase> step_expert_cases(bool recorded) {
     return {{"Step, experts", Rounding::kInt8, [=](CaseContext& context) { step_of_experts(context, recorded); }}};

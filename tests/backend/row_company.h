@@ -65,6 +65,15 @@ inline void expect_experts_the_same(Backend& backend) {
     }
 }
 
+// A row's experts give it the same whoever else chooses them.
+inline void expect_chosen_experts_the_same(Backend& backend, int64_t most_rows) {
+    for (int64_t rows = 2; rows <= most_rows; rows *= 2) {
+        CaseContext context(backend, 6);
+        experts_in_company(context, rows);
+        EXPECT_EQ(context.results()[0], context.results()[1]) << rows;
+    }
+}
+
 // Few new rows of a sequence are the same whoever else is in the batch.
 inline void expect_attention_rows_the_same(Backend& backend) {
     for (const KvFormat format : kAllKvFormats) {

@@ -5,6 +5,7 @@
 #include "backend/cuda/affine_rows.h"
 #include "backend/cuda/affine_tiles.cuh"
 #include "backend/cuda/early.cuh"
+#include "backend/cuda/shared_memory.h"
 
 namespace sluice::cuda {
 
@@ -15,26 +16,62 @@ constexpr uint64_t kMostSharedBytes = 113 << 10;   // so that two blocks share a
 
 constexpr int kStages = 2;  // of a warp
 
-// Eight numbers by a thread.
+struct RowRange {
+    int first, count, first_chunk, chunks;
+};
+
+// Some columns of rows of a job, eight numbers by a thread. Loads of several eights are under way at once.
 template <int kTokens>
-__device__ void stage(const Product& product, const Job& job, int first_row, int rows, int chunks,
-                      const StagedRows<kTokens>& staged) {
-    for (int t = 0; t < rows; ++t) {
-        const int64_t row = first_row + t;
+__device__ __forceinline__ void stage(const Product& product, const Job& job, const RowRange& range,
+                                      const StagedRows<kTokens>& staged) {
+    constexpr int kAtOnce = kTokens < 8 ? 2 : 8;
+    const int eights = range.chunks * 8, all = range.count * eights, threads = static_cast<int>(blockDim.x);
+    const auto place_of = [&](int i) {
+        const int64_t row = range.first + i / eights;
         const int64_t from = job.x_rows == nullptr ? row : job.x_rows[row * job.x_rows_stride];
-        for (int i = threadIdx.x; i < chunks * 8; i += kThreads) {
-            const int64_t at = from * product.x_stride + i * 8;
-            float x[8];
-            load_eight(job.x + at, x);
-            if (job.up != nullptr) {
-                float up[8];
-                load_eight(job.up + at, up);
+        return from * product.x_stride + range.first_chunk * kChunk + i % eights * 8;
+    };
+    for (int first = threadIdx.x; first < all; first += kAtOnce * threads) {
+        float x[kAtOnce][8];
 #pragma unroll
-                for (int j = 0; j < 8; ++j) x[j] = activated(product, x[j], up[j]);
+        for (int n = 0; n < kAtOnce; ++n) {
+            if (const int i = first + n * threads; i < all) load_eight(job.x + place_of(i), x[n]);
+        }
+        if (job.up != nullptr) {
+#pragma unroll
+            for (int n = 0; n < kAtOnce; ++n) {
+                const int i = first + n * threads;
+                if (i >= all) break;
+                float up[8];
+                load_eight(job.up + place_of(i), up);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) x[n][j] = activated(product, x[n][j], up[j]);
             }
-            stage_eight(staged, i, t, x);
+        }
+#pragma unroll
+        for (int n = 0; n < kAtOnce; ++n) {
+            if (const int i = first + n * threads; i < all) stage_eight(staged, i % eights, i / eights, x[n]);
         }
     }
+}
+
+__device__ __forceinline__ PackedMatrix matrix_of(const Product& product, const Job& job) {
+    const int64_t offset = product.batch > 1 ? blockIdx.z * product.weight_step : 0;
+    return {.data = job.data + offset * product.weight.data_row_bytes,
+            .groups =
+                (threadIdx.x % 32 < kOutputs ? job.scales : job.zero_points) + offset * product.weight.scale_row_bytes,
+            .data_row_bytes = static_cast<uint32_t>(product.weight.data_row_bytes),
+            .group_row_bytes = static_cast<uint32_t>(product.weight.scale_row_bytes),
+            .last_row = job.outputs - 1,
+            .chunks = static_cast<int>(product.weight.columns / kChunk),
+            .group_shift = product.weight.group_size == kChunk ? 0 : 1};
+}
+
+__device__ __forceinline__ void write_sum(const Product& product, const Job& job, int64_t row, int output, float sum) {
+    const int64_t out_row = job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride];
+    if (job.bias != nullptr) sum += job.bias[output];
+    float& out = job.out[out_row * job.out_stride + output];
+    out = product.accumulate ? out + sum : sum;
 }
 
 // A block: some tiles of outputs, up to kTokens rows of x.
@@ -61,15 +98,7 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
                                      reinterpret_cast<float*>(words + chunks * StagedRows<kTokens>::kWordsOfChunk)};
     float* const partial = staged.sums + chunks * kTokens;
 
-    const int64_t offset = product.batch > 1 ? blockIdx.z * product.weight_step : 0;
-    const PackedMatrix matrix{.data = job.data + offset * product.weight.data_row_bytes,
-                              .groups = (threadIdx.x % 32 < kOutputs ? job.scales : job.zero_points) +
-                                        offset * product.weight.scale_row_bytes,
-                              .data_row_bytes = static_cast<uint32_t>(product.weight.data_row_bytes),
-                              .group_row_bytes = static_cast<uint32_t>(product.weight.scale_row_bytes),
-                              .last_row = job.outputs - 1,
-                              .chunks = chunks,
-                              .group_shift = product.weight.group_size == kChunk ? 0 : 1};
+    const PackedMatrix matrix = matrix_of(product, job);
     multiply_tiles<kTokens, kHalf, kStages>(
         sharing, chunks, stages, partial,
         [&](int tile) {
@@ -77,18 +106,118 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
         },
         [&] {
             if (known) wait_for_previous();
-            stage(product, job, first_row, rows, chunks, staged);
+            stage(product, job, {first_row, rows, 0, chunks}, staged);
         });
     for (int t = 0; t < rows; ++t) {
-        const int64_t row = first_row + t;
-        const int64_t out_row = job.out_rows == nullptr ? row : job.out_rows[row * job.out_rows_stride];
         for (int i = threadIdx.x; i < outputs && first_output + i < job.outputs; i += kThreads) {
-            float sum = sum_of_spans<kTokens>(sharing, chunks, partial, i, t);
-            if (job.bias != nullptr) sum += job.bias[first_output + i];
-            float& out = job.out[out_row * job.out_stride + first_output + i];
-            out = product.accumulate ? out + sum : sum;
+            const float sum = sum_of_spans<kTokens>(sharing, chunks, partial, i, t);
+            write_sum(product, job, first_row + t, first_output + i, sum);
         }
     }
+}
+
+// Of more rows a multiprocessor has one block, which stages x once for all of its tiles: slabs of columns, of which
+// sums go on in registers.
+constexpr int kSlabChunks = 32, kSlabTiles = 6;
+constexpr int kWideWarps = 16, kWideThreads = 32 * kWideWarps, kWideStages = 1;
+
+template <int kTokens>
+__global__ void __launch_bounds__(kWideThreads, 1)
+    wide_rows_kernel(const __grid_constant__ Product product, int tiles_of_block) {
+    constexpr int kEach = (kSlabTiles * kOutputs * kTokens + kWideThreads - 1) / kWideThreads;  // sums of a thread
+    extern __shared__ uint4 shared[];
+    let_next_begin();
+    const Job job = job_of_block(product, blockIdx.z);
+    const int first_row = blockIdx.y * kTokens, rows = min(kTokens, job.count - first_row);
+    const int end = min((static_cast<int>(blockIdx.x) + 1) * tiles_of_block * kOutputs, job.outputs);
+    bool waits = true;
+    const auto wait_once = [&] {
+        if (waits) wait_for_previous();
+        waits = false;
+    };
+    Stage* const stages = reinterpret_cast<Stage*>(shared);
+    uint4* const words = reinterpret_cast<uint4*>(stages + kWideWarps * kWideStages);
+    const StagedRows<kTokens> staged{
+        words, reinterpret_cast<float*>(words + kSlabChunks * StagedRows<kTokens>::kWordsOfChunk)};
+    float* const partial = staged.sums + kSlabChunks * kTokens;
+    const PackedMatrix matrix = matrix_of(product, job);
+    for (int first = blockIdx.x * tiles_of_block * kOutputs; rows > 0 && first < end; first += kSlabTiles * kOutputs) {
+        const int tiles = min(kSlabTiles, (end - first + kOutputs - 1) / kOutputs);
+        float sums[kEach] = {};
+        for (int chunk = 0; chunk < matrix.chunks; chunk += kSlabChunks) {
+            const int here = min(kSlabChunks, matrix.chunks - chunk), splits = splits_of(here, kWideWarps);
+            const Sharing sharing{splits, kWideWarps / splits, tiles};
+            PackedMatrix slab = matrix;
+            slab.data += chunk * (kChunk / 2);
+            slab.groups += 2 * (chunk >> matrix.group_shift);
+            slab.chunks = here;
+            multiply_tiles<kTokens, false, kWideStages>(
+                sharing, here, stages, partial,
+                [&](int tile) {
+                    return Tile<kTokens>{slab, first + tile * kOutputs, staged};
+                },
+                [&] {
+                    wait_once();
+                    if (first > static_cast<int>(blockIdx.x) * tiles_of_block * kOutputs &&
+                        matrix.chunks <= kSlabChunks) {
+                        return;  // all of x is there
+                    }
+                    stage(product, job, {first_row, rows, chunk, here}, staged);
+                });
+            const int outputs = sharing.outputs();
+#pragma unroll
+            for (int n = 0; n < kEach; ++n) {
+                const int i = threadIdx.x + n * kWideThreads;
+                if (i >= outputs * kTokens) break;
+                for (int span = 0; span < spans_of(here); ++span) sums[n] += partial[span * outputs * kTokens + i];
+            }
+            __syncthreads();
+        }
+#pragma unroll
+        for (int n = 0; n < kEach; ++n) {
+            const int i = threadIdx.x + n * kWideThreads, output = first + i / kTokens, t = i % kTokens;
+            if (i < tiles * kOutputs * kTokens && output < end && t < rows) {
+                write_sum(product, job, first_row + t, output, sums[n]);
+            }
+        }
+    }
+    wait_once();
+}
+
+// Tiles of all outputs, for each job those of the largest.
+int64_t tiles_of(const Product& product) {
+    return int64_t{blocks_for(product.weight.rows, kOutputs)} * std::max(product.batch, product.job_count);
+}
+
+// Whether half as many rows a block keep more multiprocessors busy.
+bool is_small(const Device& device, const Product& product) {
+    return product.most_rows <= 16 && tiles_of(product) <= int64_t{kSlabTiles} * device.multiprocessors();
+}
+
+template <int kTokens>
+bool launch_wide(Device& device, const Product& product) {
+    auto* const kernel = wide_rows_kernel<kTokens>;
+    const uint64_t bytes =
+        kWideWarps * kWideStages * sizeof(Stage) + StagedRows<kTokens>::bytes(kSlabChunks) +
+        static_cast<uint64_t>(spans_of(kSlabChunks) * kSlabTiles * kOutputs * kTokens) * sizeof(float);
+    if (!allow_shared_bytes(device, reinterpret_cast<const void*>(kernel), bytes)) return false;
+    const unsigned row_blocks = blocks_for(product.most_rows, kTokens);
+    const int jobs = std::max(product.batch, product.job_count);
+    // As few tiles a block as leave a block for each multiprocessor.
+    int tiles = 1;
+    const auto blocks = [&] {
+        int64_t all = 0;
+        for (int j = 0; j < jobs; ++j) {
+            const int outputs = product.batch > 1 ? 0 : product.jobs[j].outputs;
+            all += blocks_for(outputs == 0 ? product.weight.rows : outputs, int64_t{kOutputs} * tiles);
+        }
+        return all * row_blocks;
+    };
+    while (blocks() > device.multiprocessors() && int64_t{tiles} * kOutputs < product.weight.rows) ++tiles;
+    const dim3 grid(blocks_for(product.weight.rows, int64_t{kOutputs} * tiles), row_blocks,
+                    static_cast<unsigned>(jobs));
+    launch_early(device, {grid, 32 * kWideWarps, bytes}, kernel, product, tiles);
+    return true;
 }
 
 // A block has more tiles where enough blocks are left to fill the card, since x is staged once for all of them.
@@ -126,6 +255,10 @@ bool launch(Device& device, const Product& product, int jobs) {
 template <bool kHalf>
 bool launch(Device& device, const Product& product) {
     const int jobs = std::max(product.batch, product.job_count) * std::max(product.choices.count, 1);
+    if constexpr (!kHalf) {
+        if (product.most_rows > 8 && !is_small(device, product) && launch_wide<16>(device, product)) return true;
+        if (product.most_rows > 4 && launch_wide<8>(device, product)) return true;
+    }
     if (product.most_rows > 8 && launch<16, kHalf>(device, product, jobs)) return true;
     if (product.most_rows > 4 && launch<8, kHalf>(device, product, jobs)) return true;
     if (product.most_rows > 1 && launch<4, kHalf>(device, product, jobs)) return true;

@@ -118,7 +118,7 @@ class CudaBackend final : public Backend {
     }
 
     // Where all is F32, a prompt's rows meet an expert's weights sooner when the host has put them together.
-    bool routes(int64_t rows) const override { return !device_->exact() || rows <= cuda::kRowsApart; }
+    bool routes(int64_t rows) const override { return !device_->exact() || rows <= cuda::kMostStepRows; }
 
     // A profile wants to know of every operation.
     bool records() const override { return !profiled(); }

@@ -134,7 +134,7 @@ class Grouping {
     size_t place_of_gate(const SigmoidGate& gate) const {
         if (!steps() || groups_.empty()) return groups_.size();
         const auto* attention = std::get_if<Attention>(&groups_.back().back());
-        return last_if(attention != nullptr && gate.x.rows == 1 && same_place(attention->out, gate.x));
+        return last_if(attention != nullptr && gate.x.rows <= kMostStepRows && same_place(attention->out, gate.x));
     }
 
     // Whether the operation of a group by itself is an Op.
@@ -167,7 +167,12 @@ class Grouping {
         if (groups_.size() < all) return;
         const size_t first = groups_.size() - all;
         const bool joins = adds ? hold<Route, GatedMlp, RoutedMlp>(first) : hold<Route, RoutedMlp>(first);
-        if (joins && std::get<Route>(groups_[first].front()).logits.rows == 1) join_last(all);
+        if (joins && takes_rows_of(std::get<RoutedMlp>(groups_[groups_.size() - 2].front()))) join_last(all);
+    }
+    // Elsewhere experts keep to lanes of their own.
+    static bool takes_rows_of(const RoutedMlp& experts) {
+        const int64_t rows = experts.ids.rows;
+        return rows == 1 || (rows <= kMostStepRows && in_four_bits(experts.records.expert.up.format));
     }
 
     // Norms and positions of queries and keys, queries parted from their gates before, and the cache behind.
@@ -177,7 +182,7 @@ class Grouping {
         const size_t first = groups_.size() - kBare;
         if (!hold<RmsNorm, RmsNorm, Rotary, Rotary, AppendKeyValue>(first)) return;
         const auto& query_norm = std::get<RmsNorm>(groups_[first].front());
-        if (query_norm.x.rows != 1) return;
+        if (query_norm.x.rows > kMostStepRows) return;
         const bool parted = first > 0 && holds<SplitQueryGate>(first - 1);
         join_last(parted ? kBare + 1 : kBare);
     }

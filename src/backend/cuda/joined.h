@@ -1,11 +1,13 @@
 #pragma once
 
-// Operations of a step of one row that one kernel, or two, make: the same numbers as one after the other. Each of these
-// returns false, and does nothing, where the operations are not as its kernel needs them.
+// Operations of a step that one kernel, or two, make: the same numbers as one after the other. Each of these returns
+// false, and does nothing, where the operations are not as its kernel needs them: of one row, but for those that say
+// more.
 
 #include <vector>
 
 #include "backend/cuda/device.h"
+#include "backend/cuda/products.h"
 #include "backend/operations.h"
 
 namespace sluice::cuda {
@@ -29,7 +31,8 @@ struct NormedDelta {
 };
 bool compute_joined(Device& device, const NormedDelta& joined);
 
-// Queries and keys of heads, normed and given their positions, and the cache that takes keys and values.
+// Queries and keys of heads, normed and given their positions, and the cache that takes keys and values: of sequences
+// of a row each.
 struct HeadsStep {
     const SplitQueryGate* split;  // of queries and gates; null: none
     const RmsNorm *query_norm, *key_norm;
@@ -38,7 +41,7 @@ struct HeadsStep {
 };
 bool compute_joined(Device& device, const HeadsStep& joined);
 
-// Attention, and the gate of what it gives.
+// Attention, and the gate of what it gives, of any rows.
 struct GatedAttention {
     const Attention* attention;
     const SigmoidGate* gate;
@@ -54,5 +57,8 @@ struct ExpertsStep {
     const AddGated* added;  // of the shared one
 };
 bool compute_joined(Device& device, const ExpertsStep& joined);
+// Of up to kMostStepRows rows; the experts of the rows alone.
+bool compute_joined_rows(Device& device, const ExpertsStep& joined);
+bool multiply_experts_of_rows(Device& device, const RoutedMlp& op);
 
 }  // namespace sluice::cuda

@@ -59,15 +59,8 @@ void add_job(Product& product, const Job& job) {
     product.most_rows = std::max(product.most_rows, job.count);
 }
 
-namespace {
-
-// Fewer rows of a batch keep to F32 sums, whose order depends on nothing but the length of x.
-constexpr int64_t kMatrixRows = 33;
-
-}  // namespace
-
 bool on_tensor_cores(const Device& device, const WeightFormat& format, int64_t batch_rows) {
-    return !device.exact() && batch_rows >= kMatrixRows && device_codec(format).round_weights != nullptr;
+    return !device.exact() && batch_rows > kMostStepRows && device_codec(format).round_weights != nullptr;
 }
 
 void run(Device& device, const WeightFormat& format, const Product& product, bool tensor_cores) {
@@ -83,7 +76,7 @@ void compute(Device& device, const Embed& op) {
 
 void compute(Device& device, const Linear& op) {
     if (op.x.rows == 0) return;
-    if (op.full_precision && !device.exact() && op.x.rows >= kMatrixRows) return multiply_floats(device, op);
+    if (op.full_precision && !device.exact() && op.x.rows > kMostStepRows) return multiply_floats(device, op);
     Product product = product_of(device, op.weight);
     product.x_stride = op.x.row_stride;
     product.out_stride = op.out.row_stride;
@@ -99,7 +92,7 @@ bool go_together(const Linear& a, const Linear& b) {
     return a.weight.format == b.weight.format && a.weight.columns == b.weight.columns && !a.accumulate &&
            !b.accumulate && a.full_precision == b.full_precision && a.x.buffer == b.x.buffer &&
            a.x.offset == b.x.offset && a.x.rows == b.x.rows && a.x.row_stride == b.x.row_stride &&
-           a.x.rows < kMatrixRows;
+           a.x.rows <= kMostStepRows;
 }
 
 void compute_together(Device& device, std::span<const Linear* const> ops) {

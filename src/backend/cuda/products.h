@@ -15,8 +15,8 @@ Job job_of(const Weight& weight, const Tensor& x, const Tensor& out);
 void add_job(Product& product, const Job& job);
 // Whether a batch of so many rows meets weights of this format on tensor cores.
 bool on_tensor_cores(const Device& device, const WeightFormat& format, int64_t batch_rows);
-// Up to so many rows RoutedMlp reads an expert for every choice by itself: few of them meet in one.
-constexpr int64_t kRowsApart = 32;
+// Batches of more rows meet weights on tensor cores, rounded. A step's do not, so that company changes no bit.
+constexpr int64_t kMostStepRows = 64;
 void run(Device& device, const WeightFormat& format, const Product& product, bool tensor_cores);
 
 float* floats_at(const Tensor& tensor);

@@ -68,11 +68,12 @@ bool hand_over_joined(Device& device, const OperationGroup& group) {
         return compute_joined(device, GatedAttention{.attention = attention, .gate = find<SigmoidGate>(group)});
     }
     if (const auto* route = find<Route>(group)) {
-        return compute_joined(device, ExpertsStep{.route = route,
-                                                  .shared = find<GatedMlp>(group),
-                                                  .experts = find<RoutedMlp>(group),
-                                                  .combine = find<CombineExperts>(group),
-                                                  .added = find<AddGated>(group)});
+        const ExpertsStep joined{.route = route,
+                                 .shared = find<GatedMlp>(group),
+                                 .experts = find<RoutedMlp>(group),
+                                 .combine = find<CombineExperts>(group),
+                                 .added = find<AddGated>(group)};
+        return compute_joined(device, joined) || compute_joined_rows(device, joined);
     }
     return false;
 }

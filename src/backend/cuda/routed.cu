@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "backend/cuda/joined.h"
 #include "backend/cuda/matrix_products.h"
 #include "backend/cuda/product.cuh"
 #include "backend/cuda/products.h"
@@ -77,7 +78,7 @@ class Routed {
         : device_(device), op_(op), expert_(op.records.expert), choices_(op.ids.rows * op.ids.columns) {}
 
     void run() {
-        const bool apart = op_.ids.rows <= kRowsApart, many = !apart && on_tensor_cores();
+        const bool apart = op_.ids.rows <= kMostStepRows, many = !apart && on_tensor_cores();
         const int64_t experts = op_.records.slots.rows, inner = expert_.up.rows;
         const auto scratch_of = [&](uint64_t bytes) { return std::exchange(bytes_, bytes_ + bytes); };
         const uint64_t products = scratch_of(many ? expert_scratch_bytes(products_over(nullptr)) : 0);
@@ -253,6 +254,7 @@ class Routed {
 }  // namespace
 
 void compute(Device& device, const RoutedMlp& op) {
+    if (op.ids.rows > 1 && multiply_experts_of_rows(device, op)) return;
     if (op.ids.rows > 0) Routed(device, op).run();
 }
 

@@ -1,4 +1,5 @@
-// What one row's heads need before they attend: queries parted from their gates, norms, positions, and the cache.
+// What heads of sequences of a row each need before they attend: queries parted from their gates, norms, positions, and
+// the cache.
 
 #include "backend/cuda/append.cuh"
 #include "backend/cuda/early.cuh"
@@ -13,21 +14,21 @@ namespace {
 
 constexpr int kMostHead = 512;
 
-// Heads of a row that are normed and turned.
+// Heads of rows that are normed and turned.
 struct TurnedHeads {
-    const float* from;
+    Rows<const float> from;
     int from_step;  // from one head to the next
     const float* norm;
     float epsilon;
-    float* out;
+    Rows<float> out;
 };
 
 struct StepHeads {
     TurnedHeads queries, keys;
-    float* gates;  // behind each head of queries.from; null: none
-    const float* values;
+    Rows<float> gates;  // behind each head of queries.from; null: none
+    Rows<const float> values;
     int heads, key_heads, head_dim;
-    const int32_t* position;
+    Rows<const int32_t> positions;
     const float* frequencies;
     int half, first;
     bool interleaved;
@@ -59,22 +60,24 @@ __global__ void __launch_bounds__(32) step_heads_kernel(const __grid_constant__ 
     __shared__ float head[kMostHead];
     __shared__ Turn turns[kMostHead / 2];
     let_next_begin();
-    const int nth = blockIdx.x, width = args.head_dim;
+    const int nth = blockIdx.x, width = args.head_dim, sequence = blockIdx.y;
+    const SequencePart part = args.sequences.at(sequence);
+    const int row = part.first_row;
     const bool is_query = nth < args.heads, is_key = !is_query && nth < args.heads + args.key_heads;
     if (is_query || is_key) {
-        const int32_t position = args.position[0];
+        const int32_t position = args.positions[row][0];
         for (int p = threadIdx.x; p < args.half; p += 32)
             turns[p] = Turn(position, args.frequencies[p], args.magnitude);
     }
     wait_for_previous();
-    const int token = args.sequences.at(0).position;
     if (!is_query && !is_key) {
         const int value = nth - args.heads - args.key_heads;
-        return store_row(args.cache, args.value_rows, 0, value, token, args.values + value * args.value_rows.width);
+        return store_row(args.cache, args.value_rows, sequence, value, part.position,
+                         args.values[row] + value * args.value_rows.width);
     }
     const TurnedHeads& heads = is_query ? args.queries : args.keys;
     const int number = is_query ? nth : nth - args.heads;
-    const float* const from = heads.from + number * heads.from_step;
+    const float* const from = heads.from[row] + number * heads.from_step;
     norm_head(heads, from, width, head);
     __syncwarp();
     for (int p = threadIdx.x; p < args.half; p += 32) {
@@ -82,11 +85,11 @@ __global__ void __launch_bounds__(32) step_heads_kernel(const __grid_constant__ 
         turns[p].apply(turned[args.interleaved ? 2 * p : p], turned[args.interleaved ? 2 * p + 1 : p + args.half]);
     }
     __syncwarp();
-    float* const out = heads.out + number * width;
+    float* const out = heads.out[row] + number * width;
     for (int i = threadIdx.x; i < width; i += 32) out[i] = head[i];
-    if (is_key) store_row(args.cache, args.key_rows, 0, number, token, head);
-    if (is_query && args.gates != nullptr) {
-        for (int i = threadIdx.x; i < width; i += 32) args.gates[number * width + i] = from[width + i];
+    if (is_key) store_row(args.cache, args.key_rows, sequence, number, part.position, head);
+    if (is_query && args.gates.first != nullptr) {
+        for (int i = threadIdx.x; i < width; i += 32) args.gates[row][number * width + i] = from[width + i];
     }
 }
 
@@ -95,8 +98,8 @@ bool same_place(const Tensor& a, const Tensor& b) {
 }
 
 bool takes(const RmsNorm& norm, const Rotary& rotary, int64_t head_dim) {
-    return norm.x.rows == 1 && same_place(norm.x, norm.out) && same_place(norm.out, rotary.x) &&
-           norm.run() == head_dim && norm.weight.columns == head_dim && rotary.head_dim == head_dim;
+    return same_place(norm.x, norm.out) && same_place(norm.out, rotary.x) && norm.run() == head_dim &&
+           norm.weight.columns == head_dim && rotary.head_dim == head_dim;
 }
 
 bool alike(const Rotary& a, const Rotary& b) {
@@ -113,7 +116,7 @@ bool takes(const HeadsStep& joined) {
     return split && head_dim % 8 == 0 && head_dim <= kMostHead && same_place(append.keys, joined.key_rotary->x) &&
            takes(*joined.query_norm, *joined.query_rotary, head_dim) &&
            takes(*joined.key_norm, *joined.key_rotary, head_dim) && alike(*joined.query_rotary, *joined.key_rotary) &&
-           append.sequences.rows.rows == 1;
+           append.sequences.most_rows == 1 && append.sequences.rows.rows == append.keys.rows;
 }
 
 }  // namespace
@@ -125,20 +128,20 @@ bool compute_joined(Device& device, const HeadsStep& joined) {
     const int64_t head_dim = append.keys.columns / append.kv_heads, value_dim = append.values.columns / append.kv_heads;
     const GroupedKvLayout layout(append.cache.format, append.cache.page_tokens, append.kv_heads, head_dim, value_dim);
     const auto heads_of = [&](const RmsNorm& norm) {
-        return TurnedHeads{.from = floats_at(norm.x),
+        return TurnedHeads{.from = rows_of(norm.x),
                            .from_step = static_cast<int>(head_dim),
                            .norm = floats_at(norm.weight),
                            .epsilon = norm.epsilon,
-                           .out = floats_at(norm.out)};
+                           .out = writable_rows_of(norm.out)};
     };
     StepHeads args{.queries = heads_of(*joined.query_norm),
                    .keys = heads_of(*joined.key_norm),
-                   .gates = nullptr,
-                   .values = floats_at(append.values),
+                   .gates = {},
+                   .values = rows_of(append.values),
                    .heads = static_cast<int>(joined.query_norm->x.columns / head_dim),
                    .key_heads = static_cast<int>(append.kv_heads),
                    .head_dim = static_cast<int>(head_dim),
-                   .position = ints_of(rotary.positions).first,
+                   .positions = ints_of(rotary.positions),
                    .frequencies = floats_at(rotary.frequencies),
                    .half = static_cast<int>(rotary.frequencies.columns),
                    .first = static_cast<int>(rotary.first),
@@ -149,12 +152,12 @@ bool compute_joined(Device& device, const HeadsStep& joined) {
                    .value_rows = grouped_rows(layout, value_dim, 1),
                    .sequences = table_of(append.sequences)};
     if (joined.split != nullptr) {
-        args.queries.from = floats_at(joined.split->fused);
+        args.queries.from = rows_of(joined.split->fused);
         args.queries.from_step = static_cast<int>(2 * head_dim);
-        args.gates = floats_at(joined.split->gate);
+        args.gates = writable_rows_of(joined.split->gate);
     }
     const auto blocks = static_cast<unsigned>(args.heads + 2 * args.key_heads);
-    launch_early(device, {blocks, 32}, step_heads_kernel, args);
+    launch_early(device, {{blocks, static_cast<unsigned>(append.keys.rows)}, 32}, step_heads_kernel, args);
     return true;
 }
 
