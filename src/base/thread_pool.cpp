@@ -17,8 +17,9 @@
 namespace sluice {
 
 namespace {
-// A worker looks for the next loop this many times before it sleeps: between two operations of a token it is cheaper to
-// look than to be woken.
+// Who waits looks this many times before it sleeps: between two operations of a token it is cheaper to look than to be
+// woken. Longer, and a processor that others want looks taken; the system moves a thread that was put off to one that
+// sleeps.
 constexpr int kSpins = 4000;
 constexpr size_t kMostThreads = 64;  // a mistyped number must not start thousands
 
@@ -34,7 +35,8 @@ void relax() {
 struct alignas(64) Share {
     std::atomic<uint64_t> span{0};
 
-    void set(uint64_t first, uint64_t last) { span.store(first << 32 | last, std::memory_order_relaxed); }
+    // What the loop is has been written before.
+    void set(uint64_t first, uint64_t last) { span.store(first << 32 | last, std::memory_order_release); }
 
     // Takes the first piece, or with `from_end` the last one.
     bool take(bool from_end, uint64_t& piece) {
@@ -44,7 +46,8 @@ struct alignas(64) Share {
             if (first >= last) return false;
             piece = from_end ? last - 1 : first;
             const uint64_t left = from_end ? first << 32 | (last - 1) : (first + 1) << 32 | last;
-            if (span.compare_exchange_weak(seen, left, std::memory_order_relaxed)) return true;
+            if (span.compare_exchange_weak(seen, left, std::memory_order_acquire, std::memory_order_relaxed))
+                return true;
         }
     }
 };
@@ -55,12 +58,16 @@ struct ThreadPool::State {
     std::vector<std::thread> workers;
     std::vector<Share> shares;
     std::mutex mutex;
-    std::condition_variable wake;
+    std::condition_variable wake, done;
     std::atomic<uint64_t> generation{0};  // a new value is a new loop
-    std::atomic<size_t> busy{0};          // workers that have not finished the current loop
     std::atomic<size_t> sleepers{0};
+    std::atomic<bool> caller_sleeps{false};
     bool stop = false;
 
+    // The loop: only who has taken a piece of it and not finished that looks at it, since a worker that comes late may
+    // find another loop than the one it was woken for.
+    std::atomic<uint64_t> left{0};  // pieces that are not finished
+    std::atomic<bool> one_each{false};
     size_t count = 0;
     size_t grain = 1;
     Piece piece = nullptr;
@@ -72,6 +79,13 @@ struct ThreadPool::State {
 
     // `member` 0 is the caller.
     void run_piece(uint64_t index, size_t member) {
+        compute(index, member);
+        if (left.fetch_sub(1) != 1 || !caller_sleeps.load()) return;
+        const std::lock_guard lock(mutex);
+        done.notify_one();
+    }
+
+    void compute(uint64_t index, size_t member) {
         if (abandoned.load(std::memory_order_relaxed)) return;
         const size_t begin = static_cast<size_t>(index) * grain;
         try {
@@ -92,7 +106,7 @@ struct ThreadPool::State {
     void work(size_t member) {
         uint64_t index = 0;
         while (shares[member].take(false, index)) run_piece(index, member);
-        if (member != 0 && count <= grain * shares.size()) return;
+        if (member != 0 && one_each.load(std::memory_order_relaxed)) return;
         for (size_t i = 1; i < shares.size(); ++i) {
             Share& other = shares[(member + i) % shares.size()];
             while (other.take(true, index)) run_piece(index, member);
@@ -116,8 +130,19 @@ struct ThreadPool::State {
             }
             seen = generation.load(std::memory_order_acquire);
             work(member);
-            busy.fetch_sub(1, std::memory_order_release);
         }
+    }
+
+    // A worker that was put off in the middle of a piece goes on where the caller sleeps.
+    void wait_for_pieces() {
+        for (int spins = 0; spins < kSpins; ++spins) {
+            if (left.load() == 0) return;
+            relax();
+        }
+        std::unique_lock lock(mutex);
+        caller_sleeps.store(true);
+        done.wait(lock, [&] { return left.load() == 0; });
+        caller_sleeps.store(false);
     }
 };
 
@@ -167,20 +192,16 @@ void ThreadPool::run(size_t count, size_t grain, Piece piece, void* context) {
     s.context = context;
     s.abandoned.store(false, std::memory_order_relaxed);
     const size_t pieces = (count + s.grain - 1) / s.grain, team = s.shares.size();
+    s.left.store(pieces);
+    s.one_each.store(pieces <= team, std::memory_order_relaxed);
     for (size_t i = 0; i < team; ++i) s.shares[i].set(pieces * i / team, pieces * (i + 1) / team);
-    s.busy.store(s.workers.size(), std::memory_order_relaxed);
     {
         const std::lock_guard lock(s.mutex);
         s.generation.fetch_add(1, std::memory_order_release);
     }
     if (s.sleepers.load() > 0) s.wake.notify_all();
     s.work(0);
-    int spins = 0;
-    while (s.busy.load(std::memory_order_acquire) != 0) {
-        // More threads than cores: let the one that has not been scheduled yet run.
-        if (++spins > kSpins) std::this_thread::yield();
-        relax();
-    }
+    s.wait_for_pieces();
     if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
     if (s.abandoned.load(std::memory_order_relaxed)) fail(ErrorCode::kCancelled, "stopped by the caller");
 }
