@@ -81,7 +81,7 @@ void OperationCheck::weight(std::string_view field, const Weight& weight, int64_
     if (weight.tiled && order == RowOrder::kRows) {
         refuse(field, "stands in tiles: its rows must stand one after the other");
     }
-    if (weight.tiled && !fits_tiles(format, weight.rows)) {
+    if (weight.tiled && !fits_tiles(format, weight.rows, weight.columns)) {
         refuse(field, "stands in tiles with {} rows of {}: tiles are {} rows of a format that has tiles", weight.rows,
                format.describe(), kTileRows);
     }

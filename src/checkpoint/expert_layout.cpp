@@ -51,7 +51,8 @@ ExpertLayout make_expert_layout(const WeightFormat& gate, const WeightFormat& up
 ExpertLayout tiled_layout(ExpertLayout layout, const std::function<bool(const WeightFormat&)>& in_tiles) {
     for (const Projection projection : kProjections) {
         ProjectionLayout& part = projection_of(layout, projection);
-        part.tiled = part.rows > 0 && in_tiles && fits_tiles(part.format, part.rows) && in_tiles(part.format);
+        part.tiled =
+            part.rows > 0 && in_tiles && fits_tiles(part.format, part.rows, part.columns) && in_tiles(part.format);
     }
     return layout;
 }

@@ -110,7 +110,7 @@ class PlanMaker {
         const ExpertLayout rows = make_expert_layout(
             expert_target(unit.source.gate), expert_target(unit.source.up), expert_target(unit.source.down),
             mixture.width(config_.hidden_size), mixture.intermediate, mixture.activation.gated());
-        unit.target = tiled_layout(rows, [](const WeightFormat&) { return true; });
+        unit.target = tiled_layout(rows, [](const WeightFormat& format) { return format.codec->packed_in_tiles; });
         for (const Projection projection : kProjections) {
             unit.encode |=
                 projection_of(unit.source, projection).format != projection_of(unit.target, projection).format;

@@ -95,7 +95,7 @@ ExpertLayout read_packed_format(std::string_view text, int64_t hidden, int64_t i
                                              format_from_json(down, intermediate), hidden, intermediate, gated);
     const auto read_tiled = [](const JsonFields& stored, ProjectionLayout& part) {
         part.tiled = stored.boolean_or(kTiled, false);
-        if (!part.tiled || fits_tiles(part.format, part.rows)) return;
+        if (!part.tiled || fits_tiles(part.format, part.rows, part.columns)) return;
         stored.reject(ErrorCode::kInvalidFile, kTiled, "{} rows of {} do not stand in tiles", part.rows,
                       part.format.describe());
     };

@@ -23,8 +23,8 @@ Weight Trunk::weight(int layer, Role role) {
 
 Weight Trunk::projection(int layer, Role role) {
     const WeightSource& source = checkpoint_.weight(layer, role);
-    const bool tiles =
-        form_ == TrunkForm::kFastest && source.form.as_format() && fits_tiles(source.format, source.rows);
+    const bool tiles = form_ == TrunkForm::kFastest && source.form.as_format() &&
+                       fits_tiles(source.format, source.rows, source.columns);
     return tiles && backend_.reads_tiles(source.format) ? tiled(source) : weight(layer, role);
 }
 
@@ -36,7 +36,7 @@ Weight Trunk::tiled(const WeightSource& source) {
     Weight tiles = source.placed([&](const ByteRange& range) { return WeightPart{backend_.allocate(range.bytes), 0}; });
     tiles.tiled = true;
     std::vector<std::byte> data(format.data_bytes(kRowsAtOnce, source.columns));
-    std::vector<std::byte> scales(format.scale_bytes(kRowsAtOnce, source.columns));
+    std::vector<std::byte> scales(format.scale_bytes(format.group_rows - 1 + kRowsAtOnce, source.columns));
     std::vector<std::byte> zero_points(format.zero_point_bytes(kRowsAtOnce, source.columns));
     const auto put = [&](const WeightPart& part, std::span<const std::byte> bytes) {
         if (!bytes.empty()) backend_.upload(part.buffer, part.offset, bytes);
@@ -46,7 +46,7 @@ Weight Trunk::tiled(const WeightSource& source) {
         const Weight to = tiles.rows_at(row, count);
         tile_rows(rows.rows_at(row, count), {data.data(), scales.data(), zero_points.data()});
         put(to.data, std::span(data).first(format.data_bytes(count, source.columns)));
-        put(to.scales, std::span(scales).first(format.scale_bytes(count, source.columns)));
+        put(to.scales, std::span(scales).first(format.scale_bytes(to.block_row_offset + count, source.columns)));
         put(to.zero_points, std::span(zero_points).first(format.zero_point_bytes(count, source.columns)));
     }
     for (const ByteRange& range : {source.data, source.scales, source.zero_points}) {

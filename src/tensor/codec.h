@@ -55,7 +55,8 @@ struct Codec {
     bool zero_points = false;
     bool ragged = false;                                  // the last group of a row, and of the rows, may be short
     bool (*tiles)(const WeightFormat& format) = nullptr;  // whether rows may stand in tiles: row_tiles.h; null: never
-    int lone_word = -1;  // the two bytes of a block that belong to no dword of a tile; -1: a block is dwords
+    bool packed_in_tiles = true;                          // packed files have those rows in tiles
+    int lone_word = -1;  // the bytes, two or one, of a block that belong to no dword of a tile; -1: a block is dwords
     DataBlock (*block)(const WeightFormat& format) = nullptr;
     std::string (*describe)(const WeightFormat& format) = nullptr;  // null: the name
 

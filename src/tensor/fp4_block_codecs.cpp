@@ -56,7 +56,8 @@ constexpr Codec scaled_nvfp4() {
 
 }  // namespace
 
-constinit const Codec kMxfp4BlockCodec = block_codec<32, 17, decode_mxfp4>("mxfp4_block", &kMxfp4BlockCodec, 4);
+constinit const Codec kMxfp4BlockCodec =
+    in_tiles(block_codec<32, 17, decode_mxfp4>("mxfp4_block", &kMxfp4BlockCodec, 4), 0);
 constinit const Codec kNvfp4BlockCodec = block_codec<64, 36, decode_nvfp4>("nvfp4_block", &kNvfp4BlockCodec, 4);
 constinit const Codec kScaledNvfp4BlockCodec = scaled_nvfp4();
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "tensor/codecs.h"
 #include "tensor/float_types.h"
+#include "tensor/row_tiles.h"
 #include "tensor/weight_view.h"
 
 namespace sluice {
@@ -74,6 +75,11 @@ void encode_fp8_block(const WeightFormat& format, const float* values, int64_t r
     }
 }
 
+// The codes of a dword share a factor.
+bool has_tiles(const WeightFormat& format) {
+    return format.group_rows % kTileRows == 0 && format.group_size % kTileDwordBytes == 0;
+}
+
 constexpr DType kFactorTypes[] = {DType::kF32, DType::kBF16, DType::kF8E8M0};
 constexpr FormatParameter kParameters[] = {{"block_rows", &WeightFormat::group_rows},
                                            {"block_columns", &WeightFormat::group_size}};
@@ -87,6 +93,8 @@ constinit const Codec kFp8BlockCodec = {
     .parameters = kParameters,
     .scales = true,
     .ragged = true,
+    .tiles = has_tiles,
+    .packed_in_tiles = false,
     .block = fixed_block<1, 1>,
     .describe =
         [](const WeightFormat& format) { return fmt::format("FP8 {}x{}", format.group_rows, format.group_size); },

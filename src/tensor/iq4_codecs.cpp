@@ -32,7 +32,7 @@ void decode_iq4_xs(const std::byte* block, float* out) {
 
 }  // namespace
 
-constinit const Codec kIq4NlCodec = block_codec<32, 18, decode_iq4_nl>("iq4_nl", &kIq4NlCodec, 4);
+constinit const Codec kIq4NlCodec = in_tiles(block_codec<32, 18, decode_iq4_nl>("iq4_nl", &kIq4NlCodec, 4), 0);
 constinit const Codec kIq4XsCodec = in_tiles(block_codec<256, 136, decode_iq4_xs>("iq4_xs", &kIq4XsCodec, 4));
 
 }  // namespace sluice

@@ -40,6 +40,8 @@ constinit const Codec kMxfp4Codec = {
     .name = "mxfp4",
     .standard = {.codec = &kMxfp4Codec, .dtype = DType::kF8E8M0, .bits = 4, .group_size = 32},
     .scales = true,
+    .tiles = [](const WeightFormat&) { return true; },
+    .packed_in_tiles = false,
     .block = fixed_block<2, 1>,
     .decode_row = decode_mxfp4_row,
     .encode = encode_mxfp4,

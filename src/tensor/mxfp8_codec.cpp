@@ -44,6 +44,8 @@ constinit const Codec kMxfp8Codec = {
     .name = "mxfp8",
     .standard = {.codec = &kMxfp8Codec, .dtype = DType::kF8E8M0, .bits = 8, .group_size = 32},
     .scales = true,
+    .tiles = [](const WeightFormat&) { return true; },
+    .packed_in_tiles = false,
     .block = fixed_block<1, 1>,
     .decode_row = decode_mxfp8_row,
     .encode = encode_mxfp8,

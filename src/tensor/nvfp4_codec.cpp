@@ -37,6 +37,8 @@ constinit const Codec kNvfp4Codec = {
     .name = "nvfp4",
     .standard = {.codec = &kNvfp4Codec, .dtype = DType::kF8E4M3, .bits = 4, .group_size = 16},
     .scales = true,
+    .tiles = [](const WeightFormat&) { return true; },
+    .packed_in_tiles = false,
     .block = fixed_block<2, 1>,
     .decode_row = decode_nvfp4_row,
     .encode = encode_nvfp4,

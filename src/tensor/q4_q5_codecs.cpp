@@ -24,7 +24,7 @@ void decode_block(const std::byte* block, float* out) {
 
 }  // namespace
 
-constinit const Codec kQ4_0Codec = block_codec<32, 18, decode_block<4, false>>("q4_0", &kQ4_0Codec, 4);
+constinit const Codec kQ4_0Codec = in_tiles(block_codec<32, 18, decode_block<4, false>>("q4_0", &kQ4_0Codec, 4), 0);
 constinit const Codec kQ4_1Codec = block_codec<32, 20, decode_block<4, true>>("q4_1", &kQ4_1Codec, 4);
 constinit const Codec kQ5_0Codec = block_codec<32, 22, decode_block<5, false>>("q5_0", &kQ5_0Codec, 5);
 constinit const Codec kQ5_1Codec = block_codec<32, 24, decode_block<5, true>>("q5_1", &kQ5_1Codec, 5);

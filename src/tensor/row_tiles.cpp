@@ -102,15 +102,15 @@ void turn_tiles(Direction direction, const std::byte* from, int64_t rows, uint64
     }
 }
 
-// A row of blocks of dwords and a word: where the parts of block `index` lie in the row, and in a tile.
+// A row of blocks of dwords and a word, or a byte: where the parts of block `index` lie in the row, and in a tile.
 struct LoneWords {
-    static constexpr int64_t kWordBytes = 2;
     int64_t word, block_bytes, blocks;
 
-    int64_t dword_bytes() const { return block_bytes - kWordBytes; }
+    int64_t word_bytes() const { return block_bytes % kTileDwordBytes; }
+    int64_t dword_bytes() const { return block_bytes - word_bytes(); }
     int64_t word_of_row(int64_t index) const { return index * block_bytes + word; }
-    int64_t dwords_of_row(int64_t index) const { return index * block_bytes + (word == 0 ? kWordBytes : 0); }
-    int64_t word_of_tile(int64_t index) const { return kTileRows * (blocks * dword_bytes() + index * kWordBytes); }
+    int64_t dwords_of_row(int64_t index) const { return index * block_bytes + (word == 0 ? word_bytes() : 0); }
+    int64_t word_of_tile(int64_t index) const { return kTileRows * (blocks * dword_bytes() + index * word_bytes()); }
     int64_t dwords_of_tile(int64_t index) const { return kTileRows * index * dword_bytes(); }
 };
 
@@ -137,26 +137,45 @@ void turn_data(Direction direction, const WeightView& from, std::byte* to) {
         };
         for (int64_t b = 0; b < parts.blocks; ++b) {
             turn_part(uint32_t{}, parts.dword_bytes(), parts.dwords_of_row(b), parts.dwords_of_tile(b));
-            turn_part(uint16_t{}, LoneWords::kWordBytes, parts.word_of_row(b), parts.word_of_tile(b));
+            if (parts.word_bytes() == sizeof(uint8_t)) {
+                turn_part(uint8_t{}, parts.word_bytes(), parts.word_of_row(b), parts.word_of_tile(b));
+            } else {
+                turn_part(uint16_t{}, parts.word_bytes(), parts.word_of_row(b), parts.word_of_tile(b));
+            }
         }
     }
+}
+
+// Bytes of scales that a row has to itself.
+uint64_t own_scale_bytes(const WeightFormat& format, int64_t columns) {
+    return format.group_rows == 1 ? format.scale_row_bytes(columns) : 0;
 }
 
 void turn_factors(Direction direction, const WeightView& from, const std::byte* part, uint64_t row_bytes,
                   std::byte* to) {
     if (row_bytes == 0) return;
-    if (dtype_bytes(from.format.dtype) == sizeof(uint16_t)) {
-        turn_tiles<uint16_t>(direction, part, from.rows, row_bytes, to);
-    } else {
-        turn_tiles<uint32_t>(direction, part, from.rows, row_bytes, to);
+    switch (dtype_bytes(from.format.dtype)) {
+        case sizeof(uint8_t):
+            return turn_tiles<uint8_t>(direction, part, from.rows, row_bytes, to);
+        case sizeof(uint16_t):
+            return turn_tiles<uint16_t>(direction, part, from.rows, row_bytes, to);
+        default:
+            return turn_tiles<uint32_t>(direction, part, from.rows, row_bytes, to);
     }
 }
 
 void turn_matrix(Direction direction, const WeightView& from, const EncodedRows& to) {
     const WeightFormat& format = from.format;
     turn_data(direction, from, to.data);
-    turn_factors(direction, from, from.scales, format.scale_row_bytes(from.columns), to.scales);
+    turn_factors(direction, from, from.scales, own_scale_bytes(format, from.columns), to.scales);
     turn_factors(direction, from, from.zero_points, format.zero_point_row_bytes(from.columns), to.zero_points);
+}
+
+// Those of several rows, where they are wanted.
+void copy_shared_scales(const WeightView& from, std::byte* to) {
+    const WeightFormat& format = from.format;
+    if (format.group_rows == 1 || to == nullptr) return;
+    std::memcpy(to, from.scales, format.scale_bytes(from.block_row_offset + from.rows, from.columns));
 }
 
 // Elements of a row of a tile, which begin at `from`, one after the other.
@@ -177,29 +196,32 @@ std::vector<std::byte> data_of_row(const WeightView& tile, int64_t row) {
     const auto dword_bytes = static_cast<uint64_t>(parts.dword_bytes());
     for (int64_t b = 0; b < parts.blocks; ++b) {
         gather_row(first + parts.dwords_of_tile(b), dword_bytes, kTileDwordBytes, data.data() + parts.dwords_of_row(b));
-        std::memcpy(data.data() + parts.word_of_row(b), tile.data + parts.word_of_tile(b) + row * LoneWords::kWordBytes,
-                    LoneWords::kWordBytes);
+        std::memcpy(data.data() + parts.word_of_row(b), tile.data + parts.word_of_tile(b) + row * parts.word_bytes(),
+                    static_cast<size_t>(parts.word_bytes()));
     }
     return data;
 }
 
 }  // namespace
 
-bool fits_tiles(const WeightFormat& format, int64_t rows) {
-    return format.tiles() && rows % kTileRows == 0;
+bool fits_tiles(const WeightFormat& format, int64_t rows, int64_t columns) {
+    const bool whole = format.codec->lone_word >= 0 || format.data_row_bytes(columns) % kTileDwordBytes == 0;
+    return format.tiles() && rows % kTileRows == 0 && whole;
 }
 
 void tile_rows(const WeightView& rows, const EncodedRows& tiles) {
     turn_matrix(Direction::kToTiles, rows, tiles);
+    copy_shared_scales(rows, tiles.scales);
 }
 
 void untile_rows(const WeightView& tiles, const EncodedRows& rows) {
     turn_matrix(Direction::kToRows, tiles, rows);
+    copy_shared_scales(tiles, rows.scales);
 }
 
 uint64_t turn_in_place_scratch_bytes(const WeightFormat& format, int64_t columns) {
     return kTileRows *
-           (format.data_row_bytes(columns) + format.scale_row_bytes(columns) + format.zero_point_row_bytes(columns));
+           (format.data_row_bytes(columns) + own_scale_bytes(format, columns) + format.zero_point_row_bytes(columns));
 }
 
 void turn_in_place(const Matrix<std::byte*>& matrix, std::span<std::byte> scratch) {
@@ -214,7 +236,7 @@ void turn_in_place(const Matrix<std::byte*>& matrix, std::span<std::byte> scratc
         };
         WeightView copy{.format = format, .rows = kTileRows, .columns = matrix.columns, .tiled = matrix.tiled};
         copy.data = copy_of(tile.data, format.data_row_bytes(matrix.columns));
-        copy.scales = copy_of(tile.scales, format.scale_row_bytes(matrix.columns));
+        copy.scales = copy_of(tile.scales, own_scale_bytes(format, matrix.columns));
         copy.zero_points = copy_of(tile.zero_points, format.zero_point_row_bytes(matrix.columns));
         turn_matrix(matrix.tiled ? Direction::kToRows : Direction::kToTiles, copy,
                     {tile.data, tile.scales, tile.zero_points});
@@ -235,7 +257,12 @@ RowOfTile::RowOfTile(const WeightView& tiles, int64_t row) : view_(tiles) {
     view_.tiled = false;
     data_ = data_of_row(tile, inside);
     view_.data = data_.data();
-    view_.scales = factors(tile.scales, format.scale_row_bytes(tile.columns), scales_);
+    view_.scales = factors(tile.scales, own_scale_bytes(format, tile.columns), scales_);
+    if (format.group_rows > 1) {
+        view_.block_row_offset = 0;
+        const auto block_row = static_cast<uint64_t>((tile.block_row_offset + inside) / format.group_rows);
+        view_.scales = tile.scales + block_row * format.scale_row_bytes(tile.columns);
+    }
     view_.zero_points = factors(tile.zero_points, format.zero_point_row_bytes(tile.columns), zero_points_);
 }
 

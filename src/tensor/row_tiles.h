@@ -4,9 +4,9 @@
 // kernel reads of all of them is one stream of memory. So of every kTileRows rows of a tiled matrix
 //
 //  - the data are [bytes of a row / 4][kTileRows] dwords: first the first four bytes of every row, then the next four;
-//    where each block of a row has two bytes apart (Codec::lone_word), those follow behind the dwords of all blocks, as
-//    [blocks of a row][kTileRows] words;
-//  - scales, and zero points, are [groups of a row][kTileRows].
+//    where each block of a row has two bytes or one apart (Codec::lone_word), those follow behind the dwords of all
+//    blocks, as [blocks of a row][kTileRows] words, or bytes;
+//  - scales, and zero points, are [groups of a row][kTileRows]; those that rows share stay as they are.
 //
 // Whole tiles lie where their rows would lie otherwise, so every part keeps its size, and rows_at() its arithmetic.
 
@@ -22,8 +22,8 @@ namespace sluice {
 
 inline constexpr int64_t kTileDwordBytes = 4;
 
-// Whether so many rows of the format can stand in tiles: those of its codec, in whole tiles.
-bool fits_tiles(const WeightFormat& format, int64_t rows);
+// Whether such a matrix can stand in tiles: its codec has them, and its rows are whole tiles of whole dwords.
+bool fits_tiles(const WeightFormat& format, int64_t rows, int64_t columns);
 
 // Both copy a matrix that fits tiles from one form to the other. Thread-safe.
 void tile_rows(const WeightView& rows, const EncodedRows& tiles);

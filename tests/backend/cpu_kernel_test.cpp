@@ -361,6 +361,74 @@ std::vector<std::vector<float>> fast_products(const KernelTable& kernels, const 
     return out;
 }
 
+// One token and many; rows that are not whole tiles, columns that are not whole dwords, parts that begin in a block.
+TEST_P(CpuKernels, CodesGiveTheSameBitsInTilesAndRowsAndAnyCompany) {
+    constexpr size_t kTokens = 51;
+    for (const WeightFormat& format : {WeightFormat::fp8_block(128, 128), WeightFormat::fp8_block(64, 32),
+                                       kMxfp8Codec.standard, kMxfp4Codec.standard, kNvfp4Codec.standard}) {
+        if (!fastest_layout(*kernels_, format).kernel->reads_tiles) continue;
+        const bool any_width = format.codec == &kFp8BlockCodec;
+        for (const int64_t width : {32, 288, 332, 1023}) {
+            const int64_t columns = any_width ? width : (width + 31) / 32 * 32;
+            for (const int64_t rows : {1, 48, 133, 160}) {
+                SCOPED_TRACE(testing::Message() << format.describe() << ", " << rows << " x " << columns);
+                const Bf16Weight weight(format, rows, columns, random_);
+                std::vector<std::vector<float>> x;
+                for (size_t t = 0; t < kTokens; ++t) x.push_back(normals(static_cast<size_t>(columns)));
+                const auto alone = fast_products(*kernels_, weight.view, x, 50, 1)[0];
+                for (const size_t count : {size_t{2}, size_t{5}, kTokens}) {
+                    EXPECT_EQ(fast_products(*kernels_, weight.view, x, kTokens - count, count).back(), alone) << count;
+                }
+                if (rows > 48) {
+                    const auto part = fast_products(*kernels_, weight.view.rows_at(37, 20), x, 50, 1)[0];
+                    EXPECT_TRUE(std::equal(part.begin(), part.end(), alone.begin() + 37));
+                }
+                if (!fits_tiles(format, rows, columns)) continue;
+                std::vector<std::byte> data(weight.data.size()), scales(weight.scales.size());
+                WeightView tiles = weight.view;
+                tile_rows(weight.view, {.data = data.data(), .scales = scales.data()});
+                tiles.data = data.data();
+                tiles.scales = scales.data();
+                tiles.tiled = true;
+                for (const size_t count : {size_t{1}, size_t{3}, kTokens})
+                    EXPECT_EQ(fast_products(*kernels_, tiles, x, kTokens - count, count).back(), alone) << count;
+            }
+        }
+    }
+}
+
+// Every code as its codec has it, beside a factor that is a power of two: what a row of x with a one picks out.
+TEST_P(CpuKernels, CodesInTilesAreThoseOfTheCodec) {
+    constexpr int64_t kColumns = 256;
+    for (const WeightFormat& format :
+         {WeightFormat::fp8_block(128, 128), kMxfp8Codec.standard, kMxfp4Codec.standard, kNvfp4Codec.standard}) {
+        if (!fastest_layout(*kernels_, format).kernel->reads_tiles) continue;
+        Bf16Weight weight(format, 16, kColumns, random_);
+        const bool nibbles = format.bits == 4;
+        for (size_t i = 0; i + 1 < weight.data.size(); ++i) {
+            const size_t code = (i + i / kColumns) % 256;
+            const bool nan = !nibbles && code % 128 == 127 && i / kColumns != 3;  // in the fourth row alone
+            weight.data[i + 1] = static_cast<std::byte>(nan ? 0 : code);
+        }
+        std::vector<float> wanted(kColumns);
+        for (int64_t column = 0; column < kColumns; ++column) {
+            std::vector<std::vector<float>> x(1, std::vector<float>(kColumns, 0.0f));
+            x[0][static_cast<size_t>(column)] = 127.0f;
+            const std::vector<float> got = fast_products(*kernels_, weight.view, x, 0, 1)[0];
+            for (int64_t r = 0; r < 16; ++r) {
+                decode_row(weight.view, r, wanted.data());
+                const float value = 0.5f + 127.0f * wanted[static_cast<size_t>(column)];
+                const bool fault = std::ranges::any_of(wanted, [](float v) { return std::isnan(v); });
+                if (fault) {
+                    EXPECT_TRUE(std::isnan(got[static_cast<size_t>(r)])) << format.describe();
+                } else {
+                    EXPECT_EQ(got[static_cast<size_t>(r)], value) << format.describe() << ", " << r << ", " << column;
+                }
+            }
+        }
+    }
+}
+
 // Activations that rounding does not change: only the order of float sums may differ from a plain loop.
 TEST_P(CpuKernels, Bf16ProductsAreTheSameInAnyCompany) {
     if (kernels_->bf16 == nullptr) GTEST_SKIP() << "no BF16 products";

@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "backend/cpu/cpu_features.h"
 #include "base/error.h"
 #include "tests/backend/op_cases.h"
 #include "tests/backend/row_company.h"
@@ -87,10 +88,15 @@ double expected_error(Rounding rounding) {
     }
 }
 
+Rounding rounding_with(InstructionSet set, const OpCase& op_case) {
+    if (op_case.rounding != Rounding::kBf16OrInt8) return op_case.rounding;
+    return select_kernels(set).bf16 != nullptr ? Rounding::kBf16 : Rounding::kInt8;
+}
+
 // The worst of many errors over their root mean square. Of sums it is that of a normal distribution. A gated MLP
 // multiplies two rounded sums and rounds the product: tails are longer, by the more the more columns a block has.
-double worst_in_rms(const OpCase& op_case) {
-    if (op_case.rounding != Rounding::kInt8) return 10;
+double worst_in_rms(const OpCase& op_case, Rounding rounding) {
+    if (rounding != Rounding::kInt8) return 10;
     return op_case.name.starts_with("GatedMlp") ? 8 : 5;
 }
 
@@ -102,9 +108,10 @@ TEST_P(CpuOperations, RoundedActivationsStayWithinTheirRounding) {
         for (uint64_t seed = 0; seed < kSeeds; ++seed) {
             SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
             const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
-            const double expected = expected_error(op_case.rounding);
+            const Rounding rounding = rounding_with(GetParam(), op_case);
+            const double expected = expected_error(rounding);
             EXPECT_LT(stats.rms_relative, expected);
-            EXPECT_LT(stats.max_relative, worst_in_rms(op_case) * expected);
+            EXPECT_LT(stats.max_relative, worst_in_rms(op_case, rounding) * expected);
             table.add(op_case.name, stats);
         }
     }

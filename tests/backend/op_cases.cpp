@@ -189,6 +189,7 @@ Rounding rounding_of(const WeightFormat& format) {
     if (std::ranges::find(kInFloat, format.codec) != std::end(kInFloat)) return Rounding::kNone;
     if (format.codec == &kAffineCodec || (format.dtype == DType::kF16 && format.codec != &kFloatCodec))
         return Rounding::kInt8;
+    if (format.codec == &kMxfp4Codec || format.codec == &kNvfp4Codec) return Rounding::kBf16OrInt8;
     return format.has_scales() || format.dtype == DType::kBF16 ? Rounding::kBf16 : Rounding::kNone;
 }
 

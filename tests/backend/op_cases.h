@@ -77,7 +77,8 @@ class CaseContext {
 };
 
 // What a backend may round activations to.
-enum class Rounding : uint8_t { kNone, kBf16, kInt8 };
+// The last one: to BF16 where the processor multiplies it, else to int8.
+enum class Rounding : uint8_t { kNone, kBf16, kInt8, kBf16OrInt8 };
 Rounding rounding_of(const WeightFormat& format);  // before they meet such a weight
 
 struct OpCase {

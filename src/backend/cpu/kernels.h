@@ -232,6 +232,19 @@ struct AmxBlockKernels {
                    int64_t first, bool accumulate);
 };
 
+// Codes whose factors lie apart, in tiles (tensor/row_tiles.h), times any number of rows of x, to out[t] + first on.
+// `next` as for BlockKernels.
+struct CodeKernels {
+    // FP4 times int8 activations in the order of 4-bit weights.
+    void (*bytes)(const WeightView& weight, const QuantizedRow* x, int64_t tokens, float* const* out, int64_t first,
+                  bool accumulate, const WeightView* next) = nullptr;
+    // FP8 times activations in float, each times kScaledUp; `sums` are kTileRows floats for every token.
+    void (*floats)(const WeightView& weight, const float* const* x, int64_t tokens, float* sums, float* const* out,
+                   int64_t first, bool accumulate, const WeightView* next) = nullptr;
+    // The exponent of an FP8 code at the place of a float's makes it 2^120 too small.
+    static constexpr float kScaledUp = 0x1p64F, kScaledDown = 0x1p56F;
+};
+
 // How one codec's weights meet activations in float, and in int8 where they can.
 struct CodecKernels {
     const Codec* codec;
@@ -239,6 +252,7 @@ struct CodecKernels {
     // out[r] = weight row r . x; added with `accumulate`.
     void (*float_vector)(const WeightView& weight, const float* x, float* out, bool accumulate);
     const BlockKernels* blocks = nullptr;
+    CodeKernels codes = {};
 };
 
 struct KernelTable {

@@ -20,6 +20,18 @@ bool has_bf16(const KernelTable& kernels, const WeightFormat&) {
     return kernels.bf16 != nullptr;
 }
 
+bool has_fp4_tiles(const KernelTable& kernels, const WeightFormat& format) {
+    return kernels.of(format).codes.bytes != nullptr;
+}
+
+// As many columns to a factor as the kernel decodes at a time, or fewer, and whole dwords.
+bool has_fp8_tiles(const KernelTable& kernels, const WeightFormat& format) {
+    constexpr int kMostColumns = 128;
+    return kernels.of(format).codes.floats != nullptr && format.group_size % 4 == 0 &&
+           format.group_size <= kMostColumns;
+}
+
+// The first that applies.
 constexpr FastKernel kFastKernels[] = {
     {&kAffineCodec, &kInt8Linear, [](const KernelTable&, const WeightFormat&) { return true; }},
     {&kFloatCodec, &kBf16Linear,
@@ -33,6 +45,10 @@ constexpr FastKernel kFastKernels[] = {
     {&kMxfp4Codec, &kBf16Linear, has_bf16},
     {&kMxfp8Codec, &kBf16Linear, has_bf16},
     {&kNvfp4Codec, &kBf16Linear, has_bf16},
+    {&kMxfp4Codec, &kFp4Linear, has_fp4_tiles},
+    {&kNvfp4Codec, &kFp4Linear, has_fp4_tiles},
+    {&kFp8BlockCodec, &kFp8Linear, has_fp8_tiles},
+    {&kMxfp8Codec, &kFp8Linear, has_fp8_tiles},
 };
 
 }  // namespace
@@ -40,7 +56,8 @@ constexpr FastKernel kFastKernels[] = {
 ActivationLayout fastest_layout(const KernelTable& kernels, const WeightFormat& format) {
     for (const FastKernel& fast : kFastKernels) {
         if (fast.codec != format.codec || !fast.applies(kernels, format)) continue;
-        if (fast.kernel == &kInt8Linear) return {fast.kernel, format.bits, format.group_size};
+        if (fast.kernel == &kInt8Linear || fast.kernel == &kFp4Linear)
+            return {fast.kernel, format.bits, format.group_size};
         return {fast.kernel};
     }
     const BlockKernels* blocks = kernels.of(format).blocks;

@@ -64,6 +64,8 @@ struct LinearKernel {
 extern const LinearKernel kInt8Linear;        // affine weights, activations in int8
 extern const LinearKernel kBlockLinear;       // GGUF's blocks, activations in int8
 extern const LinearKernel kBf16Linear;        // weights that are exact in BF16, activations rounded to it
+extern const LinearKernel kFp4Linear;         // FP4 in tiles, activations in int8
+extern const LinearKernel kFp8Linear;         // FP8 in tiles, activations in float, scaled up
 extern const LinearKernel kScaledBf16Linear;  // FP8 blocks: activations times a block's factor, rounded to BF16
 
 // The fastest layout that these kernels have for the format.

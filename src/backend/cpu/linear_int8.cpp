@@ -1,44 +1,14 @@
 // Affine weights times activations in int8: a row is its bytes, the scale of each group, and scale times sum.
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
-#include "backend/cpu/linear.h"
+#include "backend/cpu/int8_rows.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
 
 namespace {
-
-int64_t value_bytes(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns) {
-    return static_cast<int64_t>(round_up(static_cast<uint64_t>(kernels.quantized_bytes(columns, layout.bits)), 64));
-}
-
-size_t int8_row_bytes(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns) {
-    const auto groups = static_cast<size_t>(columns / layout.group);
-    return static_cast<size_t>(value_bytes(kernels, layout, columns)) + Scratch::padded<float>(2 * groups);
-}
-
-// The parts of a row that lies at `row`.
-struct Int8Row {
-    int8_t* values;
-    float *scales, *sums;
-
-    Int8Row(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns, std::byte* row)
-        : values(reinterpret_cast<int8_t*>(row)),
-          scales(reinterpret_cast<float*>(row + value_bytes(kernels, layout, columns))),
-          sums(scales + columns / layout.group) {}
-};
-
-void quantize(const KernelTable& kernels, const ActivationLayout& layout, int64_t columns, int64_t first, int64_t count,
-              const float* x, std::byte* row) {
-    const Int8Row parts(kernels, layout, columns, row);
-    // Padding may lie between the columns of the last unit.
-    const int64_t unit = kernels.quantized_bytes(1, layout.bits), past = (first + count) % unit;
-    if (past != 0) std::memset(parts.values + first + count - past, 0, static_cast<size_t>(unit));
-    kernels.quantize(x, first, count, layout.bits, layout.group, parts.values, parts.scales, parts.sums);
-}
 
 // Enough for values of a byte each, as AMX takes them.
 size_t tile_value_bytes(const KernelTable& kernels, const WeightView& weight) {
@@ -98,11 +68,7 @@ AmxActivations gather_activations(const KernelTable& kernels, const WeightView& 
 void multiply_int8(const KernelTable& kernels, const LinearProduct& p, Scratch& scratch) {
     const WeightView& weight = p.weight;
     const int64_t tokens = p.tokens();
-    auto* x = scratch.take<QuantizedRow>(p.x.size());
-    std::ranges::transform(p.x, x, [&](const std::byte* row) {
-        const Int8Row parts(kernels, p.layout, p.columns, const_cast<std::byte*>(row));
-        return QuantizedRow{parts.values, parts.scales, parts.sums};
-    });
+    const QuantizedRow* x = quantized_rows(kernels, p, scratch);
     if (weight.tiled && tokens <= kernels.tiled_tokens && !amx_pays(kernels, p.layout, tokens)) {
         return kernels.tiled_affine_rows(weight, x, tokens, p.out, p.first, p.accumulate, p.next);
     }
@@ -132,7 +98,7 @@ void multiply_int8(const KernelTable& kernels, const LinearProduct& p, Scratch& 
 constinit const LinearKernel kInt8Linear = {
     .multiply = multiply_int8,
     .row_bytes = int8_row_bytes,
-    .prepare = quantize,
+    .prepare = quantize_int8_row,
     .gathers = amx_pays,
     .reads_tiles = [](const KernelTable& kernels, const WeightFormat&) { return kernels.tiled_affine_rows != nullptr; },
 };

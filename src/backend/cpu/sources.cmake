@@ -7,6 +7,7 @@ set(CPU_SOURCES
   cpu/linear.cpp
   cpu/linear_bf16.cpp
   cpu/linear_blocks.cpp
+  cpu/linear_codes.cpp
   cpu/linear_float.cpp
   cpu/linear_int8.cpp
   cpu/linear_ops.cpp

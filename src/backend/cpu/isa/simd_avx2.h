@@ -151,6 +151,12 @@ inline void istore(void* p, I v) {
 inline I iadd(I a, I b) {
     return _mm256_add_epi32(a, b);
 }
+inline I load_u8_dwords(const void* p) {
+    return _mm256_cvtepu8_epi32(load8(p));
+}
+inline I words_down4(I v) {
+    return _mm256_srai_epi16(v, 4);
+}
 inline F to_float(I v) {
     return _mm256_cvtepi32_ps(v);
 }

@@ -146,6 +146,14 @@ inline void istore(void* p, I v) {
 inline I iadd(I a, I b) {
     return _mm512_add_epi32(a, b);
 }
+// kLanes bytes as dwords.
+inline I load_u8_dwords(const void* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_epi8(p));
+}
+// Signed words, four places down.
+inline I words_down4(I v) {
+    return _mm512_srai_epi16(v, 4);
+}
 inline F to_float(I v) {
     return _mm512_cvtepi32_ps(v);
 }

@@ -169,6 +169,12 @@ inline void istore(void* p, I v) {
 inline I iadd(I a, I b) {
     return a + b;
 }
+inline I load_u8_dwords(const void* p) {
+    return I{read<uint8_t>(p, 0), read<uint8_t>(p, 1), read<uint8_t>(p, 2), read<uint8_t>(p, 3)};
+}
+inline I words_down4(I v) {
+    return ((v << 16) >> 20 & 0xffff) | (v >> 20) << 16;
+}
 inline F to_float(I v) {
     return __builtin_convertvector(v, F);
 }

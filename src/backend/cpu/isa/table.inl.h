@@ -8,6 +8,7 @@
 #include "backend/cpu/isa/delta.inl.h"
 #include "backend/cpu/isa/rows.inl.h"
 #include "backend/cpu/isa/tiled_affine.inl.h"
+#include "backend/cpu/isa/tiled_codes.inl.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
@@ -35,15 +36,19 @@ constexpr CodecKernels of_plain_blocks(const Codec* codec) {
 constexpr CodecKernels kCodecKernels[] = {
     {&kFloatCodec, decode_float, float_vector<decode_float, add_plain>},
     {&kAffineCodec, decode_affine, float_vector<decode_affine, add_affine>},
-    {&kFp8BlockCodec, decode_fp8_block, float_vector<decode_fp8_block, add_codes_if_whole<E4m3Unit, BlockFactors, 0>>},
+    {&kFp8BlockCodec, decode_fp8_block, float_vector<decode_fp8_block, add_codes_if_whole<E4m3Unit, BlockFactors, 0>>,
+     nullptr, fp8_in_tiles()},
     {&kMxfp4Codec, decode_groups<4, e8m0_to_float>,
-     float_vector<decode_groups<4, e8m0_to_float>, add_codes_if_whole<E2m1Unit, E8m0Factors, 32>>},
+     float_vector<decode_groups<4, e8m0_to_float>, add_codes_if_whole<E2m1Unit, E8m0Factors, 32>>, nullptr,
+     fp4_in_tiles<PowerFactors>()},
     {&kMxfp8Codec, decode_groups<8, e8m0_to_float>,
-     float_vector<decode_groups<8, e8m0_to_float>, add_codes_if_whole<E4m3Unit, E8m0Factors, 32>>},
+     float_vector<decode_groups<8, e8m0_to_float>, add_codes_if_whole<E4m3Unit, E8m0Factors, 32>>, nullptr,
+     fp8_in_tiles()},
     {&kNvfp4Codec, decode_groups<4, e4m3_to_float>,
-     float_vector<decode_groups<4, e4m3_to_float>, add_codes_if_whole<E2m1Unit, E4m3Factors, 16>>},
+     float_vector<decode_groups<4, e4m3_to_float>, add_codes_if_whole<E2m1Unit, E4m3Factors, 16>>, nullptr,
+     fp4_in_tiles<SmallFloatFactors>()},
     of_plain_blocks<Q80, Q80Tiles>(&kQ8_0Codec),
-    of_plain_blocks<Q40>(&kQ4_0Codec),
+    of_plain_blocks<Q40, Q40Tiles>(&kQ4_0Codec),
     of_plain_blocks<Q41>(&kQ4_1Codec),
     of_plain_blocks<Q50>(&kQ5_0Codec),
     of_plain_blocks<Q51>(&kQ5_1Codec),
@@ -52,7 +57,7 @@ constexpr CodecKernels kCodecKernels[] = {
     of_factor_blocks<Q4K, Q4KTiles>(&kQ4_KCodec),
     of_factor_blocks<Q5K, Q5KTiles>(&kQ5_KCodec),
     of_factor_blocks<Q6K, Q6KTiles>(&kQ6_KCodec),
-    of_plain_blocks<Iq4Nl>(&kIq4NlCodec),
+    of_plain_blocks<Iq4Nl, Iq4NlTiles>(&kIq4NlCodec),
     of_factor_blocks<Iq4Xs, Iq4XsTiles>(&kIq4XsCodec),
     of_factor_blocks<Iq3Xxs>(&kIq3XxsCodec),
     of_factor_blocks<Iq3S>(&kIq3SCodec),
@@ -61,7 +66,7 @@ constexpr CodecKernels kCodecKernels[] = {
     of_factor_blocks<Iq2S>(&kIq2SCodec),
     of_factor_blocks<Iq1S>(&kIq1SCodec),
     of_factor_blocks<Iq1M>(&kIq1MCodec),
-    of_plain_blocks<Mxfp4Block>(&kMxfp4BlockCodec),
+    of_plain_blocks<Mxfp4Block, Mxfp4Tiles>(&kMxfp4BlockCodec),
     of_blocks(&kNvfp4BlockCodec),
     of_blocks(&kScaledNvfp4BlockCodec),
     of_blocks(&kTq1_0Codec),

@@ -187,8 +187,9 @@ struct TiledPlainBlocks {
     static void add(const RowsAtBlock (&at)[kRowVectors], const BlockRow& x, int64_t b, const std::byte* ahead,
                     F (&acc)[kRowVectors]) {
         using Shape = RunShapeOf<typename Format::Rows, kPlainBlock>;
+        constexpr bool kRuns = kWordRuns && !kCentered<typename Format::Rows>;
         const I one = set1_i32(0x00010001);
-        I sums[kRowVectors];
+        I sums[kRowVectors], words[kRowVectors];
         for (int v = 0; v < kRowVectors; ++v) sums[v] = izero();
 #pragma GCC unroll 8
         for (int i = 0; i < kPlainBlock / 4; ++i) {
@@ -197,8 +198,14 @@ struct TiledPlainBlocks {
 #pragma GCC unroll 4
             for (int v = 0; v < kRowVectors; ++v) {
                 const I codes = Format::codes(at[v].dwords, i);
-                sums[v] = kCentered<typename Format::Rows> ? add_signed_products(sums[v], codes, values, one)
-                                                           : run_products<Shape>(sums[v], codes, values);
+                if constexpr (kCentered<typename Format::Rows>) {
+                    sums[v] = add_signed_products(sums[v], codes, values, one);
+                } else if constexpr (kRuns) {
+                    words[v] = add_run_products(i % Shape::kDwords == 0 ? izero() : words[v], codes, values);
+                    if (i % Shape::kDwords == Shape::kDwords - 1) sums[v] = add_run(sums[v], words[v], one);
+                } else {
+                    sums[v] = run_products<Shape>(sums[v], codes, values);
+                }
             }
         }
         constexpr int kCenter = kCentered<typename Format::Rows> ? 0 : Format::Rows::kCenter;

@@ -202,5 +202,32 @@ struct Q80Tiles {
     static F scales(const std::byte* words) { return load_f16(words); }
 };
 
+// The same with the nibbles of 16 columns below those of 16 others.
+inline I half_nibbles(const std::byte* block, int i) {
+    const I packed = tile_dword(block, i % 4);
+    return i < 4 ? low_nibbles(packed) : high_nibbles(packed);
+}
+
+struct Q40Tiles : Q80Tiles {
+    using Rows = Q40;
+    static I codes(const std::byte* block, int i) { return half_nibbles(block, i); }
+};
+
+struct Iq4NlTiles : Q80Tiles {
+    using Rows = Iq4Nl;
+    static I codes(const std::byte* block, int i) { return look_up(kIq4Table, half_nibbles(block, i)); }
+};
+
+struct Mxfp4Tiles : Q80Tiles {
+    using Rows = Mxfp4Block;
+    static I codes(const std::byte* block, int i) { return look_up(kE2m1Table, half_nibbles(block, i)); }
+    // 2^(code - 128), as a product of powers that are never subnormal.
+    static F scales(const std::byte* bytes) {
+        const I code = load_u8_dwords(bytes), half = shift_right<1>(code);
+        const auto power = [](I exponent) { return as_float(shift_left<23>(iadd(exponent, set1_i32(63)))); };
+        return mul(power(half), power(isub(code, half)));
+    }
+};
+
 }  // namespace
 }  // namespace sluice
