@@ -6,14 +6,19 @@
 
 namespace sluice::cuda {
 
+// A run as it lies in memory.
 template <int kBits>
-struct Affine {
-    static __device__ __forceinline__ void run(const DeviceWeight& weight, int64_t row, int run, float (&out)[kRun]) {
-        uint32_t words[kBits];
+struct AffineRun {
+    uint32_t words[kBits];
+    float scale, zero;
+
+    __device__ __forceinline__ void load(const DeviceWeight& weight, int64_t row, int run) {
         load_words(weight.data + row * weight.data_row_bytes + static_cast<int64_t>(run) * 4 * kBits, words);
         const int group = run / (weight.group_size / kRun);
-        const float scale = load_scale(weight.scale_type, weight.scales + row * weight.scale_row_bytes, group);
-        const float zero = load_scale(weight.scale_type, weight.zero_points + row * weight.scale_row_bytes, group);
+        scale = load_scale(weight.scale_type, weight.scales + row * weight.scale_row_bytes, group);
+        zero = load_scale(weight.scale_type, weight.zero_points + row * weight.scale_row_bytes, group);
+    }
+    __device__ __forceinline__ void decode(float (&out)[kRun]) const {
 #pragma unroll
         for (int i = 0; i < kRun; ++i) {
             const int bit = i * kBits, word = bit / 32, shift = bit % 32;
@@ -24,6 +29,15 @@ struct Affine {
             const float number = __uint_as_float(bits) - static_cast<float>(1 << kBits);
             out[i] = fmaf(number, scale, zero);
         }
+    }
+};
+
+template <int kBits>
+struct Affine {
+    static __device__ __forceinline__ void run(const DeviceWeight& weight, int64_t row, int run, float (&out)[kRun]) {
+        AffineRun<kBits> packed;
+        packed.load(weight, row, run);
+        packed.decode(out);
     }
 };
 

@@ -93,13 +93,12 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
         return;
     }
     Stage* const stages = reinterpret_cast<Stage*>(shared);
-    uint4* const words = reinterpret_cast<uint4*>(stages + kWarps * kStages);
-    const StagedRows<kTokens> staged{words,
-                                     reinterpret_cast<float*>(words + chunks * StagedRows<kTokens>::kWordsOfChunk)};
-    float* const partial = staged.sums + chunks * kTokens;
+    uint4* const words = reinterpret_cast<uint4*>(stages + kWarps * sharing.stages);
+    const StagedRows<kTokens> staged(words, chunks);
+    float* const partial = staged.end(chunks);
 
     const PackedMatrix matrix = matrix_of(product, job);
-    multiply_tiles<kTokens, kHalf, kStages>(
+    multiply_tiles<kTokens, kHalf>(
         sharing, chunks, stages, partial,
         [&](int tile) {
             return Tile<kTokens>{matrix, first_output + tile * kOutputs, staged};
@@ -137,21 +136,20 @@ __global__ void __launch_bounds__(kWideThreads, 1)
     };
     Stage* const stages = reinterpret_cast<Stage*>(shared);
     uint4* const words = reinterpret_cast<uint4*>(stages + kWideWarps * kWideStages);
-    const StagedRows<kTokens> staged{
-        words, reinterpret_cast<float*>(words + kSlabChunks * StagedRows<kTokens>::kWordsOfChunk)};
-    float* const partial = staged.sums + kSlabChunks * kTokens;
+    const StagedRows<kTokens> staged(words, kSlabChunks);
+    float* const partial = staged.end(kSlabChunks);
     const PackedMatrix matrix = matrix_of(product, job);
     for (int first = blockIdx.x * tiles_of_block * kOutputs; rows > 0 && first < end; first += kSlabTiles * kOutputs) {
         const int tiles = min(kSlabTiles, (end - first + kOutputs - 1) / kOutputs);
         float sums[kEach] = {};
         for (int chunk = 0; chunk < matrix.chunks; chunk += kSlabChunks) {
             const int here = min(kSlabChunks, matrix.chunks - chunk), splits = splits_of(here, kWideWarps);
-            const Sharing sharing{splits, kWideWarps / splits, tiles};
+            const Sharing sharing{splits, kWideWarps / splits, tiles, kWideStages};
             PackedMatrix slab = matrix;
             slab.data += chunk * (kChunk / 2);
             slab.groups += 2 * (chunk >> matrix.group_shift);
             slab.chunks = here;
-            multiply_tiles<kTokens, false, kWideStages>(
+            multiply_tiles<kTokens, false>(
                 sharing, here, stages, partial,
                 [&](int tile) {
                     return Tile<kTokens>{slab, first + tile * kOutputs, staged};
@@ -222,12 +220,12 @@ bool launch_wide(Device& device, const Product& product) {
 
 // A block has more tiles where enough blocks are left to fill the card, since x is staged once for all of them.
 Sharing share(const Device& device, const DeviceWeight& weight, int64_t blocks_beside) {
-    const int splits = splits_of(static_cast<int>(weight.columns / kChunk), kWarps);
+    const int chunks = static_cast<int>(weight.columns / kChunk), splits = splits_of(chunks, kWarps);
     const int at_once = kWarps / splits;
     int tiles = at_once;
     const int64_t all = blocks_for(weight.rows, kOutputs) * blocks_beside;
     while (tiles < 8 * at_once && all / (2 * tiles) >= 4 * device.multiprocessors()) tiles *= 2;
-    return {splits, at_once, tiles};
+    return sharing_of(chunks, splits, at_once, tiles, kStages);
 }
 
 template <int kTokens, bool kHalf>
@@ -235,7 +233,7 @@ bool launch(Device& device, const Product& product, int jobs) {
     const unsigned row_blocks = blocks_for(product.most_rows, kTokens);
     Sharing sharing = share(device, product.weight, static_cast<int64_t>(jobs) * row_blocks);
     const auto shared_bytes = [&] {
-        return kWarps * kStages * sizeof(Stage) + StagedRows<kTokens>::bytes(product.weight.columns / kChunk) +
+        return stage_bytes(sharing) + StagedRows<kTokens>::bytes(product.weight.columns / kChunk) +
                partial_bytes(sharing, static_cast<int>(product.weight.columns / kChunk), kTokens);
     };
     while (shared_bytes() > kMostSharedBytes && sharing.tiles > sharing.at_once) sharing.tiles /= 2;

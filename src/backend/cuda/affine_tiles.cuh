@@ -1,9 +1,9 @@
 #pragma once
 
-// Few rows times weights of MLX's affine 4 bits on tensor cores, with the digits of F32. 128 + a code is a number of
-// BF16 without rounding; a number of x is the sum of two (its first 16 digits), columns of their own. Scales and zero
-// points meet the sums of a group in F32, where 128 times the sum of x goes off again. The order of a sum depends on
-// nothing but the sizes of the weight.
+// Few rows times weights of MLX's affine 4 bits on tensor cores, with the digits of F32. Codes are whole numbers, and
+// so are numbers of x, beside a power of two that 64 of them share: three digits to the base of 128, columns of their
+// own. Sums of 64 columns are whole, in whatever order; scales and zero points meet them in F32. The order of a sum
+// depends on nothing but the sizes of the weight.
 
 #include "backend/cuda/eights.cuh"
 #include "backend/cuda/product.cuh"
@@ -15,13 +15,9 @@ constexpr int kChunk = 64;                   // columns that meet x at once: two
 constexpr int kSpanChunks = 4;               // of what a warp fetches at once
 constexpr int kSpan = kChunk * kSpanChunks;  // columns
 constexpr int kOutputs = 16;                 // of a tile
-constexpr float kBias = 128;                 // of a code
+constexpr int kDigits = 3;                   // of a number of x
+constexpr float kDigitBase = 128;
 
-__device__ __forceinline__ uint32_t pair_of(float low, float high) {
-    uint32_t pair = 0;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
-}
 __device__ __forceinline__ float low_of(uint32_t pair) {
     return __uint_as_float(pair << 16);
 }
@@ -29,51 +25,87 @@ __device__ __forceinline__ float high_of(uint32_t pair) {
     return __uint_as_float(pair & 0xffff0000u);
 }
 
-// Codes i and i + 4 of a word, as BF16, 128 larger.
-__device__ __forceinline__ uint32_t codes_of(uint32_t word, int i) {
-    return ((word >> (4 * i)) & 0x000f000fu) | 0x43004300u;
-}
+// A float that holds a whole number of less than 2^22 in its low bits, as it is and with the number off.
+constexpr float kWhole = 12582912;
+constexpr int kWholeBits = 0x4b400000;
 
-// x in shared memory: of each chunk and row the words that lanes meet as columns, and the sum of the chunk's numbers.
+// Of each chunk and row what the codes meet as columns: words of four digits, of numbers whose places in a word of
+// codes are even, and odd; the sum of the chunk's numbers, and what their digits are multiplied by.
+struct ChunkSums {
+    float whole, factor;
+};
+
 template <int kTokens>
 struct StagedRows {
-    uint4* words;  // [chunk][first or second words][row][leading or following digits][lane % 4]
-    float* sums;   // [chunk][row]
+    uint4* words;     // [chunk][row][digit][lane % 4]
+    ChunkSums* sums;  // [chunk][row]
 
-    static constexpr int kWordsOfChunk = 2 * kTokens * 2 * 4;
+    static constexpr int kWordsOfChunk = kTokens * kDigits * 4;
     static uint64_t bytes(int64_t chunks) {
-        return static_cast<uint64_t>(chunks) * (kWordsOfChunk * sizeof(uint4) + kTokens * sizeof(float));
+        return static_cast<uint64_t>(chunks) * (kWordsOfChunk * sizeof(uint4) + kTokens * sizeof(ChunkSums));
     }
-    __device__ uint4& at(int chunk, int half, int row, int part, int quarter) const {
-        return words[chunk * kWordsOfChunk + ((half * kTokens + row) * 2 + part) * 4 + quarter];
+    // From `place` on, which is in shared memory.
+    __device__ __forceinline__ StagedRows(uint4* place, int chunks)
+        : words(place), sums(reinterpret_cast<ChunkSums*>(place + chunks * kWordsOfChunk)) {}
+    __device__ __forceinline__ StagedRows from(int chunk) const {
+        StagedRows further = *this;
+        further.words += chunk * kWordsOfChunk, further.sums += chunk * kTokens;
+        return further;
+    }
+    __device__ __forceinline__ float* end(int chunks) const { return &sums[chunks * kTokens].whole; }
+    __device__ __forceinline__ uint4* at(int chunk, int row, int digit, int quarter) const {
+        return words + ((chunk * kTokens + row) * kDigits + digit) * 4 + quarter;
     }
 };
 
-// Numbers 8 i to 8 i + 7 of row t, by one of eight neighbours who have a chunk. What is summed is what codes will meet,
-// so that their bias goes off whole.
-template <int kTokens>
-__device__ __forceinline__ void stage_eight(const StagedRows<kTokens>& staged, int i, int t, const float (&x)[8]) {
-    float sum = 0;
-    uint32_t leading[4], following[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-        leading[j] = pair_of(x[j], x[j + 4]);
-        following[j] = pair_of(x[j] - low_of(leading[j]), x[j + 4] - high_of(leading[j]));
-        sum += (low_of(leading[j]) + low_of(following[j])) + (high_of(leading[j]) + high_of(following[j]));
-    }
-    const int chunk = i / 8, half = i % 2, quarter = i % 8 / 2;
-    staged.at(chunk, half, t, 0, quarter) = {leading[0], leading[1], leading[2], leading[3]};
-    staged.at(chunk, half, t, 1, quarter) = {following[0], following[1], following[2], following[3]};
-#pragma unroll
-    for (int step = 4; step > 0; step /= 2) sum += __shfl_xor_sync(__activemask(), sum, step);
-    if (i % 8 == 0) staged.sums[chunk * kTokens + t] = sum;
+// The low bytes of four words.
+__device__ __forceinline__ uint32_t bytes_of(float a, float b, float c, float d) {
+    const uint32_t low = __byte_perm(__float_as_uint(a), __float_as_uint(b), 0x0040);
+    const uint32_t high = __byte_perm(__float_as_uint(c), __float_as_uint(d), 0x0040);
+    return __byte_perm(low, high, 0x5410);
 }
 
-// What a warp has under way: spans of its tiles, one after the other, in shared memory of its own.
-constexpr int kRowBytes = kSpan / 2, kRowPitch = kRowBytes + 32;  // the eight rows that a load takes meet all banks
-constexpr int kGroupsPitch = 8;                                   // bytes of the scales of a row: up to four
+// Numbers 8 i to 8 i + 7 of row t, by one of eight neighbours who have a chunk.
+template <int kTokens>
+__device__ __forceinline__ void stage_eight(const StagedRows<kTokens>& staged, int i, int t, const float (&x)[8]) {
+    const unsigned together = __activemask();
+    float sum = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])), most = fabsf(x[0]);
+#pragma unroll
+    for (int j = 1; j < 8; ++j) most = fmaxf(most, fabsf(x[j]));
+#pragma unroll
+    for (int step = 4; step > 0; step /= 2) {
+        sum += __shfl_xor_sync(together, sum, step);
+        most = fmaxf(most, __shfl_xor_sync(together, most, step));
+    }
+    // The first digit of the largest number is 32 to 64.
+    constexpr uint32_t kExponent = 0x7f800000, kLeast = 32u << 23, kFirstBits = 5u << 23, kOne = 127u << 23;
+    const uint32_t exponent = max(__float_as_uint(most) & kExponent, kLeast);
+    const float inverse = __uint_as_float(2 * kOne + kFirstBits - exponent);
+    float rest[8];
+#pragma unroll
+    for (int j = 0; j < 8; ++j) rest[j] = x[j] * inverse;
+    const int chunk = i / 8, half = i % 2, quarter = i % 8 / 2;
+#pragma unroll
+    for (int digit = 0; digit < kDigits; ++digit) {
+        float number[8];
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+            number[j] = rest[j] + kWhole;
+            rest[j] = (rest[j] - (number[j] - kWhole)) * kDigitBase;
+        }
+        reinterpret_cast<uint2*>(staged.at(chunk, t, digit, quarter))[half] = {
+            bytes_of(number[0], number[2], number[4], number[6]), bytes_of(number[1], number[3], number[5], number[7])};
+    }
+    if (i % 8 == 0) staged.sums[chunk * kTokens + t] = {sum, __uint_as_float(exponent - kFirstBits)};
+}
+
+// What a warp has under way: spans of its tiles, one after the other, in shared memory of its own. Of every four rows,
+// whose loads meet all banks, each has its chunks in another order.
+constexpr int kRowBytes = kSpan / 2, kChunkBytes = kChunk / 2;
+constexpr int kGroupsPitch = 8;  // bytes of the scales of a row: up to four
+constexpr int kMostStages = 4;   // of a warp
 struct Stage {
-    uint8_t codes[kOutputs * kRowPitch];
+    uint8_t codes[kOutputs * kRowBytes];
     uint8_t scales[kOutputs * kGroupsPitch], zero_points[kOutputs * kGroupsPitch];
 };
 
@@ -97,12 +129,12 @@ struct PackedMatrix {
 __device__ __forceinline__ void fetch_span(const PackedMatrix& matrix, int first_row, int chunk, Stage& stage) {
     const int lane = threadIdx.x % 32, piece = lane % 8, here = min(kSpanChunks, matrix.chunks - chunk);
     if (piece < 2 * here) {
-        const uint8_t* const from = matrix.data + (chunk * (kChunk / 2) + piece * 16);
-        uint8_t* const to = stage.codes + lane / 8 * kRowPitch + piece * 16;
+        const uint8_t* const from = matrix.data + (chunk * kChunkBytes + piece * 16);
+        uint8_t* const to = stage.codes + lane / 8 * kRowBytes + (piece ^ 2 * (lane / 8)) * 16;
 #pragma unroll
         for (int i = 0; i < kOutputs; i += 4) {
             const auto row = static_cast<uint32_t>(min(first_row + i + lane / 8, matrix.last_row));
-            copy_async<16>(to + i * kRowPitch, from + static_cast<uint64_t>(row) * matrix.data_row_bytes);
+            copy_async<16>(to + i * kRowBytes, from + static_cast<uint64_t>(row) * matrix.data_row_bytes);
         }
     }
     const auto row = static_cast<uint32_t>(min(first_row + lane % kOutputs, matrix.last_row));
@@ -133,14 +165,30 @@ __device__ __forceinline__ float number_of(const uint2& groups, int chunk) {
     return chunk % 2 == 0 ? low_of(word) : high_of(word);
 }
 
-// sums[tile][i]: of the lane's row i of the weight and row 4 tile + lane % 4 of x.
+// sums += a . b, 16 x 32 by 32 x 8, whole numbers.
+__device__ __forceinline__ void add_whole_product(int (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// What two digits that follow each other gave, over kWholeBits.
+__device__ __forceinline__ float joined_digits(int first, int second) {
+    constexpr float kBack = 1 / kDigitBase;
+    return fmaf(__int_as_float(second), kBack, __int_as_float(first) - (kWhole + kWhole * kBack));
+}
+
+// sums[tile][i]: of the lane's row i of the weight and row 2 tile + lane % 4 / 2 of x, in lanes that are even.
 template <int kTokens, bool kHalf, int kTiles>
 __device__ __forceinline__ void add_span(const Stage& stage, const PackedMatrix& matrix,
                                          const StagedRows<kTokens>& staged, int first_chunk, float (&sums)[kTiles][2]) {
     const int quarter = threadIdx.x % 4, column = threadIdx.x % 32 / 4;
-    const uint8_t* const codes = stage.codes + column * kRowPitch + quarter * 8;
-    const uint4* const columns = &staged.at(first_chunk, 0, column / 2, column % 2, quarter);
-    const float* const wholes = staged.sums + first_chunk * kTokens + quarter;
+    const uint8_t* const codes = stage.codes + column * kRowBytes + quarter * 8;
+    const bool meets = column % 4 < kDigits && (kTokens > 1 || column < 4);
+    const uint4* const columns = staged.at(first_chunk, column / 4, column % 4, quarter);
+    const bool leads = quarter % 2 == 0 && (kTokens > 1 || quarter == 0);
+    const ChunkSums* const chunk_sums = staged.sums + first_chunk * kTokens + (kTokens > 1 ? quarter / 2 : 0);
     uint2 scales[2], zero_points[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -150,46 +198,41 @@ __device__ __forceinline__ void add_span(const Stage& stage, const PackedMatrix&
 #pragma unroll
     for (int j = 0; j < kSpanChunks; ++j) {
         if (j > 0 && first_chunk + j >= matrix.chunks) break;
-        float group[kTiles][2][4] = {};  // two chains, which do not wait for each other
-        const uint2 words[2] = {*reinterpret_cast<const uint2*>(codes + j * (kChunk / 2)),
-                                *reinterpret_cast<const uint2*>(codes + j * (kChunk / 2) + 8 * kRowPitch)};
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            uint32_t a[2][4];
-#pragma unroll
-            for (int step = 0; step < 2; ++step) {
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    const uint32_t word = half == 0 ? words[i].x : words[i].y;
-                    a[step][i] = codes_of(word, 2 * step);
-                    a[step][i + 2] = codes_of(word, 2 * step + 1);
-                }
-            }
-#pragma unroll
-            for (int tile = 0; tile < kTiles; ++tile) {
-                uint4 x{};
-                if (kTokens >= 4 || column / 2 < kTokens) {
-                    x = columns[j * StagedRows<kTokens>::kWordsOfChunk + (half * kTokens + tile * 4) * 8];
-                }
-                add_product(group[tile][0], a[0], x.x, x.y);
-                add_product(group[tile][1], a[1], x.z, x.w);
-            }
-        }
-        float whole[kTiles];
-#pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) {
-            whole[tile] = kTokens >= 4 || quarter < kTokens ? wholes[j * kTokens + tile * 4] : 0.0f;
-        }
+        const uint8_t* const mine = codes + (j ^ column % 4) * kChunkBytes;
+        const uint2 words[2] = {*reinterpret_cast<const uint2*>(mine),
+                                *reinterpret_cast<const uint2*>(mine + 8 * kRowBytes)};
+        constexpr uint32_t kEven = 0x0f0f0f0f;
+        const uint32_t first[4] = {words[0].x & kEven, words[1].x & kEven, words[0].x >> 4 & kEven,
+                                   words[1].x >> 4 & kEven};
+        const uint32_t second[4] = {words[0].y & kEven, words[1].y & kEven, words[0].y >> 4 & kEven,
+                                    words[1].y >> 4 & kEven};
+        float scale[2], zero[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const float scale = number_of<kHalf>(scales[i], j);
-            const float zero = fmaf(-kBias, scale, number_of<kHalf>(zero_points[i], j));
+            scale[i] = number_of<kHalf>(scales[i], j), zero[i] = number_of<kHalf>(zero_points[i], j);
+        }
 #pragma unroll
-            for (int tile = 0; tile < kTiles; ++tile) {
-                const float sum = (group[tile][0][2 * i] + group[tile][1][2 * i]) +
-                                  (group[tile][0][2 * i + 1] + group[tile][1][2 * i + 1]);
-                sums[tile][i] = fmaf(scale, sum, fmaf(zero, whole[tile], sums[tile][i]));
+        for (int tile = 0; tile < kTiles; ++tile) {
+            uint4 x{};
+            if (meets) x = columns[(j * kTokens + tile * 2) * kDigits * 4];
+            int group[4] = {kWholeBits, kWholeBits, kWholeBits, kWholeBits};
+            add_whole_product(group, first, x.x, x.y);
+            add_whole_product(group, second, x.z, x.w);
+            const ChunkSums& chunk = chunk_sums[j * kTokens + tile * 2];
+            const float whole = leads ? chunk.whole : 0.0f;
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                const float sum = joined_digits(group[2 * i], group[2 * i + 1]);
+                sums[tile][i] = fmaf(scale[i] * chunk.factor, sum, fmaf(zero[i], whole, sums[tile][i]));
             }
+        }
+    }
+#pragma unroll
+    for (auto& tile : sums) {
+#pragma unroll
+        for (float& sum : tile) {
+            constexpr float kBack = 1 / (kDigitBase * kDigitBase);
+            sum = fmaf(__shfl_xor_sync(kAllLanes, sum, 1), kBack, sum);
         }
     }
 }
@@ -198,6 +241,7 @@ __device__ __forceinline__ void add_span(const Stage& stage, const PackedMatrix&
 // that it works on `at_once` tiles. What a span gives is added up in the order of spans, whoever computes it.
 struct Sharing {
     int splits, at_once, tiles;  // tiles: of a block
+    int stages;                  // of a warp: one for each of its spans, or kMostStages in turn
 
     __host__ __device__ int outputs() const { return tiles * kOutputs; }
 };
@@ -211,6 +255,17 @@ __host__ __device__ inline int splits_of(int chunks, int warps) {
     int splits = warps;
     while (splits > spans_of(chunks)) splits /= 2;
     return splits;
+}
+
+// For a matrix of so many chunks.
+inline Sharing sharing_of(int chunks, int splits, int at_once, int tiles, int most_stages) {
+    const int spans = (spans_of(chunks) + splits - 1) / splits * ((tiles + at_once - 1) / at_once);
+    return {splits, at_once, tiles, spans < most_stages ? spans : most_stages};
+}
+
+// Bytes of what a block's warps have under way.
+inline uint64_t stage_bytes(const Sharing& sharing) {
+    return static_cast<uint64_t>(sharing.splits * sharing.at_once * sharing.stages) * sizeof(Stage);
 }
 
 // Bytes of what the spans of a block give.
@@ -238,14 +293,27 @@ struct Tile {
     StagedRows<kTokens> staged;
 };
 
+// The first of so many groups of copies, kMostStages at most, is there.
+__device__ __forceinline__ void first_copies_wait(int groups) {
+    if (groups == 1) {
+        copies_wait<0>();
+    } else if (groups == 2) {
+        copies_wait<1>();
+    } else if (groups == 3) {
+        copies_wait<2>();
+    } else {
+        copies_wait<kMostStages - 1>();
+    }
+}
+
 // All warps of a block: partial[span][output of the block][kTokens] of its tiles, of which tile_of(number) tells. The
 // first weights are on their way when `stage_x` is called, which leaves its rows in shared memory.
-template <int kTokens, bool kHalf, int kStages, typename TileOf, typename StageX>
+template <int kTokens, bool kHalf, typename TileOf, typename StageX>
 __device__ __forceinline__ void multiply_tiles(const Sharing& sharing, int chunks, Stage* stages, float* partial,
                                                const TileOf& tile_of, const StageX& stage_x) {
-    constexpr int kTiles = (kTokens + 3) / 4;
+    constexpr int kTiles = (kTokens + 1) / 2;
     const int warp = threadIdx.x / 32, split = warp % sharing.splits, spans = spans_of(chunks);
-    Stage* const mine = stages + warp * kStages;
+    Stage* const mine = stages + warp * sharing.stages;
     Cursor fetched{warp / sharing.splits, split};
     Cursor at = fetched;
     const auto fetch = [&](Stage& stage) {
@@ -257,11 +325,11 @@ __device__ __forceinline__ void multiply_tiles(const Sharing& sharing, int chunk
         copies_end();
     };
 #pragma unroll 1
-    for (int i = 0; i < kStages; ++i) fetch(mine[i]);
+    for (int i = 0; i < sharing.stages; ++i) fetch(mine[i]);
     stage_x();
     __syncthreads();
-    for (int read = 0; at.tile < sharing.tiles; read = read + 1 == kStages ? 0 : read + 1) {
-        copies_wait<kStages - 1>();
+    for (int read = 0; at.tile < sharing.tiles; read = read + 1 == sharing.stages ? 0 : read + 1) {
+        first_copies_wait(sharing.stages);
         __syncwarp();
         const Tile<kTokens> now = tile_of(at.tile);
         float sums[kTiles][2] = {};
@@ -269,11 +337,10 @@ __device__ __forceinline__ void multiply_tiles(const Sharing& sharing, int chunk
         float* const to = partial + (at.span * sharing.outputs() + at.tile * kOutputs + threadIdx.x % 32 / 4) * kTokens;
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
-            const int row = t * 4 + threadIdx.x % 4;
+            const int row = t * 2 + threadIdx.x % 4 / 2;
+            if (threadIdx.x % 2 != 0 || row >= kTokens) continue;
 #pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                if (kTokens >= 4 || row < kTokens) to[8 * i * kTokens + row] = sums[t][i];
-            }
+            for (int i = 0; i < 2; ++i) to[8 * i * kTokens + row] = sums[t][i];
         }
         at.advance(sharing, split, spans);
         __syncwarp();  // before the stage is filled again

@@ -7,7 +7,7 @@ namespace sluice::cuda {
 namespace {
 
 // Enough blocks for one sequence alone, few enough that each has something to read.
-constexpr int kLeastPiece = 128;
+constexpr int kLeastPiece = 96;
 constexpr int kStages = 2;
 
 // The ring takes less than 99 KB, which any card has and two blocks fit a multiprocessor of the large ones.
@@ -29,7 +29,7 @@ void run(Device& device, AttendArgs& attend, const Rows<const float>& gate, cons
         static_cast<int64_t>(attend.sequences.count) * args.attend.split_rows * attend.heads * args.attend.splits;
     args.attend.partial = reinterpret_cast<float*>(
         device.scratch(static_cast<uint64_t>(partials * attend.partial_width()) * sizeof(float)));
-    launch_decode<kFormat, kHead, kWarpsOf<kFormat, kHead>, kStages>(device.stream(), args);
+    launch_decode<kFormat, kHead, kWarpsOf<kFormat, kHead>, kStages>(device, args);
 }
 
 template <KvFormat kFormat>

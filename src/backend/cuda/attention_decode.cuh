@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "backend/cuda/attention.h"
+#include "backend/cuda/early.cuh"
 #include "backend/cuda/tensor_cores.cuh"
 
 namespace sluice::cuda {
@@ -258,18 +259,6 @@ struct DecodeRunning {
     }
 };
 
-// Since Hopper a kernel may begin while the one before it ends, if it waits itself for what that writes.
-__device__ __forceinline__ void let_join_begin() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
-__device__ __forceinline__ void wait_for_pieces() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 // Where a sequence's tokens lie.
 struct TokenRows {
     const AttendArgs& args;
@@ -305,13 +294,16 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
     using Tile = DecodeTile<kFormat, kHead, kWarps, kStages>;
     extern __shared__ __align__(128) uint8_t ring[];
     const AttendArgs& attend = args.attend;
+    let_next_begin();
     const SequencePart part = attend.sequences.at(blockIdx.z);
     const int per_key_head = attend.heads / attend.key_heads;
     const int key_head = blockIdx.y / args.vector_parts;
     const int first_vector = blockIdx.y % args.vector_parts * kDecodeVectors;
-    if (part.count > kFewRows || first_vector >= part.count * per_key_head) return;
     const DecodePieces pieces(args, part);
-    if (static_cast<int>(blockIdx.x) >= pieces.count()) return;
+    if (part.count > kFewRows || first_vector >= part.count * per_key_head ||
+        static_cast<int>(blockIdx.x) >= pieces.count()) {
+        return wait_for_previous();
+    }
     const int first = pieces.first + blockIdx.x * pieces.piece, end = min(first + pieces.piece, pieces.end);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int tiles = (end - first + kDecodeTokens - 1) / kDecodeTokens;
@@ -330,8 +322,15 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
         copies_end();
         place = rows.place_of(token + kWarps * kDecodeTokens);
     };
+    const auto begin = [&] {
 #pragma unroll
-    for (int stage = 0; stage < kStages - 1; ++stage) bring(warp + stage * kWarps, stage);
+        for (int stage = 0; stage < kStages - 1; ++stage) bring(warp + stage * kWarps, stage);
+    };
+    // Tokens of earlier steps are asked for before the kernel before has ended.
+    const bool known = first + (warp + (kStages - 2) * kWarps + 1) * kDecodeTokens <= part.position;
+    if (known) begin();
+    wait_for_previous();
+    if (!known) begin();
 
     const auto row_of = [&](int v) { return (first_vector + v) / per_key_head; };
     const auto head_of = [&](int v) { return key_head * per_key_head + (first_vector + v) % per_key_head; };
@@ -363,7 +362,6 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
     copies_wait<0>();
     __syncthreads();
 
-    let_join_begin();
     // The warps' parts meet in shared memory, in their order.
     auto* const merge = reinterpret_cast<float*>(ring);  // [warp][vector][largest, total, sums]
     constexpr int kWidth = kHead + 2;
@@ -411,9 +409,10 @@ __global__ void __launch_bounds__(kJoinThreads) join_decoded_kernel(const __grid
     __shared__ float weights[kMostDecodePieces], run_sums[kJoinThreads], all_total;
     const AttendArgs& attend = args.attend;
     const int row = blockIdx.x, head = blockIdx.y, thread = threadIdx.x;
+    let_next_begin();
     const SequencePart part = attend.sequences.of_row(row);
+    wait_for_previous();
     if (part.sequence < 0 || part.count > kFewRows) return;
-    wait_for_pieces();
     const DecodePieces pieces(args, part);
     const int count = pieces.count(), width = attend.partial_width();
     const float* const from = attend.partial_at(part, row - part.first_row, head);
@@ -458,27 +457,8 @@ inline int plan_pieces(const DecodeArgs& args, int64_t most_tokens) {
         std::min<int64_t>(args.most_pieces, (most_tokens + kDecodeTokens + args.least_piece - 1) / args.least_piece));
 }
 
-// As soon as blocks of the pieces' kernel end, where the code that is there for the card waits for all of them.
-inline void launch_join(cudaStream_t stream, const DecodeArgs& args) {
-    constexpr int kHopper = 90;
-    cudaFuncAttributes attributes{};
-    check(cudaFuncGetAttributes(&attributes, join_decoded_kernel), "asking for a kernel's version");
-    cudaLaunchAttribute early{};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    const AttendArgs& attend = args.attend;
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(static_cast<unsigned>(attend.rows), static_cast<unsigned>(attend.heads),
-                          static_cast<unsigned>(attend.value.width / kJoinColumns));
-    config.blockDim = dim3(kJoinThreads);
-    config.stream = stream;
-    config.attrs = &early;
-    config.numAttrs = attributes.ptxVersion >= kHopper && attributes.binaryVersion >= kHopper ? 1 : 0;
-    check(cudaLaunchKernelEx(&config, join_decoded_kernel, args), "attention");
-}
-
 template <KvFormat kFormat, int kHead, int kWarps, int kStages>
-void launch_decode(cudaStream_t stream, const DecodeArgs& args) {
+void launch_decode(Device& device, const DecodeArgs& args) {
     constexpr auto kKernel = decode_kernel<kFormat, kHead, kWarps, kStages>;
     constexpr int kBytes = DecodeTile<kFormat, kHead, kWarps, kStages>::kSharedBytes;
     check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
@@ -486,9 +466,10 @@ void launch_decode(cudaStream_t stream, const DecodeArgs& args) {
     const AttendArgs& attend = args.attend;
     const dim3 pieces(static_cast<unsigned>(attend.splits), static_cast<unsigned>(attend.key_heads * args.vector_parts),
                       static_cast<unsigned>(attend.sequences.count));
-    kKernel<<<pieces, 32 * kWarps, kBytes, stream>>>(args);
-    check_launch("attention");
-    launch_join(stream, args);
+    launch_early(device, {pieces, 32 * kWarps, kBytes}, kKernel, args);
+    const dim3 columns(static_cast<unsigned>(attend.rows), static_cast<unsigned>(attend.heads),
+                       static_cast<unsigned>(attend.value.width / kJoinColumns));
+    launch_early(device, {columns, kJoinThreads}, join_decoded_kernel, args);
 }
 
 }  // namespace sluice::cuda

@@ -254,50 +254,90 @@ struct HeadNorm {
 
 constexpr int kHeadLanes = 8, kHeadWarps = 16, kHeadValues = 32 / kHeadLanes * kPasses * kHeadWarps;
 
-// A block: a head of the only row, whose answers are normed. States that no other kernel of a step writes are asked for
-// before the kernel before has ended.
-__global__ void __launch_bounds__(32 * kHeadWarps) normed_delta_kernel(const DeltaArgs args, const HeadNorm norm) {
+// What the kParts blocks of a head know of each other.
+template <int kParts>
+struct HeadParts {
+    static constexpr int kWarps = kHeadWarps / kParts, kValues = kHeadValues / kParts;
+
+    // Which all have begun once begun() is behind them.
+    static __device__ __forceinline__ void begin() {
+#if __CUDA_ARCH__ >= 900
+        if constexpr (kParts > 1) asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+    }
+    static __device__ __forceinline__ void begun() {
+#if __CUDA_ARCH__ >= 900
+        if constexpr (kParts > 1) asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+#endif
+    }
+    // A number to every block's place of it.
+    static __device__ __forceinline__ void share(float* place, float number) {
+#if __CUDA_ARCH__ >= 900
+        const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(place));
+#pragma unroll
+        for (int block = 0; block < kParts; ++block) {
+            uint32_t there = address;
+            if constexpr (kParts > 1) {
+                asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(block));
+            }
+            asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(number) : "memory");
+        }
+#else
+        *place = number;
+#endif
+    }
+    static __device__ __forceinline__ void meet() {
+#if __CUDA_ARCH__ >= 900
+        if constexpr (kParts > 1) {
+            asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+            asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+            return;
+        }
+#endif
+        __syncthreads();
+    }
+};
+
+// kParts blocks, a cluster: a head of the only row, whose answers are normed. States that no other kernel of a step
+// writes are asked for before the kernel before has ended.
+template <int kParts>
+__global__ void __launch_bounds__(32 * HeadParts<kParts>::kWarps)
+    normed_delta_kernel(const DeltaArgs args, const HeadNorm norm) {
+    using Parts = HeadParts<kParts>;
     __shared__ float shared[kHeadValues];
     let_next_begin();
+    Parts::begin();
     constexpr int kRowsOfPass = 32 / kHeadLanes;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int head = blockIdx.x, key_head = args.key_head_of(head);
-    const int first = warp * kRowsOfPass * kPasses + lane / kHeadLanes;
+    const int head = blockIdx.x / kParts, part = blockIdx.x % kParts, key_head = args.key_head_of(head);
+    const int first = part * Parts::kValues + warp * kRowsOfPass * kPasses + lane / kHeadLanes;
     float* const state = args.state_of(0, head);
     Columns<kHeadLanes, true> s[kPasses];
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) s[p].load(state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
     const float a_log = args.a_log[head], dt_bias = args.dt_bias[head];
-    constexpr int kEights = kHeadValues / 8;
-    const bool norms = threadIdx.x < kEights;
-    const int mine = head * kHeadValues + 8 * static_cast<int>(threadIdx.x);
-    float factor[8], gate[8];
-    if (norms) load_eight(norm.weight + 8 * threadIdx.x, factor);
+    const bool norms = static_cast<int>(threadIdx.x) < Parts::kValues;
+    const int value = part * Parts::kValues + static_cast<int>(threadIdx.x), mine = head * kHeadValues + value;
+    const float factor = norms ? norm.weight[value] : 0.0f;
     wait_for_previous();
-    if (norms) load_eight(norm.z + mine, gate);
+    const float gate = norms ? norm.z[mine] : 0.0f;
     TokenInputs<kHeadLanes, true, HeadDecay> now;
     now.load_vectors(args, 0, head, key_head, first);
     now.decay.log_decay = args.log_decay_of(args.a[0][head], a_log, dt_bias);
     float answers[kPasses];
     take_token(args, head, now, s, answers);
+    Parts::begun();
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) {
-        if (lane % kHeadLanes == 0) shared[first + p * kRowsOfPass] = answers[p];
+        if (lane % kHeadLanes == 0) Parts::share(shared + first + p * kRowsOfPass, answers[p]);
     }
-    __syncthreads();
-    if (warp == 0) {
-        const float scale =
-            rsqrtf(squares_of_eights(shared, 0, kEights) / static_cast<float>(kHeadValues) + norm.epsilon);
-        if (norms) {
-            float value[8];
-            load_eight(shared + 8 * threadIdx.x, value);
-#pragma unroll
-            for (int j = 0; j < 8; ++j) value[j] = gated(value[j] * scale * factor[j], gate[j]);
-            store_eight(args.out[0] + mine, value);
-        }
-    }
+    Parts::meet();
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) s[p].store(state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
+    if (32 * warp >= Parts::kValues) return;
+    const float scale =
+        rsqrtf(squares_of_eights(shared, 0, kHeadValues / 8) / static_cast<float>(kHeadValues) + norm.epsilon);
+    args.out[0][mine] = gated(shared[value] * scale * factor, gate);
 }
 
 DeltaArgs arguments_of(const GatedDeltaRule& op) {
@@ -347,8 +387,15 @@ bool compute_joined(Device& device, const NormedDelta& joined) {
     const bool fours = rule.key_dim % 4 == 0 && in_fours(args.qkv) && args.states.in_fours();
     const bool in_place = floats_at(norm.x) == args.out.first && floats_at(norm.out) == args.out.first;
     if (!one || !heads || !fours || !in_place || norm.sigmoid || args.by_channel) return false;
-    launch_early(device, {static_cast<unsigned>(rule.value_heads), 32 * kHeadWarps}, normed_delta_kernel, args,
-                 HeadNorm{floats_at(norm.z), floats_at(norm.weight), norm.epsilon});
+    const HeadNorm head_norm{floats_at(norm.z), floats_at(norm.weight), norm.epsilon};
+    const auto heads_of_row = static_cast<unsigned>(rule.value_heads);
+    constexpr unsigned kParts = 4;
+    if (device.has_clusters()) {
+        const Launch parts{.grid = kParts * heads_of_row, .block = 32 * HeadParts<kParts>::kWarps, .cluster = kParts};
+        launch_early(device, parts, normed_delta_kernel<kParts>, args, head_norm);
+    } else {
+        launch_early(device, {heads_of_row, 32 * kHeadWarps}, normed_delta_kernel<1>, args, head_norm);
+    }
     return true;
 }
 

@@ -53,6 +53,9 @@ class Device {
     void begin_in_order() { in_order_ = true; }
     bool take_early() { return !std::exchange(in_order_, false) && begins_early_; }
 
+    // Whether blocks can reach each other's shared memory.
+    bool has_clusters() const { return begins_early_; }
+
     // For the operation that is being handed over; the next one in its lane overwrites it. While operations are
     // recorded no memory can be taken: what is missing is noted, and ScratchIsShort thrown.
     struct ScratchIsShort {};
@@ -78,7 +81,7 @@ class Device {
 
     std::array<Lane, kLanes> lanes_;
     size_t lane_ = 0;
-    bool begins_early_ = false;  // whether the card can
+    bool begins_early_ = false;  // whether the card can, as Hopper
     bool in_order_ = false;
     uint64_t scratch_version_ = 0;
     cudaStream_t copies_ = nullptr, saves_ = nullptr;

@@ -28,6 +28,7 @@ __device__ __forceinline__ void let_next_begin() {
 struct Launch {
     dim3 grid, block;
     size_t shared_bytes = 0;
+    unsigned cluster = 1;  // blocks that reach each other
 };
 
 template <typename... Parameters, typename... Arguments>
@@ -37,11 +38,18 @@ void launch_early(Device& device, const Launch& launch, void (*kernel)(Parameter
     config.blockDim = launch.block;
     config.dynamicSmemBytes = launch.shared_bytes;
     config.stream = device.stream();
-    cudaLaunchAttribute early{};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    config.attrs = &early;
-    config.numAttrs = device.take_early() ? 1 : 0;
+    cudaLaunchAttribute attributes[2]{};
+    config.attrs = attributes;
+    if (device.take_early()) {
+        cudaLaunchAttribute& early = attributes[config.numAttrs++];
+        early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        early.val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (launch.cluster > 1) {
+        cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
+        cluster.id = cudaLaunchAttributeClusterDimension;
+        cluster.val.clusterDim = {launch.cluster, 1, 1};
+    }
     check(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...), "a kernel");
 }
 

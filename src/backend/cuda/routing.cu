@@ -244,7 +244,10 @@ __global__ void route_plain_kernel(const RouteArgs args) {
         args.weights[row][at] = weight;
     };
     if (args.by_chosen()) {
-        choose_experts<kPerLane>(args, args.logits[row], write);
+        const ChosenLogit mine = choose_by_logits<kPerLane>(args, args.logits[row]);
+        const int place = place_of(args, mine);
+        const float weight = weight_of(args, mine);
+        if (mine.expert != ChosenLogit::kNone) write(place, mine.expert, weight);
     } else {
         choose_by_scores<kPerLane>(args, args.logits[row], write);
     }

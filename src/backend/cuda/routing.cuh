@@ -44,55 +44,88 @@ __device__ inline float number_of(unsigned ordered) {
     return __uint_as_float((ordered & 0x80000000u) != 0 ? ordered & 0x7fffffffu : ~ordered);
 }
 
-// By one warp: the `top_k` largest logits of a row, lane n having the nth: which experts they are, and where each
-// stands among them in ascending order. Logits lie in the warp's registers: lane l has l, l + 32, ...
+// The logits of a row in the registers of a warp: lane l has those from l * kPerLane on.
+template <int kPerLane>
+struct LaneLogits {
+    unsigned key[kPerLane];  // 0: none, or chosen before
+
+    __device__ __forceinline__ LaneLogits(const RouteArgs& args, const float* logits) {
+        const int first = static_cast<int>(threadIdx.x % 32) * kPerLane;
+        if (args.experts == 32 * kPerLane && reinterpret_cast<uintptr_t>(logits) % 16 == 0) {
+#pragma unroll
+            for (int i = 0; i < kPerLane; i += 4) {
+                const float4 four = __ldcg(reinterpret_cast<const float4*>(logits + first + i));
+                key[i] = key_of(four.x), key[i + 1] = key_of(four.y);
+                key[i + 2] = key_of(four.z), key[i + 3] = key_of(four.w);
+            }
+            return;
+        }
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i) key[i] = first + i < args.experts ? key_of(__ldcg(logits + first + i)) : 0;
+    }
+
+    // The largest of all, the first of equal ones, which is out then.
+    __device__ __forceinline__ int take_largest(unsigned& largest) {
+        unsigned most = 0;
+#pragma unroll
+        for (const unsigned each : key) most = max(most, each);
+        largest = __reduce_max_sync(kAllLanes, most);
+        const int owner = __ffs(static_cast<int>(__ballot_sync(kAllLanes, most == largest))) - 1;
+        int place = 0;
+#pragma unroll
+        for (int i = kPerLane - 1; i >= 0; --i) place = key[i] == largest ? i : place;
+        const bool mine = owner == static_cast<int>(threadIdx.x % 32);
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i) key[i] = mine && i == place ? 0 : key[i];
+        return owner * kPerLane + __shfl_sync(kAllLanes, place, owner);
+    }
+
+  private:
+    static __device__ __forceinline__ unsigned key_of(float logit) {
+        return max(ordered(logit), 1u);
+    }
+};
+
+// By one warp: the `top_k` largest logits of a row, lane n having the nth.
 struct ChosenLogit {
     float logit = 0, largest = 0;
-    int expert = -1, place = 0;  // -1: this lane has none
+    int expert = kNone;
+    static constexpr int kNone = 0x7fffffff;
 };
 
 template <int kPerLane>
 __device__ __forceinline__ ChosenLogit choose_by_logits(const RouteArgs& args, const float* logits) {
+    LaneLogits<kPerLane> lane_logits(args, logits);
     const int lane = threadIdx.x % 32;
-    unsigned key[kPerLane];  // 0: none, or chosen before
-#pragma unroll
-    for (int i = 0; i < kPerLane; ++i) {
-        const int e = lane + 32 * i;
-        key[i] = e < args.experts ? max(ordered(__ldcg(logits + e)), 1u) : 0;
-    }
     ChosenLogit mine;
 #pragma unroll 1
     for (int n = 0; n < args.top_k; ++n) {
-        unsigned best = 0;
-        int place = 0;
-#pragma unroll
-        for (int i = 0; i < kPerLane; ++i) {
-            if (key[i] > best) best = key[i], place = i;
-        }
-        const unsigned of_all = __reduce_max_sync(kAllLanes, best);
-        const unsigned expert = best == of_all ? static_cast<unsigned>(lane + 32 * place) : ~0u;
-        const unsigned first = __reduce_min_sync(kAllLanes, expert);
-        const float logit = number_of(of_all);
-        if (n == 0) mine.largest = logit;
-        if (n == lane) mine.logit = logit, mine.expert = static_cast<int>(first);
-#pragma unroll
-        for (int i = 0; i < kPerLane; ++i) {
-            if (i == place && expert == first) key[i] = 0;
-        }
+        unsigned largest = 0;
+        const int expert = lane_logits.take_largest(largest);
+        if (n == 0) mine.largest = number_of(largest);
+        if (n == lane) mine.logit = number_of(largest), mine.expert = expert;
     }
-#pragma unroll 1
-    for (int n = 0; n < args.top_k; ++n) mine.place += __shfl_sync(kAllLanes, mine.expert, n) < mine.expert;
     return mine;
 }
 
-// The same with weights, where logits choose by a softmax over the chosen: write(place, expert, weight).
-template <int kPerLane, typename Write>
-__device__ __forceinline__ void choose_experts(const RouteArgs& args, const float* logits, const Write& write) {
-    const ChosenLogit mine = choose_by_logits<kPerLane>(args, logits);
-    const bool there = mine.expert >= 0;
+// What the lane's choice weighs, where logits choose by a softmax over the chosen.
+__device__ __forceinline__ float weight_of(const RouteArgs& args, const ChosenLogit& mine) {
+    const bool there = mine.expert != ChosenLogit::kNone;
     const double value = there ? exp(static_cast<double>(mine.logit) - static_cast<double>(mine.largest)) : 0.0;
     const double divisor = warp_sum_double(value) + 1e-20;
-    if (there) write(mine.place, mine.expert, args.weight_of(mine.expert, value / divisor));
+    return there ? args.weight_of(mine.expert, value / divisor) : 0.0f;
+}
+
+// Where the lane's choice stands among all in ascending order.
+__device__ __forceinline__ int place_of(const RouteArgs& args, const ChosenLogit& mine) {
+    constexpr int kTogether = 8;
+    int place = 0;
+#pragma unroll 1
+    for (int first = 0; first < args.top_k; first += kTogether) {
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) place += __shfl_sync(kAllLanes, mine.expert, first + i) < mine.expert;
+    }
+    return place;
 }
 
 }  // namespace sluice::cuda

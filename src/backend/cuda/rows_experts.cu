@@ -46,7 +46,7 @@ struct ExpertMatrix {
 
 __host__ __device__ inline Sharing sharing_of(int chunks, int tiles) {
     const int splits = splits_of(chunks, kWarps);
-    return {splits, kWarps / splits, tiles};
+    return {splits, kWarps / splits, tiles, kStages};
 }
 
 uint64_t shared_bytes(int chunks, int tiles) {
@@ -196,11 +196,10 @@ struct SharedPlaces {
     StagedRows<kJobRows> staged;
     float* partial;
 
-    __device__ SharedPlaces(uint4* shared, int chunks) : stages(reinterpret_cast<Stage*>(shared)) {
-        staged.words = reinterpret_cast<uint4*>(stages + kWarps * kStages);
-        staged.sums = reinterpret_cast<float*>(staged.words + chunks * StagedRows<kJobRows>::kWordsOfChunk);
-        partial = staged.sums + chunks * kJobRows;
-    }
+    __device__ SharedPlaces(uint4* shared, int chunks)
+        : stages(reinterpret_cast<Stage*>(shared)),
+          staged(reinterpret_cast<uint4*>(stages + kWarps * kStages), chunks),
+          partial(staged.end(chunks)) {}
 };
 
 // A block: some numbers that an expert has inside, of the rows of a job. Tiles are of gates and ups in turn.
@@ -214,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, 2) rows_in_kernel(const __grid_const
     const SharedPlaces places(shared, chunks);
     const Sharing sharing = sharing_of(chunks, 2 * kInPairs);
     const PackedMatrix gate = matrix_of(args.gate, job), up = matrix_of(args.up, job);
-    multiply_tiles<kJobRows, false, kStages>(
+    multiply_tiles<kJobRows, false>(
         sharing, chunks, places.stages, places.partial,
         [&](int tile) {
             return Tile<kJobRows>{tile % 2 == 0 ? gate : up, first + tile / 2 * kOutputs, places.staged};
@@ -244,7 +243,7 @@ __global__ void __launch_bounds__(kThreads, 3) rows_down_kernel(const __grid_con
     const SharedPlaces places(shared, chunks);
     const Sharing sharing = sharing_of(chunks, kDownTiles);
     const PackedMatrix down = matrix_of(args.down, job);
-    multiply_tiles<kJobRows, false, kStages>(
+    multiply_tiles<kJobRows, false>(
         sharing, chunks, places.stages, places.partial,
         [&](int tile) {
             return Tile<kJobRows>{down, first + tile * kOutputs, places.staged};

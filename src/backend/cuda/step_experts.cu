@@ -1,5 +1,7 @@
 // The experts of one row in two kernels: the choice with gates and ups, then downs with their sum. Both choose for
-// themselves, so that nobody waits for ids. A shared expert is one more, behind the chosen ones.
+// themselves, so that nobody waits for ids. Experts are numbered by their logits, from the largest down; a shared one
+// is one more, behind the chosen ones. Of both kernels all blocks have room at once, those of the first beside those of
+// the second.
 
 #include <algorithm>
 
@@ -14,9 +16,11 @@ namespace sluice::cuda {
 
 namespace {
 
-constexpr int kWarps = 8, kThreads = 32 * kWarps, kStages = 2;  // of gates and ups
+constexpr int kInWarps = 4, kInThreads = 32 * kInWarps, kInStages = 4;  // of gates and ups
+constexpr int kSumWarps = 20, kSumStages = 1, kSumSplits = 8;           // of downs, at most
+// So that the blocks of both fit a multiprocessor together.
+constexpr int kInRegisters = 72, kSumRegisters = 56;
 constexpr int kMostChosen = 16;
-constexpr int kMostSumWarps = 20, kSumStages = 1;
 
 struct Packed {
     const uint8_t *data, *scales, *zero_points;
@@ -67,26 +71,13 @@ struct StepExperts {
     const float* shared_gate;  // null: all of it
     bool accumulate;
     float* out;
-    Sharing sharing;  // of the sum
-
-    __device__ __forceinline__ uint64_t place_of(int expert) const {
-        return static_cast<uint64_t>(slots[expert * slots_stride]) * slot_bytes;
-    }
+    Sharing in_sharing, sum_sharing;
 };
 
 struct Chosen {
-    int expert[kMostChosen];
-    float weight[kMostChosen];
+    int expert[kMostChosen], place[kMostChosen];
+    float weight[kMostChosen];  // by place
 };
-
-// By one warp.
-template <int kPerLane>
-__device__ __forceinline__ void choose(const StepExperts& args, Chosen& chosen) {
-    choose_experts<kPerLane>(args.route, args.route.logits[0], [&](int at, int expert, float weight) {
-        chosen.expert[at] = expert;
-        chosen.weight[at] = weight;
-    });
-}
 
 __device__ __forceinline__ void stage_numbers(const StagedRows<1>& staged, int i, const float* from) {
     float x[8];
@@ -96,39 +87,38 @@ __device__ __forceinline__ void stage_numbers(const StagedRows<1>& staged, int i
 
 // A block: 16 numbers that an expert has inside. Its tiles are of the gate and of the up.
 template <int kPerLane>
-__global__ void __launch_bounds__(kThreads, 2) experts_in_kernel(const __grid_constant__ StepExperts args) {
+__global__ void __maxnreg__(kInRegisters) experts_in_kernel(const __grid_constant__ StepExperts args) {
     extern __shared__ uint4 shared[];
-    __shared__ Chosen chosen;
+    __shared__ int slots[kMostPlainExperts], chosen;
     const int nth = blockIdx.y, chunks = args.in.chunks, first = blockIdx.x * kOutputs;
     const bool is_shared = nth == args.route.top_k;
     Stage* const stages = reinterpret_cast<Stage*>(shared);
-    uint4* const words = reinterpret_cast<uint4*>(stages + kWarps * kStages);
-    const StagedRows<1> staged{words, reinterpret_cast<float*>(words + chunks * StagedRows<1>::kWordsOfChunk)};
-    float* const partial = staged.sums + chunks;
+    uint4* const words = reinterpret_cast<uint4*>(stages + kInWarps * args.in_sharing.stages);
+    const StagedRows<1> staged(words, chunks);
+    float* const partial = staged.end(chunks);
     ExpertMatrices expert = args.shared;
     // The next kernel reads what this one waited for before it waits itself.
     if (!is_shared) {
-        if (threadIdx.x < kMostChosen) chosen.expert[threadIdx.x] = 0;
+        for (int i = threadIdx.x; i < args.route.experts; i += kInThreads) slots[i] = args.slots[i * args.slots_stride];
         __syncthreads();
         wait_for_previous();
         let_next_begin();
         if (threadIdx.x < 32) {
-            choose<kPerLane>(args, chosen);
+            LaneLogits<kPerLane> logits(args.route, args.route.logits[0]);
+            unsigned largest = 0;
+            int mine = 0;
+#pragma unroll 1
+            for (int n = 0; n <= nth; ++n) mine = logits.take_largest(largest);
+            if (threadIdx.x == 0) chosen = slots[mine];
         } else {
-            for (int i = threadIdx.x - 32; i < chunks * 8; i += kThreads - 32) stage_numbers(staged, i, args.x);
+            for (int i = threadIdx.x - 32; i < chunks * 8; i += kInThreads - 32) stage_numbers(staged, i, args.x);
         }
         __syncthreads();
-        const uint64_t place = args.place_of(chosen.expert[nth]);
+        const uint64_t place = static_cast<uint64_t>(chosen) * args.slot_bytes;
         expert.gate = args.chosen.gate.further(place), expert.up = args.chosen.up.further(place);
-        if (blockIdx.x + blockIdx.y == 0 && static_cast<int>(threadIdx.x) < args.route.top_k) {
-            args.route.ids[0][threadIdx.x] = chosen.expert[threadIdx.x];
-            args.route.weights[0][threadIdx.x] = chosen.weight[threadIdx.x];
-        }
     }
-    const int splits = splits_of(chunks, kWarps);
-    const Sharing sharing{splits, kWarps / splits, 2};
-    multiply_tiles<1, false, kStages>(
-        sharing, chunks, stages, partial,
+    multiply_tiles<1, false>(
+        args.in_sharing, chunks, stages, partial,
         [&](int tile) {
             return Tile<1>{args.in.matrix(expert.gate.or_if(tile == 1, expert.up)), first, staged};
         },
@@ -136,68 +126,82 @@ __global__ void __launch_bounds__(kThreads, 2) experts_in_kernel(const __grid_co
             if (!is_shared) return;
             wait_for_previous();
             let_next_begin();
-            for (int i = threadIdx.x; i < chunks * 8; i += kThreads) stage_numbers(staged, i, args.x);
+            for (int i = threadIdx.x; i < chunks * 8; i += kInThreads) stage_numbers(staged, i, args.x);
         });
     const int mine = threadIdx.x;
     if (mine >= kOutputs || first + mine >= args.in.outputs) return;
-    const float gate = sum_of_spans<1>(sharing, chunks, partial, mine, 0);
-    const float up = sum_of_spans<1>(sharing, chunks, partial, kOutputs + mine, 0);
+    const float gate = sum_of_spans<1>(args.in_sharing, chunks, partial, mine, 0);
+    const float up = sum_of_spans<1>(args.in_sharing, chunks, partial, kOutputs + mine, 0);
     args.activated[nth * args.in.outputs + first + mine] =
         activated(args.activation, args.alpha, args.limit, args.up_offset, gate, up);
 }
 
 // A block: 16 outputs of all experts, and of their sum. The kernel before has waited for logits and shared gate.
 template <int kPerLane>
-__global__ void __launch_bounds__(32 * kMostSumWarps, 1) experts_sum_kernel(const __grid_constant__ StepExperts args) {
+__global__ void __maxnreg__(kSumRegisters) experts_sum_kernel(const __grid_constant__ StepExperts args) {
     extern __shared__ uint4 shared[];
     __shared__ Chosen chosen;
     let_next_begin();
-    const int chunks = args.down.chunks, first = blockIdx.x * kOutputs, warps = blockDim.x / 32;
+    const int chunks = args.down.chunks, first = blockIdx.x * kOutputs, top_k = args.route.top_k;
     Stage* const stages = reinterpret_cast<Stage*>(shared);
-    auto* const words = reinterpret_cast<uint4*>(stages + warps * kSumStages);
-    auto* const sums = reinterpret_cast<float*>(words + args.all * chunks * StagedRows<1>::kWordsOfChunk);
-    float* const partial = sums + args.all * chunks;
-    const auto staged_of = [&](int nth) {
-        return StagedRows<1>{words + nth * chunks * StagedRows<1>::kWordsOfChunk, sums + nth * chunks};
-    };
-    if (threadIdx.x < kMostChosen) chosen.expert[threadIdx.x] = 0;
-    __syncthreads();
-    if (threadIdx.x < 32) choose<kPerLane>(args, chosen);
+    auto* const words = reinterpret_cast<uint4*>(stages + blockDim.x / 32 * args.sum_sharing.stages);
+    // One row of all experts' numbers, as far as memory goes.
+    const StagedRows<1> all_staged(words, args.all * chunks);
+    float* const partial = all_staged.end(args.all * chunks);
+    const auto staged_of = [&](int nth) { return all_staged.from(nth * chunks); };
+    ChosenLogit mine;
+    if (threadIdx.x < 32) {
+        mine = choose_by_logits<kPerLane>(args.route, args.route.logits[0]);
+        if (mine.expert != ChosenLogit::kNone) chosen.expert[threadIdx.x] = args.slots[mine.expert * args.slots_stride];
+    }
     __syncthreads();
     const int output = first + static_cast<int>(threadIdx.x);
     const bool ends = threadIdx.x < kOutputs && output < args.down.outputs;
-    const float before = ends && args.accumulate ? __ldcg(args.out + output) : 0.0f;
-    const float factor = args.shared_gate == nullptr ? 1.0f : sigmoid(__ldcg(args.shared_gate));
-    multiply_tiles<1, false, kSumStages>(
-        args.sharing, chunks, stages, partial,
+    float before = 0, factor = 1;
+    multiply_tiles<1, false>(
+        args.sum_sharing, chunks, stages, partial,
         [&](int nth) {
-            const bool is_shared = nth == args.route.top_k;
-            const uint64_t place = is_shared ? 0 : args.place_of(chosen.expert[nth]);
+            const bool is_shared = nth == top_k;
+            const uint64_t place = is_shared ? 0 : static_cast<uint64_t>(chosen.expert[nth]) * args.slot_bytes;
             const Packed packed = args.chosen.down.further(place).or_if(is_shared, args.shared.down);
             return Tile<1>{args.down.matrix(packed), first, staged_of(nth)};
         },
         [&] {
+            if (threadIdx.x < 32) {
+                const int at = place_of(args.route, mine);
+                const float weight = weight_of(args.route, mine);
+                if (mine.expert != ChosenLogit::kNone) {
+                    chosen.place[threadIdx.x] = at;
+                    chosen.weight[at] = weight;
+                }
+                if (ends && args.accumulate) before = __ldcg(args.out + output);
+                if (args.shared_gate != nullptr) factor = sigmoid(__ldcg(args.shared_gate));
+            }
             wait_for_previous();
+            if (blockIdx.x == 0 && mine.expert != ChosenLogit::kNone) {
+                const int at = chosen.place[threadIdx.x];
+                args.route.ids[0][at] = mine.expert;
+                args.route.weights[0][at] = chosen.weight[at];
+            }
             const int eights = chunks * 8;
             for (int i = threadIdx.x; i < args.all * eights; i += blockDim.x) {
                 const int nth = i / eights;
                 stage_numbers(staged_of(nth), i % eights, args.activated + nth * chunks * kChunk);
             }
         });
-    const int outputs = args.all * kOutputs;
-    for (int i = threadIdx.x; i < outputs; i += blockDim.x) {
-        const float sum = sum_of_spans<1>(args.sharing, chunks, partial, i, 0);
-        partial[i] = sum;
-        const int nth = i / kOutputs, row = first + i % kOutputs;
-        if (row < args.down.outputs) (nth < args.route.top_k ? args.parts[nth] : args.shared_part)[row] = sum;
+    // Sums by place from here on.
+    float* const parts = partial + spans_of(chunks) * args.sum_sharing.outputs();
+    for (int i = threadIdx.x; i < args.all * kOutputs; i += blockDim.x) {
+        const float sum = sum_of_spans<1>(args.sum_sharing, chunks, partial, i, 0);
+        const int nth = i / kOutputs, at = nth < top_k ? chosen.place[nth] : nth, row = first + i % kOutputs;
+        parts[at * kOutputs + i % kOutputs] = sum;
+        if (row < args.down.outputs) (nth < top_k ? args.parts[at] : args.shared_part)[row] = sum;
     }
     __syncthreads();
     if (!ends) return;
     float sum = before;
-    for (int nth = 0; nth < args.route.top_k; ++nth) {
-        sum = fmaf(chosen.weight[nth], partial[nth * kOutputs + threadIdx.x], sum);
-    }
-    if (args.all > args.route.top_k) sum = fmaf(factor, partial[args.route.top_k * kOutputs + threadIdx.x], sum);
+    for (int at = 0; at < top_k; ++at) sum = fmaf(chosen.weight[at], parts[at * kOutputs + threadIdx.x], sum);
+    if (args.all > top_k) sum = fmaf(factor, parts[top_k * kOutputs + threadIdx.x], sum);
     args.out[output] = sum;
 }
 
@@ -308,23 +312,30 @@ uint64_t row_bytes(const PackedShape& shape) {
     return StagedRows<1>::bytes(shape.chunks);
 }
 
+void share(StepExperts& args) {
+    const int in_splits = splits_of(args.in.chunks, kInWarps);
+    const int sum_splits = splits_of(args.down.chunks, kSumSplits);
+    args.in_sharing = sharing_of(args.in.chunks, in_splits, kInWarps / in_splits, 2, kInStages);
+    args.sum_sharing =
+        sharing_of(args.down.chunks, sum_splits, std::min(args.all, kSumWarps / sum_splits), args.all, kSumStages);
+}
+
 template <int kPerLane>
 bool run(Device& device, StepExperts& args) {
-    const int splits = splits_of(args.down.chunks, kWarps);
-    args.sharing = {splits, std::min(args.all, kMostSumWarps / splits), args.all};
-    const int sum_warps = splits * args.sharing.at_once;
+    share(args);
     const auto all = static_cast<uint64_t>(args.all);
-    const uint64_t in_bytes = kWarps * kStages * sizeof(Stage) + row_bytes(args.in) +
-                              partial_bytes({.splits = 1, .at_once = 1, .tiles = 2}, args.in.chunks, 1);
-    const uint64_t sum_bytes = static_cast<uint64_t>(sum_warps) * kSumStages * sizeof(Stage) +
-                               all * row_bytes(args.down) + partial_bytes(args.sharing, args.down.chunks, 1);
+    const int sum_warps = args.sum_sharing.splits * args.sum_sharing.at_once;
+    const uint64_t in_bytes =
+        stage_bytes(args.in_sharing) + row_bytes(args.in) + partial_bytes(args.in_sharing, args.in.chunks, 1);
+    const uint64_t sum_bytes = stage_bytes(args.sum_sharing) + all * row_bytes(args.down) +
+                               partial_bytes(args.sum_sharing, args.down.chunks, 1) + all * kOutputs * sizeof(float);
     if (!allow_shared_bytes(device, reinterpret_cast<const void*>(experts_in_kernel<kPerLane>), in_bytes) ||
         !allow_shared_bytes(device, reinterpret_cast<const void*>(experts_sum_kernel<kPerLane>), sum_bytes)) {
         return false;
     }
     args.activated = reinterpret_cast<float*>(device.scratch(all * static_cast<uint64_t>(args.in.outputs) * 4));
     const dim3 in_grid(blocks_for(args.in.outputs, kOutputs), static_cast<unsigned>(args.all));
-    launch_early(device, {in_grid, kThreads, in_bytes}, experts_in_kernel<kPerLane>, args);
+    launch_early(device, {in_grid, kInThreads, in_bytes}, experts_in_kernel<kPerLane>, args);
     const Launch sum{blocks_for(args.down.outputs, kOutputs), static_cast<unsigned>(32 * sum_warps), sum_bytes};
     launch_early(device, sum, experts_sum_kernel<kPerLane>, args);
     return true;

@@ -16,11 +16,12 @@ namespace sluice::cuda {
 
 namespace {
 
-constexpr int kWarps = 16, kThreads = 32 * kWarps, kStages = 3;  // of a block that has tiles
-constexpr int kRowWarps = 8;                                     // of others
+constexpr int kWarps = 16, kThreads = 32 * kWarps;  // of a block that has tiles
+constexpr int kRowWarps = 8;                        // of others
+constexpr int kManyStages = 2;                      // where blocks come in turns, so that two have room
 constexpr int kMostMatrices = 8;
 constexpr int kMostTiles = kThreads / kOutputs;  // of a block: a thread ends an output
-constexpr int kHeldRuns = 2;                     // of a lane, decoded before x is there
+constexpr int kHeldRuns = 2;                     // of a lane, loaded before x is there
 
 struct StepMatrix {
     const uint8_t *data, *scales, *zero_points;
@@ -84,7 +85,9 @@ __device__ __forceinline__ void norm_row(const NormedRow& row, int columns, cons
 }
 
 // A run of the row in shared memory, in the order of add_runs.
-__device__ __forceinline__ void add_run(const float (&values)[kRun], const float4* x, float& sum) {
+__device__ __forceinline__ void add_run(const AffineRun<8>& run, const float4* x, float& sum) {
+    float values[kRun];
+    run.decode(values);
 #pragma unroll
     for (int i = 0; i < kRun / 4; ++i) {
         const float4 four = x[i];
@@ -103,13 +106,13 @@ __device__ __forceinline__ void rows_block(const StepProducts& args, float4* sha
     int m = args.tiled;
     while (there && output >= args.of[m].outputs) output -= args.of[m++].outputs;
     DeviceWeight weight = args.in_rows;
-    float held[kHeldRuns][kRun];
+    AffineRun<8> held[kHeldRuns];
     if (there) {
         weight.data = args.of[m].data, weight.scales = args.of[m].scales;
         weight.zero_points = args.of[m].zero_points;
 #pragma unroll
         for (int r = 0; r < kHeldRuns; ++r) {
-            if (lane + 32 * r < runs) Affine<8>::run(weight, output, lane + 32 * r, held[r]);
+            if (lane + 32 * r < runs) held[r].load(weight, output, lane + 32 * r);
         }
     }
     const Factors factors(args.row, args.columns);
@@ -166,9 +169,9 @@ __device__ __forceinline__ void tiles_block(const StepProducts& args, uint4* sha
     const int chunks = args.columns / kChunk, outputs = args.sharing.outputs();
     const int first_tile = (static_cast<int>(blockIdx.x) - args.row_blocks) * args.sharing.tiles;
     Stage* const stages = reinterpret_cast<Stage*>(shared);
-    uint4* const words = reinterpret_cast<uint4*>(stages + kWarps * kStages);
-    const StagedRows<1> staged{words, reinterpret_cast<float*>(words + chunks * StagedRows<1>::kWordsOfChunk)};
-    float* const partial = staged.sums + chunks;
+    uint4* const words = reinterpret_cast<uint4*>(stages + kWarps * args.sharing.stages);
+    const StagedRows<1> staged(words, chunks);
+    float* const partial = staged.end(chunks);
     // The matrix of a tile, whose number becomes that within it. The last one repeats its last tile.
     const auto matrix_of = [&](int& tile) {
         int m = 0;
@@ -195,7 +198,7 @@ __device__ __forceinline__ void tiles_block(const StepProducts& args, uint4* sha
     const int mine = threadIdx.x;
     float* out = nullptr;
     ChannelPast past;
-    multiply_tiles<1, false, kStages>(args.sharing, chunks, stages, partial, tile_of, [&] {
+    multiply_tiles<1, false>(args.sharing, chunks, stages, partial, tile_of, [&] {
         if (mine < outputs) {
             int tile = first_tile + mine / kOutputs;
             const StepMatrix& of = args.of[matrix_of(tile)];
@@ -257,11 +260,12 @@ bool takes(const CausalConvolution& op, StepConvolution& convolution) {
 
 // Blocks of as many tiles each, so that they fill the card's turns.
 void share_tiles(const Device& device, StepProducts& args, int tiles) {
-    const int splits = splits_of(args.columns / kChunk, kWarps), at_once = kWarps / splits;
+    const int chunks = args.columns / kChunk, splits = splits_of(chunks, kWarps), at_once = kWarps / splits;
     const int places = device.multiprocessors() - args.row_blocks % device.multiprocessors();
     const auto turns = static_cast<int>(blocks_for(tiles, int64_t{kMostTiles} * places));
     const int each = turns == 0 ? 1 : static_cast<int>(blocks_for(tiles, int64_t{turns} * places));
-    args.sharing = {splits, at_once, static_cast<int>(blocks_for(each, at_once)) * at_once};
+    args.sharing = sharing_of(chunks, splits, at_once, static_cast<int>(blocks_for(each, at_once)) * at_once,
+                              turns > 1 ? kManyStages : kMostStages);
 }
 
 uint64_t shared_bytes(const StepProducts& args, bool has_tiles) {
@@ -269,7 +273,7 @@ uint64_t shared_bytes(const StepProducts& args, bool has_tiles) {
     const uint64_t rows = static_cast<uint64_t>(args.columns) / kRun * kRunPitch * sizeof(float);
     if (!has_tiles) return rows;
     const uint64_t tiles =
-        kWarps * kStages * sizeof(Stage) + StagedRows<1>::bytes(chunks) + partial_bytes(args.sharing, chunks, 1);
+        stage_bytes(args.sharing) + StagedRows<1>::bytes(chunks) + partial_bytes(args.sharing, chunks, 1);
     return std::max(rows, tiles);
 }
 
