@@ -33,6 +33,7 @@ using AddCase = std::function<void(KernelCase)>;
 void product_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void attention_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void latent_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
+void selection_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void recurrent_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 void drawing_cases(Backend& backend, const Shapes& shapes, const AddCase& add);
 
@@ -42,7 +43,7 @@ struct CaseGroup {
 };
 inline constexpr CaseGroup kCaseGroups[] = {
     {"products", product_cases},    {"attention", attention_cases}, {"latent", latent_cases},
-    {"recurrent", recurrent_cases}, {"drawing", drawing_cases},
+    {"selection", selection_cases}, {"recurrent", recurrent_cases}, {"drawing", drawing_cases},
 };
 
 }  // namespace sluice::bench

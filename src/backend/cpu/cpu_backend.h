@@ -79,6 +79,7 @@ class CpuBackend final : public HostBackend<CpuBackend> {
     // On the calling thread, with its scratch.
     void run_attention(AttentionRows rows) const;
     // Of the rows of a segment from `first` on, each over the tokens that are selected for it.
+    void score_runs(const SelectTokens& op, const KvSegment& segment, int64_t first, int64_t count, float* scores);
     void attend_selected(const Attention& op, const KvSegment& segment, int64_t first);
     // Attention over a tile of the latent cache; all of it, divided by the totals, without one.
     void attend_latents(const AttendLatents& form, const AccumulateLatentTile* tile);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -17,25 +18,66 @@ namespace sluice {
 namespace {
 
 constexpr int64_t kScoreBytes = sizeof(float);
-constexpr int64_t kScoredRuns = 512;  // per task
-constexpr int64_t kSharedHeads = 32;  // that go over a row's tokens together
+constexpr int64_t kScoredRuns = 512;     // per task
+constexpr int64_t kMultipliedRuns = 32;  // of them at a time
+constexpr int64_t kSharedHeads = 32;     // that go over a row's tokens together
 
-// The `room` best of scores[0 .. seen), ascending.
+// The `room` best of scores[0 .. seen), ascending: all above the smallest of them, and the first of those that equal
+// it.
 std::vector<int32_t> best(float* scores, int64_t seen, int64_t room) {
-    std::vector<int32_t> runs(static_cast<size_t>(seen));
-    std::iota(runs.begin(), runs.end(), 0);
-    if (seen > room) {
-        for (int64_t i = 0; i < seen; ++i) {
-            if (std::isnan(scores[i])) scores[i] = -std::numeric_limits<float>::infinity();
-        }
-        std::nth_element(runs.begin(), runs.begin() + room, runs.end(), [&](int32_t a, int32_t b) {
-            return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
-        });
-        runs.resize(static_cast<size_t>(room));
-        std::sort(runs.begin(), runs.end());
+    std::vector<int32_t> runs(static_cast<size_t>(std::min(seen, room)));
+    if (seen <= room) {
+        std::iota(runs.begin(), runs.end(), 0);
+        return runs;
+    }
+    for (int64_t i = 0; i < seen; ++i) {
+        if (std::isnan(scores[i])) scores[i] = -std::numeric_limits<float>::infinity();
+    }
+    std::vector<float> order(scores, scores + seen);
+    std::nth_element(order.begin(), order.begin() + (room - 1), order.end(), std::greater<>());
+    const float smallest = order[static_cast<size_t>(room - 1)];
+    int64_t equal = std::count(order.begin(), order.begin() + room, smallest);
+    size_t taken = 0;
+    for (int64_t i = 0; taken < runs.size(); ++i) {
+        if (scores[i] > smallest || (scores[i] == smallest && equal-- > 0)) runs[taken++] = static_cast<int32_t>(i);
     }
     return runs;
 }
+
+// Queries of all heads as kernels.multiply() takes them: in panels of so many heads as stay in the first cache, each
+// [width, heads], zeros for the heads that fill the last vector.
+class TurnedQueries {
+  public:
+    TurnedQueries(const KernelTable& kernels, int64_t heads, int64_t width)
+        : heads_(heads), width_(width), panel_(4 * kernels.lanes) {
+        columns_ = (heads + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
+    }
+
+    int64_t columns() const { return columns_; }
+    size_t floats() const { return static_cast<size_t>(columns_ * width_); }
+
+    void turn(const float* query, float* out) const {
+        for (int64_t head = 0; head < heads_; ++head) {
+            const int64_t panel = head / panel_ * panel_, stride = panel_columns(panel);
+            float* column = out + panel * width_ + (head - panel);
+            for (int64_t k = 0; k < width_; ++k) column[k * stride] = query[head * width_ + k];
+        }
+    }
+    // products[r][head] = keys[r] . query of the head.
+    void multiply(const KernelTable& kernels, const float* turned, const float* keys, int64_t rows,
+                  float* products) const {
+        for (int64_t panel = 0; panel < columns_; panel += panel_) {
+            const int64_t columns = panel_columns(panel);
+            kernels.multiply(keys, width_, rows, turned + panel * width_, columns, width_, columns, products + panel,
+                             columns_, false);
+        }
+    }
+
+  private:
+    int64_t panel_columns(int64_t first) const { return std::min(panel_, columns_ - first); }
+
+    int64_t heads_, width_, panel_, columns_;
+};
 
 // What a row at `position` sees, by the scores of the runs that are complete there.
 void choose(const SelectTokens& op, float* scores, int64_t position, int32_t* out) {
@@ -71,51 +113,69 @@ void CpuBackend::compute(const AppendRows& op) {
     }
 }
 
-// Rows of a segment go together as far as there is room for their scores; a key is decoded once for all of them.
-void CpuBackend::compute(const SelectTokens& op) {
-    const float* query = floats(op.query);
-    const float* weights = op.weights.buffer == nullptr ? nullptr : floats(op.weights);
-    int32_t* out = writable_ints(op.out);
+// Rows [first, first + count) of a segment and the runs that the last of them sees, with the score of each in
+// scores[row * runs + run]. A key is decoded once for all rows.
+void CpuBackend::score_runs(const SelectTokens& op, const KvSegment& segment, int64_t first, int64_t count,
+                            float* scores) {
+    const float* query = floats(op.query) + (segment.rows.first_row + first) * op.query.row_stride;
+    const float* weights = op.weights.buffer == nullptr
+                               ? nullptr
+                               : floats(op.weights) + (segment.rows.first_row + first) * op.weights.row_stride;
+    const KvPages& cache = segment.cache;
+    const int64_t position = segment.rows.position + first, runs = (position + count) / op.ratio;
     const int64_t width = op.width(), heads = op.head_count(), runs_of_page = op.cache.page_tokens / op.ratio;
+    const TurnedQueries queries(kernels_, heads, width);
+    const int64_t columns = queries.columns();
+    const RowKvLayout layout(cache.format, runs_of_page, width);
+    const std::vector<float> alike(weights == nullptr ? static_cast<size_t>(heads) : 0, 1.0f);
+    for_tasks(static_cast<size_t>((runs + kScoredRuns - 1) / kScoredRuns), [&](size_t task) {
+        const int64_t begin = static_cast<int64_t>(task) * kScoredRuns, end = std::min(runs, begin + kScoredRuns);
+        const auto key_floats = static_cast<size_t>((end - begin) * width);
+        const auto product_floats = static_cast<size_t>(kMultipliedRuns * columns);
+        Scratch& scratch = thread_scratch();
+        scratch.reset(Scratch::padded<float>(key_floats) + Scratch::padded<float>(queries.floats()) +
+                      Scratch::padded<float>(product_floats));
+        auto* keys = scratch.take<float>(key_floats);
+        auto* turned = scratch.take<float>(queries.floats());
+        auto* products = scratch.take<float>(product_floats);
+        std::fill(turned, turned + queries.floats(), 0.0f);
+        for (int64_t run = begin; run < end; ++run) {
+            const std::byte* page = cache.pages[static_cast<size_t>(run / runs_of_page)];
+            decode_kv_row(cache.format, page + layout.row(run % runs_of_page), width, keys + (run - begin) * width);
+        }
+        // From the row on where the task's first run is complete.
+        for (int64_t i = std::max<int64_t>(0, (begin + 1) * op.ratio - 1 - position); i < count; ++i) {
+            queries.turn(query + i * op.query.row_stride, turned);
+            const float* weight = weights == nullptr ? alike.data() : weights + i * op.weights.row_stride;
+            const int64_t complete = std::min(end, (position + i + 1) / op.ratio);
+            for (int64_t run = begin; run < complete; run += kMultipliedRuns) {
+                const int64_t some = std::min(kMultipliedRuns, complete - run);
+                queries.multiply(kernels_, turned, keys + (run - begin) * width, some, products);
+                for (int64_t j = 0; j < some * columns; ++j) products[j] = products[j] < 0 ? 0 : products[j];
+                for (int64_t j = 0; j < some; ++j) {
+                    scores[i * runs + run + j] = kernels_.dot(products + j * columns, weight, heads);
+                }
+            }
+        }
+    });
+}
+
+// Rows of a segment go together as far as there is room for their scores.
+void CpuBackend::compute(const SelectTokens& op) {
+    int32_t* out = writable_ints(op.out);
     for (const KvSegment& segment : kv_segments(op.kName, op.sequences, op.cache, op.query.rows)) {
-        const KvPages& cache = segment.cache;
-        const RowKvLayout layout(cache.format, runs_of_page, width);
         const int64_t all = (segment.rows.position + segment.rows.count) / op.ratio;
         const int64_t together = std::max<int64_t>(1, kSelectionScoreBytes / (kScoreBytes * std::max<int64_t>(all, 1)));
         for (int64_t first = 0; first < segment.rows.count; first += together) {
             const int64_t count = std::min(together, segment.rows.count - first);
-            const auto position = [&](int64_t i) { return segment.rows.position + first + i; };
-            const int64_t runs = (position(count - 1) + 1) / op.ratio;  // that the last of them sees
-            const auto row = [&](int64_t i) { return segment.rows.first_row + first + i; };
+            const int64_t position = segment.rows.position + first, runs = (position + count) / op.ratio;
             scratch_.reset(Scratch::padded<float>(static_cast<size_t>(count * runs)));
             auto* scores = scratch_.take<float>(static_cast<size_t>(count * runs));
-            const auto score = [&](int64_t run, const float* key) {
-                // From the row on where the run is complete.
-                for (int64_t i = std::max<int64_t>(0, (run + 1) * op.ratio - 1 - position(0)); i < count; ++i) {
-                    float sum = 0;
-                    for (int64_t head = 0; head < heads; ++head) {
-                        const float product =
-                            kernels_.dot(query + row(i) * op.query.row_stride + head * width, key, width);
-                        const float weight = weights == nullptr ? 1.0f : weights[row(i) * op.weights.row_stride + head];
-                        sum += weight * std::max(product, 0.0f);
-                    }
-                    scores[i * runs + run] = sum;
-                }
-            };
-            for_tasks(static_cast<size_t>((runs + kScoredRuns - 1) / kScoredRuns), [&](size_t task) {
-                Scratch& scratch = thread_scratch();
-                scratch.reset(Scratch::padded<float>(static_cast<size_t>(width)));
-                auto* key = scratch.take<float>(static_cast<size_t>(width));
-                const int64_t begin = static_cast<int64_t>(task) * kScoredRuns;
-                for (int64_t run = begin; run < std::min(runs, begin + kScoredRuns); ++run) {
-                    const std::byte* page = cache.pages[static_cast<size_t>(run / runs_of_page)];
-                    decode_kv_row(cache.format, page + layout.row(run % runs_of_page), width, key);
-                    score(run, key);
-                }
-            });
+            score_runs(op, segment, first, count, scores);
             for_tasks(static_cast<size_t>(count), [&](size_t task) {
                 const auto i = static_cast<int64_t>(task);
-                choose(op, scores + i * runs, position(i), out + row(i) * op.out.row_stride);
+                choose(op, scores + i * runs, position + i,
+                       out + (segment.rows.first_row + first + i) * op.out.row_stride);
             });
         }
     }
