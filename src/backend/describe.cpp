@@ -50,6 +50,8 @@ std::string_view name_of(ActivationKind kind) {
             return "squared-relu";
         case ActivationKind::kClampedSwiglu:
             return "clamped-swiglu";
+        case ActivationKind::kCutSilu:
+            return "cut-silu";
     }
     return "unknown";
 }

@@ -27,8 +27,9 @@ inline constexpr std::array<std::string_view, 3> kStackedProjections = {"gate_pr
 // Where routed experts stand within a layer, and what their three projections are called where each expert has tensors
 // of its own and where all are stacked.
 struct ExpertNames {
-    std::string_view each = "mlp.experts.";                             // each.7.up_proj, or fused: each.gate_up_proj
-    std::string_view stacked = "mlp.switch_mlp.";                       // stacked.up_proj
+    std::string_view each = "mlp.experts.";        // each.7.up_proj, or fused: each.gate_up_proj
+    std::string_view stacked = "mlp.switch_mlp.";  // stacked.up_proj
+    std::string_view also_stacked{};  // another name of that folder, which is read alone; empty: there is none
     std::array<std::string_view, 3> projections = kStackedProjections;  // an empty name: there is none
     std::array<std::string_view, 3> stacked_projections = kStackedProjections;
     bool alternating = false;        // of a fused gate_up_proj the rows of gate and up take turns, gate first

@@ -23,7 +23,8 @@
     X(qwen3_moe)                \
     X(qwen3_next)               \
     X(qwen3_vl_moe)             \
-    X(qwen4_exp)
+    X(qwen4_exp)                \
+    X(step3p7)
 
 namespace sluice {
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -85,6 +86,8 @@ struct GroupedAttentionConfig {
     RotaryConfig rotary{};
     QueryKeyNorm query_key_norm = QueryKeyNorm::kPerHead;
     bool gated = false;  // the query projection holds [query | gate] per head
+    bool head_gates =
+        false;           // what a head gives is multiplied by the sigmoid of a number that one more projection makes
     bool sinks = false;  // a learned logit per head that takes part in the softmax and has no value
     bool query_key_value_bias = false;
     bool output_bias = false;
@@ -197,7 +200,8 @@ using MixerConfig = std::variant<GroupedAttentionConfig, LatentAttentionConfig, 
 // there is no gate.
 struct ActivationConfig {
     enum class Kind : uint8_t { kSilu, kGeluTanh, kSquaredRelu } kind = Kind::kSilu;
-    double limit = 0;  // first gate is cut above it, up on both sides; 0: not
+    double limit = 0;          // first gate is cut above it, up on both sides; 0: not
+    bool limit_after = false;  // not gate is cut but silu(gate)
     double alpha = 1;
     double up_offset = 0;
 
@@ -234,11 +238,12 @@ struct MixtureConfig {
     int64_t intermediate = 0;  // of an expert
     Routing routing{};
     ActivationConfig activation{};
-    bool router_bias = false;          // part of the logits; a correction is none
-    bool expert_bias = false;          // of gate, up and down of each routed expert
-    bool fused_expert_bias = false;    // how this checkpoint stores those of gate and up: in one tensor
-    int64_t shared_intermediate = 0;   // 0: no shared expert
-    bool shared_expert_gated = false;  // its output times the sigmoid of one more projection
+    bool router_bias = false;         // part of the logits; a correction is none
+    bool expert_bias = false;         // of gate, up and down of each routed expert
+    bool fused_expert_bias = false;   // how this checkpoint stores those of gate and up: in one tensor
+    int64_t shared_intermediate = 0;  // 0: no shared expert
+    std::optional<ActivationConfig> shared_activation{};  // none: that of routed experts
+    bool shared_expert_gated = false;                     // its output times the sigmoid of one more projection
     bool own_norms = false;  // router and routed experts read the residual through norms of their own, and what routed
                              // and shared experts give is normed before it is added up
     bool expert_scale = false;   // an expert's weight is multiplied by a learned factor, too

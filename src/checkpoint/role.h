@@ -59,6 +59,7 @@ enum class Role : uint8_t {
     kQueryNorm,
     kKeyNorm,
     kSinks,
+    kHeadGate,
     // Gated DeltaNet, with separate projections or with those fused and interleaved by key head.
     kLinearQkv,
     kLinearZ,

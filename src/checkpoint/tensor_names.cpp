@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "checkpoint/name_parts.h"
 
@@ -215,11 +216,13 @@ TensorName TensorNames::parse_in_layer(std::string_view rest, TensorName parsed)
     if (find_known(rest, true, parsed)) return parsed;
     if (TensorName table = parsed; parse_row_table(rest, table)) return table;
     parsed.multi_token_marker = rest.starts_with("eh_proj.");
-    for (const bool stacked : {true, false}) {
+    const ExpertNames& names = architecture_.experts;
+    const std::pair<std::string_view, bool> folders[] = {
+        {names.stacked, true}, {names.also_stacked, true}, {names.each, false}};
+    for (const auto& [folder, stacked] : folders) {
         TensorName expert = parsed;
         std::string_view below = rest;
-        const std::string_view folder = stacked ? architecture_.experts.stacked : architecture_.experts.each;
-        if (consume(below, folder) && parse_expert(below, stacked, expert)) return expert;
+        if (!folder.empty() && consume(below, folder) && parse_expert(below, stacked, expert)) return expert;
     }
     return parsed;
 }

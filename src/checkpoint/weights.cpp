@@ -114,6 +114,7 @@ void append(std::vector<WeightSpec>& list, int64_t hidden, const GroupedAttentio
         list.push_back(norm(Role::kKeyNorm, whole ? kv_width : a.head_dim));
     }
     if (a.sinks) list.push_back(vector(Role::kSinks, a.heads));
+    if (a.head_gates) list.push_back(matrix(Role::kHeadGate, a.heads, hidden));
     if (a.indexer.own()) append_pooled_indexer(list, hidden, a.indexer);
 }
 

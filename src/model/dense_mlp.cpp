@@ -9,6 +9,7 @@ Activation activation_of(const ActivationConfig& config) {
     if (!config.gated()) return {.kind = ActivationKind::kSquaredRelu};
     if (config.kind == ActivationConfig::Kind::kGeluTanh) return {.kind = ActivationKind::kGeluTanh};
     if (config.plain()) return {};
+    if (config.limit_after) return {.kind = ActivationKind::kCutSilu, .limit = static_cast<float>(config.limit)};
     return {.kind = ActivationKind::kClampedSwiglu,
             .alpha = static_cast<float>(config.alpha),
             .limit = config.limit == 0 ? std::numeric_limits<float>::infinity() : static_cast<float>(config.limit),

@@ -51,10 +51,11 @@ class MixtureOfExperts : public FeedForward {
                                     .output = trunk.projection(layer_, Role::kExpertsOutput)};
         }
         if (config_.shared_intermediate == 0) return;
-        shared_ = SharedMlp{.gate = config.activation.gated() ? trunk.projection(layer_, Role::kSharedGate) : Weight{},
-                            .up = trunk.projection(layer_, Role::kSharedUp),
-                            .down = trunk.projection(layer_, Role::kSharedDown),
-                            .activation = experts_.activation()};
+        shared_ = SharedMlp{
+            .gate = config.activation.gated() ? trunk.projection(layer_, Role::kSharedGate) : Weight{},
+            .up = trunk.projection(layer_, Role::kSharedUp),
+            .down = trunk.projection(layer_, Role::kSharedDown),
+            .activation = config.shared_activation ? activation_of(*config.shared_activation) : experts_.activation()};
         if (config_.shared_expert_gated) shared_gate_ = trunk.weight(layer_, Role::kSharedExpertGate);
     }
 

@@ -38,6 +38,7 @@ class GroupedAttention : public Mixer {
         }
         if (config.output_bias) output_bias_ = trunk.vector(layer_, Role::kOutputBias);
         if (config.sinks) sinks_ = trunk.vector(layer_, Role::kSinks);
+        if (config.head_gates) head_gate_ = trunk.projection(layer_, Role::kHeadGate);
         if (config.query_key_norm == QueryKeyNorm::kUnit) {
             query_norm_ = key_norm_ = unit_norm(trunk, head_dim_);
         } else if (config.query_key_norm != QueryKeyNorm::kNone) {
@@ -99,7 +100,8 @@ class GroupedAttention : public Mixer {
                               .sequences = batch.table,
                               .cache = cache,
                               .out = s.mixed});
-        if (gated_) backend.run(SigmoidGate{.x = s.mixed, .gate = s.gate});
+        if (head_gate_) backend.run(Linear{.x = x, .weight = *head_gate_, .out = s.gate});
+        if (gated_ || head_gate_) backend.run(SigmoidGate{.x = s.mixed, .gate = s.gate});
         backend.run(Linear{
             .x = s.mixed, .weight = output_, .bias = output_bias_, .out = out.rows, .accumulate = out.accumulate});
     }
@@ -162,6 +164,7 @@ class GroupedAttention : public Mixer {
             s.fused = workspace.take(rows, 2 * width);
             s.gate = workspace.take(rows, width);
         }
+        if (head_gate_) s.gate = workspace.take(rows, heads_);
         s.query = workspace.take(rows, width);
         s.key = workspace.take(rows, kv_heads_ * head_dim_);
         s.value = workspace.take(rows, kv_heads_ * value_dim_);
@@ -176,6 +179,7 @@ class GroupedAttention : public Mixer {
     float epsilon_;
     Weight query_, key_;
     std::optional<Weight> value_;  // none: the value is made from the key
+    std::optional<Weight> head_gate_;
     Weight output_;
     int64_t window_, chunk_;
     float clamp_;

@@ -199,6 +199,21 @@ constexpr const char* kMixtral8x22b = R"(
 {"hidden_size": 6144, "intermediate_size": 16384, "max_position_embeddings": 65536, "num_attention_heads": 48,
 "num_hidden_layers": 56, "vocab_size": 32768})";
 
+constexpr const char* kStep37Flash = R"(
+{"model_type": "step3p7", "text_config": {"model_type": "step3p5", "hidden_size": 4096, "num_hidden_layers": 45,
+"vocab_size": 128896, "max_position_embeddings": 65536, "num_attention_heads": 64, "head_dim": 128,
+"intermediate_size": 11264, "sliding_window": 512, "moe_intermediate_size": 1280, "share_expert_dim": 1280,
+"moe_router_scaling_factor": 3.0, "num_attention_groups": 8, "moe_num_experts": 288, "moe_top_k": 8,
+"first_k_dense_replace": 3, "layer_types": ["full_attention", "sliding_attention", "sliding_attention",
+"sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+"sliding_attention", "sliding_attention", "sliding_attention", "full_attention", "sliding_attention",
+"sliding_attention", "sliding_attention", "full_attention", "sliding_attention", "sliding_attention",
+"sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+"sliding_attention", "sliding_attention", "sliding_attention", "full_attention", "sliding_attention",
+"sliding_attention", "sliding_attention", "full_attention", "sliding_attention", "sliding_attention",
+"sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+"sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]}})";
+
 struct PublishedPreset {
     const char *name, *description;
     const char* config;
@@ -233,6 +248,7 @@ constexpr PublishedPreset kPublishedPresets[] = {
     {"olmoe-1b-7b", "OLMoE-1B-7B: 16 layers, 64 experts, 8 per token", kOlmoe},
     {"mixtral-8x7b", "Mixtral-8x7B: 32 layers, 8 experts, 2 per token", kMixtral},
     {"mixtral-8x22b", "Mixtral-8x22B: 56 layers, 8 experts, 2 per token", kMixtral, kMixtral8x22b},
+    {"step-3.7-flash", "Step-3.7-Flash (3.5): 45 layers, 288 experts, 8 per token", kStep37Flash},
 };
 
 }  // namespace

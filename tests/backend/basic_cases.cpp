@@ -97,11 +97,12 @@ void split_query_gate(CaseContext& context) {
     context.result(gate);
 }
 
-void sigmoid_gate(CaseContext& context, bool silu) {
+void sigmoid_gate(CaseContext& context, bool silu, bool of_runs = false) {
     const int64_t rows = pick_rows(context);
     const int64_t columns = context.pick_of({1, 31, 64, 300});
-    const Tensor x = context.random(rows, columns);
+    const int64_t run = of_runs ? context.pick_of({2, 8, 17}) : 1;
     const Tensor gate = context.random(rows, columns, context.flip() ? 2 : 60.0f);
+    const Tensor x = context.random(rows, columns * run);
     context.backend().run(SigmoidGate{.x = x, .gate = gate, .silu = silu});
     context.result(x);
 }
@@ -325,6 +326,8 @@ std::vector<OpCase> basic_cases() {
             {"SplitQueryGate", Rounding::kNone, split_query_gate},
             {"SigmoidGate", Rounding::kNone, [](CaseContext& context) { sigmoid_gate(context, false); }},
             {"SigmoidGate, silu", Rounding::kNone, [](CaseContext& context) { sigmoid_gate(context, true); }},
+            {"SigmoidGate of runs", Rounding::kNone,
+             [](CaseContext& context) { sigmoid_gate(context, context.flip(), true); }, true},
             {"AddGated with gate", Rounding::kNone, [](CaseContext& context) { add(context, true); }},
             {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
             {"GatherRows", Rounding::kNone, gather_rows},

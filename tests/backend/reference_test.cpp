@@ -155,6 +155,10 @@ TEST_F(ReferenceTest, GatedMlpHasItsActivation) {
     EXPECT_NEAR(run(clamped, 2, 3), 2 / (1 + std::exp(-1.702 * 2)) * 4, 1e-5);
     EXPECT_NEAR(run(clamped, 9, 8), 7 / (1 + std::exp(-1.702 * 7)) * 8, 1e-4);
     EXPECT_NEAR(run(clamped, -9, -8), -9 / (1 + std::exp(1.702 * 9)) * -6, 1e-9);  // the gate has no lower limit
+    const Activation cut{.kind = ActivationKind::kCutSilu, .limit = 7};
+    EXPECT_NEAR(run(cut, 2, 3), 2 / (1 + std::exp(-2.0)) * 3, 1e-6);
+    EXPECT_NEAR(run(cut, 7.003f, 8), 7.003 / (1 + std::exp(-7.003)) * 7, 1e-4) << "silu of it is below 7";
+    EXPECT_NEAR(run(cut, 9, -8), 7 * -7, 1e-4);
 }
 
 TEST_F(ReferenceTest, GatedMlpAppliesEveryGroupToItsRows) {

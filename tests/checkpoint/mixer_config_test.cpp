@@ -196,6 +196,37 @@ TEST(MixerConfig, Glm5NextPoolsKeysAndBoundsDecays) {
                    ErrorCode::kInvalidFile, {"linear_attn_config.gate_lower_bound", "5"});
 }
 
+TEST(MixerConfig, Step3p7HasMoreHeadsInWindowsAndCutsTheLastLayers) {
+    const json good = testing::tiny_step3p7_config();
+    const ModelConfig parsed = parse(good);
+    EXPECT_EQ(parsed.architecture->name, "step3p7");
+    EXPECT_EQ(parsed.rms_norm_epsilon, 1e-5);
+    ASSERT_EQ(parsed.layers.size(), 4u);
+    EXPECT_NE(block_of<DenseMlpConfig>(parsed.layers[0]), nullptr);
+    for (const size_t layer : {0u, 1u, 2u, 3u}) {
+        const auto& attention = *block_of<GroupedAttentionConfig>(parsed.layers[layer]);
+        const bool full = layer == 0 || layer == 3;
+        EXPECT_EQ(attention.heads, full ? 4 : 6);
+        EXPECT_EQ(attention.kv_heads, 2);
+        EXPECT_EQ(attention.window, full ? 0 : 9);
+        EXPECT_TRUE(attention.head_gates);
+        EXPECT_EQ(attention.rotary.dims, full ? 8 : 16);
+        EXPECT_EQ(attention.rotary.theta, full ? 5000 : 100);
+        EXPECT_EQ(attention.rotary.high_frequency_factor, full ? 8 : 0);
+    }
+    const auto& experts = *block_of<MixtureConfig>(parsed.layers[3]);
+    EXPECT_EQ(experts.activation.limit, 0.5);
+    EXPECT_EQ(experts.shared_activation->limit, 0.75);
+    EXPECT_EQ(block_of<MixtureConfig>(parsed.layers[2])->activation.limit, 0);
+    const auto refused = [&](const json& change, std::vector<std::string> parts) {
+        expect_refused(good, {{"text_config", change}}, ErrorCode::kInvalidFile, std::move(parts));
+    };
+    refused({{"rope_theta", {100.0, 100.0}}}, {"rope_theta", "layer 2"});
+    refused({{"moe_layers_enum", "1,-2"}}, {"moe_layers_enum"});
+    refused({{"num_attention_groups", 3}}, {"num_attention_groups", "3"});
+    refused({{"layer_types", {"full_attention", "global", "full_attention", "full_attention"}}}, {"layer_types"});
+}
+
 TEST(MixerConfig, ExpertsByTokenAreOfThoseThatThereAre) {
     const testing::TemporaryFolder folder;
     testing::tiny_model(testing::tiny_deepseek_v4_config()).write(folder / "model");

@@ -166,17 +166,15 @@ TEST(ExpertsOfAnotherWidth, ReadAndGiveThroughTheirProjections) {
     EXPECT_GT(largest_difference_of(logits("half")[0], logits("plain")[0]), 1e-2);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TinyFamilies,
-                         ::testing::Values(Family{"deepseek_v32", tiny_deepseek_v32_config, true},
-                                           Family{"glm_moe_dsa", tiny_glm_moe_dsa_config, true},
-                                           Family{"kimi_linear", tiny_kimi_linear_config, false},
-                                           Family{"nemotron_h", tiny_nemotron_h_config, true},
-                                           Family{"nemotron_h_latent", [] { return tiny_nemotron_h_latent_config(64); },
-                                                  true},
-                                           Family{"glm5_next", tiny_glm5_next_config, true},
-                                           Family{"deepseek_v4", tiny_deepseek_v4_config, true},
-                                           Family{"qwen4_exp", tiny_qwen4_exp_config, true}),
-                         [](const auto& family) { return std::string(family.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    All, TinyFamilies,
+    ::testing::Values(
+        Family{"deepseek_v32", tiny_deepseek_v32_config, true}, Family{"glm_moe_dsa", tiny_glm_moe_dsa_config, true},
+        Family{"kimi_linear", tiny_kimi_linear_config, false}, Family{"nemotron_h", tiny_nemotron_h_config, true},
+        Family{"nemotron_h_latent", [] { return tiny_nemotron_h_latent_config(64); }, true},
+        Family{"glm5_next", tiny_glm5_next_config, true}, Family{"deepseek_v4", tiny_deepseek_v4_config, true},
+        Family{"qwen4_exp", tiny_qwen4_exp_config, true}, Family{"step3p7", tiny_step3p7_config, true}),
+    [](const auto& family) { return std::string(family.param.name); });
 
 }  // namespace
 }  // namespace sluice::testing

@@ -184,6 +184,43 @@ json tiny_deepseek_v4_config() {
             {"swiglu_limit", 1.5}};
 }
 
+json tiny_step3p7_config() {
+    return {{"model_type", "step3p7"},
+            {"text_config",
+             {{"model_type", "step3p5"},
+              {"hidden_size", 32},
+              {"num_hidden_layers", 4},
+              {"num_nextn_predict_layers", 1},
+              {"vocab_size", 48},
+              {"max_position_embeddings", 512},
+              {"num_attention_heads", 4},
+              {"num_attention_groups", 2},
+              {"head_dim", 16},
+              {"attention_other_setting",
+               {{"attention_type", "sliding_attention"}, {"num_attention_heads", 6}, {"num_attention_groups", 2}}},
+              {"sliding_window", 9},
+              {"layer_types",
+               {"full_attention", "sliding_attention", "sliding_attention", "full_attention", "sliding_attention"}},
+              {"rope_theta", {5000.0, 100.0, 100.0, 5000.0, 100.0}},
+              {"partial_rotary_factors", {0.5, 1.0, 1.0, 0.5, 1.0}},
+              {"rope_scaling",
+               {{"rope_type", "llama3"},
+                {"factor", 2.0},
+                {"original_max_position_embeddings", 64},
+                {"low_freq_factor", 1.0},
+                {"high_freq_factor", 8.0}}},
+              {"yarn_only_types", {"full_attention"}},
+              {"intermediate_size", 48},
+              {"moe_layers_enum", "1,2,3,4"},
+              {"moe_num_experts", 8},
+              {"moe_top_k", 3},
+              {"moe_intermediate_size", 24},
+              {"share_expert_dim", 20},
+              {"moe_router_scaling_factor", 3.0},
+              {"swiglu_limits", {0.0, 0.0, nullptr, 0.5, 0.5}},
+              {"swiglu_limits_shared", {0.0, 0.0, 0.0, 0.75, 0.75}}}}};
+}
+
 namespace {
 
 class ModelMaker {

@@ -206,6 +206,7 @@ constexpr KnownShape kKnownShapes[] = {
     {"qwen3-vl-30b-a3b", 48, 48, 128, 8, 2.7},
     {"qwen3-vl-235b-a22b", 94, 94, 128, 8, 10.6},
     {"glm-5.3-flash", 45, 42, 288, 8, 14.2},
+    {"step-3.7-flash", 45, 42, 288, 8, 8.8},
 };
 
 TEST(Synth, PresetsOfEveryFamilyHaveThePublishedSizes) {

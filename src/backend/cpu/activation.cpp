@@ -41,6 +41,19 @@ void CpuBackend::activate(const Activation& activation, const float* up, int64_t
                 gate[i] = positive * positive;
             }
             return;
+        case ActivationKind::kCutSilu: {
+            const float limit = activation.limit;
+            float sigmoids[kBlock];
+            for (int64_t first = 0; first < count; first += kBlock) {
+                const int64_t block = std::min(kBlock, count - first);
+                kernels_.sigmoid(gate + first, block, sigmoids);
+                for (int64_t i = 0; i < block; ++i) {
+                    const float cut = std::min(gate[first + i] * sigmoids[i], limit);
+                    gate[first + i] = cut * std::clamp(up[first + i], -limit, limit);
+                }
+            }
+            return;
+        }
         case ActivationKind::kClampedSwiglu: {
             const float limit = activation.limit, alpha = activation.alpha, offset = activation.up_offset;
             for (int64_t i = 0; i < count; ++i) gate[i] = std::min(gate[i], limit);

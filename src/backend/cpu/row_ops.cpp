@@ -149,6 +149,15 @@ void CpuBackend::compute(const SigmoidGate& op) {
     for_rows(op.x.rows, 4 * op.x.columns, [&](int64_t t) {
         const float* gates = gate + t * op.gate.row_stride;
         float* row = x + t * op.x.row_stride;
+        if (op.run() > 1) {
+            for (int64_t i = 0; i < op.gate.columns; ++i) {
+                float factor = 1;
+                kernels_.sigmoid(gates + i, 1, &factor);
+                if (op.silu) factor *= gates[i];
+                for (int64_t j = i * op.run(); j < (i + 1) * op.run(); ++j) row[j] *= factor;
+            }
+            return;
+        }
         kernels_.sigmoid_multiply(gates, op.x.columns, row);
         if (!op.silu) return;
         for (int64_t i = 0; i < op.x.columns; ++i) row[i] *= gates[i];

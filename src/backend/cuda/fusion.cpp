@@ -134,7 +134,8 @@ class Grouping {
     size_t place_of_gate(const SigmoidGate& gate) const {
         if (!steps() || groups_.empty()) return groups_.size();
         const auto* attention = std::get_if<Attention>(&groups_.back().back());
-        return last_if(attention != nullptr && gate.x.rows <= kMostStepRows && same_place(attention->out, gate.x));
+        return last_if(attention != nullptr && gate.x.rows <= kMostStepRows && gate.run() == 1 &&
+                       same_place(attention->out, gate.x));
     }
 
     // Whether the operation of a group by itself is an Op.

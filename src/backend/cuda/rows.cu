@@ -335,6 +335,7 @@ RowShape shape_of(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 void compute(Device& device, const SigmoidGate& op) {
+    if (op.run() > 1) refuse("SigmoidGate on CUDA: a gate stands for one value; `device` cpu has gates of runs, too");
     if (op.x.rows == 0) return;
     launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kElementThreads}, sigmoid_gate_kernel,
                  writable_rows_of(op.x), rows_of(op.gate), op.silu, shape_of(op.x, op.gate));

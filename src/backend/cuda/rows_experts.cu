@@ -135,10 +135,12 @@ __global__ void __launch_bounds__(kListThreads, 1) list_kernel(const __grid_cons
     wait_for_previous();
     if constexpr (kPerLane > 0) {
         for (int row = threadIdx.x / 32; row < args.rows; row += kListThreads / 32) {
-            choose_experts<kPerLane>(args.route, args.route.logits[row], [&](int at, int expert, float weight) {
-                args.route.ids[row][at] = ids[row * top_k + at] = expert;
-                args.route.weights[row][at] = weight;
-            });
+            const ChosenLogit mine = choose_by_logits<kPerLane>(args.route, args.route.logits[row]);
+            const float weight = weight_of(args.route, mine);
+            const int place = place_of(args.route, mine);
+            if (mine.expert == ChosenLogit::kNone) continue;
+            args.route.ids[row][place] = ids[row * top_k + place] = mine.expert;
+            args.route.weights[row][place] = weight;
         }
     } else {
         for (int i = threadIdx.x; i < choices; i += kListThreads) ids[i] = args.route.ids[i / top_k][i % top_k];

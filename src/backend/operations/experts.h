@@ -60,13 +60,15 @@ enum class ActivationKind : uint8_t {
     kSilu,           // silu(gate) * up
     kGeluTanh,       // gelu(gate) * up, gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
     kClampedSwiglu,  // g * sigmoid(alpha * g) * (u + up_offset), g = min(gate, limit), u = clamp(up, -limit, limit)
+    kCutSilu,        // min(silu(gate), limit) * clamp(up, -limit, limit)
     kSquaredRelu,    // max(up, 0)^2: there is no gate
 };
 std::string_view name_of(ActivationKind kind);
 
 struct Activation {
     ActivationKind kind = ActivationKind::kSilu;
-    float alpha = 1, limit = 0, up_offset = 0;  // of kClampedSwiglu; gpt-oss has 1.702, 7 and 1
+    float alpha = 1, limit = 0,
+          up_offset = 0;  // of kClampedSwiglu, and the limit of kCutSilu; gpt-oss has 1.702, 7 and 1
 
     bool gated() const { return kind != ActivationKind::kSquaredRelu; }
 

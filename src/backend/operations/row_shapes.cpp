@@ -60,7 +60,10 @@ void SplitQueryGate::check_shapes(const OperationCheck& check) const {
 
 void SigmoidGate::check_shapes(const OperationCheck& check) const {
     check.tensor("x", x, kAnySize, kAnySize);
-    check.tensor("gate", gate, x.rows, x.columns);
+    check.tensor("gate", gate, x.rows, kAnySize);
+    if (gate.columns == 0 || x.columns % gate.columns != 0) {
+        check.refuse("gate", "has {} columns, which do not divide the {} of x", gate.columns, x.columns);
+    }
 }
 
 void SplitLinearProjections::check_shapes(const OperationCheck& check) const {

@@ -127,12 +127,14 @@ struct SplitQueryGate {
     }
 };
 
-// x *= sigmoid(gate), or x *= silu(gate), in place.
+// x *= sigmoid(gate), or x *= silu(gate), in place. A gate stands for a run of n / m values.
 struct SigmoidGate {
     static constexpr const char* kName = "SigmoidGate";
     Tensor x;     // [T, n]
-    Tensor gate;  // [T, n]
+    Tensor gate;  // [T, m]
     bool silu = false;
+
+    int64_t run() const { return x.columns / gate.columns; }
 
     void check_shapes(const OperationCheck& check) const;
     static void fields(auto& op, auto&& field) {

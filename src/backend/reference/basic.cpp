@@ -79,7 +79,8 @@ void compute(const SigmoidGate& op) {
     const auto gate = rows_of(op.gate);
     for (int64_t t = 0; t < op.x.rows; ++t) {
         for (int64_t i = 0; i < op.x.columns; ++i) {
-            x[t][i] = static_cast<float>(x[t][i] * (op.silu ? silu(gate[t][i]) : sigmoid(gate[t][i])));
+            const float g = gate[t][i / op.run()];
+            x[t][i] = static_cast<float>(x[t][i] * (op.silu ? silu(g) : sigmoid(g)));
         }
     }
 }

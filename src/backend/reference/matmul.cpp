@@ -40,6 +40,10 @@ double activate(const Activation& activation, double gate, double up) {
             return gelu_tanh(gate) * up;
         case ActivationKind::kSquaredRelu:
             return std::max(up, 0.0) * std::max(up, 0.0);
+        case ActivationKind::kCutSilu: {
+            const double limit = activation.limit;
+            return std::min<double>(silu(gate), limit) * std::clamp(up, -limit, limit);
+        }
         case ActivationKind::kClampedSwiglu: {
             const double limit = activation.limit, g = std::min(gate, limit);
             return g * sigmoid(activation.alpha * g) * (std::clamp(up, -limit, limit) + activation.up_offset);
