@@ -265,6 +265,11 @@ inline constexpr Option<PackOptions> kPackOptions[] = {
     {.name = "group_size",
      .field = choice<&PackOptions::group_size>(kGroupSizes),
      .help = "Weights that share a scale"},
+    {.name = "shard",
+     .field = &PackOptions::shard,
+     .help = "Write the K-th of N shares of the experts, beside the whole trunk; for a job of several machines",
+     .value = "K/N",
+     .otherwise = "all experts"},
 };
 
 inline constexpr Option<SynthOptions> kSynthOptions[] = {

@@ -14,6 +14,7 @@ namespace sluice {
 struct PackOptions {
     std::string quantize = "none";  // "none", "affine4", "affine8": of BF16, F16, F32 and FP8 matrices
     int64_t group_size = 64;
+    std::string shard = {};  // "K/N": every N-th expert from the K-th on, for one of N machines; empty: all
 };
 
 struct PackReport {

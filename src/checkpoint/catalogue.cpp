@@ -11,6 +11,7 @@
 #include "checkpoint/architecture.h"
 #include "checkpoint/data_digest.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/packed_layout.h"
 #include "checkpoint/tensor_names.h"
 
 namespace sluice {
@@ -49,6 +50,7 @@ class CatalogueBuilder {
         count_skipped();
         name_quantization();
         take_fingerprint();
+        take_origin();
         return std::move(result_);
     }
 
@@ -305,6 +307,25 @@ class CatalogueBuilder {
             }
             ++entry->count;
             entry->bytes += table_.tensors[i].entry.bytes;
+        }
+    }
+
+    // What every folder has alike that was packed from the same, the same way.
+    void take_origin() {
+        result_.origin = result_.fingerprint;
+        for (size_t layer = 0; layer < result_.experts.size(); ++layer) {
+            const ExpertSources& experts = result_.experts[layer];
+            if (!experts.packed) continue;
+            const bool first = result_.origin == result_.fingerprint;
+            if (!first && experts.share != result_.share) {
+                fail(ErrorCode::kInvalidFile, "{}: layer {}: holds share {} of the experts, but other layers {}",
+                     result_.folder.string(), layer, experts.share.text(), result_.share.text());
+            }
+            result_.share = experts.share;
+            const auto& metadata =
+                table_.metadata[table_.tensors[static_cast<size_t>(expert_tensors_[layer].packed)].file];
+            const std::string source = metadata_value(metadata, kPackedSourceKey);
+            if (first && !source.empty()) result_.origin = source + metadata_value(metadata, kPackedOptionsKey);
         }
     }
 

@@ -27,6 +27,8 @@ struct Catalogue {
     std::string layout_name;
     std::string quantization_name;
     std::string fingerprint;
+    std::string origin;
+    ExpertShare share;
     uint64_t trunk_bytes = 0;
     uint64_t expert_bytes = 0;
 

@@ -162,6 +162,14 @@ std::string Checkpoint::fingerprint() const {
     return impl_->catalogue.fingerprint;
 }
 
+std::string Checkpoint::origin() const {
+    return impl_->catalogue.origin;
+}
+
+const ExpertShare& Checkpoint::share() const {
+    return impl_->catalogue.share;
+}
+
 const std::vector<TrunkWeight>& Checkpoint::trunk() const {
     return impl_->catalogue.trunk;
 }
@@ -270,7 +278,16 @@ const ExpertLayout& Checkpoint::expert_layout(int layer) const {
 }
 
 std::vector<ExpertRead> Checkpoint::expert_reads(int layer, int expert) const {
+    if (!holds(layer, expert)) {
+        fail(ErrorCode::kNotFound, "{}: holds share {} of the experts, not layer {}, expert {}", folder().string(),
+             share().text(), layer, expert);
+    }
     return expert_reads_of(impl_->experts_of(layer, expert), expert);
+}
+
+bool Checkpoint::holds(int layer, int expert) const {
+    const ExpertSources& sources = impl_->experts_of(layer, expert);
+    return sources.share.holds(layer, expert, config().experts());
 }
 
 void Checkpoint::arrange_expert(int layer, std::span<std::byte> slot, std::span<std::byte> scratch) const {

@@ -75,6 +75,7 @@ struct SkippedTensors {
 };
 
 struct RowTableSource;
+struct ExpertShare;
 
 // A published checkpoint, or a packed one, read as one catalogue. Everything is checked at open: header, ranges, shapes
 // against config.json. Immutable afterwards, so const methods may be called from many threads.
@@ -99,6 +100,8 @@ class Checkpoint {
     uint64_t trunk_bytes() const;           // bytes of all trunk tensors in use
     uint64_t expert_bytes() const;          // bytes of all experts
     std::string fingerprint() const;        // of config, tensor headers and samples of the data: tells models apart
+    std::string origin() const;             // of what was packed and how; the fingerprint of what is not packed
+    const ExpertShare& share() const;       // of the experts whose records are there
 
     const std::vector<TrunkWeight>& trunk() const;  // without a head that is the embedding
     bool has(int layer, Role role) const;
@@ -132,7 +135,9 @@ class Checkpoint {
 
     // Experts of a MoE layer: one layout for the layer, the reads of one expert in file order, contiguous ones merged.
     const ExpertLayout& expert_layout(int layer) const;
+    // Throws kNotFound for one whose record another folder holds.
     std::vector<ExpertRead> expert_reads(int layer, int expert) const;
+    bool holds(int layer, int expert) const;
     // What is to be done to a slot when all reads of an expert have come: its bytes become those of the layout. Of the
     // layer's own experts; nothing for most. `scratch` is of the size that arrangement_scratch() says.
     void arrange_expert(int layer, std::span<std::byte> slot, std::span<std::byte> scratch) const;

@@ -223,9 +223,13 @@ class ExpertResolver {
         const std::string where = resolver_.table().describe(static_cast<size_t>(tensors_.packed));
         const std::string version_key(kPackedVersionKey);
         const std::string& version = packed_metadata(version_key);
-        if (version != kPackedVersion && version != kPackedVersionBefore) {
-            fail(ErrorCode::kUnsupported, "{} is \"{}\", but only \"{}\" and \"{}\" are supported",
-                 packed_where(version_key), one_line(version), kPackedVersionBefore, kPackedVersion);
+        if (version != kPackedVersion && version != kPackedVersionBefore && version != kPackedVersionShared) {
+            fail(ErrorCode::kUnsupported, "{} is \"{}\", but only \"{}\" to \"{}\" are supported",
+                 packed_where(version_key), one_line(version), kPackedVersionBefore, kPackedVersionShared);
+        }
+        if (version == kPackedVersionShared) {
+            sources_.share = read_share(packed_metadata(std::string(kPackedShareKey)), mixture_.experts,
+                                        packed_where(std::string(kPackedShareKey)));
         }
         const std::string format_key = packed_format_key(layer_);
         sources_.packed = true;
@@ -233,20 +237,27 @@ class ExpertResolver {
         sources_.layout = read_packed_format(packed_metadata(format_key), width_, mixture_.intermediate,
                                              packed_where(format_key), gated());
         const auto record = static_cast<int64_t>(sources_.layout.record_bytes);
-        if (entry.dtype != DType::kU8 || entry.shape != std::vector<int64_t>{mixture_.experts, record}) {
-            fail(ErrorCode::kInvalidFile, "{}: {} experts of {} bytes, U8 [{}, {}], belong here", where,
-                 mixture_.experts, record, mixture_.experts, record);
+        const int64_t count = sources_.share.count(layer_, mixture_.experts);
+        if (entry.dtype != DType::kU8 || entry.shape != std::vector<int64_t>{count, record}) {
+            fail(ErrorCode::kInvalidFile, "{}: {} experts of {} bytes, U8 [{}, {}], belong here", where, count, record,
+                 count, record);
         }
         if (entry.offset % kPageBytes != 0) {
             fail(ErrorCode::kInvalidFile, "{}: begins at byte {} of the file, which is not a multiple of {}", where,
                  entry.offset, kPageBytes);
         }
+        const std::vector<int64_t> held = sources_.share.held(layer_, mixture_.experts);
         const std::string checksums_key = packed_checksums_key(layer_);
-        sources_.checksums = read_packed_checksums(packed_metadata(checksums_key),
-                                                   static_cast<size_t>(mixture_.experts), packed_where(checksums_key));
+        const std::vector<uint64_t> checksums =
+            read_packed_checksums(packed_metadata(checksums_key), held.size(), packed_where(checksums_key));
         const ByteRange all = resolver_.use(tensors_.packed);
-        const auto experts = static_cast<uint64_t>(mixture_.experts);
-        for (uint64_t expert = 0; expert < experts; ++expert) sources_.ranges.push_back(slice(all, expert, experts));
+        sources_.ranges.resize(static_cast<size_t>(mixture_.experts));
+        sources_.checksums.resize(sources_.ranges.size());
+        for (size_t place = 0; place < held.size(); ++place) {
+            const auto expert = static_cast<size_t>(held[place]);
+            sources_.ranges[expert] = slice(all, place, held.size());
+            sources_.checksums[expert] = checksums[place];
+        }
         return std::move(sources_);
     }
 

@@ -8,6 +8,7 @@
 
 #include "checkpoint/expert_arrangement.h"
 #include "checkpoint/expert_layout.h"
+#include "checkpoint/expert_share.h"
 #include "checkpoint/weight_resolver.h"
 
 namespace sluice {
@@ -28,8 +29,10 @@ struct ExpertSources {
     std::string module;  // "model.layers.3.mlp.experts", for messages
     // Per expert: one record, or nine parts (data, scales and zero points of gate, up and down). Those of gate are
     // gate's and up's together where they are not stored as a record holds them.
+    // Of a record that another folder holds no bytes.
     std::vector<ByteRange> ranges;
-    std::vector<uint64_t> checksums;  // packed only
+    std::vector<uint64_t> checksums;  // packed only; per expert
+    ExpertShare share;
 
     size_t ranges_per_expert() const { return packed ? 1 : 9; }
 };

@@ -36,7 +36,9 @@ void describe_experts(const Checkpoint& checkpoint, ModelReport& report) {
         const MixtureConfig* mixture = config.mixture_of(layer);
         if (mixture == nullptr) continue;
         uint64_t bytes = 0;
-        for (const ExpertRead& read : checkpoint.expert_reads(layer, 0)) bytes += read.source.bytes;
+        int any = 0;
+        while (!checkpoint.holds(layer, any)) ++any;
+        for (const ExpertRead& read : checkpoint.expert_reads(layer, any)) bytes += read.source.bytes;
         report.bytes_per_expert = std::max(report.bytes_per_expert, bytes);
         report.expert_bytes_per_token += bytes * static_cast<uint64_t>(mixture->experts_per_token);
         report.arrangement_bytes =

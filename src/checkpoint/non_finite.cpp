@@ -27,6 +27,7 @@ std::optional<std::string> search_experts(const Checkpoint& checkpoint, const Ex
     std::vector<std::byte> slot(experts.layout.record_bytes),
         scratch(checkpoint.arrangement_scratch(layer).value_or(0));
     for (int expert = 0; expert < checkpoint.config().experts(); ++expert) {
+        if (!checkpoint.holds(layer, expert)) continue;
         for (const ExpertRead& read : checkpoint.expert_reads(layer, expert)) {
             const std::span<const std::byte> bytes = checkpoint.mapped(read.source);
             std::memcpy(slot.data() + read.slot_offset, bytes.data(), bytes.size());

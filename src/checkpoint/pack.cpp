@@ -82,6 +82,11 @@ class Target {
             fail(ErrorCode::kUsage, "{}: is not of {}; give an empty folder, or delete this one", file.string(),
                  source_.folder);
         }
+        if (found.share != source_.share) {
+            fail(ErrorCode::kUsage,
+                 "{}: holds share {} of the experts, not {}; use the same `shard`, or another folder", file.string(),
+                 found.share.text(), source_.share.text());
+        }
         if (found.options != source_.options) {
             fail(ErrorCode::kUsage, "{}: was packed with {}, not with {}; use the same options, or another folder",
                  file.string(), found.options, source_.options);
@@ -106,11 +111,10 @@ class Packer {
 
     PackReport run() {
         const Target existing(target_, source_);
-        const int64_t experts = checkpoint_.config().experts();
         std::vector<bool> finished;
         uint64_t missing = 0;
         for (const PackShard& shard : plan_.shards) {
-            finished.push_back(existing.has(shard, shard.declarations(experts)));
+            finished.push_back(existing.has(shard, shard.declarations()));
             if (!finished.back()) missing += shard.bytes;
         }
         require_space(missing);
@@ -121,7 +125,7 @@ class Packer {
                           .quantization = plan_.summary};
         for (size_t i = 0; i < plan_.shards.size(); ++i) {
             if (finished[i]) {
-                report.records_reused += plan_.shards[i].layers.size() * static_cast<uint64_t>(experts);
+                for (const PackLayer& layer : plan_.shards[i].layers) report.records_reused += layer.experts.size();
                 advance(plan_.shards[i].bytes);
             } else {
                 write_shard(plan_.shards[i]);
@@ -149,10 +153,9 @@ class Packer {
     }
 
     void write_shard(const PackShard& shard) {
-        const int64_t experts = checkpoint_.config().experts();
         const std::string format = metadata_format();
-        SafetensorsWriter writer(target_ / shard.file, shard.declarations(experts),
-                                 declared_metadata(shard, source_, format, experts), kPageBytes);
+        SafetensorsWriter writer(target_ / shard.file, shard.declarations(), declared_metadata(shard, source_, format),
+                                 kPageBytes);
         for (const PackLayer& layer : shard.layers) write_layer(writer, layer);
         TrunkChecksums checksums;
         for (const PackTrunk& unit : shard.trunk) {
@@ -170,8 +173,8 @@ class Packer {
     void write_layer(SafetensorsWriter& writer, const PackLayer& layer) {
         const std::string name = packed_experts_name(layer.layer);
         std::vector<uint64_t> checksums;
-        encoder_.encode_layer(layer, [&](int64_t expert, std::span<const std::byte> record, uint64_t checksum) {
-            writer.write(name, record, static_cast<uint64_t>(expert) * record.size());
+        encoder_.encode_layer(layer, [&](std::span<const std::byte> record, uint64_t checksum) {
+            writer.write(name, record, checksums.size() * record.size());
             checksums.push_back(checksum);
             advance(record.size());
         });
@@ -190,8 +193,7 @@ class Packer {
 
     void finish() {
         if (plan_.shards.size() > 1) {
-            write_text_file(target_ / "model.safetensors.index.json",
-                            packed_index_text(plan_, checkpoint_.config().experts()));
+            write_text_file(target_ / "model.safetensors.index.json", packed_index_text(plan_));
         }
         copy_companion_files(checkpoint_.folder(), target_);
         write_text_file(target_ / "config.json", packed_config_text(checkpoint_.config_text(), plan_));
@@ -216,7 +218,7 @@ PackReport pack_in_shards(const path& source, const path& target, const PackOpti
     if (std::filesystem::equivalent(source, target, error)) {
         fail(ErrorCode::kUsage, "{}: a checkpoint cannot be packed onto itself; give another folder", target.string());
     }
-    const PackSource identity = make_pack_source(*checkpoint, options);
+    const PackSource identity = make_pack_source(*checkpoint, options, plan.share);
     return Packer(*checkpoint, plan, identity, target, progress).run();
 }
 

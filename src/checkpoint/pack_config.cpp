@@ -80,10 +80,10 @@ void copy_companion_files(const std::filesystem::path& source, const std::filesy
     }
 }
 
-std::string packed_index_text(const PackPlan& plan, int64_t experts) {
+std::string packed_index_text(const PackPlan& plan) {
     Json map = Json::object();
     for (const PackShard& shard : plan.shards) {
-        for (const auto& declaration : shard.declarations(experts)) map[declaration.name] = shard.file;
+        for (const auto& declaration : shard.declarations()) map[declaration.name] = shard.file;
     }
     return Json{{"metadata", {{"total_size", plan.bytes}}}, {"weight_map", map}}.dump(1) + "\n";
 }

@@ -15,6 +15,6 @@ std::string packed_config_text(const std::string& source_text, const PackPlan& p
 void copy_companion_files(const std::filesystem::path& source, const std::filesystem::path& target);
 
 // model.safetensors.index.json for more than one file.
-std::string packed_index_text(const PackPlan& plan, int64_t experts);
+std::string packed_index_text(const PackPlan& plan);
 
 }  // namespace sluice

@@ -101,24 +101,22 @@ ExpertLayout PackEncoder::encode_matrices(const PackLayer& layer, int64_t expert
 void PackEncoder::encode_layer(const PackLayer& layer, const RecordSink& sink) {
     const uint64_t slot_bytes = layer.encode ? layer.source.record_bytes : 0;
     const uint64_t each = slot_bytes + layer.target.record_bytes;
-    const int64_t experts = checkpoint_.config().experts();
-    const auto batch = std::clamp<int64_t>(static_cast<int64_t>(kBatchBytes / each), 1,
-                                           std::min<int64_t>(experts, 4 * static_cast<int64_t>(pool_.threads())));
-    PageMemory memory(static_cast<uint64_t>(batch) * each);
-    std::vector<uint64_t> checksums(static_cast<size_t>(batch));
+    const std::vector<int64_t>& experts = layer.experts;
+    const auto batch = std::clamp<size_t>(kBatchBytes / each, 1, std::min<size_t>(experts.size(), 4 * pool_.threads()));
+    PageMemory memory(batch * each);
+    std::vector<uint64_t> checksums(batch);
     const auto record_of = [&](size_t i) {
         return memory.bytes().subspan(i * each + slot_bytes, layer.target.record_bytes);
     };
-    for (int64_t first = 0; first < experts; first += batch) {
-        const auto count = static_cast<size_t>(std::min(batch, experts - first));
+    for (size_t first = 0; first < experts.size(); first += batch) {
+        const size_t count = std::min(batch, experts.size() - first);
         pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
             for (size_t i = begin; i < end; ++i) {
-                encode_record(layer, first + static_cast<int64_t>(i), memory.bytes().subspan(i * each, slot_bytes),
-                              record_of(i));
+                encode_record(layer, experts[first + i], memory.bytes().subspan(i * each, slot_bytes), record_of(i));
                 checksums[i] = record_checksum(record_of(i));
             }
         });
-        for (size_t i = 0; i < count; ++i) sink(first + static_cast<int64_t>(i), record_of(i), checksums[i]);
+        for (size_t i = 0; i < count; ++i) sink(record_of(i), checksums[i]);
     }
 }
 

@@ -20,8 +20,8 @@ class PackEncoder {
   public:
     explicit PackEncoder(const Checkpoint& checkpoint);
 
-    // All records of a layer, in order, with the checksum of each.
-    using RecordSink = std::function<void(int64_t expert, std::span<const std::byte> record, uint64_t checksum)>;
+    // The planned records of a layer, in order, with the checksum of each.
+    using RecordSink = std::function<void(std::span<const std::byte> record, uint64_t checksum)>;
     void encode_layer(const PackLayer& layer, const RecordSink& sink);
     void encode_trunk(const PackTrunk& unit, const TensorSink& sink);
 

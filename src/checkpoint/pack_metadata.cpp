@@ -20,9 +20,6 @@ namespace sluice {
 
 namespace {
 
-constexpr const char* kSourceKey = "sluice.source";
-constexpr const char* kOptionsKey = "sluice.options";
-
 std::string checksums_text(const std::map<std::string, uint64_t>& checksums) {
     nlohmann::json json = nlohmann::json::object();
     for (const auto& [name, checksum] : checksums) json[name] = fmt::format("{:016x}", checksum);
@@ -31,30 +28,31 @@ std::string checksums_text(const std::map<std::string, uint64_t>& checksums) {
 
 }  // namespace
 
-PackSource make_pack_source(const Checkpoint& checkpoint, const PackOptions& options) {
+PackSource make_pack_source(const Checkpoint& checkpoint, const PackOptions& options, const ExpertShare& share) {
     std::string text = "--quantize " + options.quantize;
     if (options.quantize != "none") text += fmt::format(" --group-size {}", options.group_size);
-    return {checkpoint.folder().string(), checkpoint.fingerprint(), text};
+    return {checkpoint.folder().string(), checkpoint.fingerprint(), text, share};
 }
 
 PackSource read_pack_source(const std::map<std::string, std::string>& metadata) {
-    const auto value = [&metadata](const char* key) {
-        const auto found = metadata.find(key);
-        return found == metadata.end() ? std::string() : found->second;
-    };
-    return {"", value(kSourceKey), value(kOptionsKey)};
+    return {"", metadata_value(metadata, kPackedSourceKey), metadata_value(metadata, kPackedOptionsKey),
+            packed_share(metadata)};
 }
 
 std::map<std::string, std::string> declared_metadata(const PackShard& shard, const PackSource& source,
-                                                     const std::string& format, int64_t experts) {
+                                                     const std::string& format) {
     std::map<std::string, std::string> metadata = {{"format", format},
                                                    {std::string(kPackedVersionKey), std::string(kPackedVersion)},
-                                                   {kSourceKey, source.fingerprint},
-                                                   {kOptionsKey, source.options}};
-    const std::vector<uint64_t> zeros(static_cast<size_t>(experts));
+                                                   {std::string(kPackedSourceKey), source.fingerprint},
+                                                   {std::string(kPackedOptionsKey), source.options}};
+    if (!source.share.whole()) {
+        metadata[std::string(kPackedVersionKey)] = std::string(kPackedVersionShared);
+        metadata[std::string(kPackedShareKey)] = source.share.text();
+    }
     for (const PackLayer& layer : shard.layers) {
         metadata[packed_format_key(layer.layer)] = packed_format_text(layer.target);
-        metadata[packed_checksums_key(layer.layer)] = packed_checksums_text(zeros);
+        metadata[packed_checksums_key(layer.layer)] =
+            packed_checksums_text(std::vector<uint64_t>(layer.experts.size()));
     }
     std::map<std::string, uint64_t> trunk;
     nlohmann::json blocks = nlohmann::json::object();

@@ -20,14 +20,15 @@ struct PackSource {
     std::string folder;  // for messages
     std::string fingerprint;
     std::string options;  // "--quantize affine4 --group-size 64"
+    ExpertShare share;    // of its records that are there
 };
-PackSource make_pack_source(const Checkpoint& checkpoint, const PackOptions& options);
+PackSource make_pack_source(const Checkpoint& checkpoint, const PackOptions& options, const ExpertShare& share);
 // Empty fields where the metadata does not say.
 PackSource read_pack_source(const std::map<std::string, std::string>& metadata);
 
 // All of a shard's metadata, with zeros for the checksums, which become known last.
 std::map<std::string, std::string> declared_metadata(const PackShard& shard, const PackSource& source,
-                                                     const std::string& format, int64_t experts);
+                                                     const std::string& format);
 
 // Checksums of tensors that arrive in pieces; the pieces of one in order.
 class TrunkChecksums {

@@ -58,6 +58,7 @@ class PlanMaker {
           wanted_(parse_options(options)),
           shard_bytes_(shard_bytes) {
         if (wanted_) plan_.quantized = WeightFormat::affine(wanted_->bits, wanted_->group, DType::kBF16);
+        plan_.share = read_share(options.shard, config_.experts(), "`shard`");
     }
 
     PackPlan make() {
@@ -106,7 +107,10 @@ class PlanMaker {
     }
 
     void add_layer(int layer, const MixtureConfig& mixture) {
-        PackLayer unit{.layer = layer, .source = checkpoint_.expert_layout(layer), .target = {}};
+        PackLayer unit{.layer = layer,
+                       .source = checkpoint_.expert_layout(layer),
+                       .target = {},
+                       .experts = plan_.share.held(layer, mixture.experts)};
         const ExpertLayout rows = make_expert_layout(
             expert_target(unit.source.gate), expert_target(unit.source.up), expert_target(unit.source.down),
             mixture.width(config_.hidden_size), mixture.intermediate, mixture.activation.gated());
@@ -115,9 +119,8 @@ class PlanMaker {
             unit.encode |=
                 projection_of(unit.source, projection).format != projection_of(unit.target, projection).format;
         }
-        const auto experts = static_cast<uint64_t>(mixture.experts);
-        plan_.records += experts;
-        shard_for(experts * unit.target.record_bytes).layers.push_back(std::move(unit));
+        plan_.records += unit.experts.size();
+        shard_for(unit.bytes()).layers.push_back(std::move(unit));
     }
 
     // ---- trunk
@@ -272,11 +275,12 @@ class PlanMaker {
 
 }  // namespace
 
-std::vector<SafetensorsWriter::Declaration> PackShard::declarations(int64_t experts) const {
+std::vector<SafetensorsWriter::Declaration> PackShard::declarations() const {
     std::vector<SafetensorsWriter::Declaration> all;
     for (const PackLayer& layer : layers) {
-        all.push_back(
-            {packed_experts_name(layer.layer), DType::kU8, {experts, static_cast<int64_t>(layer.target.record_bytes)}});
+        all.push_back({packed_experts_name(layer.layer),
+                       DType::kU8,
+                       {static_cast<int64_t>(layer.experts.size()), static_cast<int64_t>(layer.target.record_bytes)}});
     }
     for (const PackTrunk& unit : trunk) all.insert(all.end(), unit.declarations.begin(), unit.declarations.end());
     return all;

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/expert_share.h"
 #include "checkpoint/pack_metadata.h"
 #include "checkpoint/packed_layout.h"
 #include "checkpoint/safetensors.h"
@@ -44,14 +45,15 @@ class Verifier {
 
     void verify_layer(int layer) {
         const uint64_t bytes = checkpoint_.expert_layout(layer).record_bytes;
-        const auto experts = static_cast<size_t>(checkpoint_.config().experts());
-        const size_t batch = std::clamp<size_t>(4 * kPieceBytes / bytes, 1, experts);
+        const std::vector<int64_t> experts = checkpoint_.share().held(layer, checkpoint_.config().experts());
+        const size_t batch = std::clamp<size_t>(4 * kPieceBytes / bytes, 1, experts.size());
         buffer_.resize(batch * bytes);
-        for (size_t first = 0; first < experts; first += batch) {
-            const size_t count = std::min(batch, experts - first);
+        for (size_t first = 0; first < experts.size(); first += batch) {
+            const size_t count = std::min(batch, experts.size() - first);
             pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
                 for (size_t i = begin; i < end; ++i) {
-                    verify_record(layer, static_cast<int>(first + i), std::span(buffer_).subspan(i * bytes, bytes));
+                    verify_record(layer, static_cast<int>(experts[first + i]),
+                                  std::span(buffer_).subspan(i * bytes, bytes));
                 }
             });
             report_.records += count;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -148,6 +149,15 @@ void apply_packed_blocks(std::string_view text, std::span<StoredTensor> tensors,
         entry.shape.back() = entry.shape.back() / block.bytes * block.columns;
         tensor.codec = codec;
     }
+}
+
+std::string metadata_value(const FileMetadata& metadata, std::string_view key) {
+    const auto found = metadata.find(std::string(key));
+    return found == metadata.end() ? std::string() : found->second;
+}
+
+ExpertShare packed_share(const FileMetadata& metadata) {
+    return read_share(metadata_value(metadata, kPackedShareKey), std::numeric_limits<int64_t>::max(), kPackedShareKey);
 }
 
 uint64_t record_checksum(std::span<const std::byte> record) {

@@ -13,14 +13,19 @@
 //    tensor/row_tiles.h) and `sluice.layers.N.checksums` (XXH3-64 of each record, 16 lower-case hex digits each,
 //    separated by one space, in order of the experts). Version "1" is the same without tiles.
 //  - The records of a layer are never split across files.
+//  - A folder may hold a share of the records: `sluice.packed` is then "3", `sluice.share` says which, such as "2/3"
+//    (expert_share.h), and tensors and checksums of experts are those of the records that are there. The trunk is
+//    whole. `sluice.source` and `sluice.options` say what was packed and how; shares of one model agree in both.
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/expert_share.h"
 #include "checkpoint/published.h"
 
 namespace sluice {
@@ -28,6 +33,10 @@ namespace sluice {
 inline constexpr std::string_view kPackedVersionKey = "sluice.packed";
 inline constexpr std::string_view kPackedVersion = "2";
 inline constexpr std::string_view kPackedVersionBefore = "1";  // is read, too
+inline constexpr std::string_view kPackedVersionShared = "3";
+inline constexpr std::string_view kPackedShareKey = "sluice.share";
+inline constexpr std::string_view kPackedSourceKey = "sluice.source";    // the source's fingerprint
+inline constexpr std::string_view kPackedOptionsKey = "sluice.options";  // of packing
 // JSON {tensor: codec} of the trunk's matrices that are kept in blocks: U8, the last dimension in bytes.
 inline constexpr std::string_view kPackedBlocksKey = "sluice.blocks";
 
@@ -48,6 +57,12 @@ std::vector<uint64_t> read_packed_checksums(std::string_view text, size_t count,
 // Gives tensors of one file, which are in blocks by the text of kPackedBlocksKey, codec and the shape of their values.
 // Throws kInvalidFile or kUnsupported; `where` names file and key.
 void apply_packed_blocks(std::string_view text, std::span<StoredTensor> tensors, const std::string& where);
+
+using FileMetadata = std::map<std::string, std::string>;
+// Empty where the key is not there.
+std::string metadata_value(const FileMetadata& metadata, std::string_view key);
+// Throws kUsage for what is no share.
+ExpertShare packed_share(const FileMetadata& metadata);
 
 // XXH3-64 of a record.
 uint64_t record_checksum(std::span<const std::byte> record);

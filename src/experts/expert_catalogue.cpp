@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "checkpoint/expert_layout.h"
+#include "checkpoint/expert_share.h"
 
 namespace sluice {
 
@@ -33,6 +34,9 @@ ExpertCatalogue ExpertCatalogue::of(std::shared_ptr<const Checkpoint> checkpoint
         checkpoint->arrange_expert(layer, slot, scratch);
         turn_expert(checkpoint->expert_layout(layer), held[static_cast<size_t>(layer)], slot, scratch);
     };
+    if (!checkpoint->share().whole()) {
+        catalogue.held = [checkpoint](int layer, int expert) { return checkpoint->holds(layer, expert); };
+    }
     catalogue.checksum = [checkpoint](int layer, int expert) { return checkpoint->expert_checksum(layer, expert); };
     return catalogue;
 }

@@ -20,7 +20,7 @@ ExpertCatalogue borrowed_catalogue(const Checkpoint& checkpoint) {
 
 ExpertCatalogue catalogue_of(std::shared_ptr<const Checkpoint> checkpoint, const ExpertStoreOptions& options) {
     ExpertCatalogue catalogue = ExpertCatalogue::of(std::move(checkpoint), options.in_tiles);
-    catalogue.held = options.held;
+    if (options.held) catalogue.held = options.held;
     return catalogue;
 }
 

@@ -49,6 +49,7 @@ void Reads::order_by_drive() {
     for (int layer = 0; layer < static_cast<int>(catalogue_.record_bytes.size()); ++layer) {
         if (catalogue_.record_bytes[static_cast<size_t>(layer)] == 0) continue;
         for (int expert = 0; expert < catalogue_.experts; ++expert) {
+            if (catalogue_.held && !catalogue_.held(layer, expert)) continue;
             const std::vector<ExpertRead> parts = catalogue_.reads(layer, expert);
             if (parts.empty()) continue;
             places.push_back({parts.front().source.file, parts.front().source.offset, index({layer, expert})});

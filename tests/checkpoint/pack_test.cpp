@@ -326,6 +326,74 @@ void flip(const std::filesystem::path& file, uint64_t offset) {
     stream.put(byte);
 }
 
+constexpr int kFolders = 3;
+
+class PackShares : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        const auto source = synthesized(folder_, "qwen3.6-35b-a3b", SynthEncoding::kBf16);
+        whole_ = pack(source, folder_ / "whole", {});
+        for (int k = 1; k <= kFolders; ++k) shares_.push_back(pack(source, share(k), options(k)));
+    }
+    static PackOptions options(int k) {
+        return {.quantize = "none", .group_size = 64, .shard = std::to_string(k) + "/" + std::to_string(kFolders)};
+    }
+    std::filesystem::path share(int k) const { return folder_ / std::to_string(k); }
+    static std::vector<std::byte> record(const Checkpoint& checkpoint, int layer, int expert) {
+        const ByteRange range = checkpoint.expert_reads(layer, expert).front().source;
+        std::vector<std::byte> bytes(range.bytes);
+        File::open(checkpoint.files()[range.file].path).read_at(range.offset, bytes);
+        return bytes;
+    }
+
+    TemporaryFolder folder_;
+    PackReport whole_;
+    std::vector<PackReport> shares_;
+};
+
+TEST_F(PackShares, HoldEveryRecordOnceAndTheWholeTrunk) {
+    const auto whole = Checkpoint::open(folder_ / "whole");
+    std::vector<std::shared_ptr<const Checkpoint>> parts;
+    uint64_t records = 0;
+    for (int k = 1; k <= kFolders; ++k) {
+        parts.push_back(Checkpoint::open(share(k)));
+        records += shares_[static_cast<size_t>(k - 1)].records;
+        EXPECT_EQ(parts.back()->origin(), whole->origin());
+        EXPECT_EQ(parts.back()->trunk_bytes(), whole->trunk_bytes());
+        EXPECT_EQ(verify_packed(share(k)).records, shares_[static_cast<size_t>(k - 1)].records);
+    }
+    EXPECT_EQ(records, whole_.records);
+    for (int layer = 0; layer < whole->config().layer_count(); ++layer) {
+        for (int expert = 0; expert < whole->config().experts(); ++expert) {
+            int holders = 0;
+            for (const auto& part : parts) {
+                if (!part->holds(layer, expert)) continue;
+                ++holders;
+                EXPECT_EQ(record(*part, layer, expert), record(*whole, layer, expert));
+                EXPECT_EQ(part->expert_checksum(layer, expert), whole->expert_checksum(layer, expert));
+            }
+            EXPECT_EQ(holders, 1) << layer << ", " << expert;
+        }
+    }
+}
+
+TEST_F(PackShares, NameTheExpertThatIsElsewhere) {
+    const auto part = Checkpoint::open(share(2));
+    ASSERT_FALSE(part->holds(1, 3));
+    expect_error(ErrorCode::kNotFound, {"2/3", "layer 1, expert 3"}, [&] { part->expert_reads(1, 3); });
+    expect_error(ErrorCode::kNotFound, {"2/3", "layer 0, expert 0"}, [&] { pack(share(2), folder_ / "again", {}); });
+    EXPECT_NE(part->fingerprint(), Checkpoint::open(share(1))->fingerprint());
+}
+
+TEST_F(PackShares, AreRefusedWhereTheyAreNone) {
+    const auto source = folder_ / "source";
+    for (const char* shard : {"0/3", "4/3", "3", "a/b", "1/3x"}) {
+        expect_error(ErrorCode::kUsage, {"`shard`", shard}, [&] { pack(source, folder_ / "none", {.shard = shard}); });
+    }
+    expect_error(ErrorCode::kUsage, {"16 shares"}, [&] { pack(source, folder_ / "none", {.shard = "1/17"}); });
+    expect_error(ErrorCode::kUsage, {"1/3", "2/3"}, [&] { pack(source, share(1), options(2)); });
+}
+
 TEST(PackVerify, NamesTheRecordOrTensorWithAFlippedBit) {
     const TemporaryFolder folder;
     const auto source = synthesized(folder, "qwen3.6-35b-a3b", SynthEncoding::kBf16);
