@@ -168,6 +168,8 @@ class Engine {
     EngineStatistics statistics() const;
     // Why nothing can be evaluated any more: another machine of the job does not answer. Empty: it can.
     std::string lost() const;
+    // The process is about to end: from now on other machines of the job have so many seconds to answer.
+    void hurry_peers(double seconds) const;
     std::vector<OperationTime> profile() const;  // since open, by name; empty without EngineOptions::profile
     // [layers][experts]: the share of its layer's batches since open that took the expert; zeros for a layer without.
     std::vector<std::vector<float>> expert_use() const;

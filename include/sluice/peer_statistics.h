@@ -4,6 +4,7 @@
 #include <string>
 
 #include "sluice/expert_counters.h"
+#include "sluice/machine_shares.h"
 
 namespace sluice {
 
@@ -11,6 +12,7 @@ namespace sluice {
 struct PeerStatistics {
     std::string name;  // of its host
     double share = 0;  // of the model's experts that it holds
+    MachineRates rates = {};
     ExpertCounters experts;
     uint64_t cache_bytes = 0;
     uint64_t messages = 0;  // in both directions

@@ -64,7 +64,7 @@ std::vector<HostShare> plan_hosts(std::vector<MachineRates> hosts, uint64_t lead
         uint64_t& bytes = hosts[i].cache_bytes;
         bytes -= std::min(bytes, i == 0 ? leader_bytes : kHelperBytes);
     }
-    const std::vector<double> shares = shares_of(hosts, expert_bytes);
+    const std::vector<double> shares = shares_of(hosts, {.bytes = expert_bytes});
     std::vector<HostShare> planned;
     for (size_t i = 0; i < hosts.size(); ++i) {
         const double held = shares[i] * static_cast<double>(expert_bytes);

@@ -33,7 +33,14 @@ nlohmann::ordered_json peer_json(const PeerStatistics& peer) {
             {"expert_misses", peer.experts.misses},
             {"expert_bytes_read", peer.experts.bytes_read},
             {"stall_s", peer.experts.stall_seconds},
-            {"cache_bytes", peer.cache_bytes}};
+            {"cache_bytes", peer.cache_bytes},
+            {"measured",
+             {{"cache_bytes", peer.rates.cache_bytes},
+              {"memory_bytes_per_s", peer.rates.memory_bytes_per_s},
+              {"drive_bytes_per_s", peer.rates.drive_bytes_per_s},
+              {"kernel_bytes_per_s", peer.rates.kernel_bytes_per_s},
+              {"link_s", peer.rates.link_seconds},
+              {"link_bytes_per_s", peer.rates.link_bytes_per_s}}}};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/user_folders.h"
+#include "checkpoint/expert_share.h"
 #include "engine/cluster/joining.h"
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
@@ -130,11 +131,15 @@ StatePoolSize pool_size(const MemoryPlan& plan, bool on_card) {
     return {.pages = kContexts * pages(plan.context), .slots = kStates};
 }
 
-Placement Engine::Impl::place_experts(Peers& peers, int64_t rows, uint64_t cache_bytes) const {
+Division Engine::Impl::divide_experts(Peers& peers, int64_t rows, const ExpertStoreOptions& how) const {
     const Greeting mine{.alike = likeness(*checkpoint, *backend, options),
-                        .rates = measure_rates(*checkpoint, options, cache_bytes),
+                        .rates = measure_rates(*checkpoint, options, how, *backend),
+                        .share = checkpoint->share(),
                         .error = {}};
-    return gather(peers, checkpoint->config(), rows, mine, ExpertStore::full_bytes(*checkpoint), options.peer_seconds);
+    const ExpertSizes sizes = expert_sizes(*checkpoint);
+    Gathering gathering{.pass_rows = rows, .sizes = sizes, .hottest = {}, .seconds = options.peer_seconds};
+    if (options.warm_start) gathering.hottest = WarmStart(*checkpoint, user_cache_folder()).read().hottest();
+    return gather(peers, gathering, mine);
 }
 
 std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
@@ -144,6 +149,10 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     auto impl = load(model, options);
     if (peers) impl->options.ram_bytes = shared_ceiling(options, *peers);
     const Checkpoint& checkpoint = *impl->checkpoint;
+    if (!peers && !checkpoint.share().whole()) {
+        fail(ErrorCode::kUsage, "{}: holds share {} of the experts; start it together with those that hold the others",
+             model.string(), checkpoint.share().text());
+    }
     const ModelConfig& config = checkpoint.config();
     const std::optional<uint64_t> card = impl->backend->own_memory_bytes();
     MemorySizes sizes = memory_sizes(checkpoint, *impl->model, *impl->backend);
@@ -157,10 +166,12 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     how.host = {.bytes = plan.host_bytes,
                 .make = [&](size_t slots, size_t bytes) { return impl->backend->make_host_slots(slots, bytes); }};
     if (!options.lock_trunk) impl->tile_trunk();
-    std::optional<Placement> placement;
+    std::optional<Division> division;
     if (peers) {
-        placement = impl->place_experts(*peers, pass_rows(plan.chunk), plan.cache_bytes);
-        how.held = [placement = *placement](int layer, int expert) { return placement.owner({layer, expert}) == 0; };
+        division = impl->divide_experts(*peers, pass_rows(plan.chunk), how);
+        how.held = [placement = division->placement](int layer, int expert) {
+            return placement.holds(0, {layer, expert});
+        };
     }
     impl->store = make_store(impl->checkpoint, how,
                              [&](size_t slots, size_t bytes) { return impl->backend->make_slots(slots, bytes); });
@@ -168,7 +179,7 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     impl->open_row_tables(how);
     if (peers) {
         await_ready(*peers, options.peer_seconds);
-        impl->elsewhere = std::make_unique<PeerExperts>(std::move(peers), *placement, options.peer_seconds);
+        impl->elsewhere = std::make_unique<PeerExperts>(std::move(peers), *division, options.peer_seconds);
     }
     impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr, impl->elsewhere.get());
     impl->model->use_states(pool_size(plan, card.has_value()), plan.context);
@@ -288,6 +299,10 @@ bool Engine::Impl::is_end(TokenId id) const {
 
 std::string Engine::lost() const {
     return impl_->elsewhere ? impl_->elsewhere->lost() : std::string();
+}
+
+void Engine::hurry_peers(double seconds) const {
+    if (impl_->elsewhere) impl_->elsewhere->hurry(seconds);
 }
 
 EngineStatistics Engine::statistics() const {

@@ -59,7 +59,7 @@ struct Engine::Impl {
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
     void govern(bool on_card);
     // Calls the others of the job together.
-    Placement place_experts(Peers& peers, int64_t rows, uint64_t cache_bytes) const;
+    Division divide_experts(Peers& peers, int64_t rows, const ExpertStoreOptions& how) const;
     void open_row_tables(const ExpertStoreOptions& how);
     // Puts the model together again with its trunk as the backend reads it soonest, once there is known to be room.
     void tile_trunk();

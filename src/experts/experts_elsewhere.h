@@ -33,7 +33,11 @@ struct ResultsElsewhere {
 class ExpertsElsewhere {
   public:
     virtual ~ExpertsElsewhere() = default;
+    // Whether the expert is there and not here.
     virtual bool holds(const ExpertKey& key) const = 0;
+    // Of the experts that a batch wants of a layer, in their order, which are computed elsewhere this time; what is
+    // handed over next is of these.
+    virtual std::vector<bool> choose(int layer, const RowsOfExpert& wanted) = 0;
     // Hands over the work of a layer and returns. What was handed over before and not finished is given up.
     virtual void begin(const WorkElsewhere& work) = 0;
     // Waits for all of it.

@@ -64,15 +64,21 @@ void ExpertLayer::run(Backend& backend, ExpertRun run) const {
             backend.after(expert.arrived());
             const auto first = static_cast<int64_t>(run.rows_of.first[expert.index()]);
             const auto count = static_cast<int64_t>(run.rows_of.count(expert.index()));
-            operation.groups.push_back(
-                group(layout, expert.record(), run.rows.rows_at(first, count), run.out_rows.rows_at(first, count)));
-            add_biases(run.rows_of.experts[expert.index()], operation.groups.back());
+            operation.groups.push_back(one(layout, expert.record(), run.rows_of.experts[expert.index()],
+                                           run.rows.rows_at(first, count), run.out_rows.rows_at(first, count)));
         }
         if (!operation.groups.empty()) backend.run(operation);
         const EventPtr use = backend.mark();
         for (HeldExpert& expert : held) expert.keep_until(use);
         if (!run.go_on()) return;
     }
+}
+
+MlpGroup ExpertLayer::one(const ExpertLayout& layout, const BufferPtr& record, int expert, const Tensor& rows,
+                          const Tensor& out_rows) const {
+    MlpGroup made = group(layout, record, rows, out_rows);
+    add_biases(expert, made);
+    return made;
 }
 
 MlpGroup ExpertLayer::all(const ExpertLayout& layout, const BufferPtr& memory) const {

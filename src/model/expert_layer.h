@@ -34,6 +34,9 @@ class ExpertLayer {
     const Activation& activation() const { return activation_; }
     // Computes experts as they become available.
     void run(Backend& backend, ExpertRun run) const;
+    // One of them, which reads and writes what `rows` and `out_rows` say.
+    MlpGroup one(const ExpertLayout& layout, const BufferPtr& record, int expert, const Tensor& rows,
+                 const Tensor& out_rows) const;
     // All experts in one memory, as RoutedMlp wants them.
     MlpGroup all(const ExpertLayout& layout, const BufferPtr& memory) const;
 

@@ -345,12 +345,15 @@ class MixtureOfExperts : public FeedForward {
     // Parts what is held elsewhere from the choices.
     RowsOfExpert take_elsewhere(const ExpertFeed& feed, std::vector<int32_t>& choices) const {
         if (feed.elsewhere == nullptr) return {};
-        std::vector<int32_t> others(choices.size(), kUnwanted);
-        for (size_t i = 0; i < choices.size(); ++i) {
-            if (choices[i] == kUnwanted || !feed.elsewhere->holds({layer_, choices[i]})) continue;
-            others[i] = std::exchange(choices[i], kUnwanted);
+        const RowsOfExpert all = group_rows(choices);
+        const std::vector<bool> elsewhere = feed.elsewhere->choose(layer_, all);
+        RowsOfExpert others;
+        for (size_t i = 0; i < all.experts.size(); ++i) {
+            if (!elsewhere[i]) continue;
+            others.add(all.experts[i], all.of(i));
+            for (const int32_t entry : all.of(i)) choices[static_cast<size_t>(entry)] = kUnwanted;
         }
-        return group_rows(others);
+        return others;
     }
 
     // The rows of x that entries read.

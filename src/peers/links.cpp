@@ -1,29 +1,25 @@
+#include "peers/links.h"
+
 #include <algorithm>
 
 #include "base/clock.h"
-#include "peers/peers.h"
 #include "sluice/links.h"
 
 namespace sluice {
 
 namespace {
 
-// Messages there and back: so many of so many bytes with each of the others.
-struct Exchange {
-    int rounds;
-    size_t bytes;
-};
-constexpr Exchange kShort{.rounds = 200, .bytes = 8}, kLong{.rounds = 10, .bytes = 4 << 20};
+constexpr size_t kShortBytes = 8;
 
 void deliver(const DeliveryPtr& delivery) {
     (void)wait_for(*delivery, kForEver);
 }
 
 // The shortest round, in seconds.
-double exchange(Peers& peers, int with, const Exchange& how) {
-    std::vector<std::byte> bytes(how.bytes);
+double exchange(Peers& peers, int with, int rounds, size_t size) {
+    std::vector<std::byte> bytes(size);
     double best = kForEver;
-    for (int round = 0; round < how.rounds; ++round) {
+    for (int round = 0; round < rounds; ++round) {
         const Stopwatch watch;
         deliver(peers.send(with, bytes));
         deliver(peers.receive(with, bytes));
@@ -32,9 +28,9 @@ double exchange(Peers& peers, int with, const Exchange& how) {
     return best;
 }
 
-void echo(Peers& peers, int with, const Exchange& how) {
-    std::vector<std::byte> bytes(how.bytes);
-    for (int round = 0; round < how.rounds; ++round) {
+void echo(Peers& peers, int with, int rounds, size_t size) {
+    std::vector<std::byte> bytes(size);
+    for (int round = 0; round < rounds; ++round) {
         deliver(peers.receive(with, bytes));
         deliver(peers.send(with, bytes));
     }
@@ -42,15 +38,25 @@ void echo(Peers& peers, int with, const Exchange& how) {
 
 }  // namespace
 
+LinkRates measure_link_to(Peers& peers, int rank, const LinkTrial& trial) {
+    const double latency = exchange(peers, rank, trial.short_rounds, kShortBytes) / 2;
+    const double seconds = exchange(peers, rank, trial.long_rounds, trial.long_bytes) / 2;
+    return {.latency_seconds = latency, .bytes_per_second = static_cast<double>(trial.long_bytes) / seconds};
+}
+
+void answer_link_from(Peers& peers, int rank, const LinkTrial& trial) {
+    echo(peers, rank, trial.short_rounds, kShortBytes);
+    echo(peers, rank, trial.long_rounds, trial.long_bytes);
+}
+
 std::vector<LinkMeasurement> measure_links() {
     const std::unique_ptr<Peers> peers = join_peers();
     std::vector<LinkMeasurement> links;
     for (int rank = 1; rank < peers->size(); ++rank) {
-        const double latency = exchange(*peers, rank, kShort) / 2;
-        const double seconds = exchange(*peers, rank, kLong) / 2;
+        const LinkRates rates = measure_link_to(*peers, rank, kThoroughTrial);
         links.push_back({.name = peers->name(rank),
-                         .latency_seconds = latency,
-                         .bytes_per_second = static_cast<double>(kLong.bytes) / seconds});
+                         .latency_seconds = rates.latency_seconds,
+                         .bytes_per_second = rates.bytes_per_second});
     }
     peers->leave();
     return links;
@@ -58,8 +64,7 @@ std::vector<LinkMeasurement> measure_links() {
 
 void answer_links() {
     const std::unique_ptr<Peers> peers = join_peers();
-    echo(*peers, 0, kShort);
-    echo(*peers, 0, kLong);
+    answer_link_from(*peers, 0, kThoroughTrial);
     peers->leave();
 }
 

@@ -34,6 +34,8 @@ class Peers {
     // Throw kIo naming the other's host where it cannot be reached; so do the events.
     virtual DeliveryPtr send(int to, std::span<const std::byte> bytes) = 0;
     virtual DeliveryPtr receive(int from, std::span<std::byte> bytes) = 0;
+    // A message that nobody waits for yet goes on meanwhile, however long it is.
+    virtual void carry_on(const DeliveryPtr&) {}
     virtual void barrier() = 0;
     // Once all have said all they had to say: nothing is sent afterwards. Waits for the others.
     virtual void leave() = 0;

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "server/json.h"
-#include "sluice/error.h"
+#include "sluice/peer_error.h"
 
 namespace sluice::server {
 
@@ -131,6 +131,8 @@ ApiError current_error() {
         return error;
     } catch (const std::bad_alloc&) {
         return internal_error("out of memory");
+    } catch (const PeerError& error) {
+        return internal_error(error.what());
     } catch (const Error& error) {
         // Messages of the engine may name files; those are for the log.
         if (error.code() == ErrorCode::kUsage) return {400, error.what()};

@@ -18,6 +18,8 @@ namespace {
 constexpr auto kPoll = std::chrono::milliseconds(20);
 // For the last bytes to leave once every answer is made.
 constexpr double kFlushSeconds = 2;
+// A launcher that ends a job because one of its processes died gives the others a second.
+constexpr double kPeerSeconds = 0.5;
 
 // Polls until `done`, `seconds` at most.
 template <typename Done>
@@ -48,6 +50,7 @@ void serve(const ServerOptions& options, const std::function<std::unique_ptr<Eng
 
     notify_service_manager("STOPPING=1");
     service.drain();
+    service.engine().hurry_peers(kPeerSeconds);
     wire.stop_listening();
     log_info("serve: stopping; running requests have {} s", options.drain_s);
     wait_for(options.drain_s, [&] { return wire.open_answers() == 0; });

@@ -125,6 +125,19 @@ class Peers(ProgramTest):
         alone = self.generate(prompt="The fox", tokens=12)
         self.assertEqual(json.loads(together.stdout)["token_ids"], alone["token_ids"])
 
+    def test_shares_of_a_packed_model_run_together_alone(self):
+        source = GOLDENS / "qwen3-moe-mlx4"
+        shares = [self.folder / f"share{k}" for k in (1, 2)]
+        for k, share in enumerate(shares, 1):
+            self.succeed("pack", source, share, "--shard", f"{k}/2", "--verify", "--quiet")
+        ids = list(load_floats(source / "reference.safetensors")["input_ids"][1])
+        output = self.folder / "shared.safetensors"
+        arguments = ["--tokens", self.tokens_file(ids), "--output", output, "--hidden"]
+        self.succeed_job(*((1, "logits", share, *arguments) for share in shares))
+        self.assertEqual(output.read_bytes(), self.logits(source))
+        self.refused(1, ["share 1/2"], "logits", shares[0], *arguments)
+        self.refused_job(["expert 1"], (2, "logits", shares[0], *arguments))
+
     def test_verbs_that_run_no_model_speak_once(self):
         self.assertEqual(self.succeed_job((3, "tokenize", "--text", "Once")).stdout,
                          self.succeed("tokenize", "--text", "Once").stdout)
@@ -197,8 +210,11 @@ class Peers(ProgramTest):
         began = time.monotonic()
         _, said = process.communicate(timeout=120)
         self.assertLess(time.monotonic() - began, 60)
-        self.assertNotEqual(process.returncode, 0)
-        self.assertIn(os.uname().nodename, said.decode())
+        if "Open MPI" in launcher_version():
+            self.assertEqual(process.returncode, 1)
+        else:  # MPICH's launcher gives its own signal to the others, and sometimes its number as the status
+            self.assertIn(process.returncode, (1, signal.SIGKILL))
+        self.assertIn(f"sluice: {os.uname().nodename} (rank 1): was ended by signal 9", said.decode())
         again = self.generate(*cache, processes=3, prompt=prompt + first["text"] + " Then", tokens=4)
         self.assertGreater(again["cached_tokens"], 60)
 

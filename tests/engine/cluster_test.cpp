@@ -75,13 +75,15 @@ class QueuedPeers : public Peers {
 Placement in_turns() {
     std::vector<uint16_t> owners;
     for (int i = 0; i < 2 * kExperts; ++i) owners.push_back(static_cast<uint16_t>(i % kExperts % 3));
+    owners.resize(2 * owners.size(), Placement::kNobody);
     return {kExperts, owners};
 }
 
 class Cluster : public ::testing::Test {
   protected:
     Cluster()
-        : experts_(std::make_unique<PeerExperts>(std::make_unique<QueuedPeers>(mail_, 0), in_turns(), kPatience)) {
+        : experts_(
+              std::make_unique<PeerExperts>(std::make_unique<QueuedPeers>(mail_, 0), Division{in_turns()}, kPatience)) {
         for (size_t i = 0; i < 3 * kColumns; ++i) x_.push_back(static_cast<float>(i));
         // Two of three rows chose expert 1, the last one expert 2.
         wanted_.add(1, std::vector<int32_t>{0, 4});
@@ -194,6 +196,68 @@ TEST_F(Cluster, AnExpertThatCannotBeReadFailsItsEntriesAlone) {
     EXPECT_TRUE(experts_->lost().empty());
 }
 
+// Rows 0 to 1 chose expert 1, the last ones expert 4; both are left's.
+TEST_F(Cluster, ManyRowsGoInTwoHalvesToAnOwnerThatHasAllInMemory) {
+    constexpr int kRows = 256;
+    PeerExperts experts(std::make_unique<QueuedPeers>(mail_, 0), Division{in_turns(), {}, {true, true, false}},
+                        kPatience);
+    x_.resize(kRows * kColumns, 1.0F);
+    RowsOfExpert wanted;
+    std::vector<int32_t> rows;
+    const auto want = [&](int expert, const std::vector<int32_t>& entries) {
+        wanted.add(expert, entries);
+        rows.insert(rows.end(), entries.begin(), entries.end());
+    };
+    want(1, {0, 1, 130});
+    want(2, {3, 200});
+    want(4, {254, 255});
+    experts.begin({.layer = kLayer, .rows_of = wanted, .rows = rows, .x = x_, .columns = kColumns});
+    auto& left = mail_->queues[{0, 1}];
+    ASSERT_EQ(left.size(), 2U);
+    const ExpertRequest first = read_request(left[0]), second = read_request(left[1]);
+    EXPECT_EQ(first.following, left[1].size());
+    EXPECT_EQ(second.following, 0U);
+    EXPECT_THAT(first.rows_of.experts, ElementsAre(1));
+    EXPECT_THAT(second.rows_of.experts, ElementsAre(1, 4));
+    EXPECT_EQ(first.rows.size(), 2U);
+    EXPECT_EQ(second.rows.size(), 3U);
+    EXPECT_EQ((mail_->queues[{0, 2}].size()), 1U);
+    for (const auto& [rank, number, entries] : {std::tuple{1, first.number, 2},
+                                                {1, second.number, 3},
+                                                {2, read_request(mail_->queues[{0, 2}][0]).number, 2}}) {
+        std::vector<std::byte> message;
+        write_reply({.number = number, .counters = {}}, static_cast<size_t>(entries) * kColumns, message);
+        mail_->queues[{rank, 0}].push_back(message);
+    }
+    experts.finish(
+        {.take = [&](int32_t entry, std::span<const float>) { ++taken_[entry]; }, .fail = {}, .meanwhile = {}});
+    EXPECT_EQ(taken_.size(), 7U);
+    EXPECT_EQ(experts.statistics()[1].messages, 4U);
+}
+
+TEST_F(Cluster, OneWhoIsToEndSoonWaitsForNobodyLong) {
+    PeerExperts experts(std::make_unique<QueuedPeers>(mail_, 0), Division{in_turns()}, 1e6);
+    experts.begin({.layer = kLayer, .rows_of = wanted_, .rows = rows_, .x = x_, .columns = kColumns});
+    experts.hurry(kPatience);
+    const auto finish = [&] {
+        experts.finish({.take = [](int32_t, std::span<const float>) {}, .fail = {}, .meanwhile = {}});
+    };
+    EXPECT_THAT(error_of(finish), HasSubstr("left: does not answer any more"));
+}
+
+TEST_F(Cluster, WhatTwoHoldIsComputedByWhoHasLessToDo) {
+    Placement placement = in_turns();
+    placement.hold_twice({kLayer, 1}, 0);
+    PeerExperts experts(std::make_unique<QueuedPeers>(mail_, 0), Division{placement}, kPatience);
+    EXPECT_FALSE(experts.holds({kLayer, 1}));
+    EXPECT_TRUE(experts.holds({kLayer, 2}));
+    RowsOfExpert wanted;
+    for (const int expert : {1, 4}) wanted.add(expert, std::vector<int32_t>{expert});
+    EXPECT_THAT(experts.choose(kLayer, wanted), ElementsAre(false, true));
+    for (const int expert : {6}) wanted.add(expert, std::vector<int32_t>{5, 7, 9, 11});
+    EXPECT_THAT(experts.choose(kLayer, wanted), ElementsAre(true, true, false));
+}
+
 TEST_F(Cluster, SilenceLosesTheJobByName) {
     begin();
     answer(2);
@@ -204,7 +268,7 @@ TEST_F(Cluster, SilenceLosesTheJobByName) {
 
 TEST_F(Cluster, NonsenseLosesTheJobByName) {
     for (const size_t length : {size_t{3}, size_t{200}}) {
-        PeerExperts experts(std::make_unique<QueuedPeers>(mail_, 0), in_turns(), kPatience);
+        PeerExperts experts(std::make_unique<QueuedPeers>(mail_, 0), Division{in_turns()}, kPatience);
         experts.begin({.layer = kLayer, .rows_of = wanted_, .rows = rows_, .x = x_, .columns = kColumns});
         mail_->queues[{1, 0}].push_back(std::vector<std::byte>(length, std::byte{0x5a}));
         const auto finish = [&] {
@@ -255,9 +319,8 @@ TEST(Messages, SizesBoundWhatIsWritten) {
     std::vector<ExpertKey> hints;
     for (int expert = 0; expert < kExperts; ++expert) hints.push_back({2, expert});
     std::vector<std::byte> bytes;
-    write_request(
-        1, {.layer = 1, .rows_of = all, .rows = rows, .x = x, .columns = kColumns, .hints = hints},
-        [](const ExpertKey&) { return true; }, mine, bytes);
+    write_request(1, {.layer = 1, .rows_of = all, .rows = rows, .x = x, .columns = kColumns, .hints = hints},
+                  {.experts = [](int) { return true; }, .hints = [](const ExpertKey&) { return true; }}, mine, bytes);
     EXPECT_LE(bytes.size(), sizes.request_bytes());
     const std::vector<int32_t> failed(6);
     ExpertReply reply;
@@ -273,7 +336,7 @@ constexpr uint64_t kGigabyte = 1 << 30;
 TEST(Placement, WhoIsTwiceAsFastHoldsTwiceAsMuch) {
     const MachineRates fast{.cache_bytes = 100 * kGigabyte, .memory_bytes_per_s = 2e10, .drive_bytes_per_s = 1e9};
     const MachineRates slow{.cache_bytes = 100 * kGigabyte, .memory_bytes_per_s = 1e10, .drive_bytes_per_s = 1e9};
-    const std::vector<double> shares = shares_of(std::vector{fast, slow}, 30 * kGigabyte);
+    const std::vector<double> shares = shares_of(std::vector{fast, slow}, {.bytes = 30 * kGigabyte});
     EXPECT_NEAR(shares[0], 2.0 / 3, 1e-6);
     EXPECT_NEAR(shares[1], 1.0 / 3, 1e-6);
 }
@@ -282,9 +345,58 @@ TEST(Placement, WhoIsTwiceAsFastHoldsTwiceAsMuch) {
 TEST(Placement, WhatFitsInMemoryIsNotLeftOnADrive) {
     const MachineRates small{.cache_bytes = 2 * kGigabyte, .memory_bytes_per_s = 2e10, .drive_bytes_per_s = 1e8};
     const MachineRates large{.cache_bytes = 8 * kGigabyte, .memory_bytes_per_s = 1e10, .drive_bytes_per_s = 1e8};
-    const std::vector<double> shares = shares_of(std::vector{small, large}, 10 * kGigabyte);
+    const std::vector<double> shares = shares_of(std::vector{small, large}, {.bytes = 10 * kGigabyte});
     constexpr double kSeconds = 0.8504, kMemorySeconds = 2.0 * kGigabyte / 2e10;
     EXPECT_NEAR(shares[0], 0.2 + (kSeconds - kMemorySeconds) * 1e8 / (10.0 * kGigabyte), 1e-4);
+}
+
+TEST(Placement, SlowKernelsAndLinksTakeOfAShare) {
+    const MachineRates plain{.cache_bytes = 100 * kGigabyte, .memory_bytes_per_s = 2e10, .drive_bytes_per_s = 1e9};
+    MachineRates slow = plain, far = plain;
+    slow.kernel_bytes_per_s = 1e10;
+    far.link_seconds = 1e-4;
+    far.link_bytes_per_s = 1e8;
+    const ExpertLoad load{
+        .bytes = 30 * kGigabyte, .exchanges = 1280, .bytes_back = 8192 / 1.77e6, .bytes_sent_each = 8192};
+    EXPECT_NEAR(shares_of(std::vector{plain, slow}, load)[1], 1.0 / 3, 1e-6);
+    const double share = shares_of(std::vector{plain, far}, load)[1];
+    // Both take as long: the messages' time besides that of what is computed.
+    const double bytes = 30.0 * kGigabyte, messages = 1280 * (2e-4 + 8192 / 1e8);
+    EXPECT_NEAR((1 - share) * bytes / 2e10, messages + share * bytes * (1 / 2e10 + load.bytes_back / 1e8), 1e-3);
+}
+
+TEST(Placement, ALinkLeavesAQuarterOfAShare) {
+    const MachineRates plain{.cache_bytes = 100 * kGigabyte, .memory_bytes_per_s = 2e10, .drive_bytes_per_s = 1e9};
+    MachineRates far = plain;
+    far.link_seconds = 10;
+    far.link_bytes_per_s = 1;
+    EXPECT_NEAR(shares_of(std::vector{plain, far}, {.bytes = kGigabyte, .exchanges = 100})[1], 0.125 / 1.125, 1e-6);
+}
+
+TEST(Placement, OfSharesEachHoldsWhatItHasAndAMissingOneIsNamed) {
+    const auto thirds = [](size_t owner, const ExpertKey& key) {
+        return static_cast<size_t>(key.layer * 16 + key.expert) % 3 == owner;
+    };
+    const Placement placement(2, 16, std::vector{0.2, 0.2, 0.6}, thirds);
+    for (int expert = 0; expert < 16; ++expert) EXPECT_EQ(placement.owner({1, expert}), (16 + expert) % 3);
+    try {
+        Placement(2, 16, std::vector{0.5, 0.5}, thirds);
+        ADD_FAILURE() << "placed";
+    } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr("layer 0, expert 2"));
+    }
+}
+
+TEST(Placement, TheHottestAreHeldTwiceWhereThereIsRoom) {
+    Placement placement(2, 8, std::vector{0.5, 0.5});
+    const std::vector<ExpertKey> hottest{{0, 0}, {1, 3}, {0, 1}, {1, 1}, {0, 5}};
+    hold_hottest_twice(placement, hottest, {100, 20}, [](int) { return 10; });
+    EXPECT_EQ(placement.second({0, 0}), 1);  // the first in turn is machine 0's
+    EXPECT_EQ(placement.second({1, 3}), 0);
+    EXPECT_EQ(placement.second({0, 1}), 0);
+    EXPECT_EQ(placement.second({1, 1}), 0);
+    EXPECT_EQ(placement.second({0, 5}), Placement::kNobody);  // a quarter is held twice already
+    EXPECT_EQ(placement.second({0, 2}), Placement::kNobody);
 }
 
 TEST(Placement, EveryLayerIsSharedOut) {

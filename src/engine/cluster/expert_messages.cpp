@@ -1,6 +1,8 @@
 #include "engine/cluster/expert_messages.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 
 #include "base/error.h"
 #include "engine/cluster/message.h"
@@ -18,6 +20,7 @@ struct RequestHead {
     uint64_t number = 0;
     int32_t end = 0, layer = 0, prompt = 0, columns = 0;
     uint64_t experts = 0, entries = 0, rows = 0, hints = 0;
+    uint64_t following = 0;
 };
 
 struct ReplyHead {
@@ -80,22 +83,26 @@ void write_end(uint64_t number, std::vector<std::byte>& bytes) {
     MessageWriter(bytes).put(RequestHead{.number = number, .end = 1});
 }
 
-void write_request(uint64_t number, const WorkElsewhere& work, const std::function<bool(const ExpertKey&)>& wanted,
-                   RowsOfExpert& mine, std::vector<std::byte>& bytes) {
+void write_request(uint64_t number, const WorkElsewhere& work, const RequestPart& part, RowsOfExpert& mine,
+                   std::vector<std::byte>& bytes) {
     mine = {};
-    std::vector<int32_t> counts, places;
+    std::vector<int32_t> counts, places, entries;
     RowsInUse in_use(work.x.size() / work.columns);
     for (size_t i = 0; i < work.rows_of.experts.size(); ++i) {
         const int expert = work.rows_of.experts[i];
-        if (!wanted({work.layer, expert})) continue;
-        mine.add(expert, work.rows_of.of(i));
-        counts.push_back(static_cast<int32_t>(work.rows_of.count(i)));
+        if (!part.experts(expert)) continue;
+        entries.clear();
         for (size_t e = work.rows_of.first[i]; e < work.rows_of.first[i + 1]; ++e) {
+            if (work.rows[e] < part.first_row || work.rows[e] >= part.end_row) continue;
+            entries.push_back(work.rows_of.entries[e]);
             places.push_back(in_use.place_of(work.rows[e]));
         }
+        if (entries.empty()) continue;
+        mine.add(expert, entries);
+        counts.push_back(static_cast<int32_t>(entries.size()));
     }
     std::vector<ExpertKey> hints;
-    std::ranges::copy_if(work.hints, std::back_inserter(hints), wanted);
+    std::ranges::copy_if(work.hints, std::back_inserter(hints), part.hints);
     MessageWriter writer(bytes);
     writer.put(RequestHead{.number = number,
                            .layer = work.layer,
@@ -117,12 +124,18 @@ void write_request(uint64_t number, const WorkElsewhere& work, const std::functi
     }
 }
 
+void announce(std::vector<std::byte>& request, size_t following) {
+    const uint64_t bytes = following;
+    std::memcpy(request.data() + offsetof(RequestHead, following), &bytes, sizeof bytes);
+}
+
 ExpertRequest read_request(std::span<const std::byte> bytes) {
     MessageReader reader(bytes);
     const auto head = reader.take<RequestHead>();
     if (head.mark != kRequestMark) fail(ErrorCode::kIo, "what came is no request");
     ExpertRequest request{.number = head.number, .end = head.end != 0, .layer = head.layer, .prompt = head.prompt != 0};
     if (request.end) return request;
+    request.following = head.following;
     request.columns = static_cast<size_t>(head.columns);
     const auto experts = reader.take_all<int>(head.experts);
     const auto counts = reader.take_all<int32_t>(head.experts);

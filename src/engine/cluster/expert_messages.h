@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +39,7 @@ struct ExpertRequest {
     bool end = false;
     int layer = 0;
     bool prompt = false;
+    size_t following = 0;       // bytes of another request that comes at once; 0: none does
     RowsOfExpert rows_of = {};  // its entries are numbered one after the other, as the rows of the reply are
     std::span<const int32_t> rows = {};
     std::span<const float> x = {};
@@ -46,9 +48,17 @@ struct ExpertRequest {
 };
 
 void write_end(uint64_t number, std::vector<std::byte>& bytes);
-// Of `work`, what concerns the experts and hints that `wanted` says; `mine` is told their entries.
-void write_request(uint64_t number, const WorkElsewhere& work, const std::function<bool(const ExpertKey&)>& wanted,
-                   RowsOfExpert& mine, std::vector<std::byte>& bytes);
+// Of a layer's work, what goes in one request: the entries of some experts that read some rows of x, and some hints.
+struct RequestPart {
+    std::function<bool(int expert)> experts;
+    std::function<bool(const ExpertKey&)> hints;
+    int32_t first_row = 0, end_row = std::numeric_limits<int32_t>::max();
+};
+// `mine` is told the entries.
+void write_request(uint64_t number, const WorkElsewhere& work, const RequestPart& part, RowsOfExpert& mine,
+                   std::vector<std::byte>& bytes);
+// Says in a request that was written that another follows.
+void announce(std::vector<std::byte>& request, size_t following);
 // What it says lies in `bytes`. Throws kIo for what is no request.
 ExpertRequest read_request(std::span<const std::byte> bytes);
 

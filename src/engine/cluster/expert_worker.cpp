@@ -1,6 +1,7 @@
 #include "engine/cluster/expert_worker.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "engine/cluster/joining.h"
 #include "engine/memory_ledger.h"
 #include "engine/opening.h"
+#include "experts/reader.h"
 #include "sluice/launch.h"
 
 namespace sluice {
@@ -18,14 +20,6 @@ namespace sluice {
 namespace {
 
 constexpr int32_t kNothing = -1;  // in place of an expert that a row chose
-
-std::string text_of(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& each) {
-        return each.what();
-    }
-}
 
 }  // namespace
 
@@ -107,7 +101,7 @@ void ExpertWorker::note_failure(const ExpertRequest& request, std::span<const in
     const auto first = static_cast<size_t>(entries.data() - request.rows_of.entries.data());
     const auto found = std::ranges::find(request.rows_of.first, first);
     outcome.failed.push_back(static_cast<int32_t>(found - request.rows_of.first.begin()));
-    outcome.error = text_of(error);
+    outcome.error = failure_of(error).text;
 }
 
 // What each row that was sent chose of the experts here.
@@ -131,23 +125,36 @@ WorkerCounters ExpertWorker::counters() const {
 
 namespace {
 
-// Answers until the leader says that it is over.
+// Answers until the leader says that it is over. What follows a request comes, and a reply goes, while the other half
+// is computed.
 void answer_all(Peers& peers, ExpertWorker& worker, const MessageSizes& sizes) {
-    std::vector<std::byte> incoming(sizes.request_bytes()), reply;
-    while (true) {
-        const DeliveryPtr came = peers.receive(0, incoming);
-        (void)wait_for(*came, kForEver);
-        const ExpertRequest request = read_request(std::span(incoming).first(came->bytes()));
-        if (request.end) return;
+    std::array<std::vector<std::byte>, 2> requests, replies;
+    requests[0].resize(sizes.request_bytes());
+    DeliveryPtr coming = peers.receive(0, requests[0]), going;
+    for (size_t turn = 0, place = 0;; ++turn) {
+        (void)wait_for(*coming, kForEver);
+        const ExpertRequest request = read_request(std::span(requests[place]).first(coming->bytes()));
+        if (request.end) break;
+        place = request.following > 0 ? 1 - place : 0;
+        if (request.following > requests[place].size()) requests[place].resize(request.following);
+        if (request.following > 0) {
+            coming = peers.receive(0, requests[place]);
+            peers.carry_on(coming);
+        }
+        std::vector<std::byte>& reply = replies[turn % replies.size()];
         worker.answer(request, reply);
-        (void)wait_for(*peers.send(0, reply), kForEver);
+        if (going) (void)wait_for(*going, kForEver);
+        going = peers.send(0, reply);
+        peers.carry_on(going);
+        if (request.following == 0) coming = peers.receive(0, requests[place]);
     }
+    if (going) (void)wait_for(*going, kForEver);
 }
 
 struct WorkerParts {
     std::shared_ptr<const Checkpoint> checkpoint;
     std::unique_ptr<Backend> backend;
-    uint64_t cache_bytes = 0;
+    ExpertStoreOptions how = {};
     Greeting greeting = {};
 };
 
@@ -156,10 +163,11 @@ WorkerParts open_parts(const std::filesystem::path& model, const EngineOptions& 
     WorkerParts parts{.checkpoint = Checkpoint::open(model), .backend = make_backend(options)};
     const std::optional<uint64_t> card = parts.backend->own_memory_bytes();
     const uint64_t ceiling = card ? card_ceiling(options, *card) : memory_ceiling(options, cgroup_memory_limit_bytes());
-    parts.cache_bytes =
-        MemoryLedger(options, worker_memory_sizes(*parts.checkpoint, pass_rows), ceiling).divide().cache_bytes;
+    const MemoryPlan plan = MemoryLedger(options, worker_memory_sizes(*parts.checkpoint, pass_rows), ceiling).divide();
+    parts.how = store_options(options, *parts.checkpoint, *parts.backend, plan.cache_bytes);
     parts.greeting = {.alike = likeness(*parts.checkpoint, *parts.backend, options),
-                      .rates = measure_rates(*parts.checkpoint, options, parts.cache_bytes),
+                      .rates = measure_rates(*parts.checkpoint, options, parts.how, *parts.backend),
+                      .share = parts.checkpoint->share(),
                       .error = {}};
     return parts;
 }
@@ -179,9 +187,9 @@ void work_for_leader(const std::filesystem::path& model, const EngineOptions& gi
         decline(*peers, error.what());
     }
     const Checkpoint& checkpoint = *parts.checkpoint;
-    const Placement placement = greet(*peers, checkpoint.config(), parts.greeting);
-    ExpertStoreOptions how = store_options(options, checkpoint, *parts.backend, parts.cache_bytes);
-    how.held = [&](int layer, int expert) { return placement.owner({layer, expert}) == peers->rank(); };
+    const Placement placement = greet(*peers, expert_sizes(checkpoint), parts.greeting);
+    ExpertStoreOptions how = parts.how;
+    how.held = [&](int layer, int expert) { return placement.holds(peers->rank(), {layer, expert}); };
     std::unique_ptr<ExpertStore> store;
     std::unique_ptr<ExpertWorker> worker;
     try {

@@ -1,13 +1,16 @@
 #include "engine/cluster/joining.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/machine_speed.h"
 #include "base/thread_pool.h"
+#include "engine/cluster/kernel_rate.h"
 #include "engine/cluster/message.h"
 #include "experts/disk_benchmark.h"
 #include "experts/memory_budget.h"
+#include "peers/links.h"
 
 namespace sluice {
 
@@ -38,6 +41,7 @@ std::vector<std::byte> written(const Greeting& greeting) {
     std::vector<std::byte> bytes;
     MessageWriter writer(bytes);
     writer.put(greeting.rates);
+    writer.put(greeting.share);
     writer.put_text(greeting.error);
     writer.put(greeting.alike.size());
     for (const auto& [field, value] : greeting.alike) {
@@ -51,6 +55,7 @@ Greeting read_greeting(std::span<const std::byte> bytes) {
     MessageReader reader(bytes);
     Greeting greeting;
     greeting.rates = reader.take<MachineRates>();
+    greeting.share = reader.take<ExpertShare>();
     greeting.error = reader.take_text();
     for (auto fields = reader.take<size_t>(); fields > 0; --fields) {
         std::string field = reader.take_text();
@@ -76,15 +81,17 @@ void compare(const std::string& host, const Greeting& theirs, const Greeting& mi
 
 Likeness likeness(const Checkpoint& checkpoint, const Backend& backend, const EngineOptions& options) {
     return {{"version", SLUICE_VERSION},
-            {"model", checkpoint.fingerprint()},
+            {"model", checkpoint.origin()},
             {"layout", checkpoint.layout_name()},
             {"quantization", checkpoint.quantization_name()},
             {"numeric mode", options.exact ? "exact" : "fast"},
             {"device", backend.name()}};
 }
 
-MachineRates measure_rates(const Checkpoint& checkpoint, const EngineOptions& options, uint64_t cache_bytes) {
-    MachineRates rates{.cache_bytes = cache_bytes};
+MachineRates measure_rates(const Checkpoint& checkpoint, const EngineOptions& options, const ExpertStoreOptions& how,
+                           Backend& backend) {
+    MachineRates rates{.cache_bytes = how.cache_bytes};
+    rates.kernel_bytes_per_s = measure_kernels(checkpoint, how, backend);
     ThreadPool pool(options.threads);
     rates.memory_bytes_per_s = measure_memory_bandwidth(pool, kMeasuredBytes);
     const auto largest = std::ranges::max_element(checkpoint.files(), {}, &CheckpointFile::bytes);
@@ -104,23 +111,79 @@ uint64_t shared_ceiling(const EngineOptions& options, const Peers& peers) {
     return default_memory_ceiling() / static_cast<uint64_t>(peers.processes_here());
 }
 
-Placement gather(Peers& peers, const ModelConfig& config, int64_t pass_rows, const Greeting& mine,
-                 uint64_t expert_bytes, double seconds) {
+ExpertSizes expert_sizes(const Checkpoint& checkpoint) {
+    const ModelConfig& config = checkpoint.config();
+    ExpertSizes sizes{.record_bytes = {}, .experts = config.experts(), .experts_per_token = config.experts_per_token()};
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        const MixtureConfig* mixture = config.mixture_of(layer);
+        sizes.record_bytes.push_back(mixture == nullptr ? 0 : checkpoint.expert_layout(layer).record_bytes);
+        if (mixture != nullptr) sizes.columns = std::max(sizes.columns, mixture->width(config.hidden_size));
+    }
+    return sizes;
+}
+
+uint64_t ExpertSizes::all_bytes() const {
+    return static_cast<uint64_t>(experts) * std::accumulate(record_bytes.begin(), record_bytes.end(), uint64_t{0});
+}
+
+ExpertLoad ExpertSizes::load() const {
+    const auto layers = static_cast<double>(record_bytes.size() - std::ranges::count(record_bytes, 0u));
+    const double row_bytes = static_cast<double>(columns) * sizeof(float), all = static_cast<double>(all_bytes());
+    if (all == 0) return {};
+    return {.bytes = all_bytes(),
+            .exchanges = layers * static_cast<double>(experts) / static_cast<double>(experts_per_token),
+            .bytes_back = row_bytes * layers * static_cast<double>(experts) / all,
+            .bytes_sent_each = row_bytes};
+}
+
+namespace {
+
+Division divide(const ExpertSizes& sizes, const std::vector<Greeting>& machines, std::span<const ExpertKey> hottest) {
+    std::vector<MachineRates> rates;
+    for (const Greeting& machine : machines) rates.push_back(machine.rates);
+    const auto layers = static_cast<int>(sizes.record_bytes.size()), experts = static_cast<int>(sizes.experts);
+    const auto available = [&](size_t rank, const ExpertKey& key) {
+        return machines[rank].share.holds(key.layer, key.expert, sizes.experts);
+    };
+    Division division{.placement = {layers, experts, shares_of(rates, sizes.load()), available}};
+    division.rates = rates;
+    SpareBytes held(machines.size()), spare;
+    for (int layer = 0; layer < layers; ++layer) {
+        for (int expert = 0; expert < experts; ++expert) {
+            const auto owner = static_cast<size_t>(division.placement.owner({layer, expert}));
+            held[owner] += sizes.record_bytes[static_cast<size_t>(layer)];
+        }
+    }
+    for (size_t rank = 0; rank < machines.size(); ++rank) {
+        const uint64_t cache = rates[rank].cache_bytes;
+        division.all_in_memory.push_back(held[rank] <= cache);
+        spare.push_back(cache - std::min(cache, held[rank]));
+    }
+    const auto record_bytes = [&](int layer) { return sizes.record_bytes[static_cast<size_t>(layer)]; };
+    hold_hottest_twice(division.placement, hottest, std::move(spare), record_bytes, available);
+    return division;
+}
+
+}  // namespace
+
+Division gather(Peers& peers, const Gathering& how, const Greeting& mine) {
     std::vector<std::byte> message;
-    MessageWriter(message).put(pass_rows);
+    MessageWriter(message).put(how.pass_rows);
     for (int rank = 1; rank < peers.size(); ++rank) send_now(peers, rank, message);
-    std::vector<MachineRates> rates{mine.rates};
+    std::vector<Greeting> machines{mine};
     for (int rank = 1; rank < peers.size(); ++rank) {
-        const Greeting theirs = read_greeting(receive_now(peers, rank, kMostGreeting, seconds));
+        Greeting theirs = read_greeting(receive_now(peers, rank, kMostGreeting, how.seconds));
         compare(peers.name(rank), theirs, mine);
-        rates.push_back(theirs.rates);
+        const LinkRates link = measure_link_to(peers, rank, kBriefTrial);
+        theirs.rates.link_seconds = link.latency_seconds;
+        theirs.rates.link_bytes_per_s = link.bytes_per_second;
+        machines.push_back(std::move(theirs));
     }
-    Placement placement(static_cast<int>(config.layer_count()), static_cast<int>(config.experts()),
-                        shares_of(rates, expert_bytes));
+    Division division = divide(how.sizes, machines, how.hottest);
     for (int rank = 1; rank < peers.size(); ++rank) {
-        send_now(peers, rank, std::as_bytes(std::span(placement.owners())));
+        send_now(peers, rank, std::as_bytes(std::span(division.placement.table())));
     }
-    return placement;
+    return division;
 }
 
 void await_ready(Peers& peers, double seconds) {
@@ -137,16 +200,17 @@ int64_t await_invitation(Peers& peers) {
     return MessageReader(message).take<int64_t>();
 }
 
-Placement greet(Peers& peers, const ModelConfig& config, const Greeting& mine) {
+Placement greet(Peers& peers, const ExpertSizes& sizes, const Greeting& mine) {
     send_now(peers, kLeader, written(mine));
-    const auto count = static_cast<size_t>(config.layer_count() * config.experts());
+    answer_link_from(peers, kLeader, kBriefTrial);
+    const size_t count = 2 * sizes.record_bytes.size() * static_cast<size_t>(sizes.experts);
     const std::vector<std::byte> message = receive_now(peers, kLeader, count * sizeof(uint16_t), kForEver);
-    const std::span<const uint16_t> owners = MessageReader(message).take_all<uint16_t>(count);
-    return {static_cast<int>(config.experts()), {owners.begin(), owners.end()}};
+    const std::span<const uint16_t> table = MessageReader(message).take_all<uint16_t>(count);
+    return {static_cast<int>(sizes.experts), {table.begin(), table.end()}};
 }
 
 void decline(Peers& peers, const std::string& error) {
-    send_now(peers, kLeader, written({.alike = {}, .rates = {}, .error = error}));
+    send_now(peers, kLeader, written({.alike = {}, .rates = {}, .share = {}, .error = error}));
     (void)receive_now(peers, kLeader, kMostGreeting, kForEver);
     fail(ErrorCode::kIo, "{}", error);
 }

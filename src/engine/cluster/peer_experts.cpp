@@ -4,34 +4,45 @@
 
 #include <algorithm>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "sluice/peer_error.h"
 
 namespace sluice {
 
-PeerExperts::PeerExperts(std::unique_ptr<Peers> peers, Placement placement, double seconds)
+namespace {
+
+// For what nobody asks for any more when the job ends.
+constexpr double kLastSeconds = 10;
+// From so many rows on they are parted.
+constexpr size_t kPartedRows = 128;
+
+}  // namespace
+
+PeerExperts::PeerExperts(std::unique_ptr<Peers> peers, Division division, double seconds)
     : peers_(std::move(peers)),
-      placement_(std::move(placement)),
+      division_(std::move(division)),
       seconds_(seconds),
       exchanges_(static_cast<size_t>(peers_->size())),
       statistics_(exchanges_.size()) {
-    const std::vector<uint16_t>& owners = placement_.owners();
     for (int rank = 0; rank < peers_->size(); ++rank) {
         PeerStatistics& each = statistics_[static_cast<size_t>(rank)];
         each.name = peers_->name(rank);
-        each.share = static_cast<double>(std::ranges::count(owners, rank)) / static_cast<double>(owners.size());
+        each.share = division_.placement.share(rank);
+        if (!division_.rates.empty()) each.rates = division_.rates[static_cast<size_t>(rank)];
     }
 }
 
 PeerExperts::~PeerExperts() {
     if (!lost().empty()) return;
+    hurry(kLastSeconds);
     try {
         give_up();
         for (int rank = 0; rank < peers_->size(); ++rank) {
             if (rank == peers_->rank()) continue;
-            write_end(++number_, with(rank).request);
-            const DeliveryPtr sent = peers_->send(rank, with(rank).request);
+            std::vector<std::byte>& request = with(rank).front().request;
+            write_end(++number_, request);
+            const DeliveryPtr sent = peers_->send(rank, request);
             if (!wait_for(*sent, seconds_)) lose(rank, "does not take the end of the job");
         }
         peers_->leave();
@@ -40,33 +51,85 @@ PeerExperts::~PeerExperts() {
     }
 }
 
+std::vector<bool> PeerExperts::choose(int layer, const RowsOfExpert& wanted) {
+    const std::vector<int> ranks = division_.placement.divide(layer, wanted);
+    chosen_layer_ = layer;
+    chosen_.clear();
+    std::vector<bool> elsewhere;
+    for (size_t i = 0; i < ranks.size(); ++i) {
+        const auto expert = static_cast<size_t>(wanted.experts[i]);
+        if (expert >= chosen_.size()) chosen_.resize(expert + 1, -1);
+        chosen_[expert] = ranks[i];
+        elsewhere.push_back(ranks[i] != peers_->rank());
+    }
+    return elsewhere;
+}
+
+int PeerExperts::computing(const ExpertKey& key) const {
+    const auto expert = static_cast<size_t>(key.expert);
+    const bool chosen = key.layer == chosen_layer_ && expert < chosen_.size() && chosen_[expert] >= 0;
+    return chosen ? chosen_[expert] : division_.placement.owner(key);
+}
+
 void PeerExperts::begin(const WorkElsewhere& work) {
     check_not_lost();
     give_up();
     columns_ = work.columns;
-    ++number_;
+    std::vector<int> asked;
     for (int rank = 0; rank < peers_->size(); ++rank) {
-        const auto owned = [&](const ExpertKey& key) { return placement_.owner(key) == rank; };
-        const auto any = [&](int expert) { return owned({work.layer, expert}); };
+        const auto any = [&](int expert) { return computing({work.layer, expert}) == rank; };
         if (rank == peers_->rank() || std::ranges::none_of(work.rows_of.experts, any)) continue;
-        Exchange& exchange = with(rank);
-        write_request(number_, work, owned, exchange.rows_of, exchange.request);
-        exchange.number = number_;
-        exchange.reply.resize(reply_bytes(exchange.rows_of, work.columns));
-        exchange.received = peers_->receive(rank, exchange.reply);
-        exchange.sent = peers_->send(rank, exchange.request);
-        const std::lock_guard lock(mutex_);
-        PeerStatistics& counted = statistics_[static_cast<size_t>(rank)];
-        ++counted.messages;
-        counted.bytes_sent += exchange.request.size();
+        write(rank, work);
+        asked.push_back(rank);
+    }
+    // First halves to all, then second ones.
+    for (size_t half = 0; half < Halves().size(); ++half) {
+        for (const int rank : asked) send(rank, with(rank)[half]);
     }
 }
 
-ExpertReply PeerExperts::await(int rank, const std::function<void()>& meanwhile) {
-    Exchange& exchange = with(rank);
+void PeerExperts::write(int rank, const WorkElsewhere& work) {
+    const auto rows = static_cast<int32_t>(work.x.size() / work.columns);
+    const bool parted = static_cast<size_t>(rows) >= kPartedRows && division_.in_memory(rank);
+    // Hints travel with what is computed last: what is read for them is given up by the next request.
+    bool last = !parted;
+    const auto computes = [&](int expert) { return computing({work.layer, expert}) == rank; };
+    const auto hinted = [&](const ExpertKey& key) { return last && division_.placement.owner(key) == rank; };
+    RequestPart part{.experts = computes, .hints = hinted};
+    const auto write_half = [&](Exchange& half) {
+        half.number = ++number_;
+        write_request(half.number, work, part, half.rows_of, half.request);
+    };
+    auto& [first, second] = with(rank);
+    second.rows_of = {};
+    if (parted) part.end_row = rows / 2;
+    write_half(first);
+    if (!parted) return;
+    last = true;
+    part.first_row = std::exchange(part.end_row, rows);
+    write_half(second);
+    if (first.rows_of.empty()) std::swap(first, second);
+    if (!second.rows_of.empty()) announce(first.request, second.request.size());
+}
+
+void PeerExperts::send(int rank, Exchange& exchange) {
+    if (exchange.rows_of.empty()) return;
+    exchange.reply.resize(reply_bytes(exchange.rows_of, columns_));
+    exchange.received = peers_->receive(rank, exchange.reply);
+    exchange.sent = peers_->send(rank, exchange.request);
+    peers_->carry_on(exchange.received);
+    peers_->carry_on(exchange.sent);
+    const std::lock_guard lock(mutex_);
+    PeerStatistics& counted = statistics_[static_cast<size_t>(rank)];
+    ++counted.messages;
+    counted.bytes_sent += exchange.request.size();
+}
+
+ExpertReply PeerExperts::await(int rank, Exchange& exchange, const std::function<void()>& meanwhile) {
     const Stopwatch watch;
     std::exception_ptr stopped;
     const auto ask = [&] {
+        if (overdue(watch.seconds())) lose(rank, "does not answer any more");
         if (!meanwhile) return;
         try {
             meanwhile();
@@ -106,44 +169,65 @@ ExpertReply PeerExperts::await(int rank, const std::function<void()>& meanwhile)
 }
 
 void PeerExperts::finish(const ResultsElsewhere& results) {
-    for (int rank = 0; rank < peers_->size(); ++rank) {
-        if (with(rank).received == nullptr) continue;
-        const ExpertReply reply = await(rank, results.meanwhile);
-        const RowsOfExpert& rows_of = with(rank).rows_of;
-        if (reply.rows.empty()) lose(rank, reply.error);
-        for (size_t i = 0; i < rows_of.entries.size(); ++i) {
-            results.take(rows_of.entries[i], reply.rows.subspan(i * columns_, columns_));
+    for (size_t half = 0; half < Halves().size(); ++half) {
+        for (int rank = 0; rank < peers_->size(); ++rank) {
+            if (with(rank)[half].received != nullptr) take(rank, with(rank)[half], results);
         }
-        for (const int32_t failed : reply.failed) {
-            const auto which = static_cast<size_t>(failed);
-            if (which >= rows_of.experts.size()) lose(rank, "answered nonsense: it names an expert it was not asked");
-            const Error error(ErrorCode::kIo, fmt::format("{}: {}", peers_->name(rank), reply.error));
-            results.fail(rows_of.of(which), std::make_exception_ptr(error));
-        }
+    }
+}
+
+void PeerExperts::take(int rank, Exchange& exchange, const ResultsElsewhere& results) {
+    const ExpertReply reply = await(rank, exchange, results.meanwhile);
+    const RowsOfExpert& rows_of = exchange.rows_of;
+    if (reply.rows.empty()) {
+        log_warning("{}: {}", peers_->name(rank), reply.error);
+        lose(rank, "could not compute its experts");
+    }
+    for (size_t i = 0; i < rows_of.entries.size(); ++i) {
+        results.take(rows_of.entries[i], reply.rows.subspan(i * columns_, columns_));
+    }
+    for (const int32_t failed : reply.failed) {
+        const auto which = static_cast<size_t>(failed);
+        if (which >= rows_of.experts.size()) lose(rank, "answered nonsense: it names an expert it was not asked");
+        const Error error(ErrorCode::kIo, fmt::format("{}: {}", peers_->name(rank), reply.error));
+        results.fail(rows_of.of(which), std::make_exception_ptr(error));
     }
 }
 
 // Replies that nobody wants any more.
 void PeerExperts::give_up() {
-    for (int rank = 0; rank < peers_->size(); ++rank) {
-        if (with(rank).received != nullptr) (void)await(rank, {});
+    for (size_t half = 0; half < Halves().size(); ++half) {
+        for (int rank = 0; rank < peers_->size(); ++rank) {
+            Exchange& exchange = with(rank)[half];
+            if (exchange.received != nullptr) (void)await(rank, exchange, {});
+        }
     }
 }
 
 void PeerExperts::lose(int rank, const std::string& why) {
     const std::lock_guard lock(mutex_);
     if (lost_.empty()) lost_ = fmt::format("{}: {}; the job ends", peers_->name(rank), why);
-    throw Error(ErrorCode::kIo, lost_);
+    throw PeerError(lost_);
 }
 
 void PeerExperts::check_not_lost() const {
     const std::string why = lost();
-    if (!why.empty()) throw Error(ErrorCode::kIo, why);
+    if (!why.empty()) throw PeerError(why);
 }
 
 std::string PeerExperts::lost() const {
     const std::lock_guard lock(mutex_);
     return lost_;
+}
+
+void PeerExperts::hurry(double seconds) {
+    const std::lock_guard lock(mutex_);
+    hurry_ = Hurry{.seconds = hurry_ ? std::min(seconds, hurry_->seconds) : seconds};
+}
+
+bool PeerExperts::overdue(double waited) const {
+    const std::lock_guard lock(mutex_);
+    return hurry_ && std::min(waited, hurry_->since.seconds()) > hurry_->seconds;
 }
 
 std::vector<PeerStatistics> PeerExperts::statistics() const {

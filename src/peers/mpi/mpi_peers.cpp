@@ -4,9 +4,13 @@
 #include <mpi.h>
 
 #include <array>
+#include <chrono>
 #include <climits>
+#include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "peers/mpi/module.h"
@@ -20,17 +24,21 @@ namespace {
 // MPI is called by one thread at a time.
 std::mutex calls;
 
-void check(int status, std::string_view what, std::string_view whom) {
-    if (status == MPI_SUCCESS) return;
+std::string text_of(int status) {
     std::array<char, MPI_MAX_ERROR_STRING> text{};
     int length = 0;
     MPI_Error_string(status, text.data(), &length);
-    throw Error(ErrorCode::kIo, fmt::format("{} {}: {}", what, whom, std::string_view(text.data(), length)));
+    return {text.data(), static_cast<size_t>(length)};
+}
+
+void check(int status, std::string_view what, std::string_view whom) {
+    if (status != MPI_SUCCESS) throw Error(ErrorCode::kIo, fmt::format("{} {}: {}", what, whom, text_of(status)));
 }
 
 class MpiDelivery : public Delivery {
   public:
-    MpiDelivery(MPI_Request request, std::string peer) : request_(request), peer_(std::move(peer)) {}
+    MpiDelivery(MPI_Request request, size_t most_bytes, std::string peer)
+        : request_(request), most_bytes_(most_bytes), peer_(std::move(peer)) {}
     // A message nobody waits for any more. Its memory may be gone by the time it comes, so it is called off.
     ~MpiDelivery() override {
         const std::lock_guard lock(calls);
@@ -44,10 +52,14 @@ class MpiDelivery : public Delivery {
 
     bool done() const override {
         const std::lock_guard lock(calls);
+        if (!failure_.empty()) throw Error(ErrorCode::kIo, failure_);
         if (request_ == MPI_REQUEST_NULL) return true;
         int flag = 0;
         MPI_Status status;
-        check(MPI_Test(&request_, &flag, &status), "a message of", peer_);
+        if (const int error = MPI_Test(&request_, &flag, &status); error != MPI_SUCCESS) {
+            failure_ = fmt::format("a message of {}: {}", peer_, text_of(error));
+            throw Error(ErrorCode::kIo, failure_);
+        }
         if (flag == 0) return false;
         int count = 0;
         MPI_Get_count(&status, MPI_BYTE, &count);
@@ -59,11 +71,64 @@ class MpiDelivery : public Delivery {
         }
     }
     size_t bytes() const override { return bytes_; }
+    size_t most_bytes() const { return most_bytes_; }
 
   private:
     mutable MPI_Request request_;
     mutable size_t bytes_ = 0;
-    std::string peer_;
+    mutable std::string failure_;
+    const size_t most_bytes_;
+    const std::string peer_;
+};
+
+// MPI carries long messages on only while it is called: this calls it for them, beside whoever computes.
+class Carrier {
+  public:
+    ~Carrier() { stop(); }
+    void carry(std::weak_ptr<MpiDelivery> delivery) {
+        const std::lock_guard lock(mutex_);
+        under_way_.push_back(std::move(delivery));
+        if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+        changed_.notify_one();
+    }
+    void stop() {
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        changed_.notify_one();
+        if (thread_.joinable()) thread_.join();
+    }
+
+  private:
+    // While a buffer of the network's is far from full.
+    static constexpr auto kPace = std::chrono::microseconds(250);
+
+    static bool arrived(const std::weak_ptr<MpiDelivery>& weak) {
+        const std::shared_ptr<MpiDelivery> delivery = weak.lock();
+        try {
+            return delivery == nullptr || delivery->done();
+        } catch (const Error&) {
+            return true;  // whoever waits for it is told
+        }
+    }
+    void run() {
+        std::unique_lock lock(mutex_);
+        while (!stopping_) {
+            std::erase_if(under_way_, arrived);
+            if (under_way_.empty()) {
+                changed_.wait(lock, [this] { return stopping_ || !under_way_.empty(); });
+            } else {
+                changed_.wait_for(lock, kPace);
+            }
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::vector<std::weak_ptr<MpiDelivery>> under_way_;
+    bool stopping_ = false;
+    std::thread thread_;
 };
 
 class MpiPeers : public Peers {
@@ -85,6 +150,10 @@ class MpiPeers : public Peers {
               "the names of", "all hosts");
         for (const Name& name : names) hosts_.emplace_back(name.data());
     }
+    // Once this process has said what it has to say: launchers then give the status 1, whatever they end others with.
+    ~MpiPeers() override {
+        if (!left_) std::atexit([] { MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE); });
+    }
     int rank() const override { return rank_; }
     const std::vector<std::string>& hosts() const override { return hosts_; }
 
@@ -93,25 +162,34 @@ class MpiPeers : public Peers {
         const std::lock_guard lock(calls);
         MPI_Request request = MPI_REQUEST_NULL;
         check(MPI_Isend(bytes.data(), count, MPI_BYTE, to, 0, MPI_COMM_WORLD, &request), "a message to", name(to));
-        return std::make_shared<MpiDelivery>(request, name(to));
+        return std::make_shared<MpiDelivery>(request, bytes.size(), name(to));
     }
     DeliveryPtr receive(int from, std::span<std::byte> bytes) override {
         const int count = count_of(from, bytes.size());
         const std::lock_guard lock(calls);
         MPI_Request request = MPI_REQUEST_NULL;
         check(MPI_Irecv(bytes.data(), count, MPI_BYTE, from, 0, MPI_COMM_WORLD, &request), "a message of", name(from));
-        return std::make_shared<MpiDelivery>(request, name(from));
+        return std::make_shared<MpiDelivery>(request, bytes.size(), name(from));
+    }
+    void carry_on(const DeliveryPtr& delivery) override {
+        auto carried = std::static_pointer_cast<MpiDelivery>(delivery);
+        if (carried->most_bytes() > kLongBytes) carrier_.carry(std::move(carried));
     }
     void barrier() override {
         const std::lock_guard lock(calls);
         check(MPI_Barrier(MPI_COMM_WORLD), "a message of", "all hosts");
     }
     void leave() override {
+        carrier_.stop();
         const std::lock_guard lock(calls);
         MPI_Finalize();
+        left_ = true;
     }
 
   private:
+    // Shorter ones leave at once.
+    static constexpr size_t kLongBytes = 64 << 10;
+
     int count_of(int peer, size_t bytes) const {
         if (bytes <= INT_MAX) return static_cast<int>(bytes);
         throw Error(ErrorCode::kUsage, fmt::format("a message of {} bytes with {} is too long for MPI; give a smaller "
@@ -120,7 +198,9 @@ class MpiPeers : public Peers {
     }
 
     int rank_ = 0;
+    bool left_ = false;
     std::vector<std::string> hosts_;
+    Carrier carrier_;
 };
 
 }  // namespace
