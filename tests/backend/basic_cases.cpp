@@ -327,7 +327,7 @@ std::vector<OpCase> basic_cases() {
             {"SigmoidGate", Rounding::kNone, [](CaseContext& context) { sigmoid_gate(context, false); }},
             {"SigmoidGate, silu", Rounding::kNone, [](CaseContext& context) { sigmoid_gate(context, true); }},
             {"SigmoidGate of runs", Rounding::kNone,
-             [](CaseContext& context) { sigmoid_gate(context, context.flip(), true); }, true},
+             [](CaseContext& context) { sigmoid_gate(context, context.flip(), true); }},
             {"AddGated with gate", Rounding::kNone, [](CaseContext& context) { add(context, true); }},
             {"AddGated without gate", Rounding::kNone, [](CaseContext& context) { add(context, false); }},
             {"GatherRows", Rounding::kNone, gather_rows},

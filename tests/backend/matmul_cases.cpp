@@ -163,12 +163,7 @@ std::vector<OpCase> matmul_cases() {
                            affine = WeightFormat::affine(4, 64, DType::kBF16);
         for (const WeightFormat& format : {floats, affine}) {
             cases.push_back({name + ", " + format.describe(), rounding_of(format),
-<<<<<<< HEAD
                              [=](CaseContext& context) { gated_mlp(context, format, activation); }});
-=======
-                             [=](CaseContext& context) { gated_mlp(context, format, activation); },
-                             !activation.gated() || activation.kind == ActivationKind::kCutSilu});
->>>>>>> a24188a (Step-3.5-Flash and Step-3.7-Flash run: a gate for each head, more heads in windows, silu that is cut; held against a forward of its own)
         }
     }
     cases.push_back({"GatedMlp, experts of two widths", Rounding::kBf16, experts_of_two_widths});

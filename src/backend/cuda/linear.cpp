@@ -300,13 +300,6 @@ class Experts {
 }  // namespace
 
 void compute(Device& device, const GatedMlp& op) {
-<<<<<<< HEAD
-=======
-    if (!op.activation.gated()) refuse("GatedMlp on CUDA: there is a gate; `device` cpu has MLPs without, too");
-    if (op.activation.kind == ActivationKind::kCutSilu) {
-        refuse("GatedMlp on CUDA: silu is not cut; `device` cpu cuts it");
-    }
->>>>>>> a24188a (Step-3.5-Flash and Step-3.7-Flash run: a gate for each head, more heads in windows, silu that is cut; held against a forward of its own)
     Experts(device, op).run();
 }
 

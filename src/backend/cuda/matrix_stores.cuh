@@ -2,6 +2,8 @@
 
 // What becomes of the sums of a tile on Hopper: rows of F32, or gates and ups joined to BF16.
 
+#include <limits>
+
 #include "backend/cuda/matrix_stages.cuh"
 
 namespace sluice::cuda {
@@ -83,23 +85,26 @@ __device__ __forceinline__ void store_sums(const MatrixArgs& args, const Job& jo
     }
 }
 
-// Every activation as g sigmoid(alpha (g + cubic g^3)) (u + offset), where g is at most `limit` and u within it, to the
-// precision of what BF16 keeps; without branches.
+// Every activation as min(g sigmoid(alpha (g + cubic g^3)), most) (u + offset), where g is at most `gate_limit` and u
+// within `limit`, to the precision of what BF16 keeps; without branches.
 struct QuickActivation {
-    float alpha = 1, cubic = 0, limit = __int_as_float(0x7f800000), offset = 0;
+    static constexpr float kUnlimited = std::numeric_limits<float>::infinity();
+    float alpha = 1, cubic = 0, gate_limit = kUnlimited, limit = kUnlimited, most = kUnlimited, offset = 0;
 
     __device__ explicit QuickActivation(const Product& product) {
         if (product.activation == ActivationKind::kGeluTanh) {
             // (1 + tanh(z)) / 2 is the sigmoid of 2 z.
             alpha = 1.595769121605731f, cubic = 0.044715f;
         } else if (product.activation == ActivationKind::kClampedSwiglu) {
-            alpha = product.alpha, limit = product.limit, offset = product.up_offset;
+            alpha = product.alpha, gate_limit = limit = product.limit, offset = product.up_offset;
+        } else if (product.activation == ActivationKind::kCutSilu) {
+            limit = most = product.limit;
         }
     }
     __device__ __forceinline__ float operator()(float gate, float up) const {
-        const float g = fminf(gate, limit), u = fminf(fmaxf(up, -limit), limit);
+        const float g = fminf(gate, gate_limit), u = fminf(fmaxf(up, -limit), limit);
         const float z = alpha * fmaf(cubic * g * g, g, g);
-        return g * __fdividef(1.0f, 1.0f + __expf(-z)) * (u + offset);
+        return fminf(g * __fdividef(1.0f, 1.0f + __expf(-z)), most) * (u + offset);
     }
 };
 

@@ -25,7 +25,9 @@ __device__ __noinline__ inline float activated(ActivationKind kind, float alpha,
         return 0.5f * gate * (1.0f + tanhf(inner)) * up;
     }
     if (kind == ActivationKind::kSquaredRelu) return fmaxf(up, 0.0f) * fmaxf(up, 0.0f);
-    const float g = fminf(gate, limit), u = fminf(fmaxf(up, -limit), limit);
+    const float u = fminf(fmaxf(up, -limit), limit);
+    if (kind == ActivationKind::kCutSilu) return fminf(gate * sigmoid(gate), limit) * u;
+    const float g = fminf(gate, limit);
     return g * sigmoid(alpha * g) * (u + up_offset);
 }
 __device__ __forceinline__ float activated(const Product& product, float gate, float up) {

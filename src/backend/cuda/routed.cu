@@ -254,18 +254,7 @@ class Routed {
 }  // namespace
 
 void compute(Device& device, const RoutedMlp& op) {
-<<<<<<< HEAD
     if (op.ids.rows > 1 && multiply_experts_of_rows(device, op)) return;
-=======
-    if (!op.activation.gated()) refuse("RoutedMlp on CUDA: there is a gate; `device` cpu has MLPs without, too");
-    if (op.activation.kind == ActivationKind::kCutSilu) {
-        refuse("RoutedMlp on CUDA: silu is not cut; `device` cpu cuts it");
-    }
-    const MlpGroup& expert = op.records.expert;
-    if (!(expert.gate.format == expert.up.format)) {
-        refuse("RoutedMlp on CUDA: gate and up are of one format; GatedMlp has others");
-    }
->>>>>>> a24188a (Step-3.5-Flash and Step-3.7-Flash run: a gate for each head, more heads in windows, silu that is cut; held against a forward of its own)
     if (op.ids.rows > 0) Routed(device, op).run();
 }
 

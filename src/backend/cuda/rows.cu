@@ -189,6 +189,18 @@ __global__ void sigmoid_gate_kernel(Rows<float> x, Rows<const float> gate, bool 
     }
 }
 
+// A gate stands for `run` values.
+__global__ void sigmoid_runs_kernel(Rows<float> x, Rows<const float> gate, bool silu, int64_t run, RowShape shape) {
+    let_next_begin();
+    wait_for_previous();
+    const int64_t column = element_column();
+    if (column >= shape.columns) return;
+    for (int64_t row = blockIdx.y; row < shape.rows; row += gridDim.y) {
+        const float by = gate[row][column / run];
+        x[row][column] *= (silu ? by : 1.0f) * sigmoid(by);
+    }
+}
+
 __global__ void add_kernel(Rows<const float> x, Rows<const float> gate, Rows<float> out, RowShape shape) {
     let_next_begin();
     wait_for_previous();
@@ -335,8 +347,11 @@ RowShape shape_of(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 void compute(Device& device, const SigmoidGate& op) {
-    if (op.run() > 1) refuse("SigmoidGate on CUDA: a gate stands for one value; `device` cpu has gates of runs, too");
     if (op.x.rows == 0) return;
+    if (op.run() > 1) {
+        return launch_early(device, {element_grid(op.x.rows, op.x.columns), kElementThreads}, sigmoid_runs_kernel,
+                            writable_rows_of(op.x), rows_of(op.gate), op.silu, op.run(), shape_of(op.x, op.gate));
+    }
     launch_early(device, {element_grid(op.x.rows, (op.x.columns + 3) / 4), kElementThreads}, sigmoid_gate_kernel,
                  writable_rows_of(op.x), rows_of(op.gate), op.silu, shape_of(op.x, op.gate));
 }

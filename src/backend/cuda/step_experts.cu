@@ -249,9 +249,8 @@ bool takes(const ExpertsStep& joined) {
     const RoutedMlp& experts = *joined.experts;
     const MlpGroup& expert = experts.records.expert;
     return experts.ids.rows == 1 && experts.x.rows == 1 && experts.ids.columns < kMostChosen &&
-           experts.activation.gated() && experts.activation.kind != ActivationKind::kCutSilu &&
-           expert.up.columns % 128 == 0 && expert.down.columns % 128 == 0 && takes_sizes(expert, expert) &&
-           takes_route(*joined.route, experts) && takes_sum(joined) &&
+           experts.activation.gated() && expert.up.columns % 128 == 0 && expert.down.columns % 128 == 0 &&
+           takes_sizes(expert, expert) && takes_route(*joined.route, experts) && takes_sum(joined) &&
            (joined.shared == nullptr || takes_shared(*joined.shared, experts));
 }
 
