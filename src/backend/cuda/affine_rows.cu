@@ -24,7 +24,7 @@ struct RowRange {
 template <int kTokens>
 __device__ __forceinline__ void stage(const Product& product, const Job& job, const RowRange& range,
                                       const StagedRows<kTokens>& staged) {
-    constexpr int kAtOnce = kTokens < 8 ? 2 : 8;
+    constexpr int kAtOnce = kTokens < 8 ? 2 : 4;
     const int eights = range.chunks * 8, all = range.count * eights, threads = static_cast<int>(blockDim.x);
     const auto place_of = [&](int i) {
         const int64_t row = range.first + i / eights;
