@@ -11,6 +11,7 @@ stages=${STAGES:-"layers format release shared server arm asan fuzz tsan"}
 fuzz_seconds=${FUZZ_SECONDS:-3}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 logs=build/test-logs
+arm_programs='cpu_op_test cpu_kernel_test'
 passed=0
 failed=0
 failures=
@@ -57,6 +58,17 @@ build() { # PRESET [TARGET...]
     return 1
 }
 
+# Begins to build while what follows leaves a processor idle; build() of the same takes what is left, after a `wait`.
+early=
+begin_build() { # PRESET TARGET...
+    preset=$1
+    shift
+    # shellcheck disable=SC2046
+    (cmake --preset "$preset" && nice -n 19 cmake --build "build/$preset" -j "$jobs" $(printf -- ' --target %s' "$@")) \
+        >"$logs/$preset-early.log" 2>&1 &
+    early=$!
+}
+
 # Runs ctest and counts the cases inside the programs: GoogleTest's and unittest's, and programs that died.
 run_ctest() { # PRESET [ctest arguments]
     preset=$1
@@ -100,6 +112,8 @@ run_check() { # NAME SCRIPT arguments
 }
 
 run_shared() {
+    # shellcheck disable=SC2086
+    case " $stages " in *' arm '*) begin_build arm $arm_programs ;; esac
     program=build/release/bin/sluice
     if [ ! -f ../shared/checks/check.py ] || [ ! -x "$program" ]; then
         echo "== shared: no reference data beside this tree; skipped"
@@ -198,7 +212,10 @@ run_tsan() {
 # The kernels with NEON: the portable ones run in the other stages, and the other rooms need libraries of that
 # architecture.
 run_arm() {
-    build arm cpu_op_test cpu_kernel_test || return
+    # A build that began early and failed is told by the next one.
+    [ -z "$early" ] || wait "$early" || true
+    # shellcheck disable=SC2086
+    build arm $arm_programs || return
     GTEST_FILTER='-*/Scalar:*/Auto:*ThreadsChangeNoBit*' run_ctest arm -R '^cpu_(op|kernel)_test'
 }
 
