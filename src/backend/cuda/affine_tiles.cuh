@@ -324,27 +324,34 @@ __device__ __forceinline__ void multiply_tiles(const Sharing& sharing, int chunk
         }
         copies_end();
     };
+    // One place of each, so that a block that runs once reads little code.
+    int stage = 0;
 #pragma unroll 1
-    for (int i = 0; i < sharing.stages; ++i) fetch(mine[i]);
-    stage_x();
-    __syncthreads();
-    for (int read = 0; at.tile < sharing.tiles; read = read + 1 == sharing.stages ? 0 : read + 1) {
-        first_copies_wait(sharing.stages);
-        __syncwarp();
-        const Tile<kTokens> now = tile_of(at.tile);
-        float sums[kTiles][2] = {};
-        add_span<kTokens, kHalf>(mine[read], now.matrix, now.staged, at.span * kSpanChunks, sums);
-        float* const to = partial + (at.span * sharing.outputs() + at.tile * kOutputs + threadIdx.x % 32 / 4) * kTokens;
+    for (int step = -sharing.stages; step < 0 || at.tile < sharing.tiles; ++step) {
+        if (step >= 0) {
+            first_copies_wait(sharing.stages);
+            __syncwarp();
+            const Tile<kTokens> now = tile_of(at.tile);
+            float sums[kTiles][2] = {};
+            add_span<kTokens, kHalf>(mine[stage], now.matrix, now.staged, at.span * kSpanChunks, sums);
+            float* const to =
+                partial + (at.span * sharing.outputs() + at.tile * kOutputs + threadIdx.x % 32 / 4) * kTokens;
 #pragma unroll
-        for (int t = 0; t < kTiles; ++t) {
-            const int row = t * 2 + threadIdx.x % 4 / 2;
-            if (threadIdx.x % 2 != 0 || row >= kTokens) continue;
+            for (int t = 0; t < kTiles; ++t) {
+                const int row = t * 2 + threadIdx.x % 4 / 2;
+                if (threadIdx.x % 2 != 0 || row >= kTokens) continue;
 #pragma unroll
-            for (int i = 0; i < 2; ++i) to[8 * i * kTokens + row] = sums[t][i];
+                for (int i = 0; i < 2; ++i) to[8 * i * kTokens + row] = sums[t][i];
+            }
+            at.advance(sharing, split, spans);
+            __syncwarp();  // before the stage is filled again
         }
-        at.advance(sharing, split, spans);
-        __syncwarp();  // before the stage is filled again
-        fetch(mine[read]);
+        fetch(mine[stage]);
+        if (++stage == sharing.stages) stage = 0;
+        if (step == -1) {
+            stage_x();
+            __syncthreads();
+        }
     }
     __syncthreads();
 }

@@ -69,7 +69,7 @@ struct DecodeRows<KvFormat::kBF16, kHead> {
     static __device__ __forceinline__ void bring(const Place& place, int known, uint32_t to) {
         constexpr int kUnits = kHead / 8;
         const int lane = threadIdx.x % 32;
-#pragma unroll
+#pragma unroll 2
         for (int i = 0; i < kDecodeTokens * kUnits / 32; ++i) {
             const int t = (i * 32 + lane) / kUnits, unit = (i * 32 + lane) % kUnits;
             copy_16(to + t * kPitch + ((unit ^ (t & 7)) * 16), place(t) + unit * 16, t < known);
@@ -110,7 +110,7 @@ struct DecodeRows<KvFormat::kInt8, kHead> {
     static __device__ __forceinline__ void bring(const Place& place, int known, uint32_t to) {
         constexpr int kWords = kHead / 4;
         const int lane = threadIdx.x % 32;
-#pragma unroll
+#pragma unroll 2
         for (int i = 0; i < kDecodeTokens * kWords / 32; ++i) {
             const int t = (i * 32 + lane) / kWords, word = (i * 32 + lane) % kWords;
             copy_4(to + t * kPitch + word * 4, place(t) + 4 + word * 4, t < known);
@@ -322,43 +322,41 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
         copies_end();
         place = rows.place_of(token + kWarps * kDecodeTokens);
     };
-    const auto begin = [&] {
-#pragma unroll
-        for (int stage = 0; stage < kStages - 1; ++stage) bring(warp + stage * kWarps, stage);
-    };
-    // Tokens of earlier steps are asked for before the kernel before has ended.
-    const bool known = first + (warp + (kStages - 2) * kWarps + 1) * kDecodeTokens <= part.position;
-    if (known) begin();
-    wait_for_previous();
-    if (!known) begin();
-
     const auto row_of = [&](int v) { return (first_vector + v) / per_key_head; };
     const auto head_of = [&](int v) { return key_head * per_key_head + (first_vector + v) % per_key_head; };
     DecodeRunning<kFormat, kHead> running;
     running.begin();
-    const int loaded = lane / 4;
-    running.load_queries(loaded < vectors ? attend.query_a[part.first_row + row_of(loaded)] +
-                                                static_cast<int64_t>(head_of(loaded)) * attend.query_a_head
-                                          : nullptr,
-                         attend.scale * kLog2E);
     int starts[2], ends[2];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
         const int seen = part.position + row_of(min(lane % 4 * 2 + e, vectors - 1)) + 1;
         starts[e] = attend.first_seen(seen), ends[e] = min(seen, end);
     }
-    int stage = 0;
-    for (int tile = warp; tile < tiles; tile += kWarps) {
-        bring(tile + (kStages - 1) * kWarps, (stage + kStages - 1) % kStages);
-        copies_wait<kStages - 1>();
+    // Tokens of earlier steps are asked for before the kernel before has ended.
+    constexpr int kAhead = kStages - 1;
+    if (first + (warp + (kAhead - 1) * kWarps + 1) * kDecodeTokens > part.position) wait_for_previous();
+    int stage = 0;  // of the tile that is brought
+#pragma unroll 1
+    for (int tile = warp - kAhead * kWarps; tile < tiles; tile += kWarps) {
+        bring(tile + kAhead * kWarps, stage);
+        stage = (stage + 1) % kStages;
+        if (tile < 0) continue;
+        if (tile == warp) {
+            wait_for_previous();
+            const int loaded = lane / 4;
+            const float* const query = attend.query_a[part.first_row + row_of(loaded)] +
+                                       static_cast<int64_t>(head_of(loaded)) * attend.query_a_head;
+            running.load_queries(loaded < vectors ? query : nullptr, attend.scale * kLog2E);
+        }
+        copies_wait<kAhead>();
         __syncwarp();
         const int at = first + tile * kDecodeTokens;
         const int from[2] = {starts[0] - at, starts[1] - at}, to[2] = {ends[0] - at, ends[1] - at};
         const uint32_t keys = mine + stage * 2 * Tile::kTileBytes;
         running.add(keys, keys + Tile::kTileBytes, from, to);
         __syncwarp();
-        stage = (stage + 1) % kStages;
     }
+    wait_for_previous();
     copies_wait<0>();
     __syncthreads();
 
@@ -390,6 +388,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
         }
         float* const to = attend.partial_at(part, row_of(v), head_of(v)) + blockIdx.x * kWidth;
         if (lane == 0) to[0] = largest, to[1] = total;
+#pragma unroll 2
         for (int i = lane; i < kHead; i += 32) {
             float sum = 0;
 #pragma unroll

@@ -33,6 +33,12 @@ __device__ __forceinline__ float squares_of_eights(const float* x, int first, in
     return warp_sum(sum);
 }
 
+// From the sums of runs of 32 eights.
+__device__ __forceinline__ float scale_of_runs(const float* sums, int runs, int width, float epsilon) {
+    const int lane = threadIdx.x % 32;
+    return rsqrtf(warp_sum(lane < runs ? sums[lane] : 0.0f) / static_cast<float>(width) + epsilon);
+}
+
 // What a row is multiplied by; the same in every thread of a block of whole warps.
 __device__ __forceinline__ float norm_scale(const float* x, int width, float epsilon) {
     __shared__ float sums[kMostNormedWidth / 256];
@@ -42,7 +48,16 @@ __device__ __forceinline__ float norm_scale(const float* x, int width, float eps
         if (lane == 0) sums[run] = sum;
     }
     __syncthreads();
-    return rsqrtf(warp_sum(lane < runs ? sums[lane] : 0.0f) / static_cast<float>(width) + epsilon);
+    return scale_of_runs(sums, runs, width, epsilon);
+}
+
+// The same where each thread has an eight at most, which is zeros where it has none.
+__device__ __forceinline__ float norm_scale_of(const float (&eight)[8], int width, float epsilon) {
+    __shared__ float sums[32];
+    const float sum = warp_sum(squares_of(eight));
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    return scale_of_runs(sums, (width / 8 + 31) / 32, width, epsilon);
 }
 
 __device__ __forceinline__ float gated(float normed, float gate) {

@@ -66,18 +66,18 @@ struct LaneLogits {
 
     // The largest of all, the first of equal ones, which is out then.
     __device__ __forceinline__ int take_largest(unsigned& largest) {
-        unsigned most = 0;
+        unsigned most = 0, hits = 0;  // a bit for each key that is the largest
 #pragma unroll
         for (const unsigned each : key) most = max(most, each);
         largest = __reduce_max_sync(kAllLanes, most);
-        const int owner = __ffs(static_cast<int>(__ballot_sync(kAllLanes, most == largest))) - 1;
-        int place = 0;
 #pragma unroll
-        for (int i = kPerLane - 1; i >= 0; --i) place = key[i] == largest ? i : place;
-        const bool mine = owner == static_cast<int>(threadIdx.x % 32);
+        for (int i = 0; i < kPerLane; ++i) hits |= key[i] == largest ? 1u << i : 0u;
+        const unsigned owners = __ballot_sync(kAllLanes, hits != 0), before = (1u << threadIdx.x % 32) - 1;
+        const unsigned out = (owners & before) == 0 ? hits & -hits : 0;
 #pragma unroll
-        for (int i = 0; i < kPerLane; ++i) key[i] = mine && i == place ? 0 : key[i];
-        return owner * kPerLane + __shfl_sync(kAllLanes, place, owner);
+        for (int i = 0; i < kPerLane; ++i) key[i] = (out >> i & 1) != 0 ? 0 : key[i];
+        const int owner = __ffs(static_cast<int>(owners)) - 1;
+        return owner * kPerLane + __shfl_sync(kAllLanes, __ffs(static_cast<int>(hits)) - 1, owner);
     }
 
   private:

@@ -19,7 +19,7 @@ namespace {
 constexpr int kInWarps = 4, kInThreads = 32 * kInWarps, kInStages = 4;  // of gates and ups
 constexpr int kSumWarps = 20, kSumStages = 1, kSumSplits = 8;           // of downs, at most
 // So that the blocks of both fit a multiprocessor together.
-constexpr int kInRegisters = 72, kSumRegisters = 56;
+constexpr int kInRegisters = 72, kSumRegisters = 64;
 constexpr int kMostChosen = 16;
 
 struct Packed {
@@ -111,6 +111,7 @@ __global__ void __maxnreg__(kInRegisters) experts_in_kernel(const __grid_constan
             for (int n = 0; n <= nth; ++n) mine = logits.take_largest(largest);
             if (threadIdx.x == 0) chosen = slots[mine];
         } else {
+#pragma unroll 1
             for (int i = threadIdx.x - 32; i < chunks * 8; i += kInThreads - 32) stage_numbers(staged, i, args.x);
         }
         __syncthreads();
@@ -126,6 +127,7 @@ __global__ void __maxnreg__(kInRegisters) experts_in_kernel(const __grid_constan
             if (!is_shared) return;
             wait_for_previous();
             let_next_begin();
+#pragma unroll 1
             for (int i = threadIdx.x; i < chunks * 8; i += kInThreads) stage_numbers(staged, i, args.x);
         });
     const int mine = threadIdx.x;
@@ -184,6 +186,7 @@ __global__ void __maxnreg__(kSumRegisters) experts_sum_kernel(const __grid_const
                 args.route.weights[0][at] = chosen.weight[at];
             }
             const int eights = chunks * 8;
+#pragma unroll 1
             for (int i = threadIdx.x; i < args.all * eights; i += blockDim.x) {
                 const int nth = i / eights;
                 stage_numbers(staged_of(nth), i % eights, args.activated + nth * chunks * kChunk);
@@ -191,6 +194,7 @@ __global__ void __maxnreg__(kSumRegisters) experts_sum_kernel(const __grid_const
         });
     // Sums by place from here on.
     float* const parts = partial + spans_of(chunks) * args.sum_sharing.outputs();
+#pragma unroll 1
     for (int i = threadIdx.x; i < args.all * kOutputs; i += blockDim.x) {
         const float sum = sum_of_spans<1>(args.sum_sharing, chunks, partial, i, 0);
         const int nth = i / kOutputs, at = nth < top_k ? chosen.place[nth] : nth, row = first + i % kOutputs;

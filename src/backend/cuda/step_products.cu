@@ -18,10 +18,9 @@ namespace {
 
 constexpr int kWarps = 16, kThreads = 32 * kWarps;  // of a block that has tiles
 constexpr int kRowWarps = 8;                        // of others
-constexpr int kManyStages = 2;                      // where blocks come in turns, so that two have room
 constexpr int kMostMatrices = 8;
-constexpr int kMostTiles = kThreads / kOutputs;  // of a block: a thread ends an output
-constexpr int kHeldRuns = 2;                     // of a lane, loaded before x is there
+constexpr uint64_t kMostSharedBytes = 220 << 10;
+constexpr int kHeldRuns = 2;  // of a lane, loaded before x is there
 
 struct StepMatrix {
     const uint8_t *data, *scales, *zero_points;
@@ -69,15 +68,21 @@ struct Factors {
 // put(i, eight numbers) of the row; block 0 leaves them in memory, too.
 template <typename Put>
 __device__ __forceinline__ void norm_row(const NormedRow& row, int columns, const Factors& factors, const Put& put) {
-    const int threads = blockDim.x;
-    const float scale = row.weight == nullptr ? 1.0f : norm_scale(row.x, columns, row.epsilon);
-    for (int i = threadIdx.x; i < columns / 8; i += threads) {
-        float x[8], factor[8];
-        load_eight(row.x + 8 * i, x);
+    const int eights = columns / 8, own = threadIdx.x;
+    const bool once = eights <= static_cast<int>(blockDim.x);
+    float x[8] = {};
+    if (once && own < eights) load_eight(row.x + 8 * own, x);
+    const float scale = row.weight == nullptr ? 1.0f
+                        : once                ? norm_scale_of(x, columns, row.epsilon)
+                                              : norm_scale(row.x, columns, row.epsilon);
+#pragma unroll 1
+    for (int i = own; i < eights; i += blockDim.x) {
+        if (!once) load_eight(row.x + 8 * i, x);
         if (row.weight != nullptr) {
-            if (i >= threads) load_eight(row.weight + 8 * i, factor);
+            float factor[8];
+            if (i != own) load_eight(row.weight + 8 * i, factor);
 #pragma unroll
-            for (int j = 0; j < 8; ++j) x[j] = x[j] * scale * (i < threads ? factors.first[j] : factor[j]);
+            for (int j = 0; j < 8; ++j) x[j] = x[j] * scale * (i == own ? factors.first[j] : factor[j]);
             if (blockIdx.x == 0) store_eight(row.out + 8 * i, x);
         }
         put(i, x);
@@ -140,11 +145,12 @@ __device__ __forceinline__ void rows_block(const StepProducts& args, float4* sha
 struct ChannelPast {
     float4 taps;
     float past[3];
-    float *state, *out = nullptr;  // null: there is none
+    float *state, *out;  // null: there is none
 
     __device__ __forceinline__ void load(const StepConvolution& convolution, const float* number) {
         const int64_t channel = number - convolution.x;
-        if (convolution.x == nullptr || channel < 0 || channel >= convolution.channels) return;
+        out = nullptr;
+        if (convolution.x == nullptr || number == nullptr || channel < 0 || channel >= convolution.channels) return;
         out = convolution.out + channel;
         taps = __ldg(reinterpret_cast<const float4*>(convolution.taps[channel]));
         state = convolution.states.of(0) + channel;
@@ -175,6 +181,7 @@ __device__ __forceinline__ void tiles_block(const StepProducts& args, uint4* sha
     // The matrix of a tile, whose number becomes that within it. The last one repeats its last tile.
     const auto matrix_of = [&](int& tile) {
         int m = 0;
+#pragma unroll 1
         for (; m + 1 < args.tiled; ++m) {
             const int tiles = (args.of[m].outputs + kOutputs - 1) / kOutputs;
             if (tile < tiles) break;
@@ -195,27 +202,35 @@ __device__ __forceinline__ void tiles_block(const StepProducts& args, uint4* sha
                        .first_row = tile * kOutputs,
                        .staged = staged};
     };
-    const int mine = threadIdx.x;
-    float* out = nullptr;
+    // Where an output of the block goes; null behind the last one.
+    const auto place_of = [&](int number) {
+        int tile = first_tile + number / kOutputs;
+        const StepMatrix& of = args.of[matrix_of(tile)];
+        const int row = tile * kOutputs + number % kOutputs;
+        return row < of.outputs ? of.out + row : nullptr;
+    };
+    const int own = threadIdx.x;
+    float *out = own < outputs ? place_of(own) : nullptr, before = 0;
     ChannelPast past;
     multiply_tiles<1, false>(args.sharing, chunks, stages, partial, tile_of, [&] {
-        if (mine < outputs) {
-            int tile = first_tile + mine / kOutputs;
-            const StepMatrix& of = args.of[matrix_of(tile)];
-            const int row = tile * kOutputs + mine % kOutputs;
-            if (row < of.outputs) {
-                out = of.out + row;
-                past.load(args.convolution, out);
-            }
-        }
+        past.load(args.convolution, out);
         const Factors factors(args.row, args.columns);
         wait_for_previous();
+        if (args.accumulate && out != nullptr) before = *out;
         norm_row(args.row, args.columns, factors, [&](int i, const float(&x)[8]) { stage_eight(staged, i, 0, x); });
     });
-    if (out == nullptr) return;
-    const float sum = sum_of_spans<1>(args.sharing, chunks, partial, mine, 0);
-    *out = args.accumulate ? *out + sum : sum;
-    past.convolve(args.convolution.channels, sum);
+#pragma unroll 1
+    for (int number = own; number < outputs; number += kThreads) {
+        if (number != own) {
+            out = place_of(number);
+            past.load(args.convolution, out);
+            before = args.accumulate && out != nullptr ? *out : 0.0f;
+        }
+        if (out == nullptr) continue;
+        const float sum = sum_of_spans<1>(args.sharing, chunks, partial, number, 0);
+        *out = args.accumulate ? before + sum : sum;
+        past.convolve(args.convolution.channels, sum);
+    }
 }
 
 __global__ void __launch_bounds__(kThreads, 1) step_products_kernel(const __grid_constant__ StepProducts args) {
@@ -258,16 +273,6 @@ bool takes(const CausalConvolution& op, StepConvolution& convolution) {
            op.sequences.rows.rows == 1 && convolves_in_fours(op);
 }
 
-// Blocks of as many tiles each, so that they fill the card's turns.
-void share_tiles(const Device& device, StepProducts& args, int tiles) {
-    const int chunks = args.columns / kChunk, splits = splits_of(chunks, kWarps), at_once = kWarps / splits;
-    const int places = device.multiprocessors() - args.row_blocks % device.multiprocessors();
-    const auto turns = static_cast<int>(blocks_for(tiles, int64_t{kMostTiles} * places));
-    const int each = turns == 0 ? 1 : static_cast<int>(blocks_for(tiles, int64_t{turns} * places));
-    args.sharing = sharing_of(chunks, splits, at_once, static_cast<int>(blocks_for(each, at_once)) * at_once,
-                              turns > 1 ? kManyStages : kMostStages);
-}
-
 uint64_t shared_bytes(const StepProducts& args, bool has_tiles) {
     const int chunks = args.columns / kChunk;
     const uint64_t rows = static_cast<uint64_t>(args.columns) / kRun * kRunPitch * sizeof(float);
@@ -275,6 +280,17 @@ uint64_t shared_bytes(const StepProducts& args, bool has_tiles) {
     const uint64_t tiles =
         stage_bytes(args.sharing) + StagedRows<1>::bytes(chunks) + partial_bytes(args.sharing, chunks, 1);
     return std::max(rows, tiles);
+}
+
+// Blocks of as many tiles each, so that they fill the card's turns, of which there are as few as memory allows.
+void share_tiles(const Device& device, StepProducts& args, int tiles) {
+    const int chunks = args.columns / kChunk, splits = splits_of(chunks, kWarps), at_once = kWarps / splits;
+    const int places = device.multiprocessors() - args.row_blocks % device.multiprocessors();
+    for (int turns = 1;; ++turns) {
+        const auto each = static_cast<int>(blocks_for(tiles, int64_t{turns} * places * at_once));
+        args.sharing = sharing_of(chunks, splits, at_once, each * at_once, kMostStages);
+        if (each == 1 || shared_bytes(args, true) <= kMostSharedBytes) return;
+    }
 }
 
 NormedRow row_of(const NormedProducts& joined) {
@@ -318,8 +334,11 @@ bool compute_joined(Device& device, const NormedProducts& joined) {
     }
     const int warps = tiles > 0 ? kWarps : kRowWarps;
     args.row_blocks = static_cast<int>(blocks_for(args.row_outputs, warps));
-    share_tiles(device, args, tiles);
-    const unsigned blocks = static_cast<unsigned>(args.row_blocks) + blocks_for(tiles, args.sharing.tiles);
+    unsigned blocks = static_cast<unsigned>(args.row_blocks);
+    if (tiles > 0) {
+        share_tiles(device, args, tiles);
+        blocks += blocks_for(tiles, args.sharing.tiles);
+    }
     const uint64_t bytes = shared_bytes(args, tiles > 0);
     if (!allow_shared_bytes(device, reinterpret_cast<const void*>(step_products_kernel), bytes)) return false;
     launch_early(device, {blocks, static_cast<unsigned>(32 * warps), bytes}, step_products_kernel, args);
