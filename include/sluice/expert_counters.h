@@ -27,6 +27,7 @@ inline ExpertCounters operator+(ExpertCounters sum, const ExpertCounters& other)
     sum.host_hits += other.host_hits;
     sum.copies += other.copies;
     sum.copied_bytes += other.copied_bytes;
+    sum.reached_bytes += other.reached_bytes;
     sum.copies_waited += other.copies_waited;
     sum.stall_seconds += other.stall_seconds;
     return sum;
@@ -51,6 +52,7 @@ inline ExpertCounters operator-(ExpertCounters after, const ExpertCounters& befo
     after.host_hits -= before.host_hits;
     after.copies -= before.copies;
     after.copied_bytes -= before.copied_bytes;
+    after.reached_bytes -= before.reached_bytes;
     after.copies_waited -= before.copies_waited;
     after.stall_seconds -= before.stall_seconds;
     return after;

@@ -73,6 +73,7 @@ typedef struct sluice_expert_counters {
     uint64_t host_hits;      /* of the hits, those that were in the host's memory, not in the device's */
     uint64_t copies;         /* records that were copied from there, for hits and by look-ahead */
     uint64_t copied_bytes;   /* what they are */
+    uint64_t reached_bytes;  /* that the device read in the host's memory instead */
     uint64_t copies_waited;  /* records that were handed out while they were on their way to the device */
     double stall_seconds;    /* the forward pass waited for the drive with nothing to compute */
 } sluice_expert_counters;

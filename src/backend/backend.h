@@ -40,6 +40,9 @@ class Backend : public Queue {
     // What was free of the backend's own memory when it was made; nothing where that is the process's.
     virtual std::optional<uint64_t> own_memory_bytes() const { return std::nullopt; }
 
+    // What is free of it now, for any program. Any thread.
+    virtual uint64_t free_memory_bytes() const { return 0; }
+
     // Whether Linear (but for full_precision) and GatedMlp read a weight of this format sooner in tiles
     // (tensor/row_tiles.h). Where not, they need not read such a weight at all.
     virtual bool reads_tiles(const WeightFormat&) const { return false; }
@@ -47,6 +50,9 @@ class Backend : public Queue {
     // Whether RoutedMlp over so many rows is worth more than asking what a router chose, while all experts of a layer
     // are in the backend's memory.
     virtual bool routes(int64_t rows) const { return (void)rows, false; }
+
+    // Whether RoutedMlp takes experts from slots of make_host_slots() as well, those that are reached().
+    virtual bool reaches() const { return false; }
 
     // Whether operations can be recorded; the rest of this is for such backends. From begin_recording() on operations
     // are checked and kept, none runs; whoever transfers or waits then gets no recording. Null: these cannot be

@@ -88,6 +88,10 @@ class OperationPrinter::Writer {
         write(weight.data.buffer);
         append("+{}", weight.data.offset);
     }
+    void write(const WeightPart& part) {
+        write(part.buffer);
+        append("+{}", part.offset);
+    }
     void write(const BufferPtr& buffer) {
         if (buffer == nullptr) {
             text_ += "nothing";

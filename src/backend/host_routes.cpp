@@ -23,9 +23,12 @@ MlpGroup expert_of(const RoutedMlp& op, int64_t index) {
     const int64_t slot = ints(records.slots)[index * records.slots.row_stride];
     const OperationCheck check(op.kName);
     if (slot < 0) check.refuse("slots of records", "has no slot of expert {}", index);
+    const bool more = records.more.buffer != nullptr && slot >= records.first_more;
+    const uint64_t bytes = static_cast<uint64_t>(more ? slot - records.first_more : slot) * records.slot_bytes;
     const auto shifted = [&](Weight weight) {
         for (WeightPart* part : {&weight.data, &weight.scales, &weight.zero_points}) {
-            if (part->buffer != nullptr) *part = further(*part, static_cast<uint64_t>(slot) * records.slot_bytes);
+            if (part->buffer == nullptr) continue;
+            *part = more ? further(records.more, part->offset + bytes) : further(*part, bytes);
         }
         check.weight("matrices of records", weight, kAnySize, kAnySize, RowOrder::kRowsOrTiles);
         return weight;

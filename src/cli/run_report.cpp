@@ -79,11 +79,12 @@ std::string tier_shares(const EngineInfo& info, const EngineStatistics& spent) {
     const auto tokens = std::max<uint64_t>(spent.tokens_evaluated, 1);
     const auto share = [&](uint64_t count) { return 100 * static_cast<double>(count) / asked; };
     return fmt::format(
-        "experts on the card {:.1f} % (of {}), copied from memory {:.1f} % (of {}; {} per token at {:.1f} GB/s), read "
+        "experts on the card {:.1f} % (of {}), in memory {:.1f} % (of {}; {} per token over a link of {:.1f} GB/s), "
+        "read "
         "{:.1f} %\n",
         share(experts.hits - experts.host_hits), format_size(info.cache_bytes), share(experts.host_hits),
-        format_size(info.host_bytes), format_size(experts.copied_bytes / tokens), info.link_bytes_per_s / 1e9,
-        share(experts.misses));
+        format_size(info.host_bytes), format_size((experts.copied_bytes + experts.reached_bytes) / tokens),
+        info.link_bytes_per_s / 1e9, share(experts.misses));
 }
 
 RunFigures figures_of(const GenerationResult& result) {
@@ -126,6 +127,7 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
     document["expert_host_hits"] = spent.experts.host_hits;
     document["expert_copies"] = spent.experts.copies;
     document["expert_bytes_copied"] = spent.experts.copied_bytes;
+    document["expert_bytes_reached"] = spent.experts.reached_bytes;
     document["expert_copies_waited"] = spent.experts.copies_waited;
     document["prefetch_reads"] = spent.experts.prefetch_reads;
     document["prefetch_hits"] = spent.experts.prefetch_hits;

@@ -40,9 +40,9 @@ struct Flags {
 // One repetition: what generate() says, and the reads of its two halves apart.
 struct Run {
     GenerationResult result;
-    uint64_t prefill_bytes = 0, decode_bytes = 0;  // of experts, read
-    uint64_t decoded = 0;                          // tokens evaluated one by one
-    PhaseProfile prefill, decode;                  // with --profile
+    ExpertCounters prefill_experts, decode_experts;
+    uint64_t decoded = 0;          // tokens evaluated one by one
+    PhaseProfile prefill, decode;  // with --profile
 };
 
 struct Bounds {
@@ -76,8 +76,8 @@ ProfileMoment profile_moment(const Engine& engine) {
 Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const GenerationOptions& options, Progress& progress,
              uint64_t already_done) {
     const std::unique_ptr<Session> session = engine.new_session();
-    const uint64_t bytes_before = engine.statistics().experts.bytes_read;
-    uint64_t bytes_at_first = bytes_before;
+    const ExpertCounters before = engine.statistics().experts;
+    ExpertCounters at_first = before;
     uint64_t generated = 0;
     const ProfileMoment begin = profile_moment(engine);
     ProfileMoment first = begin;
@@ -86,7 +86,7 @@ Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const Generatio
         *session, prompt, options,
         [&](TokenId, const std::string&) {
             if (generated++ == 0) {
-                bytes_at_first = engine.statistics().experts.bytes_read;
+                at_first = engine.statistics().experts;
                 first = profile_moment(engine);
             }
             progress.advance_to(already_done + prompt.size() + generated);
@@ -97,8 +97,8 @@ Run run_once(Engine& engine, const std::vector<TokenId>& prompt, const Generatio
             return !interrupted();
         });
     if (interrupted()) fail(ErrorCode::kCancelled, "interrupted before the measurement was complete");
-    run.prefill_bytes = bytes_at_first - bytes_before;
-    run.decode_bytes = run.result.spent.experts.bytes_read - run.prefill_bytes;
+    run.prefill_experts = at_first - before;
+    run.decode_experts = run.result.spent.experts - run.prefill_experts;
     run.decoded = run.result.spent.tokens_evaluated - run.result.prefilled_tokens;
     ProfileMoment end = profile_moment(engine);
     end.sampling_s = run.result.sampling_s;
@@ -120,7 +120,7 @@ Bounds measure_bounds(const Flags& flags, const EngineInfo& info, const Run& run
     bounds.peak = info.exact ? measure_float_peak(pool) : measure_int8_peak(pool);
 
     const double miss_bytes =
-        run.decoded > 0 ? static_cast<double>(run.decode_bytes) / static_cast<double>(run.decoded) : 0;
+        run.decoded > 0 ? static_cast<double>(run.decode_experts.bytes_read) / static_cast<double>(run.decoded) : 0;
     const double prompt = static_cast<double>(run.result.prompt_ids.size());
     const double mean_context = prompt + static_cast<double>(run.result.token_ids.size()) / 2;
     bounds.decode_tokens_per_s = decode_bound(model, bounds.speed, miss_bytes, mean_context).tokens_per_s();
@@ -128,8 +128,9 @@ Bounds measure_bounds(const Flags& flags, const EngineInfo& info, const Run& run
     const auto head = static_cast<double>(model.vocabulary * model.hidden_size);
     const double products = (static_cast<double>(model.weights_per_token) - head) * prompt + head;
     const double arithmetic_s = 2 * products / bounds.peak.operations_per_second;
-    const double disk_s =
-        bounds.speed.disk_bytes_per_s > 0 ? static_cast<double>(run.prefill_bytes) / bounds.speed.disk_bytes_per_s : 0;
+    const double disk_s = bounds.speed.disk_bytes_per_s > 0
+                              ? static_cast<double>(run.prefill_experts.bytes_read) / bounds.speed.disk_bytes_per_s
+                              : 0;
     bounds.prefill_tokens_per_s = per_second(prompt, std::max(arithmetic_s, disk_s));
     return bounds;
 }
@@ -174,6 +175,43 @@ Bench measure(Flags flags) {
     return bench;
 }
 
+std::string percent_of(double value, double bound) {
+    return bound > 0 ? fmt::format("{:.0f} %", 100 * value / bound) : "-";
+}
+
+uint64_t link_bytes(const ExpertCounters& experts) {
+    return experts.copied_bytes + experts.reached_bytes;
+}
+
+// Tokens per second at which the link to the card would do nothing but bring experts.
+double link_bound(const ExpertCounters& experts, uint64_t tokens, double bytes_per_s) {
+    return per_second(static_cast<double>(tokens), static_cast<double>(link_bytes(experts)) / bytes_per_s);
+}
+
+nlohmann::ordered_json link_json(const ExpertCounters& experts, uint64_t tokens, double bytes_per_s) {
+    return {{"bytes", link_bytes(experts)},
+            {"requests_on_card", experts.hits - experts.host_hits},
+            {"requests_in_memory", experts.host_hits},
+            {"requests_read", experts.misses},
+            {"bound_tokens_per_s", link_bound(experts, tokens, bytes_per_s)}};
+}
+
+// What the link carried, and how near to its rate both halves came.
+std::string link_text(const Bench& bench) {
+    const double rate = bench.info.link_bytes_per_s;
+    if (rate <= 0) return {};
+    const Run& run = bench.median();
+    const RunFigures figures = figures_of(run.result);
+    const auto half = [&](const char* name, const ExpertCounters& experts, uint64_t tokens, double reached) {
+        const double bound = link_bound(experts, tokens, rate);
+        return fmt::format("{} {}, no more than {:.0f} tok/s ({} of that)", name, format_size(link_bytes(experts)),
+                           bound, percent_of(reached, bound));
+    };
+    return fmt::format("link {:.1f} GB/s: {}; {}\n", rate / 1e9,
+                       half("prefill", run.prefill_experts, run.result.prefilled_tokens, figures.prefill_tokens_per_s),
+                       half("decode", run.decode_experts, run.decoded, figures.decode_tokens_per_s));
+}
+
 nlohmann::ordered_json bench_json(const Bench& bench) {
     const Run& run = bench.median();
     const RunFigures figures = figures_of(run.result);
@@ -196,9 +234,14 @@ nlohmann::ordered_json bench_json(const Bench& bench) {
     };
     if (bench.has_tokenizer) document["text"] = run.result.text;
     add_expert_keys(document, run.result.spent);
-    document["prefill_expert_bytes_read"] = run.prefill_bytes;
+    document["prefill_expert_bytes_read"] = run.prefill_experts.bytes_read;
     document["decode_expert_bytes_per_token"] =
-        per_second(static_cast<double>(run.decode_bytes), static_cast<double>(run.decoded));
+        per_second(static_cast<double>(run.decode_experts.bytes_read), static_cast<double>(run.decoded));
+    if (bench.info.link_bytes_per_s > 0) {
+        document["prefill_link"] =
+            link_json(run.prefill_experts, run.result.prefilled_tokens, bench.info.link_bytes_per_s);
+        document["decode_link"] = link_json(run.decode_experts, run.decoded, bench.info.link_bytes_per_s);
+    }
     if (bench.profiled) {
         document["profile"] = {{"prefill", profile_json(run.prefill)}, {"decode", profile_json(run.decode)}};
     }
@@ -215,10 +258,6 @@ nlohmann::ordered_json bench_json(const Bench& bench) {
                                     {"stall_s", each.result.spent.experts.stall_seconds}});
     }
     return document;
-}
-
-std::string percent_of(double value, double bound) {
-    return bound > 0 ? fmt::format("{:.0f} %", 100 * value / bound) : "-";
 }
 
 std::string bench_text(const Bench& bench) {
@@ -251,7 +290,7 @@ std::string bench_text(const Bench& bench) {
                bench.info.direct_io ? "direct" : "through the page cache", bounds.peak.operations_per_second / 1e9,
                bounds.peak.instructions, describe_engine(bench.info), format_size(bench.peak_resident),
                format_size(bench.info.ram_bytes)) +
-           tier_shares(bench.info, bench.median().result.spent) + profile;
+           tier_shares(bench.info, bench.median().result.spent) + link_text(bench) + profile;
 }
 
 }  // namespace

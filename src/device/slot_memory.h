@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "device/buffer.h"
 #include "device/event.h"
@@ -26,11 +27,25 @@ class SlotMemory {
     // The same of a whole record that lies elsewhere in memory of the host (a slot of Backend::make_host_slots) and
     // stays there until the event is done.
     virtual EventPtr fill(size_t slot, const std::byte* record) = 0;
+    // What is filled from now on is filled when `event` is done.
+    virtual void after(const EventPtr& event) {
+        if (event) event->wait();
+    }
+    // Once what was filled so far is there, the number stands in the region of the device's memory: for operations that
+    // are running, so that it may be any other time or not at all (null).
+    virtual EventPtr then_write(const Region& target, int32_t number) { return (void)target, (void)number, nullptr; }
     // What the slot holds comes to such memory, which is complete when the event is done. What fills slots later begins
     // after it.
     virtual EventPtr save(size_t slot, std::byte* record) = 0;
+    // Of slots that Backend::make_host_slots() made: whether operations may name this one where it is, now that a
+    // record is there.
+    virtual bool reached(size_t slot) const { return (void)slot, false; }
     // The slot holds nothing worth keeping: its physical memory may go back to the system until the next record.
     virtual void discard(size_t slot) = 0;
+    // Whether memory goes back only where neighbours are discarded, so that the last slots had better go first; and
+    // takes it again for a slot that was. False: there is none.
+    virtual bool shrinks_at_end() const { return false; }
+    virtual bool restore(size_t slot) { return (void)slot, true; }
     // The slot's memory, for operations; valid as long as this object. What landed(), fill(), save() and discard() do
     // to a slot is done in the order of the calls.
     virtual BufferPtr buffer(size_t slot) const = 0;

@@ -120,6 +120,8 @@ void Engine::Impl::govern(bool on_card) {
                                                .resize = [&experts](uint64_t bytes) { experts.resize_host(bytes); },
                                                .full = experts.host_bytes(),
                                                .floor = 0});
+        card_governor.emplace(governed(experts, *checkpoint),
+                              [this] { return MemoryState{.available = backend->free_memory_bytes()}; });
     }
 }
 

@@ -47,7 +47,8 @@ struct Engine::Impl {
     std::atomic<uint64_t> tokens_evaluated = 0;
     std::mutex retired_mutex;
     std::unique_ptr<Session::Impl> retired;  // a list of destroyed sessions whose memory waits for the model's lock
-    std::optional<MemoryGovernor> governor;  // of the store's size; last, since it works on its own
+    // Of the store's size; last, since they work on their own.
+    std::optional<MemoryGovernor> governor, card_governor;
 
     // Where its experts come from. Tests give stores whose reads fail.
     using MakeStore = std::function<std::unique_ptr<ExpertStore>(

@@ -137,6 +137,13 @@ size_t ExpertCache::retire() {
     return slot;
 }
 
+bool ExpertCache::retire(size_t slot) {
+    const Slot& entry = slots_[slot];
+    if (entry.leases > 0 || (entry.state != SlotState::kReady && entry.state != SlotState::kEmpty)) return false;
+    if (entry.state == SlotState::kReady) drop(slot);
+    return std::erase(empty_, slot) > 0;
+}
+
 void ExpertCache::restore(size_t slot) {
     empty_.push_back(slot);
 }

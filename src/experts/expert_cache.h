@@ -75,6 +75,8 @@ class ExpertCache {
     // Takes an empty slot, or an unused expert's, out of service; kNoSlot when all are leased. restore() undoes it.
     size_t retire();
     void restore(size_t slot);
+    // Takes this one; false where it is leased, awaits a record or is out of service already.
+    bool retire(size_t slot);
 
     size_t slots() const { return slots_.size(); }
     bool has_empty() const { return !empty_.empty(); }  // a slot that take() would fill without an eviction

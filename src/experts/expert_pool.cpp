@@ -1,6 +1,7 @@
 #include "experts/expert_pool.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/size.h"
@@ -17,15 +18,27 @@ void ExpertPool::sweep_uses() {
 
 void ExpertPool::sweep_copied() {
     if (!host) return;
+    std::ignore = saving();
     for (; !host->copied.empty() && host->copied.front().done->done(); host->copied.pop_front()) {
         cache.release_below(host->copied.front().slot);
     }
 }
 
+size_t ExpertPool::retire_one() {
+    if (!memory->shrinks_at_end()) return cache.retire();
+    for (size_t slot = memory->slots(); slot-- > 0;) {
+        if (cache.retire(slot)) return slot;
+    }
+    return kNoSlot;
+}
+
 void ExpertPool::retire_slots() {
+    if (reached || fixed || slots_held() <= target) return;
+    end_reserve();
     while (admission.slots() > std::max(target, admission.reserved())) {
-        const size_t slot = cache.retire();
+        const size_t slot = retire_one();
         if (slot == kNoSlot) return;
+        ++moves;
         memory->discard(slot);
         retired.push_back(slot);
         admission.set_slots(admission.slots() - 1);
@@ -33,17 +46,18 @@ void ExpertPool::retire_slots() {
 }
 
 void ExpertPool::restore_slots() {
-    for (; admission.slots() < target; retired.pop_back()) {
+    for (; slots_held() < target && memory->restore(retired.back()); retired.pop_back()) {
         cache.restore(retired.back());
         admission.set_slots(admission.slots() + 1);
     }
 }
 
 void ExpertPool::retire_host_slots() {
-    if (!host) return;
+    if (!host || reached) return;
     for (; host->in_service > host->target; --host->in_service) {
         const size_t slot = cache.retire_below();
         if (slot == kNoSlot) return;
+        ++moves;
         host->memory->discard(slot);
         host->retired.push_back(slot);
     }
@@ -57,6 +71,28 @@ void ExpertPool::restore_host_slots() {
     }
 }
 
+void ExpertPool::keep_reserve(size_t most, size_t least) {
+    while (reserve.size() < most && admission.slots() > std::max(least, admission.reserved())) {
+        const size_t slot = cache.retire();
+        if (slot == kNoSlot) return;
+        ++moves;
+        reserve.push_back(slot);
+        admission.set_slots(admission.slots() - 1);
+    }
+}
+
+void ExpertPool::end_reserve() {
+    for (; !reserve.empty(); reserve.pop_back()) {
+        cache.restore(reserve.back());
+        admission.set_slots(admission.slots() + 1);
+    }
+}
+
+bool ExpertPool::saving() {
+    while (host && !host->saves.empty() && host->saves.front()->done()) host->saves.pop_front();
+    return host && !host->saves.empty();
+}
+
 void ExpertPool::landed(const ReadOutcome& outcome) {
     const size_t slot = outcome.place.slot;
     arrivals[slot] = outcome.arrived;
@@ -68,6 +104,7 @@ void ExpertPool::landed(const ReadOutcome& outcome) {
             cache.release_below(below);
         }
     };
+    if (saved_to != kNoSlot && outcome.saved) host->saves.push_back(outcome.saved);
     keep(saved_to, outcome.saved);
     keep(source, outcome.arrived);
 }

@@ -30,6 +30,7 @@ struct ExpertPool {
 
         std::unique_ptr<SlotMemory> memory;
         std::deque<Use> copied;       // slots that are copied from or to, oldest first, and their leases until then
+        std::deque<EventPtr> saves;   // to slots that count as ready, oldest first
         std::vector<size_t> retired;  // slots out of service
         size_t in_service, target;    // slots
     };
@@ -46,7 +47,7 @@ struct ExpertPool {
           target(memory->slots()) {}
 
     uint64_t record_bytes() const { return memory->slot_bytes(); }
-    uint64_t bytes_in_service() const { return record_bytes() * admission.slots(); }
+    uint64_t bytes_in_service() const { return record_bytes() * slots_held(); }
     uint64_t all_bytes() const { return record_bytes() * memory->slots(); }
 
     uint64_t host_bytes_in_service() const { return host ? record_bytes() * host->in_service : 0; }
@@ -58,14 +59,23 @@ struct ExpertPool {
     // Takes slots out of service that no stream uses or is promised, down to the target. Their memory goes back to the
     // system under the store's lock, lest a slot be restored and filled meanwhile.
     void retire_slots();
-    void restore_slots();  // up to the target
+    void restore_slots();  // up to the target, as far as there is memory
     // The same of the host's tier.
     void retire_host_slots();
     void restore_host_slots();
+    // Slots that are kept empty, so that what comes to them moves nothing that a running step reads: `most` of them, so
+    // that `least` stay in service; and back into service.
+    void keep_reserve(size_t most, size_t least);
+    void end_reserve();
+    size_t slots_held() const { return admission.slots() + reserve.size(); }
+    // Whether slots of the host's tier that count as ready wait for what they hold.
+    bool saving();
     // The slot is filled, or will be.
     void landed(const ReadOutcome& outcome);
     // When the record is in its slot; null: it is.
     EventPtr arrival(size_t slot);
+
+    size_t retire_one();
 
     std::unique_ptr<HostTier> host;  // null: none; its memory outlives the copies from it, which `memory` waits for
     std::unique_ptr<SlotMemory> memory;
@@ -75,8 +85,11 @@ struct ExpertPool {
     std::vector<std::vector<ExpertStream::Impl*>> waiters;  // [slots]: for the read that fills it
     std::vector<Use> uses;                                  // oldest first
     std::list<ExpertStream::Impl*> streams;                 // in the order they came; those not admitted are the last
-    std::vector<size_t> retired;                            // slots out of service
+    std::vector<size_t> retired, reserve;                   // slots out of service
     size_t target;                                          // slots that should be in service
+    bool reached = false;                                   // a step may read any slot where it is: none leaves service
+    bool fixed = false;                                     // all experts have a slot, for good: likewise
+    uint64_t moves = 0;  // how often a slot was given to another expert or taken from one
 };
 
 using MakeSlots = std::function<std::unique_ptr<SlotMemory>(size_t slots, size_t slot_bytes)>;

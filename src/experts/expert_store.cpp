@@ -128,6 +128,11 @@ bool ExpertStore::holds_all_of(int layer) const {
     return pools_[pool]->admission.slots() >= layers * static_cast<size_t>(catalogue_.experts);
 }
 
+void ExpertStore::keep_all_of(int layer) {
+    const Locked locked(mutex_);
+    pools_[pool_of(layer)]->fixed = true;
+}
+
 void ExpertStore::count_hits(uint64_t choices) {
     const Locked locked(mutex_);
     counters_.hits += choices;

@@ -17,6 +17,7 @@
 #include "experts/expert_stream.h"
 #include "experts/hot_list.h"
 #include "experts/look_ahead.h"
+#include "experts/reached_places.h"
 #include "experts/reader.h"
 #include "experts/reads.h"
 #include "experts/wishes.h"
@@ -106,9 +107,36 @@ class ExpertStore {
     // Whether every expert of the layer has a slot for itself, so that none is evicted once it is there; and the memory
     // of those slots, one after the other. Throw kUsage for a layer without experts.
     bool holds_all_of(int layer) const;
+    void keep_all_of(int layer);  // from now on resize() leaves them
     const SlotMemory& memory(int layer) const { return *pools_[pool_of(layer)]->memory; }
     // So many choices found their expert in memory without being asked for.
     void count_hits(uint64_t choices);
+
+    // Steps of a device whose operations take experts from both tiers by themselves, store_reach.cpp.
+    //
+    // Whether the host's tier has room for every expert; keep_all_below() saves there what only the device has, and
+    // waits for it.
+    bool has_room_for_all() const;
+    std::vector<int> on_drive(int layer) const;  // experts that no tier has
+    void keep_all_below();
+    // Where everything is, brought up to date; until end_reach() nothing leaves the place that is named. False: the
+    // host's tier has to get an expert first, or operations do not reach it there.
+    bool begin_reach(ReachedPlaces& places);
+    void end_reach();
+    // While such a step runs, what one before it chose: its experts come to the device as far as there are slots that
+    // no step reads. `table`: I32 [layers * experts], the places as operations of the step read them, where it is told
+    // of them as they come. `next`: where everything is for the step after the running one; empty where it has to be
+    // found anew.
+    void move_by(std::span<const StepChoices> step, const BufferPtr& table, ReachedPlaces& next);
+    // Slots of the layer's memory that are kept empty: up to `wanted`, as far as a half of all does. Before
+    // begin_reach().
+    std::vector<int32_t> reserve(int layer, size_t wanted);
+    // While such a step runs: copies records to slots of the reserve, once `after` is done; null: now. Operations find
+    // them there when the event is done.
+    EventPtr stage(std::span<const StagedExpert> experts, const EventPtr& after);
+    // So many choices found their expert on the device or in the host's memory, whence so many bytes were read.
+    void count_reached(uint64_t on_device, uint64_t on_host, uint64_t bytes);
+    const SlotMemory& host_memory(int layer) const { return *pools_[pool_of(layer)]->host->memory; }
 
     // How the records of a layer stand in their slots. Throws kUsage for a layer without experts.
     const ExpertLayout& layout(int layer) const;
@@ -160,6 +188,16 @@ class ExpertStore {
     bool issue_hint(const Locked& locked, const ExpertKey& key, SlotPlaces& submitted);
     void issue_warm(const Locked& locked, SlotPlaces& submitted);
     bool has_slot_to_spare(const ExpertPool& pool) const;
+
+    // Steps that reach both tiers: store_reach.cpp.
+    uint64_t moves(const Locked& locked) const;
+    bool find_all(const Locked& locked, ReachedPlaces& places);
+    bool find_one(const Locked& locked, const ExpertKey& key, size_t index, ReachedPlaces& places);
+    struct Brought {
+        ExpertKey key;
+        SlotPlace place;
+    };
+    void bring(const Locked& locked, const StepChoices& choices, std::vector<Brought>& brought);
 
     size_t pool_of(int layer) const;  // throws kUsage for a layer without experts
     uint64_t full_bytes() const;

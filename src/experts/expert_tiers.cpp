@@ -19,6 +19,16 @@ void ExpertTiers::plan(int layer, std::span<const int> ids, bool scan, size_t li
     for (const Lease& lease : plan.taken) send_below(lease, scan);
 }
 
+void ExpertTiers::begin(int layer, std::span<const int> ids, const RowChoices& rows) {
+    top_.begin(layer, ids, false, rows);
+}
+
+size_t ExpertTiers::keep_below(size_t slot) {
+    const auto [layer, expert] = top_.key(slot);
+    if (lower_->find(layer, expert) != kNoSlot || !lower_->has_empty()) return kNoSlot;
+    return lower_->take(layer, expert, false).slot;
+}
+
 Lease ExpertTiers::take(int layer, int expert, bool scan) {
     Lease lease = top_.take(layer, expert, scan);
     if (lower_) {
@@ -26,6 +36,11 @@ Lease ExpertTiers::take(int layer, int expert, bool scan) {
         send_below(lease, scan);
     }
     return lease;
+}
+
+bool ExpertTiers::is_below(int layer, int expert) const {
+    const size_t below = lower_ ? lower_->find(layer, expert) : kNoSlot;
+    return below != kNoSlot && lower_->state(below) == SlotState::kReady;
 }
 
 bool ExpertTiers::has(int layer, int expert) const {

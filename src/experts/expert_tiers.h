@@ -35,10 +35,26 @@ class ExpertTiers {
     void failed(size_t slot);
     void release(size_t slot) { top_.release(slot); }
     size_t retire() { return top_.retire(); }
+    bool retire(size_t slot) { return top_.retire(slot); }
     void restore(size_t slot) { top_.restore(slot); }
     // The same of the lower tier's slots.
     size_t retire_below() { return lower_->retire(); }
     void restore_below(size_t slot) { lower_->restore(slot); }
+
+    // A batch asks for these experts of the layer, which take() follows: as plan() does by itself, but for the lower
+    // tier, which has them all.
+    void begin(int layer, std::span<const int> ids, const RowChoices& rows);
+    // Of a slot that is ready and leased: the slot below that it is to be saved to, which keeps a lease; kNoSlot where
+    // it is there already or there is no room. landed_below() or failed_below() follows.
+    size_t keep_below(size_t slot);
+    void landed_below(size_t below) { lower_->landed(below); }
+    void failed_below(size_t below) {
+        lower_->failed(below);
+        lower_->release(below);
+    }
+
+    // Whether the lower tier has the expert, so that take() finds it kBelow at the least.
+    bool is_below(int layer, int expert) const;
 
     // Whether a tier holds the expert or awaits it.
     bool has(int layer, int expert) const;

@@ -27,6 +27,7 @@ Filling ExpertStore::filling_of(const Locked&, size_t pool, int layer, const Lea
 
 void ExpertStore::begin_read(const Locked& locked, const Filling& filling, ReadFor wish, bool listed,
                              SlotPlaces& submitted) {
+    ++pools_[filling.place.pool]->moves;
     wishes_.begin(filling.place, filling.key, wish, listed);
     // The warm start says nothing about whether look-ahead pays, and a copy nothing about the drive.
     if (wish != ReadFor::kWarm && !filling.copied()) meter_.read_began(wish == ReadFor::kHint);
@@ -87,6 +88,7 @@ void ExpertStore::end_read(const Locked& locked, const ReadOutcome& outcome, Slo
     if (outcome.cancelled && !failed && !pool.waiters[slot].empty()) {
         // Somebody joined between the decision to cancel and the cancelling.
         ++counters_.reads;
+        ++pool.moves;
         reads_.begin(locked, outcome, submitted);
         return;
     }

@@ -9,6 +9,7 @@
 #include "experts/experts_elsewhere.h"
 #include "experts/routing_trace.h"
 #include "experts/row_table.h"
+#include "model/reached_experts.h"
 #include "model/resident_experts.h"
 
 namespace sluice {
@@ -28,6 +29,7 @@ struct ExpertFeed {
     ExpertsElsewhere* elsewhere = nullptr;  // null: the store has all
     RoutingTrace* trace = nullptr;          // null: not recorded
     ResidentExperts* resident = nullptr;    // null: routing comes back to the host
+    ReachedExperts* reached = nullptr;      // where operations find all experts in this pass; null: they do not
     NextFeedForward next;                   // seen from the layer that is running
     std::vector<RowFetch> rows = {};        // of n-gram tables, by layer
     std::optional<ExpertStream> hinted;  // of a prompt: reads of the next layer's experts that it has not asked for yet

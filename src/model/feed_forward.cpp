@@ -74,9 +74,13 @@ class MixtureOfExperts : public FeedForward {
 
     void run(Backend& backend, Batch& batch, ExpertFeed& feed, const FeedForwardInput& input, const BlockOutput& out,
              Workspace& workspace) const override {
-        const Scratch s = take(batch.rows, workspace);
+        Scratch s = take(batch.rows, workspace);
+        if (feed.reached != nullptr) {
+            if (const Tensor ids = feed.reached->ids(layer_); ids.buffer != nullptr) s.choice.ids = ids;
+            return run_resident(backend, batch, feed, feed.reached->layer(layer_), input, s, out);
+        }
         if (const ResidentLayer* experts = resident(backend, batch, feed)) {
-            return run_resident(backend, batch, *feed.store, *experts, input, s, out);
+            return run_resident(backend, batch, feed, *experts, input, s, out);
         }
         const std::vector<int32_t> ids = route(backend, router_input(backend, input, s), batch.ids, s.choice);
         if (feed.trace != nullptr) feed.trace->append(layer_, ids, batch.host_positions);
@@ -252,18 +256,23 @@ class MixtureOfExperts : public FeedForward {
         return feed.resident->layer(layer_, static_cast<int>(config_.experts), [&batch] { batch.check_cancelled(); });
     }
 
-    void run_resident(Backend& backend, const Batch& batch, const ExpertStore& store, const ResidentLayer& experts,
+    void run_resident(Backend& backend, const Batch& batch, const ExpertFeed& feed, const ResidentLayer& experts,
                       const FeedForwardInput& input, const Scratch& s, const BlockOutput& out) const {
         choose(backend, router_input(backend, input, s), batch.ids, s.choice);
         if (shared_) run_shared(backend, input.x, s);
-        ExpertRecords records{.expert = experts_.all(store.layout(layer_), experts.memory),
+        ExpertRecords records{.expert = experts_.all(feed.store->layout(layer_), experts.memory),
                               .slot_bytes = experts.slot_bytes,
-                              .slots = experts.slots};
-        backend.run(RoutedMlp{.x = experts_input(backend, input, s),
+                              .slots = experts.slots,
+                              .more = {experts.more, 0},
+                              .first_more = experts.first_more};
+        const Tensor x = experts_input(backend, input, s);
+        if (feed.reached != nullptr) feed.reached->begin_layer(layer_);
+        backend.run(RoutedMlp{.x = x,
                               .ids = s.choice.ids,
                               .records = std::move(records),
                               .out = s.parts,
                               .activation = experts_.activation()});
+        if (feed.reached != nullptr) feed.reached->end_layer(layer_);
         add_up(backend, s, out);
     }
 

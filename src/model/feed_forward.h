@@ -36,8 +36,8 @@ class FeedForward {
     // What guess() wants of an earlier layer's state in place of the norm that stands before this block; null: that
     // one.
     virtual const Tensor* router_norm() const { return nullptr; }
-    // Whether run() over so many rows is the same operations whatever they choose: experts are all in the backend's
-    // memory, or there are none.
+    // Whether run() over so many rows is the same operations whatever they choose though it cannot reach() experts:
+    // they are all in the backend's memory, or there are none.
     virtual bool repeats(const Backend& backend, int64_t rows, const ResidentExperts& resident) const {
         return (void)backend, (void)rows, (void)resident, true;
     }

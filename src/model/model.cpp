@@ -16,6 +16,15 @@ namespace {
 // reads the head once for all rows of a step.
 constexpr int64_t kHeadBytes = 16 << 20, kHeadBytesOnCard = 64 << 20;
 
+ReachedExperts::Sizes layers_with_experts(const ModelConfig& config) {
+    ReachedExperts::Sizes sizes{
+        .layers = {}, .experts = config.experts(), .experts_per_token = config.experts_per_token()};
+    for (int layer = 0; layer < config.layer_count(); ++layer) {
+        if (config.mixture_of(layer) != nullptr) sizes.layers.push_back(layer);
+    }
+    return sizes;
+}
+
 }  // namespace
 
 void Batch::check_cancelled() const {
@@ -77,6 +86,10 @@ void Model::use_experts(ExpertStore& experts, RoutingTrace* trace, ExpertsElsewh
     // Whose experts are elsewhere, and who writes down what is chosen, has to know the choices on the host.
     const bool unseen = trace == nullptr && elsewhere == nullptr;
     if (unseen) resident_.emplace(backend_, experts);
+    reached_.reset();
+    if (unseen && backend_.reaches() && checkpoint_->config().experts() > 0) {
+        reached_.emplace(backend_, experts, layers_with_experts(checkpoint_->config()));
+    }
     const auto repeats = [](const Layer& layer) {
         return layer.ngrams == nullptr && (layer.mixer == nullptr || layer.mixer->repeats());
     };
@@ -260,7 +273,7 @@ NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const
 // What tokens alone decide of the first layers is read while what stands before their experts is computed; of a prompt,
 // which takes nearly all of a layer, that of the first.
 void Model::foretell(const Batch& batch, ExpertFeed& feed) {
-    if (!experts_->looks_ahead()) return;
+    if (feed.reached != nullptr || !experts_->looks_ahead()) return;
     const bool prompt = batch.shape().is_prompt();
     std::vector<ExpertKey> experts;
     for (const Layer& layer : layers_) {
@@ -454,6 +467,27 @@ class Watch {
     Backend& backend_;
 };
 
+// A pass that reaches both tiers, or another; whatever it throws, what it read stays until it has ended.
+class ReachedPass {
+  public:
+    explicit ReachedPass(ReachedExperts* experts) : experts_(experts) {}
+    ~ReachedPass() {
+        if (experts_ != nullptr) experts_->end(complete_);
+    }
+    ReachedPass(const ReachedPass&) = delete;
+    ReachedPass& operator=(const ReachedPass&) = delete;
+
+    ReachedExperts* get() const { return experts_; }
+    void handed_over() {
+        if (experts_ != nullptr) experts_->handed_over();
+    }
+    void complete() { complete_ = true; }
+
+  private:
+    ReachedExperts* experts_;
+    bool complete_ = false;
+};
+
 }  // namespace
 
 std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, const PassHook& hook) {
@@ -467,22 +501,26 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
     if (selected_tokens_ > 0) {
         batch.selected = inputs_workspace_.take(batch.rows, selected_tokens_, DType::kI32);
     }
-    const Watch watch(backend_, batch);
+    ReachedPass reached(begin_reach(batch) ? &*reached_ : nullptr);
+    const Watch watch(backend_, batch);  // goes before: then nothing runs any more
     ExpertFeed feed{.store = experts_,
                     .elsewhere = elsewhere_,
                     .trace = trace_,
                     .resident = resident_ ? &*resident_ : nullptr,
+                    .reached = reached.get(),
                     .next = {},
                     .rows = fetch_rows(batch, inputs),
                     .hinted = {}};
     foretell(batch, feed);
-    RecordedStep* const step = step_of(batch, inputs);
+    RecordedStep* const step = step_of(batch, feed, inputs);
     if (step == nullptr || !repeat(*step, batch, feed, rows, inputs, outputs)) {
         const Tensor last = run_layers(batch, feed, rows, inputs, outputs);
         if (!batch.all_failed()) run_head(batch, last, inputs, outputs);
     }
+    reached.handed_over();
     backend_.wait();
-    if (resident_) count_resident(batch.rows);
+    reached.complete();
+    if (resident_ && reached.get() == nullptr) count_resident(batch.rows);
     checkpoint_->check_mappings();
     for (size_t i = 0; i < inputs.size(); ++i) {
         if (batch.errors[i]) {

@@ -16,6 +16,7 @@
 #include "model/feed_forward.h"
 #include "model/mixer.h"
 #include "model/ngrams.h"
+#include "model/reached_experts.h"
 #include "model/recorded_steps.h"
 #include "model/resident_experts.h"
 #include "model/residual_streams.h"
@@ -125,7 +126,7 @@ class Model {
     void make_logits(const Tensor& normed, const Tensor& logits);
 
     // Where the pass is one that repeats: null where it is not.
-    RecordedStep* step_of(const Batch& batch, std::span<const ForwardInput> inputs);
+    RecordedStep* step_of(const Batch& batch, const ExpertFeed& feed, std::span<const ForwardInput> inputs);
     // The step once more, its logits or the likeliest tokens included. False: it has to be run.
     bool repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
                 std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
@@ -133,6 +134,8 @@ class Model {
                 std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
     // The likeliest tokens of a step, or those that are drawn.
     Tensor choose_tokens(const Batch& batch, const Tensor& normed, int64_t tokens);
+    // Whether the pass takes experts from both tiers by itself.
+    bool begin_reach(const Batch& batch);
     // Choices of a pass whose experts were all in the backend's memory count as hits.
     void count_resident(int64_t rows);
     int64_t head_rows() const;
@@ -143,6 +146,7 @@ class Model {
     ExpertsElsewhere* elsewhere_ = nullptr;
     RoutingTrace* trace_ = nullptr;
     std::optional<ResidentExperts> resident_;  // none: the host knows all choices
+    std::optional<ReachedExperts> reached_;    // likewise
     RecordedSteps steps_;
     bool repeats_ = false;  // whether steps are the same operations
     const RowTables* row_tables_ = nullptr;

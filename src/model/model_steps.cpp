@@ -14,7 +14,7 @@ constexpr int64_t kMostStepRows = 64;
 
 }  // namespace
 
-RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> inputs) {
+RecordedStep* Model::step_of(const Batch& batch, const ExpertFeed& feed, std::span<const ForwardInput> inputs) {
     const auto repeats = [&](const ForwardInput& input) {
         return input.ids.size() == 1 && input.logit_rows.size() == 1 && !input.hidden &&
                input.likeliest_of == inputs.front().likeliest_of;
@@ -22,14 +22,16 @@ RecordedStep* Model::step_of(const Batch& batch, std::span<const ForwardInput> i
     const int64_t most_rows = inputs.front().likeliest_of > 0 ? kMostStepRows : head_rows();
     if (!repeats_ || batch.rows > most_rows || !std::ranges::all_of(inputs, repeats)) return nullptr;
     const auto known = [&](const Layer& layer) {
-        return layer.feed_forward == nullptr || layer.feed_forward->repeats(backend_, batch.rows, *resident_);
+        return feed.reached != nullptr || layer.feed_forward == nullptr ||
+               layer.feed_forward->repeats(backend_, batch.rows, *resident_);
     };
     if (!std::ranges::all_of(layers_, known)) return nullptr;
     return &steps_.find({.rows = batch.rows,
                          .most_tokens = batch.table.most_tokens,
                          .table_pages = static_cast<int64_t>(table_pages_),
                          .likeliest_of = inputs.front().likeliest_of,
-                         .drawn = batch.draws.buffer != nullptr},
+                         .drawn = batch.draws.buffer != nullptr,
+                         .reached = feed.reached != nullptr},
                         inputs_workspace_.buffer(), workspace_.buffer());
 }
 
@@ -90,6 +92,10 @@ bool Model::repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Row
                           std::as_writable_bytes(std::span(outputs[i].logits)));
     }
     return true;
+}
+
+bool Model::begin_reach(const Batch& batch) {
+    return reached_ && reached_->begin(batch.rows, batch.shape().is_prompt(), [&batch] { batch.check_cancelled(); });
 }
 
 void Model::count_resident(int64_t rows) {

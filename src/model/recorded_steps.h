@@ -22,7 +22,7 @@ class RecordedSteps {
   public:
     struct Key {
         int64_t rows = 0, most_tokens = 0, table_pages = 0, likeliest_of = 0;
-        bool drawn = false;
+        bool drawn = false, reached = false;
         auto operator<=>(const Key&) const = default;
     };
 

@@ -8,6 +8,7 @@ namespace sluice {
 const ResidentLayer* ResidentExperts::layer(int layer, int experts, const std::function<void()>& go_on) {
     if (const auto found = layers_.find(layer); found != layers_.end()) return &found->second;
     if (!store_.holds_all_of(layer)) return nullptr;
+    store_.keep_all_of(layer);
     std::vector<int> all(static_cast<size_t>(experts));
     std::iota(all.begin(), all.end(), 0);
     std::vector<int32_t> slots(all.size());
@@ -22,7 +23,7 @@ const ResidentLayer* ResidentExperts::layer(int layer, int experts, const std::f
         go_on();
     }
     const SlotMemory& memory = store_.memory(layer);
-    ResidentLayer resident{.memory = memory.whole(), .slot_bytes = memory.slot_bytes(), .slots = {}};
+    ResidentLayer resident{.memory = memory.whole(), .slot_bytes = memory.slot_bytes(), .slots = {}, .more = {}};
     const BufferPtr table = backend_.allocate(slots.size() * sizeof(int32_t));
     backend_.upload(table, 0, std::as_bytes(std::span(slots)));
     resident.slots = make_tensor(table, DType::kI32, static_cast<int64_t>(slots.size()), 1);

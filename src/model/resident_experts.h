@@ -13,7 +13,9 @@ namespace sluice {
 struct ResidentLayer {
     BufferPtr memory;
     uint64_t slot_bytes = 0;
-    Tensor slots;  // I32 [experts, 1]
+    Tensor slots;         // I32 [experts, 1]
+    BufferPtr more = {};  // null, or the memory of slots from first_more on
+    int64_t first_more = 0;
 };
 
 // The layers whose experts are all in the backend's memory for good, so that nobody on the host need know who chose

@@ -192,6 +192,10 @@ class QueuedSlots final : public SlotMemory {
         return std::make_shared<QueueCompletion>(copies_, number);
     }
 
+    void after(const EventPtr& event) override {
+        if (event) copies_->submit([event] { event->wait(); });
+    }
+
     EventPtr save(size_t slot, std::byte* record) override {
         const uint64_t number = copies_->submit(
             [inner = inner_, record, slot] { std::memcpy(record, inner->land_at(slot, slot), inner->slot_bytes()); });
@@ -211,6 +215,28 @@ class QueuedSlots final : public SlotMemory {
     std::vector<uint64_t> last_items_;  // [landings]: of a landing only by the thread that has it
     std::shared_ptr<PageMemory> memory_;
     std::vector<BufferPtr> buffers_;
+    BufferPtr whole_ = std::make_shared<QueuedBuffer>(inner_->whole());
+};
+
+// Slots of the host that operations read where they are.
+class QueuedHostSlots final : public SlotMemory {
+  public:
+    explicit QueuedHostSlots(std::unique_ptr<SlotMemory> inner) : inner_(std::move(inner)) {}
+
+    size_t slots() const override { return inner_->slots(); }
+    size_t slot_bytes() const override { return inner_->slot_bytes(); }
+    size_t landings() const override { return inner_->landings(); }
+    std::byte* land_at(size_t landing, size_t slot) override { return inner_->land_at(landing, slot); }
+    EventPtr landed(size_t landing, size_t slot) override { return inner_->landed(landing, slot); }
+    EventPtr fill(size_t slot, const std::byte* record) override { return inner_->fill(slot, record); }
+    EventPtr save(size_t slot, std::byte* record) override { return inner_->save(slot, record); }
+    bool reached(size_t) const override { return true; }
+    void discard(size_t slot) override { std::memset(inner_->land_at(slot, slot), kPoison, slot_bytes()); }
+    BufferPtr buffer(size_t slot) const override { return inner_->buffer(slot); }
+    BufferPtr whole() const override { return whole_; }
+
+  private:
+    std::unique_ptr<SlotMemory> inner_;
     BufferPtr whole_ = std::make_shared<QueuedBuffer>(inner_->whole());
 };
 
@@ -245,6 +271,10 @@ class QueuedBackend final : public Backend {
 
     std::unique_ptr<SlotMemory> make_slots(size_t slots, size_t slot_bytes) override {
         return std::make_unique<QueuedSlots>(copies_, inner_->make_slots(slots, slot_bytes));
+    }
+
+    std::unique_ptr<SlotMemory> make_host_slots(size_t slots, size_t slot_bytes) override {
+        return std::make_unique<QueuedHostSlots>(inner_->make_host_slots(slots, slot_bytes));
     }
 
     void clear(const Region& region) override {
@@ -297,6 +327,7 @@ class QueuedBackend final : public Backend {
     EventPtr mark() override { return std::make_shared<QueueCompletion>(queue_, queue_->submitted()); }
 
     bool routes(int64_t) const override { return true; }
+    bool reaches() const override { return true; }
     bool records() const override { return true; }
     void begin_recording() override { recorded_ = std::make_shared<QueuedRecording>(); }
     std::shared_ptr<Recording> end_recording() override { return std::exchange(recorded_, nullptr); }

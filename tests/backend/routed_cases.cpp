@@ -72,6 +72,24 @@ class RecordLayout {
     Weight gate_, up_, down_;
 };
 
+// So many slots in one memory, or in two.
+ExpertRecords filled_records(CaseContext& context, const RecordLayout& layout, int64_t slots) {
+    const int64_t first = context.flip() ? slots : context.pick(1, slots);
+    const auto allocate = [&](int64_t count) {
+        const BufferPtr memory = context.backend().allocate(layout.bytes() * static_cast<uint64_t>(count));
+        for (int64_t slot = 0; slot < count; ++slot) {
+            layout.fill(context, memory, static_cast<uint64_t>(slot) * layout.bytes());
+        }
+        return memory;
+    };
+    ExpertRecords records{.expert = layout.in(allocate(first)), .slot_bytes = layout.bytes(), .slots = {}};
+    if (first < slots) {
+        records.more.buffer = allocate(slots - first);
+        records.first_more = first;
+    }
+    return records;
+}
+
 std::vector<int32_t> shuffled(CaseContext& context, int64_t count) {
     std::vector<int32_t> numbers(static_cast<size_t>(count));
     std::iota(numbers.begin(), numbers.end(), 0);
@@ -84,13 +102,11 @@ std::vector<int32_t> shuffled(CaseContext& context, int64_t count) {
 // Slots are not in the order of the experts, and one holds nothing.
 RoutedMlp routed_operation(CaseContext& context, const RoutedShape& shape, int64_t rows, bool row_per_choice) {
     const RecordLayout layout(shape);
-    const BufferPtr memory = context.backend().allocate(layout.bytes() * static_cast<uint64_t>(shape.experts + 1));
     std::vector<int32_t> slots = shuffled(context, shape.experts + 1);
     slots.pop_back();
-    for (const int32_t slot : slots) layout.fill(context, memory, static_cast<uint64_t>(slot) * layout.bytes());
     RoutedMlp op{.x = context.random(row_per_choice ? rows * shape.top_k : rows, shape.hidden),
                  .ids = {},
-                 .records = {.expert = layout.in(memory), .slot_bytes = layout.bytes(), .slots = {}},
+                 .records = filled_records(context, layout, shape.experts + 1),
                  .out = context.output(rows * shape.top_k, shape.hidden),
                  .activation = shape.activation};
     op.records.slots = context.integers(slots);
@@ -127,12 +143,10 @@ void step_of_experts(CaseContext& context, bool recorded) {
     Backend& backend = context.backend();
     const RecordLayout layout(shape);
     const int64_t filled = std::min<int64_t>(shape.experts, 9);
-    const BufferPtr memory = backend.allocate(layout.bytes() * static_cast<uint64_t>(filled));
-    for (int64_t slot = 0; slot < filled; ++slot) {
-        layout.fill(context, memory, static_cast<uint64_t>(slot) * layout.bytes());
-    }
+    ExpertRecords records = filled_records(context, layout, filled);
     std::vector<int32_t> slots;
     for (int64_t e = 0; e < shape.experts; ++e) slots.push_back(static_cast<int32_t>((e * 7 + 3) % filled));
+    records.slots = context.integers(slots);
     const BufferPtr shared_memory = backend.allocate(layout.bytes());
     layout.fill(context, shared_memory, 0);
     const Tensor x = context.random(rows, shape.hidden), sum = context.random(rows, shape.hidden);
@@ -142,11 +156,7 @@ void step_of_experts(CaseContext& context, bool recorded) {
     std::vector<Operation> operations = {
         Route{.logits = context.random(rows, shape.experts), .ids = ids, .weights = weights}};
     if (has_shared) operations.push_back(GatedMlp{.x = x, .groups = {layout.in(shared_memory)}, .out = shared});
-    operations.push_back(RoutedMlp{
-        .x = x,
-        .ids = ids,
-        .records = {.expert = layout.in(memory), .slot_bytes = layout.bytes(), .slots = context.integers(slots)},
-        .out = parts});
+    operations.push_back(RoutedMlp{.x = x, .ids = ids, .records = records, .out = parts});
     operations.push_back(CombineExperts{.parts = parts, .weights = weights, .out = sum, .accumulate = context.flip()});
     if (has_shared) operations.push_back(AddGated{.x = shared, .gate = context.random(rows, 1), .out = sum});
     run_step(backend, operations, recorded);

@@ -56,7 +56,10 @@ class LateSlots final : public SlotMemory {
     EventPtr save(size_t slot, std::byte* record) override {
         return submit([this, slot, record] { std::memcpy(record, inner_.land_at(slot, slot), slot_bytes()); });
     }
-    void discard(size_t) override {}
+    void discard(size_t slot) override {
+        if (options_.at_end) submit([this, slot] { std::memset(inner_.land_at(slot, slot), kRubbish, slot_bytes()); });
+    }
+    bool shrinks_at_end() const override { return options_.at_end; }
     BufferPtr buffer(size_t slot) const override { return inner_.buffer(slot); }
     BufferPtr whole() const override { return inner_.whole(); }
 

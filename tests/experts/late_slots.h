@@ -12,6 +12,7 @@ struct LateSlotsOptions {
     size_t landings = 16;
     double failing = 0;  // share of copies that throw, as of a device that is lost now and then
     uint64_t seed = 3;
+    bool at_end = false;  // memory goes back from the last slot on
 };
 
 // Slots as of a device, but where tests can look: apart from their landing areas and filled late, by a thread of their

@@ -112,6 +112,28 @@ TEST_F(TieredStoreTest, BothTiersGiveTheirMemoryBackAndTakeItAgain) {
     EXPECT_EQ(counters().reads, before);
 }
 
+// As a card's memory, of which whole pieces go back.
+TEST_F(TieredStoreTest, ADeviceThatShrinksAtItsEndKeepsItsFirstSlots) {
+    TieredStore shrinking(model, {8, 40}, {}, {.at_end = true});
+    const auto most_slot = [&](const std::vector<int>& ids) {
+        size_t most = 0;
+        for (int layer = 0; layer < 3; ++layer) {
+            ExpertStream stream = shrinking.store->stream(layer, ids);
+            drain(stream, [&](const HeldExpert& held) {
+                EXPECT_TRUE(model.matches(layer, held));
+                most = std::max(most, held.slot());
+            });
+        }
+        return most;
+    };
+    EXPECT_EQ(most_slot(range(0, 8)), 7u);
+    shrinking.store->resize(model.bytes_of(5));
+    EXPECT_EQ(shrinking.store->cache_bytes(), model.bytes_of(5));
+    EXPECT_LT(most_slot(range(0, 8)), 5u);
+    shrinking.store->resize(UINT64_MAX);
+    EXPECT_EQ(most_slot(range(4, 12)), 7u);
+}
+
 TEST_F(TieredStoreTest, ASlotOfTheHostThatIsCopiedFromStaysInService) {
     use(0, range(0, 8));
     for (int round = 0; round < 200; ++round) {

@@ -40,7 +40,8 @@ class ExpertCounters(ctypes.Structure):
                 ("failed_reads", c_uint64), ("bytes_read", c_uint64), ("prefetch_reads", c_uint64),
                 ("prefetch_hits", c_uint64), ("warm_reads", c_uint64), ("warm_hits", c_uint64),
                 ("warm_bytes", c_uint64), ("row_reads", c_uint64), ("row_hits", c_uint64), ("row_bytes", c_uint64),
-                ("host_hits", c_uint64), ("copies", c_uint64), ("copied_bytes", c_uint64), ("copies_waited", c_uint64),
+                ("host_hits", c_uint64), ("copies", c_uint64), ("copied_bytes", c_uint64),
+                ("reached_bytes", c_uint64), ("copies_waited", c_uint64),
                 ("stall_seconds", c_double)]
 
 

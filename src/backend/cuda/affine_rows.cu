@@ -276,7 +276,8 @@ bool multiply_affine_rows(Device& device, const Product& product) {
     const bool grouped = weight.group_size == 64 || weight.group_size == 128;
     if (device.exact() || product.full_precision || !grouped || weight.scale_type == ScaleType::kF32 ||
         weight.columns % 128 != 0 || weight.scale_row_bytes % 8 != 0 || product.table != nullptr ||
-        product.choices.slot_bytes % 16 != 0 || !std::all_of(product.jobs, product.jobs + product.job_count, aligned)) {
+        (product.choices.places.slot_bytes | product.choices.places.more) % 16 != 0 ||
+        !std::all_of(product.jobs, product.jobs + product.job_count, aligned)) {
         return false;
     }
     return weight.scale_type == ScaleType::kF16 ? launch<true>(device, product) : launch<false>(device, product);

@@ -36,6 +36,13 @@ class CudaBackend final : public Backend {
 
     std::optional<uint64_t> own_memory_bytes() const override { return free_bytes_; }
 
+    uint64_t free_memory_bytes() const override {
+        size_t free = 0, total = 0;
+        device_->use();
+        check(cudaMemGetInfo(&free, &total), "asking for free memory");
+        return free;
+    }
+
     BufferPtr allocate(uint64_t bytes) override { return cuda::allocate(device_, bytes); }
 
     BufferPtr adopt(std::span<const std::byte> bytes, std::shared_ptr<const void>) override {
@@ -119,6 +126,8 @@ class CudaBackend final : public Backend {
 
     // Where all is F32, a prompt's rows meet an expert's weights sooner when the host has put them together.
     bool routes(int64_t rows) const override { return !device_->exact() || rows <= cuda::kMostStepRows; }
+
+    bool reaches() const override { return device_->reaches_host(); }
 
     // A profile wants to know of every operation.
     bool records() const override { return !profiled(); }

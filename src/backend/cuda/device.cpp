@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/size.h"
+#include "device/host_buffer.h"
 #include "tensor/iq_grids.h"
 
 namespace sluice::cuda {
@@ -57,6 +58,10 @@ Device::Device(int index, bool exact) : index_(index), exact_(exact) {
     name_ = properties.name;
     multiprocessors_ = properties.multiProcessorCount;
     begins_early_ = properties.major >= 9;
+    int reaches = 0;
+    check(cudaDeviceGetAttribute(&reaches, cudaDevAttrCanUseHostPointerForRegisteredMem, index),
+          "asking for addresses");
+    reaches_host_ = reaches != 0;
     for (Lane& lane : lanes_) check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "making a queue");
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a queue");
     check(cudaStreamCreateWithFlags(&saves_, cudaStreamNonBlocking), "making a queue");
@@ -121,6 +126,11 @@ std::byte* device_bytes(const BufferPtr& buffer) {
              "a buffer is missing or belongs to another backend: use buffers of the backend that runs the operation");
     }
     return device->data();
+}
+
+const std::byte* reached_bytes(const BufferPtr& buffer) {
+    if (buffer != nullptr && buffer->space() == Space::kHost) return host_bytes(buffer).data();
+    return device_bytes(buffer);
 }
 
 }  // namespace sluice::cuda

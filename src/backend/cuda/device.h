@@ -40,6 +40,8 @@ class Device {
     bool exact() const { return exact_; }  // F32 throughout
     const std::string& name() const { return name_; }
     int multiprocessors() const { return multiprocessors_; }
+    // Whether kernels read memory of the host that is held in place, under the addresses that it has here.
+    bool reaches_host() const { return reaches_host_; }
     cudaStream_t stream() const { return lanes_[lane_].stream; }  // operations; of the first lane transfers, too
     cudaStream_t copies() const { return copies_; }               // landings to slots
     cudaStream_t saves() const { return saves_; }                 // slots to the host's memory
@@ -82,6 +84,7 @@ class Device {
     std::array<Lane, kLanes> lanes_;
     size_t lane_ = 0;
     bool begins_early_ = false;  // whether the card can, as Hopper
+    bool reaches_host_ = false;
     bool in_order_ = false;
     uint64_t scratch_version_ = 0;
     cudaStream_t copies_ = nullptr, saves_ = nullptr;
@@ -107,5 +110,7 @@ class DeviceBuffer final : public Buffer {
 
 // Throws kUsage for a buffer of another backend.
 std::byte* device_bytes(const BufferPtr& buffer);
+// The same, or memory of the host that is held in place for the device, which reads it over the link.
+const std::byte* reached_bytes(const BufferPtr& buffer);
 
 }  // namespace sluice::cuda

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <span>
 
 #include "backend/cuda/compute.h"
@@ -52,6 +53,23 @@ Job job_of(const Weight& weight, const Tensor& x, const Tensor& out) {
     job.out = floats_at(out);
     job.count = static_cast<int32_t>(x.rows);
     return job;
+}
+
+RecordPlaces places_of(const ExpertRecords& records) {
+    RecordPlaces places{.slots = ints_at(records.slots),
+                        .slots_stride = records.slots.row_stride,
+                        .slot_bytes = records.slot_bytes,
+                        .first_more = std::numeric_limits<int64_t>::max(),
+                        .more = 0};
+    if (records.more.buffer == nullptr) return places;
+    const auto address = [](const std::byte* place) {
+        return static_cast<uint64_t>(reinterpret_cast<uintptr_t>(place));
+    };
+    places.first_more = records.first_more;
+    places.more = address(reached_bytes(records.more.buffer)) + records.more.offset -
+                  address(device_bytes(records.expert.up.data.buffer)) -
+                  static_cast<uint64_t>(records.first_more) * records.slot_bytes;
+    return places;
 }
 
 void add_job(Product& product, const Job& job) {
@@ -136,7 +154,10 @@ class Experts {
         std::ranges::stable_partition(groups, &BusyGroup::tensor_cores);
         for (size_t begin = 0; begin < groups.size();) {
             size_t end = begin + 1;
-            while (end < groups.size() && together(groups[begin], groups[end])) ++end;
+            while (end < groups.size() && together(groups[begin], groups[end]) &&
+                   (groups[begin].tensor_cores || end - begin < kMostApart)) {
+                ++end;
+            }
             const auto part = std::span(groups).subspan(begin, end - begin);
             if (part.front().tensor_cores) {
                 run_on_tensor_cores(part);
@@ -148,6 +169,10 @@ class Experts {
     }
 
   private:
+    // Experts whose jobs go with a launch: by way of a table other kernels would take them, with other roundings, so
+    // that a row's bits would depend on which experts came together.
+    static constexpr size_t kMostApart = Product::kMostJobs / 2;
+
     // What the first product is of: where there is no gate, ups.
     const Weight& first_weight(const MlpGroup& group) const { return gated() ? group.gate : group.up; }
     bool gated() const { return op_.activation.gated(); }

@@ -26,15 +26,22 @@ struct Job {
     int64_t out_stride;
 };
 
+// Where the records of ExpertRecords are: how far from slot 0, modulo 2^64.
+struct RecordPlaces {
+    const int32_t* slots;
+    int64_t slots_stride;
+    uint64_t slot_bytes;
+    int64_t first_more;
+    uint64_t more;  // further, of slots from first_more on
+};
+
 // Who chose which expert of a memory of records: see RoutedMlp. Job j of the product stands for `count` jobs of a row
 // each, one for every choice, on the matrix of the record in slot 0.
 struct Choices {
     const int32_t* ids;  // [count / top_k, top_k]; null: jobs are what they say
     int64_t ids_stride;
     int32_t top_k, count;
-    const int32_t* slots;
-    int64_t slots_stride;
-    uint64_t slot_bytes;
+    RecordPlaces places;
     bool row_per_choice;  // of x
 };
 

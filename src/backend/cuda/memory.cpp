@@ -82,10 +82,10 @@ DeviceSlots::DeviceSlots(std::shared_ptr<Device> device, size_t slots, size_t sl
     check_slot_sizes(slots, slot_bytes);
     filled_.resize(slots);
     landings_ = std::min(slots, std::clamp<size_t>(kLandingBytes / slot_bytes, kFewestLandings, kMostLandings));
-    auto memory = std::make_shared<Allocation>(device_, slots * slot_bytes);
-    whole_ = std::make_shared<DeviceBuffer>(memory, memory->data, slots * slot_bytes);
+    pages_ = std::make_shared<DevicePages>(device_, slots * slot_bytes);
+    whole_ = std::make_shared<DeviceBuffer>(pages_, pages_->data(), slots * slot_bytes);
     for (size_t slot = 0; slot < slots; ++slot) {
-        buffers_.push_back(std::make_shared<DeviceBuffer>(memory, memory->data + slot * slot_bytes, slot_bytes));
+        buffers_.push_back(std::make_shared<DeviceBuffer>(pages_, pages_->data() + slot * slot_bytes, slot_bytes));
     }
     check(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), std::max<size_t>(landings_ * slot_bytes, 1),
                         cudaHostAllocPortable),
@@ -110,6 +110,21 @@ EventPtr DeviceSlots::fill(size_t slot, const std::byte* record) {
     return filled_[slot] = std::make_shared<QueueEvent>(device_, device_->copies());
 }
 
+void DeviceSlots::after(const EventPtr& event) {
+    const auto* queued = dynamic_cast<const QueueEvent*>(event.get());
+    if (queued == nullptr) return SlotMemory::after(event);
+    device_->use();
+    check(cudaStreamWaitEvent(device_->copies(), queued->get()), "waiting for an operation");
+}
+
+EventPtr DeviceSlots::then_write(const Region& target, int32_t number) {
+    device_->use();
+    check(cudaMemcpyAsync(device_bytes(target.buffer) + target.offset, &number, sizeof(number), cudaMemcpyHostToDevice,
+                          device_->copies()),
+          "writing where an expert is");
+    return std::make_shared<QueueEvent>(device_, device_->copies());
+}
+
 // Beside what fills slots: the link carries both ways at once.
 EventPtr DeviceSlots::save(size_t slot, std::byte* record) {
     device_->use();
@@ -123,8 +138,13 @@ EventPtr DeviceSlots::save(size_t slot, std::byte* record) {
     return saved;
 }
 
-// The device keeps the slot's memory: the pool is one allocation.
-void DeviceSlots::discard(size_t) {}
+// A record may be on its way still that nobody waited for. Slots are discarded seldom.
+void DeviceSlots::discard(size_t slot) {
+    device_->use();
+    check(cudaStreamSynchronize(device_->copies()), "waiting for copies");
+    check(cudaStreamSynchronize(device_->saves()), "waiting for copies");
+    pages_->end_use(slot * slot_bytes_, slot_bytes_);
+}
 
 PinnedSlots::PinnedSlots(std::shared_ptr<Device> device, size_t slots, size_t slot_bytes)
     : device_(std::move(device)), memory_(slots, slot_bytes), held_(slots, Held::kNot) {}

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/cuda/device.h"
+#include "backend/cuda/device_pages.h"
 #include "device/event.h"
 #include "device/host_buffer.h"
 #include "device/slot_memory.h"
@@ -41,13 +42,18 @@ class DeviceSlots final : public SlotMemory {
     std::byte* land_at(size_t landing, size_t slot) override;
     EventPtr landed(size_t landing, size_t slot) override { return fill(slot, land_at(landing, slot)); }
     EventPtr fill(size_t slot, const std::byte* record) override;
+    void after(const EventPtr& event) override;
+    EventPtr then_write(const Region& target, int32_t number) override;
     EventPtr save(size_t slot, std::byte* record) override;
     void discard(size_t slot) override;
+    bool shrinks_at_end() const override { return true; }
+    bool restore(size_t slot) override { return pages_->begin_use(slot * slot_bytes_, slot_bytes_); }
     BufferPtr buffer(size_t slot) const override { return buffers_[slot]; }
     BufferPtr whole() const override { return whole_; }
 
   private:
     std::shared_ptr<Device> device_;
+    std::shared_ptr<DevicePages> pages_;
     size_t slot_bytes_, landings_;
     std::byte* pinned_ = nullptr;
     std::vector<BufferPtr> buffers_;
@@ -70,6 +76,7 @@ class PinnedSlots final : public SlotMemory {
     EventPtr fill(size_t slot, const std::byte* record) override { return memory_.fill(slot, record); }
     EventPtr save(size_t slot, std::byte* record) override { return memory_.save(slot, record); }
     void discard(size_t slot) override;
+    bool reached(size_t slot) const override { return held_[slot] == Held::kInPlace; }
     BufferPtr buffer(size_t slot) const override { return memory_.buffer(slot); }
     BufferPtr whole() const override { return memory_.whole(); }
 

@@ -35,8 +35,18 @@ __device__ __forceinline__ float activated(const Product& product, float gate, f
 }
 
 // A job moved to the record of expert `expert`.
+__device__ __forceinline__ int slot_of(const RecordPlaces& places, int expert) {
+    return places.slots[expert * places.slots_stride];
+}
+__device__ __forceinline__ uint64_t place_of_slot(const RecordPlaces& places, int64_t slot) {
+    return static_cast<uint64_t>(slot) * places.slot_bytes + (slot < places.first_more ? 0 : places.more);
+}
+__device__ __forceinline__ uint64_t place_of(const RecordPlaces& places, int expert) {
+    return place_of_slot(places, slot_of(places, expert));
+}
+
 __device__ inline Job job_of_expert(Job job, const Choices& choices, int expert) {
-    const uint64_t further = choices.slots[expert * choices.slots_stride] * choices.slot_bytes;
+    const uint64_t further = place_of(choices.places, expert);
     job.data += further;
     if (job.scales != nullptr) job.scales += further;
     if (job.zero_points != nullptr) job.zero_points += further;

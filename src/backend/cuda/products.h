@@ -13,6 +13,7 @@ Product product_of(const Device& device, const Weight& weight);
 // `weight` times all rows of x.
 Job job_of(const Weight& weight, const Tensor& x, const Tensor& out);
 void add_job(Product& product, const Job& job);
+RecordPlaces places_of(const ExpertRecords& records);
 // Whether a batch of so many rows meets weights of this format on tensor cores.
 bool on_tensor_cores(const Device& device, const WeightFormat& format, int64_t batch_rows);
 // Batches of more rows meet weights on tensor cores, rounded. A step's do not, so that company changes no bit.

@@ -108,9 +108,7 @@ class Routed {
                 .ids_stride = op_.ids.row_stride,
                 .top_k = static_cast<int32_t>(op_.ids.columns),
                 .count = static_cast<int32_t>(choices_),
-                .slots = ints_of(op_.records.slots).first,
-                .slots_stride = op_.records.slots.row_stride,
-                .slot_bytes = op_.records.slot_bytes,
+                .places = places_of(op_.records),
                 .row_per_choice = row_per_choice};
     }
 

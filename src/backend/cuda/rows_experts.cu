@@ -59,9 +59,7 @@ struct RowsExperts {
     int experts;
     int rows, shared_jobs;
     ExpertMatrix gate, up, down;
-    const int32_t* slots;
-    int64_t slots_stride;
-    uint64_t slot_bytes;
+    RecordPlaces places;
     ActivationKind activation;
     float alpha, limit, up_offset;
     Rows<const float> x;
@@ -155,7 +153,7 @@ __global__ void __launch_bounds__(kListThreads, 1) list_kernel(const __grid_cons
     if (expert < kMostPlainExperts) first_job[expert] = first;
     for (int i = 0; i < jobs; ++i) {
         RowsJob& job = args.jobs[first + i];
-        job.place = static_cast<uint64_t>(args.slots[expert * args.slots_stride]) * args.slot_bytes;
+        job.place = place_of(args.places, expert);
         job.count = min(kJobRows, count - i * kJobRows);
     }
     __syncthreads();
@@ -319,7 +317,7 @@ bool describe(const Device& device, const RoutedMlp& op, const Weight& chosen, c
               .group_shift = weight.group_size == kChunk ? 0 : 1,
               .data_row_bytes = static_cast<uint32_t>(weight.data_row_bytes),
               .group_row_bytes = static_cast<uint32_t>(weight.scale_row_bytes)};
-    uintptr_t places = op.records.slot_bytes;
+    uintptr_t places = op.records.slot_bytes | places_of(op.records).more;
     for (const Packed& each : {matrix.chosen, matrix.shared}) {
         for (const uint8_t* part : {each.data, each.scales, each.zero_points}) {
             places |= reinterpret_cast<uintptr_t>(part);
@@ -335,9 +333,7 @@ bool prepare(Device& device, const RoutedMlp& op, const GatedMlp* shared, RowsEx
     const MlpGroup& chosen = op.records.expert;
     const MlpGroup& beside = shared == nullptr ? chosen : shared->groups.front();
     args.rows = static_cast<int>(op.ids.rows);
-    args.slots = ints_of(op.records.slots).first;
-    args.slots_stride = op.records.slots.row_stride;
-    args.slot_bytes = op.records.slot_bytes;
+    args.places = places_of(op.records);
     args.activation = op.activation.kind;
     args.alpha = op.activation.alpha;
     args.limit = op.activation.limit;

@@ -57,9 +57,7 @@ struct PackedShape {
 struct StepExperts {
     RouteArgs route;
     ExpertMatrices chosen, shared;  // in slot 0; of the shared expert
-    const int32_t* slots;
-    int64_t slots_stride;
-    uint64_t slot_bytes;
+    RecordPlaces places;
     int all;  // experts of the row: the shared one behind the chosen
     PackedShape in, down;
     ActivationKind activation;
@@ -99,7 +97,7 @@ __global__ void __maxnreg__(kInRegisters) experts_in_kernel(const __grid_constan
     ExpertMatrices expert = args.shared;
     // The next kernel reads what this one waited for before it waits itself.
     if (!is_shared) {
-        for (int i = threadIdx.x; i < args.route.experts; i += kInThreads) slots[i] = args.slots[i * args.slots_stride];
+        for (int i = threadIdx.x; i < args.route.experts; i += kInThreads) slots[i] = slot_of(args.places, i);
         __syncthreads();
         wait_for_previous();
         let_next_begin();
@@ -115,7 +113,7 @@ __global__ void __maxnreg__(kInRegisters) experts_in_kernel(const __grid_constan
             for (int i = threadIdx.x - 32; i < chunks * 8; i += kInThreads - 32) stage_numbers(staged, i, args.x);
         }
         __syncthreads();
-        const uint64_t place = static_cast<uint64_t>(chosen) * args.slot_bytes;
+        const uint64_t place = place_of_slot(args.places, chosen);
         expert.gate = args.chosen.gate.further(place), expert.up = args.chosen.up.further(place);
     }
     multiply_tiles<1, false>(
@@ -154,7 +152,7 @@ __global__ void __maxnreg__(kSumRegisters) experts_sum_kernel(const __grid_const
     ChosenLogit mine;
     if (threadIdx.x < 32) {
         mine = choose_by_logits<kPerLane>(args.route, args.route.logits[0]);
-        if (mine.expert != ChosenLogit::kNone) chosen.expert[threadIdx.x] = args.slots[mine.expert * args.slots_stride];
+        if (mine.expert != ChosenLogit::kNone) chosen.expert[threadIdx.x] = slot_of(args.places, mine.expert);
     }
     __syncthreads();
     const int output = first + static_cast<int>(threadIdx.x);
@@ -164,7 +162,7 @@ __global__ void __maxnreg__(kSumRegisters) experts_sum_kernel(const __grid_const
         args.sum_sharing, chunks, stages, partial,
         [&](int nth) {
             const bool is_shared = nth == top_k;
-            const uint64_t place = is_shared ? 0 : static_cast<uint64_t>(chosen.expert[nth]) * args.slot_bytes;
+            const uint64_t place = is_shared ? 0 : place_of_slot(args.places, chosen.expert[nth]);
             const Packed packed = args.chosen.down.further(place).or_if(is_shared, args.shared.down);
             return Tile<1>{args.down.matrix(packed), first, staged_of(nth)};
         },
@@ -289,9 +287,7 @@ StepExperts step_arguments(Device& device, const ExpertsStep& joined) {
     const MlpGroup& expert = op.records.expert;
     StepExperts args{.route = arguments_of(*joined.route),
                      .chosen = matrices(expert, op),
-                     .slots = ints_of(op.records.slots).first,
-                     .slots_stride = op.records.slots.row_stride,
-                     .slot_bytes = op.records.slot_bytes,
+                     .places = places_of(op.records),
                      .all = static_cast<int>(op.ids.columns),
                      .in = shape_of(device_weight(device, expert.up)),
                      .down = shape_of(device_weight(device, expert.down)),
@@ -351,8 +347,8 @@ bool compute_joined(Device& device, const ExpertsStep& joined) {
     if (device.exact() || !takes(joined)) return false;
     StepExperts args = step_arguments(device, joined);
     const DeviceWeight weight = device_weight(device, joined.experts->records.expert.up);
-    if (!aligned(args.chosen) || !aligned(args.shared) || args.slot_bytes % 16 != 0 ||
-        weight.scale_type != ScaleType::kBf16 || args.in.group_row_bytes % 8 != 0 ||
+    if (!aligned(args.chosen) || !aligned(args.shared) || args.places.slot_bytes % 16 != 0 ||
+        args.places.more % 16 != 0 || weight.scale_type != ScaleType::kBf16 || args.in.group_row_bytes % 8 != 0 ||
         args.down.group_row_bytes % 8 != 0 || (weight.group_size != 64 && weight.group_size != 128)) {
         return false;
     }

@@ -22,7 +22,7 @@ void collect(const Value& value, Access access, std::vector<Touched>& touched) {
     } else if constexpr (std::is_same_v<Value, BufferPtr>) {
         // A pool: caches and states, of which pages and slots say where.
         if (value != nullptr) touched.push_back({value.get(), 0, value->bytes(), true});
-    } else if constexpr (std::is_same_v<Value, Weight>) {
+    } else if constexpr (std::is_same_v<Value, Weight> || std::is_same_v<Value, WeightPart>) {
         // Nobody writes weights.
     } else if constexpr (is_list<Value>) {
         for (const auto& item : value) collect(item, access, touched);

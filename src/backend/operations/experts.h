@@ -121,15 +121,20 @@ struct GatedMlp {
 };
 
 // The experts of a layer, in one memory: expert e is `expert`, slots[e] * slot_bytes further; of biases it is row e.
+// Slots from `first_more` on are in another memory, which begins with that one: see Backend::reaches().
 struct ExpertRecords {
     MlpGroup expert;  // in slot 0; biases [experts, *], or empty; no rows
     uint64_t slot_bytes = 0;
-    Tensor slots;  // I32 [experts, 1]
+    Tensor slots;          // I32 [experts, 1]
+    WeightPart more = {};  // no buffer: there is no other
+    int64_t first_more = 0;
 
     static void fields(auto& op, auto&& field) {
         field("expert", op.expert);
         field("slot_bytes", op.slot_bytes);
         field("slots", op.slots, Access::kRead);
+        field("more", op.more);
+        field("first_more", op.first_more);
     }
 };
 

@@ -40,6 +40,8 @@ void for_each_buffer(Value& value, Visit&& visit) {
         visit(value);
     } else if constexpr (std::is_same_v<Plain, Tensor>) {
         visit(value.buffer);
+    } else if constexpr (std::is_same_v<Plain, WeightPart>) {
+        visit(value.buffer);
     } else if constexpr (std::is_same_v<Plain, Weight>) {
         visit(value.data.buffer);
         visit(value.scales.buffer);

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "device/event.h"
+#include "experts/eviction.h"
+
+namespace sluice {
+
+// Where the experts of all layers are, for operations that take them from both tiers.
+struct ReachedPlaces {
+    std::vector<int32_t> slots;  // [layers * experts]: of the layer's memory, and from its last on of the host's tier
+    std::vector<EventPtr> awaited;  // it is so when these are done
+    EventPtr written;               // the last word of move_by() to the table of the step before; null: there is none
+    uint64_t moves = 0;             // that the store had made by then
+};
+
+// A record of the host's tier that is to stand in a slot of the device for a while.
+struct StagedExpert {
+    ExpertKey key;
+    int32_t slot = 0;
+};
+
+// What the rows of a step chose in a layer: [rows, experts_per_token].
+struct StepChoices {
+    int layer = 0;
+    std::span<const int32_t> experts;
+};
+
+}  // namespace sluice
