@@ -53,8 +53,8 @@ void norm_and_products(CaseContext& context, bool recorded) {
     const Tensor one = step_output(context, 1, rows);
     // Now and then at places that no kernel reads in whole words.
     const bool aligned = context.pick(0, 3) > 0;
-    const auto weight = [&](const WeightFormat& format, int64_t rows) {
-        return aligned ? context.aligned_weight(format, rows, hidden) : context.weight(format, rows, hidden);
+    const auto weight = [&](const WeightFormat& format, int64_t outputs) {
+        return aligned ? context.aligned_weight(format, outputs, hidden) : context.weight(format, outputs, hidden);
     };
     const auto product = [&](const Weight& of, const Tensor& out, bool full_precision) {
         return Linear{.x = normed, .weight = of, .out = out, .full_precision = full_precision};
