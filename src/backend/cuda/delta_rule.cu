@@ -99,6 +99,11 @@ struct HeadDecay {
     __device__ void load(const DeltaArgs& args, int64_t row, int head) { log_decay = args.log_decay(row, head); }
     __device__ float factors(const DeltaArgs&, int) const { return expf(log_decay); }
 };
+// Close to one, as a channel has it that remembers hundreds of tokens, expf errs to one side.
+__device__ __forceinline__ float decay_of(float log_decay) {
+    return log_decay > -1.0f ? 1.0f + expm1f(log_decay) : expf(log_decay);
+}
+
 // A lane makes some factors of its columns, lanes of the same columns the others.
 template <int kLanes, bool kInFours>
 struct ChannelDecay {
@@ -125,7 +130,7 @@ struct ChannelDecay {
             float own_bias[4];
             Columns<kLanes, false>::load_four(bias, first_column(m), args.key_dim, own_bias);
 #pragma unroll
-            for (int j = 0; j < 4; ++j) made[m][j] = expf(args.log_decay_of(a[m][j], a_log, own_bias[j]));
+            for (int j = 0; j < 4; ++j) made[m][j] = decay_of(args.log_decay_of(a[m][j], a_log, own_bias[j]));
         }
         Columns<kLanes, kInFours> all;
 #pragma unroll
