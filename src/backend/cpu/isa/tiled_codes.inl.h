@@ -255,7 +255,7 @@ inline void fp8_tile_vector(const WeightView& w, int64_t row, const Fp8Rows& row
 }
 
 // What the registers hold of rows of x, and groups of columns that are decoded at a time.
-constexpr int kFp8Tokens = kLanes == 16 ? 12 : 12 / kRowVectors;
+constexpr int kFp8Tokens = 12 / kRowVectors;
 constexpr int64_t kFp8Dwords = 32;
 
 // sums = dwords [0, count) of decoded codes, [4][kFp8Dwords][kTileRows], times kFp8Tokens rows of x.
