@@ -7,7 +7,7 @@ set -eu
 program=${SLUICE:-build/release/bin/sluice}
 model=$1
 rounds=${2:-3}
-[ $# -ge 2 ] && shift 2 || shift
+shift "$(($# < 2 ? $# : 2))"
 log=$(mktemp)
 loops=
 stop_loops() {
@@ -19,7 +19,7 @@ trap 'stop_loops; rm -f "$log"' EXIT INT TERM
 round=0
 while [ "$round" -lt "$rounds" ]; do
     for busy in 0 1 2; do
-        while [ "$(echo $loops | wc -w)" -lt "$busy" ]; do
+        while [ "$(echo "$loops" | wc -w)" -lt "$busy" ]; do
             sh -c 'while :; do :; done' &
             loops="$loops $!"
         done
