@@ -1,7 +1,7 @@
 #!/bin/sh
-# Three hosts on this machine: network namespaces, joined by links of a rate and a delay (tc), made and removed here.
-# Runs `mpirun -n 3 sluice ARGUMENTS` over them. Needs root, Open MPI, iproute2 and a kernel with the queueing
-# discipline netem; with tbf alone the rate is set and the delay is what the kernel itself takes.
+# Three hosts on this machine, or HOSTS: network namespaces, joined by links of a rate and a delay (tc), made and
+# removed here. Runs `mpirun -n 3 sluice ARGUMENTS` over them. Needs root, Open MPI and iproute2; where the kernel lacks
+# the queueing discipline netem, tbf makes the rate and bench/slow_link.c the delay.
 #
 #   sh bench/cluster_netns.sh RATE DELAY PROGRAM ARGUMENTS...      such as 10gbit 0.02ms build/release/bin/sluice bench
 set -eu
@@ -9,8 +9,10 @@ set -eu
 rate=$1
 delay=$2
 shift 2
-hosts="1 2 3"
+hosts=$(seq "${HOSTS:-3}")
+addresses=$(echo "$hosts" | sed 's/^/10.77.0./' | paste -sd ,)
 place=$(mktemp -d)
+late=
 
 remove() {
     for host in $hosts hub; do ip netns del "sluice-$host" 2>/dev/null || true; done
@@ -33,7 +35,9 @@ for host in $hosts; do
     if tc -n "sluice-$host" qdisc add dev eth0 root netem delay "$delay" rate "$rate" 2>"$place/refusal"; then
         told="$rate, $delay a way"
     elif tc -n "sluice-$host" qdisc add dev eth0 root tbf rate "$rate" burst 256kb latency 50ms; then
-        told="$rate; no delay: netem is refused ($(tail -n 1 "$place/refusal"))"
+        told="$rate; $delay a way by slow_link.c, since netem is refused ($(tail -n 1 "$place/refusal"))"
+        late=$(echo "$delay" | sed -n 's/ms$//p' | awk '{ print 1000 * $1 }')
+        : "${late:?the delay is told in ms}"
     fi
 done
 echo "cluster_netns.sh: $told" >&2
@@ -50,6 +54,13 @@ AGENT
 chmod +x "$place/agent"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 network=10.77.0.0/24
-"$place/agent" 10.77.0.1 mpirun -n 3 --host 10.77.0.1,10.77.0.2,10.77.0.3 --bind-to none \
+preload=
+if [ -n "$late" ]; then
+    mpicc -O2 -Wall -shared -fPIC -o "$place/slow_link.so" "$(dirname "$0")/slow_link.c"
+    : >"$place/link"
+    preload="-x LD_PRELOAD=$place/slow_link.so -x SLUICE_LINK=$place/link:$late:1000"
+fi
+# The agent hands its command to a shell.
+"$place/agent" 10.77.0.1 mpirun -n "${HOSTS:-3}" --host "$addresses" --bind-to none \
     --mca plm_rsh_agent "$place/agent" --mca btl tcp,self --mca btl_tcp_if_include "$network" \
-    --mca oob_tcp_if_include "$network" "$*"
+    --mca oob_tcp_if_include "$network" "$preload" "$*"

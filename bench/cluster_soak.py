@@ -28,15 +28,17 @@ def ask(prompt):
     body = json.dumps({"model": "stories-hybrid", "prompt": prompt, "max_tokens": TOKENS, "temperature": 0}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{PORT}/v1/completions", body,
                                      {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with urllib.request.urlopen(request, timeout=600) as answer:
         return json.load(answer)["choices"][0]["text"]
 
 
 def worker_of(rank):
+    """The process that computes; what the launcher started waits for it."""
     for entry in Path("/proc").iterdir():
         try:
             if f"OMPI_COMM_WORLD_RANK={rank}".encode() in (entry / "environ").read_bytes().split(b"\0") and \
-                    b"serve" in (entry / "cmdline").read_bytes().split(b"\0"):
+                    b"serve" in (entry / "cmdline").read_bytes().split(b"\0") and \
+                    "libsluice_mpi.so" in (entry / "maps").read_text():
                 return int(entry.name)
         except (OSError, ValueError):
             continue

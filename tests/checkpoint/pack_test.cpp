@@ -379,9 +379,9 @@ TEST_F(PackShares, HoldEveryRecordOnceAndTheWholeTrunk) {
 
 TEST_F(PackShares, NameTheExpertThatIsElsewhere) {
     const auto part = Checkpoint::open(share(2));
-    ASSERT_FALSE(part->holds(1, 3));
-    expect_error(ErrorCode::kNotFound, {"2/3", "layer 1, expert 3"}, [&] { part->expert_reads(1, 3); });
-    expect_error(ErrorCode::kNotFound, {"2/3", "layer 0, expert 0"}, [&] { pack(share(2), folder_ / "again", {}); });
+    ASSERT_FALSE(part->holds(1, 4));
+    expect_error(ErrorCode::kNotFound, {"2/3", "layer 1, expert 4"}, [&] { part->expert_reads(1, 4); });
+    expect_error(ErrorCode::kNotFound, {"2/3", "layer 0"}, [&] { pack(share(2), folder_ / "again", {}); });
     EXPECT_NE(part->fingerprint(), Checkpoint::open(share(1))->fingerprint());
 }
 
