@@ -21,10 +21,11 @@ uint64_t aligned(uint64_t bytes) {
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// Expanding a token's latent takes as long as 213 rows save that attend to it in this form; that many see a whole
-// context, and where most of it is new the folding of queries is saved besides.
+// Of a head, in nanoseconds as measured on an H200: a token's keys and values are made in 2.2; saved are 11 of a row,
+// whose query is not folded, and 0.0033 of every token that it sees.
 bool wins(int64_t rows, int64_t tokens) {
-    return rows >= 192 || (rows > 64 && tokens <= 4 * rows);
+    const auto seen = static_cast<double>(tokens) - static_cast<double>(rows) / 2;
+    return rows > 64 && 2.2 * static_cast<double>(tokens) < static_cast<double>(rows) * (11 + 0.0033 * seen);
 }
 
 // Where everything lies in the operation's scratch.
