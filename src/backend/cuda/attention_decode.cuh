@@ -338,11 +338,11 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
     int stage = 0;  // of the tile that is brought
 #pragma unroll 1
     for (int tile = warp - kAhead * kWarps; tile < tiles; tile += kWarps) {
+        if (tile == warp) wait_for_previous();
         bring(tile + kAhead * kWarps, stage);
         stage = (stage + 1) % kStages;
         if (tile < 0) continue;
         if (tile == warp) {
-            wait_for_previous();
             const int loaded = lane / 4;
             const float* const query = attend.query_a[part.first_row + row_of(loaded)] +
                                        static_cast<int64_t>(head_of(loaded)) * attend.query_a_head;
