@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 
 #include "device/buffer.h"
 #include "device/event.h"
@@ -31,9 +30,6 @@ class SlotMemory {
     virtual void after(const EventPtr& event) {
         if (event) event->wait();
     }
-    // Once what was filled so far is there, the number stands in the region of the device's memory: for operations that
-    // are running, so that it may be any other time or not at all (null).
-    virtual EventPtr then_write(const Region& target, int32_t number) { return (void)target, (void)number, nullptr; }
     // What the slot holds comes to such memory, which is complete when the event is done. What fills slots later begins
     // after it.
     virtual EventPtr save(size_t slot, std::byte* record) = 0;

@@ -124,10 +124,9 @@ class ExpertStore {
     bool begin_reach(ReachedPlaces& places);
     void end_reach();
     // While such a step runs, what one before it chose: its experts come to the device as far as there are slots that
-    // no step reads. `table`: I32 [layers * experts], the places as operations of the step read them, where it is told
-    // of them as they come. `next`: where everything is for the step after the running one; empty where it has to be
-    // found anew.
-    void move_by(std::span<const StepChoices> step, const BufferPtr& table, ReachedPlaces& next);
+    // no step reads. `next`: where everything is for the step after the running one; empty where it has to be found
+    // anew.
+    void move_by(std::span<const StepChoices> step, ReachedPlaces& next);
     // Slots of the layer's memory that are kept empty: up to `wanted`, as far as a half of all does. Before
     // begin_reach().
     std::vector<int32_t> reserve(int layer, size_t wanted);
@@ -193,11 +192,7 @@ class ExpertStore {
     uint64_t moves(const Locked& locked) const;
     bool find_all(const Locked& locked, ReachedPlaces& places);
     bool find_one(const Locked& locked, const ExpertKey& key, size_t index, ReachedPlaces& places);
-    struct Brought {
-        ExpertKey key;
-        SlotPlace place;
-    };
-    void bring(const Locked& locked, const StepChoices& choices, std::vector<Brought>& brought);
+    void bring(const Locked& locked, const StepChoices& choices, SlotPlaces& submitted);
 
     size_t pool_of(int layer) const;  // throws kUsage for a layer without experts
     uint64_t full_bytes() const;

@@ -38,11 +38,6 @@ Lease ExpertTiers::take(int layer, int expert, bool scan) {
     return lease;
 }
 
-bool ExpertTiers::is_below(int layer, int expert) const {
-    const size_t below = lower_ ? lower_->find(layer, expert) : kNoSlot;
-    return below != kNoSlot && lower_->state(below) == SlotState::kReady;
-}
-
 bool ExpertTiers::has(int layer, int expert) const {
     return top_.find(layer, expert) != kNoSlot || (lower_ && lower_->find(layer, expert) != kNoSlot);
 }

@@ -53,9 +53,6 @@ class ExpertTiers {
         lower_->release(below);
     }
 
-    // Whether the lower tier has the expert, so that take() finds it kBelow at the least.
-    bool is_below(int layer, int expert) const;
-
     // Whether a tier holds the expert or awaits it.
     bool has(int layer, int expert) const;
 

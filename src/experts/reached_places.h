@@ -5,17 +5,22 @@
 #include <span>
 #include <vector>
 
-#include "device/event.h"
 #include "experts/eviction.h"
+#include "experts/slot_place.h"
 
 namespace sluice {
 
 // Where the experts of all layers are, for operations that take them from both tiers.
 struct ReachedPlaces {
+    // On its way to a slot of the device: until it is there `slots` names the host's.
+    struct Coming {
+        size_t index;  // in slots
+        SlotPlace to;
+    };
+
     std::vector<int32_t> slots;  // [layers * experts]: of the layer's memory, and from its last on of the host's tier
-    std::vector<EventPtr> awaited;  // it is so when these are done
-    EventPtr written;               // the last word of move_by() to the table of the step before; null: there is none
-    uint64_t moves = 0;             // that the store had made by then
+    std::vector<Coming> coming;
+    uint64_t moves = 0;  // that the store had made by then
 };
 
 // A record of the host's tier that is to stand in a slot of the device for a while.

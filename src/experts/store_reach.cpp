@@ -92,7 +92,7 @@ uint64_t ExpertStore::moves(const Locked&) const {
 bool ExpertStore::find_all(const Locked& locked, ReachedPlaces& places) {
     const auto experts = static_cast<size_t>(catalogue_.experts);
     places.slots.assign(pool_of_layer_.size() * experts, -1);
-    places.awaited.clear();
+    places.coming.clear();
     places.moves = moves(locked);
     for (size_t layer = 0; layer < pool_of_layer_.size(); ++layer) {
         if (pool_of_layer_[layer] == kNoSlot) continue;
@@ -114,9 +114,12 @@ bool ExpertStore::find_one(const Locked&, const ExpertKey& key, size_t index, Re
     }
     places.slots[index] = static_cast<int32_t>(pool.memory->slots() + below);
     const size_t slot = pool.cache.top().find(key.layer, key.expert);
-    if (slot == kNoSlot || pool.cache.top().state(slot) != SlotState::kReady) return true;
-    places.slots[index] = static_cast<int32_t>(slot);
-    if (EventPtr arrival = pool.arrival(slot)) places.awaited.push_back(std::move(arrival));
+    if (slot == kNoSlot) return true;
+    if (pool.cache.top().state(slot) == SlotState::kReady && !pool.arrival(slot)) {
+        places.slots[index] = static_cast<int32_t>(slot);
+    } else {
+        places.coming.push_back({index, {pool_index, slot}});
+    }
     return true;
 }
 
@@ -134,7 +137,12 @@ bool ExpertStore::begin_reach(ReachedPlaces& places) {
             return false;
         }
     }
-    std::erase_if(places.awaited, [](const EventPtr& event) { return event->done(); });
+    std::erase_if(places.coming, [&](const ReachedPlaces::Coming& each) {
+        ExpertPool& pool = *pools_[each.to.pool];
+        if (pool.cache.top().state(each.to.slot) != SlotState::kReady || pool.arrival(each.to.slot)) return false;
+        places.slots[each.index] = static_cast<int32_t>(each.to.slot);
+        return true;
+    });
     for (const auto& pool : pools_) pool->reached = true;
     return true;
 }
@@ -149,36 +157,25 @@ void ExpertStore::end_reach() {
 }
 
 // What comes fills only slots that were empty before the running step began. The host's tier has what the device's
-// evicts. The running step finds in its table what has come by the time that it looks, there or here: either is right.
-void ExpertStore::move_by(std::span<const StepChoices> step, const BufferPtr& table, ReachedPlaces& next) {
-    std::vector<Brought> brought;
+// evicts.
+void ExpertStore::move_by(std::span<const StepChoices> step, ReachedPlaces& next) {
+    SlotPlaces submitted;
     {
         const Locked locked(mutex_);
         for (const auto& pool : pools_) pool->end_reserve();
-        for (const StepChoices& choices : step) bring(locked, choices, brought);
+        for (const StepChoices& choices : step) bring(locked, choices, submitted);
         const auto of_token = static_cast<size_t>(catalogue_.experts_per_token);
         for (const auto& pool : pools_) {
             const size_t share = std::max<size_t>(pool->memory->slots() / kReserveShare, 1);
             pool->keep_reserve(std::min(kReserve, share), of_token);
         }
     }
-    EventPtr written;
-    for (const auto& [key, place] : brought) {
-        SlotPlaces one{place};
-        reads_.submit(one);
-        const auto index = static_cast<uint64_t>(key.layer) * static_cast<uint64_t>(catalogue_.experts) +
-                           static_cast<uint64_t>(key.expert);
-        SlotMemory& memory = *pools_[place.pool]->memory;
-        EventPtr done =
-            memory.then_write({table, index * sizeof(int32_t), sizeof(int32_t)}, static_cast<int32_t>(place.slot));
-        if (done) written = std::move(done);
-    }
+    reads_.submit(submitted);
     const Locked locked(mutex_);
     if (!find_all(locked, next)) next.slots.clear();
-    next.written = std::move(written);
 }
 
-void ExpertStore::bring(const Locked& locked, const StepChoices& choices, std::vector<Brought>& brought) {
+void ExpertStore::bring(const Locked& locked, const StepChoices& choices, SlotPlaces& submitted) {
     const size_t pool_index = pool_of(choices.layer);
     ExpertPool& pool = *pools_[pool_index];
     std::vector<int> ids(choices.experts.begin(), choices.experts.end());
@@ -190,13 +187,11 @@ void ExpertStore::bring(const Locked& locked, const StepChoices& choices, std::v
                      choices.experts.size() > per_row ? RowChoices{choices.experts, per_row} : RowChoices{});
     for (const int expert : ids) {
         const bool here = pool.cache.top().find(choices.layer, expert) != kNoSlot;
-        if (!here && !(pool.cache.top().has_empty() && pool.cache.is_below(choices.layer, expert))) continue;
+        if (!here && !pool.cache.top().has_empty()) continue;
         const Lease lease = pool.cache.take(choices.layer, expert, false);
         pool.cache.release(lease.slot);
-        if (lease.found != Found::kBelow) continue;
-        SlotPlaces submitted;
+        if (lease.found != Found::kBelow && lease.found != Found::kMiss) continue;
         begin_read(locked, filling_of(locked, pool_index, choices.layer, lease), ReadFor::kDemand, false, submitted);
-        for (const SlotPlace& place : submitted) brought.push_back({{choices.layer, expert}, place});
     }
 }
 

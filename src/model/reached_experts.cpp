@@ -142,12 +142,7 @@ void ReachedExperts::put_places() {
             slots[static_cast<size_t>(key.layer * sizes_.experts + key.expert)] = slot;
         }
     }
-    for (const EventPtr& event : places_.awaited) backend_.after(event);
-    if (const EventPtr written = std::exchange(places_.written, nullptr); written != nullptr) {
-        backend_.after(written);
-    } else if (placed_ == slots) {
-        return;
-    }
+    if (placed_ == slots) return;
     placed_ = std::move(slots);
     backend_.upload(slots_, 0, std::as_bytes(std::span(placed_)));
 }
@@ -164,7 +159,7 @@ void ReachedExperts::handed_over() {
     backend_.download(ids_, 0, std::as_writable_bytes(std::span(chosen_)));
     if (last_rows_ == 0) return;
     const std::vector<StepChoices> last = choices_of(last_, std::exchange(last_rows_, 0));
-    store_.move_by(last, slots_, places_);
+    store_.move_by(last, places_);
 }
 
 std::vector<StepChoices> ReachedExperts::choices_of(std::span<const int32_t> ids, int64_t rows) const {

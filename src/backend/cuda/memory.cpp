@@ -117,14 +117,6 @@ void DeviceSlots::after(const EventPtr& event) {
     check(cudaStreamWaitEvent(device_->copies(), queued->get()), "waiting for an operation");
 }
 
-EventPtr DeviceSlots::then_write(const Region& target, int32_t number) {
-    device_->use();
-    check(cudaMemcpyAsync(device_bytes(target.buffer) + target.offset, &number, sizeof(number), cudaMemcpyHostToDevice,
-                          device_->copies()),
-          "writing where an expert is");
-    return std::make_shared<QueueEvent>(device_, device_->copies());
-}
-
 // Beside what fills slots: the link carries both ways at once.
 EventPtr DeviceSlots::save(size_t slot, std::byte* record) {
     device_->use();

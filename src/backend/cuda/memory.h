@@ -43,7 +43,6 @@ class DeviceSlots final : public SlotMemory {
     EventPtr landed(size_t landing, size_t slot) override { return fill(slot, land_at(landing, slot)); }
     EventPtr fill(size_t slot, const std::byte* record) override;
     void after(const EventPtr& event) override;
-    EventPtr then_write(const Region& target, int32_t number) override;
     EventPtr save(size_t slot, std::byte* record) override;
     void discard(size_t slot) override;
     bool shrinks_at_end() const override { return true; }
