@@ -109,8 +109,11 @@ void expect_refused(const Packed& packed, ErrorCode code, const std::vector<std:
 
 TEST(PackedLayout, RefusesDamage) {
     Packed packed;
+    packed.tiny.metadata["sluice.packed"] = "4";
+    expect_refused(packed, ErrorCode::kUnsupported, {"sluice.packed", "\"4\"", "\"1\"", "\"3\""});
+    packed = {};
     packed.tiny.metadata["sluice.packed"] = "3";
-    expect_refused(packed, ErrorCode::kUnsupported, {"sluice.packed", "\"3\"", "\"1\"", "\"2\""});
+    expect_refused(packed, ErrorCode::kInvalidFile, {"sluice.share"});
     packed = {};
     packed.tiny.metadata.erase("sluice.packed");
     expect_refused(packed, ErrorCode::kInvalidFile, {"sluice.packed"});
@@ -161,7 +164,7 @@ TEST(PackedLayout, FormatsComeBack) {
         EXPECT_EQ(read.record_bytes, layout.record_bytes);
     }
     const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);
-    const ExpertLayout rows = make_expert_layout(affine, affine, kMxfp4Codec.standard, 256, 512);
+    const ExpertLayout rows = make_expert_layout(affine, affine, WeightFormat::floating(DType::kF16), 256, 512);
     const ExpertLayout tiled = tiled_layout(rows, [](const WeightFormat&) { return true; });
     const ExpertLayout read = read_packed_format(packed_format_text(tiled), 256, 512, "here");
     EXPECT_TRUE(read.gate.tiled && read.up.tiled);
@@ -182,7 +185,8 @@ TEST(PackedLayout, RefusesFormats) {
                {"gate.dtype", "I8"});
     expect_bad(R"({"kind":"fp8_block","block_rows":0,"block_columns":1})", ErrorCode::kInvalidFile,
                {"gate.block_rows"});
-    expect_bad(R"({"kind":"mxfp4","tiled":true})", ErrorCode::kInvalidFile, {"here", "gate.tiled", "64 rows", "mxfp4"});
+    expect_bad(R"({"kind":"float","dtype":"F16","tiled":true})", ErrorCode::kInvalidFile,
+               {"here", "gate.tiled", "64 rows", "F16"});
     expect_bad("null", ErrorCode::kInvalidFile, {"here", "gate", "missing"});
     expect_error(ErrorCode::kInvalidFile, {"here", "JSON"}, [] { read_packed_format("{", 96, 64, "here"); });
 }
