@@ -20,8 +20,8 @@ bool in_eight_bits(const WeightFormat& format) {
 
 namespace {
 
-bool same_place(const Tensor& a, const Tensor& b) {
-    return a.buffer == b.buffer && a.offset == b.offset && a.rows == b.rows && a.row_stride == b.row_stride;
+bool same_rows(const Tensor& a, const Tensor& b) {
+    return same_place(a, b) && a.rows == b.rows && a.row_stride == b.row_stride;
 }
 
 // Whether `part` is columns of the one row of `whole`.
@@ -77,7 +77,7 @@ class Grouping {
     size_t place_of_added(const AddGated& added) const {
         if (groups_.empty()) return groups_.size();
         const auto* combined = std::get_if<CombineExperts>(&groups_.back().front());
-        return last_if(combined != nullptr && groups_.back().size() == 1 && same_place(combined->out, added.out));
+        return last_if(combined != nullptr && groups_.back().size() == 1 && same_rows(combined->out, added.out));
     }
 
     size_t place_of_product(const Linear& linear, const std::vector<Touched>& mine) const {
@@ -100,7 +100,7 @@ class Grouping {
         const auto* norm = std::get_if<RmsNorm>(&group.front());
         const bool four_bits = in_four_bits(linear.weight.format) && !linear.full_precision;
         return steps() && norm != nullptr && norm->x.rows == 1 && norm->run() == norm->x.columns &&
-               !same_place(norm->x, norm->out) && same_place(norm->out, linear.x) && !linear.accumulate &&
+               !same_rows(norm->x, norm->out) && same_rows(norm->out, linear.x) && !linear.accumulate &&
                linear.bias.buffer == nullptr && (four_bits || in_eight_bits(linear.weight.format)) &&
                group.size() <= kMostBehindNorm && !std::holds_alternative<CausalConvolution>(group.back());
     }
@@ -127,15 +127,15 @@ class Grouping {
     size_t place_of_head_norm(const GatedRmsNorm& norm) const {
         if (!steps() || groups_.empty()) return groups_.size();
         const auto* rule = std::get_if<GatedDeltaRule>(&groups_.back().back());
-        return last_if(rule != nullptr && norm.x.rows == 1 && same_place(rule->out, norm.x) &&
-                       same_place(norm.x, norm.out));
+        return last_if(rule != nullptr && norm.x.rows == 1 && same_rows(rule->out, norm.x) &&
+                       same_rows(norm.x, norm.out));
     }
 
     size_t place_of_gate(const SigmoidGate& gate) const {
         if (!steps() || groups_.empty()) return groups_.size();
         const auto* attention = std::get_if<Attention>(&groups_.back().back());
         return last_if(attention != nullptr && gate.x.rows <= kMostStepRows && gate.run() == 1 &&
-                       same_place(attention->out, gate.x));
+                       same_rows(attention->out, gate.x));
     }
 
     // Whether the operation of a group by itself is an Op.

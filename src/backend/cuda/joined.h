@@ -12,6 +12,10 @@
 
 namespace sluice::cuda {
 
+inline bool same_place(const Tensor& a, const Tensor& b) {
+    return a.buffer == b.buffer && a.offset == b.offset;
+}
+
 // How products of one row meet a weight: in affine 4 bits on tensor cores, in 8 bits in F32.
 bool in_four_bits(const WeightFormat& format);
 bool in_eight_bits(const WeightFormat& format);

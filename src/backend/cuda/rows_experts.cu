@@ -9,6 +9,7 @@
 #include "backend/cuda/products.h"
 #include "backend/cuda/routing.cuh"
 #include "backend/cuda/shared_memory.h"
+#include "backend/cuda/step_mlps.h"
 
 namespace sluice::cuda {
 
@@ -260,27 +261,6 @@ __global__ void __launch_bounds__(kThreads, 3) rows_down_kernel(const __grid_con
         if (t >= job.count || first + output >= args.down.outputs) continue;
         parts[job.entry(t)][first + output] = sum_of_spans<kJobRows>(sharing, chunks, places.partial, output, t);
     }
-}
-
-bool same_place(const Tensor& a, const Tensor& b) {
-    return a.buffer == b.buffer && a.offset == b.offset;
-}
-
-bool bare(const MlpGroup& mlp) {
-    return mlp.gate_bias.buffer == nullptr && mlp.up_bias.buffer == nullptr && mlp.down_bias.buffer == nullptr;
-}
-
-bool alike(const Activation& a, const Activation& b) {
-    return a.kind == b.kind && a.alpha == b.alpha && a.limit == b.limit && a.up_offset == b.up_offset;
-}
-
-// In 4 bits, and of the sizes of `first`.
-bool takes_sizes(const MlpGroup& mlp, const MlpGroup& first) {
-    const auto alike_in_four_bits = [](const Weight& a, const Weight& b) {
-        return in_four_bits(a.format) && a.format == b.format && a.rows == b.rows && a.columns == b.columns;
-    };
-    return bare(mlp) && alike_in_four_bits(mlp.gate, first.up) && alike_in_four_bits(mlp.up, first.up) &&
-           alike_in_four_bits(mlp.down, first.down);
 }
 
 bool takes_route(const Route& route, const RoutedMlp& experts) {

@@ -11,6 +11,7 @@
 #include "backend/cuda/products.h"
 #include "backend/cuda/routing.cuh"
 #include "backend/cuda/shared_memory.h"
+#include "backend/cuda/step_mlps.h"
 
 namespace sluice::cuda {
 
@@ -207,24 +208,9 @@ __global__ void __maxnreg__(kSumRegisters) experts_sum_kernel(const __grid_const
     args.out[output] = sum;
 }
 
-bool same_place(const Tensor& a, const Tensor& b) {
-    return a.buffer == b.buffer && a.offset == b.offset;
-}
-
-bool bare(const MlpGroup& mlp) {
-    return mlp.gate_bias.buffer == nullptr && mlp.up_bias.buffer == nullptr && mlp.down_bias.buffer == nullptr;
-}
-
-bool alike(const Activation& a, const Activation& b) {
-    return a.kind == b.kind && a.alpha == b.alpha && a.limit == b.limit && a.up_offset == b.up_offset;
-}
-
-bool takes_sizes(const MlpGroup& mlp, const MlpGroup& first) {
-    const auto alike_in_four_bits = [](const Weight& a, const Weight& b) {
-        return in_four_bits(a.format) && a.format == b.format && a.rows == b.rows && a.columns == b.columns;
-    };
-    return bare(mlp) && alike_in_four_bits(mlp.gate, first.up) && alike_in_four_bits(mlp.up, first.up) &&
-           alike_in_four_bits(mlp.down, first.down) && mlp.down.format == mlp.up.format;
+// One format, too, for gates, ups and downs.
+bool takes_matrices(const MlpGroup& mlp, const MlpGroup& first) {
+    return takes_sizes(mlp, first) && mlp.down.format == mlp.up.format;
 }
 
 bool takes_route(const Route& route, const RoutedMlp& experts) {
@@ -236,7 +222,7 @@ bool takes_route(const Route& route, const RoutedMlp& experts) {
 bool takes_shared(const GatedMlp& shared, const RoutedMlp& experts) {
     return shared.groups.size() == 1 && shared.groups.front().all_rows() && shared.x.rows == 1 &&
            same_place(shared.x, experts.x) && alike(shared.activation, experts.activation) &&
-           takes_sizes(shared.groups.front(), experts.records.expert);
+           takes_matrices(shared.groups.front(), experts.records.expert);
 }
 
 bool takes_sum(const ExpertsStep& joined) {
@@ -252,7 +238,7 @@ bool takes(const ExpertsStep& joined) {
     const MlpGroup& expert = experts.records.expert;
     return experts.ids.rows == 1 && experts.x.rows == 1 && experts.ids.columns < kMostChosen &&
            experts.activation.gated() && expert.up.columns % 128 == 0 && expert.down.columns % 128 == 0 &&
-           takes_sizes(expert, expert) && takes_route(*joined.route, experts) && takes_sum(joined) &&
+           takes_matrices(expert, expert) && takes_route(*joined.route, experts) && takes_sum(joined) &&
            (joined.shared == nullptr || takes_shared(*joined.shared, experts));
 }
 

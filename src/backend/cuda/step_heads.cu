@@ -93,10 +93,6 @@ __global__ void __launch_bounds__(32) step_heads_kernel(const __grid_constant__ 
     }
 }
 
-bool same_place(const Tensor& a, const Tensor& b) {
-    return a.buffer == b.buffer && a.offset == b.offset;
-}
-
 bool takes(const RmsNorm& norm, const Rotary& rotary, int64_t head_dim) {
     return same_place(norm.x, norm.out) && same_place(norm.out, rotary.x) && norm.run() == head_dim &&
            norm.weight.columns == head_dim && rotary.head_dim == head_dim;
