@@ -1,4 +1,4 @@
-"""Every family in every published quantization: family_formats.py SLUICE FOLDER CONFIG... [--only FORMAT,...].
+"""Every family in every published quantization: family_formats.py SLUICE FOLDER CONFIG... [--only FORMAT].
 
 CONFIG is a folder with a small config.json, or that file; `sluice synth` makes random BF16 weights of its shape in
 FOLDER, widths rounded up to 128. Each format of the table below then stores what its tools quantize (all projections,
@@ -381,9 +381,8 @@ def main():
     parser.add_argument("program")
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("configs", nargs="+", type=pathlib.Path)
-    parser.add_argument("--only", default=",".join(name.replace(",", ";") for name in FORMATS))
+    parser.add_argument("--only", action="append", choices=FORMATS, help="may be given again")
     arguments = parser.parse_args()
-    formats = [name.replace(";", ",") for name in arguments.only.split(",")]
     bench = Bench(arguments.program, arguments.folder)
     passed = failed = 0
     for path in arguments.configs:
@@ -391,7 +390,7 @@ def main():
         base, config = load(folder), json.loads((folder / "config.json").read_text())
         everything = projections(base)
         experts = [name for name in everything if "expert" in name and "shared" not in name]
-        for name in formats:
+        for name in arguments.only or FORMATS:
             for scope, chosen in ("projections", everything), ("experts alone", experts):
                 wrong = bench.compare(base, config, set(chosen), *FORMATS[name])
                 passed, failed = passed + (wrong is None), failed + (wrong is not None)

@@ -338,9 +338,8 @@ TEST(Generation, CallbacksMayCallAnything) {
         [&](int64_t, int64_t) { return call_everything(); });
     EXPECT_EQ(result.token_ids.size(), 3u);
     EXPECT_GE(calls, 2000u / 64);
-    // The median: now and then other processes take the processor.
     std::ranges::sort(seconds);
-    EXPECT_LT(seconds[seconds.size() / 2], 0.001);
+    EXPECT_LT(seconds[seconds.size() * 9 / 10], 0.001);
     engine->evaluate(*session, std::vector<TokenId>{5}, LogitsWanted::kLast, [&](int64_t, int64_t) {
         EXPECT_THROW(engine->evaluate(*session, std::vector<TokenId>{6}), Error);
         return true;
