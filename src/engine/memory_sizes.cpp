@@ -9,6 +9,7 @@
 #include "engine/pass_plan.h"
 #include "experts/expert_store.h"
 #include "experts/row_table.h"
+#include "model/head_bytes.h"
 
 namespace sluice {
 
@@ -25,8 +26,6 @@ constexpr uint64_t kPinnedBytes = 320ull << 20;
 constexpr int64_t kChunkOnCard = 8192;
 // What an entry of a vocabulary takes in a tokenizer that is not read yet.
 constexpr uint64_t kTokenizerBytesPerEntry = 200;
-// As in the model: logits of this many bytes at most are computed at once.
-constexpr uint64_t kHeadBytes = 16 << 20, kHeadBytesOnCard = 64 << 20;
 
 uint64_t unsigned_of(int64_t value) {
     return static_cast<uint64_t>(std::max<int64_t>(value, 0));
@@ -143,7 +142,8 @@ MemorySizes memory_sizes(const ModelReport& report, const EngineOptions& options
     const uint64_t vocabulary = unsigned_of(report.vocabulary), hidden = unsigned_of(report.hidden_size);
     const auto scratch = [=](int64_t chunk, int64_t context) {
         const uint64_t rows = unsigned_of(pass_rows(chunk));
-        const uint64_t logits = std::min(rows * vocabulary * sizeof(float), card ? kHeadBytesOnCard : kHeadBytes);
+        const uint64_t logits =
+            std::min<uint64_t>(rows * vocabulary * sizeof(float), static_cast<uint64_t>(head_bytes(card)));
         const uint64_t blocks = rows * widest(report) * sizeof(float);
         return std::max(logits, blocks) + residual_rows(report) * rows * hidden * sizeof(float) +
                expanded_bytes(report, threads, context);

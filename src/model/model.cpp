@@ -6,15 +6,12 @@
 
 #include "base/error.h"
 #include "checkpoint/weights.h"
+#include "model/head_bytes.h"
 #include "model/implemented.h"
 
 namespace sluice {
 
 namespace {
-
-// Logits of this many bytes are computed at once; a large vocabulary would otherwise need a lot of scratch. A card
-// reads the head once for all rows of a step.
-constexpr int64_t kHeadBytes = 16 << 20, kHeadBytesOnCard = 64 << 20;
 
 ReachedExperts::Sizes layers_with_experts(const ModelConfig& config) {
     ReachedExperts::Sizes sizes{
@@ -115,7 +112,7 @@ std::unique_ptr<SequenceState> Model::new_state() {
 }
 
 int64_t Model::head_rows() const {
-    const int64_t bytes = backend_.own_memory_bytes() ? kHeadBytesOnCard : kHeadBytes;
+    const int64_t bytes = head_bytes(backend_.own_memory_bytes().has_value());
     return std::max<int64_t>(1, bytes / (head_.rows * static_cast<int64_t>(sizeof(float))));
 }
 
