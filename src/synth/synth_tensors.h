@@ -10,7 +10,7 @@
 //   rotates) and
 //     DeltaNet average recent values, so that the stream holds a part that drifts over some ten tokens.
 // A router's logits at neighbouring tokens are then as similar as those of published models: about a third of the
-// experts recur. The sizes of both parts are kConstantShare and kDriftEnergy in synth_tensors.cpp.
+// experts recur. The sizes of both parts are kConstantShare and kDriftEnergy in tensor_planner.h.
 
 #include <cstdint>
 #include <optional>
