@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 
 #include "backend/cpu/cpu_features.h"
@@ -43,6 +44,11 @@ std::vector<OpCase> cpu_cases() {
     return cases;
 }
 
+// Of errors, in the root mean square of the reference.
+struct Bounds {
+    double rms = 0, worst = 0;
+};
+
 class CpuOperations : public ::testing::TestWithParam<InstructionSet> {
   protected:
     void make_backend(size_t threads, bool exact) {
@@ -54,6 +60,21 @@ class CpuOperations : public ::testing::TestWithParam<InstructionSet> {
         }
     }
 
+    // Every case against the reference; `bounds` says what one may be off.
+    void compare_all(const std::function<Bounds(const OpCase&)>& bounds) {
+        ErrorTable table;
+        for (const OpCase& op_case : cpu_cases()) {
+            for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+                SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
+                const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
+                EXPECT_LT(stats.rms_relative, bounds(op_case).rms);
+                EXPECT_LT(stats.max_relative, bounds(op_case).worst);
+                table.add(op_case.name, stats);
+            }
+        }
+        table.print(backend_->name());
+    }
+
     std::unique_ptr<Backend> reference_ = make_reference_backend();
     std::unique_ptr<Backend> backend_;
 };
@@ -61,17 +82,7 @@ class CpuOperations : public ::testing::TestWithParam<InstructionSet> {
 TEST_P(CpuOperations, ExactEqualsTheReferenceToRounding) {
     make_backend(2, true);
     if (backend_ == nullptr) return;
-    ErrorTable table;
-    for (const OpCase& op_case : cpu_cases()) {
-        for (uint64_t seed = 0; seed < kSeeds; ++seed) {
-            SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
-            const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
-            EXPECT_LT(stats.rms_relative, kRounding);
-            EXPECT_LT(stats.max_relative, 10 * kRounding);
-            table.add(op_case.name, stats);
-        }
-    }
-    table.print(backend_->name());
+    compare_all([](const OpCase&) { return Bounds{.rms = kRounding, .worst = 10 * kRounding}; });
 }
 
 // Root mean square errors. BF16 moves a value by at most 2^-9 of it, and no operation rounds more than four operands:
@@ -103,19 +114,11 @@ double worst_in_rms(const OpCase& op_case, Rounding rounding) {
 TEST_P(CpuOperations, RoundedActivationsStayWithinTheirRounding) {
     make_backend(2, false);
     if (backend_ == nullptr) return;
-    ErrorTable table;
-    for (const OpCase& op_case : cpu_cases()) {
-        for (uint64_t seed = 0; seed < kSeeds; ++seed) {
-            SCOPED_TRACE(fmt::format("{}, seed {}", op_case.name, seed));
-            const ErrorStats stats = run_case(op_case, *backend_, *reference_, seed);
-            const Rounding rounding = rounding_with(GetParam(), op_case);
-            const double expected = expected_error(rounding);
-            EXPECT_LT(stats.rms_relative, expected);
-            EXPECT_LT(stats.max_relative, worst_in_rms(op_case, rounding) * expected);
-            table.add(op_case.name, stats);
-        }
-    }
-    table.print(backend_->name());
+    compare_all([](const OpCase& op_case) {
+        const Rounding rounding = rounding_with(GetParam(), op_case);
+        const double expected = expected_error(rounding);
+        return Bounds{.rms = expected, .worst = worst_in_rms(op_case, rounding) * expected};
+    });
 }
 
 TEST_P(CpuOperations, ThreadsChangeNoBit) {

@@ -3,13 +3,11 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -19,6 +17,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/support/address_space.h"
 
 namespace sluice {
 namespace {
@@ -26,13 +25,7 @@ namespace {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 // With memory for the stacks of a few threads only.
 int start_many_threads() {
-    rlimit limit{};
-    ::getrlimit(RLIMIT_AS, &limit);
-    std::ifstream in("/proc/self/statm");
-    uint64_t pages = 0;
-    in >> pages;
-    limit.rlim_cur = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) + (uint64_t{100} << 20);
-    ::setrlimit(RLIMIT_AS, &limit);
+    limit_address_space(uint64_t{100} << 20);
     try {
         const ThreadPool pool(60);
         return 1;

@@ -1,12 +1,12 @@
 #include "server/workers.h"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <future>
+
+#include "tests/support/address_space.h"
 
 namespace sluice::server {
 namespace {
@@ -14,13 +14,7 @@ namespace {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 // With memory for the stacks of a few threads only. Returns whether a task is done all the same.
 bool works_with_a_few_threads() {
-    rlimit limit{};
-    ::getrlimit(RLIMIT_AS, &limit);
-    std::ifstream in("/proc/self/statm");
-    uint64_t pages = 0;
-    in >> pages;
-    limit.rlim_cur = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) + (uint64_t{100} << 20);
-    ::setrlimit(RLIMIT_AS, &limit);
+    limit_address_space(uint64_t{100} << 20);
     std::promise<void> done;
     Workers workers(60);
     workers.run([&done] { done.set_value(); });
