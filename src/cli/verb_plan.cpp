@@ -98,7 +98,15 @@ Plan make_plan(const Flags& flags) {
     }
     measure_drive(plan);
     plan.estimate = estimate_plan(plan.model, plan.speed, plan.memory);
-    if (!flags.hosts.empty()) plan.hosts = plan_hosts(flags.hosts, plan.memory.least_bytes, plan.model.expert_bytes);
+    if (!flags.hosts.empty()) {
+        const ModelReport& model = plan.model;
+        plan.hosts = plan_hosts(flags.hosts, plan.memory.least_bytes,
+                                {.layers = model.moe_layers,
+                                 .experts = model.experts,
+                                 .experts_per_token = model.experts_per_token,
+                                 .columns = model.hidden_size,
+                                 .bytes = model.expert_bytes});
+    }
     return plan;
 }
 

@@ -131,7 +131,13 @@ class Plan(ProgramTest):
         hosts = self.json_of("plan", PLAIN, "--hosts", "24G:20G:3G,24G:10G:3G", "--json")["hosts"]
         self.assertAlmostEqual(hosts[0]["share"], 2 / 3, places=6)
         self.assertEqual([host["cached_fraction"] for host in hosts], [1, 1])
-        self.refused(2, ["--hosts", "24G:20G"], "plan", PLAIN, "--hosts", "24G:20G")
+        kernels = self.json_of("plan", PLAIN, "--hosts", "24G:20G:3G,24G:20G:3G:10G", "--json")["hosts"]
+        self.assertAlmostEqual(kernels[0]["share"], 2 / 3, places=6)
+        # Messages of a second leave a quarter of its share to who is far away.
+        far = self.json_of("plan", PLAIN, "--hosts", "24G:20G:3G,24G:20G:3G:0:1G:1000000", "--json")["hosts"]
+        self.assertAlmostEqual(far[1]["share"], 0.125 / 1.125, places=6)
+        for wrong in ("24G:20G", "24G:20G:3G:1:2:3:4", "24G:20G:3G:fast"):
+            self.refused(2, ["--hosts", wrong], "plan", PLAIN, "--hosts", wrong)
         self.refused(1, ["--context", "2048"], "plan", "--context", "999999")
         self.refused(1, ["config.json"], "plan", self.folder)
         self.refused(1, ["neither", "config.json"], "plan", PLAIN / "model.safetensors")

@@ -12,6 +12,7 @@
 #include "engine/cluster/peer_experts.h"
 #include "engine/cluster/placement.h"
 #include "sluice/error.h"
+#include "sluice/expert_load.h"
 
 namespace sluice::testing {
 namespace {
@@ -356,8 +357,10 @@ TEST(Placement, SlowKernelsAndLinksTakeOfAShare) {
     slow.kernel_bytes_per_s = 1e10;
     far.link_seconds = 1e-4;
     far.link_bytes_per_s = 1e8;
-    const ExpertLoad load{
-        .bytes = 30 * kGigabyte, .exchanges = 1280, .bytes_back = 8192 / 1.77e6, .bytes_sent_each = 8192};
+    const ExpertLoad load =
+        expert_load({.layers = 40, .experts = 256, .experts_per_token = 8, .columns = 2048, .bytes = 30 * kGigabyte});
+    EXPECT_EQ(load.exchanges, 1280);
+    EXPECT_EQ(load.bytes_sent_each, 8192);
     EXPECT_NEAR(shares_of(std::vector{plain, slow}, load)[1], 1.0 / 3, 1e-6);
     const double share = shares_of(std::vector{plain, far}, load)[1];
     // Both take as long: the messages' time besides that of what is computed.

@@ -11,6 +11,7 @@
 #include "experts/disk_benchmark.h"
 #include "experts/memory_budget.h"
 #include "peers/links.h"
+#include "sluice/expert_load.h"
 
 namespace sluice {
 
@@ -127,13 +128,12 @@ uint64_t ExpertSizes::all_bytes() const {
 }
 
 ExpertLoad ExpertSizes::load() const {
-    const auto layers = static_cast<double>(record_bytes.size() - std::ranges::count(record_bytes, 0u));
-    const double row_bytes = static_cast<double>(columns) * sizeof(float), all = static_cast<double>(all_bytes());
-    if (all == 0) return {};
-    return {.bytes = all_bytes(),
-            .exchanges = layers * static_cast<double>(experts) / static_cast<double>(experts_per_token),
-            .bytes_back = row_bytes * layers * static_cast<double>(experts) / all,
-            .bytes_sent_each = row_bytes};
+    const int64_t without = std::ranges::count(record_bytes, 0u);
+    return expert_load({.layers = static_cast<int64_t>(record_bytes.size()) - without,
+                        .experts = experts,
+                        .experts_per_token = experts_per_token,
+                        .columns = columns,
+                        .bytes = all_bytes()});
 }
 
 namespace {

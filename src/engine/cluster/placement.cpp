@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "sluice/expert_load.h"
 
 namespace sluice {
 
@@ -63,6 +64,16 @@ double work_of(const RowsOfExpert& wanted, size_t i) {
 }
 
 }  // namespace
+
+ExpertLoad expert_load(const ExpertCounts& counts) {
+    if (counts.bytes == 0) return {};
+    const auto layers = static_cast<double>(counts.layers), experts = static_cast<double>(counts.experts);
+    const double row_bytes = static_cast<double>(counts.columns) * sizeof(float);
+    return {.bytes = counts.bytes,
+            .exchanges = layers * experts / static_cast<double>(counts.experts_per_token),
+            .bytes_back = row_bytes * layers * experts / static_cast<double>(counts.bytes),
+            .bytes_sent_each = row_bytes};
+}
 
 std::vector<double> shares_of(std::span<const MachineRates> machines, const ExpertLoad& load) {
     std::vector<double> shares = equal_times(machines, load);
