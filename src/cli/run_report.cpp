@@ -32,6 +32,7 @@ nlohmann::ordered_json peer_json(const PeerStatistics& peer) {
             {"expert_hits", peer.experts.hits},
             {"expert_misses", peer.experts.misses},
             {"expert_bytes_read", peer.experts.bytes_read},
+            {"warm_reads", peer.experts.warm_reads},
             {"stall_s", peer.experts.stall_seconds},
             {"cache_bytes", peer.cache_bytes},
             {"measured",

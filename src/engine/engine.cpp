@@ -144,6 +144,49 @@ Division Engine::Impl::divide_experts(Peers& peers, int64_t rows, const ExpertSt
     return gather(peers, gathering, mine);
 }
 
+void Engine::Impl::describe(const std::string& name, const MemoryPlan& plan) {
+    const ModelConfig& config = checkpoint->config();
+    info.model_name = name;
+    info.architecture = config.model_type;
+    info.device = backend->name();
+    info.threads = backend->threads();
+    info.reader = store->reader_name();
+    info.direct_io = store->direct_io();
+    info.quantization = checkpoint->quantization_name();
+    info.exact = options.exact;
+    info.lossless = info.kv_format != kv_format_name(KvFormat::kInt8);
+    info.layers = config.layer_count();
+    info.experts = config.experts();
+    info.experts_per_token = config.experts_per_token();
+    info.hidden_size = config.hidden_size;
+    info.residual_streams = config.streams();
+    info.vocabulary = config.vocabulary;
+    info.context = plan.context;
+    info.session_tokens = plan.session_tokens;
+    info.largest_context = plan.largest_context;
+    info.chunk = plan.chunk;
+    info.pass_rows = pass_rows(plan.chunk);
+    info.trunk_bytes = checkpoint->trunk_bytes();
+    info.expert_bytes = checkpoint->expert_bytes();
+    info.cache_bytes = store->cache_bytes();
+    info.host_bytes = store->host_bytes();
+    if (info.host_bytes > 0) {
+        info.link_bytes_per_s = measure_link(
+            *backend, ExpertStore::floor_bytes(*checkpoint) / static_cast<uint64_t>(config.experts_per_token()));
+    }
+    info.ram_bytes = plan.ram_bytes;
+    info.kv_bytes_per_token = cache_bytes_per_token(model->state_parts());
+    info.fingerprint = checkpoint->fingerprint();
+    info.prefix_memory_bytes = plan.prefix_bytes;
+}
+
+void Engine::Impl::begin_warm_start() {
+    warm_start.emplace(*checkpoint, user_cache_folder());
+    std::vector<ExpertKey> hottest = warm_start->read().hottest();
+    if (elsewhere) std::erase_if(hottest, [&](const auto& key) { return elsewhere->holds(key); });
+    store->warm_up(hottest);
+}
+
 std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, const EngineOptions& options,
                                            const MakeStore& make_store) {
     std::unique_ptr<Peers> peers = options.peers ? join_peers() : nullptr;
@@ -189,47 +232,10 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
     if (options.lock_trunk) lock_trunk(checkpoint);
     impl->govern(card.has_value());
 
-    EngineInfo& info = impl->info;
-    info.model_name = model_name(model);
-    info.architecture = config.model_type;
-    info.device = impl->backend->name();
-    info.threads = impl->backend->threads();
-    info.reader = impl->store->reader_name();
-    info.direct_io = impl->store->direct_io();
-    info.quantization = checkpoint.quantization_name();
-    info.exact = options.exact;
-    info.lossless = info.kv_format != kv_format_name(KvFormat::kInt8);
-    info.layers = config.layer_count();
-    info.experts = config.experts();
-    info.experts_per_token = config.experts_per_token();
-    info.hidden_size = config.hidden_size;
-    info.residual_streams = config.streams();
-    info.vocabulary = config.vocabulary;
-    info.context = plan.context;
-    info.session_tokens = plan.session_tokens;
-    info.largest_context = plan.largest_context;
-    info.chunk = plan.chunk;
-    info.pass_rows = pass_rows(plan.chunk);
-    info.trunk_bytes = checkpoint.trunk_bytes();
-    info.expert_bytes = checkpoint.expert_bytes();
-    info.cache_bytes = impl->store->cache_bytes();
-    info.host_bytes = impl->store->host_bytes();
-    if (info.host_bytes > 0) {
-        info.link_bytes_per_s = measure_link(
-            *impl->backend, ExpertStore::floor_bytes(checkpoint) / static_cast<uint64_t>(config.experts_per_token()));
-    }
-    info.ram_bytes = plan.ram_bytes;
-    info.kv_bytes_per_token = cache_bytes_per_token(impl->model->state_parts());
-    info.fingerprint = checkpoint.fingerprint();
-    info.prefix_memory_bytes = plan.prefix_bytes;
-    impl->prefix_cache.emplace(info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
+    impl->describe(model_name(model), plan);
+    impl->prefix_cache.emplace(impl->info, plan.prefix_bytes, options.prefix_cache, options.prefix_cache_bytes);
     impl->model->set_give_up_states([&cache = *impl->prefix_cache] { return cache.give_up_oldest(); });
-    if (options.warm_start) {
-        impl->warm_start.emplace(checkpoint, user_cache_folder());
-        std::vector<ExpertKey> hottest = impl->warm_start->read().hottest();
-        if (impl->elsewhere) std::erase_if(hottest, [&](const auto& key) { return impl->elsewhere->holds(key); });
-        impl->store->warm_up(hottest);
-    }
+    if (options.warm_start) impl->begin_warm_start();
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -238,7 +244,7 @@ Engine::~Engine() {
     if (!impl_->warm_start) return;
     try {
         impl_->store->warm_up({});  // beside its reads the list takes a second to reach the drive
-        impl_->warm_start->learn(impl_->store->used());
+        impl_->warm_start->learn(impl_->used());
     } catch (const std::exception& error) {
         log_debug("warm start: {}; nothing is learned from this run", error.what());
     }
@@ -248,7 +254,7 @@ const EngineInfo& Engine::info() const {
     return impl_->info;
 }
 std::vector<std::vector<float>> Engine::expert_use() const {
-    const HotList used = impl_->store->used();
+    const HotList used = impl_->used();
     const auto layers = static_cast<size_t>(impl_->info.layers), experts = static_cast<size_t>(impl_->info.experts);
     std::vector<std::vector<float>> shares(layers, std::vector<float>(experts));
     for (size_t layer = 0; layer < layers; ++layer) {
@@ -293,6 +299,10 @@ EngineStatistics Engine::Impl::statistics() const {
             .cache_bytes = store->cache_bytes(),
             .host_bytes = store->host_bytes(),
             .prefix_memory_bytes = prefix_cache->memory_bytes()};
+}
+
+HotList Engine::Impl::used() const {
+    return elsewhere ? elsewhere->used() : store->used();
 }
 
 bool Engine::Impl::is_end(TokenId id) const {

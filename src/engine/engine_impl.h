@@ -24,6 +24,8 @@
 
 namespace sluice {
 
+struct MemoryPlan;
+
 // Destroyed from the bottom up: the model's memory goes before the backend that gave it.
 struct Engine::Impl {
     EngineOptions options;
@@ -62,6 +64,8 @@ struct Engine::Impl {
     // Calls the others of the job together.
     Division divide_experts(Peers& peers, int64_t rows, const ExpertStoreOptions& how) const;
     void open_row_tables(const ExpertStoreOptions& how);
+    void describe(const std::string& name, const MemoryPlan& plan);  // what is open
+    void begin_warm_start();
     // Puts the model together again with its trunk as the backend reads it soonest, once there is known to be room.
     void tile_trunk();
 
@@ -74,6 +78,7 @@ struct Engine::Impl {
     std::unique_ptr<Generation> begin(Session::Impl& session, std::vector<TokenId> prompt, bool whole,
                                       const GenerationOptions& how);
     EngineStatistics statistics() const;
+    HotList used() const;
     bool is_end(TokenId id) const;
 
     // With the model's lock.

@@ -140,6 +140,18 @@ class Peers(ProgramTest):
         self.refused(1, ["share 1/2"], "logits", shares[0], *arguments)
         self.refused_job(["expert 1"], (2, "logits", shares[0], *arguments))
 
+    def test_what_a_job_used_warms_all_of_the_next(self):
+        model = shutil.copytree(GOLDENS / "qwen3-moe-mlx4", self.folder / "model")
+        tokens = self.tokens_file(list(range(1, 9)))
+        arguments = (3, "generate", model, "--tokens", tokens, "--max-tokens", 24, "--temperature", 0, "--ignore-eos",
+                     "--json", "--quiet", "--warm-start", "on")
+        cold, warm = (json.loads(self.succeed_job(arguments).stdout) for _ in range(2))
+        self.assertEqual(warm["token_ids"], cold["token_ids"])
+        self.assertEqual(cold["warm_reads"], 0)
+        for peer in warm["peers"][1:]:
+            if peer["share"] > 0.1:  # as above
+                self.assertGreater(peer["warm_reads"], 0)
+
     def test_verbs_that_run_no_model_speak_once(self):
         self.assertEqual(self.succeed_job((3, "tokenize", "--text", "Once")).stdout,
                          self.succeed("tokenize", "--text", "Once").stdout)

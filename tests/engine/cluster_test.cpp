@@ -259,6 +259,12 @@ TEST_F(Cluster, WhatTwoHoldIsComputedByWhoHasLessToDo) {
     EXPECT_THAT(experts.choose(kLayer, wanted), ElementsAre(true, true, false));
 }
 
+TEST_F(Cluster, WhatIsUsedIsKnownWhoeverHoldsIt) {
+    (void)experts_->choose(kLayer, wanted_);
+    EXPECT_THAT(experts_->used().hottest(), ElementsAre(ExpertKey{kLayer, 1}, ExpertKey{kLayer, 2}));
+    EXPECT_EQ(experts_->used().share({kLayer, 2}), 1);
+}
+
 TEST_F(Cluster, SilenceLosesTheJobByName) {
     begin();
     answer(2);

@@ -187,9 +187,9 @@ void work_for_leader(const std::filesystem::path& model, const EngineOptions& gi
         decline(*peers, error.what());
     }
     const Checkpoint& checkpoint = *parts.checkpoint;
-    const Placement placement = greet(*peers, expert_sizes(checkpoint), parts.greeting);
+    const Assignment assigned = greet(*peers, expert_sizes(checkpoint), parts.greeting);
     ExpertStoreOptions how = parts.how;
-    how.held = [&](int layer, int expert) { return placement.holds(peers->rank(), {layer, expert}); };
+    how.held = [&](int layer, int expert) { return assigned.placement.holds(peers->rank(), {layer, expert}); };
     std::unique_ptr<ExpertStore> store;
     std::unique_ptr<ExpertWorker> worker;
     try {
@@ -203,6 +203,7 @@ void work_for_leader(const std::filesystem::path& model, const EngineOptions& gi
     }
     std::optional<MemoryGovernor> governor;
     if (!parts.backend->own_memory_bytes()) governor.emplace(governed(*store, checkpoint));
+    store->warm_up(assigned.hottest);
     answer_all(*peers, *worker, message_sizes(checkpoint.config(), pass_rows));
     worker.reset();
     peers->leave();

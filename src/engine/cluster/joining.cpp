@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kLeader = 0;
 constexpr size_t kMostGreeting = 64 << 10;
+constexpr size_t kMostHead = 64;  // of a message, beside its arrays
 // Enough to be larger than the caches; the drive is asked for a moment.
 constexpr size_t kMeasuredBytes = 64 << 20;
 constexpr double kDriveSeconds = 0.05;
@@ -63,6 +64,15 @@ Greeting read_greeting(std::span<const std::byte> bytes) {
         greeting.alike.emplace_back(std::move(field), reader.take_text());
     }
     return greeting;
+}
+
+std::vector<std::byte> written(const Placement& placement, std::span<const ExpertKey> hottest) {
+    std::vector<std::byte> bytes;
+    MessageWriter writer(bytes);
+    writer.put_all(std::span<const uint16_t>(placement.table()));
+    writer.put(hottest.size());
+    writer.put_all(hottest);
+    return bytes;
 }
 
 void compare(const std::string& host, const Greeting& theirs, const Greeting& mine) {
@@ -181,7 +191,10 @@ Division gather(Peers& peers, const Gathering& how, const Greeting& mine) {
     }
     Division division = divide(how.sizes, machines, how.hottest);
     for (int rank = 1; rank < peers.size(); ++rank) {
-        send_now(peers, rank, std::as_bytes(std::span(division.placement.table())));
+        std::vector<ExpertKey> hottest;
+        std::ranges::copy_if(how.hottest, std::back_inserter(hottest),
+                             [&](const ExpertKey& key) { return division.placement.holds(rank, key); });
+        send_now(peers, rank, written(division.placement, hottest));
     }
     return division;
 }
@@ -200,13 +213,17 @@ int64_t await_invitation(Peers& peers) {
     return MessageReader(message).take<int64_t>();
 }
 
-Placement greet(Peers& peers, const ExpertSizes& sizes, const Greeting& mine) {
+Assignment greet(Peers& peers, const ExpertSizes& sizes, const Greeting& mine) {
     send_now(peers, kLeader, written(mine));
     answer_link_from(peers, kLeader, kBriefTrial);
-    const size_t count = 2 * sizes.record_bytes.size() * static_cast<size_t>(sizes.experts);
-    const std::vector<std::byte> message = receive_now(peers, kLeader, count * sizeof(uint16_t), kForEver);
-    const std::span<const uint16_t> table = MessageReader(message).take_all<uint16_t>(count);
-    return {static_cast<int>(sizes.experts), {table.begin(), table.end()}};
+    const size_t experts = sizes.record_bytes.size() * static_cast<size_t>(sizes.experts);
+    const size_t most = experts * (2 * sizeof(uint16_t) + sizeof(ExpertKey)) + kMostHead;
+    const std::vector<std::byte> message = receive_now(peers, kLeader, most, kForEver);
+    MessageReader reader(message);
+    const auto table = reader.take_all<uint16_t>(2 * experts);
+    const auto hottest = reader.take_all<ExpertKey>(reader.take<size_t>());
+    return {.placement = {static_cast<int>(sizes.experts), {table.begin(), table.end()}},
+            .hottest = {hottest.begin(), hottest.end()}};
 }
 
 void decline(Peers& peers, const std::string& error) {

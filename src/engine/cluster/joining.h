@@ -68,7 +68,11 @@ void await_ready(Peers& peers, double seconds);
 
 // A worker's part.
 int64_t await_invitation(Peers& peers);  // the rows of a pass
-Placement greet(Peers& peers, const ExpertSizes& sizes, const Greeting& mine);
+struct Assignment {
+    Placement placement;
+    std::vector<ExpertKey> hottest;  // of those that it holds, in earlier runs
+};
+Assignment greet(Peers& peers, const ExpertSizes& sizes, const Greeting& mine);
 // Says why it cannot work, and waits for the launcher to end it.
 [[noreturn]] void decline(Peers& peers, const std::string& error);
 void say_ready(Peers& peers, const std::string& error);

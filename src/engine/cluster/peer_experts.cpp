@@ -24,7 +24,8 @@ PeerExperts::PeerExperts(std::unique_ptr<Peers> peers, Division division, double
       division_(std::move(division)),
       seconds_(seconds),
       exchanges_(static_cast<size_t>(peers_->size())),
-      statistics_(exchanges_.size()) {
+      statistics_(exchanges_.size()),
+      used_(division_.placement.layers(), division_.placement.experts()) {
     for (int rank = 0; rank < peers_->size(); ++rank) {
         PeerStatistics& each = statistics_[static_cast<size_t>(rank)];
         each.name = peers_->name(rank);
@@ -52,6 +53,10 @@ PeerExperts::~PeerExperts() {
 }
 
 std::vector<bool> PeerExperts::choose(int layer, const RowsOfExpert& wanted) {
+    {
+        const std::lock_guard lock(mutex_);
+        used_.note(layer, wanted.experts);
+    }
     const std::vector<int> ranks = division_.placement.divide(layer, wanted);
     chosen_layer_ = layer;
     chosen_.clear();
@@ -233,6 +238,11 @@ bool PeerExperts::overdue(double waited) const {
 std::vector<PeerStatistics> PeerExperts::statistics() const {
     const std::lock_guard lock(mutex_);
     return statistics_;
+}
+
+HotList PeerExperts::used() const {
+    const std::lock_guard lock(mutex_);
+    return used_;
 }
 
 }  // namespace sluice

@@ -12,6 +12,7 @@
 #include "engine/cluster/joining.h"
 #include "engine/cluster/placement.h"
 #include "experts/experts_elsewhere.h"
+#include "experts/hot_list.h"
 #include "peers/peers.h"
 #include "sluice/peer_statistics.h"
 
@@ -34,6 +35,7 @@ class PeerExperts : public ExpertsElsewhere {
 
     // Any thread.
     std::vector<PeerStatistics> statistics() const;
+    HotList used() const;  // by all machines
     // Why the job is over; empty while it is not.
     std::string lost() const;
     // The process is about to end: from now on no owner is waited for for longer than `seconds`.
@@ -70,6 +72,7 @@ class PeerExperts : public ExpertsElsewhere {
     std::vector<Halves> exchanges_;  // by rank
     mutable std::mutex mutex_;       // of what follows
     std::vector<PeerStatistics> statistics_;
+    HotList used_;
     std::string lost_;
     struct Hurry {
         double seconds;

@@ -39,6 +39,8 @@ class Placement {
         const auto index = static_cast<size_t>(rank);
         return index < shares_.size() ? shares_[index] : 0;
     }
+    int layers() const { return experts_ == 0 ? 0 : static_cast<int>(table_.size() / 2 / experts_); }
+    int experts() const { return static_cast<int>(experts_); }
     // Owners, [layers * experts], then the second holders.
     const std::vector<uint16_t>& table() const { return table_; }
 
