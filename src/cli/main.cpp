@@ -15,6 +15,8 @@ namespace sluice::cli {
 namespace {
 
 int run(int argc, char** argv) {
+    // MPICH's launcher tells of another's death by it, where it leaves the others alone.
+    if (launched().with_others()) std::signal(SIGUSR1, SIG_IGN);
     const bool helper = launched().rank != 0;
     if (helper) become_helper();
     const Parsed parsed = parse_command_line(argc, argv);

@@ -67,6 +67,9 @@ constexpr PeerFigure kPeerFigures[] = {
     {"busy_seconds", "Time that it worked.", [](const PeerStatistics& p) { return p.busy_seconds; }},
     {"expert_hits", "Its hits.", [](const PeerStatistics& p) { return double(p.experts.hits); }},
     {"expert_misses", "Its misses.", [](const PeerStatistics& p) { return double(p.experts.misses); }},
+    {"expert_bytes_read", "Bytes that it read.", [](const PeerStatistics& p) { return double(p.experts.bytes_read); }},
+    {"stall_seconds", "Time that it waited for its drive.",
+     [](const PeerStatistics& p) { return p.experts.stall_seconds; }},
 };
 
 // Of the other machines of a job, each by its name.
