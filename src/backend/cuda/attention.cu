@@ -5,6 +5,7 @@
 
 #include "backend/cuda/append.cuh"
 #include "backend/cuda/attention.h"
+#include "backend/cuda/cache_rows.cuh"
 
 #include <algorithm>
 
@@ -15,6 +16,12 @@ namespace {
 constexpr int kTile = 32;          // tokens that a block holds at once
 constexpr int kMostWarps = 8;      // of a block
 constexpr int kSplitTokens = 128;  // of a piece of a cache
+constexpr int kSplitEntries = 32;  // of what is seen by one row alone, and is little
+
+// Of a piece.
+__host__ __device__ inline int split_tokens_of(const AttendArgs& args) {
+    return args.rows_apart() ? kSplitEntries : kSplitTokens;
+}
 
 __device__ inline int padded(int width) {
     return (width + 31) / 32 * 32;
@@ -84,13 +91,6 @@ __device__ inline void load_tile_in_steps(const Entries& entries, const CacheRow
     }
 }
 
-__device__ __forceinline__ float4 four_at(KvFormat format, const uint8_t* row, int i) {
-    if (format == KvFormat::kF32) return *reinterpret_cast<const float4*>(row + 4 * i);
-    const uint2 pairs = *reinterpret_cast<const uint2*>(row + 2 * i);
-    return {__uint_as_float(pairs.x << 16), __uint_as_float(pairs.x & 0xffff0000), __uint_as_float(pairs.y << 16),
-            __uint_as_float(pairs.y & 0xffff0000)};
-}
-
 // Rows of entries [first, first + count) to floats at `to`, `pitch` apart; behind width and count are zeros.
 __device__ inline void load_tile(const AttendArgs& args, const Entries& entries, const CacheRows& rows, int first,
                                  int count, float* to, int pitch) {
@@ -107,8 +107,7 @@ __device__ inline void load_tile(const AttendArgs& args, const Entries& entries,
     for (int t = warp; t < kTile; t += warps) {
         KvFormat own = format;
         const uint8_t* row = t < count ? entries.row(rows, first + t, own) : nullptr;
-        if (row != nullptr && own != KvFormat::kInt8 && rows.width % 32 == 0 &&
-            reinterpret_cast<uint64_t>(row) % 16 == 0) {
+        if (row != nullptr && rows.width % 32 == 0 && lies_in_fours(own, row, rows.width)) {
 #pragma unroll 4
             for (int i = 4 * lane; i < rows.width; i += 128) {
                 const float4 four = four_at(own, row, i);
@@ -191,8 +190,8 @@ __global__ void __launch_bounds__(32 * kMostWarps) attend_kernel(const AttendArg
     int first_token = args.rows_apart() ? 0 : args.first_seen(part.position + first_row + 1) / kTile * kTile;
     int end = args.rows_apart() ? entries.count() : part.position + first_row + rows;
     if (tiling.split) {
-        first_token = max(first_token, static_cast<int>(blockIdx.z) * kSplitTokens);
-        end = min(end, (static_cast<int>(blockIdx.z) + 1) * kSplitTokens);
+        first_token = max(first_token, static_cast<int>(blockIdx.z) * split_tokens_of(args));
+        end = min(end, (static_cast<int>(blockIdx.z) + 1) * split_tokens_of(args));
     }
     if (first_token >= end) return;
 
@@ -285,9 +284,9 @@ __global__ void join_kernel(const AttendArgs args) {
     if (part.sequence < 0 || part.count > kFewRows) return;
     const int own_row = static_cast<int>(row) - part.first_row;
     const int tokens = args.rows_apart() ? Entries(args, part, own_row, 0).count() : part.position + own_row + 1;
-    const int pieces = (tokens + kSplitTokens - 1) / kSplitTokens;
+    const int pieces = (tokens + split_tokens_of(args) - 1) / split_tokens_of(args);
     const float* const first = args.partial_at(part, own_row, head);
-    const int first_piece = args.rows_apart() ? 0 : args.first_seen(tokens) / kTile * kTile / kSplitTokens;
+    const int first_piece = args.rows_apart() ? 0 : args.first_seen(tokens) / kTile * kTile / split_tokens_of(args);
     float largest = args.sinks == nullptr ? -INFINITY : args.sinks[head];
     for (int p = first_piece; p < pieces; ++p)
         largest = fmaxf(largest, first[static_cast<int64_t>(p) * args.partial_width()]);
@@ -417,7 +416,8 @@ int64_t most_entries(const AttendArgs& args, int64_t most_tokens) {
 
 uint64_t plan_splits(AttendArgs& args, const Sequences& sequences) {
     const int64_t entries = most_entries(args, sequences.most_tokens);
-    args.splits = static_cast<int>((entries + kSplitTokens - 1) / kSplitTokens);
+    const int64_t piece = split_tokens_of(args);
+    args.splits = static_cast<int>((entries + piece - 1) / piece);
     args.split_rows = static_cast<int>(std::min<int64_t>(sequences.most_rows, kFewRows));
     const int64_t vectors = sequences.rows.rows * args.split_rows * args.heads;
     return static_cast<uint64_t>(vectors * args.splits * args.partial_width()) * sizeof(float);

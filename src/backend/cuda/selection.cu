@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/append.cuh"
+#include "backend/cuda/cache_rows.cuh"
 
 namespace sluice::cuda {
 
@@ -48,12 +49,14 @@ struct Scores {
     int first_row, rows;
 };
 
-constexpr int kScoreThreads = 256, kTileRuns = 64, kTileHeads = 64, kPartColumns = 128, kStepColumns = 32;
+constexpr int kScoreThreads = 256, kScoreWarps = kScoreThreads / 32, kTileRuns = 64, kTileHeads = 64,
+              kPartColumns = 128, kStepColumns = 32;
 constexpr int kMostTileRows = 8;  // of the batch, that a block scores
 constexpr int kKeyPitch = kPartColumns + 4, kQueryPitch = kStepColumns + 4;
 
 struct ScoreArgs {
     Rows<const float> query, weights;  // of heads; without weights all are 1
+    bool fours;                        // whether queries may be read 16 bytes at a time
     int heads;
     RunCache cache;
     SequenceTable sequences;
@@ -63,7 +66,7 @@ struct ScoreArgs {
 
 struct ScoreShared {
     float keys[kTileRuns][kKeyPitch], queries[kTileHeads][kQueryPitch];
-    float sums[kScoreThreads / 32][kTileRuns];
+    float sums[kScoreWarps][kTileRuns];
 };
 
 // A tile of runs against rows of the batch, one after the other, 64 heads at a time. A thread has four heads and four
@@ -125,17 +128,22 @@ class Scorer {
     __device__ void load_keys(int sequence, int first) {
         if (sequence == sequence_ && first == first_column_) return;
         sequence_ = sequence, first_column_ = first;
-        const CachePages& pages = args_.cache.pages;
         __syncthreads();
-        for (int r = threadIdx.x / 32; r < kTileRuns; r += kScoreThreads / 32) {
-            const int run = first_run_ + r;
-            const uint8_t* const key = run < all_runs_ ? key_at(sequence, run) : nullptr;
 #pragma unroll
-            for (int c = threadIdx.x % 32; c < kPartColumns; c += 32) {
-                const bool there = key != nullptr && first + c < width();
-                shared_.keys[r][c] = there ? number_at(pages.format, key, first + c) : 0.0f;
-            }
+        for (int i = 0; i < kTileRuns / kScoreWarps; ++i) {
+            const int r = threadIdx.x / 32 + i * kScoreWarps, run = first_run_ + r, c = 4 * (threadIdx.x % 32);
+            const uint8_t* const key = run < all_runs_ ? key_at(sequence, run) : nullptr;
+            *reinterpret_cast<float4*>(&shared_.keys[r][c]) = four_of(key, first + c);
         }
+    }
+    __device__ float4 four_of(const uint8_t* key, int column) const {
+        const KvFormat format = args_.cache.pages.format;
+        if (key == nullptr || column >= width()) return {};
+        if (lies_in_fours(format, key, width())) return four_at(format, key, column);
+        float four[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) four[j] = column + j < width() ? number_at(format, key, column + j) : 0.0f;
+        return {four[0], four[1], four[2], four[3]};
     }
     __device__ const uint8_t* key_at(int sequence, int run) const {
         const CachePages& pages = args_.cache.pages;
@@ -144,13 +152,22 @@ class Scorer {
                run % pages.page_tokens * args_.cache.rows.token_bytes;
     }
     __device__ void load_queries(int row, int first_head, int first) {
+        constexpr int kFours = kStepColumns / 4;
         __syncthreads();
 #pragma unroll
-        for (int i = threadIdx.x; i < kTileHeads * kStepColumns; i += kScoreThreads) {
-            const int head = i / kStepColumns, c = i % kStepColumns;
+        for (int i = 0; i < kTileHeads * kFours / kScoreThreads; ++i) {
+            const int index = threadIdx.x + i * kScoreThreads, head = index / kFours, c = 4 * (index % kFours);
             const bool there = first_head + head < args_.heads && first + c < width();
-            const int64_t at = static_cast<int64_t>(first_head + head) * width() + first + c;
-            shared_.queries[head][c] = there ? args_.query[row][at] : 0.0f;
+            const float* const from = args_.query[row] + static_cast<int64_t>(first_head + head) * width() + first + c;
+            float4 four{};
+            if (there && args_.fours) four = __ldg(reinterpret_cast<const float4*>(from));
+            if (there && !args_.fours) {
+                four.x = from[0];
+                if (first + c + 1 < width()) four.y = from[1];
+                if (first + c + 2 < width()) four.z = from[2];
+                if (first + c + 3 < width()) four.w = from[3];
+            }
+            *reinterpret_cast<float4*>(&shared_.queries[head][c]) = four;
         }
         __syncthreads();
     }
@@ -217,7 +234,7 @@ __device__ __forceinline__ uint32_t order_of(float score) {
 
 struct ChooseShared {
     int bins[kBins];
-    int sums[kChooseWarps], others[kChooseWarps];
+    int sums[kChooseWarps];
     int bin, above;
 };
 
@@ -227,8 +244,8 @@ struct Threshold {
     int equals = 0;
 };
 
-// Sums of all earlier threads.
-__device__ __forceinline__ int sum_before(int number, int (&of_warps)[kChooseWarps]) {
+// The sum of all earlier threads, and that of all.
+__device__ __forceinline__ int sum_before(int number, int (&of_warps)[kChooseWarps], int& all) {
     const int lane = threadIdx.x % 32;
     int sum = number;
 #pragma unroll
@@ -239,28 +256,44 @@ __device__ __forceinline__ int sum_before(int number, int (&of_warps)[kChooseWar
     if (lane == 31) of_warps[threadIdx.x / 32] = sum;
     __syncthreads();
     const int warp = threadIdx.x / 32;
-    int before = lane < warp ? of_warps[lane] : 0;
+    all = of_warps[lane];
+    int before = lane < warp ? all : 0;
 #pragma unroll
-    for (int step = 16; step > 0; step /= 2) before += __shfl_xor_sync(kAllLanes, before, step);
+    for (int step = 16; step > 0; step /= 2) {
+        before += __shfl_xor_sync(kAllLanes, before, step);
+        all += __shfl_xor_sync(kAllLanes, all, step);
+    }
     return before + sum - number;
 }
 
 // By digits of 11, 11 and 10 bits from above: in which bin the last that is chosen lies.
 __device__ Threshold threshold_of(const float* scores, int count, int room, ChooseShared& shared) {
+    constexpr int kAsked = 8;  // for at once
     uint32_t known = 0, mask = 0;
     for (int shift = 21;; shift = shift == 21 ? 10 : 0) {
         const uint32_t digit = shift == 0 ? 0x3ff : 0x7ff;
         __syncthreads();
         for (int i = threadIdx.x; i < kBins; i += kChooseThreads) shared.bins[i] = 0;
         __syncthreads();
-        for (int i = threadIdx.x; i < count; i += kChooseThreads) {
-            const uint32_t order = order_of(scores[i]);
-            if ((order & mask) == known) atomicAdd(&shared.bins[order >> shift & digit], 1);
+        for (int begin = threadIdx.x; begin < count; begin += kAsked * kChooseThreads) {
+            float asked[kAsked];
+#pragma unroll
+            for (int j = 0; j < kAsked; ++j) {
+                const int i = begin + j * kChooseThreads;
+                asked[j] = i < count ? scores[i] : 0.0f;
+            }
+#pragma unroll
+            for (int j = 0; j < kAsked; ++j) {
+                const uint32_t order = order_of(asked[j]);
+                const bool counts = begin + j * kChooseThreads < count && (order & mask) == known;
+                if (counts) atomicAdd(&shared.bins[order >> shift & digit], 1);
+            }
         }
         __syncthreads();
         const int bin = kBins - 1 - 2 * static_cast<int>(threadIdx.x);
         const int first = shared.bins[bin], both = first + shared.bins[bin - 1];
-        const int above = sum_before(both, shared.sums);
+        int all = 0;
+        const int above = sum_before(both, shared.sums, all);
         if (above < room && room <= above + both) {
             const bool second = room > above + first;
             shared.bin = second ? bin - 1 : bin;
@@ -306,19 +339,31 @@ class Chooser {
     }
     __device__ void choose(const float* scores, int count) {
         const Threshold threshold = threshold_of(scores, count, args_.room, shared_);
+        constexpr int kMine = 4;
         int above = 0, equal = 0;  // among all earlier runs
-        for (int first = 0; first < count; first += kChooseThreads) {
-            const int run = first + static_cast<int>(threadIdx.x);
-            const uint32_t order = run < count ? order_of(scores[run]) : 0;
-            const bool is_above = run < count && order > threshold.least;
-            const bool is_equal = run < count && order == threshold.least;
-            __syncthreads();
-            const int above_here = above + sum_before(is_above ? 1 : 0, shared_.sums);
-            const int equal_here = equal + sum_before(is_equal ? 1 : 0, shared_.others);
-            if (is_above || (is_equal && equal_here < threshold.equals)) {
-                put(above_here + min(equal_here, threshold.equals), run);
+        for (int first = 0; first < count; first += kMine * kChooseThreads) {
+            const int mine = first + kMine * static_cast<int>(threadIdx.x);
+            uint32_t orders[kMine];
+            int counts = 0;  // of those above, and in the upper half of those that are equal
+#pragma unroll
+            for (int j = 0; j < kMine; ++j) {
+                orders[j] = mine + j < count ? order_of(scores[mine + j]) : 0;
+                counts += orders[j] > threshold.least ? 1 : orders[j] == threshold.least ? 1 << 16 : 0;
             }
-            for (int warp = 0; warp < kChooseWarps; ++warp) above += shared_.sums[warp], equal += shared_.others[warp];
+            int all = 0;
+            __syncthreads();
+            const int before = sum_before(counts, shared_.sums, all);
+            int above_here = above + (before & 0xffff), equal_here = equal + (before >> 16);
+#pragma unroll
+            for (int j = 0; j < kMine; ++j) {
+                if (orders[j] > threshold.least) {
+                    put(above_here++ + min(equal_here, threshold.equals), mine + j);
+                } else if (orders[j] == threshold.least) {
+                    if (equal_here < threshold.equals) put(above_here + equal_here, mine + j);
+                    ++equal_here;
+                }
+            }
+            above += all & 0xffff, equal += all >> 16;
         }
     }
 
@@ -334,6 +379,10 @@ __global__ void __launch_bounds__(kChooseThreads) choose_kernel(const __grid_con
     const SequencePart part = args.sequences.of_row(row);
     if (part.sequence < 0) return;
     Chooser(args, shared, row, part.position + row - part.first_row).run();
+}
+
+bool lies_in_fours(const Rows<const float>& rows) {
+    return reinterpret_cast<uint64_t>(rows.first) % 16 == 0 && rows.stride % 4 == 0;
 }
 
 }  // namespace
@@ -357,6 +406,7 @@ void compute(Device& device, const SelectTokens& op) {
     if (!all) scores.numbers = reinterpret_cast<float*>(device.scratch(static_cast<uint64_t>(together * row_bytes)));
     ScoreArgs score{.query = rows_of(op.query),
                     .weights = op.weights.buffer == nullptr ? Rows<const float>{} : rows_of(op.weights),
+                    .fours = op.width() % 4 == 0 && lies_in_fours(rows_of(op.query)),
                     .heads = static_cast<int>(op.head_count()),
                     .cache = run_cache(op.cache, op.ratio, op.width()),
                     .sequences = table_of(op.sequences),
