@@ -109,19 +109,46 @@ void add_step(Backend& backend, const Shapes& shapes, const Step& step, const Ad
     KernelCase each = case_of(shapes, step);
     if (!backend.own_memory_bytes() && each.flops > kMostHostFlops) return;
     std::vector<Attention> ops;
-    do ops.push_back(attention_of(backend, shapes, step));
-    while (static_cast<double>(ops.size()) * each.bytes < kTurnBytes && ops.size() < kMostSets);
-    each.launch = [&backend, &ops, turn = size_t{0}]() mutable { backend.run(ops[turn++ % ops.size()]); };
+    do {
+        ops.push_back(attention_of(backend, shapes, step));
+        ops.back().out = ops.front().out;
+    } while (static_cast<double>(ops.size()) * each.bytes < kTurnBytes && ops.size() < kMostSets);
+    run_in_turn(backend, ops, step.rows * step.sequences, each);
     add(std::move(each));
 }
 
+// What the parts of a kernel take, as far as the whole is longer without them.
+struct Attribution {
+    double whole = 0, bare = 0, parts = 0;
+    std::string names;
+
+    void take(std::string_view left_out, double seconds) {
+        if (left_out.empty()) return;
+        if (left_out == AttentionVariant::kWhole) {
+            whole = seconds;
+        } else if (left_out == AttentionVariant::kBare) {
+            bare = seconds;
+        } else {
+            parts += whole - seconds;
+            names += fmt::format("{} {:.4f}, ", left_out, 1e3 * (whole - seconds));
+        }
+    }
+    void print(const std::string& name) const {
+        if (whole == 0) return;
+        fmt::print("attention    {}, ms by what leaving out saves: {}what stays without all {:.4f}; {:.4f} of {:.4f}\n",
+                   name, names, 1e3 * bare, 1e3 * (parts + bare), 1e3 * whole);
+    }
+};
+
 void add_variants(Backend& backend, const Shapes& shapes, const Step& step, const AddCase& add) {
+    Attribution attribution;
     for (AttentionVariant& variant : attention_variants(backend, attention_of(backend, shapes, step))) {
         KernelCase each = case_of(shapes, step);
         each.name += ", " + variant.name;
         each.launch = std::move(variant.launch);
-        add(std::move(each));
+        attribution.take(variant.left_out, add(std::move(each)));
     }
+    attribution.print(name_of(step));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/backend.h"
 
@@ -20,14 +21,35 @@ struct Shapes {
     int64_t latent_heads = 128, kv_lora = 512, rope = 64, nope = 128, latent_value = 128;
 };
 
-// A launch: what it computes and must move at least, and the function that runs it once. Data sets that would stay in a
-// cache take turns.
+// What a kernel computes and must move at least, and the function that runs it `runs` times. Data sets that would stay
+// in a cache take turns.
 struct KernelCase {
     std::string group, name;
     double flops = 0, bytes = 0;
     std::function<void()> launch;
+    double runs = 1;
 };
-using AddCase = std::function<void(KernelCase)>;
+// Times it: seconds of a run.
+using AddCase = std::function<double(KernelCase)>;
+
+// Operations that differ in their data sets alone and write to the same place, one after the other: recorded where the
+// backend records steps, so that the host's part is not timed; else one a launch.
+template <typename Op>
+void run_in_turn(Backend& backend, const std::vector<Op>& ops, int64_t rows, KernelCase& each) {
+    constexpr int64_t kMostStepRows = 64;
+    if (!backend.records() || rows > kMostStepRows) {
+        each.launch = [&backend, &ops, turn = size_t{0}]() mutable { backend.run(ops[turn++ % ops.size()]); };
+        return;
+    }
+    backend.run(ops.front());  // so that nothing is loaded while operations are recorded
+    backend.wait();
+    backend.begin_recording();
+    for (const Op& op : ops) backend.run(op);
+    each.launch = [&backend, recording = backend.end_recording()] {
+        if (recording != nullptr) backend.replay(*recording);
+    };
+    each.runs = static_cast<double>(ops.size());
+}
 
 // One function per file: hands cases over one by one, each freed before the next is made.
 void product_cases(Backend& backend, const Shapes& shapes, const AddCase& add);

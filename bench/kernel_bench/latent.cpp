@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "backend/kv_layout.h"
-#include "bench/kernel_bench/cases.h"
+#include "bench/kernel_bench/latent_operands.h"
 #include "bench/random_data.h"
 #include "tests/backend/step_tables.h"
 
@@ -19,14 +19,8 @@ namespace {
 constexpr int64_t kLatentPageTokens = 256, kLatentFillRows = 4096;
 constexpr double kLatentTurnBytes = 200e6;  // data sets that take turns: more than a card's second cache holds
 
-struct LatentStep {
-    int64_t rows, tokens;  // new ones, and all with them
-};
-constexpr LatentStep kLatentSteps[] = {{1, 4096}, {1, 32768}, {1, 131072}, {512, 8192}};
-
-Sequences one_sequence(Backend& backend, int64_t rows, int64_t position) {
-    return sequences_of(backend, {{.first_row = 0, .count = rows, .position = position}});
-}
+// Of a cache of one token there is little but the products with the weight.
+constexpr LatentStep kLatentSteps[] = {{1, 1}, {1, 4096}, {1, 32768}, {1, 131072}, {512, 8192}, {2048, 2048}};
 
 PagedCache empty_cache(Backend& backend, const Shapes& shapes, int64_t tokens) {
     const LatentKvLayout layout(KvFormat::kBF16, kLatentPageTokens, shapes.kv_lora, shapes.rope);
@@ -46,7 +40,18 @@ AppendLatent append_to(Backend& backend, const Shapes& shapes, const PagedCache&
             .cache = cache};
 }
 
-PagedCache random_cache(Backend& backend, const Shapes& shapes, int64_t tokens) {
+Tensor output_of(Backend& backend, int64_t rows, int64_t columns) {
+    return make_tensor(backend.allocate(static_cast<uint64_t>(rows * columns) * sizeof(float)), DType::kF32, rows,
+                       columns);
+}
+
+}  // namespace
+
+Sequences one_sequence(Backend& backend, int64_t rows, int64_t position) {
+    return sequences_of(backend, {{.first_row = 0, .count = rows, .position = position}});
+}
+
+PagedCache random_latents(Backend& backend, const Shapes& shapes, int64_t tokens) {
     const PagedCache cache = empty_cache(backend, shapes, tokens);
     AppendLatent op = append_to(backend, shapes, cache, std::min(tokens, kLatentFillRows));
     for (int64_t first = 0; first < tokens; first += op.latent.rows) {
@@ -58,14 +63,14 @@ PagedCache random_cache(Backend& backend, const Shapes& shapes, int64_t tokens) 
     return cache;
 }
 
-Tensor output_of(Backend& backend, int64_t rows, int64_t columns) {
-    return make_tensor(backend.allocate(static_cast<uint64_t>(rows * columns) * sizeof(float)), DType::kF32, rows,
-                       columns);
+Weight latent_weight(Backend& backend, const Shapes& shapes) {
+    return random_weight(backend, WeightFormat::affine(4, 64, DType::kBF16),
+                         shapes.latent_heads * (shapes.nope + shapes.latent_value), shapes.kv_lora);
 }
 
-LatentAttention latent_attention_of(Backend& backend, const Shapes& shapes, const Weight& weight,
-                                    const LatentStep& step) {
+LatentAttention latent_attention(Backend& backend, const Shapes& shapes, const LatentStep& step) {
     const int64_t heads = shapes.latent_heads;
+    const Weight weight = latent_weight(backend, shapes);
     return {.query = random_tensor(backend, step.rows, heads * (shapes.nope + shapes.rope)),
             .key = weight,
             .value_weight = weight,
@@ -75,30 +80,38 @@ LatentAttention latent_attention_of(Backend& backend, const Shapes& shapes, cons
             .value = shapes.latent_value,
             .scale = 1 / std::sqrt(static_cast<float>(shapes.nope + shapes.rope)),
             .sequences = one_sequence(backend, step.rows, step.tokens - step.rows),
-            .cache = random_cache(backend, shapes, step.tokens),
+            .cache = random_latents(backend, shapes, step.tokens),
             .scratch = output_of(backend, step.rows, LatentAttention::scratch_columns(heads, shapes.kv_lora)),
             .out = output_of(backend, step.rows, heads * shapes.latent_value)};
 }
 
+double latent_row_flops(const Shapes& shapes) {
+    return static_cast<double>(2 * shapes.latent_heads * shapes.kv_lora * (shapes.nope + shapes.latent_value));
+}
+double latent_pair_flops(const Shapes& shapes) {
+    return static_cast<double>(2 * shapes.latent_heads * (2 * shapes.kv_lora + shapes.rope));
+}
+
+namespace {
+
 void add_latent_step(Backend& backend, const Shapes& shapes, const LatentStep& step, const AddCase& add) {
-    const WeightFormat format = WeightFormat::affine(4, 64, DType::kBF16);
-    const int64_t heads = shapes.latent_heads, width = shapes.kv_lora + shapes.rope;
-    const auto cache_bytes = static_cast<double>(step.tokens * width) * 2;
+    const auto cache_bytes = static_cast<double>(step.tokens * (shapes.kv_lora + shapes.rope)) * 2;
     std::vector<LatentAttention> ops;
     do {
-        const Weight weight =
-            random_weight(backend, format, heads * (shapes.nope + shapes.latent_value), shapes.kv_lora);
-        ops.push_back(latent_attention_of(backend, shapes, weight, step));
-    } while (static_cast<double>(ops.size()) * cache_bytes < kLatentTurnBytes && ops.size() < 16);
+        ops.push_back(latent_attention(backend, shapes, step));
+        ops.back().out = ops.front().out;
+        const double bytes = cache_bytes + static_cast<double>(weight_bytes(ops.front().key));
+        if (static_cast<double>(ops.size()) * bytes > kLatentTurnBytes) break;
+    } while (ops.size() < 16);
     const auto rows = static_cast<double>(step.rows);
     const double pairs = rows * (static_cast<double>(step.tokens) - rows) + rows * (rows + 1) / 2;
-    const auto of_pair = static_cast<double>(2 * heads * (width + shapes.kv_lora));
-    const auto of_row = static_cast<double>(2 * heads * shapes.kv_lora * (shapes.nope + shapes.latent_value));
-    add({.group = "latent",
-         .name = fmt::format("attention, {} new, cache {}", step.rows, step.tokens),
-         .flops = pairs * of_pair + rows * of_row,
-         .bytes = cache_bytes + static_cast<double>(weight_bytes(ops.front().key)),
-         .launch = [&backend, &ops, turn = size_t{0}]() mutable { backend.run(ops[turn++ % ops.size()]); }});
+    KernelCase each{.group = "latent",
+                    .name = fmt::format("attention, {} new, cache {}", step.rows, step.tokens),
+                    .flops = pairs * latent_pair_flops(shapes) + rows * latent_row_flops(shapes),
+                    .bytes = cache_bytes + static_cast<double>(weight_bytes(ops.front().key)),
+                    .launch = {}};
+    run_in_turn(backend, ops, step.rows, each);
+    add(std::move(each));
 }
 
 void add_append(Backend& backend, const Shapes& shapes, int64_t rows, const AddCase& add) {

@@ -79,10 +79,12 @@ void run(const Flags& flags) {
     std::vector<Measured> all;
     const AddCase add = [&](const KernelCase& each) {
         backend->wait();
-        const Timing timing = time_launches(each.launch, [&] { backend->wait(); });
+        Timing timing = time_launches(each.launch, [&] { backend->wait(); });
+        timing.seconds /= each.runs;
         all.push_back({each.group, each.name, each.flops, each.bytes, timing});
         fmt::print("{}\n", table_line(all.back(), limits));
         std::fflush(stdout);
+        return timing.seconds;
     };
     for (const CaseGroup& group : kCaseGroups) {
         if (flags.only.empty() || flags.only == group.name) group.make(*backend, shapes, add);

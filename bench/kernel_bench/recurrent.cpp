@@ -50,7 +50,7 @@ void add_in_turn(Backend& backend, const RecurrentStep& step, Op op, KernelCase 
         turns.push_back(op);
     }
     each.bytes += 2 * state_bytes;
-    each.launch = [&backend, &turns, turn = size_t{0}]() mutable { backend.run(turns[turn++ % turns.size()]); };
+    run_in_turn(backend, turns, step.rows * step.sequences, each);
     add(std::move(each));
 }
 

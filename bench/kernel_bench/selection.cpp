@@ -1,5 +1,5 @@
-// DeepSeek-V3.2's sparse attention: a new token chooses 2,048 of those cached, and attends to them, over caches of
-// several lengths. On the CPU alone.
+// DeepSeek-V3.2's sparse attention: a new token, or a part of a prompt, chooses 2,048 of the tokens cached for each
+// row, which attends to them.
 
 #include <fmt/core.h>
 
@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "backend/kv_layout.h"
-#include "bench/kernel_bench/cases.h"
+#include "bench/kernel_bench/latent_operands.h"
 #include "bench/random_data.h"
 #include "tests/backend/step_tables.h"
 
@@ -16,78 +16,66 @@ namespace sluice::bench {
 namespace {
 
 constexpr int64_t kSelectionPageTokens = 256, kIndexHeads = 64, kIndexWidth = 128, kChosenTokens = 2048;
-constexpr int64_t kCachedTokens[] = {4096, 32768};
+constexpr LatentStep kSelectionSteps[] = {{1, 4096}, {1, 32768}, {512, 32768}};
+constexpr int64_t kIndexFillRows = 4096;
 
-// A cache of `tokens` random rows of BF16 of so many bytes.
-PagedCache cache_of(Backend& backend, int64_t tokens, uint64_t row_bytes) {
-    const int64_t pages = (tokens + kSelectionPageTokens - 1) / kSelectionPageTokens;
-    const uint64_t page_bytes = kSelectionPageTokens * row_bytes;
-    const Tensor values = random_tensor(backend, pages, static_cast<int64_t>(page_bytes / sizeof(uint16_t)));
-    std::vector<float> floats(static_cast<size_t>(values.rows * values.columns));
-    backend.download(values.buffer, 0, std::as_writable_bytes(std::span(floats)));
+// Random index keys.
+PagedCache random_keys(Backend& backend, int64_t tokens) {
+    const RowKvLayout layout(KvFormat::kBF16, kSelectionPageTokens, kIndexWidth);
+    std::vector<int32_t> pages(static_cast<size_t>((tokens + kSelectionPageTokens - 1) / kSelectionPageTokens));
+    std::iota(pages.rbegin(), pages.rend(), 0);
+    const PagedCache cache{.format = KvFormat::kBF16,
+                           .page_tokens = kSelectionPageTokens,
+                           .pool = backend.allocate(pages.size() * layout.page_bytes()),
+                           .page_bytes = layout.page_bytes(),
+                           .pages = int_table(backend, pages, static_cast<int64_t>(pages.size()))};
+    const Tensor rows = random_tensor(backend, std::min(tokens, kIndexFillRows), kIndexWidth);
+    for (int64_t first = 0; first < tokens; first += rows.rows) {
+        const int64_t count = std::min(rows.rows, tokens - first);
+        backend.run(AppendRows{
+            .rows = rows.rows_at(0, count), .sequences = one_sequence(backend, count, first), .cache = cache});
+    }
     backend.wait();
-    std::vector<std::byte> bytes(static_cast<size_t>(pages) * page_bytes);
-    encode_kv_row(KvFormat::kBF16, floats.data(), static_cast<int64_t>(floats.size()), bytes.data());
-    const BufferPtr pool = backend.allocate(bytes.size());
-    backend.upload(pool, 0, bytes);
-    std::vector<int32_t> order(static_cast<size_t>(pages));
-    std::iota(order.rbegin(), order.rend(), 0);
-    return {.format = KvFormat::kBF16,
-            .page_tokens = kSelectionPageTokens,
-            .pool = pool,
-            .page_bytes = page_bytes,
-            .pages = int_table(backend, order, pages)};
+    return cache;
 }
 
-Tensor floats_for(Backend& backend, int64_t columns) {
-    return make_tensor(backend.allocate(static_cast<uint64_t>(columns) * sizeof(float)), DType::kF32, 1, columns);
-}
-
-void add_selection(Backend& backend, const Shapes& shapes, int64_t tokens, const AddCase& add) {
-    const Sequences sequences = sequences_of(backend, {{.first_row = 0, .count = 1, .position = tokens - 1}});
-    const RowKvLayout index(KvFormat::kBF16, kSelectionPageTokens, kIndexWidth);
-    const SelectTokens select{.query = random_tensor(backend, 1, kIndexHeads * kIndexWidth),
-                              .weights = random_tensor(backend, 1, kIndexHeads),
-                              .sequences = sequences,
-                              .cache = cache_of(backend, tokens, index.row_bytes),
-                              .out = int_table(backend, std::vector<int32_t>(kChosenTokens), kChosenTokens)};
-    const auto cached = static_cast<double>(tokens);
-    add({.group = "selection",
-         .name = fmt::format("choice of {} in {}", kChosenTokens, tokens),
-         .flops = cached * (2 * kIndexHeads * kIndexWidth),
-         .bytes = cached * static_cast<double>(index.row_bytes),
-         .launch = [&] { backend.run(select); }});
-    const int64_t heads = shapes.latent_heads, width = shapes.kv_lora + shapes.rope;
-    const LatentKvLayout latents(KvFormat::kBF16, kSelectionPageTokens, shapes.kv_lora, shapes.rope);
-    const Weight weight = random_weight(backend, WeightFormat::affine(4, 64, DType::kBF16),
-                                        heads * (shapes.nope + shapes.latent_value), shapes.kv_lora);
-    const LatentAttention attention{
-        .query = random_tensor(backend, 1, heads * (shapes.nope + shapes.rope)),
-        .key = weight,
-        .value_weight = weight,
-        .heads = heads,
-        .nope = shapes.nope,
-        .rope = shapes.rope,
-        .value = shapes.latent_value,
-        .scale = 0.07f,
-        .sequences = sequences,
-        .cache = cache_of(backend, tokens, latents.token_bytes),
-        .selected = select.out,
-        .scratch = floats_for(backend, LatentAttention::scratch_columns(heads, shapes.kv_lora)),
-        .out = floats_for(backend, heads * shapes.latent_value)};
-    add({.group = "selection",
-         .name = fmt::format("attention to {} of {}", kChosenTokens, tokens),
-         .flops = static_cast<double>(kChosenTokens * 2 * heads * (width + shapes.kv_lora) +
-                                      2 * heads * shapes.kv_lora * (shapes.nope + shapes.latent_value)),
-         .bytes = static_cast<double>(kChosenTokens * width * 2) + static_cast<double>(weight_bytes(weight)),
-         .launch = [&] { backend.run(attention); }});
+void add_selection(Backend& backend, const Shapes& shapes, const LatentStep& step, const AddCase& add) {
+    LatentAttention attention = latent_attention(backend, shapes, step);
+    const auto place = static_cast<size_t>(step.rows * kChosenTokens);
+    attention.selected = int_table(backend, std::vector<int32_t>(place), kChosenTokens);
+    const SelectTokens select{.query = random_tensor(backend, step.rows, kIndexHeads * kIndexWidth),
+                              .weights = random_tensor(backend, step.rows, kIndexHeads),
+                              .sequences = attention.sequences,
+                              .cache = random_keys(backend, step.tokens),
+                              .out = attention.selected};
+    const auto rows = static_cast<double>(step.rows), cached = static_cast<double>(step.tokens);
+    const double pairs = rows * (cached - rows) + rows * (rows + 1) / 2, chosen = rows * kChosenTokens;
+    KernelCase choice{.group = "selection",
+                      .name = fmt::format("choice of {} in {}, {} new", kChosenTokens, step.tokens, step.rows),
+                      .flops = pairs * (2 * kIndexHeads * kIndexWidth),
+                      .bytes = cached * static_cast<double>(kv_row_bytes(KvFormat::kBF16, kIndexWidth)),
+                      .launch = {}};
+    const std::vector selects{select};
+    run_in_turn(backend, selects, step.rows, choice);
+    add(std::move(choice));
+    const double token_bytes = static_cast<double>(shapes.kv_lora + shapes.rope) * 2;
+    KernelCase attends{
+        .group = "selection",
+        .name = fmt::format("attention to {} of {}, {} new", kChosenTokens, step.tokens, step.rows),
+        .flops = chosen * latent_pair_flops(shapes) + rows * latent_row_flops(shapes),
+        .bytes = std::min(chosen, cached) * token_bytes + static_cast<double>(weight_bytes(attention.key)),
+        .launch = {}};
+    const std::vector attentions{attention};
+    run_in_turn(backend, attentions, step.rows, attends);
+    add(std::move(attends));
 }
 
 }  // namespace
 
 void selection_cases(Backend& backend, const Shapes& shapes, const AddCase& add) {
-    if (!backend.name().starts_with("cpu")) return;
-    for (const int64_t tokens : kCachedTokens) add_selection(backend, shapes, tokens, add);
+    for (const LatentStep& step : kSelectionSteps) {
+        if (backend.own_memory_bytes() || step.rows == 1) add_selection(backend, shapes, step, add);
+    }
 }
 
 }  // namespace sluice::bench
