@@ -77,6 +77,18 @@ inline void pair_minima(const RunBytes& runs, I (&pairs)[kHalfRuns / 2]) {
     });
 }
 
+// Rows of a tile at a block, what half of the block has, and the sums of the rows. Some tiles stand side by side and
+// are read by turns, some lines of each: a processor brings two streams from memory sooner than one. Turns of much more
+// than eight lines undo that; more streams add nothing, and where memory does not wait for products, one is sooner.
+struct TileInTurn {
+    RowsAtBlock at[kRowVectors];
+    const std::byte* ahead;  // what will be read some time after the block
+    alignas(64) int32_t factors[kHalfRuns][kRowVectors][kLanes];
+    alignas(64) float scales[2][kRowVectors][kLanes];
+    I totals[kRowVectors], minima[kRowVectors];
+    F acc[kRowVectors];
+};
+
 // What comes to the cache while a half of a block is multiplied: some lines with every set of codes.
 template <typename Format>
 struct HalfAhead {
@@ -95,109 +107,126 @@ struct HalfAhead {
     }
 };
 
-// totals += the products of half kIndex of a block times x.
-template <typename Format, int kIndex>
-inline void add_half_products(const RowsAtBlock (&at)[kRowVectors], const int8_t* x, const HalfAhead<Format>& ahead,
-                              const int32_t (&factors)[kHalfRuns][kRowVectors][kLanes], I (&totals)[kRowVectors]) {
+// The products of dwords [begin, begin + Shape::kDwords) of the runs of a step of half kIndex, times x.
+template <typename Format, typename Shape, int kIndex>
+inline void add_step_products(TileInTurn& tile, const int8_t* x, int step, int begin) {
     using Rows = typename Format::Rows;
-    using Shape = RunShapeOf<Rows, Format::kRun>;
     constexpr int kRunDwords = Format::kRunDwords;
-    for (int step = 0; step < Format::kSteps; ++step) {
-        for (int begin = 0; begin < kRunDwords; begin += Shape::kDwords) {
-            I sums[Format::kRuns][kRowVectors];
+    const HalfAhead<Format> ahead{tile.ahead + kIndex * HalfAhead<Format>::kLines * kLineBytes};
+    I totals[kRowVectors], sums[Format::kRuns][kRowVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kRowVectors; ++v) totals[v] = tile.totals[v];
 #pragma GCC unroll 8
-            for (int i = 0; i < Shape::kDwords; ++i) {
-                ahead.with_set(step * kRunDwords + begin + i);
+    for (int i = 0; i < Shape::kDwords; ++i) {
+        ahead.with_set(step * kRunDwords + begin + i);
 #pragma GCC unroll 4
-                for (int v = 0; v < kRowVectors; ++v) {
-                    I codes[Format::kRuns];
-                    Format::template codes<kIndex>(at[v].dwords, step, begin + i, codes);
-#pragma GCC unroll 4
-                    for (int k = 0; k < Format::kRuns; ++k) {
-                        const int run = Format::run(step, k);
-                        const I values = broadcast4(x + 4 * (run * kRunDwords + begin + i));
-                        if constexpr (kCentered<Rows>) {
-                            totals[v] = add_signed_products(totals[v], codes[k], values, iload(factors[run][v]));
-                        } else {
-                            sums[k][v] = run_products<Shape>(i == 0 ? izero() : sums[k][v], codes[k], values);
-                        }
-                    }
-                }
-            }
-            if constexpr (kCentered<Rows>) continue;
+        for (int v = 0; v < kRowVectors; ++v) {
+            I codes[Format::kRuns];
+            Format::template codes<kIndex>(tile.at[v].dwords, step, begin + i, codes);
 #pragma GCC unroll 4
             for (int k = 0; k < Format::kRuns; ++k) {
-                const auto& factor = factors[Format::run(step, k)];
-#pragma GCC unroll 4
-                for (int v = 0; v < kRowVectors; ++v) totals[v] = add_run(totals[v], sums[k][v], iload(factor[v]));
+                const int run = Format::run(step, k);
+                const I values = broadcast4(x + 4 * (run * kRunDwords + begin + i));
+                if constexpr (kCentered<Rows>) {
+                    totals[v] = add_signed_products(totals[v], codes[k], values, iload(tile.factors[run][v]));
+                } else {
+                    sums[k][v] = run_products<Shape>(i == 0 ? izero() : sums[k][v], codes[k], values);
+                }
             }
         }
     }
-}
-
-// acc with half kIndex of a block, which is group `group` of x.
-template <typename Format, int kIndex>
-inline void add_tiled_half(const RowsAtBlock (&at)[kRowVectors], const float (&scales)[2][kRowVectors][kLanes],
-                           const BlockRow& x, int64_t group, const HalfAhead<Format>& ahead, F (&acc)[kRowVectors]) {
-    using Rows = typename Format::Rows;
-    alignas(64) int32_t factors[kHalfRuns][kRowVectors][kLanes];
-    I totals[kRowVectors], minima[kRowVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kRowVectors; ++v) {
-        RunBytes runs;
-        Format::template run_bytes<kIndex>(at[v].dwords, runs);
-        spread_factors<Format, Format::kRun>(runs, [&](int run) { return factors[run][v]; });
-        totals[v] = minima[v] = izero();
-        if constexpr (kCentered<Rows>) continue;
-        I pairs[kHalfRuns / 2];
-        pair_minima<Format>(runs, pairs);
-        minima[v] = minima_sum([&](int i) { return pairs[i]; }, x.sums + group * kHalfRuns);
-        if constexpr (!Rows::kMinima) minima[v] = imul(minima[v], set1_i32(-Rows::kCenter));
-    }
-    add_half_products<Format, kIndex>(at, x.values + group * kHalf, ahead, factors, totals);
-    ahead.rest();
 #pragma GCC unroll 4
-    for (int v = 0; v < kRowVectors; ++v) {
-        acc[v] = add_half<Rows::kMinima>(acc[v], scales[0][v], scales[1][v], totals[v], minima[v], x.scales[group]);
+        for (int k = 0; k < Format::kRuns && !kCentered<Rows>; ++k) {
+            totals[v] = add_run(totals[v], sums[k][v], iload(tile.factors[Format::run(step, k)][v]));
+        }
+        tile.totals[v] = totals[v];
     }
 }
 
 template <typename Format>
 struct TiledFactorBlocks {
     using Rows = TiledRows<kFactorBlock, Format::Rows::kBytes>;
+    static constexpr int kStreams = Format::kStreams;
 
-    static void add(const RowsAtBlock (&at)[kRowVectors], const BlockRow& x, int64_t b, const std::byte* ahead,
-                    F (&acc)[kRowVectors]) {
-        alignas(64) float scales[2][kRowVectors][kLanes];
-        for (int v = 0; v < kRowVectors; ++v) {
-            store(scales[0][v], Format::scales(at[v].dwords, at[v].words));
-            if constexpr (Format::Rows::kMinima) store(scales[1][v], Format::minimum_scales(at[v].dwords));
+    // Adds block b of `count` tiles.
+    static void add(TileInTurn* tiles, int count, const BlockRow& x, int64_t b) {
+        for (int s = 0; s < count; ++s) {
+            for (int v = 0; v < kRowVectors; ++v) {
+                const RowsAtBlock& at = tiles[s].at[v];
+                store(tiles[s].scales[0][v], Format::scales(at.dwords, at.words));
+                if constexpr (Format::Rows::kMinima) store(tiles[s].scales[1][v], Format::minimum_scales(at.dwords));
+            }
         }
-        unrolled<2>([&]<int kIndex>() {
-            const HalfAhead<Format> lines{ahead + kIndex * HalfAhead<Format>::kLines * kLineBytes};
-            add_tiled_half<Format, kIndex>(at, scales, x, 2 * b + kIndex, lines, acc);
-        });
+        unrolled<2>([&]<int kIndex>() { add_half_of<kIndex>(tiles, count, x, 2 * b + kIndex); });
+    }
+
+  private:
+    template <int kIndex>
+    static void add_half_of(TileInTurn* tiles, int count, const BlockRow& x, int64_t group) {
+        using Shape = RunShapeOf<typename Format::Rows, Format::kRun>;
+        for (int s = 0; s < count; ++s) begin_half<kIndex>(tiles[s], x.sums + group * kHalfRuns);
+        for (int step = 0; step < Format::kSteps; ++step) {
+            for (int begin = 0; begin < Format::kRunDwords; begin += Shape::kDwords) {
+                for (int s = 0; s < count; ++s) {
+                    add_step_products<Format, Shape, kIndex>(tiles[s], x.values + group * kHalf, step, begin);
+                }
+            }
+        }
+        for (int s = 0; s < count; ++s) {
+            TileInTurn& tile = tiles[s];
+            HalfAhead<Format>{tile.ahead + kIndex * HalfAhead<Format>::kLines * kLineBytes}.rest();
+#pragma GCC unroll 4
+            for (int v = 0; v < kRowVectors; ++v) {
+                tile.acc[v] = add_half<Format::Rows::kMinima>(tile.acc[v], tile.scales[0][v], tile.scales[1][v],
+                                                              tile.totals[v], tile.minima[v], x.scales[group]);
+            }
+        }
+    }
+
+    // Factors and minima of a half, of which x has these sums.
+    template <int kIndex>
+    static void begin_half(TileInTurn& tile, const int16_t* x_sums) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kRowVectors; ++v) {
+            RunBytes runs;
+            Format::template run_bytes<kIndex>(tile.at[v].dwords, runs);
+            spread_factors<Format, Format::kRun>(runs, [&](int run) { return tile.factors[run][v]; });
+            tile.totals[v] = tile.minima[v] = izero();
+            if constexpr (kCentered<typename Format::Rows>) continue;
+            I pairs[kHalfRuns / 2];
+            pair_minima<Format>(runs, pairs);
+            const I minima = minima_sum([&](int i) { return pairs[i]; }, x_sums);
+            tile.minima[v] = Format::Rows::kMinima ? minima : imul(minima, set1_i32(-Format::Rows::kCenter));
+        }
     }
 };
 
 template <typename Format>
 struct TiledPlainBlocks {
     using Rows = TiledRows<kPlainBlock, Format::Rows::kBytes>;
+    static constexpr int kStreams = 2;
 
-    static void add(const RowsAtBlock (&at)[kRowVectors], const BlockRow& x, int64_t b, const std::byte* ahead,
-                    F (&acc)[kRowVectors]) {
+    static void add(TileInTurn* tiles, int count, const BlockRow& x, int64_t b) {
+        for (int s = 0; s < count; ++s) add_tile(tiles[s], x, b);
+    }
+
+  private:
+    static void add_tile(TileInTurn& tile, const BlockRow& x, int64_t b) {
         using Shape = RunShapeOf<typename Format::Rows, kPlainBlock>;
         constexpr bool kRuns = kWordRuns && !kCentered<typename Format::Rows>;
+        constexpr int kLines = kTileRows * Format::Rows::kBytes / kLineBytes;
         const I one = set1_i32(0x00010001);
         I sums[kRowVectors], words[kRowVectors];
         for (int v = 0; v < kRowVectors; ++v) sums[v] = izero();
 #pragma GCC unroll 8
         for (int i = 0; i < kPlainBlock / 4; ++i) {
-            prefetch(ahead + i * kLineBytes);
+            if (i < kLines) prefetch(tile.ahead + i * kLineBytes);
             const I values = broadcast4(x.values + b * kPlainBlock + 4 * i);
 #pragma GCC unroll 4
             for (int v = 0; v < kRowVectors; ++v) {
-                const I codes = Format::codes(at[v].dwords, i);
+                const I codes = Format::codes(tile.at[v].dwords, i);
                 if constexpr (kCentered<typename Format::Rows>) {
                     sums[v] = add_signed_products(sums[v], codes, values, one);
                 } else if constexpr (kRuns) {
@@ -211,28 +240,43 @@ struct TiledPlainBlocks {
         constexpr int kCenter = kCentered<typename Format::Rows> ? 0 : Format::Rows::kCenter;
 #pragma GCC unroll 4
         for (int v = 0; v < kRowVectors; ++v) {
-            acc[v] = add_block(acc[v], Format::scales(at[v].words), kCenter, sums[v], x.scales[b], block_sum(x, b));
+            tile.acc[v] = add_block(tile.acc[v], Format::scales(tile.at[v].words), kCenter, sums[v], x.scales[b],
+                                    block_sum(x, b));
         }
     }
 };
 
+// A weight in tiles as Blocks::kStreams parts, a tile of each by turns, times x.
 template <typename Blocks, int kColumns, int kBytes>
 inline void tiled_vector_of_blocks(const WeightView& w, const BlockRow& x, float* out, bool accumulate,
                                    const WeightView* next) {
     using Rows = TiledRows<kColumns, kBytes>;
+    constexpr int kStreams = Blocks::kStreams;
     const int64_t blocks = w.columns / kColumns;
-    const ReadAhead ahead(w, blocks * kBytes, next);
-    for (int64_t row = 0; row < w.rows; row += kTileRows) {
-        F acc[kRowVectors];
-        for (int v = 0; v < kRowVectors; ++v) acc[v] = zero();
-        for (int64_t b = 0; b < blocks; ++b) {
-            RowsAtBlock at[kRowVectors];
-            for (int v = 0; v < kRowVectors; ++v) at[v] = Rows(w, row + v * kLanes).at(b);
-            Blocks::add(at, x, b, ahead.after(at[0].dwords), acc);
+    const int64_t part_rows = (w.rows / kTileRows + kStreams - 1) / kStreams * kTileRows;
+    const int64_t part_bytes = part_rows * blocks * kBytes;
+    const std::ptrdiff_t jump = next != nullptr ? next->data - w.data - part_bytes : 0;
+    TileInTurn tiles[kStreams];
+    for (int64_t row = 0; row < part_rows; row += kTileRows) {
+        const int count = kStreams > 1 && row + part_rows >= w.rows ? 1 : kStreams;
+        for (int s = 0; s < count; ++s) {
+            for (int v = 0; v < kRowVectors; ++v) tiles[s].acc[v] = zero();
         }
-        for (int v = 0; v < kRowVectors; ++v) {
-            float* to = out + row + v * kLanes;
-            store(to, accumulate ? add(load(to), acc[v]) : acc[v]);
+        for (int64_t b = 0; b < blocks; ++b) {
+            for (int s = 0; s < count; ++s) {
+                TileInTurn& tile = tiles[s];
+                for (int v = 0; v < kRowVectors; ++v) tile.at[v] = Rows(w, row + s * part_rows + v * kLanes).at(b);
+                const std::byte* p = tile.at[0].dwords + kAheadBytes / kStreams;
+                tile.ahead = p >= w.data + (s + 1) * part_bytes ? p + jump : p;
+                if constexpr (Rows::kWordBytes > 0) prefetch(tile.at[0].words + kTileRows * blocks * kBytes);
+            }
+            Blocks::add(tiles, count, x, b);
+        }
+        for (int s = 0; s < count; ++s) {
+            for (int v = 0; v < kRowVectors; ++v) {
+                float* to = out + row + s * part_rows + v * kLanes;
+                store(to, accumulate ? add(load(to), tiles[s].acc[v]) : tiles[s].acc[v]);
+            }
         }
     }
 }

@@ -34,13 +34,14 @@ struct RunBytes {
 };
 
 // Blocks of 256 columns with whole factors, a byte each. The codes of kRuns runs of kRun columns share dwords, and so
-// do those of kSteps such sets, one after the other: step s has runs run(s, k). Up to kVectorTokens rows of x one after
-// the other are sooner done than all at once where products add up in words.
+// do those of kSteps such sets, one after the other: step s has runs run(s, k). Of kStreams tiles some lines are read
+// by turns. Up to kVectorTokens rows of x one after the other are sooner done than all at once where products add up in
+// words.
 template <typename Format, int kSharing, bool kSignedFactors, int kColumns = Format::kRun>
 struct TiledFormat {
     using Rows = Format;
     static constexpr int kRun = kColumns, kRunDwords = kRun / 4, kRuns = kSharing, kSteps = kHalf / kRun / kSharing;
-    static constexpr int kVectorTokens = 2;
+    static constexpr int kVectorTokens = 2, kStreams = 2;
     static constexpr bool kSigned = kSignedFactors;
 
     static constexpr int run(int step, int k) { return step * kRuns + k; }
@@ -126,7 +127,7 @@ struct Q6KTiles : QuarterTiles<Q6K, true> {
 };
 
 struct Q2KTiles : QuarterTiles<Q2K, false> {
-    static constexpr int kVectorTokens = 6;
+    static constexpr int kVectorTokens = 6, kStreams = 1;
 
     template <int kIndex>
     static void run_bytes(const std::byte* block, RunBytes& runs) {
@@ -146,6 +147,8 @@ struct Q2KTiles : QuarterTiles<Q2K, false> {
 };
 
 struct Q3KTiles : QuarterTiles<Q3K, true> {
+    static constexpr int kStreams = 1;
+
     template <int kIndex>
     static void run_bytes(const std::byte* block, RunBytes& runs) {
         const I upper = tile_dword(block, 26);
@@ -171,7 +174,7 @@ struct Q3KTiles : QuarterTiles<Q3K, true> {
 
 // Sixteen columns of low nibbles, sixteen of high ones, both with a factor.
 struct Iq4XsTiles : TiledFormat<Iq4Xs, 2, true, 16> {
-    static constexpr int kVectorTokens = 5;
+    static constexpr int kVectorTokens = 5, kStreams = 1;
 
     template <int kIndex>
     static void run_bytes(const std::byte* block, RunBytes& runs) {
