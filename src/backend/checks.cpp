@@ -124,12 +124,18 @@ void OperationCheck::states(const StateSlots& states, const Sequences& sequences
     if (states.rows != rows || states.columns != columns) {
         refuse("states", "are [{}, {}]: they must be {}", states.rows, states.columns, shape_text(rows, columns));
     }
-    tensor("slots of states", states.slots, sequences.rows.rows, 1, DType::kI32);
+    tensor("slots of states", states.slots, sequences.rows.rows, states.slots.columns == 2 ? 2 : 1, DType::kI32);
     range("pool of states", states.pool, 0, 0);
     const uint64_t bytes = static_cast<uint64_t>(rows * columns) * sizeof(float);
     if (states.slot_bytes < bytes || states.slot_bytes % sizeof(float) != 0) {
         refuse("slot_bytes of states", "are {}: a state takes {}, in whole floats", states.slot_bytes, bytes);
     }
+}
+
+void OperationCheck::own_states(const StateSlots& states, const Sequences& sequences, int64_t rows,
+                                int64_t columns) const {
+    this->states(states, sequences, rows, columns);
+    tensor("slots of states", states.slots, sequences.rows.rows, 1, DType::kI32);
 }
 
 void check_copy(const Region& source, const Region& target) {

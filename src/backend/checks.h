@@ -48,6 +48,8 @@ class OperationCheck {
     // Pages of so many bytes, or more, for every sequence.
     void cache(const PagedCache& cache, const Sequences& sequences, uint64_t page_bytes) const;
     void states(const StateSlots& states, const Sequences& sequences, int64_t rows, int64_t columns) const;
+    // The same of those of which most stays as it is: they have one slot.
+    void own_states(const StateSlots& states, const Sequences& sequences, int64_t rows, int64_t columns) const;
 
   private:
     void weight_format(std::string_view field, const WeightFormat& format) const;

@@ -76,14 +76,23 @@ std::vector<StateSegment> state_segments(std::string_view operation, const Seque
     const int32_t* slots = ints(states.slots);
     std::vector<StateSegment> segments;
     std::vector<int32_t> taken;
-    for (const SequenceRows& rows : sequence_rows(operation, sequences, batch_rows)) {
-        if (*slots < 0 || *slots >= held) check.refuse("slots of states", "name slot {}: there are {}", *slots, held);
-        if (std::ranges::find(taken, *slots) != taken.end()) {
-            check.refuse("slots of states", "name slot {} twice: every sequence has one of its own", *slots);
+    const auto place_of = [&](int32_t slot) {
+        if (slot < 0 || slot >= held) check.refuse("slots of states", "name slot {}: there are {}", slot, held);
+        if (std::ranges::find(taken, slot) != taken.end()) {
+            check.refuse("slots of states", "name slot {} twice: every sequence has one of its own", slot);
         }
-        taken.push_back(*slots);
-        std::byte* state = pool.data() + static_cast<uint64_t>(*slots) * states.slot_bytes;
-        segments.push_back({rows, reinterpret_cast<float*>(state)});
+        taken.push_back(slot);
+        return reinterpret_cast<float*>(pool.data() + static_cast<uint64_t>(slot) * states.slot_bytes);
+    };
+    for (const SequenceRows& rows : sequence_rows(operation, sequences, batch_rows)) {
+        const int32_t read = slots[0], written = slots[states.slots.columns - 1];
+        float* state = place_of(read);
+        if (written != read) {
+            float* const next = place_of(written);
+            std::copy_n(state, states.rows * states.columns, next);
+            state = next;
+        }
+        segments.push_back({rows, state});
         slots += states.slots.row_stride;
     }
     return segments;

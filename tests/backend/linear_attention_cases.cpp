@@ -11,7 +11,7 @@ StateSlots random_states(CaseContext& context, size_t count, int64_t rows, int64
                          uint64_t numbers_between = 3) {
     std::vector<std::vector<float>> states;
     for (size_t s = 0; s < count; ++s) states.push_back(context.normals(rows * columns, scale));
-    return states_of(context.backend(), states, rows, columns, numbers_between);
+    return states_of(context.backend(), states, rows, columns, numbers_between, context.flip());
 }
 
 // As a model has it: alone in its memory, so that wide loads may be used.

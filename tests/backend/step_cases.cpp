@@ -24,7 +24,7 @@ Tensor step_output(CaseContext& context, int64_t columns, int64_t rows = 1) {
 StateSlots step_states(CaseContext& context, int64_t sequences, int64_t rows, int64_t columns, float scale) {
     std::vector<std::vector<float>> states;
     for (int64_t s = 0; s < sequences; ++s) states.push_back(context.normals(rows * columns, scale));
-    return states_of(context.backend(), states, rows, columns, 4);
+    return states_of(context.backend(), states, rows, columns, 4, context.flip());
 }
 void step_result(CaseContext& context, const StateSlots& states) {
     for (int64_t s = 0; s < states.slots.rows; ++s) {

@@ -107,9 +107,9 @@ inline std::vector<std::vector<std::byte>> read_pages(Backend& backend, const Pa
     return pages;
 }
 
-// States in slots that lie backwards, with one between.
+// States in slots that lie backwards, with one between: where they are `apart`, the new states go there.
 inline StateSlots states_of(Backend& backend, const std::vector<std::vector<float>>& states, int64_t rows,
-                            int64_t columns, uint64_t numbers_between = 3) {
+                            int64_t columns, uint64_t numbers_between = 3, bool apart = false) {
     const auto floats = static_cast<uint64_t>(rows * columns);
     const uint64_t slot_bytes = (floats + numbers_between) * sizeof(float);
     std::vector<std::byte> pool(2 * states.size() * slot_bytes, std::byte{0xff});
@@ -117,24 +117,29 @@ inline StateSlots states_of(Backend& backend, const std::vector<std::vector<floa
     for (size_t s = 0; s < states.size(); ++s) {
         const size_t slot = 2 * (states.size() - 1 - s);
         slots.push_back(static_cast<int32_t>(slot));
+        if (apart) slots.push_back(static_cast<int32_t>(slot) + 1);
         std::memcpy(pool.data() + slot * slot_bytes, states[s].data(), floats * sizeof(float));
     }
     const BufferPtr buffer = backend.allocate(pool.size());
     backend.upload(buffer, 0, pool);
     return {.pool = buffer,
             .slot_bytes = slot_bytes,
-            .slots = int_table(backend, slots, 1),
+            .slots = int_table(backend, slots, apart ? 2 : 1),
             .rows = rows,
             .columns = columns};
 }
 
+// What its slots hold, one after the other.
 inline std::vector<float> read_state(Backend& backend, const StateSlots& states, size_t s) {
-    int32_t slot = 0;
-    backend.download(states.slots.buffer, s * sizeof(int32_t), std::as_writable_bytes(std::span(&slot, 1)));
+    std::vector<int32_t> slots(static_cast<size_t>(states.slots.columns));
+    backend.download(states.slots.buffer, s * slots.size() * sizeof(int32_t), std::as_writable_bytes(std::span(slots)));
     backend.wait();
-    std::vector<float> state(static_cast<size_t>(states.rows * states.columns));
-    backend.download(states.pool, static_cast<uint64_t>(slot) * states.slot_bytes,
-                     std::as_writable_bytes(std::span(state)));
+    const auto floats = static_cast<size_t>(states.rows * states.columns);
+    std::vector<float> state(slots.size() * floats);
+    for (size_t i = 0; i < slots.size(); ++i) {
+        backend.download(states.pool, static_cast<uint64_t>(slots[i]) * states.slot_bytes,
+                         std::as_writable_bytes(std::span(state).subspan(i * floats, floats)));
+    }
     backend.wait();
     return state;
 }

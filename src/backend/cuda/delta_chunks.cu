@@ -140,7 +140,7 @@ class Scan {
         });
     }
     __device__ void store_state() {
-        float* const to = args_.delta.state_of(part_.sequence, head_);
+        float* const to = args_.delta.next_state_of(part_.sequence, head_);
         each_of_state([&](int row, int column, float& number) {
             if (first_value_ + row < args_.delta.value_dim && column < args_.delta.key_dim) {
                 to[static_cast<int64_t>(first_value_ + row) * args_.delta.key_dim + column] = number;

@@ -203,7 +203,8 @@ __device__ __forceinline__ void take_token(const DeltaArgs& args, int head, Toke
 // kLanes lanes keep kPasses rows of a head's state.
 template <int kLanes, bool kInFours, typename Decay>
 __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs args, int most_rows) {
-    float* const state = args.state_of(blockIdx.z, blockIdx.y);  // looked up while the sequence is
+    const float* const state = args.state_of(blockIdx.z, blockIdx.y);  // looked up while the sequence is
+    float* const next_state = args.next_state_of(blockIdx.z, blockIdx.y);
     const SequencePart part = args.sequences.at(blockIdx.z);
     if (part.count > most_rows) return;
     constexpr int kRowsOfPass = 32 / kLanes;
@@ -233,7 +234,7 @@ __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) {
         const int64_t row = first + p * kRowsOfPass;
-        s[p].store(state + row * args.key_dim, row < args.value_dim ? args.key_dim : 0);
+        s[p].store(next_state + row * args.key_dim, row < args.value_dim ? args.key_dim : 0);
     }
 }
 
@@ -316,7 +317,8 @@ __global__ void __launch_bounds__(32 * HeadParts<kParts>::kWarps)
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int head = blockIdx.x / kParts, part = blockIdx.x % kParts, key_head = args.key_head_of(head);
     const int first = part * Parts::kValues + warp * kRowsOfPass * kPasses + lane / kHeadLanes;
-    float* const state = args.state_of(0, head);
+    const float* const state = args.state_of(0, head);
+    float* const next_state = args.next_state_of(0, head);
     Columns<kHeadLanes, true> s[kPasses];
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) s[p].load(state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
@@ -338,7 +340,7 @@ __global__ void __launch_bounds__(32 * HeadParts<kParts>::kWarps)
     }
     Parts::meet();
 #pragma unroll
-    for (int p = 0; p < kPasses; ++p) s[p].store(state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
+    for (int p = 0; p < kPasses; ++p) s[p].store(next_state + (first + p * kRowsOfPass) * args.key_dim, args.key_dim);
     if (32 * warp >= Parts::kValues) return;
     const float scale =
         rsqrtf(squares_of_eights(shared, 0, kHeadValues / 8) / static_cast<float>(kHeadValues) + norm.epsilon);

@@ -63,7 +63,8 @@ __global__ void convolve_kernel(const ConvolveArgs args) {
     const SequencePart part = args.part_of(blockIdx.y, first);
     const int c = blockIdx.x * blockDim.x + threadIdx.x, past = (args.taps - 1) * args.distance;
     if (c >= args.channels || part.sequence < 0) return;
-    float* const state = args.states.of(part.sequence) + c;
+    const float* const state = args.states.of(part.sequence) + c;
+    float* const next = args.states.next_of(part.sequence) + c;
     // Among the state's inputs and then the rows'.
     const auto input = [&](int at) {
         return at < past ? state[static_cast<int64_t>(at) * args.channels] : args.x[part.first_row + at - past][c];
@@ -75,7 +76,7 @@ __global__ void convolve_kernel(const ConvolveArgs args) {
         args.out[part.first_row + row][c] = sum * sigmoid(sum);
     }
     if (first > 0) return;
-    for (int i = 0; i < past; ++i) state[static_cast<int64_t>(i) * args.channels] = input(part.count + i);
+    for (int i = 0; i < past; ++i) next[static_cast<int64_t>(i) * args.channels] = input(part.count + i);
 }
 
 __device__ inline float4 silu_of_taps(const float4 (&taps)[4], const float4 (&inputs)[4]) {
@@ -103,7 +104,8 @@ __global__ void __launch_bounds__(128) convolve_fours_kernel(const ConvolveArgs 
     const SequencePart part = args.part_of(blockIdx.y, first);
     const int c = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
     if (c >= args.channels || part.sequence < 0) return wait_for_previous();
-    float* const state = args.states.of(part.sequence) + c;
+    const float* const state = args.states.of(part.sequence) + c;
+    float* const next = args.states.next_of(part.sequence) + c;
     const auto input = [&](int at) {
         const float* const from =
             at < kPast ? state + static_cast<int64_t>(at) * args.channels : args.x[part.first_row + at - kPast] + c;
@@ -121,7 +123,7 @@ __global__ void __launch_bounds__(128) convolve_fours_kernel(const ConvolveArgs 
         for (int i = 0; i < kPast; ++i) kept[i] = input(part.count + i);
 #pragma unroll
         for (int i = 0; i < kPast; ++i) {
-            *reinterpret_cast<float4*>(state + static_cast<int64_t>(i) * args.channels) = kept[i];
+            *reinterpret_cast<float4*>(next + static_cast<int64_t>(i) * args.channels) = kept[i];
         }
     }
     const float* x = args.x[part.first_row + first] + c;

@@ -10,14 +10,18 @@ struct StateTable {
     std::byte* pool;
     uint64_t slot_bytes;
     Rows<const int32_t> slots;
-    __device__ float* of(int sequence) const {
-        return reinterpret_cast<float*>(pool + static_cast<uint64_t>(slots[sequence][0]) * slot_bytes);
+    int written;  // column of `slots`
+    __device__ float* of(int sequence) const { return at(slots[sequence][0]); }
+    __device__ float* next_of(int sequence) const { return at(slots[sequence][written]); }
+    __device__ float* at(int slot) const {
+        return reinterpret_cast<float*>(pool + static_cast<uint64_t>(slot) * slot_bytes);
     }
     bool in_fours() const { return (reinterpret_cast<uint64_t>(pool) | slot_bytes) % 16 == 0; }
 };
 
 inline StateTable table_of(const StateSlots& states) {
-    return {device_bytes(states.pool), states.slot_bytes, ints_of(states.slots)};
+    return {device_bytes(states.pool), states.slot_bytes, ints_of(states.slots),
+            static_cast<int>(states.slots.columns) - 1};
 }
 
 // Whether every row may be read 16 bytes at a time.
@@ -52,9 +56,9 @@ struct DeltaArgs {
     __device__ const float* value(int64_t row, int head) const {
         return query(row, 2 * key_heads) + static_cast<int64_t>(head) * value_dim;
     }
-    __device__ float* state_of(int sequence, int head) const {
-        return states.of(sequence) + static_cast<int64_t>(head) * value_dim * key_dim;
-    }
+    __device__ const float* state_of(int sequence, int head) const { return states.of(sequence) + first_of(head); }
+    __device__ float* next_state_of(int sequence, int head) const { return states.next_of(sequence) + first_of(head); }
+    __device__ int64_t first_of(int head) const { return static_cast<int64_t>(head) * value_dim * key_dim; }
     // ln g of a head, which is not positive, and beta.
     __device__ float log_decay(int64_t row, int head) const {
         return log_decay_of(a[row][head], a_log[head], dt_bias[head]);

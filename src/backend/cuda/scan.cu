@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(32 * kScanWarps) scan_kernel(const ScanArgs ar
     const SequencePart part = args.sequences.at(blockIdx.y);
     const int head = i / args.head_dim, group = head / (args.heads / args.groups);
     const int first_b = inner + group * args.state_dim, first_c = first_b + args.groups * args.state_dim;
-    float* const state = args.states.of(part.sequence) + static_cast<int64_t>(i) * args.state_dim;
+    const float* const state = args.states.of(part.sequence) + static_cast<int64_t>(i) * args.state_dim;
+    float* const next = args.states.next_of(part.sequence) + static_cast<int64_t>(i) * args.state_dim;
     const float rate = -expf(args.a_log[head]), bias = args.dt_bias[head], skip = args.skip[head];
     float values[kMostOfLane];
 #pragma unroll
@@ -59,7 +60,7 @@ __global__ void __launch_bounds__(32 * kScanWarps) scan_kernel(const ScanArgs ar
 #pragma unroll
     for (int k = 0; k < kMostOfLane; ++k) {
         const int j = lane + 32 * k;
-        if (j < args.state_dim) state[j] = values[k];
+        if (j < args.state_dim) next[j] = values[k];
     }
 }
 

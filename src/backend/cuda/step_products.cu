@@ -145,7 +145,7 @@ __device__ __forceinline__ void rows_block(const StepProducts& args, float4* sha
 struct ChannelPast {
     float4 taps;
     float past[3];
-    float *state, *out;  // null: there is none
+    float *next, *out;  // null: there is none
 
     __device__ __forceinline__ void load(const StepConvolution& convolution, const float* number) {
         const int64_t channel = number - convolution.x;
@@ -153,7 +153,8 @@ struct ChannelPast {
         if (convolution.x == nullptr || number == nullptr || channel < 0 || channel >= convolution.channels) return;
         out = convolution.out + channel;
         taps = __ldg(reinterpret_cast<const float4*>(convolution.taps[channel]));
-        state = convolution.states.of(0) + channel;
+        const float* const state = convolution.states.of(0) + channel;
+        next = convolution.states.next_of(0) + channel;
 #pragma unroll
         for (int i = 0; i < 3; ++i) past[i] = state[static_cast<int64_t>(i) * convolution.channels];
     }
@@ -164,9 +165,9 @@ struct ChannelPast {
         sum = fmaf(past[2], taps.z, sum);
         sum = fmaf(number, taps.w, sum);
         *out = quick_silu(sum);
-        state[0] = past[1];
-        state[channels] = past[2];
-        state[2 * static_cast<int64_t>(channels)] = number;
+        next[0] = past[1];
+        next[channels] = past[2];
+        next[2 * static_cast<int64_t>(channels)] = number;
     }
 };
 

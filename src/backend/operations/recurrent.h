@@ -15,7 +15,7 @@ namespace sluice {
 struct StateSlots {
     BufferPtr pool;
     uint64_t slot_bytes = 0;
-    Tensor slots;  // I32 [S, 1]
+    Tensor slots;  // I32 [S, 1], or [S, 2]: what is read in the first slot stays there, and goes on in the second
     int64_t rows = 0, columns = 0;
 
     static void fields(auto& op, auto&& field) {

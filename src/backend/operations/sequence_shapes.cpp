@@ -138,7 +138,7 @@ void SharedKeyAttention::check_shapes(const OperationCheck& check) const {
     check.tensor("out", out, keys.rows, heads * width());
     check.sequences(sequences);
     check.size("window", window());
-    check.states(states, sequences, window(), width());
+    check.own_states(states, sequences, window(), width());
     if (ratio != 0) check_row_cache(check, sequences, cache, width(), ratio);
 }
 
@@ -150,7 +150,7 @@ void PoolTokens::check_shapes(const OperationCheck& check) const {
     if (gates.buffer != nullptr) check.tensor("gates", gates, values.rows, width());
     check.tensor("out", out, values.rows, overlapping ? width() / 2 : width());
     check.sequences(sequences);
-    check.states(states, sequences, seen(), state_columns());
+    check.own_states(states, sequences, seen(), state_columns());
 }
 
 void AppendLatent::check_shapes(const OperationCheck& check) const {
