@@ -81,6 +81,8 @@ class Backend : public Queue {
     // Queued transfers. `source` is read before return; `target` is filled when wait() returns.
     virtual void upload(const BufferPtr& target, uint64_t offset, std::span<const std::byte> source) = 0;
     virtual void download(const BufferPtr& source, uint64_t offset, std::span<std::byte> target) = 0;
+    // Until what was handed over before the event was made by mark(): the targets of its downloads are filled then.
+    virtual void wait_for(const EventPtr& event) { (void)event, wait(); }
     using Queue::copy;
     void copy(const BufferPtr& source, uint64_t source_offset, const BufferPtr& target, uint64_t target_offset,
               uint64_t bytes) {

@@ -124,6 +124,7 @@ class QueueCompletion final : public Event {
     QueueCompletion(std::shared_ptr<DelayedQueue> queue, uint64_t number) : queue_(std::move(queue)), number_(number) {}
     bool done() const override { return queue_->finished(number_); }
     void wait() override { queue_->finish(number_); }
+    uint64_t number() const { return number_; }
 
   private:
     std::shared_ptr<DelayedQueue> queue_;
@@ -297,8 +298,8 @@ class QueuedBackend final : public Backend {
         OperationCheck("download").range("source", source, offset, target.size());
         std::fill(target.begin(), target.end(), static_cast<std::byte>(kPoison));
         auto arrived = std::make_shared<std::vector<std::byte>>(target.size());
-        downloads_.push_back({target, arrived});
         submit([this, source, offset, arrived] { inner_->download(inner_buffer(source), offset, *arrived); });
+        downloads_.push_back({target, arrived, queue_->submitted()});
     }
 
     using Backend::copy;
@@ -315,9 +316,15 @@ class QueuedBackend final : public Backend {
         if (event) queue_->submit([event] { event->wait(); });
     }
 
-    void wait() override {
-        queue_->finish(queue_->submitted());
-        const std::vector<Download> downloads = std::exchange(downloads_, {});
+    void wait() override { wait_for(mark()); }
+    void wait_for(const EventPtr& event) override {
+        const auto& completion = dynamic_cast<const QueueCompletion&>(*event);
+        event->wait();
+        std::vector<Download> downloads = std::exchange(downloads_, {});
+        const auto later = std::ranges::find_if(
+            downloads, [&](const Download& download) { return download.number > completion.number(); });
+        downloads_.assign(later, downloads.end());
+        downloads.erase(later, downloads.end());
         if (const std::exception_ptr failure = queue_->take_failure()) std::rethrow_exception(failure);
         for (const Download& download : downloads) {
             std::copy(download.arrived->begin(), download.arrived->end(), download.target.begin());
@@ -348,6 +355,7 @@ class QueuedBackend final : public Backend {
     struct Download {
         std::span<std::byte> target;
         std::shared_ptr<std::vector<std::byte>> arrived;
+        uint64_t number;
     };
 
     // Unlike landings, operations and transfers stop at a failure until wait() told it.

@@ -9,6 +9,7 @@
 
 #include "backend/checks.h"
 #include "backend/cuda/compute.h"
+#include "backend/cuda/few_words.h"
 #include "backend/cuda/memory.h"
 #include "backend/cuda/products.h"
 #include "backend/cuda/recording.h"
@@ -73,8 +74,11 @@ class CudaBackend final : public Backend {
         OperationCheck("upload").range("target", target, offset, source.size());
         attempt([&] {
             if (source.empty()) return;
-            check(cudaMemcpyAsync(device_bytes(target) + offset, source.data(), source.size(), cudaMemcpyHostToDevice,
-                                  device_->stream()),
+            std::byte* const place = device_bytes(target) + offset;
+            if (cuda::are_few_words(place, source.size())) {
+                return cuda::store_few_words(device_->stream(), source, place);
+            }
+            check(cudaMemcpyAsync(place, source.data(), source.size(), cudaMemcpyHostToDevice, device_->stream()),
                   "uploading");
         });
     }
@@ -83,11 +87,16 @@ class CudaBackend final : public Backend {
         OperationCheck("download").range("source", source, offset, target.size());
         attempt([&] {
             if (target.empty()) return;
+            const std::byte* const place = device_bytes(source) + offset;
             std::byte* const landing = device_->landing(target.size());
-            check(cudaMemcpyAsync(landing == nullptr ? target.data() : landing, device_bytes(source) + offset,
-                                  target.size(), cudaMemcpyDeviceToHost, device_->stream()),
-                  "downloading");
-            if (landing != nullptr) landed_.push_back({landing, target});
+            if (landing != nullptr && cuda::are_few_words(place, target.size()) && cuda::are_few_words(landing, 4)) {
+                cuda::fetch_few_words(device_->stream(), place, target.size(), landing);
+            } else {
+                check(cudaMemcpyAsync(landing == nullptr ? target.data() : landing, place, target.size(),
+                                      cudaMemcpyDeviceToHost, device_->stream()),
+                      "downloading");
+            }
+            if (landing != nullptr) landed_.push_back({landing, target, device_->landings_end()});
         });
     }
 
@@ -103,7 +112,9 @@ class CudaBackend final : public Backend {
         });
     }
 
-    EventPtr mark() override { return std::make_shared<cuda::QueueEvent>(device_, device_->stream()); }
+    EventPtr mark() override {
+        return std::make_shared<cuda::QueueEvent>(device_, device_->stream(), delivered_ + landed_.size());
+    }
 
     void after(const EventPtr& event) override {
         if (event == nullptr) return;
@@ -117,11 +128,19 @@ class CudaBackend final : public Backend {
     void wait() override {
         attempt([&] {
             check(cudaStreamSynchronize(device_->stream()), "running operations");
-            for (const Landed& each : landed_) std::memcpy(each.target.data(), each.landing, each.target.size());
+            fill_targets(landed_.size());
         });
-        landed_.clear();
-        device_->free_landings();
-        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+        forget_downloads(landed_.size());
+    }
+
+    void wait_for(const EventPtr& event) override {
+        const auto& queued = dynamic_cast<const cuda::QueueEvent&>(*event);
+        const size_t downloads = queued.downloads() > delivered_ ? queued.downloads() - delivered_ : 0;
+        attempt([&] {
+            check(cudaEventSynchronize(queued.get()), "running operations");
+            fill_targets(downloads);
+        });
+        forget_downloads(downloads);
     }
 
     // Where all is F32, a prompt's rows meet an expert's weights sooner when the host has put them together.
@@ -163,14 +182,30 @@ class CudaBackend final : public Backend {
         }
     }
 
-    // A download that lies in pinned memory until wait().
+    // A download that lies in pinned memory until it is waited for.
     struct Landed {
         const std::byte* landing;
         std::span<std::byte> target;
+        uint64_t end;  // of landings
     };
+
+    // Of the oldest downloads.
+    void fill_targets(size_t count) {
+        for (size_t i = 0; i < count; ++i) {
+            std::memcpy(landed_[i].target.data(), landed_[i].landing, landed_[i].target.size());
+        }
+    }
+    // Those that were waited for; throws what failed meanwhile.
+    void forget_downloads(size_t count) {
+        if (count > 0) device_->free_landings(landed_[count - 1].end);
+        landed_.erase(landed_.begin(), landed_.begin() + static_cast<std::ptrdiff_t>(count));
+        delivered_ += count;
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    }
 
     std::shared_ptr<cuda::Device> device_;
     std::vector<Landed> landed_;
+    uint64_t delivered_ = 0;  // downloads that are no longer among them
     std::exception_ptr failure_;
     std::optional<std::vector<Operation>> recorded_;  // none: operations run
     uint64_t free_bytes_ = 0;

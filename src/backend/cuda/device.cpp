@@ -115,8 +115,10 @@ void Device::grow_scratch(Lane& lane, uint64_t bytes) {
 }
 
 std::byte* Device::landing(uint64_t bytes) {
-    if (bytes > kCopyBytes - landed_bytes_) return nullptr;
-    return landings_ + std::exchange(landed_bytes_, landed_bytes_ + bytes);
+    const uint64_t place = landings_end_ % kCopyBytes, skipped = place + bytes > kCopyBytes ? kCopyBytes - place : 0;
+    if (landings_end_ + skipped + bytes > landings_begin_ + kCopyBytes) return nullptr;
+    landings_end_ += skipped + bytes;
+    return landings_ + (place + skipped) % kCopyBytes;
 }
 
 std::byte* device_bytes(const BufferPtr& buffer) {

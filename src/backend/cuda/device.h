@@ -64,9 +64,10 @@ class Device {
     std::byte* scratch(uint64_t bytes);
     void grow_scratch();                                           // to what was noted
     uint64_t scratch_version() const { return scratch_version_; }  // another once some of it has moved
-    // Pinned memory for a download, until free_landings(); null where there is no room.
+    // Pinned memory for a download, until it is given back with all before it; null where there is no room.
     std::byte* landing(uint64_t bytes);
-    void free_landings() { landed_bytes_ = 0; }
+    uint64_t landings_end() const { return landings_end_; }
+    void free_landings(uint64_t end) { landings_begin_ = end; }
     const Grids* grids() const { return grids_; }
 
   private:
@@ -89,7 +90,7 @@ class Device {
     uint64_t scratch_version_ = 0;
     cudaStream_t copies_ = nullptr, saves_ = nullptr;
     std::byte* landings_ = nullptr;
-    uint64_t landed_bytes_ = 0;
+    uint64_t landings_begin_ = 0, landings_end_ = 0;  // in use, as bytes that were ever given
     Grids* grids_ = nullptr;
 };
 

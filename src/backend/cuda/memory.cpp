@@ -54,7 +54,8 @@ BufferPtr allocate(const std::shared_ptr<Device>& device, uint64_t bytes) {
     return std::make_shared<DeviceBuffer>(std::move(memory), data, bytes);
 }
 
-QueueEvent::QueueEvent(std::shared_ptr<Device> device, cudaStream_t stream) : device_(std::move(device)) {
+QueueEvent::QueueEvent(std::shared_ptr<Device> device, cudaStream_t stream, uint64_t downloads)
+    : device_(std::move(device)), downloads_(downloads) {
     device_->use();
     check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
     if (const cudaError_t status = cudaEventRecord(event_, stream); status != cudaSuccess) {

@@ -15,19 +15,21 @@ namespace sluice::cuda {
 // Zeroed memory of the device, behind what its queue was handed so far. Throws kOutOfMemory.
 BufferPtr allocate(const std::shared_ptr<Device>& device, uint64_t bytes);
 
-// What a queue was handed before the event was made.
+// What a queue was handed before the event was made; so many downloads of the backend were among it and before.
 class QueueEvent final : public Event {
   public:
-    QueueEvent(std::shared_ptr<Device> device, cudaStream_t stream);
+    QueueEvent(std::shared_ptr<Device> device, cudaStream_t stream, uint64_t downloads = 0);
     QueueEvent(const QueueEvent&) = delete;
     ~QueueEvent() override;
     bool done() const override;
     void wait() override;
     cudaEvent_t get() const { return event_; }
+    uint64_t downloads() const { return downloads_; }
 
   private:
     std::shared_ptr<Device> device_;
     cudaEvent_t event_ = nullptr;
+    uint64_t downloads_;
 };
 
 // Expert slots in the device's memory. Records land in a ring of pinned memory and are copied by a queue of their own.
