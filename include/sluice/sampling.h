@@ -69,9 +69,9 @@ class Sampler {
     // Whether the context changes nothing but for its mask; and whether that is then the first of the largest logits.
     bool takes_logits_as_they_come() const;
     bool takes_the_likeliest() const;
-    // The number from 0 on, less than 1, by which the next token will be drawn where there is more than one; skip():
-    // somebody else drew by it.
-    double next_uniform();
+    // The number from 0 on, less than 1, by which the next token will be drawn where there is more than one, or one
+    // that comes so many later; skip(): somebody else drew by it.
+    double next_uniform(size_t later = 0);
     void skip();
 
   private:

@@ -143,6 +143,8 @@ void Engine::Impl::run_pass(std::span<SequenceWork* const> work, int64_t room, i
         input.hidden = each.hidden;
         input.likeliest_of = each.likeliest_of;
         input.draw = each.draw;
+        input.goes_on = each.goes_on && work.size() == 1;  // a step ahead is for nothing where others join
+        input.next_draw = each.next_draw;
     }
     // A pass goes on while anyone wants it.
     std::vector<ForwardOutput> results = forward(inputs, [&pieces](int64_t, int64_t) {

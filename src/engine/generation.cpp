@@ -164,15 +164,20 @@ void Generation::Impl::draw() {
     work_.logits = LogitsWanted::kLast;
     const bool as_they_come = !options.mask && !options.log_probabilities && sampler.takes_logits_as_they_come();
     work_.likeliest_of = as_they_come ? static_cast<int64_t>(drawable_tokens()) : 0;
-    work_.draw.reset();
-    if (as_they_come && !sampler.takes_the_likeliest()) {
-        work_.draw = {.temperature = options.sampling.temperature,
-                      .top_p = options.sampling.top_p,
-                      .min_p = options.sampling.min_p,
-                      .uniform = sampler.next_uniform(),
-                      .top_k = options.sampling.top_k};
-    }
+    work_.goes_on = as_they_come && static_cast<int64_t>(result.token_ids.size()) + 1 < options.max_tokens &&
+                    static_cast<int64_t>(session->tokens.size()) + 1 < engine.info.context;
+    const bool drawn = as_they_come && !sampler.takes_the_likeliest();
+    work_.draw = drawn ? std::optional(draw_settings(0)) : std::nullopt;
+    work_.next_draw = drawn && work_.goes_on ? std::optional(draw_settings(1)) : std::nullopt;
     work_.done = 0;
+}
+
+DrawSettings Generation::Impl::draw_settings(size_t later) {
+    return {.temperature = options.sampling.temperature,
+            .top_p = options.sampling.top_p,
+            .min_p = options.sampling.min_p,
+            .uniform = sampler.next_uniform(later),
+            .top_k = options.sampling.top_k};
 }
 
 void Generation::Impl::finish(FinishReason reason) {

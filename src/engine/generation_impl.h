@@ -53,6 +53,8 @@ struct Generation::Impl {
     void take_piece(size_t begin);
     void draw();
     size_t drawable_tokens() const;
+    // Of the next token, or of one that comes so many later.
+    DrawSettings draw_settings(size_t later);
     TokenId next_token();
     TokenId sample();
 

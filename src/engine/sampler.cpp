@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <limits>
 #include <optional>
 #include <random>
@@ -89,7 +90,7 @@ void forbid_masked(std::span<float> logits, const TokenMask& mask) {
 struct Sampler::Impl {
     SamplingOptions options;
     std::mt19937_64 random;
-    std::optional<double> ahead;  // what uniform() gives next, where somebody asked before
+    std::deque<double> ahead;  // what uniform() gives next, as far as somebody asked before
     std::vector<float> adjusted;
     SoftmaxWeights weights;
 
@@ -98,6 +99,7 @@ struct Sampler::Impl {
     std::vector<Candidate> nucleus(std::span<const float> logits, float largest, float temperature);
     void cut(std::vector<Candidate>& kept, double mass) const;
     double uniform();  // in [0, 1)
+    double new_uniform();
     TokenId draw(const std::vector<Candidate>& candidates);
 };
 
@@ -123,9 +125,9 @@ bool Sampler::takes_the_likeliest() const {
     return impl_->options.temperature < kGreedyBelow && takes_logits_as_they_come();
 }
 
-double Sampler::next_uniform() {
-    if (!impl_->ahead) impl_->ahead = impl_->uniform();
-    return *impl_->ahead;
+double Sampler::next_uniform(size_t later) {
+    while (impl_->ahead.size() <= later) impl_->ahead.push_back(impl_->new_uniform());
+    return impl_->ahead[later];
 }
 
 void Sampler::skip() {
@@ -228,7 +230,13 @@ void Sampler::Impl::cut(std::vector<Candidate>& kept, double mass) const {
 }
 
 double Sampler::Impl::uniform() {
-    if (ahead) return *std::exchange(ahead, std::nullopt);
+    if (ahead.empty()) return new_uniform();
+    const double next = ahead.front();
+    ahead.pop_front();
+    return next;
+}
+
+double Sampler::Impl::new_uniform() {
     // 53 random bits: the same stream on every standard library, unlike std::uniform_real_distribution.
     return static_cast<double>(random() >> 11) * 0x1.0p-53;
 }

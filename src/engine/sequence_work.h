@@ -21,6 +21,9 @@ struct SequenceWork {
     // it gives them. 0: logits.
     int64_t likeliest_of = 0;
     std::optional<DrawSettings> draw = {};  // what is drawn by, in place of the likeliest
+    // Whether the token that is told goes on unless it ends the sequence, and what the one behind it is drawn by then.
+    bool goes_on = false;
+    std::optional<DrawSettings> next_draw = {};
     std::optional<TokenId> likeliest = {};
     size_t done = 0;         // of `tokens`
     uint64_t evaluated = 0;  // tokens, those that the state was behind by included

@@ -59,6 +59,8 @@ class GatedDeltaNet : public Mixer {
                 StatePart::fixed("delta", value_heads_ * value_dim_, key_dim_)};
     }
 
+    bool replaces_states() const override { return true; }
+
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
 
     void run(Backend& backend, const Batch& batch, const Tensor& x, const BlockOutput& out,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,11 @@ class Mixer {
     // Whether run() of a step over one new token each is the same operations whatever the positions are, and nothing
     // else.
     virtual bool repeats() const { return true; }
+    // Whether run() leaves the state of a sequence as it is where it is to put the next one elsewhere: what is kept of
+    // fixed shape goes through operations that take two slots.
+    virtual bool replaces_states() const {
+        return std::ranges::all_of(state_parts(), [](const StatePart& part) { return part.grows(); });
+    }
     // Beside the workspace: what all threads take for a prompt's attention over `tokens`, bytes.
     virtual uint64_t context_scratch_bytes(int64_t tokens, size_t threads) const {
         (void)tokens, (void)threads;

@@ -1,7 +1,6 @@
 #include "model/model.h"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "base/error.h"
@@ -91,6 +90,8 @@ void Model::use_experts(ExpertStore& experts, RoutingTrace* trace, ExpertsElsewh
         return layer.ngrams == nullptr && (layer.mixer == nullptr || layer.mixer->repeats());
     };
     repeats_ = unseen && backend_.records() && std::ranges::all_of(layers_, repeats);
+    drop_ahead();
+    goes_ahead_ = can_go_ahead();
 }
 
 void Model::use_states(StatePoolSize size, int64_t context) {
@@ -99,7 +100,7 @@ void Model::use_states(StatePoolSize size, int64_t context) {
     for (;; size.pages = std::max(size.pages / 2, least), size.slots = std::max<int64_t>(size.slots / 2, 1)) {
         try {
             states_ = std::make_shared<StatePool>(backend_, state_parts_, size);
-            return;
+            return set_give_up_states({});
         } catch (const Error& error) {
             if (error.code() != ErrorCode::kOutOfMemory || (size.pages <= least && size.slots == 1)) throw;
         }
@@ -107,7 +108,10 @@ void Model::use_states(StatePoolSize size, int64_t context) {
 }
 
 std::unique_ptr<SequenceState> Model::new_state() {
-    if (states_ == nullptr) states_ = std::make_shared<StatePool>(backend_, state_parts_, StatePoolSize{});
+    if (states_ == nullptr) {
+        states_ = std::make_shared<StatePool>(backend_, state_parts_, StatePoolSize{});
+        set_give_up_states({});
+    }
     return std::make_unique<SequenceState>(states_);
 }
 
@@ -148,97 +152,6 @@ uint64_t Model::context_scratch_bytes(int64_t tokens, size_t threads) const {
         if (layer.mixer != nullptr) bytes = std::max(bytes, layer.mixer->context_scratch_bytes(tokens, threads));
     }
     return bytes;
-}
-
-Tensor Model::put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns) {
-    const Tensor tensor = workspace.take(static_cast<int64_t>(values.size()) / columns, columns, DType::kI32);
-    backend_.upload(tensor.buffer, tensor.offset, std::as_bytes(std::span(values)));
-    return tensor;
-}
-
-// Tables of a pass, which reach the backend in one transfer.
-class Model::Numbers {
-  public:
-    explicit Numbers(Workspace& workspace) : workspace_(workspace) {}
-
-    void add(Tensor& target, std::span<const int32_t> values, int64_t columns = 1) {
-        target = workspace_.take(static_cast<int64_t>(values.size()) / columns, columns, DType::kI32);
-        if (targets_.empty()) first_ = target.offset;
-        targets_.push_back(&target);
-        numbers_.resize((target.offset - first_) / sizeof(int32_t));
-        numbers_.insert(numbers_.end(), values.begin(), values.end());
-    }
-    // Tensors that were taken before the workspace grew move to where it is now.
-    void upload(Backend& backend) {
-        for (Tensor* target : targets_) target->buffer = workspace_.buffer();
-        backend.upload(workspace_.buffer(), first_, std::as_bytes(std::span(numbers_)));
-    }
-
-  private:
-    Workspace& workspace_;
-    std::vector<Tensor*> targets_;
-    std::vector<int32_t> numbers_;
-    uint64_t first_ = 0;
-};
-
-void Model::make_tables(Batch& batch, std::span<const ForwardInput> inputs, Numbers& numbers) {
-    size_t most_pages = 1;
-    for (const ForwardInput& input : inputs) {
-        // A model whose layers have no caches has no pages, but counts its tokens by them, too.
-        const size_t tokens = static_cast<size_t>(input.state->position()) + input.ids.size();
-        most_pages = std::max({most_pages, input.state->pages().size(), (tokens + kKvPageTokens - 1) / kKvPageTokens});
-    }
-    most_pages = std::bit_ceil(most_pages);
-    table_pages_ = std::max(table_pages_, most_pages);
-    std::vector<int32_t> rows, pages(inputs.size() * table_pages_);
-    for (size_t i = 0; i < inputs.size(); ++i) {
-        const SequenceState& state = *inputs[i].state;
-        const NewRows& mine = batch.sequences[i];
-        for (const int64_t value : {mine.first_row, mine.count, state.position()}) {
-            rows.push_back(static_cast<int32_t>(value));
-        }
-        std::ranges::copy(state.pages(), pages.begin() + static_cast<std::ptrdiff_t>(i * table_pages_));
-        batch.host_slots.push_back(state.slot());
-        batch.table.most_rows = std::max(batch.table.most_rows, mine.count);
-    }
-    // A power of two, so that steps of a growing sequence are seldom told apart.
-    batch.table.most_tokens = static_cast<int64_t>(most_pages) * kKvPageTokens;
-    numbers.add(batch.table.rows, rows, 3);
-    numbers.add(batch.pages, pages, static_cast<int64_t>(table_pages_));
-    numbers.add(batch.slots, batch.host_slots);
-}
-
-Batch Model::make_batch(std::span<const ForwardInput> inputs) {
-    Batch batch;
-    std::vector<int32_t> ids;
-    for (const ForwardInput& input : inputs) {
-        const auto count = static_cast<int64_t>(input.ids.size());
-        const int64_t position = input.state->position();
-        batch.sequences.push_back({.first_row = batch.rows, .count = count});
-        input.state->prepare_append(count);
-        ids.insert(ids.end(), input.ids.begin(), input.ids.end());
-        for (int64_t i = 0; i < count; ++i) batch.host_positions.push_back(static_cast<int32_t>(position + i));
-        batch.rows += count;
-    }
-    batch.errors.resize(inputs.size());
-    batch.pool = states_.get();
-    Numbers numbers(inputs_workspace_);
-    numbers.add(batch.ids, ids);
-    batch.host_ids = std::move(ids);
-    numbers.add(batch.positions, batch.host_positions);
-    if (pool_ > 0) {
-        std::vector<int32_t> first = batch.host_positions;
-        for (int32_t& position : first) position = std::max(0, position - static_cast<int32_t>(pool_) + 1);
-        numbers.add(batch.pool_positions, first);
-    }
-    make_tables(batch, inputs, numbers);
-    if (std::ranges::any_of(inputs, [](const ForwardInput& input) { return input.draw.has_value(); })) {
-        std::vector<int32_t> draws;
-        for (const ForwardInput& input : inputs) append_row(draws, input.draw.value_or(DrawSettings{}));
-        numbers.add(batch.draws, draws, kDrawColumns);
-    }
-    numbers.upload(backend_);
-    return batch;
 }
 
 void Model::tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
@@ -443,15 +356,17 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
 
 namespace {
 
-// Lets the hook end a pass inside an operation, too. What was queued has ended when this is gone.
+// Lets the hook end a pass inside an operation, too. What was queued has ended when this is gone, but for a step ahead.
 class Watch {
   public:
-    Watch(Backend& backend, const Batch& batch) : backend_(backend) {
+    Watch(Backend& backend, const Batch& batch, const std::optional<StepAhead>& ahead)
+        : backend_(backend), ahead_(ahead) {
         if (batch.hook == nullptr) return;
         backend_.set_go_on([&batch] { return (*batch.hook)(batch.running_layer, batch.layers); });
     }
     ~Watch() {
         backend_.set_go_on({});
+        if (ahead_) return;
         try {
             backend_.wait();
         } catch (...) {  // the pass is left by an exception already
@@ -462,6 +377,7 @@ class Watch {
 
   private:
     Backend& backend_;
+    const std::optional<StepAhead>& ahead_;
 };
 
 // A pass that reaches both tiers, or another; whatever it throws, what it read stays until it has ended.
@@ -488,6 +404,18 @@ class ReachedPass {
 }  // namespace
 
 std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, const PassHook& hook) {
+    try {
+        if (is_ahead(inputs)) return follow(inputs.front());
+        drop_ahead();
+        return evaluate(inputs, hook);
+    } catch (...) {
+        drop_ahead();
+        placed_ = {};
+        throw;
+    }
+}
+
+std::vector<ForwardOutput> Model::evaluate(std::span<const ForwardInput> inputs, const PassHook& hook) {
     inputs_workspace_.reset();
     workspace_.reset();
     std::vector<ForwardOutput> outputs(inputs.size());
@@ -499,7 +427,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
         batch.selected = inputs_workspace_.take(batch.rows, selected_tokens_, DType::kI32);
     }
     ReachedPass reached(begin_reach(batch) ? &*reached_ : nullptr);
-    const Watch watch(backend_, batch);  // goes before: then nothing runs any more
+    const Watch watch(backend_, batch, ahead_);  // goes before: then nothing runs any more
     ExpertFeed feed{.store = experts_,
                     .elsewhere = elsewhere_,
                     .trace = trace_,
@@ -515,7 +443,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
         if (!batch.all_failed()) run_head(batch, last, inputs, outputs);
     }
     reached.handed_over();
-    backend_.wait();
+    if (!ahead_) backend_.wait();
     reached.complete();
     if (resident_ && reached.get() == nullptr) count_resident(batch.rows);
     checkpoint_->check_mappings();
@@ -526,6 +454,7 @@ std::vector<ForwardOutput> Model::forward(std::span<const ForwardInput> inputs, 
             inputs[i].state->advance(static_cast<int64_t>(inputs[i].ids.size()));
         }
     }
+    if (ahead_) ahead_->version = inputs.front().state->version();
     return outputs;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -21,6 +22,7 @@
 #include "model/resident_experts.h"
 #include "model/residual_streams.h"
 #include "model/sequence_state.h"
+#include "model/step_ahead.h"
 #include "model/trunk.h"
 
 namespace sluice {
@@ -34,6 +36,10 @@ struct ForwardInput {
     // Where logits are wanted of one row: not they, but the likeliest of so many first tokens is told. 0: logits.
     int64_t likeliest_of = 0;
     std::optional<DrawSettings> draw = {};  // one that is drawn in place of the likeliest
+    // Whether the token that is told will be this sequence's next, of which likewise one is told, drawn by `next_draw`,
+    // unless it ends the sequence: then that may be begun at once.
+    bool goes_on = false;
+    std::optional<DrawSettings> next_draw = {};
 };
 
 struct ForwardOutput {
@@ -51,6 +57,8 @@ class Model {
     // `trunk` costs time for all of it at once where it is not kMapped.
     Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvFormat kv_format,
           TrunkForm trunk = TrunkForm::kMapped);
+    Model(const Model&) = delete;
+    ~Model();
 
     // Where experts come from, before the first forward(); `trace` records the routing and may be null, as may who has
     // those that the store has not.
@@ -66,12 +74,15 @@ class Model {
     // `hook` may end the pass, which then throws kCancelled as what concerns all.
     std::vector<ForwardOutput> forward(std::span<const ForwardInput> inputs, const PassHook& hook = {});
 
+    // Passes that were under way when they were asked for.
+    uint64_t steps_followed() const { return steps_followed_; }
+
     // How many sequences' states there may be, and for how many tokens of one the tables are made at once. Before the
     // first new_state(). The pool is as large as the backend allows, but holds one such sequence at least: throws
     // kOutOfMemory where it cannot.
     void use_states(StatePoolSize size, int64_t context);
     // See StatePool::set_give_up(); behind use_states().
-    void set_give_up_states(std::function<bool()> give_up) { states_->set_give_up(std::move(give_up)); }
+    void set_give_up_states(std::function<bool()> give_up);
     // Throws kOutOfMemory where all of the pool is taken.
     std::unique_ptr<SequenceState> new_state();
     // What each layer keeps per sequence.
@@ -92,8 +103,14 @@ class Model {
     };
 
     class Numbers;
-    Batch make_batch(std::span<const ForwardInput> inputs);
-    void make_tables(Batch& batch, std::span<const ForwardInput> inputs, Numbers& numbers);
+    // What tables hold, from the first on.
+    struct Placed {
+        BufferPtr buffer;
+        std::vector<int32_t> numbers;
+    };
+    // Of what is asked for, or, of the only input, of the step behind it.
+    Batch make_batch(std::span<const ForwardInput> inputs, const StepAhead* ahead = nullptr);
+    void make_tables(Batch& batch, std::span<const ForwardInput> inputs, const StepAhead* ahead, Numbers& numbers);
     Tensor put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns = 1);
     // Of a pass.
     struct Rows {
@@ -125,8 +142,11 @@ class Model {
                   std::vector<ForwardOutput>& outputs);
     void make_logits(const Tensor& normed, const Tensor& logits);
 
+    // Without a step ahead.
+    std::vector<ForwardOutput> evaluate(std::span<const ForwardInput> inputs, const PassHook& hook);
     // Where the pass is one that repeats: null where it is not.
     RecordedStep* step_of(const Batch& batch, const ExpertFeed& feed, std::span<const ForwardInput> inputs);
+    RecordedStep& recorded_step(const Batch& batch, const ForwardInput& input, bool reached);
     // The step once more, its logits or the likeliest tokens included. False: it has to be run.
     bool repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
                 std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
@@ -134,6 +154,18 @@ class Model {
                 std::span<const ForwardInput> inputs, std::vector<ForwardOutput>& outputs);
     // The likeliest tokens of a step, or those that are drawn.
     Tensor choose_tokens(const Batch& batch, const Tensor& normed, int64_t tokens);
+    // Whether the next step of a sequence may be handed over before its token is known.
+    bool can_go_ahead() const;
+    // Whether what is asked for is the step that was handed over ahead; the rest of it.
+    bool is_ahead(std::span<const ForwardInput> inputs) const;
+    std::vector<ForwardOutput> follow(const ForwardInput& input);
+    // Behind the step of `input`, which was handed over: the next one, where that is possible; where its token goes;
+    // the token of the first, which is waited for.
+    void hand_over_ahead(const ForwardInput& input);
+    void ask_for_token(const RecordedStep& step, StepAhead& of);
+    int32_t finish_step(const ForwardInput& input, const StepAhead& step);
+    void drop_ahead();
+    bool give_up_ahead();  // whether there was one
     // Whether the pass takes experts from both tiers by itself.
     bool begin_reach(const Batch& batch);
     // Choices of a pass whose experts were all in the backend's memory count as hits.
@@ -149,6 +181,12 @@ class Model {
     std::optional<ReachedExperts> reached_;    // likewise
     RecordedSteps steps_;
     bool repeats_ = false;  // whether steps are the same operations
+    bool goes_ahead_ = false;
+    std::optional<StepAhead> ahead_;
+    std::array<int32_t, 2> told_{};  // tokens of steps, in turn
+    size_t next_told_ = 0;
+    uint64_t steps_followed_ = 0;
+    Placed placed_;
     const RowTables* row_tables_ = nullptr;
     RowTables own_row_tables_;    // where nobody gave others
     Workspace inputs_workspace_;  // ids, positions, tables, rows

@@ -26,13 +26,17 @@ RecordedStep* Model::step_of(const Batch& batch, const ExpertFeed& feed, std::sp
                layer.feed_forward->repeats(backend_, batch.rows, *resident_);
     };
     if (!std::ranges::all_of(layers_, known)) return nullptr;
-    return &steps_.find({.rows = batch.rows,
-                         .most_tokens = batch.table.most_tokens,
-                         .table_pages = static_cast<int64_t>(table_pages_),
-                         .likeliest_of = inputs.front().likeliest_of,
-                         .drawn = batch.draws.buffer != nullptr,
-                         .reached = feed.reached != nullptr},
-                        inputs_workspace_.buffer(), workspace_.buffer());
+    return &recorded_step(batch, inputs.front(), feed.reached != nullptr);
+}
+
+RecordedStep& Model::recorded_step(const Batch& batch, const ForwardInput& input, bool reached) {
+    return steps_.find({.rows = batch.rows,
+                        .most_tokens = batch.table.most_tokens,
+                        .table_pages = static_cast<int64_t>(table_pages_),
+                        .likeliest_of = input.likeliest_of,
+                        .drawn = batch.draws.buffer != nullptr,
+                        .reached = reached},
+                       inputs_workspace_.buffer(), workspace_.buffer());
 }
 
 void Model::record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Rows& rows,
@@ -54,8 +58,9 @@ void Model::record(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Row
     step.recording = backend_.end_recording();
 }
 
+// Where the next step finds them.
 Tensor Model::choose_tokens(const Batch& batch, const Tensor& normed, int64_t tokens) {
-    const Tensor chosen = workspace_.take(batch.rows, 1, DType::kI32);
+    const Tensor chosen = batch.ids;
     const int64_t at_once = std::min(batch.rows, head_rows());
     const Tensor logits = workspace_.take(at_once, head_.rows);
     for (int64_t first = 0; first < batch.rows; first += at_once) {
@@ -79,6 +84,13 @@ bool Model::repeat(RecordedStep& step, Batch& batch, ExpertFeed& feed, const Row
         if (step.recording == nullptr || !backend_.replay(*step.recording)) return false;
     }
     if (step.likeliest.buffer != nullptr) {
+        std::fill_n(placed_.numbers.begin(), inputs.size(), kNoToken);  // tokens are drawn there
+        if (inputs.size() == 1 && feed.reached == nullptr) {
+            StepAhead now;
+            ask_for_token(step, now);
+            outputs[0].likeliest = finish_step(inputs.front(), now);
+            return true;
+        }
         std::vector<int32_t> chosen(inputs.size(), -1);
         backend_.download(step.likeliest.buffer, step.likeliest.offset, std::as_writable_bytes(std::span(chosen)));
         backend_.wait();

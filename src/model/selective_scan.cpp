@@ -25,6 +25,8 @@ class SelectiveScanMixer : public Mixer {
                 StatePart::fixed("scan", config_.inner(), config_.state_dim)};
     }
 
+    bool replaces_states() const override { return true; }
+
     void take_scratch(int64_t rows, Workspace& workspace) const override { (void)take(rows, workspace); }
 
     void run(Backend& backend, const Batch& batch, const Tensor& x, const BlockOutput& out,

@@ -2,9 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+
 namespace sluice {
 
 namespace {
+
+uint64_t new_version() {
+    static std::atomic<uint64_t> last = 0;
+    return ++last;
+}
 
 int64_t page_count(int64_t tokens) {
     return (tokens + kKvPageTokens - 1) / kKvPageTokens;
@@ -18,19 +25,21 @@ SequenceState::SequenceState(std::shared_ptr<StatePool> pool) : pool_(std::move(
 
 SequenceState::SequenceState(std::shared_ptr<StatePool> pool, std::vector<int32_t> pages, int32_t slot,
                              int64_t position)
-    : pool_(std::move(pool)), pages_(std::move(pages)), slot_(slot), position_(position) {}
+    : pool_(std::move(pool)), pages_(std::move(pages)), slot_(slot), position_(position), version_(new_version()) {}
 
 SequenceState::SequenceState(SequenceState&& other) noexcept
     : pool_(std::move(other.pool_)),
       pages_(std::exchange(other.pages_, {})),
       slot_(std::exchange(other.slot_, kNone)),
-      position_(std::exchange(other.position_, 0)) {}
+      position_(std::exchange(other.position_, 0)),
+      version_(std::exchange(other.version_, 0)) {}
 
 SequenceState& SequenceState::operator=(SequenceState&& other) noexcept {
     std::swap(pool_, other.pool_);
     std::swap(pages_, other.pages_);
     std::swap(slot_, other.slot_);
     std::swap(position_, other.position_);
+    std::swap(version_, other.version_);
     return *this;
 }
 
@@ -50,11 +59,17 @@ void SequenceState::release() {
 void SequenceState::clear() {
     release();
     position_ = 0;
+    version_ = new_version();
     if (pool_->has_fixed()) slot_ = pool_->take_slot();
 }
 
 uint64_t SequenceState::bytes() const {
     return pages_.size() * pool_->page_bytes() + pool_->slot_bytes();
+}
+
+void SequenceState::advance(int64_t tokens) {
+    position_ += tokens;
+    version_ = new_version();
 }
 
 void SequenceState::prepare_append(int64_t tokens) {
@@ -77,6 +92,7 @@ void SequenceState::truncate(int64_t position) {
     if (position == 0) return clear();
     drop_pages(static_cast<size_t>(page_count(position)));
     position_ = position;
+    version_ = new_version();
 }
 
 std::vector<std::pair<std::string, uint64_t>> SequenceState::block_sizes(int64_t position) const {
@@ -128,6 +144,7 @@ void SequenceState::load(int64_t position, const std::vector<Block>& blocks) {
     });
     pool_->backend().wait();
     position_ = position;
+    version_ = new_version();
 }
 
 }  // namespace sluice

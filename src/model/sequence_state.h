@@ -26,7 +26,12 @@ class SequenceState {
 
     // Takes pages for `tokens` more tokens, and makes what they will be written to its own.
     void prepare_append(int64_t tokens);
-    void advance(int64_t tokens) { position_ += tokens; }
+    void advance(int64_t tokens);
+    // The fixed parts are in another slot from now on; returns the one they were in, of which the state is no owner any
+    // more.
+    int32_t move_to(int32_t slot) { return std::exchange(slot_, slot); }
+    // Of no other state, and another one when this one has changed.
+    uint64_t version() const { return version_; }
 
     // The same state, independent from now on.
     SequenceState fork() const;
@@ -65,6 +70,7 @@ class SequenceState {
     std::vector<int32_t> pages_;
     int32_t slot_ = kNone;
     int64_t position_ = 0;
+    uint64_t version_ = 0;
 };
 
 }  // namespace sluice

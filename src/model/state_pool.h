@@ -36,6 +36,8 @@ class StatePool {
     void set_give_up(std::function<bool()> give_up) { give_up_ = std::move(give_up); }
     int32_t take_page();  // what it holds means nothing; throws kOutOfMemory when all are taken
     int32_t take_slot();  // of zeros; likewise
+    // One that is free, if there is any: what it holds means nothing.
+    std::optional<int32_t> take_free_slot() { return slots_.take(); }
     void share_page(int32_t page) { pages_.add_owner(page); }
     void share_slot(int32_t slot) { slots_.add_owner(slot); }
     void release_page(int32_t page);
