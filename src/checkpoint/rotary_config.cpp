@@ -1,5 +1,7 @@
 #include "checkpoint/rotary_config.h"
 
+#include <fmt/core.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -26,8 +28,13 @@ void read_yarn(const JsonFields& settings, int64_t max_positions, RotaryConfig& 
     require(rotary.mscale >= 0.0, "mscale", rotary.mscale, "it must not be negative");
     require(rotary.mscale_all_dim >= 0.0, "mscale_all_dim", rotary.mscale_all_dim, "it must not be negative");
     rotary.truncate = settings.boolean_or("truncate", true);
-    if (settings.has("attention_factor")) {
-        settings.reject(ErrorCode::kUnsupported, "attention_factor", "this setting of yarn is not supported");
+    // Cosine and sine times this: the mscale that gives as much.
+    constexpr std::string_view kAttentionFactor = "attention_factor";
+    if (settings.has(kAttentionFactor)) {
+        const double wanted = settings.number(kAttentionFactor), log = 0.1 * std::log(rotary.factor);
+        require(wanted > 0.0, kAttentionFactor, wanted, "it must be above 0");
+        require(log > 0.0 || wanted == 1.0, kAttentionFactor, wanted, "factor is 1");
+        if (log > 0.0) rotary.mscale = (wanted * (rotary.mscale_all_dim * log + 1) - 1) / log;
     }
 }
 
@@ -140,6 +147,17 @@ RotaryConfig read_partial_rotary(const JsonFields& fields, int64_t head_dim, dou
                       head_dim);
     }
     return read_rotary(fields, dims, max_positions);
+}
+
+RotaryConfig read_rotary_of_layers(const JsonFields& fields, std::string_view layers, int64_t head_dim,
+                                   int64_t max_positions) {
+    constexpr std::string_view kName = "rope_parameters";
+    const std::optional<JsonFields> all = fields.object(kName);
+    const std::optional<JsonFields> own = all ? all->object(layers) : std::nullopt;
+    if (!own) return read_partial_rotary(fields, head_dim, 1.0, max_positions);
+    const nlohmann::json alone = {{kName, own->raw()}};
+    return read_partial_rotary(JsonFields(alone, fields.label(), fmt::format("{}.", layers)), head_dim, 1.0,
+                               max_positions);
 }
 
 }  // namespace sluice

@@ -127,12 +127,105 @@ TEST(MixerConfig, NemotronHHasOneBlockALayer) {
     words.erase("hybrid_override_pattern");
     words["layers_block_type"] = {"mamba", "moe", "attention", "mlp"};
     EXPECT_EQ(parse(words).layers, parsed.layers);
+    words.erase("num_hidden_layers");
+    words["layers_block_type"] = {"linear_attention", "moe", "full_attention", "mlp"};
+    EXPECT_EQ(parse(words).layers, parsed.layers);
     expect_refused(words, {{"layers_block_type", {"mamba", "moe", "window", "mlp"}}}, ErrorCode::kUnsupported,
                    {"layers_block_type", "window", "attention"});
     expect_refused(tiny_nemotron_h_config(), {{"moe_latent_size", 0}}, ErrorCode::kInvalidFile, {"moe_latent_size"});
     expect_refused(tiny_nemotron_h_config(), {{"n_groups", 3}}, ErrorCode::kInvalidFile, {"n_groups", "3", "4"});
     expect_refused(tiny_nemotron_h_config(), {{"mlp_hidden_act", "silu"}}, ErrorCode::kUnsupported,
                    {"mlp_hidden_act", "relu2"});
+}
+
+// What transformers writes when it has read a published config: words for lists, settings by type of layer.
+TEST(MixerConfig, MimoV2FlashAsPublishedAndAsSaved) {
+    json common = {{"model_type", "mimo_v2_flash"},
+                   {"hidden_size", 32},
+                   {"num_hidden_layers", 3},
+                   {"vocab_size", 64},
+                   {"intermediate_size", 48},
+                   {"max_position_embeddings", 256},
+                   {"num_attention_heads", 4},
+                   {"num_key_value_heads", 1},
+                   {"head_dim", 16},
+                   {"v_head_dim", 12},
+                   {"sliding_window", 8},
+                   {"n_routed_experts", 4},
+                   {"num_experts_per_tok", 2},
+                   {"n_group", 1},
+                   {"topk_group", 1},
+                   {"moe_intermediate_size", 24},
+                   {"norm_topk_prob", true},
+                   {"attention_value_scale", 0.707}};
+    json published = common, saved = common;
+    published.update({{"hybrid_layer_pattern", {0, 1, 0}},
+                      {"moe_layer_freq", {0, 1, 1}},
+                      {"rope_theta", 5e6},
+                      {"swa_rope_theta", 1e4},
+                      {"partial_rotary_factor", 0.5},
+                      {"swa_num_key_value_heads", 2},
+                      {"layernorm_epsilon", 1e-5},
+                      {"routed_scaling_factor", nullptr}});
+    saved.update({{"layer_types", {"full_attention", "sliding_attention", "full_attention"}},
+                  {"mlp_layer_types", {"dense", "sparse", "sparse"}},
+                  {"rms_norm_eps", 1e-5},
+                  {"routed_scaling_factor", 1.0}});
+    const auto rope = [](double theta) {
+        return json{{"rope_type", "default"}, {"rope_theta", theta}, {"partial_rotary_factor", 0.5}};
+    };
+    saved["rope_parameters"] = {{"full_attention", rope(5e6)}, {"sliding_attention", rope(1e4)}};
+    const ModelConfig parsed = parse(published);
+    const auto* window = block_of<GroupedAttentionConfig>(parsed.layers[1]);
+    EXPECT_EQ(window->kv_heads, 2);
+    EXPECT_EQ(window->rotary.theta, 1e4);
+    EXPECT_EQ(block_of<GroupedAttentionConfig>(parsed.layers[2])->rotary.theta, 5e6);
+    EXPECT_EQ(parse(saved).layers, parsed.layers);
+    expect_refused(saved, {{"rope_parameters", {{"sliding_attention", {{"rope_theta", 0.5}}}}}},
+                   ErrorCode::kInvalidFile, {"sliding_attention.", "rope_theta", "0.5"});
+    expect_refused(saved, {{"mlp_layer_types", {"dense", "sparse", "none"}}}, ErrorCode::kInvalidFile,
+                   {"mlp_layer_types", "none"});
+}
+
+TEST(MixerConfig, OneLayerOfLlama4InSoManyHasNoPositions) {
+    json config = {{"model_type", "llama4_text"}, {"hidden_size", 32},
+                   {"num_hidden_layers", 4},      {"vocab_size", 64},
+                   {"intermediate_size", 24},     {"max_position_embeddings", 256},
+                   {"num_attention_heads", 2},    {"num_local_experts", 4},
+                   {"num_experts_per_tok", 1},    {"no_rope_layer_interval", 2}};
+    const auto still = [](const ModelConfig& parsed) {
+        std::vector<bool> layers;
+        for (const LayerConfig& layer : parsed.layers) {
+            layers.push_back(block_of<GroupedAttentionConfig>(layer)->rotary.dims == 0);
+        }
+        return layers;
+    };
+    EXPECT_EQ(still(parse(config)), (std::vector{false, true, false, true}));
+    config["no_rope_layers"] = {0, 1, 1, 1};
+    EXPECT_EQ(still(parse(config)), (std::vector{true, false, false, false}));
+    expect_refused(config, {{"no_rope_layer_interval", 0}}, ErrorCode::kInvalidFile, {"no_rope_layer_interval"});
+}
+
+// `rotary_dim` is a share of a head in configs that transformers saved.
+TEST(MixerConfig, MinimaxM2RotatesAPartOfAHead) {
+    json config = {{"model_type", "minimax_m2"},
+                   {"hidden_size", 32},
+                   {"num_hidden_layers", 1},
+                   {"vocab_size", 64},
+                   {"intermediate_size", 24},
+                   {"max_position_embeddings", 256},
+                   {"num_attention_heads", 2},
+                   {"num_local_experts", 4},
+                   {"num_experts_per_tok", 1},
+                   {"head_dim", 16},
+                   {"rotary_dim", 8},
+                   {"rope_theta", 5e6}};
+    const ModelConfig parsed = parse(config);
+    EXPECT_EQ(first_block<GroupedAttentionConfig>(parsed)->rotary.dims, 8);
+    config.erase("rotary_dim");
+    config.erase("rope_theta");
+    config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 5e6}, {"partial_rotary_factor", 0.5}};
+    EXPECT_EQ(parse(config).layers, parsed.layers);
 }
 
 TEST(MixerConfig, NemotronHsExpertsMayReadLessThanTheHiddenSize) {

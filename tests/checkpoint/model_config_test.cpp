@@ -421,7 +421,7 @@ TEST(ModelConfig, RefusesRopeThatMakesNoSense) {
                            {"mscale", -1.0, kInvalid, {}},
                            {"mscale_all_dim", -0.1, kInvalid, {}},
                            {"original_max_position_embeddings", 0, kInvalid, {}},
-                           {"attention_factor", 1.2, kUnsupported, {}},
+                           {"attention_factor", 0, kInvalid, {"above 0"}},
                        },
                        "rope_scaling");
     json config = qwen3_moe();

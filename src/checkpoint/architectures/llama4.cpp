@@ -71,9 +71,10 @@ std::vector<bool> read_still(const JsonFields& fields, const ModelConfig& config
         fields.reject(ErrorCode::kInvalidFile, kName, "{} entries, but num_hidden_layers is {}", rotated.size(),
                       config.layers.size());
     }
+    const int64_t interval = fields.integer_or("no_rope_layer_interval", kStillEvery, 1, kMostLayers);
     std::vector<bool> still;
     for (int64_t layer = 0; layer < config.layer_count(); ++layer) {
-        still.push_back(rotated.empty() ? (layer + 1) % kStillEvery == 0 : rotated[static_cast<size_t>(layer)] == 0);
+        still.push_back(rotated.empty() ? (layer + 1) % interval == 0 : rotated[static_cast<size_t>(layer)] == 0);
     }
     return still;
 }

@@ -17,7 +17,12 @@ constexpr NameRule kNames[] = {
 };
 
 // One 0 or 1 for each layer.
-std::vector<bool> read_pattern(const JsonFields& fields, const ModelConfig& config, std::string_view name) {
+// Numbers as published, 1 for the first of two words, or the words, which later configs have.
+std::vector<bool> read_pattern(const JsonFields& fields, const ModelConfig& config, std::string_view name,
+                               std::string_view words_name, std::string_view first, std::string_view second) {
+    if (!fields.has(name) && fields.has(words_name)) {
+        return read_layer_words(fields, config, words_name, fields.strings(words_name), first, second);
+    }
     const std::vector<int64_t> values = fields.integers(name);
     if (values.size() != config.layers.size()) {
         fields.reject(ErrorCode::kInvalidFile, name, "{} entries, but num_hidden_layers is {}", values.size(),
@@ -32,7 +37,8 @@ std::vector<bool> read_pattern(const JsonFields& fields, const ModelConfig& conf
 }
 
 GroupedAttentionConfig read_full_layers(const JsonFields& fields, const ModelConfig& config) {
-    GroupedAttentionConfig attention = read_grouped_attention(fields, config);
+    GroupedAttentionConfig attention = read_attention_heads(fields, config);
+    attention.rotary = read_rotary_of_layers(fields, "full_attention", attention.head_dim, config.max_positions);
     attention.query_key_norm = QueryKeyNorm::kNone;
     attention.value_dim = fields.integer_or("v_head_dim", attention.head_dim, 1, kLargestSize);
     attention.value_scale = fields.number_or("attention_value_scale", 1.0);
@@ -40,11 +46,11 @@ GroupedAttentionConfig read_full_layers(const JsonFields& fields, const ModelCon
     return attention;
 }
 
-// What windows have in fields of their own.
+// What windows have in fields of their own; twice the keys' heads where they do not say.
 GroupedAttentionConfig read_window_layers(const JsonFields& fields, const ModelConfig& config,
                                           GroupedAttentionConfig attention) {
     attention.heads = fields.integer_or("swa_num_attention_heads", attention.heads, 1, kLargestSize);
-    attention.kv_heads = fields.integer_or("swa_num_key_value_heads", attention.kv_heads, 1, kLargestSize);
+    attention.kv_heads = fields.integer_or("swa_num_key_value_heads", 2 * attention.kv_heads, 1, kLargestSize);
     if (attention.heads % attention.kv_heads != 0) {
         fields.reject(ErrorCode::kInvalidFile, "swa_num_key_value_heads", "{} does not divide {} heads",
                       attention.kv_heads, attention.heads);
@@ -52,7 +58,7 @@ GroupedAttentionConfig read_window_layers(const JsonFields& fields, const ModelC
     attention.head_dim = fields.integer_or("swa_head_dim", attention.head_dim, 1, kLargestSize);
     attention.value_dim = fields.integer_or("swa_v_head_dim", attention.value_dim, 1, kLargestSize);
     attention.sinks = fields.boolean_or("add_swa_attention_sink_bias", true);
-    attention.rotary = read_partial_rotary(fields, attention.head_dim, 1.0, config.max_positions);
+    attention.rotary = read_rotary_of_layers(fields, "sliding_attention", attention.head_dim, config.max_positions);
     attention.rotary.theta = fields.number_or("swa_rope_theta", attention.rotary.theta);
     if (attention.rotary.theta <= 1.0) {
         fields.reject(ErrorCode::kInvalidFile, "swa_rope_theta", "{} is not above 1", attention.rotary.theta);
@@ -70,8 +76,10 @@ void read_mimo_v2_flash(const JsonFields& fields, ModelConfig& config) {
     const GroupedAttentionConfig full = read_full_layers(fields, config);
     const GroupedAttentionConfig window = read_window_layers(fields, config, full);
     const MixtureConfig mixture = read_corrected_mixture(fields, 1.0);
-    const std::vector<bool> windows = read_pattern(fields, config, "hybrid_layer_pattern");
-    const std::vector<bool> sparse = read_pattern(fields, config, "moe_layer_freq");
+    const std::vector<bool> windows =
+        read_pattern(fields, config, "hybrid_layer_pattern", "layer_types", "sliding_attention", "full_attention");
+    const std::vector<bool> sparse =
+        read_pattern(fields, config, "moe_layer_freq", "mlp_layer_types", "sparse", "dense");
     for (size_t layer = 0; layer < config.layers.size(); ++layer) {
         config.layers[layer].mixer = windows[layer] ? window : full;
         if (sparse[layer]) {

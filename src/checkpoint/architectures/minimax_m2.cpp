@@ -34,7 +34,7 @@ void read_minimax_m2(const JsonFields& fields, ModelConfig& config) {
     GroupedAttentionConfig attention = read_grouped_attention(fields, config);
     const bool normed = fields.boolean_or("use_qk_norm", true);
     attention.query_key_norm = normed ? QueryKeyNorm::kWholeProjection : QueryKeyNorm::kNone;
-    const int64_t rotated = fields.integer_or("rotary_dim", attention.head_dim, 2, attention.head_dim);
+    const int64_t rotated = fields.integer_or("rotary_dim", attention.rotary.dims, 2, attention.head_dim);
     if (rotated % 2 != 0) fields.reject(ErrorCode::kInvalidFile, "rotary_dim", "{} is odd", rotated);
     attention.rotary = read_rotary(fields, rotated, config.max_positions);
     MixtureConfig mixture = read_mixture(fields, "intermediate_size", true);

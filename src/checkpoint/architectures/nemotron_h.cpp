@@ -82,7 +82,7 @@ DenseMlpConfig read_mlp(const JsonFields& fields) {
 }
 
 constexpr std::pair<std::string_view, char> kBlockTypes[] = {
-    {"mamba", 'M'}, {"attention", '*'}, {"moe", 'E'}, {"mlp", '-'}};
+    {"mamba", 'M'}, {"linear_attention", 'M'}, {"attention", '*'}, {"full_attention", '*'}, {"moe", 'E'}, {"mlp", '-'}};
 
 // Later configs have words in place of the letters.
 std::string letters_of(const JsonFields& fields, std::string_view field) {
@@ -97,11 +97,13 @@ std::string letters_of(const JsonFields& fields, std::string_view field) {
     return letters;
 }
 
-// A letter for each layer.
-std::string read_pattern(const JsonFields& fields, const ModelConfig& config) {
+// A letter for each layer, and the sizes; with words there may be no number of layers.
+std::string read_pattern_and_sizes(const JsonFields& fields, ModelConfig& config) {
     constexpr std::string_view kLetters = "hybrid_override_pattern", kWords = "layers_block_type";
     const std::string_view field = fields.has(kLetters) || !fields.has(kWords) ? kLetters : kWords;
     std::string pattern = field == kWords ? letters_of(fields, field) : fields.string_or(field, "");
+    config.layers.resize(std::min<size_t>(pattern.size(), kMostLayers));
+    read_sizes(fields, config);
     if (pattern.size() != config.layers.size()) {
         fields.reject(ErrorCode::kInvalidFile, field, "{} letters, but num_hidden_layers is {}", pattern.size(),
                       config.layers.size());
@@ -126,9 +128,8 @@ void refuse_other_forms(const JsonFields& fields) {
 
 void read_nemotron_h(const JsonFields& fields, ModelConfig& config) {
     refuse_other_forms(fields);
-    read_sizes(fields, config);
+    const std::string pattern = read_pattern_and_sizes(fields, config);
     config.rms_norm_epsilon = read_epsilon(fields, "layer_norm_epsilon", 1e-5);
-    const std::string pattern = read_pattern(fields, config);
     for (size_t layer = 0; layer < pattern.size(); ++layer) {
         LayerConfig& block = config.layers[layer];
         block.mixer = NoMixer{};

@@ -111,7 +111,10 @@ double read_epsilon(const JsonFields& fields, std::string_view name, double fall
 
 void read_sizes(const JsonFields& fields, ModelConfig& config) {
     config.hidden_size = fields.integer("hidden_size", 1, kLargestSize);
-    config.layers.resize(static_cast<size_t>(fields.integer("num_hidden_layers", 1, kMostLayers)));
+    constexpr std::string_view kLayers = "num_hidden_layers";
+    if (fields.has(kLayers) || config.layers.empty()) {
+        config.layers.resize(static_cast<size_t>(fields.integer(kLayers, 1, kMostLayers)));
+    }
     config.vocabulary = fields.integer("vocab_size", 1, kLargestVocabulary);
     constexpr std::string_view kPositions = "max_position_embeddings", kOtherName = "model_max_length";
     const bool other = !fields.has(kPositions) && fields.has(kOtherName);

@@ -28,7 +28,7 @@ ActivationConfig read_activation(const JsonFields& fields);
 // Of norms; `fallback` where the field is absent.
 double read_epsilon(const JsonFields& fields, std::string_view name, double fallback);
 
-// The model's own sizes, and as many layers as it has.
+// The model's own sizes, and as many layers as it has, or as there are already where it does not say.
 void read_sizes(const JsonFields& fields, ModelConfig& config);
 
 // Heads alone: the rotary settings are left as they are.
