@@ -6,6 +6,8 @@
 #include <set>
 #include <span>
 
+#include "base/error.h"
+
 namespace sluice {
 
 namespace {
@@ -51,6 +53,18 @@ bool is_companion(const std::string& name) {
            std::ranges::any_of(kPrefixes, [&](std::string_view prefix) { return name.starts_with(prefix); });
 }
 
+// The same by what a file says of itself. One that cannot be read may be the model.
+bool says_to_be_a_companion(const fs::path& path) {
+    constexpr std::array<std::string_view, 3> kTypes = {"adapter", "imatrix", "mmproj"};
+    try {
+        const GgufFile file = GgufFile::open(path);
+        return std::ranges::find(kTypes, file.header.text_or("general.type", "")) != kTypes.end() ||
+               file.header.text_or("general.architecture", "") == "clip";
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 // Some programs keep models under names without an extension.
 bool begins_as_gguf(const fs::path& path) {
     std::error_code error;
@@ -70,6 +84,9 @@ std::optional<fs::path> find_in_folder(const fs::path& folder) {
         if (!name.ends_with(kExtension) || is_companion(name)) continue;
         const std::optional<PartName> part = parse_part(name);
         names.insert(part ? part_name({part->prefix, 1, part->count}) : name);
+    }
+    if (names.size() > 1) {
+        std::erase_if(names, [&](const std::string& name) { return says_to_be_a_companion(folder / name); });
     }
     if (names.size() > 1) {
         fail(ErrorCode::kUsage, "{}: holds {} GGUF models, such as {} and {}; name one of them", folder.string(),

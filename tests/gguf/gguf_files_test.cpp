@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/gguf_writer.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice {
@@ -35,6 +36,21 @@ TEST(GgufFiles, AFolderIsTheOneModelInIt) {
     touch(folder / "x-00001-of-00002.gguf");
     EXPECT_EQ(find_gguf_model(folder.path()), folder / "x-00001-of-00002.gguf");
     touch(folder / "y.gguf");
+    EXPECT_THROW(find_gguf_model(folder.path()), Error);
+}
+
+TEST(GgufFiles, WhatSaysItselfThatItIsNoModelIsNone) {
+    const TemporaryFolder folder;
+    touch(folder / "model.gguf");
+    testing::GgufWriter adapter, eyes;
+    adapter.add("general.type", "adapter");
+    adapter.write(folder / "a-lora.gguf");
+    eyes.add("general.architecture", "clip");
+    eyes.write(folder / "z-vision.gguf");
+    EXPECT_EQ(find_gguf_model(folder.path()), folder / "model.gguf");
+    testing::GgufWriter other;
+    other.add("general.type", "model");
+    other.write(folder / "other.gguf");
     EXPECT_THROW(find_gguf_model(folder.path()), Error);
 }
 
