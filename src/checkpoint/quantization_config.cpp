@@ -71,15 +71,13 @@ void require_e4m3(const JsonFields& fields) {
     fields.reject(ErrorCode::kUnsupported, "fmt", "\"{}\" is not supported, only e4m3", format);
 }
 
-// Groups of columns that do not follow each other. Static ones do, in whatever order they were rounded.
-void refuse_order(const JsonFields& fields, std::string_view name) {
+// `name` where it says that groups of columns need not follow each other. Static ones do, in whatever order they were
+// rounded.
+std::string_view order_field(const JsonFields& fields, std::string_view name) {
     using nlohmann::json;
     const json order = fields.has(name) ? fields.raw()[std::string(name)] : json(false);
     const bool follows = order == json(false) || order == json("static") || order == json("weight");
-    if (follows || fields.boolean_or("static_groups", false)) return;
-    fields.reject(ErrorCode::kUnsupported, name,
-                  "columns in the order of their activations (act-order) are not supported; a quantization without it "
-                  "would do");
+    return follows || fields.boolean_or("static_groups", false) ? "" : name;
 }
 
 struct NamedForm {
@@ -199,8 +197,8 @@ void QuantizationConfig::read_published(const JsonFields& fields) {
         linears_ = experts_;
     } else if (method == "gptq") {
         static constexpr NamedForm kForms[] = {{"gptq", MatrixForm::kGptq}, {"gptq_v2", MatrixForm::kGptq2}};
-        refuse_order(fields, "desc_act");
-        read_integers(fields, {.form = read_form(fields, "checkpoint_format", kForms)});
+        read_integers(fields, {.form = read_form(fields, "checkpoint_format", kForms),
+                               .order_field = order_field(fields, "desc_act")});
         linears_ = experts_;
     } else if (method == "modelopt") {
         require_modelopt(fields);
@@ -233,13 +231,13 @@ void QuantizationConfig::read_integers(const JsonFields& fields, IntegerWeights 
 void QuantizationConfig::read_compressed_tensors(const JsonFields& fields) {
     const std::string format = fields.string_or("format", "pack-quantized");
     const JsonFields weights = compressed_weights(fields);
-    refuse_order(weights, "actorder");
     const std::string strategy = weights.string_or("strategy", "");
     if (format == "pack-quantized") {
         require_equal(weights, "type", "int");
         require_equal(weights, "strategy", "group");
         const bool symmetric = weights.boolean_or("symmetric", true);
-        read_integers(weights, {.form = symmetric ? MatrixForm::kSymmetric : MatrixForm::kAsymmetric});
+        read_integers(weights, {.form = symmetric ? MatrixForm::kSymmetric : MatrixForm::kAsymmetric,
+                                .order_field = order_field(weights, "actorder")});
     } else if (format == "float-quantized") {
         require_equal(weights, "type", "float");
         if (strategy == "block") fp8_ = read_fp8_block(weights, "block_structure");

@@ -18,6 +18,7 @@ struct IntegerWeights {
     MatrixForm form{};
     int bits = 0;
     int group_size = 0;
+    std::string_view order_field = {};  // of the config, that lets columns follow their activations; empty: none does
 };
 
 // How config.json says that weights are quantized: MLX's `quantization` (or its mirror `quantization_config`) and the

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <span>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "tensor/codecs.h"
 
 namespace sluice {
@@ -135,9 +137,30 @@ WeightSource WeightResolver::integers(const ModuleTensors& tensors, const std::v
     for (const TensorPart unread : {TensorPart::kShape, TensorPart::kOrder}) {
         if (tensors[unread] != kNoTensor) use(tensors[unread]);
     }
+    if (!codes.order_field.empty()) require_groups_in_order(codes, tensors, columns);
     WeightSource source = make_source(tensors, format, leading, columns, scales);
     source.form = {codes.form, entry(scales).dtype};
     return source;
+}
+
+// Where the config allows another order, the tensor beside the codes may still say that there is none.
+void WeightResolver::require_groups_in_order(const IntegerWeights& codes, const ModuleTensors& tensors,
+                                             int64_t columns) {
+    const int64_t order = tensors[TensorPart::kOrder];
+    bool follow = order != kNoTensor && entry(order).dtype == DType::kI32;
+    if (follow) {
+        require_shape(order, {}, columns, config_);
+        std::vector<int32_t> groups(static_cast<size_t>(columns));
+        const ByteRange range = use(order);
+        File::open(table_.files[range.file].path).read_at(range.offset, std::as_writable_bytes(std::span(groups)));
+        for (int64_t i = 0; i < columns; ++i) follow = follow && groups[static_cast<size_t>(i)] == i / codes.group_size;
+    }
+    if (follow) return;
+    fail(ErrorCode::kUnsupported,
+         "{}: columns in the order of their activations (act-order), as {}'s {} has them, are not supported; a "
+         "quantization without it would do",
+         table_.describe(static_cast<size_t>(order != kNoTensor ? order : tensors[TensorPart::kWeight])), config_,
+         codes.order_field);
 }
 
 WeightSource WeightResolver::nvfp4(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns) {

@@ -50,6 +50,7 @@ class WeightResolver {
     WeightSource mxfp4_blocks(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
     // Of compressed-tensors, AWQ and GPTQ: I32 words of codes, scales and perhaps zero points of groups.
     WeightSource integers(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);
+    void require_groups_in_order(const IntegerWeights& codes, const ModuleTensors& tensors, int64_t columns);
     // Of compressed-tensors and ModelOpt: U8 [rows, columns / 2], E4M3 scales, a factor of the whole.
     // DeepSeek-V4's, which is MXFP4 but for its element type.
     WeightSource fp4(const ModuleTensors& tensors, const std::vector<int64_t>& leading, int64_t columns);

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <functional>
@@ -282,6 +283,26 @@ TEST(MatrixArrangement, AwqAndGptqStandForCodesLessZeroPointsTimesScales) {
     }
 }
 
+// A quantizer that may put columns in another order says in `g_idx` whether it has.
+TEST(MatrixArrangement, ColumnsOfGptqMayBeInOrderWhateverTheConfigSays) {
+    const nlohmann::json ordered = {{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 32}, {"desc_act", true}};
+    const auto publish = [](bool turned) {
+        return [=](int64_t r, int64_t c, uint32_t seed) {
+            PublishedMatrix matrix = Codes(r, c, 4, seed).gptq(1);
+            std::vector<int32_t> groups;
+            for (int32_t i = 0; i < c; ++i) groups.push_back(i / 32);
+            if (turned) std::ranges::reverse(groups);
+            matrix.tensors[".g_idx"] = tensor_of(DType::kI32, {c}, groups);
+            return matrix;
+        };
+    };
+    expect_values(publish(false), ordered);
+    const testing::TemporaryFolder folder;
+    PublishedModel(publish(true), ordered).tiny.write(folder.path());
+    testing::expect_error(ErrorCode::kUnsupported, {"g_idx", "act-order", "desc_act"},
+                          [&] { Checkpoint::open(folder.path()); });
+}
+
 TEST(MatrixArrangement, CompressedTensorsMayHaveZeroPoints) {
     for (const int bits : {4, 8}) {
         expect_values([&](int64_t r, int64_t c, uint32_t seed) { return Codes(r, c, bits, seed).compressed(); },
@@ -340,7 +361,6 @@ TEST(MatrixArrangement, WhatCannotBeComputedIsRefusedByName) {
         changed[name] = value;
         return changed;
     };
-    refused(with("desc_act", true), {"config.json", "desc_act", "act-order"});
     refused(with("group_size", -1), {"config.json", "groups of -1"});
     refused(with("bits", 3), {"config.json", "bits", "3"});
     refused(with("checkpoint_format", "marlin"), {"checkpoint_format", "marlin", "gptq"});
