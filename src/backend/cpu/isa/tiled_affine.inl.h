@@ -11,15 +11,20 @@ namespace {
 
 constexpr int kRowVectors = static_cast<int>(kTileRows) / kLanes;  // of a tile
 
+// Tiles that are read side by side, a group of each by turns: a processor brings two streams from memory sooner than
+// one. More streams add nothing.
+constexpr int kAffineStreams = 2;
+
 // A tile of a weight, and what will be read after it.
 struct TileAt {
     Block here, ahead;
+    Stream data_ahead;
 };
 
-// The tile times kTokens rows, while the one ahead comes to the cache.
+// `count` tiles times kTokens rows, while those ahead come to the cache.
 template <TileKind kKind, int kTokens>
-inline void tile_products(const WeightView& w, const TileAt& tile, const QuantizedRow* x, Stream& ahead,
-                          F (&acc)[kRowVectors][kTokens]) {
+inline void tile_products(const WeightView& w, TileAt* tiles, int count, const QuantizedRow* x,
+                          F (&acc)[kAffineStreams][kRowVectors][kTokens]) {
     constexpr int kCodes = kKind == TileKind::kNibbles ? 8 : 4;  // of a dword
     const int64_t groups = w.columns / w.format.group_size, dwords = w.format.group_size / kCodes;
     const int64_t width = factor_row_bytes(w) / groups;
@@ -28,46 +33,59 @@ inline void tile_products(const WeightView& w, const TileAt& tile, const Quantiz
     for (int t = 0; t < kTokens; ++t) {
         values[t] = x[t].values;
 #pragma GCC unroll 4
-        for (int v = 0; v < kRowVectors; ++v) acc[v][t] = zero();
+        for (int v = 0; v < kAffineStreams * kRowVectors; ++v) acc[v / kRowVectors][v % kRowVectors][t] = zero();
     }
     for (int64_t g = 0; g < groups; ++g) {
         const int64_t begin = g * dwords, factors = g * kTileRows * width;
-        prefetch(tile.ahead.scales + factors);
-        prefetch(tile.ahead.zero_points + factors);
-        ahead.advance();
-        I sums[kRowVectors][kTokens];
+        for (int s = 0; s < count; ++s) {
+            TileAt& tile = tiles[s];
+            prefetch(tile.ahead.scales + factors);
+            prefetch(tile.ahead.zero_points + factors);
+            tile.data_ahead.advance();
+            I sums[kRowVectors][kTokens];
 #pragma GCC unroll 4
-        for (int v = 0; v < kRowVectors; ++v) {
+            for (int v = 0; v < kRowVectors; ++v) {
 #pragma GCC unroll 8
-            for (int t = 0; t < kTokens; ++t) sums[v][t] = izero();
-        }
-        add_run<kKind>(tile.here.data, begin, begin + dwords, values, sums);
+                for (int t = 0; t < kTokens; ++t) sums[v][t] = izero();
+            }
+            add_run<kKind>(tile.here.data, begin, begin + dwords, values, sums);
 #pragma GCC unroll 4
-        for (int v = 0; v < kRowVectors; ++v) {
-            const int64_t at = factors + v * kLanes * width;
-            const F scale = turned_factors(w.format.dtype, tile.here.scales + at);
-            const F zero_point = turned_factors(w.format.dtype, tile.here.zero_points + at);
+            for (int v = 0; v < kRowVectors; ++v) {
+                const int64_t at = factors + v * kLanes * width;
+                const F scale = turned_factors(w.format.dtype, tile.here.scales + at);
+                const F zero_point = turned_factors(w.format.dtype, tile.here.zero_points + at);
 #pragma GCC unroll 8
-            for (int t = 0; t < kTokens; ++t) {
-                acc[v][t] = add_group(acc[v][t], scale, zero_point, sums[v][t], x[t].scales[g], x[t].sums[g]);
+                for (int t = 0; t < kTokens; ++t) {
+                    F& sum = acc[s][v][t];
+                    sum = add_group(sum, scale, zero_point, sums[v][t], x[t].scales[g], x[t].sums[g]);
+                }
             }
         }
     }
 }
 
+// The tiles that stand at `row` of each part of a weight, times rows of activations.
+struct TilesOfParts {
+    const WeightView& weight;
+    int64_t row, part_rows;
+    int count;
+    TileAt tiles[kAffineStreams];
+};
+
 // `count` rows of activations, at most kTokens.
 template <TileKind kKind, int kTokens>
-inline void tile_turn(const WeightView& w, const TileAt& tile, const QuantizedRow* x, int64_t count, Stream& ahead,
-                      float* const* out, int64_t row, bool accumulate) {
+inline void tile_turn(TilesOfParts& parts, const QuantizedRow* x, int64_t count, float* const* out, int64_t first,
+                      bool accumulate) {
     if constexpr (kTokens > 1) {
-        if (count < kTokens) return tile_turn<kKind, kTokens - 1>(w, tile, x, count, ahead, out, row, accumulate);
+        if (count < kTokens) return tile_turn<kKind, kTokens - 1>(parts, x, count, out, first, accumulate);
     }
-    F acc[kRowVectors][kTokens];
-    tile_products<kKind>(w, tile, x, ahead, acc);
+    F acc[kAffineStreams][kRowVectors][kTokens];
+    tile_products<kKind>(parts.weight, parts.tiles, parts.count, x, acc);
     for (int t = 0; t < kTokens; ++t) {
-        for (int v = 0; v < kRowVectors; ++v) {
-            float* to = out[t] + row + v * kLanes;
-            store(to, accumulate ? add(load(to), acc[v][t]) : acc[v][t]);
+        for (int v = 0; v < parts.count * kRowVectors; ++v) {
+            const int s = v / kRowVectors, inside = v % kRowVectors;
+            float* to = out[t] + first + parts.row + s * parts.part_rows + inside * kLanes;
+            store(to, accumulate ? add(load(to), acc[s][inside][t]) : acc[s][inside][t]);
         }
     }
 }
@@ -75,15 +93,26 @@ inline void tile_turn(const WeightView& w, const TileAt& tile, const QuantizedRo
 template <TileKind kKind>
 inline void tiled_rows(const WeightView& w, const QuantizedRow* x, int64_t tokens, float* const* out, int64_t first,
                        bool accumulate, const WeightView* next) {
-    const int64_t tile_bytes = kTileRows * w.columns * w.format.bits / 8, tile_lines = tile_bytes / kLineBytes;
-    const int64_t distance = (kAheadBytes + tile_bytes - 1) / tile_bytes * kTileRows;
+    // Further turns find one tile in the first cache.
+    const int streams = tokens <= kTileTokens ? kAffineStreams : 1;
+    const int64_t part_rows = (w.rows / kTileRows + streams - 1) / streams * kTileRows;
+    const int64_t tile_lines = kTileRows * w.columns * w.format.bits / 8 / kLineBytes;
     const int64_t turns = (tokens + kTileTokens - 1) / kTileTokens * (w.columns / w.format.group_size);
-    for (int64_t row = 0; row < w.rows; row += kTileRows) {
-        const TileAt tile{block_ahead<kTileRows>(w, row, 0, nullptr), block_ahead<kTileRows>(w, row, distance, next)};
-        Stream ahead{.at = tile.ahead.data, .lines = tile_lines, .per_turn = (tile_lines + turns - 1) / turns};
+    const auto block = [](const WeightView& of, int64_t row) { return block_ahead<kTileRows>(of, row, 0, nullptr); };
+    for (int64_t row = 0; row < part_rows; row += kTileRows) {
+        TilesOfParts parts{w, row, part_rows, 0, {}};
+        const bool last = row + kTileRows >= part_rows;
+        for (int64_t at = row; at < w.rows && parts.count < streams; at += part_rows, ++parts.count) {
+            TileAt& tile = parts.tiles[parts.count];
+            tile = {block(w, at), block(w, at), {}};
+            if (!last && at + kTileRows < w.rows) tile.ahead = block(w, at + kTileRows);
+            if (last && next != nullptr && at - row < next->rows) tile.ahead = block(*next, at - row);
+            tile.data_ahead = {
+                .at = tile.ahead.data, .lines = tile_lines, .per_turn = (tile_lines + turns - 1) / turns};
+        }
         for (int64_t done = 0; done < tokens;) {
             const int64_t count = rows_of_turn(tokens - done, kTileTokens);
-            tile_turn<kKind, kTileTokens>(w, tile, x + done, count, ahead, out + done, first + row, accumulate);
+            tile_turn<kKind, kTileTokens>(parts, x + done, count, out + done, first, accumulate);
             done += count;
         }
     }
