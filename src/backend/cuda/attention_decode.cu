@@ -6,8 +6,6 @@ namespace sluice::cuda {
 
 namespace {
 
-// Enough blocks for one sequence alone, few enough that each has something to read.
-constexpr int kLeastPiece = 96;
 constexpr int kStages = 2;
 
 // The ring takes less than 99 KB, which any card has and two blocks fit a multiprocessor of the large ones.
@@ -18,7 +16,7 @@ template <KvFormat kFormat, int kHead>
 void run(Device& device, AttendArgs& attend, const Rows<const float>& gate, const Sequences& sequences) {
     DecodeArgs args{.attend = attend,
                     .most_pieces = kMostDecodePieces,
-                    .least_piece = kLeastPiece,
+                    .least_piece = kWarpsOf<kFormat, kHead> * kDecodeTokens,  // a turn of a block's warps
                     .vector_parts = 0,
                     .gate = gate};
     args.attend.split_rows = static_cast<int>(std::min<int64_t>(sequences.most_rows, kFewRows));

@@ -332,28 +332,35 @@ __global__ void __launch_bounds__(32 * kWarps) decode_kernel(const __grid_consta
         const int seen = part.position + row_of(min(lane % 4 * 2 + e, vectors - 1)) + 1;
         starts[e] = attend.first_seen(seen), ends[e] = min(seen, end);
     }
-    // Tokens of earlier steps are asked for before the kernel before has ended.
+    // Tokens of earlier steps are asked for before the kernel before has ended. The first turn is over no token:
+    // instructions are read then, which takes longer than what they do.
     constexpr int kAhead = kStages - 1;
-    if (first + (warp + (kAhead - 1) * kWarps + 1) * kDecodeTokens > part.position) wait_for_previous();
-    int stage = 0;  // of the tile that is brought
+    const bool all_there = first + (warp + (kAhead - 1) * kWarps + 1) * kDecodeTokens <= part.position;
+    int brought = warp, to_stage = 0, stage = kStages - 1;
 #pragma unroll 1
-    for (int tile = warp - kAhead * kWarps; tile < tiles; tile += kWarps) {
+    for (int tile = warp - kWarps; tile < tiles; tile += kWarps) {
+        const bool dry = tile < 0;
         if (tile == warp) wait_for_previous();
-        bring(tile + kAhead * kWarps, stage);
-        stage = (stage + 1) % kStages;
-        if (tile < 0) continue;
-        if (tile == warp) {
+#pragma unroll 1
+        for (; brought <= tile + kAhead * kWarps && (!dry || all_there); brought += kWarps) {
+            bring(brought, to_stage);
+            to_stage = (to_stage + 1) % kStages;
+        }
+        if (tile <= warp) {
             const int loaded = lane / 4;
             const float* const query = attend.query_a[part.first_row + row_of(loaded)] +
                                        static_cast<int64_t>(head_of(loaded)) * attend.query_a_head;
-            running.load_queries(loaded < vectors ? query : nullptr, attend.scale * kLog2E);
+            running.load_queries(!dry && loaded < vectors ? query : nullptr, attend.scale * kLog2E);
         }
         copies_wait<kAhead>();
         __syncwarp();
         const int at = first + tile * kDecodeTokens;
-        const int from[2] = {starts[0] - at, starts[1] - at}, to[2] = {ends[0] - at, ends[1] - at};
+        const int from[2] = {starts[0] - at, starts[1] - at};
+        const int to[2] = {dry ? 0 : ends[0] - at, dry ? 0 : ends[1] - at};
         const uint32_t keys = mine + stage * 2 * Tile::kTileBytes;
         running.add(keys, keys + Tile::kTileBytes, from, to);
+        if (dry) running.begin();
+        stage = (stage + 1) % kStages;
         __syncwarp();
     }
     wait_for_previous();
@@ -410,44 +417,49 @@ __global__ void __launch_bounds__(kJoinThreads) join_decoded_kernel(const __grid
     const int row = blockIdx.x, head = blockIdx.y, thread = threadIdx.x;
     let_next_begin();
     const SequencePart part = attend.sequences.of_row(row);
-    wait_for_previous();
-    if (part.sequence < 0 || part.count > kFewRows) return;
+    if (part.sequence < 0 || part.count > kFewRows) return wait_for_previous();
     const DecodePieces pieces(args, part);
-    const int count = pieces.count(), width = attend.partial_width();
+    const int width = attend.partial_width();
     const float* const from = attend.partial_at(part, row - part.first_row, head);
     const int column = blockIdx.z * kJoinColumns + thread % kJoinColumns, run = thread / kJoinColumns;
-    float sums[kEach];  // asked for before the weights are known
+    // The first time over no piece, so that instructions are read while the kernel before still runs.
+#pragma unroll 1
+    for (int count = 0;; count = pieces.count()) {
+        if (count > 0) wait_for_previous();
+        float sums[kEach];  // asked for before the weights are known
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-        const int p = run + i * kRuns;
-        sums[i] = p < count ? from[p * width + 2 + column] : 0.0f;
+        for (int i = 0; i < kEach; ++i) {
+            const int p = run + i * kRuns;
+            sums[i] = p < count ? from[p * width + 2 + column] : 0.0f;
+        }
+        if (thread < 32) {
+            const float sink = attend.sinks == nullptr ? -INFINITY : attend.sinks[head] * kLog2E;
+            const bool has_first = thread < count, has_second = thread + 32 < count;
+            const float first = has_first ? from[thread * width] : -INFINITY;
+            const float second = has_second ? from[(thread + 32) * width] : -INFINITY;
+            const float first_total = has_first ? from[thread * width + 1] : 0.0f;
+            const float second_total = has_second ? from[(thread + 32) * width + 1] : 0.0f;
+            const float largest = fmaxf(sink, warp_max(fmaxf(first, second)));
+            weights[thread] = power_of_two(first - largest);
+            weights[thread + 32] = power_of_two(second - largest);
+            const float total = warp_sum(weights[thread] * first_total + weights[thread + 32] * second_total);
+            if (thread == 0) all_total = total + power_of_two(sink - largest);
+        }
+        __syncthreads();
+        float sum = 0;
+#pragma unroll
+        for (int i = 0; i < kEach; ++i) sum = fmaf(weights[run + i * kRuns], sums[i], sum);
+        run_sums[thread] = sum;
+        __syncthreads();
+#pragma unroll
+        for (int r = 1; r < kRuns; ++r) sum += run_sums[r * kJoinColumns + thread % kJoinColumns];
+        if (count == 0) continue;
+        const int64_t place = static_cast<int64_t>(head) * attend.value.width + column;
+        float value = sum / all_total;
+        if (args.gate.first != nullptr) value *= sigmoid(args.gate[row][place]);
+        if (run == 0) attend.out[row][place] = value;
+        return;
     }
-    if (thread < 32) {
-        const float sink = attend.sinks == nullptr ? -INFINITY : attend.sinks[head] * kLog2E;
-        const bool has_first = thread < count, has_second = thread + 32 < count;
-        const float first = has_first ? from[thread * width] : -INFINITY;
-        const float second = has_second ? from[(thread + 32) * width] : -INFINITY;
-        const float first_total = has_first ? from[thread * width + 1] : 0.0f;
-        const float second_total = has_second ? from[(thread + 32) * width + 1] : 0.0f;
-        const float largest = fmaxf(sink, warp_max(fmaxf(first, second)));
-        weights[thread] = power_of_two(first - largest);
-        weights[thread + 32] = power_of_two(second - largest);
-        const float total = warp_sum(weights[thread] * first_total + weights[thread + 32] * second_total);
-        if (thread == 0) all_total = total + power_of_two(sink - largest);
-    }
-    __syncthreads();
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) sum = fmaf(weights[run + i * kRuns], sums[i], sum);
-    run_sums[thread] = sum;
-    __syncthreads();
-    if (run > 0) return;
-#pragma unroll
-    for (int r = 1; r < kRuns; ++r) sum += run_sums[r * kJoinColumns + thread];
-    const int64_t place = static_cast<int64_t>(head) * attend.value.width + column;
-    float value = sum / all_total;
-    if (args.gate.first != nullptr) value *= sigmoid(args.gate[row][place]);
-    attend.out[row][place] = value;
 }
 
 // Pieces that no sequence of the batch has more of.

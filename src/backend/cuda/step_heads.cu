@@ -38,59 +38,78 @@ struct StepHeads {
     SequenceTable sequences;
 };
 
-// Eight numbers of a lane at a time.
-template <typename Visit>
-__device__ __forceinline__ void visit_eights(int width, const Visit& visit) {
-    for (int i = 8 * threadIdx.x; i < width; i += 8 * 32) visit(i);
+// As norm_scale(), of a warp's own head.
+__device__ __forceinline__ float norm_scale_of_warp(const float* x, int width, float epsilon) {
+    float sum = squares_of_eights(x, 0, width / 8);
+    if (width > 256) sum += squares_of_eights(x, 32, width / 8);
+    return rsqrtf(sum / static_cast<float>(width) + epsilon);
 }
 
-__device__ __forceinline__ void norm_head(const TurnedHeads& heads, const float* from, int width, float* to) {
-    const float scale = norm_scale(from, width, heads.epsilon);
-    visit_eights(width, [&](int i) {
+// A head from `from`, normed and turned, in shared memory.
+__device__ __forceinline__ void make_head(const StepHeads& args, const TurnedHeads& heads, const float* from,
+                                          const Turn* turns, float* head) {
+    const float scale = norm_scale_of_warp(from, args.head_dim, heads.epsilon);
+#pragma unroll 1
+    for (int i = 8 * threadIdx.x; i < args.head_dim; i += 8 * 32) {
         float x[8], factor[8];
         load_eight(from + i, x);
         load_eight(heads.norm + i, factor);
 #pragma unroll
-        for (int j = 0; j < 8; ++j) to[i + j] = x[j] * scale * factor[j];
-    });
+        for (int j = 0; j < 8; ++j) head[i + j] = x[j] * scale * factor[j];
+    }
+    __syncwarp();
+    float* const turned = head + args.first;
+#pragma unroll 1
+    for (int p = threadIdx.x; p < args.half; p += 32) {
+        turns[p].apply(turned[args.interleaved ? 2 * p : p], turned[args.interleaved ? 2 * p + 1 : p + args.half]);
+    }
+    __syncwarp();
 }
 
-// A warp: a query, a key or a value. Angles are known before the kernel before has ended.
+__device__ __forceinline__ void copy_eights(const float* from, int width, float* to) {
+#pragma unroll 1
+    for (int i = 8 * threadIdx.x; i < width; i += 8 * 32) {
+        float x[8];
+        load_eight(from + i, x);
+        store_eight(to + i, x);
+    }
+}
+
+// A warp: a query, a key or a value. Angles are known before the kernel before has ended; until then a head is made of
+// the norm's factors, so that instructions are read, which takes longer than what they do.
 __global__ void __launch_bounds__(32) step_heads_kernel(const __grid_constant__ StepHeads args) {
-    __shared__ float head[kMostHead];
+    __shared__ __align__(16) float head[kMostHead];
     __shared__ Turn turns[kMostHead / 2];
     let_next_begin();
     const int nth = blockIdx.x, width = args.head_dim, sequence = blockIdx.y;
     const SequencePart part = args.sequences.at(sequence);
     const int row = part.first_row;
-    const bool is_query = nth < args.heads, is_key = !is_query && nth < args.heads + args.key_heads;
-    if (is_query || is_key) {
+    const bool is_query = nth < args.heads, is_value = nth >= args.heads + args.key_heads;
+    const TurnedHeads& heads = is_query ? args.queries : args.keys;
+    const int number = is_query ? nth : is_value ? nth - args.heads - args.key_heads : nth - args.heads;
+    const float* const values = args.values[row] + number * args.value_rows.width;
+    const float* const from = heads.from[row] + number * heads.from_step;
+    if (!is_value) {
         const int32_t position = args.positions[row][0];
+#pragma unroll 1
         for (int p = threadIdx.x; p < args.half; p += 32)
             turns[p] = Turn(position, args.frequencies[p], args.magnitude);
+        __syncwarp();
+#pragma unroll 1
+        for (int turn = 0; turn < 2; ++turn) {
+            if (turn > 0) wait_for_previous();
+            make_head(args, heads, turn == 0 ? heads.norm : from, turns, head);
+        }
+        copy_eights(head, width, heads.out[row] + number * width);
+    } else {
+        wait_for_previous();
     }
-    wait_for_previous();
-    if (!is_query && !is_key) {
-        const int value = nth - args.heads - args.key_heads;
-        return store_row(args.cache, args.value_rows, sequence, value, part.position,
-                         args.values[row] + value * args.value_rows.width);
+    if (is_query) {
+        if (args.gates.first != nullptr) copy_eights(from + width, width, args.gates[row] + number * width);
+        return;
     }
-    const TurnedHeads& heads = is_query ? args.queries : args.keys;
-    const int number = is_query ? nth : nth - args.heads;
-    const float* const from = heads.from[row] + number * heads.from_step;
-    norm_head(heads, from, width, head);
-    __syncwarp();
-    for (int p = threadIdx.x; p < args.half; p += 32) {
-        float* const turned = head + args.first;
-        turns[p].apply(turned[args.interleaved ? 2 * p : p], turned[args.interleaved ? 2 * p + 1 : p + args.half]);
-    }
-    __syncwarp();
-    float* const out = heads.out[row] + number * width;
-    for (int i = threadIdx.x; i < width; i += 32) out[i] = head[i];
-    if (is_key) store_row(args.cache, args.key_rows, sequence, number, part.position, head);
-    if (is_query && args.gates.first != nullptr) {
-        for (int i = threadIdx.x; i < width; i += 32) args.gates[row][number * width + i] = from[width + i];
-    }
+    store_row(args.cache, is_value ? args.value_rows : args.key_rows, sequence, number, part.position,
+              is_value ? values : head);
 }
 
 bool takes(const RmsNorm& norm, const Rotary& rotary, int64_t head_dim) {
