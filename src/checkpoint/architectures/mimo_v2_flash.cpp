@@ -16,8 +16,7 @@ constexpr NameRule kNames[] = {
     {Role::kRouterCorrection, "mlp.gate.e_score_correction_bias", true},
 };
 
-// One 0 or 1 for each layer.
-// Numbers as published, 1 for the first of two words, or the words, which later configs have.
+// One for each layer: 0 or 1 as published, 1 for the first of two words, or the words, which later configs have.
 std::vector<bool> read_pattern(const JsonFields& fields, const ModelConfig& config, std::string_view name,
                                std::string_view words_name, std::string_view first, std::string_view second) {
     if (!fields.has(name) && fields.has(words_name)) {
