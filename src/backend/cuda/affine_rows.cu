@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kThreads, kTokens == 16  ? 2
 // Of more rows a multiprocessor has one block, which stages x once for all of its tiles: slabs of columns, of which
 // sums go on in registers.
 constexpr int kSlabChunks = 32, kSlabTiles = 6;
-constexpr int kWideWarps = 16, kWideThreads = 32 * kWideWarps, kWideStages = 1;
+constexpr int kWideWarps = 16, kWideThreads = 32 * kWideWarps, kWideStages = 2;
 
 template <int kTokens>
 __global__ void __launch_bounds__(kWideThreads, 1)
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kWideThreads, 1)
             const int here = min(kSlabChunks, matrix.chunks - chunk), splits = splits_of(here, kWideWarps);
             const Sharing sharing{splits, kWideWarps / splits, tiles, kWideStages};
             PackedMatrix slab = matrix;
-            slab.data += chunk * (kChunk / 2);
+            slab.data += chunk * kChunkBytes;
             slab.groups += 2 * (chunk >> matrix.group_shift);
             slab.chunks = here;
             multiply_tiles<kTokens, false>(
