@@ -37,8 +37,9 @@ struct ChunkSums {
 
 template <int kTokens>
 struct StagedRows {
-    uint4* words;     // [chunk][row][digit][lane % 4]
-    ChunkSums* sums;  // [chunk][row]
+    uint4* words;        // [chunk][row][digit][lane % 4]
+    ChunkSums* sums;     // [chunk][row]
+    int rows = kTokens;  // that are there
 
     static constexpr int kWordsOfChunk = kTokens * kDigits * 4;
     static uint64_t bytes(int64_t chunks) {
@@ -213,6 +214,7 @@ __device__ __forceinline__ void add_span(const Stage& stage, const PackedMatrix&
         }
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
+            if (kTokens == 4 && tile == 1 && staged.rows <= 2) break;  // experts seldom have more
             uint4 x{};
             if (meets) x = columns[(j * kTokens + tile * 2) * kDigits * 4];
             int group[4] = {kWholeBits, kWholeBits, kWholeBits, kWholeBits};

@@ -197,10 +197,12 @@ struct SharedPlaces {
     StagedRows<kJobRows> staged;
     float* partial;
 
-    __device__ SharedPlaces(uint4* shared, int chunks)
+    __device__ SharedPlaces(uint4* shared, int chunks, int rows)
         : stages(reinterpret_cast<Stage*>(shared)),
           staged(reinterpret_cast<uint4*>(stages + kWarps * kStages), chunks),
-          partial(staged.end(chunks)) {}
+          partial(staged.end(chunks)) {
+        staged.rows = rows;
+    }
 };
 
 // A block: some numbers that an expert has inside, of the rows of a job. Tiles are of gates and ups in turn.
@@ -211,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, 2) rows_in_kernel(const __grid_const
     const RowsJob job = args.job(blockIdx.y);
     if (job.count == 0) return;
     const int chunks = args.up.chunks, first = blockIdx.x * (kInPairs * kOutputs);
-    const SharedPlaces places(shared, chunks);
+    const SharedPlaces places(shared, chunks, job.count);
     const Sharing sharing = sharing_of(chunks, 2 * kInPairs);
     const PackedMatrix gate = matrix_of(args.gate, job), up = matrix_of(args.up, job);
     multiply_tiles<kJobRows, false>(
@@ -241,7 +243,7 @@ __global__ void __launch_bounds__(kThreads, 3) rows_down_kernel(const __grid_con
     const RowsJob job = args.job(blockIdx.y);
     if (job.count == 0) return wait_for_previous();
     const int chunks = args.down.chunks, first = blockIdx.x * (kDownTiles * kOutputs);
-    const SharedPlaces places(shared, chunks);
+    const SharedPlaces places(shared, chunks, job.count);
     const Sharing sharing = sharing_of(chunks, kDownTiles);
     const PackedMatrix down = matrix_of(args.down, job);
     multiply_tiles<kJobRows, false>(
