@@ -203,6 +203,8 @@ __device__ __forceinline__ void take_token(const DeltaArgs& args, int head, Toke
 // kLanes lanes keep kPasses rows of a head's state.
 template <int kLanes, bool kInFours, typename Decay>
 __global__ void __launch_bounds__(32 * kTokenWarps) token_kernel(const DeltaArgs args, int most_rows) {
+    let_next_begin();
+    wait_for_previous();
     const float* const state = args.state_of(blockIdx.z, blockIdx.y);  // looked up while the sequence is
     float* const next_state = args.next_state_of(blockIdx.z, blockIdx.y);
     const SequencePart part = args.sequences.at(blockIdx.z);
@@ -248,8 +250,7 @@ void run_tokens(Device& device, const DeltaArgs& args, int most_rows) {
                              ? fours ? token_kernel<kLanes, true, HeadDecay> : token_kernel<kLanes, false, HeadDecay>
                          : fours && in_fours(args.a) ? token_kernel<kLanes, kWide, ChannelDecay<kLanes, kWide>>
                                                      : token_kernel<kLanes, false, ChannelDecay<kLanes, false>>;
-    kernel<<<grid, 32 * kTokenWarps, 0, device.stream()>>>(args, most_rows);
-    check_launch("GatedDeltaRule");
+    launch_early(device, {grid, 32 * kTokenWarps}, kernel, args, most_rows);
 }
 
 // The norm of a head of `width` values.
