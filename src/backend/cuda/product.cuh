@@ -272,9 +272,12 @@ void multiply_rows(Device& device, Product product) {
     const auto blocks = [&](int rows_of_block) {
         return static_cast<int64_t>(output_blocks) * blocks_for(product.most_rows, rows_of_block) * jobs;
     };
-    // Few outputs have blocks of fewer rows, so that more multiprocessors have one.
+    // Few outputs have blocks of fewer rows, as long as all have room at once: less is in turn.
+    constexpr int kBlocksEach = 4;
     int rows_of_block = kRows;
-    while (rows_of_block > 2 && blocks(rows_of_block / 2) <= device.multiprocessors()) rows_of_block /= 2;
+    while (rows_of_block > 2 && blocks(rows_of_block / 2) <= int64_t{kBlocksEach} * device.multiprocessors()) {
+        rows_of_block /= 2;
+    }
     const dim3 grid(output_blocks, blocks_for(product.most_rows, rows_of_block), static_cast<unsigned>(jobs));
     launch_early(device, {grid, 32 * kProductWarps}, multiply_kernel<Decoder, kRows>, product, rows_of_block);
 }
