@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "backend/backend.h"
@@ -28,7 +29,8 @@ struct Batch {
     Tensor ids;                                     // I32 [rows, 1]
     Tensor positions;                               // I32 [rows, 1]
     std::vector<int32_t> host_ids, host_positions;  // [rows]
-    Tensor pool_positions;  // I32 [rows, 1]: of the first token of a pool whose last a row is; empty where none are
+    // I32 [rows, 1] each, by how many tokens a run has: the position of the first token of a row's run.
+    std::map<int64_t, Tensor> run_starts;
     std::vector<NewRows> sequences;
     const StatePool* pool = nullptr;
     Sequences table;                  // of the sequences, for operations

@@ -26,11 +26,11 @@ class RunIndexer {
 
     // I32 [rows, tokens of the config], of the rows of x, whose queries' latents are given.
     struct Input {
-        Tensor x, query_latent, starts;
+        Tensor x, query_latent;
     };
     Tensor run(Backend& backend, const Batch& batch, const Input& input, Workspace& workspace) const {
         const Scratch s = take(batch.rows, workspace);
-        keys_.run(backend, batch, input.x, input.starts, workspace);
+        keys_.run(backend, batch, input.x, workspace);
         backend.run(Linear{.x = input.query_latent, .weight = query_, .out = s.query, .full_precision = true});
         backend.run(Linear{.x = input.x, .weight = weights_, .out = s.weights, .full_precision = true});
         rotation_.run(backend, s.query, batch.positions);
@@ -67,8 +67,6 @@ class RunIndexer {
 
 class CompressedAttention : public Mixer {
   public:
-    bool repeats() const override { return false; }  // where runs begin comes from the host
-
     CompressedAttention(const CompressedAttentionConfig& config, const MixerContext& context, Trunk& trunk)
         : config_(config),
           layer_(context.layer),
@@ -136,12 +134,8 @@ class CompressedAttention : public Mixer {
         rotation_.run(backend, s.key, batch.positions);
         Tensor chosen;
         if (runs_) {
-            put_starts(backend, batch, s.starts);
-            runs_->run(backend, batch, x, s.starts, workspace);
-            if (indexer_) {
-                chosen = indexer_->run(backend, batch, {.x = x, .query_latent = s.query_latent, .starts = s.starts},
-                                       workspace);
-            }
+            runs_->run(backend, batch, x, workspace);
+            if (indexer_) chosen = indexer_->run(backend, batch, {.x = x, .query_latent = s.query_latent}, workspace);
         }
         backend.run(SharedKeyAttention{.query = s.query,
                                        .heads = config_.heads,
@@ -163,14 +157,13 @@ class CompressedAttention : public Mixer {
     static constexpr size_t kWindow = 0, kRuns = 1, kOpenRun = 2, kIndexRuns = 3, kIndexOpenRun = 4;
 
     struct Scratch {
-        Tensor query_latent, query, key, starts, mixed, grouped;
+        Tensor query_latent, query, key, mixed, grouped;
     };
 
     Scratch take(int64_t rows, Workspace& workspace) const {
         return {.query_latent = workspace.take(rows, config_.query_rank),
                 .query = workspace.take(rows, config_.width()),
                 .key = workspace.take(rows, config_.head_dim),
-                .starts = workspace.take(rows, 1, DType::kI32),
                 .mixed = workspace.take(rows, config_.width()),
                 .grouped = workspace.take(rows, config_.output_groups * config_.output_rank)};
     }
@@ -185,14 +178,6 @@ class CompressedAttention : public Mixer {
         normed(s.query, query_norm_);
         backend.run(Linear{.x = x, .weight = key_, .out = s.key});
         normed(s.key, key_norm_);
-    }
-
-    // Of each row the position of the first token of its run.
-    void put_starts(Backend& backend, const Batch& batch, const Tensor& starts) const {
-        std::vector<int32_t> values;
-        const auto ratio = static_cast<int32_t>(config_.ratio);
-        for (const int32_t position : batch.host_positions) values.push_back(position / ratio * ratio);
-        backend.upload(starts.buffer, starts.offset, std::as_bytes(std::span(values)));
     }
 
     // Each group of heads through its own rows of the first projection.

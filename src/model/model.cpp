@@ -61,7 +61,10 @@ Model::Model(std::shared_ptr<const Checkpoint> checkpoint, Backend& backend, KvF
         }
         if (const auto* attention = block_of<GroupedAttentionConfig>(block)) {
             selected_tokens_ = std::max(selected_tokens_, attention->indexer.most_seen());
-            if (attention->indexer.own()) pool_ = attention->indexer.pool;
+            if (attention->indexer.own()) run_tokens_.insert(attention->indexer.pool);
+        }
+        if (const auto* attention = block_of<CompressedAttentionConfig>(block)) {
+            if (attention->ratio > 0) run_tokens_.insert(attention->ratio);
         }
         if (block.scaled) layer.scale = trunk.values(l, Role::kLayerScale).front();
         std::vector<StatePart>& parts = state_parts_.emplace_back();

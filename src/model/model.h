@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -194,8 +195,8 @@ class Model {
     Weight embedding_, head_;
     Tensor final_norm_;
     std::unique_ptr<ResidualStreams> residual_;
-    int64_t selected_tokens_ = 0;  // that attention sees at most where an indexer chooses
-    int64_t pool_ = 0;             // tokens that share an index key of grouped attention; 0: none does
+    int64_t selected_tokens_ = 0;   // that attention sees at most where an indexer chooses
+    std::set<int64_t> run_tokens_;  // of runs that share a key
     std::vector<Layer> layers_;
     StateParts state_parts_;
     std::shared_ptr<StatePool> states_;  // null until the first is wanted

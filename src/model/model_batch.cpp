@@ -103,10 +103,10 @@ Batch Model::make_batch(std::span<const ForwardInput> inputs, const StepAhead* a
     numbers.add(batch.ids, ids);
     batch.host_ids = std::move(ids);
     numbers.add(batch.positions, batch.host_positions);
-    if (pool_ > 0) {
-        std::vector<int32_t> first = batch.host_positions;
-        for (int32_t& position : first) position = std::max(0, position - static_cast<int32_t>(pool_) + 1);
-        numbers.add(batch.pool_positions, first);
+    for (const int64_t tokens : run_tokens_) {
+        std::vector<int32_t> starts = batch.host_positions;
+        for (int32_t& position : starts) position -= position % static_cast<int32_t>(tokens);
+        numbers.add(batch.run_starts[tokens], starts);
     }
     if (std::ranges::any_of(inputs, [](const ForwardInput& input) { return input.draw.has_value(); })) {
         std::vector<int32_t> draws;

@@ -49,7 +49,7 @@ Tensor PooledIndexer::run(Backend& backend, const Batch& batch, const Tensor& x,
                            .sequences = batch.table,
                            .states = batch.states(context_.layer, context_.first_part + kOpenPool),
                            .out = s.pooled});
-    place(backend, s.pooled, key_norm_, batch.pool_positions);
+    place(backend, s.pooled, key_norm_, batch.run_starts.at(config_.pool));
     backend.run(AppendRows{.rows = s.pooled, .ratio = config_.pool, .sequences = batch.table, .cache = cache});
     backend.run(SelectTokens{.query = query,
                              .heads = config_.heads,

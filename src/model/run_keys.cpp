@@ -37,8 +37,7 @@ RunKeys::Scratch RunKeys::take(int64_t rows, Workspace& workspace) const {
 }
 
 // A run's key stays for all later tokens, so what it is made of is not rounded.
-void RunKeys::run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& starts,
-                  Workspace& workspace) const {
+void RunKeys::run(Backend& backend, const Batch& batch, const Tensor& x, Workspace& workspace) const {
     const Scratch s = take(batch.rows, workspace);
     backend.run(Linear{.x = x, .weight = key_, .out = s.key, .full_precision = true});
     backend.run(Linear{.x = x, .weight = gate_, .out = s.gate, .full_precision = true});
@@ -50,7 +49,7 @@ void RunKeys::run(Backend& backend, const Batch& batch, const Tensor& x, const T
                            .states = batch.states(place_.layer, place_.parts.open_run),
                            .out = s.pooled});
     backend.run(RmsNorm{.x = s.pooled, .weight = norm_, .epsilon = place_.epsilon, .out = s.pooled});
-    rotation_.run(backend, s.pooled, starts);
+    rotation_.run(backend, s.pooled, batch.run_starts.at(ratio()));
     backend.run(AppendRows{.rows = s.pooled, .ratio = offsets_.rows, .sequences = batch.table, .cache = cache(batch)});
 }
 

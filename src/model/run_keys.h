@@ -39,8 +39,8 @@ class RunKeys {
     static std::vector<StatePart> state_parts(const CompressedAttentionConfig& config, int64_t head_dim,
                                               KvFormat format, const std::string& name);
 
-    // Appends what the rows of x complete. `starts`: of each row the first position of its run.
-    void run(Backend& backend, const Batch& batch, const Tensor& x, const Tensor& starts, Workspace& workspace) const;
+    // Appends what the rows of x complete.
+    void run(Backend& backend, const Batch& batch, const Tensor& x, Workspace& workspace) const;
     void take_scratch(int64_t rows, Workspace& workspace) const { (void)take(rows, workspace); }
     int64_t ratio() const { return offsets_.rows; }
     PagedCache cache(const Batch& batch) const { return batch.cache(place_.layer, place_.parts.keys); }

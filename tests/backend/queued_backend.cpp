@@ -342,8 +342,10 @@ class QueuedBackend final : public Backend {
         for (const Operation& operation : dynamic_cast<const QueuedRecording&>(recording).operations) {
             execute(operation);
         }
+        ++replays_;
         return true;
     }
+    uint64_t replays() const { return replays_; }
 
   protected:
     void execute(const Operation& operation) override {
@@ -372,12 +374,17 @@ class QueuedBackend final : public Backend {
     std::shared_ptr<DelayedQueue> queue_, copies_;
     std::vector<Download> downloads_;
     std::shared_ptr<QueuedRecording> recorded_;  // null: operations run
+    uint64_t replays_ = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> make_queued_backend(uint64_t seed) {
     return std::make_unique<QueuedBackend>(seed);
+}
+
+uint64_t replays_of(const Backend& backend) {
+    return dynamic_cast<const QueuedBackend&>(backend).replays();
 }
 
 }  // namespace sluice

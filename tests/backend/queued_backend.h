@@ -14,5 +14,7 @@ namespace sluice {
 // slot that was discarded: an operation that is not after() the record's event finds rubbish. The target of a download
 // holds 0xff until wait(), and mark() never returns null.
 std::unique_ptr<Backend> make_queued_backend(uint64_t seed = 1);
+// How often recordings were replayed by such a backend.
+uint64_t replays_of(const Backend& backend);
 
 }  // namespace sluice

@@ -64,6 +64,12 @@ class Decoder {
         return parts;
     }
     uint64_t followed() const { return model_.steps_followed(); }
+    uint64_t replays() const { return replays_of(*backend_); }
+    // Whether steps are the same operations wherever they are: what n-grams of tokens name is not.
+    bool repeats() const {
+        return std::ranges::none_of(checkpoint_->config().layers,
+                                    [](const LayerConfig& layer) { return layer.ngrams.any(); });
+    }
     uint64_t hits() const { return experts_.counters().hits; }
     bool has_experts() const { return checkpoint_->config().experts() > 0; }
 
@@ -93,6 +99,7 @@ TEST_P(RecordedStep, GivesTheLogitsOfOneThatIsNot) {
         }
         EXPECT_EQ(recorded_.hits() > hits, recorded_.has_experts());
     }
+    EXPECT_EQ(recorded_.replays() > 0, recorded_.repeats());
 }
 
 TEST_P(RecordedStep, TellsTheLikeliestTokenAlone) {
