@@ -1,6 +1,9 @@
 #include "backend/host_routes.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
+#include <span>
 #include <vector>
 
 #include "backend/checks.h"
@@ -43,7 +46,46 @@ MlpGroup expert_of(const RoutedMlp& op, int64_t index) {
     return group;
 }
 
+// Entries of arrivals.
+struct Entry {
+    int32_t slot, number, taken, left;
+};
+static_assert(sizeof(Entry) == 4 * sizeof(int32_t));
+
+// The first entry that nobody has; null where there is none.
+Entry* take_entry(Entry* entries) {
+    int32_t& taken = entries[0].slot;
+    return taken < entries[0].number ? &entries[++taken] : nullptr;
+}
+
 }  // namespace
+
+void fetch(const FetchExperts& op) {
+    const ExpertRecords& records = op.records;
+    if (!records.arrivals.any() || records.more.buffer == nullptr) return;
+    int32_t* const claims = writable_ints(records.arrivals.claims);
+    auto* const entries = reinterpret_cast<Entry*>(writable_ints(records.arrivals.entries));
+    std::vector<int64_t> order(static_cast<size_t>(op.logits.columns));
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, std::greater<>(), [&](int64_t expert) { return floats(op.logits)[expert]; });
+    order.resize(static_cast<size_t>(op.top_k));
+    for (const int64_t expert : order) {
+        const int64_t slot = ints(records.slots)[expert * records.slots.row_stride];
+        if (slot < records.first_more || claims[expert] != 0) continue;
+        Entry* const entry = take_entry(entries);
+        if (entry == nullptr) return;
+        claims[expert] = static_cast<int32_t>(entry - entries);
+        const std::span<const std::byte> from =
+            host_bytes(records.more.buffer)
+                .subspan(records.more.offset + static_cast<uint64_t>(slot - records.first_more) * records.slot_bytes,
+                         records.slot_bytes);
+        std::byte* const to = writable_host_bytes(records.expert.up.data.buffer).data();
+        std::ranges::copy(from, to + static_cast<uint64_t>(entry->slot) * records.slot_bytes);
+        entry->number = static_cast<int32_t>(records.arrivals.number + expert);
+        entry->taken = static_cast<int32_t>((records.slot_bytes + kArrivalBytes - 1) / kArrivalBytes);
+        entry->left = 0;
+    }
+}
 
 GatedMlp grouped(const RoutedMlp& op) {
     const int64_t experts = op.records.slots.rows, top_k = op.ids.columns;

@@ -8,4 +8,7 @@ namespace sluice {
 // field, for an id without an expert and a slot outside the memory.
 GatedMlp grouped(const RoutedMlp& op);
 
+// Whole records, at once.
+void fetch(const FetchExperts& op);
+
 }  // namespace sluice

@@ -44,6 +44,7 @@ namespace sluice {
     X(Scale)                  \
     X(ScaleByPosition)        \
     X(RoutedMlp)              \
+    X(FetchExperts)           \
     X(WeighRows)              \
     X(LayerNorm)              \
     X(AppendRows)             \

@@ -35,6 +35,7 @@ size_t ExpertPool::retire_one() {
 void ExpertPool::retire_slots() {
     if (reached || fixed || slots_held() <= target) return;
     end_reserve();
+    end_lending();
     while (admission.slots() > std::max(target, admission.reserved())) {
         const size_t slot = retire_one();
         if (slot == kNoSlot) return;
@@ -86,6 +87,24 @@ void ExpertPool::end_reserve() {
         cache.restore(reserve.back());
         admission.set_slots(admission.slots() + 1);
     }
+}
+
+void ExpertPool::lend(size_t most) {
+    std::erase_if(reserve, [&](size_t slot) {
+        if (lent.size() >= most || arrival(slot) != nullptr) return false;
+        lent.push_back(slot);
+        return true;
+    });
+}
+
+void ExpertPool::take_back(size_t slot) {
+    std::erase(lent, slot);
+    cache.restore(slot);
+    admission.set_slots(admission.slots() + 1);
+}
+
+void ExpertPool::end_lending() {
+    while (!lent.empty()) take_back(lent.back());
 }
 
 bool ExpertPool::saving() {

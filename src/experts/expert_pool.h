@@ -67,7 +67,12 @@ struct ExpertPool {
     // that `least` stay in service; and back into service.
     void keep_reserve(size_t most, size_t least);
     void end_reserve();
-    size_t slots_held() const { return admission.slots() + reserve.size(); }
+    // Those of the reserve that a step fills by itself: `most` of them, but none that a copy is still on its way to;
+    // one of them back into service, as the next that is filled; all of them.
+    void lend(size_t most);
+    void take_back(size_t slot);
+    void end_lending();
+    size_t slots_held() const { return admission.slots() + reserve.size() + lent.size(); }
     // Whether slots of the host's tier that count as ready wait for what they hold.
     bool saving();
     // The slot is filled, or will be.
@@ -85,7 +90,7 @@ struct ExpertPool {
     std::vector<std::vector<ExpertStream::Impl*>> waiters;  // [slots]: for the read that fills it
     std::vector<Use> uses;                                  // oldest first
     std::list<ExpertStream::Impl*> streams;                 // in the order they came; those not admitted are the last
-    std::vector<size_t> retired, reserve;                   // slots out of service
+    std::vector<size_t> retired, reserve, lent;             // slots out of service
     size_t target;                                          // slots that should be in service
     bool reached = false;                                   // a step may read any slot where it is: none leaves service
     bool fixed = false;                                     // all experts have a slot, for good: likewise

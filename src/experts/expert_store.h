@@ -124,9 +124,14 @@ class ExpertStore {
     bool begin_reach(ReachedPlaces& places);
     void end_reach();
     // While such a step runs, what one before it chose: its experts come to the device as far as there are slots that
-    // no step reads. `next`: where everything is for the step after the running one; empty where it has to be found
-    // anew.
-    void move_by(std::span<const StepChoices> step, ReachedPlaces& next);
+    // no step reads; those that `came` there by themselves stay. `next`: where everything is for the step after the
+    // running one; empty where it has to be found anew.
+    void move_by(std::span<const StepChoices> step, std::span<const StagedExpert> came, ReachedPlaces& next);
+    // Whether a step may fill slots by itself. Behind begin_reach(): those which it may, beside those that an earlier
+    // one filled, which keep what `came`; what has gone meanwhile leaves the list. All are given back.
+    bool lends() const { return pools_.size() == 1; }
+    std::vector<int32_t> lend(std::vector<StagedExpert>& came);
+    void take_back();
     // Slots of the layer's memory that are kept empty: up to `wanted`, as far as a half of all does. Before
     // begin_reach().
     std::vector<int32_t> reserve(int layer, size_t wanted);
@@ -136,6 +141,10 @@ class ExpertStore {
     // So many choices found their expert on the device or in the host's memory, whence so many bytes were read.
     void count_reached(uint64_t on_device, uint64_t on_host, uint64_t bytes);
     const SlotMemory& host_memory(int layer) const { return *pools_[pool_of(layer)]->host->memory; }
+
+    // What the host's tier has and the device's has not, for operations of the host.
+    BelowLease lease_below(const ExpertKey& key);
+    void release_below(const BelowLease& lease);
 
     // How the records of a layer stand in their slots. Throws kUsage for a layer without experts.
     const ExpertLayout& layout(int layer) const;
@@ -192,7 +201,9 @@ class ExpertStore {
     uint64_t moves(const Locked& locked) const;
     bool find_all(const Locked& locked, ReachedPlaces& places);
     bool find_one(const Locked& locked, const ExpertKey& key, size_t index, ReachedPlaces& places);
-    void bring(const Locked& locked, const StepChoices& choices, SlotPlaces& submitted);
+    void bring(const Locked& locked, const StepChoices& choices, std::span<const StagedExpert> came,
+               SlotPlaces& submitted);
+    static void keep(const Locked& locked, ExpertPool& pool, const StagedExpert& came);
 
     size_t pool_of(int layer) const;  // throws kUsage for a layer without experts
     uint64_t full_bytes() const;

@@ -29,6 +29,13 @@ size_t ExpertTiers::keep_below(size_t slot) {
     return lower_->take(layer, expert, false).slot;
 }
 
+size_t ExpertTiers::lease_below(int layer, int expert) {
+    if (!lower_ || top_.find(layer, expert) != kNoSlot) return kNoSlot;
+    const size_t below = lower_->find(layer, expert);
+    if (below == kNoSlot || lower_->state(below) != SlotState::kReady) return kNoSlot;
+    return lower_->take(layer, expert, false).slot;
+}
+
 Lease ExpertTiers::take(int layer, int expert, bool scan) {
     Lease lease = top_.take(layer, expert, scan);
     if (lower_) {

@@ -48,6 +48,8 @@ class ExpertTiers {
     // it is there already or there is no room. landed_below() or failed_below() follows.
     size_t keep_below(size_t slot);
     void landed_below(size_t below) { lower_->landed(below); }
+    // A claim on what the lower tier has and the upper one lacks, until release_below(); kNoSlot: it has not.
+    size_t lease_below(int layer, int expert);
     void failed_below(size_t below) {
         lower_->failed(below);
         lower_->release(below);

@@ -23,7 +23,7 @@ struct ReachedPlaces {
     uint64_t moves = 0;  // that the store had made by then
 };
 
-// A record of the host's tier that is to stand in a slot of the device for a while.
+// A record of the host's tier that stands in a slot of the device, too, for a while.
 struct StagedExpert {
     ExpertKey key;
     int32_t slot = 0;

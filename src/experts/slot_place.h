@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "device/buffer.h"
+
 namespace sluice {
 
 // A slot of the expert store.
@@ -12,5 +14,11 @@ struct SlotPlace {
     friend bool operator==(const SlotPlace&, const SlotPlace&) = default;
 };
 using SlotPlaces = std::vector<SlotPlace>;
+
+// A record in a slot of the host's tier, which stays there until it is given back; no record: it is not there.
+struct BelowLease {
+    SlotPlace place;
+    BufferPtr record = nullptr;
+};
 
 }  // namespace sluice

@@ -14,6 +14,9 @@ namespace {
 
 // Slots that are kept empty for what a step brings.
 constexpr size_t kReserve = 64, kReserveShare = 16;
+size_t reserve_of(const ExpertPool& pool) {
+    return std::min(kReserve, std::max<size_t>(pool.memory->slots() / kReserveShare, 1));
+}
 
 }  // namespace
 
@@ -36,6 +39,21 @@ std::vector<int> ExpertStore::on_drive(int layer) const {
         if (!pool.cache.has(layer, expert)) missing.push_back(expert);
     }
     return missing;
+}
+
+BelowLease ExpertStore::lease_below(const ExpertKey& key) {
+    const size_t pool_index = pool_of(key.layer);
+    ExpertPool& pool = *pools_[pool_index];
+    const Locked locked(mutex_);
+    if (pool.saving()) return {};
+    const size_t slot = pool.cache.lease_below(key.layer, key.expert);
+    if (slot == kNoSlot) return {};
+    return {.place = {pool_index, slot}, .record = pool.host->memory->buffer(slot)};
+}
+
+void ExpertStore::release_below(const BelowLease& lease) {
+    const Locked locked(mutex_);
+    pools_[lease.place.pool]->cache.release_below(lease.place.slot);
 }
 
 void ExpertStore::keep_all_below() {
@@ -133,7 +151,10 @@ bool ExpertStore::begin_reach(ReachedPlaces& places) {
     if (places.slots.empty() || places.moves != moves(locked)) {
         if (!find_all(locked, places)) {
             places.slots.clear();
-            for (const auto& pool : pools_) pool->end_reserve();
+            for (const auto& pool : pools_) {
+                pool->end_reserve();
+                pool->end_lending();
+            }
             return false;
         }
     }
@@ -158,24 +179,50 @@ void ExpertStore::end_reach() {
 
 // What comes fills only slots that were empty before the running step began. The host's tier has what the device's
 // evicts.
-void ExpertStore::move_by(std::span<const StepChoices> step, ReachedPlaces& next) {
+void ExpertStore::move_by(std::span<const StepChoices> step, std::span<const StagedExpert> came, ReachedPlaces& next) {
     SlotPlaces submitted;
     {
         const Locked locked(mutex_);
         for (const auto& pool : pools_) pool->end_reserve();
-        for (const StepChoices& choices : step) bring(locked, choices, submitted);
+        for (const StepChoices& choices : step) bring(locked, choices, came, submitted);
         const auto of_token = static_cast<size_t>(catalogue_.experts_per_token);
-        for (const auto& pool : pools_) {
-            const size_t share = std::max<size_t>(pool->memory->slots() / kReserveShare, 1);
-            pool->keep_reserve(std::min(kReserve, share), of_token);
-        }
+        for (const auto& pool : pools_) pool->keep_reserve(reserve_of(*pool), of_token);
     }
     reads_.submit(submitted);
     const Locked locked(mutex_);
     if (!find_all(locked, next)) next.slots.clear();
 }
 
-void ExpertStore::bring(const Locked& locked, const StepChoices& choices, SlotPlaces& submitted) {
+// As a copy that has ended.
+void ExpertStore::keep(const Locked&, ExpertPool& pool, const StagedExpert& came) {
+    pool.take_back(static_cast<size_t>(came.slot));
+    const Lease lease = pool.cache.take(came.key.layer, came.key.expert, false);
+    ++pool.moves;
+    pool.cache.landed(lease.slot);
+    pool.cache.release(lease.slot);
+}
+
+std::vector<int32_t> ExpertStore::lend(std::vector<StagedExpert>& came) {
+    const Locked locked(mutex_);
+    ExpertPool& pool = *pools_.front();
+    std::erase_if(came, [&](const StagedExpert& each) {
+        return std::ranges::find(pool.lent, static_cast<size_t>(each.slot)) == pool.lent.end();
+    });
+    pool.lend(reserve_of(pool) + came.size());
+    std::vector<int32_t> free(pool.lent.begin(), pool.lent.end());
+    std::erase_if(free, [&](int32_t slot) {
+        return std::ranges::any_of(came, [slot](const StagedExpert& each) { return each.slot == slot; });
+    });
+    return free;
+}
+
+void ExpertStore::take_back() {
+    const Locked locked(mutex_);
+    for (const auto& pool : pools_) pool->end_lending();
+}
+
+void ExpertStore::bring(const Locked& locked, const StepChoices& choices, std::span<const StagedExpert> came,
+                        SlotPlaces& submitted) {
     const size_t pool_index = pool_of(choices.layer);
     ExpertPool& pool = *pools_[pool_index];
     std::vector<int> ids(choices.experts.begin(), choices.experts.end());
@@ -187,6 +234,12 @@ void ExpertStore::bring(const Locked& locked, const StepChoices& choices, SlotPl
                      choices.experts.size() > per_row ? RowChoices{choices.experts, per_row} : RowChoices{});
     for (const int expert : ids) {
         const bool here = pool.cache.top().find(choices.layer, expert) != kNoSlot;
+        const ExpertKey key{choices.layer, expert};
+        const auto found = std::ranges::find(came, key, &StagedExpert::key);
+        if (!here && found != came.end()) {
+            keep(locked, pool, *found);
+            continue;
+        }
         if (!here && !pool.cache.top().has_empty()) continue;
         const Lease lease = pool.cache.take(choices.layer, expert, false);
         pool.cache.release(lease.slot);

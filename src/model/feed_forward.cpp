@@ -115,6 +115,23 @@ class MixtureOfExperts : public FeedForward {
         return most_chosen(route(backend, x, {}, take_choice(x.rows, workspace)), least_rows);
     }
 
+    // With the norm of that layer in place of this one's, so that it is one more product of the same row.
+    void guess_ahead(Backend& backend, const ExpertFeed& feed, const Tensor& x) const override {
+        if (!guesses_by_logits()) return;
+        backend.run(Linear{.x = x,
+                           .weight = router_,
+                           .bias = router_bias_,
+                           .out = feed.reached->guess(layer_),
+                           .full_precision = true});
+    }
+
+    void fetch_ahead(Backend& backend, const ExpertFeed& feed) const override {
+        if (!guesses_by_logits()) return;
+        backend.run(FetchExperts{.logits = feed.reached->guess(layer_),
+                                 .top_k = config_.experts_per_token,
+                                 .records = records(feed, feed.reached->layer(layer_))});
+    }
+
     bool decided_by_token() const override { return config_.routing.by_token; }
 
     std::vector<ExpertKey> experts_of(Backend& backend, std::span<const int32_t> tokens) const override {
@@ -258,26 +275,44 @@ class MixtureOfExperts : public FeedForward {
 
     void run_resident(Backend& backend, const Batch& batch, const ExpertFeed& feed, const ResidentLayer& experts,
                       const FeedForwardInput& input, const Scratch& s, const BlockOutput& out) const {
-        choose(backend, router_input(backend, input, s), batch.ids, s.choice);
+        const FeedForward* const next = feed.next.block;
+        const bool fetches = next != nullptr && feed.reached != nullptr && feed.reached->fetches();
+        make_logits(backend, router_input(backend, input, s), s.choice);
+        if (fetches) next->guess_ahead(backend, feed, input.x);
+        choose(backend, batch.ids, s.choice);
         if (shared_) run_shared(backend, input.x, s);
-        ExpertRecords records{.expert = experts_.all(feed.store->layout(layer_), experts.memory),
-                              .slot_bytes = experts.slot_bytes,
-                              .slots = experts.slots,
-                              .more = {experts.more, 0},
-                              .first_more = experts.first_more};
         const Tensor x = experts_input(backend, input, s);
         if (feed.reached != nullptr) feed.reached->begin_layer(layer_);
         backend.run(RoutedMlp{.x = x,
                               .ids = s.choice.ids,
-                              .records = std::move(records),
+                              .records = records(feed, experts),
                               .out = s.parts,
                               .activation = experts_.activation()});
         if (feed.reached != nullptr) feed.reached->end_layer(layer_);
         add_up(backend, s, out);
+        if (fetches) next->fetch_ahead(backend, feed);
     }
 
-    void choose(Backend& backend, const Tensor& x, const Tensor& tokens, const Choice& s) const {
+    ExpertRecords records(const ExpertFeed& feed, const ResidentLayer& experts) const {
+        return {.expert = experts_.all(feed.store->layout(layer_), experts.memory),
+                .slot_bytes = experts.slot_bytes,
+                .slots = experts.slots,
+                .more = {experts.more, 0},
+                .first_more = experts.first_more,
+                .arrivals = feed.reached == nullptr ? ExpertArrivals{} : feed.reached->arrivals(layer_)};
+    }
+
+    // Whether a layer's logits alone choose, of the row that its experts read.
+    bool guesses_by_logits() const {
+        const Routing& routing = config_.routing;
+        return !norms_ && !latent_ && !routing.by_token && routing.groups == 1 && !routing.corrected;
+    }
+
+    void make_logits(Backend& backend, const Tensor& x, const Choice& s) const {
         backend.run(Linear{.x = x, .weight = router_, .bias = router_bias_, .out = s.logits, .full_precision = true});
+    }
+
+    void choose(Backend& backend, const Tensor& tokens, const Choice& s) const {
         const Routing& routing = config_.routing;
         backend.run(Route{.logits = s.logits,
                           .bias = correction_,
@@ -295,7 +330,8 @@ class MixtureOfExperts : public FeedForward {
 
     // The experts of each row, top_k a row.
     std::vector<int32_t> route(Backend& backend, const Tensor& x, const Tensor& tokens, const Choice& s) const {
-        choose(backend, x, tokens, s);
+        make_logits(backend, x, s);
+        choose(backend, tokens, s);
         std::vector<int32_t> ids(static_cast<size_t>(x.rows * config_.experts_per_token));
         backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));
         backend.wait();

@@ -36,6 +36,12 @@ class FeedForward {
     // What guess() wants of an earlier layer's state in place of the norm that stands before this block; null: that
     // one.
     virtual const Tensor* router_norm() const { return nullptr; }
+    // Of a pass that brings experts to the device by itself: what an earlier layer's row, normed for that one, says of
+    // the choice of this one, and the way of those experts to the device.
+    virtual void guess_ahead(Backend& backend, const ExpertFeed& feed, const Tensor& x) const {
+        (void)backend, (void)feed, (void)x;
+    }
+    virtual void fetch_ahead(Backend& backend, const ExpertFeed& feed) const { (void)backend, (void)feed; }
     // Whether run() over so many rows is the same operations whatever they choose though it cannot reach() experts:
     // they are all in the backend's memory, or there are none.
     virtual bool repeats(const Backend& backend, int64_t rows, const ResidentExperts& resident) const {

@@ -168,19 +168,25 @@ void Model::tap_hidden(const Batch& batch, const Tensor& rows, std::span<const F
     }
 }
 
-NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const {
+NextFeedForward Model::next_of_layer(size_t layer) const {
     const auto feeds = [](const Layer& other) { return other.feed_forward != nullptr; };
     const auto found = std::find_if(layers_.begin() + static_cast<std::ptrdiff_t>(layer) + 1, layers_.end(), feeds);
-    BatchShape shape = batch.shape();
-    shape.last_layer = found == layers_.end();
-    if (shape.last_layer) return {};
-    const bool pays = experts_->look_ahead(shape).hints;
-    if (!pays && !(experts_->looks_ahead() && found->feed_forward->decided_by_token())) return {};
+    if (found == layers_.end()) return {};
     const Layer& next = *found;
     const Tensor* own = next.feed_forward->router_norm();
     return {.block = next.feed_forward.get(),
             .norm = own == nullptr ? next.feed_forward_norm : *own,
             .norm_epsilon = static_cast<float>(checkpoint_->config().rms_norm_epsilon)};
+}
+
+NextFeedForward Model::next_feed_forward(size_t layer, const Batch& batch) const {
+    const NextFeedForward next = next_of_layer(layer);
+    BatchShape shape = batch.shape();
+    shape.last_layer = next.block == nullptr;
+    if (shape.last_layer) return {};
+    const bool pays = experts_->look_ahead(shape).hints;
+    if (!pays && !(experts_->looks_ahead() && next.block->decided_by_token())) return {};
+    return next;
 }
 
 // What tokens alone decide of the first layers is read while what stands before their experts is computed; of a prompt,
@@ -247,7 +253,7 @@ void Model::run_feed_forward(size_t index, Batch& batch, ExpertFeed& feed, const
     residual_->read(backend_, place, rows.residual);
     const Tensor x = norm(layer.feed_forward_norm, rows);
     workspace_.reset();
-    feed.next = next_feed_forward(index, batch);
+    feed.next = feed.reached != nullptr ? next_of_layer(index) : next_feed_forward(index, batch);
     layer.feed_forward->run(backend_, batch, feed, {.x = x, .residual = rows.residual.read},
                             output_of(layer.feed_forward_post_norm, rows), workspace_);
     add_output(place, layer.feed_forward_post_norm, rows);

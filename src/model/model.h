@@ -135,7 +135,8 @@ class Model {
     // What a block adds, directly or apart: then it is normed where the block has a norm for it.
     BlockOutput output_of(const Tensor& post_norm, const Rows& rows) const;
     void add_output(const BlockPlace& place, const Tensor& post_norm, const Rows& rows);
-    NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;
+    NextFeedForward next_of_layer(size_t layer) const;
+    NextFeedForward next_feed_forward(size_t layer, const Batch& batch) const;  // whose needs are worth a guess
     void foretell(const Batch& batch, ExpertFeed& feed);
     void tap_hidden(const Batch& batch, const Tensor& rows, std::span<const ForwardInput> inputs,
                     std::vector<ForwardOutput>& outputs);

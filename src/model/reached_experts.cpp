@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 #include <utility>
 
 namespace sluice {
@@ -18,6 +19,8 @@ constexpr int64_t kChoicesOfAnExpert = 128;
 constexpr size_t kStagesAtOnce = 2;
 // Experts of a layer that the reserve itself may take from the device.
 constexpr int64_t kMoreFar = 16;
+// Slots that a step may fill by itself, and the numbers of one: see ExpertArrivals.
+constexpr size_t kMostArrivals = 96, kEntryNumbers = 4;
 
 }  // namespace
 
@@ -30,6 +33,10 @@ void ReachedExperts::make_layers() {
     slots_ = backend_.allocate(count * static_cast<size_t>(sizes_.experts) * sizeof(int32_t));
     chosen_.resize(count * static_cast<size_t>(kMostRows * sizes_.experts_per_token));
     ids_ = backend_.allocate(chosen_.size() * sizeof(int32_t));
+    const auto experts = static_cast<size_t>(sizes_.experts);
+    claims_ = backend_.allocate(count * (experts + 1) * sizeof(int32_t));
+    guesses_ = backend_.allocate(count * experts * sizeof(float));
+    entries_ = backend_.allocate((kMostArrivals + 1) * kEntryNumbers * sizeof(int32_t));
     for (const int layer : sizes_.layers) {
         const SlotMemory& memory = store_.memory(layer);
         const uint64_t first = static_cast<uint64_t>(layer) * static_cast<uint64_t>(sizes_.experts) * sizeof(int32_t);
@@ -43,7 +50,10 @@ void ReachedExperts::make_layers() {
 
 // A prompt is worth copying a layer's experts for when it needs most of them.
 bool ReachedExperts::takes(int64_t rows, bool prompt) const {
-    if (refused_ || !backend_.reaches() || !backend_.routes(rows)) return false;
+    // Where the device has room for all, they stay there.
+    if (refused_ || !backend_.reaches() || !backend_.routes(rows) || store_.holds_all_of(sizes_.layers.front())) {
+        return false;
+    }
     const bool long_enough = rows * sizes_.experts_per_token >= kChoicesOfAnExpert * sizes_.experts;
     return (prompt ? long_enough : rows <= kMostRows) && store_.has_room_for_all();
 }
@@ -56,7 +66,12 @@ bool ReachedExperts::find(const std::function<void()>& go_on) {
 }
 
 bool ReachedExperts::begin(int64_t rows, bool prompt, const std::function<void()>& go_on) {
-    if (!takes(rows, prompt) || !find(go_on)) return false;
+    fetches_ = rows == 1 && !prompt && store_.lends();
+    if (!fetches_) give_up_arrivals();
+    if (!takes(rows, prompt) || !find(go_on)) {
+        give_up_arrivals();
+        return false;
+    }
     rows_ = rows;
     prompt_ = prompt;
     try {
@@ -73,6 +88,7 @@ void ReachedExperts::prepare() {
     if (layers_.empty()) make_layers();
     if (prompt_) plan_stages();
     if (places_.slots.empty()) return;
+    if (fetches_) put_arrivals();
     put_places();
     for (size_t i = 0; i < std::min(kStagesAtOnce, stages_.size()); ++i) stage(i, nullptr);
 }
@@ -142,9 +158,55 @@ void ReachedExperts::put_places() {
             slots[static_cast<size_t>(key.layer * sizes_.experts + key.expert)] = slot;
         }
     }
+    for (const auto& [key, slot] : came_) {
+        slots[static_cast<size_t>(key.layer * sizes_.experts + key.expert)] = slot;
+    }
     if (placed_ == slots) return;
     placed_ = std::move(slots);
     backend_.upload(slots_, 0, std::as_bytes(std::span(placed_)));
+}
+
+// Of passes before this one.
+void ReachedExperts::give_up_arrivals() {
+    fetches_ = false;
+    came_.clear();
+    if (!arrivals_.empty()) store_.take_back();
+    arrivals_.clear();
+}
+
+void ReachedExperts::put_arrivals() {
+    const std::vector<int32_t> slots = store_.lend(came_);
+    const size_t count = std::min(slots.size(), kMostArrivals);
+    arrivals_.assign((count + 1) * kEntryNumbers, 0);
+    arrivals_[1] = static_cast<int32_t>(count);
+    for (size_t i = 0; i < count; ++i) arrivals_[(i + 1) * kEntryNumbers] = slots[i];
+    backend_.upload(entries_, 0, std::as_bytes(std::span(arrivals_)));
+    backend_.clear({claims_, 0, claims_->bytes()});
+}
+
+// What the pass has brought to the device in whole.
+void ReachedExperts::take_arrivals() {
+    came_.clear();
+    for (size_t i = kEntryNumbers; i < arrivals_.size(); i += kEntryNumbers) {
+        const int32_t slot = arrivals_[i], number = arrivals_[i + 1] - 1, left = arrivals_[i + 3];
+        if (number < 0 || left != 0) continue;
+        const auto experts = static_cast<int32_t>(sizes_.experts);
+        came_.push_back({{number / experts, number % experts}, slot});
+    }
+}
+
+ExpertArrivals ReachedExperts::arrivals(int layer) const {
+    if (!fetches_) return {};
+    const int64_t claims = sizes_.experts + 1;
+    return {
+        .claims = make_tensor(claims_, DType::kI32, claims, 1, static_cast<uint64_t>(layer * claims) * sizeof(int32_t)),
+        .entries = make_tensor(entries_, DType::kI32, kMostArrivals + 1, kEntryNumbers),
+        .number = layer * sizes_.experts + 1};
+}
+
+Tensor ReachedExperts::guess(int layer) const {
+    return make_tensor(guesses_, DType::kF32, 1, sizes_.experts,
+                       static_cast<uint64_t>(layer * sizes_.experts) * sizeof(float));
 }
 
 Tensor ReachedExperts::ids(int layer) const {
@@ -157,9 +219,11 @@ Tensor ReachedExperts::ids(int layer) const {
 void ReachedExperts::handed_over() {
     if (prompt_) return;
     backend_.download(ids_, 0, std::as_writable_bytes(std::span(chosen_)));
+    if (fetches_) backend_.download(entries_, 0, std::as_writable_bytes(std::span(arrivals_)));
     if (last_rows_ == 0) return;
     const std::vector<StepChoices> last = choices_of(last_, std::exchange(last_rows_, 0));
-    store_.move_by(last, places_);
+    store_.move_by(last, came_, places_);
+    came_.clear();
 }
 
 std::vector<StepChoices> ReachedExperts::choices_of(std::span<const int32_t> ids, int64_t rows) const {
@@ -180,14 +244,23 @@ void ReachedExperts::count() {
     if (!prompt_) chosen = choices_of(chosen_, rows_);
     for (const int layer : prompt_ ? sizes_.layers : std::vector<int>()) chosen.push_back({layer, all});
     uint64_t far = 0, choices = 0, bytes = 0;
+    std::set<int32_t> coming;
+    for (size_t i = kEntryNumbers; fetches_ && i < arrivals_.size(); i += kEntryNumbers) {
+        const int32_t number = arrivals_[i + 1] - 1;
+        if (number < 0) continue;
+        coming.insert(number);
+        const ResidentLayer& where = layers_[static_cast<size_t>(number / static_cast<int32_t>(sizes_.experts))];
+        bytes += std::min<uint64_t>(static_cast<uint64_t>(arrivals_[i + 2]) * kArrivalBytes, where.slot_bytes);
+    }
     for (const auto& [layer, experts] : chosen) {
         const ResidentLayer& where = layers_[static_cast<size_t>(layer)];
         const int32_t* const slots = placed_.data() + layer * sizes_.experts;
-        const auto mine = static_cast<uint64_t>(
-            std::ranges::count_if(experts, [&](int32_t expert) { return slots[expert] >= where.first_more; }));
         choices += experts.size();
-        far += mine;
-        bytes += mine * where.slot_bytes;
+        for (const int32_t expert : experts) {
+            if (slots[expert] < where.first_more) continue;
+            ++far;
+            if (!coming.contains(layer * static_cast<int32_t>(sizes_.experts) + expert)) bytes += where.slot_bytes;
+        }
     }
     for (const Stage& each : stages_) far += each.experts.size();
     store_.count_reached(choices - far, far, bytes);
@@ -195,6 +268,7 @@ void ReachedExperts::count() {
 
 void ReachedExperts::end(bool complete) {
     if (rows_ == 0) return;
+    if (complete && fetches_) take_arrivals();
     if (complete) count();
     if (complete && !prompt_) {
         std::swap(chosen_, last_);

@@ -36,6 +36,11 @@ class ReachedExperts {
     void end(bool complete);
 
     const ResidentLayer& layer(int layer) const { return layers_[static_cast<size_t>(layer)]; }
+    // How experts of the layer come to the device while the pass runs, and where it leaves what it guesses that the
+    // layer will choose: [1, experts]; nothing where none come.
+    bool fetches() const { return fetches_; }
+    ExpertArrivals arrivals(int layer) const;
+    Tensor guess(int layer) const;
     // Where the rows of the pass leave their choices; no buffer: they may leave them anywhere.
     Tensor ids(int layer) const;
 
@@ -56,6 +61,9 @@ class ReachedExperts {
     void make_layers();
     void load(const std::function<void()>& go_on);
     void put_places();
+    void give_up_arrivals();
+    void put_arrivals();
+    void take_arrivals();
     std::vector<StepChoices> choices_of(std::span<const int32_t> ids, int64_t rows) const;
     void count();
 
@@ -64,9 +72,13 @@ class ReachedExperts {
     Sizes sizes_;
     std::vector<ResidentLayer> layers_;  // by layer
     BufferPtr slots_, ids_;              // of all layers
+    BufferPtr claims_, guesses_, entries_;
     ReachedPlaces places_;
     std::vector<Stage> stages_;  // of the running pass, in the order of sizes_.layers; empty: it copies nothing
     bool prompt_ = false;
+    bool fetches_ = false;                // experts come to the device while the pass runs
+    std::vector<int32_t> arrivals_;       // of the running pass: as entries_ lie
+    std::vector<StagedExpert> came_;      // in the last pass, and nobody has been told yet
     std::vector<int32_t> placed_;         // what slots_ holds
     std::vector<int32_t> chosen_, last_;  // of the running pass, and of the one before: as ids_ lie
     int64_t rows_ = 0, last_rows_ = 0;    // 0: there is no such pass

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/memory.h"
@@ -72,22 +73,46 @@ class RecordLayout {
     Weight gate_, up_, down_;
 };
 
-// So many slots in one memory, or in two.
-ExpertRecords filled_records(CaseContext& context, const RecordLayout& layout, int64_t slots) {
+// So many slots in one memory, or in two; then the first has some that nobody uses, and the numbers of the second's
+// follow those.
+ExpertRecords filled_records(CaseContext& context, const RecordLayout& layout, int64_t slots, int64_t unused = 0) {
     const int64_t first = context.flip() ? slots : context.pick(1, slots);
-    const auto allocate = [&](int64_t count) {
-        const BufferPtr memory = context.backend().allocate(layout.bytes() * static_cast<uint64_t>(count));
+    const auto allocate = [&](int64_t count, int64_t empty = 0) {
+        const BufferPtr memory = context.backend().allocate(layout.bytes() * static_cast<uint64_t>(count + empty));
         for (int64_t slot = 0; slot < count; ++slot) {
             layout.fill(context, memory, static_cast<uint64_t>(slot) * layout.bytes());
         }
         return memory;
     };
-    ExpertRecords records{.expert = layout.in(allocate(first)), .slot_bytes = layout.bytes(), .slots = {}};
+    ExpertRecords records{.expert = layout.in(allocate(first, unused)), .slot_bytes = layout.bytes(), .slots = {}};
     if (first < slots) {
         records.more.buffer = allocate(slots - first);
-        records.first_more = first;
+        records.first_more = first + unused;
     }
     return records;
+}
+
+// Expert e in filled slot (7 e + 3) % `filled`, as filled_records() has them.
+std::vector<int32_t> spread_slots(const ExpertRecords& records, int64_t experts, int64_t filled, int64_t unused) {
+    const int64_t first = records.more.buffer == nullptr ? filled : records.first_more - unused;
+    std::vector<int32_t> slots;
+    for (int64_t e = 0; e < experts; ++e) {
+        const int64_t slot = (e * 7 + 3) % filled;
+        slots.push_back(static_cast<int32_t>(slot < first ? slot : slot + unused));
+    }
+    return slots;
+}
+
+// The slots that nobody uses take what comes.
+ExpertArrivals arrivals_into(CaseContext& context, const ExpertRecords& records, int64_t experts, int64_t unused) {
+    std::vector<int32_t> entries = {0, static_cast<int32_t>(unused), 0, 0};
+    for (int64_t slot = records.first_more - unused; slot < records.first_more; ++slot) {
+        entries.insert(entries.end(), {static_cast<int32_t>(slot), 0, 0, 0});
+    }
+    const std::vector<int32_t> claims(static_cast<size_t>(experts + 1));
+    return {.claims = int_table(context.backend(), claims, 1),
+            .entries = int_table(context.backend(), entries, 4),
+            .number = 1};
 }
 
 std::vector<int32_t> shuffled(CaseContext& context, int64_t count) {
@@ -142,11 +167,12 @@ void step_of_experts(CaseContext& context, bool recorded) {
                             context.pick_of({1, 2, 8})};
     Backend& backend = context.backend();
     const RecordLayout layout(shape);
-    const int64_t filled = std::min<int64_t>(shape.experts, 9);
-    ExpertRecords records = filled_records(context, layout, filled);
-    std::vector<int32_t> slots;
-    for (int64_t e = 0; e < shape.experts; ++e) slots.push_back(static_cast<int32_t>((e * 7 + 3) % filled));
-    records.slots = context.integers(slots);
+    const int64_t filled = std::min<int64_t>(shape.experts, 9), unused = context.pick(0, 6);
+    ExpertRecords records = filled_records(context, layout, filled, unused);
+    records.slots = context.integers(spread_slots(records, shape.experts, filled, unused));
+    if (records.more.buffer != nullptr && unused > 0) {
+        records.arrivals = arrivals_into(context, records, shape.experts, unused);
+    }
     const BufferPtr shared_memory = backend.allocate(layout.bytes());
     layout.fill(context, shared_memory, 0);
     const Tensor x = context.random(rows, shape.hidden), sum = context.random(rows, shape.hidden);
@@ -162,6 +188,41 @@ void step_of_experts(CaseContext& context, bool recorded) {
     run_step(backend, operations, recorded);
     for (const Tensor& each : {ids, weights, parts, sum}) context.result(each);
     if (has_shared) context.result(shared);
+}
+
+// What has come, and what those experts make of a row.
+void fetch_experts(CaseContext& context) {
+    const RoutedShape shape{WeightFormat::affine(4, 64, DType::kBF16), 128, 256, context.pick_of({8, 40, 300}), 3};
+    const RecordLayout layout(shape);
+    const int64_t filled = 7, unused = context.pick(1, 6);
+    ExpertRecords records = filled_records(context, layout, filled, unused);
+    std::vector<int32_t> slots = spread_slots(records, shape.experts, filled, unused);
+    records.slots = context.integers(slots);
+    records.arrivals = arrivals_into(context, records, shape.experts, unused);
+    const std::vector<int32_t> logits = shuffled(context, shape.experts);
+    Backend& backend = context.backend();
+    backend.run(FetchExperts{.logits = context.filled({logits.begin(), logits.end()}, 1, shape.experts),
+                             .top_k = context.pick(1, 5),
+                             .records = records});
+    std::vector<int32_t> entries(static_cast<size_t>(4 * (unused + 1)));
+    backend.download(records.arrivals.entries.buffer, 0, std::as_writable_bytes(std::span(entries)));
+    backend.wait();
+    std::vector<float> told;
+    std::vector<int32_t> come;
+    for (size_t i = 4; i < entries.size(); i += 4) {
+        for (const size_t number : {i, i + 1, i + 3}) told.push_back(static_cast<float>(entries[number]));
+        if (entries[i + 1] == 0) continue;
+        come.push_back(entries[i + 1] - 1);
+        slots[static_cast<size_t>(come.back())] = entries[i];
+    }
+    context.result(told);
+    if (come.empty()) return;
+    records.slots = context.integers(slots);
+    const auto count = static_cast<int64_t>(come.size());
+    const Tensor out = context.output(count, shape.hidden);
+    backend.run(RoutedMlp{
+        .x = context.random(1, shape.hidden), .ids = int_table(backend, come, count), .records = records, .out = out});
+    context.result(out);
 }
 
 }  // namespace
@@ -189,7 +250,7 @@ std::vector<OpCase> step_expert_cases(bool recorded) {
 std::vector<OpCase> routed_cases() {
     const WeightFormat affine = WeightFormat::affine(4, 64, DType::kBF16);
     const Activation clamped{.kind = ActivationKind::kClampedSwiglu, .alpha = 1.702f, .limit = 0.8f, .up_offset = 1};
-    std::vector<OpCase> cases;
+    std::vector<OpCase> cases = {{"FetchExperts", Rounding::kInt8, fetch_experts}};
     for (const RoutedShape& shape :
          {RoutedShape{affine, 128, 192, 9, 3}, RoutedShape{affine, 192, 128, 40, 8},
           RoutedShape{WeightFormat::affine(8, 32, DType::kF16), 160, 96, 5, 2},

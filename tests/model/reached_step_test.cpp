@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "model/host_experts.h"
 #include "model/model.h"
 #include "tests/backend/queued_backend.h"
 #include "tests/support/source_file.h"
@@ -47,12 +49,18 @@ class Reaching {
         return logits;
     }
     ExpertStore& store() { return *store_; }
+    // Before the first step: the host computes what its memory holds and the device's does not.
+    void compute_on_host(std::optional<ExpertCosts> costs) {
+        host_experts_ = std::make_unique<HostExperts>(*checkpoint_, *host_, *store_, costs);
+        model_.use_experts(*store_, nullptr, host_experts_.get());
+    }
 
   private:
-    std::unique_ptr<Backend> backend_ = make_queued_backend();
+    std::unique_ptr<Backend> backend_ = make_queued_backend(), host_ = make_reference_backend();
     std::shared_ptr<const Checkpoint> checkpoint_;
     Model model_;
     std::unique_ptr<ExpertStore> store_;
+    std::unique_ptr<HostExperts> host_experts_;
     std::unique_ptr<SequenceState> states_[2];
 };
 
@@ -88,6 +96,45 @@ TEST_P(ReachedStep, BringsToTheDeviceWhatIsChosen) {
     const ExpertCounters spent = reaching.store().counters() - before;
     EXPECT_GT(spent.hits, 3 * spent.host_hits);
     EXPECT_EQ(spent.misses, 0u);
+}
+
+// Of one row, what is chosen comes by itself, and stays.
+TEST_P(ReachedStep, OfOneRowFetchesWhatItWillChoose) {
+    Reaching reaching(folder_, 20), resident(folder_, 0, true);
+    ASSERT_EQ(reaching.evaluate({{11, 48, 85}}), resident.evaluate({{11, 48, 85}}));
+    for (int32_t step = 0; step < 2 * kSteps; ++step) {
+        // Now and then another kind of pass takes the slots back.
+        std::vector<std::vector<int32_t>> ids = step % 13 == 12 ? prompts_ : step_ids(step);
+        if (step % 13 != 12) ids.resize(1);
+        ASSERT_EQ(reaching.evaluate(ids), resident.evaluate(ids)) << "step " << step;
+    }
+    const ExpertCounters before = reaching.store().counters();
+    for (int32_t step = 0; step < 12; ++step) (void)reaching.evaluate({{7}});
+    const ExpertCounters spent = reaching.store().counters() - before;
+    EXPECT_GT(spent.hits, spent.host_hits);
+    EXPECT_EQ(spent.misses, 0u);
+}
+
+// Whoever computes an expert: here, as the device does.
+TEST_P(ReachedStep, HasTheSameBitsWithSomeComputedOnTheHost) {
+    for (const bool always : {true, false}) {
+        Reaching with_host(folder_, 20), resident(folder_, 0, true);
+        with_host.compute_on_host(always ? std::nullopt : std::optional(ExpertCosts{.copy = 2, .compute = 1}));
+        ASSERT_EQ(with_host.evaluate(prompts_), resident.evaluate(prompts_));
+        for (int32_t step = 0; step < kSteps; ++step) {
+            ASSERT_EQ(with_host.evaluate(step_ids(step)), resident.evaluate(step_ids(step))) << "step " << step;
+        }
+        const ExpertCounters counters = with_host.store().counters();
+        EXPECT_GT(counters.host_hits, counters.copies);
+        EXPECT_EQ(counters.reached_bytes, 0u);
+    }
+}
+
+TEST(HostExperts, AreAsManyAsAreDoneBeforeTheCopiesOfOthers) {
+    EXPECT_EQ(computed_on_host({.copy = 1, .compute = 1, .begin = 0}, 8), 4u);
+    EXPECT_EQ(computed_on_host({.copy = 1, .compute = 1, .begin = 8}, 8), 0u);
+    EXPECT_EQ(computed_on_host({.copy = 10, .compute = 1, .begin = 2}, 8), 7u);
+    EXPECT_EQ(computed_on_host({.copy = 1, .compute = 1, .begin = 0}, 0), 0u);
 }
 
 // A pass that needs nearly all experts of a layer has them copied ahead, some read where they are.

@@ -241,4 +241,8 @@ void CpuBackend::compute(const RoutedMlp& op) {
     compute(grouped(op));
 }
 
+void CpuBackend::compute(const FetchExperts& op) {
+    fetch(op);
+}
+
 }  // namespace sluice

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "backend/cuda/affine_tiles.cuh"
+#include "backend/cuda/arrivals.cuh"
 #include "backend/cuda/early.cuh"
 #include "backend/cuda/joined.h"
 #include "backend/cuda/products.h"
@@ -59,6 +60,7 @@ struct StepExperts {
     RouteArgs route;
     ExpertMatrices chosen, shared;  // in slot 0; of the shared expert
     RecordPlaces places;
+    Arrivals arrivals;
     int all;  // experts of the row: the shared one behind the chosen
     PackedShape in, down;
     ActivationKind activation;
@@ -88,7 +90,7 @@ __device__ __forceinline__ void stage_numbers(const StagedRows<1>& staged, int i
 template <int kPerLane>
 __global__ void __maxnreg__(kInRegisters) experts_in_kernel(const __grid_constant__ StepExperts args) {
     extern __shared__ uint4 shared[];
-    __shared__ int slots[kMostPlainExperts], chosen;
+    __shared__ int slots[kMostPlainExperts], chosen_expert;
     const int nth = blockIdx.y, chunks = args.in.chunks, first = blockIdx.x * kOutputs;
     const bool is_shared = nth == args.route.top_k;
     Stage* const stages = reinterpret_cast<Stage*>(shared);
@@ -102,18 +104,24 @@ __global__ void __maxnreg__(kInRegisters) experts_in_kernel(const __grid_constan
         __syncthreads();
         wait_for_previous();
         let_next_begin();
+        const bool fetches = args.arrivals.any();
+        if (fetches && nth == 0 && blockIdx.x == 0 && threadIdx.x == 0) begin_layer(args.arrivals);
         if (threadIdx.x < 32) {
             LaneLogits<kPerLane> logits(args.route, args.route.logits[0]);
             unsigned largest = 0;
             int mine = 0;
 #pragma unroll 1
             for (int n = 0; n <= nth; ++n) mine = logits.take_largest(largest);
-            if (threadIdx.x == 0) chosen = slots[mine];
+            if (threadIdx.x == 0) chosen_expert = mine;
         } else {
 #pragma unroll 1
             for (int i = threadIdx.x - 32; i < chunks * 8; i += kInThreads - 32) stage_numbers(staged, i, args.x);
         }
         __syncthreads();
+        int chosen = slots[chosen_expert];
+        if (fetches && chosen >= args.places.first_more) {
+            chosen = fetched_slot(args.arrivals, args.places, chosen_expert, chosen);
+        }
         const uint64_t place = place_of_slot(args.places, chosen);
         expert.gate = args.chosen.gate.further(place), expert.up = args.chosen.up.further(place);
     }
@@ -151,11 +159,24 @@ __global__ void __maxnreg__(kSumRegisters) experts_sum_kernel(const __grid_const
     float* const partial = all_staged.end(args.all * chunks);
     const auto staged_of = [&](int nth) { return all_staged.from(nth * chunks); };
     ChosenLogit mine;
+    bool fetched = false;
     if (threadIdx.x < 32) {
         mine = choose_by_logits<kPerLane>(args.route, args.route.logits[0]);
-        if (mine.expert != ChosenLogit::kNone) chosen.expert[threadIdx.x] = slot_of(args.places, mine.expert);
+        if (mine.expert != ChosenLogit::kNone) {
+            const int slot = slot_of(args.places, mine.expert);
+            chosen.expert[threadIdx.x] = slot;
+            fetched = args.arrivals.any() && slot >= args.places.first_more;
+        }
     }
-    __syncthreads();
+    // What comes while the kernel before runs is there behind it.
+    if (__syncthreads_or(fetched) != 0) {
+        wait_for_previous();
+        if (fetched) {
+            int& slot = chosen.expert[threadIdx.x];
+            slot = found_slot(args.arrivals, mine.expert, slot);
+        }
+        __syncthreads();
+    }
     const int output = first + static_cast<int>(threadIdx.x);
     const bool ends = threadIdx.x < kOutputs && output < args.down.outputs;
     float before = 0, factor = 1;
@@ -274,6 +295,7 @@ StepExperts step_arguments(Device& device, const ExpertsStep& joined) {
     StepExperts args{.route = arguments_of(*joined.route),
                      .chosen = matrices(expert, op),
                      .places = places_of(op.records),
+                     .arrivals = arrivals_of(op.records),
                      .all = static_cast<int>(op.ids.columns),
                      .in = shape_of(device_weight(device, expert.up)),
                      .down = shape_of(device_weight(device, expert.down)),

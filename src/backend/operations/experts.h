@@ -120,6 +120,25 @@ struct GatedMlp {
     }
 };
 
+// How records of a layer that are in another memory come to slots of this one while a step runs: into slots that nobody
+// else uses, which are taken in turn. A record comes in pieces of kArrivalBytes, whoever copies them; it is there when
+// none is left. All of it changes while operations run that name it, by atomics: nobody waits for another because of
+// it, and results do not depend on it.
+struct ExpertArrivals {
+    Tensor claims;   // I32 [experts + 1, 1]: the entry that an expert has, or 0; at last whether the layer has begun
+    Tensor entries;  // I32 [1 + n, 4]: {taken, n, 0, 0}; then {slot, number, pieces that are taken, pieces left}
+    int64_t number = 0;  // of the layer's first expert among all, counted from 1
+
+    bool any() const { return claims.buffer != nullptr; }
+
+    static void fields(auto& op, auto&& field) {
+        field("claims", op.claims, Access::kRead);
+        field("entries", op.entries, Access::kRead);
+        field("number", op.number);
+    }
+};
+constexpr int64_t kArrivalBytes = 16 << 10;
+
 // The experts of a layer, in one memory: expert e is `expert`, slots[e] * slot_bytes further; of biases it is row e.
 // Slots from `first_more` on are in another memory, which begins with that one: see Backend::reaches().
 struct ExpertRecords {
@@ -128,6 +147,7 @@ struct ExpertRecords {
     Tensor slots;          // I32 [experts, 1]
     WeightPart more = {};  // no buffer: there is no other
     int64_t first_more = 0;
+    ExpertArrivals arrivals = {};  // of those in the other memory; may be empty
 
     static void fields(auto& op, auto&& field) {
         field("expert", op.expert);
@@ -135,6 +155,7 @@ struct ExpertRecords {
         field("slots", op.slots, Access::kRead);
         field("more", op.more);
         field("first_more", op.first_more);
+        field("arrivals", op.arrivals);
     }
 };
 
@@ -156,6 +177,22 @@ struct RoutedMlp {
         field("records", op.records);
         field("out", op.out, Access::kWritten);
         field("activation", op.activation);
+    }
+};
+
+// Experts that a row will probably choose, its largest logits, come to slots as far as there are any, the likeliest
+// first, until the layer begins. Guesses: nothing but time depends on what is fetched.
+struct FetchExperts {
+    static constexpr const char* kName = "FetchExperts";
+    Tensor logits;  // [1, experts]
+    int64_t top_k = 1;
+    ExpertRecords records;
+
+    void check_shapes(const OperationCheck& check) const;
+    static void fields(auto& op, auto&& field) {
+        field("logits", op.logits, Access::kRead);
+        field("top_k", op.top_k);
+        field("records", op.records);
     }
 };
 

@@ -185,6 +185,16 @@ void GatedMlp::check_shapes(const OperationCheck& check) const {
     }
 }
 
+namespace {
+
+void check_arrivals(const OperationCheck& check, const ExpertRecords& records) {
+    const ExpertArrivals& arrivals = records.arrivals;
+    check.tensor("claims of records", arrivals.claims, records.slots.rows + 1, 1, DType::kI32);
+    check.tensor("entries of records", arrivals.entries, kAnySize, 4, DType::kI32);
+}
+
+}  // namespace
+
 void RoutedMlp::check_shapes(const OperationCheck& check) const {
     check.tensor("ids", ids, kAnySize, kAnySize, DType::kI32);
     const int64_t choices = ids.rows * ids.columns;
@@ -192,6 +202,14 @@ void RoutedMlp::check_shapes(const OperationCheck& check) const {
     check.tensor("out", out, choices, x.columns);
     check.tensor("slots of records", records.slots, kAnySize, 1, DType::kI32);
     check_mlp(check, records.expert, activation, x.columns, records.slots.rows);
+    if (records.arrivals.any()) check_arrivals(check, records);
+}
+
+void FetchExperts::check_shapes(const OperationCheck& check) const {
+    check.tensor("logits", logits, 1, kAnySize);
+    check.tensor("slots of records", records.slots, logits.columns, 1, DType::kI32);
+    if (top_k < 1 || top_k > logits.columns) check.refuse("top_k", "is {}: experts are {}", top_k, logits.columns);
+    if (records.arrivals.any()) check_arrivals(check, records);
 }
 
 void WeighRows::check_shapes(const OperationCheck& check) const {

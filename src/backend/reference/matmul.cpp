@@ -97,4 +97,8 @@ void compute(const RoutedMlp& op) {
     compute(grouped(op));
 }
 
+void compute(const FetchExperts& op) {
+    fetch(op);
+}
+
 }  // namespace sluice::reference
