@@ -38,6 +38,10 @@ inline constexpr ChoiceName kReaderNames[] = {named("auto", ReaderKind::kAuto), 
 enum class When { kAuto, kOn, kOff };
 inline constexpr ChoiceName kWhenNames[] = {named("auto", When::kAuto), named("on", When::kOn),
                                             named("off", When::kOff)};
+// Who computes experts that the host's memory holds beside a card.
+enum class ExpertsOn { kAuto, kCard, kCpu };
+inline constexpr ChoiceName kExpertsOnNames[] = {named("auto", ExpertsOn::kAuto), named("card", ExpertsOn::kCard),
+                                                 named("cpu", ExpertsOn::kCpu)};
 inline constexpr ChoiceName kOnOffNames[] = {{"on", 1}, {"off", 0}};
 
 // How a row of the KV cache (one token, one head, or one latent) is stored.

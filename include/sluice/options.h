@@ -32,7 +32,8 @@ struct EngineOptions {
     std::optional<KvFormat> kv_format;  // left out: BF16, or F32 with `exact`
     uint64_t ram_bytes = 0;             // ceiling for all the process holds; 0: from the memory that is free
     uint64_t vram_bytes = 0;            // the same for what lies on a card; 0: nearly all that is free there
-    bool lock_trunk = false;            // keep the trunk in memory whatever others need (mlock)
+    ExpertsOn experts_on = ExpertsOn::kAuto;  // who computes experts that memory holds beside a card
+    bool lock_trunk = false;                  // keep the trunk in memory whatever others need (mlock)
     ReaderKind io = ReaderKind::kAuto;
     When direct_io = When::kAuto;   // read past the page cache
     When look_ahead = When::kAuto;  // read the next layer's probable experts in idle drive time; kAuto: of prompts, and

@@ -8,6 +8,7 @@
 #include "base/user_folders.h"
 #include "checkpoint/expert_share.h"
 #include "engine/cluster/joining.h"
+#include "engine/cluster/kernel_rate.h"
 #include "engine/engine_impl.h"
 #include "engine/generation_config.h"
 #include "engine/link_speed.h"
@@ -41,6 +42,10 @@ void lock_trunk(const Checkpoint& checkpoint) {
                     (checkpoint.trunk_bytes() >> 10) + kLockSlackKilobytes);
         return;
     }
+}
+
+uint64_t bytes_of_an_expert(const Checkpoint& checkpoint) {
+    return ExpertStore::floor_bytes(checkpoint) / static_cast<uint64_t>(checkpoint.config().experts_per_token());
 }
 
 std::string model_name(const std::filesystem::path& folder) {
@@ -125,6 +130,32 @@ void Engine::Impl::govern(bool on_card) {
     }
 }
 
+// While memory has room for every expert a step asks nobody on the host, which is worth more.
+void Engine::Impl::divide_with_host(const ExpertStoreOptions& how) {
+    const bool measured = options.experts_on == ExpertsOn::kAuto;
+    if (options.experts_on == ExpertsOn::kCard || info.host_bytes == 0 || elsewhere) return;
+    if (measured && store->has_room_for_all()) return;
+    host_backend = make_cpu_backend({.threads = options.threads,
+                                     .pin_threads = options.pin_threads,
+                                     .exact = options.exact,
+                                     .instruction_set = options.instruction_set});
+    std::optional<ExpertCosts> costs;
+    if (measured) {
+        const auto bytes = static_cast<double>(bytes_of_an_expert(*checkpoint));
+        costs = {.copy = bytes / info.link_bytes_per_s,
+                 .compute = bytes / measure_kernels(*checkpoint, how, *host_backend),
+                 .begin = measure_row_trip(*backend, checkpoint->config().hidden_size)};
+        const auto most = static_cast<size_t>(checkpoint->config().experts_per_token());
+        const size_t count = computed_on_host(*costs, most);
+        log_debug(
+            "experts in memory: {:.0f} us to copy one, {:.0f} us to compute it there, {:.0f} us for a row's way; "
+            "{} of {} are computed there",
+            1e6 * costs->copy, 1e6 * costs->compute, 1e6 * costs->begin, count, most);
+        if (count == 0) return host_backend.reset();
+    }
+    host_experts = std::make_unique<HostExperts>(*checkpoint, *host_backend, *store, costs);
+}
+
 // Addresses for many whole contexts, and for as many states beside them; on a card they are memory.
 StatePoolSize pool_size(const MemoryPlan& plan, bool on_card) {
     constexpr int64_t kContexts = 64, kStates = 1024;
@@ -169,11 +200,6 @@ void Engine::Impl::describe(const std::string& name, const MemoryPlan& plan) {
     info.trunk_bytes = checkpoint->trunk_bytes();
     info.expert_bytes = checkpoint->expert_bytes();
     info.cache_bytes = store->cache_bytes();
-    info.host_bytes = store->host_bytes();
-    if (info.host_bytes > 0) {
-        info.link_bytes_per_s = measure_link(
-            *backend, ExpertStore::floor_bytes(*checkpoint) / static_cast<uint64_t>(config.experts_per_token()));
-    }
     info.ram_bytes = plan.ram_bytes;
     info.kv_bytes_per_token = cache_bytes_per_token(model->state_parts());
     info.fingerprint = checkpoint->fingerprint();
@@ -226,7 +252,13 @@ std::unique_ptr<Engine> Engine::Impl::open(const std::filesystem::path& model, c
         await_ready(*peers, options.peer_seconds);
         impl->elsewhere = std::make_unique<PeerExperts>(std::move(peers), *division, options.peer_seconds);
     }
-    impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr, impl->elsewhere.get());
+    EngineInfo& info = impl->info;
+    info.host_bytes = impl->store->host_bytes();
+    if (info.host_bytes > 0) info.link_bytes_per_s = measure_link(*impl->backend, bytes_of_an_expert(checkpoint));
+    impl->divide_with_host(how);
+    ExpertsElsewhere* elsewhere = impl->elsewhere.get();
+    if (impl->host_experts) elsewhere = impl->host_experts.get();
+    impl->model->use_experts(*impl->store, impl->trace ? &*impl->trace : nullptr, elsewhere);
     impl->model->use_states(pool_size(plan, card.has_value()), plan.context);
 
     if (options.lock_trunk) lock_trunk(checkpoint);

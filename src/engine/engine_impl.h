@@ -19,6 +19,7 @@
 #include "experts/memory_budget.h"
 #include "experts/routing_trace.h"
 #include "experts/row_table.h"
+#include "model/host_experts.h"
 #include "model/model.h"
 #include "sluice/engine.h"
 
@@ -36,6 +37,8 @@ struct Engine::Impl {
     TimeProfile profile;  // filled with EngineOptions::profile
     std::unique_ptr<ExpertStore> store;
     std::unique_ptr<PeerExperts> elsewhere;  // with others, see EngineOptions::peers
+    std::unique_ptr<Backend> host_backend;   // beside a card, for host_experts; null: it computes all
+    std::unique_ptr<HostExperts> host_experts;
     RowTables row_tables;
     std::optional<WarmStart> warm_start;  // with EngineOptions::warm_start
     std::optional<RoutingTrace> trace;
@@ -61,6 +64,8 @@ struct Engine::Impl {
     // All that an engine has before its memory is divided: no session, no expert.
     static std::unique_ptr<Impl> load(const std::filesystem::path& model, const EngineOptions& options);
     void govern(bool on_card);
+    // Where the processor computes some of the experts that memory holds beside a card.
+    void divide_with_host(const ExpertStoreOptions& how);
     // Calls the others of the job together.
     Division divide_experts(Peers& peers, int64_t rows, const ExpertStoreOptions& how) const;
     void open_row_tables(const ExpertStoreOptions& how);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "base/clock.h"
 
@@ -28,6 +30,22 @@ double measure_link(Backend& backend, uint64_t slot_bytes) {
     const Stopwatch watch;
     copy(count);
     return static_cast<double>(count * slot_bytes) / std::max(watch.seconds(), 1e-9);
+}
+
+double measure_row_trip(Backend& backend, int64_t columns) {
+    constexpr int kTrips = 16;
+    std::vector<float> row(static_cast<size_t>(columns));
+    const BufferPtr buffer = backend.allocate(row.size() * sizeof(float));
+    double shortest = 1;
+    for (int i = 0; i < kTrips; ++i) {
+        const Stopwatch watch;
+        backend.download(buffer, 0, std::as_writable_bytes(std::span(row)));
+        backend.wait();
+        backend.upload(buffer, 0, std::as_bytes(std::span(row)));
+        backend.wait();
+        shortest = std::min(shortest, watch.seconds());
+    }
+    return shortest;
 }
 
 }  // namespace sluice
