@@ -12,7 +12,7 @@ namespace sluice {
 // Totals since open, and where they came from. For footers, `--json` and the C API.
 struct EngineStatistics {
     ExpertCounters experts;                  // of all machines of a job
-    std::vector<PeerStatistics> peers = {};  // of a job, by rank; of rank 0, this one, the name and the share
+    std::vector<PeerStatistics> peers = {};  // of a job, by rank; rank 0, this one, has no messages
     uint64_t peak_resident_bytes = 0;
     uint64_t tokens_evaluated = 0;
     uint64_t cache_bytes = 0;          // of expert slots now: the governor gives back what others need

@@ -322,8 +322,12 @@ EngineStatistics Engine::Impl::statistics() const {
     ExpertCounters counters = store->counters();
     for (const auto& [layer, table] : row_tables) counters = counters + table->counters();
     std::vector<PeerStatistics> peers;
-    if (elsewhere) peers = elsewhere->statistics();
-    for (const PeerStatistics& each : peers) counters = counters + each.experts;
+    if (elsewhere) {
+        peers = elsewhere->statistics();
+        peers.front().experts = counters;
+        peers.front().cache_bytes = store->cache_bytes();
+        for (size_t rank = 1; rank < peers.size(); ++rank) counters = counters + peers[rank].experts;
+    }
     return {.experts = counters,
             .peers = std::move(peers),
             .peak_resident_bytes = peak_resident_bytes(),

@@ -20,6 +20,7 @@ namespace sluice {
 namespace {
 
 constexpr int32_t kNothing = -1;  // in place of an expert that a row chose
+constexpr double kRestSeconds = 0.1;
 
 }  // namespace
 
@@ -132,7 +133,10 @@ void answer_all(Peers& peers, ExpertWorker& worker, const MessageSizes& sizes) {
     requests[0].resize(sizes.request_bytes());
     DeliveryPtr coming = peers.receive(0, requests[0]), going;
     for (size_t turn = 0, place = 0;; ++turn) {
-        (void)wait_for(*coming, kForEver);
+        if (!wait_for(*coming, kRestSeconds)) {
+            worker.rest();
+            (void)wait_for(*coming, kForEver);
+        }
         const ExpertRequest request = read_request(std::span(requests[place]).first(coming->bytes()));
         if (request.end) break;
         place = request.following > 0 ? 1 - place : 0;

@@ -21,6 +21,8 @@ class ExpertWorker {
 
     // Writes the reply to a request; what goes wrong is told in it.
     void answer(const ExpertRequest& request, std::vector<std::byte>& reply);
+    // Nobody has asked for a while: what earlier runs used may be read.
+    void rest() { store_.go_on_warming(); }
 
   private:
     struct Outcome {

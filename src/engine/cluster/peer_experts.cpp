@@ -130,18 +130,15 @@ void PeerExperts::send(int rank, Exchange& exchange) {
     counted.bytes_sent += exchange.request.size();
 }
 
-ExpertReply PeerExperts::await(int rank, Exchange& exchange, const std::function<void()>& meanwhile) {
+void PeerExperts::wait_until_there(int rank, const Exchange& exchange, const std::function<void()>& meanwhile) {
     const Stopwatch watch;
-    std::exception_ptr stopped;
+    bool stopped = false;
     const auto ask = [&] {
         if (overdue(watch.seconds())) lose(rank, "does not answer any more");
         if (!meanwhile) return;
-        try {
-            meanwhile();
-        } catch (...) {
-            stopped = std::current_exception();
-            throw;
-        }
+        stopped = true;
+        meanwhile();
+        stopped = false;
     };
     try {
         const bool came = wait_for(*exchange.received, seconds_, ask) && wait_for(*exchange.sent, seconds_, ask);
@@ -150,27 +147,36 @@ ExpertReply PeerExperts::await(int rank, Exchange& exchange, const std::function
         if (stopped || !lost().empty()) throw;
         lose(rank, error.what());
     }
-    const size_t bytes = exchange.received->bytes();
-    exchange.sent = exchange.received = nullptr;
+}
+
+ExpertReply PeerExperts::read(int rank, const Exchange& exchange, std::span<const std::byte> bytes) {
     try {
-        const ExpertReply reply = read_reply(std::span(exchange.reply).first(bytes));
+        const ExpertReply reply = read_reply(bytes);
         const size_t expected =
             reply.error.empty() || !reply.failed.empty() ? exchange.rows_of.entries.size() * columns_ : 0;
-        if (reply.number != exchange.number || reply.rows.size() != expected) {
-            fail(ErrorCode::kIo, "a reply that was not asked for");
-        }
-        const std::lock_guard lock(mutex_);
-        PeerStatistics& counted = statistics_[static_cast<size_t>(rank)];
-        ++counted.messages;
-        counted.bytes_received += bytes;
-        counted.wait_seconds += watch.seconds();
-        counted.experts = reply.counters.experts;
-        counted.cache_bytes = reply.counters.cache_bytes;
-        counted.busy_seconds = reply.counters.busy_seconds;
-        return reply;
+        if (reply.number == exchange.number && reply.rows.size() == expected) return reply;
+        fail(ErrorCode::kIo, "a reply that was not asked for");
     } catch (const Error& error) {
         lose(rank, fmt::format("answered nonsense: {}", error.what()));
     }
+}
+
+ExpertReply PeerExperts::await(int rank, Exchange& exchange, const std::function<void()>& meanwhile) {
+    const Stopwatch watch;
+    wait_until_there(rank, exchange, meanwhile);
+    const double waited = watch.seconds();
+    const size_t bytes = exchange.received->bytes();
+    exchange.sent = exchange.received = nullptr;
+    const ExpertReply reply = read(rank, exchange, std::span(exchange.reply).first(bytes));
+    const std::lock_guard lock(mutex_);
+    PeerStatistics& counted = statistics_[static_cast<size_t>(rank)];
+    ++counted.messages;
+    counted.bytes_received += bytes;
+    counted.wait_seconds += waited;
+    counted.experts = reply.counters.experts;
+    counted.cache_bytes = reply.counters.cache_bytes;
+    counted.busy_seconds = reply.counters.busy_seconds;
+    return reply;
 }
 
 void PeerExperts::finish(const ResultsElsewhere& results) {

@@ -56,7 +56,9 @@ class PeerExperts : public ExpertsElsewhere {
     void write(int rank, const WorkElsewhere& work);
     void send(int rank, Exchange& exchange);
     void take(int rank, Exchange& exchange, const ResultsElsewhere& results);
+    void wait_until_there(int rank, const Exchange& exchange, const std::function<void()>& meanwhile);
     ExpertReply await(int rank, Exchange& exchange, const std::function<void()>& meanwhile);
+    ExpertReply read(int rank, const Exchange& exchange, std::span<const std::byte> bytes);
     bool overdue(double waited) const;
     void give_up();
     void check_not_lost() const;
