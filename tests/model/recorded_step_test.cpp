@@ -7,6 +7,8 @@
 #include "model/model.h"
 #include "tests/backend/queued_backend.h"
 #include "tests/support/golden_case.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_families.h"
 
 namespace sluice::testing {
 namespace {
@@ -81,6 +83,21 @@ class Decoder {
     std::unique_ptr<SequenceState> states_[2];
 };
 
+void expect_equal_steps(Decoder& recorded, Decoder& plain, const std::vector<std::vector<int32_t>>& prompts) {
+    (void)recorded.evaluate(prompts);
+    (void)plain.evaluate(prompts);
+    for (int32_t step = 0; step < kSteps; ++step) {
+        const std::vector<std::vector<int32_t>> ids = {{20 + step}, {35 - step}};
+        const uint64_t hits = recorded.hits();
+        const auto mine = recorded.evaluate(ids), wanted = plain.evaluate(ids);
+        for (size_t i = 0; i < ids.size(); ++i) {
+            EXPECT_TRUE(mine[i].logits == wanted[i].logits) << "step " << step << ", sequence " << i;
+        }
+        EXPECT_EQ(recorded.hits() > hits, recorded.has_experts());
+    }
+    EXPECT_EQ(recorded.replays() > 0, recorded.repeats());
+}
+
 class RecordedStep : public ::testing::TestWithParam<GoldenCase> {
   protected:
     Decoder recorded_{GetParam().folder, make_queued_backend()}, plain_{GetParam().folder, make_reference_backend()};
@@ -88,18 +105,17 @@ class RecordedStep : public ::testing::TestWithParam<GoldenCase> {
 };
 
 TEST_P(RecordedStep, GivesTheLogitsOfOneThatIsNot) {
-    (void)recorded_.evaluate(prompts_);
-    (void)plain_.evaluate(prompts_);
-    for (int32_t step = 0; step < kSteps; ++step) {
-        const std::vector<std::vector<int32_t>> ids = {{20 + step}, {70 - step}};
-        const uint64_t hits = recorded_.hits();
-        const auto mine = recorded_.evaluate(ids), wanted = plain_.evaluate(ids);
-        for (size_t i = 0; i < ids.size(); ++i) {
-            EXPECT_TRUE(mine[i].logits == wanted[i].logits) << "step " << step << ", sequence " << i;
-        }
-        EXPECT_EQ(recorded_.hits() > hits, recorded_.has_experts());
+    expect_equal_steps(recorded_, plain_, prompts_);
+}
+
+// Keys of runs of tokens: some are complete within these steps.
+TEST(RecordedStepOfRuns, GivesTheLogitsOfOneThatIsNot) {
+    for (const auto& config : {tiny_deepseek_v4_config(), tiny_glm5_next_config()}) {
+        const TemporaryFolder folder;
+        tiny_model(config).write(folder / "model");
+        Decoder recorded(folder / "model", make_queued_backend()), plain(folder / "model", make_reference_backend());
+        expect_equal_steps(recorded, plain, {{11, 4, 8, 12, 7}, {5, 4, 3}});
     }
-    EXPECT_EQ(recorded_.replays() > 0, recorded_.repeats());
 }
 
 TEST_P(RecordedStep, TellsTheLikeliestTokenAlone) {
