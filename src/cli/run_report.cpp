@@ -145,8 +145,12 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
 }
 
 std::string describe_engine(const EngineInfo& info) {
-    return fmt::format("{}, {} experts per token | {} {} direct I/O | {}{}", info.quantization, info.experts_per_token,
-                       info.reader, info.direct_io ? "with" : "without", info.device, info.lossless ? "" : " | LOSSY");
+    const bool on_processor = info.device.starts_with("cpu");
+    const std::string threads =
+        on_processor ? fmt::format(", {} thread{}", info.threads, info.threads == 1 ? "" : "s") : std::string();
+    return fmt::format("{}, {} experts per token | {} {} direct I/O | {}{}{}", info.quantization,
+                       info.experts_per_token, info.reader, info.direct_io ? "with" : "without", info.device, threads,
+                       info.lossless ? "" : " | LOSSY");
 }
 
 namespace {

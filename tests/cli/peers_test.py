@@ -138,10 +138,11 @@ class Peers(ProgramTest):
                     self.assertGreater(peer["messages"], 0)
                     self.assertGreater(peer["expert_hits"] + peer["expert_misses"], 0)
 
-    def test_unequal_memory_changes_no_bit(self):
+    def test_unequal_memory_and_threads_change_no_bit(self):
         arguments = ("generate", "--prompt", "The fox", "--max-tokens", 12, "--temperature", 0,
                      "--ignore-eos", "--json")
-        together = self.succeed_job((1, *arguments, "--ram", "80M"), (1, *arguments, "--ram", "400M"))
+        together = self.succeed_job((1, *arguments, "--ram", "80M", "--threads", 2),
+                                    (1, *arguments, "--ram", "400M", "--threads", 1))
         alone = self.generate(prompt="The fox", tokens=12)
         self.assertEqual(json.loads(together.stdout)["token_ids"], alone["token_ids"])
 

@@ -12,8 +12,7 @@ CpuBackend::CpuBackend(const CpuBackendOptions& options)
       pool_(options.threads, options.pin_threads) {}
 
 std::string CpuBackend::name() const {
-    return fmt::format("cpu ({}{}), {} thread{}", kernels_.name, exact_ ? ", exact" : "", pool_.threads(),
-                       pool_.threads() == 1 ? "" : "s");
+    return fmt::format("cpu ({}{})", kernels_.name, exact_ ? ", exact" : "");
 }
 
 bool CpuBackend::reads_tiles(const WeightFormat& format) const {
