@@ -21,7 +21,7 @@ struct FactorFormat {
     static constexpr int kBytes = kBlockBytes;
     static constexpr int kRun = 16;    // columns that share a factor
     static constexpr int kPlanes = 2;  // of bytes that hold code times factor
-    static constexpr int kCenter = 0, kMinimumScale = 0, kLargest = 127;
+    static constexpr int kCenter = 0, kMinimumScale = 0, kLargest = 127, kMagnitude = 0;
     static constexpr bool kMinima = false, kWide = false;
     static constexpr float kUnit = 1.0f;
 
@@ -177,7 +177,7 @@ struct Tq2 : FactorFormat<66, 64> {
 template <int kBlockBytes>
 struct PlainFormat {
     static constexpr int kBytes = kBlockBytes;
-    static constexpr int kCenter = 0, kLargest = 15;
+    static constexpr int kCenter = 0, kLargest = 15, kMagnitude = 0;
     static constexpr bool kMinima = false, kWide = false;
 
     static float scale(const std::byte* block) { return half_to_float(load_unaligned<uint16_t>(block)); }

@@ -128,30 +128,38 @@ inline float* tile_floats(const BlockTile& tile, int64_t group, int words, int w
 
 // How runs of columns that share a factor are multiplied: kDwords dwords at a time are added up, in words where
 // kWordRuns says so, before they meet it. Codes of eight bits are wide.
-template <int kDwordsAtOnce, bool kWideCodes>
+// Signed codes give their signs to x.
+template <int kDwordsAtOnce, bool kWideCodes, bool kWithSigns>
 struct RunShape {
     static constexpr int kDwords = kDwordsAtOnce;
-    static constexpr bool kWide = kWideCodes;
+    static constexpr bool kWide = kWideCodes, kSigned = kWithSigns;
 };
 
 // Whether codes of eight bits meet x less their center, so that nothing is to be taken away from the products.
 template <typename Format>
 constexpr bool kCentered = Format::kWide&& kWordRuns;
 
+// Whether codes stand in packed tiles with their signs, so that words hold more of their products: Format::kMagnitude
+// is the largest of them, 0 where that does not pay.
+template <typename Format>
+constexpr bool kSignedCodes = kWordRuns&& Format::kMagnitude > 0;
+
 template <typename Format>
 constexpr int run_dwords(int columns) {
     int dwords = columns / 4;
     if (!kWordRuns) return dwords;
     if (Format::kWide) return 1;
-    while (dwords > 1 && 2 * dwords * Format::kLargest * 127 > 32767) dwords /= 2;
+    const int largest = kSignedCodes<Format> ? Format::kMagnitude : Format::kLargest;
+    while (dwords > 1 && 2 * dwords * largest * 127 > 32767) dwords /= 2;
     return dwords;
 }
 template <typename Format, int kColumns>
-using RunShapeOf = RunShape<run_dwords<Format>(kColumns), Format::kWide && kWideDiffers>;
+using RunShapeOf = RunShape<run_dwords<Format>(kColumns), Format::kWide && kWideDiffers, kSignedCodes<Format>>;
 
 template <typename Shape>
 inline I run_products(I sum, I codes, I x) {
     if constexpr (Shape::kWide) return dot4<true>(sum, codes, x);
+    if constexpr (Shape::kSigned) return add_signed_run_products(sum, codes, x);
     return add_run_products(sum, codes, x);
 }
 

@@ -25,16 +25,41 @@ struct WordSpread {
 };
 constexpr WordSpread kWordSpread{};
 
-// Half of a block times x: the sum over the lanes.
-template <typename Format, int kIndex>
-inline I half_products(const std::byte* block, const int8_t* x, const int16_t* factors) {
+// What a format finds out about all columns of a block at once, for its codes: nothing, but for those with kSigns.
+template <typename Format>
+constexpr bool kHasSigns = requires {
+    Format::kSigns;
+};
+template <typename Format>
+inline auto block_signs(const std::byte* block) {
+    if constexpr (kHasSigns<Format>) {
+        return Format::signs(block);
+    } else {
+        return nullptr;
+    }
+}
+template <typename Format, int kVector, typename Signs>
+inline I block_codes(const std::byte* block, const Signs& signs) {
+    if constexpr (kHasSigns<Format>) return Format::template codes<kVector>(block, signs);
+    return Format::template codes<kVector>(block);
+}
+
+// Half of a block times x: the sum over the lanes. Signs are given to x, so that nothing is to be taken away.
+template <typename Format, int kIndex, typename Signs>
+inline I half_products(const std::byte* block, const Signs& signs, const int8_t* x, const int16_t* factors) {
     constexpr int kVectors = kHalf / kVectorBytes;
     const I words = broadcast16(factors + kIndex * kHalfRuns);
     I sum = izero();
     unrolled<kVectors>([&]<int kVector>() {
-        const I codes = Format::template codes<kIndex * kVectors + kVector>(block);
+        constexpr int kOfBlock = kIndex * kVectors + kVector;
         const I factor = shuffle_bytes(words, iload(kWordSpread.index[kVector]));
         const I values = iload(x + kVector * kVectorBytes);
+        if constexpr (kHasSigns<Format>) {
+            const I signed_values = Format::template signed_by<kOfBlock>(signs, values);
+            sum = dot4_times(sum, Format::template magnitudes<kOfBlock>(block), signed_values, factor);
+            return;
+        }
+        const I codes = Format::template codes<kOfBlock>(block);
         if constexpr (Format::kWide) {
             sum = iadd(sum, imul(dot4<true>(izero(), codes, values), upper_words(factor)));
         } else {
@@ -109,23 +134,31 @@ inline F factor_rows(const WeightView& w, int64_t row, const BlockRow& x, const 
             for (int b = 0; b < count; ++b, block += Format::kBytes, values += kFactorBlock) {
                 ahead.prefetch_from(block, Format::kBytes);
                 RunFactors factors;
-                signed_factors<Format>(block, factors);
-                __builtin_memcpy(minima[r] + 16 * b, factors.minima, sizeof factors.minima);
+                if constexpr (kHasSigns<Format>) {
+                    Format::factors(block, factors);
+                } else {
+                    signed_factors<Format>(block, factors);
+                    __builtin_memcpy(minima[r] + 16 * b, factors.minima, sizeof factors.minima);
+                }
                 scales[b][r] = scale_of<Format>(block);
                 if constexpr (Format::kMinima) minimum_scales[b][r] = minimum_scale_of<Format>(block);
-                istore(sums[2 * b][r], half_products<Format, 0>(block, values, factors.factors));
-                istore(sums[2 * b + 1][r], half_products<Format, 1>(block, values + kHalf, factors.factors));
+                const auto signs = block_signs<Format>(block);
+                istore(sums[2 * b][r], half_products<Format, 0>(block, signs, values, factors.factors));
+                istore(sums[2 * b + 1][r], half_products<Format, 1>(block, signs, values + kHalf, factors.factors));
             }
         }
         I pairs[kLanes];
         for (int half = 0; half < 2 * count; ++half) {
             constexpr int kPairs = kHalfRuns / 2;
             const int at = half * kPairs % kLanes;
-            if (at == 0) load_transposed(lines, half * kPairs * 4, pairs);
+            if (at == 0 && !kHasSigns<Format>) load_transposed(lines, half * kPairs * 4, pairs);
             const int64_t group = 2 * base + half;
             I total[1];
             reduce_rows<1>(sums[half], total);
-            const I low = minima_sum([&](int i) { return pairs[at + i]; }, x.sums + group * kHalfRuns);
+            I low = izero();
+            if constexpr (!kHasSigns<Format>) {
+                low = minima_sum([&](int i) { return pairs[at + i]; }, x.sums + group * kHalfRuns);
+            }
             acc = add_half<Format::kMinima>(acc, scales[half / 2], minimum_scales[half / 2], total[0], low,
                                             x.scales[group]);
         }
@@ -147,6 +180,10 @@ inline void factor_vector(const WeightView& weight, const BlockRow& x, float* ou
 // Words of a tile's row per half: its factors, the minima of pairs of runs, the two scales.
 enum HalfWord : int { kFactorWord = 0, kMinimaWord = kHalfRuns, kScaleWord = 12, kMinimumScaleWord = 13, kHalfWords };
 static_assert(kHalf == BlockTile::kFactorColumns && kHalfWords == BlockTile::kFactorWords);
+
+// Whether nothing is to be taken away from the products of packed codes.
+template <typename Format>
+constexpr bool kFinished = kCentered<Format> || kSignedCodes<Format>;
 
 // The factors of kLanes rows of block b to row vector v of a tile.
 template <typename Format>
@@ -179,7 +216,7 @@ inline void pack_run_factors(const std::byte* const (&blocks)[kLanes], BlockTile
             const int pair = (first + i) % kPairs;
             istore(tile_factors(tile, half, kHalfWords, kFactorWord + 2 * pair, v), lower_factor(pairs[i]));
             istore(tile_factors(tile, half, kHalfWords, kFactorWord + 2 * pair + 1, v), upper_factor(pairs[i]));
-            istore(tile_factors(tile, half, kHalfWords, kMinimaWord + pair, v), kCentered<Format> ? izero() : low[i]);
+            istore(tile_factors(tile, half, kHalfWords, kMinimaWord + pair, v), kFinished<Format> ? izero() : low[i]);
         }
     }
 }
@@ -187,9 +224,18 @@ inline void pack_run_factors(const std::byte* const (&blocks)[kLanes], BlockTile
 template <typename Format>
 inline void pack_factor_block(const std::byte* const (&blocks)[kLanes], BlockTile& tile, int v, int64_t b) {
     pack_run_factors<Format>(blocks, tile, v, b);
+    decltype(block_signs<Format>(blocks[0])) signs[kLanes];
+    for (int r = 0; r < kLanes; ++r) signs[r] = block_signs<Format>(blocks[r]);
     unrolled<kFactorBlock / kVectorBytes>([&]<int kVector>() {
         I codes[kLanes];
-        for (int r = 0; r < kLanes; ++r) codes[r] = Format::template codes<kVector>(blocks[r]);
+        for (int r = 0; r < kLanes; ++r) {
+            if constexpr (kSignedCodes<Format>) {
+                codes[r] =
+                    Format::template signed_by<kVector>(signs[r], Format::template magnitudes<kVector>(blocks[r]));
+            } else {
+                codes[r] = block_codes<Format, kVector>(blocks[r], signs[r]);
+            }
+        }
         transpose(codes);
         store_turned(tile, v, b * kFactorBlock + kVector * kVectorBytes, codes);
     });
@@ -241,9 +287,11 @@ struct FactorDot {
         static void add(F& acc, const BlockTile& tile, int v, int64_t half, I total, const BlockRow& x) {
             const float* scale = tile_floats(tile, half, kHalfWords, kScaleWord, v);
             const float* minimum_scale = tile_floats(tile, half, kHalfWords, kMinimumScaleWord, v);
-            const I low =
-                minima_sum([&](int i) { return iload(tile_factors(tile, half, kHalfWords, kMinimaWord + i, v)); },
-                           x.sums + half * kHalfRuns);
+            I low = izero();
+            if constexpr (!Shape::kSigned) {
+                low = minima_sum([&](int i) { return iload(tile_factors(tile, half, kHalfWords, kMinimaWord + i, v)); },
+                                 x.sums + half * kHalfRuns);
+            }
             acc = tile.minima ? add_half<true>(acc, scale, minimum_scale, total, low, x.scales[half])
                               : add_half<false>(acc, scale, minimum_scale, total, low, x.scales[half]);
         }

@@ -252,6 +252,10 @@ inline I from_u64(const uint64_t (&values)[4]) {
     const auto at = [&](int i) { return static_cast<long long>(values[i]); };
     return _mm256_set_epi64x(at(3), at(2), at(1), at(0));
 }
+inline I from_u32(const uint32_t (&values)[kLanes]) {
+    const auto at = [&](int i) { return static_cast<int>(values[i]); };
+    return _mm256_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
+}
 inline I upper_words(I v) {
     return _mm256_srai_epi32(v, 16);
 }
@@ -302,6 +306,9 @@ inline I add_run(I total, I run, I factor) {
     return in_order(dot2(total, run, factor));
 }
 #endif
+inline I add_signed_run_products(I acc, I w, I x) {
+    return add_run_products(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+}
 inline I add_signed_products(I total, I w, I x, I factor) {
     const I code = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
     return in_order(dot2(total, _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code)), factor));

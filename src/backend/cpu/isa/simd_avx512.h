@@ -260,6 +260,11 @@ inline I from_u64(const uint64_t (&values)[8]) {
     const auto at = [&](int i) { return static_cast<long long>(values[i]); };
     return _mm512_set_epi64(at(7), at(6), at(5), at(4), at(3), at(2), at(1), at(0));
 }
+inline I from_u32(const uint32_t (&values)[kLanes]) {
+    const auto at = [&](int i) { return static_cast<int>(values[i]); };
+    return _mm512_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10), at(11),
+                             at(12), at(13), at(14), at(15));
+}
 // The upper words of all dwords.
 inline I upper_words(I v) {
     return _mm512_srai_epi32(v, 16);
@@ -325,6 +330,10 @@ inline I add_run(I total, I run, I factor) {
     return in_order(dot2(total, run, factor));
 }
 #endif
+// add_run_products for codes that are signed.
+inline I add_signed_run_products(I acc, I w, I x) {
+    return add_run_products(acc, _mm512_abs_epi8(w), negate_bytes(x, _mm512_movepi8_mask(w)));
+}
 // total + the products of codes less 128, signed bytes and a factor in both words of the dword.
 inline I add_signed_products(I total, I w, I x, I factor) {
     const I code = ixor(w, set1_i8(128));

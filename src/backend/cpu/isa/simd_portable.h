@@ -291,6 +291,9 @@ inline I negate_bytes(I v, uint64_t bits) {
 inline I from_u64(const uint64_t (&values)[2]) {
     return iload(values);
 }
+inline I from_u32(const uint32_t (&values)[kLanes]) {
+    return iload(values);
+}
 inline I upper_words(I v) {
     return v >> 16;
 }
@@ -320,6 +323,9 @@ inline I add_run_products(I acc, I w, I x) {
 }
 inline I add_run(I total, I run, I factor) {
     return total + run * factor;
+}
+inline I add_signed_run_products(I acc, I w, I x) {
+    return acc + dot4<true>(I{}, w ^ set1_i8(128), x) - dot4<true>(I{}, set1_i8(128), x);
 }
 inline I add_signed_products(I total, I w, I x, I factor) {
     return total + (dot4<true>(I{}, w, x) - dot4<true>(I{}, set1_i8(128), x)) * (factor >> 16);
