@@ -45,8 +45,14 @@ void decode_scaled_nvfp4_row(const WeightView& weight, int64_t row, float* out) 
     for (int64_t i = 0; i < weight.columns; ++i) out[i] *= factor;
 }
 
+constexpr Codec nvfp4_blocks(std::string_view name, const Codec* self) {
+    Codec codec = in_tiles(block_codec<64, 36, decode_nvfp4>(name, self, 4));
+    codec.packed_in_tiles = false;
+    return codec;
+}
+
 constexpr Codec scaled_nvfp4() {
-    Codec codec = block_codec<64, 36, decode_nvfp4>("nvfp4_block_scaled", &kScaledNvfp4BlockCodec, 4);
+    Codec codec = nvfp4_blocks("nvfp4_block_scaled", &kScaledNvfp4BlockCodec);
     codec.standard.dtype = DType::kF32;
     codec.standard.group_rows = std::numeric_limits<int>::max();
     codec.scales = true;
@@ -58,7 +64,7 @@ constexpr Codec scaled_nvfp4() {
 
 constinit const Codec kMxfp4BlockCodec =
     in_tiles(block_codec<32, 17, decode_mxfp4>("mxfp4_block", &kMxfp4BlockCodec, 4), 0);
-constinit const Codec kNvfp4BlockCodec = block_codec<64, 36, decode_nvfp4>("nvfp4_block", &kNvfp4BlockCodec, 4);
+constinit const Codec kNvfp4BlockCodec = nvfp4_blocks("nvfp4_block", &kNvfp4BlockCodec);
 constinit const Codec kScaledNvfp4BlockCodec = scaled_nvfp4();
 
 }  // namespace sluice

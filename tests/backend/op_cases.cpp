@@ -184,10 +184,10 @@ ErrorStats run_case(const OpCase& op_case, Backend& tested, Backend& reference, 
 }
 
 Rounding rounding_of(const WeightFormat& format) {
-    constexpr const Codec* kInFloat[] = {&kNvfp4BlockCodec, &kScaledNvfp4BlockCodec, &kTq1_0Codec, &kQ1_0Codec,
-                                         &kQ2_0Codec};
+    constexpr const Codec* kInFloat[] = {&kTq1_0Codec, &kQ1_0Codec, &kQ2_0Codec};
     if (std::ranges::find(kInFloat, format.codec) != std::end(kInFloat)) return Rounding::kNone;
-    if (format.codec == &kAffineCodec || (format.dtype == DType::kF16 && format.codec != &kFloatCodec))
+    if (format.codec == &kAffineCodec || format.codec == &kScaledNvfp4BlockCodec ||
+        (format.dtype == DType::kF16 && format.codec != &kFloatCodec))
         return Rounding::kInt8;
     if (format.codec == &kMxfp4Codec || format.codec == &kNvfp4Codec) return Rounding::kBf16OrInt8;
     return format.has_scales() || format.dtype == DType::kBF16 ? Rounding::kBf16 : Rounding::kNone;

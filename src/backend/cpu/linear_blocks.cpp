@@ -109,7 +109,7 @@ void multiply_blocks(const KernelTable& kernels, const LinearProduct& p, Scratch
             multiply(weight.rows_at(row, std::min<int64_t>(kernels.tile_rows, weight.rows - row)), p.first + row);
         }
     };
-    if (amx_blocks_pay(kernels, p.layout, tokens)) {
+    if (blocks.pack_planes != nullptr && amx_blocks_pay(kernels, p.layout, tokens)) {
         auto* const rows =
             scratch.take<std::byte>(weight.tiled ? static_cast<size_t>(kernels.tile_rows * row_bytes(weight)) : 0);
         const AmxBlockActivations gathered = gather_rows(kernels, p, x, scratch);

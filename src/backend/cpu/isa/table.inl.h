@@ -6,6 +6,7 @@
 #include "backend/cpu/isa/attention.inl.h"
 #include "backend/cpu/isa/block_kernels.inl.h"
 #include "backend/cpu/isa/delta.inl.h"
+#include "backend/cpu/isa/nvfp4_blocks.inl.h"
 #include "backend/cpu/isa/rows.inl.h"
 #include "backend/cpu/isa/tiled_affine.inl.h"
 #include "backend/cpu/isa/tiled_codes.inl.h"
@@ -67,8 +68,8 @@ constexpr CodecKernels kCodecKernels[] = {
     of_factor_blocks<Iq1S>(&kIq1SCodec),
     of_factor_blocks<Iq1M>(&kIq1MCodec),
     of_plain_blocks<Mxfp4Block, Mxfp4Tiles>(&kMxfp4BlockCodec),
-    of_blocks(&kNvfp4BlockCodec),
-    of_blocks(&kScaledNvfp4BlockCodec),
+    {&kNvfp4BlockCodec, decode_nvfp4_blocks, float_vector<decode_by_table, nullptr>, &kNvfp4Kernels},
+    {&kScaledNvfp4BlockCodec, decode_nvfp4_blocks, float_vector<decode_by_table, nullptr>, &kNvfp4Kernels},
     of_blocks(&kTq1_0Codec),
     of_factor_blocks<Tq2>(&kTq2_0Codec),
     of_blocks(&kQ1_0Codec),

@@ -1,6 +1,6 @@
 #pragma once
 
-// GGUF's blocks in tiles (tensor/row_tiles.h): one row of int8 activations times them, read as one stream, lanes being
+// GGUF's blocks in tiles (tensor/row_tiles.h): one row of int8 activations times them, lanes being
 // rows; and what many rows meet, which unpacks them once. The operations in float, and their order, are those of
 // factor_blocks.inl.h and plain_blocks.inl.h.
 
@@ -256,6 +256,12 @@ inline void tiled_vector_of_blocks(const WeightView& w, const BlockRow& x, float
     const int64_t part_rows = (w.rows / kTileRows + kStreams - 1) / kStreams * kTileRows;
     const int64_t part_bytes = part_rows * blocks * kBytes;
     const std::ptrdiff_t jump = next != nullptr ? next->data - w.data - part_bytes : 0;
+    const auto of_weight = [&] {
+        if constexpr (std::is_empty_v<Blocks>)
+            return Blocks{};
+        else
+            return Blocks(w);
+    }();
     TileInTurn tiles[kStreams];
     for (int64_t row = 0; row < part_rows; row += kTileRows) {
         const int count = kStreams > 1 && row + part_rows >= w.rows ? 1 : kStreams;
@@ -270,7 +276,7 @@ inline void tiled_vector_of_blocks(const WeightView& w, const BlockRow& x, float
                 tile.ahead = p >= w.data + (s + 1) * part_bytes ? p + jump : p;
                 if constexpr (Rows::kWordBytes > 0) prefetch(tile.at[0].words + kTileRows * blocks * kBytes);
             }
-            Blocks::add(tiles, count, x, b);
+            of_weight.add(tiles, count, x, b);
         }
         for (int s = 0; s < count; ++s) {
             for (int v = 0; v < kRowVectors; ++v) {
