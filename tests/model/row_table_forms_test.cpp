@@ -93,7 +93,8 @@ class RowTableForms : public ::testing::Test {
         }
     }
 
-    std::vector<float> logits() {
+    // With the table read so, and what that took.
+    std::vector<float> logits(const RowTableOptions& reading = {}, ExpertCounters* spent = nullptr) {
         const TemporaryFolder folder;
         tiny_.write(folder / "model");
         const auto checkpoint = Checkpoint::open(folder / "model");
@@ -103,12 +104,16 @@ class RowTableForms : public ::testing::Test {
         ExpertStore store(checkpoint, {.cache_bytes = uint64_t{64} << 20},
                           [&](size_t slots, size_t bytes) { return backend->make_slots(slots, bytes); });
         model.use_experts(store, nullptr);
+        RowTables tables;
+        tables[1] = std::make_unique<RowTable>(RowTableFiles::of(*checkpoint, 1), reading);
+        model.use_row_tables(tables);
         std::vector<int32_t> ids;
         for (int32_t i = 0; i < 30; ++i) ids.push_back((i * i * 3 + 1) % 40);
         const auto state = model.new_state();
         const ForwardInput input{.state = state.get(), .ids = ids, .logit_rows = {10, 29}};
         const ForwardOutput output = std::move(model.forward(std::span(&input, 1)).front());
         if (output.error) std::rethrow_exception(output.error);
+        if (spent != nullptr) *spent = tables[1]->counters();
         return output.logits;
     }
 
@@ -146,6 +151,22 @@ TEST_F(RowTableForms, AsAFolderOfShardsAndWhole) {
     tiny_ = bare;
     tiny_.tensors[std::string(kTable) + ".weight"] = values_of(DType::kF32, 0, kRows);
     EXPECT_TRUE(logits() == values);
+}
+
+// Some rows of a prompt occur several times, and most share a page.
+TEST_F(RowTableForms, EveryReaderGivesTheSameBitsAndAPromptReadsAPageOnce) {
+    const std::vector<float> values = expected();
+    store_parts(DType::kF32, {48, 48, 48});
+    constexpr uint64_t kBytes = kRows * kColumns * sizeof(float), kPages = kBytes / kPageBytes + 2;
+    for (const ReaderKind reader : {ReaderKind::kPread, ReaderKind::kUring, ReaderKind::kMmap}) {
+        for (const When direct : {When::kOff, When::kOn}) {
+            ExpertCounters spent;
+            EXPECT_TRUE(logits({.reader = reader, .direct_io = direct}, &spent) == values);
+            EXPECT_LT(spent.row_reads, 4u * 30) << "30 tokens of 4 rows each";
+            EXPECT_LE(spent.row_bytes, kPages * kPageBytes);
+            EXPECT_EQ(spent.failed_reads, 0u);
+        }
+    }
 }
 
 TEST_F(RowTableForms, Fp8WithOneScaleOrOneForEachRow) {
