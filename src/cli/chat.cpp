@@ -223,8 +223,7 @@ void Chat::statistics(const std::string&) {
          per_second(static_cast<double>(generated_tokens_), decode_seconds_));
     tell("  experts       hit rate {:.1f} %, {} read, stalled {:.2f} s\n", 100 * hit_rate(spent),
          format_size(spent.experts.bytes_read), spent.experts.stall_seconds);
-    tell("  memory        {} at most, of {} allowed\n", format_size(spent.peak_resident_bytes),
-         format_size(info.ram_bytes));
+    tell("  memory        {}\n", memory_spent(info, spent.peak_resident_bytes));
     tell("  model         {}: {}\n", info.model_name, describe_engine(info));
 }
 

@@ -144,6 +144,15 @@ void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& s
     for (const PeerStatistics& peer : spent.peers) document["peers"].push_back(peer_json(peer));
 }
 
+bool on_card(const EngineInfo& info) {
+    return info.device.starts_with("cuda");
+}
+
+std::string memory_spent(const EngineInfo& info, uint64_t peak_resident_bytes) {
+    return fmt::format("{} at most, {}{} allowed{}", format_size(peak_resident_bytes), on_card(info) ? "" : "of ",
+                       format_size(info.ram_bytes), on_card(info) ? " on the card" : "");
+}
+
 std::string describe_engine(const EngineInfo& info) {
     const bool on_processor = info.device.starts_with("cpu");
     const std::string threads =
@@ -179,10 +188,9 @@ std::string footer(const EngineInfo& info, const GenerationResult& result, const
         fmt::format("{:.1f} tok/s ({} tokens) | first token {:.2f} s | prefill {:.1f} tok/s ({} tokens)\n",
                     figures.decode_tokens_per_s, result.token_ids.size(), result.time_to_first_token_s,
                     figures.prefill_tokens_per_s, result.prefilled_tokens);
-    text += fmt::format("hit rate {:.1f} % | {} read per token | stalled {:.2f} s | memory {} at most, of {} allowed\n",
+    text += fmt::format("hit rate {:.1f} % | {} read per token | stalled {:.2f} s | memory {}\n",
                         100 * figures.hit_rate, format_size(static_cast<uint64_t>(figures.expert_bytes_per_token)),
-                        result.spent.experts.stall_seconds, format_size(result.spent.peak_resident_bytes),
-                        format_size(info.ram_bytes));
+                        result.spent.experts.stall_seconds, memory_spent(info, result.spent.peak_resident_bytes));
     text += tier_shares(info, result.spent);
     text += describe_peers(result.spent);
     text += describe_engine(info);

@@ -29,9 +29,13 @@ void add_engine_keys(nlohmann::ordered_json& document, const EngineInfo& info);
 // The keys that say what expert reading cost: expert_hits, expert_misses, hit_rate, prefetch_reads, ...
 void add_expert_keys(nlohmann::ordered_json& document, const EngineStatistics& spent);
 
-// "affine 4-bit, 8 experts per token | pread x8 with direct I/O | cpu (AVX2), 8 threads"
+// Whether a card computes, of which EngineInfo::ram_bytes is the part that may be taken.
+bool on_card(const EngineInfo& info);
+// "3.1 GiB at most, of 4.0 GiB allowed"
+std::string memory_spent(const EngineInfo& info, uint64_t peak_resident_bytes);
 // Where experts were found, of an engine with two tiers; else nothing.
 std::string tier_shares(const EngineInfo& info, const EngineStatistics& spent);
+// "affine 4-bit, 8 experts per token | pread x8 with direct I/O | cpu (AVX2), 8 threads"
 std::string describe_engine(const EngineInfo& info);
 
 // The lines that close a run on stderr: speed, time to first token, hit rate, bytes per token, stall, reader, memory.

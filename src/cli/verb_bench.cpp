@@ -278,18 +278,20 @@ std::string bench_text(const Bench& bench) {
         profile = "\n" + profile_text("prefill", bench.median().prefill) + "\n" +
                   profile_text("decode", bench.median().decode);
     }
-    table.add({"bound", fmt::format("{:.1f}", bounds.prefill_tokens_per_s),
-               fmt::format("{:.1f}", bounds.decode_tokens_per_s)});
-    table.add({"reached", percent_of(median.prefill_tokens_per_s, bounds.prefill_tokens_per_s),
-               percent_of(median.decode_tokens_per_s, bounds.decode_tokens_per_s)});
-    return table.text() + describe_peers(bench.median().result.spent) +
-           fmt::format(
-               "bounds: memory {:.1f} GB/s, drive {:.2f} GB/s ({}), arithmetic {:.0f} GOP/s ({})\n{}\n"
-               "memory {} at most, of {} allowed\n",
-               bounds.speed.memory_bytes_per_s / 1e9, bounds.speed.disk_bytes_per_s / 1e9,
-               bench.info.direct_io ? "direct" : "through the page cache", bounds.peak.operations_per_second / 1e9,
-               bounds.peak.instructions, describe_engine(bench.info), format_size(bench.peak_resident),
-               format_size(bench.info.ram_bytes)) +
+    // Of a card the link is what is measured, below.
+    std::string limits;
+    if (!on_card(bench.info)) {
+        table.add({"bound", fmt::format("{:.1f}", bounds.prefill_tokens_per_s),
+                   fmt::format("{:.1f}", bounds.decode_tokens_per_s)});
+        table.add({"reached", percent_of(median.prefill_tokens_per_s, bounds.prefill_tokens_per_s),
+                   percent_of(median.decode_tokens_per_s, bounds.decode_tokens_per_s)});
+        limits = fmt::format("bounds: memory {:.1f} GB/s, drive {:.2f} GB/s ({}), arithmetic {:.0f} GOP/s ({})\n",
+                             bounds.speed.memory_bytes_per_s / 1e9, bounds.speed.disk_bytes_per_s / 1e9,
+                             bench.info.direct_io ? "direct" : "through the page cache",
+                             bounds.peak.operations_per_second / 1e9, bounds.peak.instructions);
+    }
+    return table.text() + describe_peers(bench.median().result.spent) + limits + describe_engine(bench.info) +
+           "\nmemory " + memory_spent(bench.info, bench.peak_resident) + "\n" +
            tier_shares(bench.info, bench.median().result.spent) + link_text(bench) + profile;
 }
 
