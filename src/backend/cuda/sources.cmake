@@ -9,8 +9,7 @@ if(SLUICE_CUDA)
     cuda/delta_rule.cu cuda/delta_terms.cu cuda/draw.cu cuda/fetch_experts.cu cuda/few_words.cu cuda/float_matrix.cu
     cuda/latent.cu cuda/latent_expanded.cu cuda/latent_tiles.cu cuda/matrix_general.cu cuda/matrix_hopper.cu
     cuda/matrix_rows.cu cuda/recurrent.cu cuda/routed.cu cuda/routing.cu cuda/rows.cu cuda/rows_experts.cu cuda/scan.cu
-    cuda/selection.cu
-    cuda/shared_keys.cu cuda/step_experts.cu cuda/step_heads.cu cuda/step_products.cu cuda/streams.cu)
+    cuda/selection.cu cuda/shared_keys.cu cuda/step_experts.cu cuda/step_heads.cu cuda/step_products.cu cuda/streams.cu)
   set(CUDA_LIBRARIES ${SLUICE_CUDA_LIBRARIES})
   include_directories(SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
 else()
