@@ -8,6 +8,7 @@
 
 #include "backend/checks.h"
 #include "backend/host_tensors.h"
+#include "backend/operations/arrival_entry.h"
 
 namespace sluice {
 
@@ -46,14 +47,8 @@ MlpGroup expert_of(const RoutedMlp& op, int64_t index) {
     return group;
 }
 
-// Entries of arrivals.
-struct Entry {
-    int32_t slot, number, taken, left;
-};
-static_assert(sizeof(Entry) == 4 * sizeof(int32_t));
-
 // The first entry that nobody has; null where there is none.
-Entry* take_entry(Entry* entries) {
+ArrivalEntry* take_entry(ArrivalEntry* entries) {
     int32_t& taken = entries[0].slot;
     return taken < entries[0].number ? &entries[++taken] : nullptr;
 }
@@ -64,7 +59,7 @@ void fetch(const FetchExperts& op) {
     const ExpertRecords& records = op.records;
     if (!records.arrivals.any() || records.more.buffer == nullptr) return;
     int32_t* const claims = writable_ints(records.arrivals.claims);
-    auto* const entries = reinterpret_cast<Entry*>(writable_ints(records.arrivals.entries));
+    auto* const entries = reinterpret_cast<ArrivalEntry*>(writable_ints(records.arrivals.entries));
     std::vector<int64_t> order(static_cast<size_t>(op.logits.columns));
     std::iota(order.begin(), order.end(), 0);
     std::ranges::stable_sort(order, std::greater<>(), [&](int64_t expert) { return floats(op.logits)[expert]; });
@@ -72,7 +67,7 @@ void fetch(const FetchExperts& op) {
     for (const int64_t expert : order) {
         const int64_t slot = ints(records.slots)[expert * records.slots.row_stride];
         if (slot < records.first_more || claims[expert] != 0) continue;
-        Entry* const entry = take_entry(entries);
+        ArrivalEntry* const entry = take_entry(entries);
         if (entry == nullptr) return;
         claims[expert] = static_cast<int32_t>(entry - entries);
         const std::span<const std::byte> from =
@@ -82,7 +77,7 @@ void fetch(const FetchExperts& op) {
         std::byte* const to = writable_host_bytes(records.expert.up.data.buffer).data();
         std::ranges::copy(from, to + static_cast<uint64_t>(entry->slot) * records.slot_bytes);
         entry->number = static_cast<int32_t>(records.arrivals.number + expert);
-        entry->taken = static_cast<int32_t>((records.slot_bytes + kArrivalBytes - 1) / kArrivalBytes);
+        entry->taken = arrival_pieces(records.slot_bytes);
         entry->left = 0;
     }
 }

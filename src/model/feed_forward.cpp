@@ -118,11 +118,7 @@ class MixtureOfExperts : public FeedForward {
     // With the norm of that layer in place of this one's, so that it is one more product of the same row.
     void guess_ahead(Backend& backend, const ExpertFeed& feed, const Tensor& x) const override {
         if (!guesses_by_logits()) return;
-        backend.run(Linear{.x = x,
-                           .weight = router_,
-                           .bias = router_bias_,
-                           .out = feed.reached->guess(layer_),
-                           .full_precision = true});
+        make_logits(backend, x, feed.reached->guess(layer_));
     }
 
     void fetch_ahead(Backend& backend, const ExpertFeed& feed) const override {
@@ -277,7 +273,7 @@ class MixtureOfExperts : public FeedForward {
                       const FeedForwardInput& input, const Scratch& s, const BlockOutput& out) const {
         const FeedForward* const next = feed.next.block;
         const bool fetches = next != nullptr && feed.reached != nullptr && feed.reached->fetches();
-        make_logits(backend, router_input(backend, input, s), s.choice);
+        make_logits(backend, router_input(backend, input, s), s.choice.logits);
         if (fetches) next->guess_ahead(backend, feed, input.x);
         choose(backend, batch.ids, s.choice);
         if (shared_) run_shared(backend, input.x, s);
@@ -308,8 +304,8 @@ class MixtureOfExperts : public FeedForward {
         return !norms_ && !latent_ && !routing.by_token && routing.groups == 1 && !routing.corrected;
     }
 
-    void make_logits(Backend& backend, const Tensor& x, const Choice& s) const {
-        backend.run(Linear{.x = x, .weight = router_, .bias = router_bias_, .out = s.logits, .full_precision = true});
+    void make_logits(Backend& backend, const Tensor& x, const Tensor& logits) const {
+        backend.run(Linear{.x = x, .weight = router_, .bias = router_bias_, .out = logits, .full_precision = true});
     }
 
     void choose(Backend& backend, const Tensor& tokens, const Choice& s) const {
@@ -330,7 +326,7 @@ class MixtureOfExperts : public FeedForward {
 
     // The experts of each row, top_k a row.
     std::vector<int32_t> route(Backend& backend, const Tensor& x, const Tensor& tokens, const Choice& s) const {
-        make_logits(backend, x, s);
+        make_logits(backend, x, s.logits);
         choose(backend, tokens, s);
         std::vector<int32_t> ids(static_cast<size_t>(x.rows * config_.experts_per_token));
         backend.download(s.ids.buffer, s.ids.offset, std::as_writable_bytes(std::span(ids)));

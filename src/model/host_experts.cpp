@@ -92,18 +92,13 @@ void HostExperts::work() {
 
 void HostExperts::compute() {
     workspace_.reset();
-    const auto put = [&](auto values, int64_t width, DType dtype) {
-        const Tensor tensor = workspace_.take(static_cast<int64_t>(values.size()) / width, width, dtype);
-        backend_.upload(tensor.buffer, tensor.offset, std::as_bytes(values));
-        return tensor;
-    };
     std::vector<int32_t> numbers(rows_.size());
     std::iota(numbers.begin(), numbers.end(), 0);
     const ExpertLayer& experts = layers_.at(layer_);
     const auto entries = static_cast<int64_t>(rows_.size());
-    const Tensor rows = put(std::span<const int32_t>(rows_), 1, DType::kI32);
-    const Tensor out_rows = put(std::span<const int32_t>(numbers), 1, DType::kI32);
-    GatedMlp operation{.x = put(std::span<const float>(x_), columns_, DType::kF32),
+    const Tensor rows = workspace_.put(rows_);
+    const Tensor out_rows = workspace_.put(numbers);
+    GatedMlp operation{.x = workspace_.put(x_, columns_),
                        .groups = {},
                        .out = workspace_.take(entries, columns_),
                        .activation = experts.activation()};
@@ -119,10 +114,6 @@ void HostExperts::compute() {
 }
 
 void HostExperts::finish(const ResultsElsewhere& results) {
-    {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return !waiting_; });
-    }
     let_go();
     if (failure_) return results.fail(rows_of_.entries, failure_);
     const auto columns = static_cast<size_t>(columns_);

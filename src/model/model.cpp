@@ -350,7 +350,7 @@ void Model::run_head(const Batch& batch, const Tensor& normed, std::span<const F
         workspace_.reset();
         std::vector<int32_t> numbers;
         for (size_t i = 0; i < count; ++i) numbers.push_back(wanted[begin + i].row);
-        const Tensor rows = put(workspace_, numbers);
+        const Tensor rows = workspace_.put(numbers);
         const Tensor gathered = workspace_.take(rows.rows, normed.columns);
         backend_.run(GatherRows{.x = normed, .rows = rows, .out = gathered});
         const Tensor logits = workspace_.take(gathered.rows, head_.rows);

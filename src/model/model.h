@@ -112,7 +112,6 @@ class Model {
     // Of what is asked for, or, of the only input, of the step behind it.
     Batch make_batch(std::span<const ForwardInput> inputs, const StepAhead* ahead = nullptr);
     void make_tables(Batch& batch, std::span<const ForwardInput> inputs, const StepAhead* ahead, Numbers& numbers);
-    Tensor put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns = 1);
     // Of a pass.
     struct Rows {
         ResidualRows residual;

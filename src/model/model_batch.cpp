@@ -8,12 +8,6 @@
 
 namespace sluice {
 
-Tensor Model::put(Workspace& workspace, const std::vector<int32_t>& values, int64_t columns) {
-    const Tensor tensor = workspace.take(static_cast<int64_t>(values.size()) / columns, columns, DType::kI32);
-    backend_.upload(tensor.buffer, tensor.offset, std::as_bytes(std::span(values)));
-    return tensor;
-}
-
 // Tables of a pass, which reach the backend in one transfer.
 class Model::Numbers {
   public:

@@ -1,8 +1,10 @@
 #include "model/reached_experts.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <numeric>
+#include <ranges>
 #include <set>
 #include <utility>
 
@@ -19,8 +21,9 @@ constexpr int64_t kChoicesOfAnExpert = 128;
 constexpr size_t kStagesAtOnce = 2;
 // Experts of a layer that the reserve itself may take from the device.
 constexpr int64_t kMoreFar = 16;
-// Slots that a step may fill by itself, and the numbers of one: see ExpertArrivals.
-constexpr size_t kMostArrivals = 96, kEntryNumbers = 4;
+// Slots that a step may fill by itself: see ExpertArrivals.
+constexpr size_t kMostArrivals = 96;
+constexpr int64_t kEntryNumbers = sizeof(ArrivalEntry) / sizeof(int32_t);
 
 }  // namespace
 
@@ -36,7 +39,7 @@ void ReachedExperts::make_layers() {
     const auto experts = static_cast<size_t>(sizes_.experts);
     claims_ = backend_.allocate(count * (experts + 1) * sizeof(int32_t));
     guesses_ = backend_.allocate(count * experts * sizeof(float));
-    entries_ = backend_.allocate((kMostArrivals + 1) * kEntryNumbers * sizeof(int32_t));
+    entries_ = backend_.allocate((kMostArrivals + 1) * sizeof(ArrivalEntry));
     for (const int layer : sizes_.layers) {
         const SlotMemory& memory = store_.memory(layer);
         const uint64_t first = static_cast<uint64_t>(layer) * static_cast<uint64_t>(sizes_.experts) * sizeof(int32_t);
@@ -177,21 +180,27 @@ void ReachedExperts::give_up_arrivals() {
 void ReachedExperts::put_arrivals() {
     const std::vector<int32_t> slots = store_.lend(came_);
     const size_t count = std::min(slots.size(), kMostArrivals);
-    arrivals_.assign((count + 1) * kEntryNumbers, 0);
-    arrivals_[1] = static_cast<int32_t>(count);
-    for (size_t i = 0; i < count; ++i) arrivals_[(i + 1) * kEntryNumbers] = slots[i];
+    arrivals_ = {{.number = static_cast<int32_t>(count)}};
+    for (size_t i = 0; i < count; ++i) arrivals_.push_back({.slot = slots[i]});
     backend_.upload(entries_, 0, std::as_bytes(std::span(arrivals_)));
     backend_.clear({claims_, 0, claims_->bytes()});
+}
+
+std::vector<ArrivalEntry> ReachedExperts::coming() const {
+    std::vector<ArrivalEntry> taken;
+    if (!fetches_) return taken;
+    std::ranges::copy_if(arrivals_ | std::views::drop(1), std::back_inserter(taken),
+                         [](const ArrivalEntry& entry) { return entry.number > 0; });
+    return taken;
 }
 
 // What the pass has brought to the device in whole.
 void ReachedExperts::take_arrivals() {
     came_.clear();
-    for (size_t i = kEntryNumbers; i < arrivals_.size(); i += kEntryNumbers) {
-        const int32_t slot = arrivals_[i], number = arrivals_[i + 1] - 1, left = arrivals_[i + 3];
-        if (number < 0 || left != 0) continue;
-        const auto experts = static_cast<int32_t>(sizes_.experts);
-        came_.push_back({{number / experts, number % experts}, slot});
+    const auto experts = static_cast<int32_t>(sizes_.experts);
+    for (const ArrivalEntry& entry : coming()) {
+        const int32_t expert = entry.number - 1;
+        if (entry.left == 0) came_.push_back({{expert / experts, expert % experts}, entry.slot});
     }
 }
 
@@ -244,13 +253,11 @@ void ReachedExperts::count() {
     if (!prompt_) chosen = choices_of(chosen_, rows_);
     for (const int layer : prompt_ ? sizes_.layers : std::vector<int>()) chosen.push_back({layer, all});
     uint64_t far = 0, choices = 0, bytes = 0;
-    std::set<int32_t> coming;
-    for (size_t i = kEntryNumbers; fetches_ && i < arrivals_.size(); i += kEntryNumbers) {
-        const int32_t number = arrivals_[i + 1] - 1;
-        if (number < 0) continue;
-        coming.insert(number);
-        const ResidentLayer& where = layers_[static_cast<size_t>(number / static_cast<int32_t>(sizes_.experts))];
-        bytes += std::min<uint64_t>(static_cast<uint64_t>(arrivals_[i + 2]) * kArrivalBytes, where.slot_bytes);
+    std::set<int32_t> copied;
+    for (const ArrivalEntry& entry : coming()) {
+        copied.insert(entry.number);
+        const ResidentLayer& where = layers_[static_cast<size_t>((entry.number - 1) / sizes_.experts)];
+        bytes += std::min<uint64_t>(static_cast<uint64_t>(entry.taken) * kArrivalBytes, where.slot_bytes);
     }
     for (const auto& [layer, experts] : chosen) {
         const ResidentLayer& where = layers_[static_cast<size_t>(layer)];
@@ -259,7 +266,8 @@ void ReachedExperts::count() {
         for (const int32_t expert : experts) {
             if (slots[expert] < where.first_more) continue;
             ++far;
-            if (!coming.contains(layer * static_cast<int32_t>(sizes_.experts) + expert)) bytes += where.slot_bytes;
+            const int64_t number = layer * sizes_.experts + expert + 1;
+            if (!copied.contains(static_cast<int32_t>(number))) bytes += where.slot_bytes;
         }
     }
     for (const Stage& each : stages_) far += each.experts.size();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/operations/arrival_entry.h"
 #include "experts/expert_store.h"
 #include "model/resident_experts.h"
 
@@ -64,6 +65,8 @@ class ReachedExperts {
     void give_up_arrivals();
     void put_arrivals();
     void take_arrivals();
+    // Those that experts have.
+    std::vector<ArrivalEntry> coming() const;
     std::vector<StepChoices> choices_of(std::span<const int32_t> ids, int64_t rows) const;
     void count();
 
@@ -77,7 +80,7 @@ class ReachedExperts {
     std::vector<Stage> stages_;  // of the running pass, in the order of sizes_.layers; empty: it copies nothing
     bool prompt_ = false;
     bool fetches_ = false;                // experts come to the device while the pass runs
-    std::vector<int32_t> arrivals_;       // of the running pass: as entries_ lie
+    std::vector<ArrivalEntry> arrivals_;  // of the running pass: as entries_ lie
     std::vector<StagedExpert> came_;      // in the last pass, and nobody has been told yet
     std::vector<int32_t> placed_;         // what slots_ holds
     std::vector<int32_t> chosen_, last_;  // of the running pass, and of the one before: as ids_ lie

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
 
 #include "backend/backend.h"
 
@@ -14,6 +17,15 @@ class Workspace {
     explicit Workspace(Backend& backend) : backend_(&backend) {}
 
     Tensor take(int64_t rows, int64_t columns, DType dtype = DType::kF32);
+    // One that holds `values`.
+    template <typename T>
+    Tensor put(const std::vector<T>& values, int64_t columns = 1) {
+        static_assert(std::is_same_v<T, float> || std::is_same_v<T, int32_t>);
+        const DType dtype = std::is_same_v<T, float> ? DType::kF32 : DType::kI32;
+        const Tensor tensor = take(static_cast<int64_t>(values.size()) / columns, columns, dtype);
+        backend_->upload(tensor.buffer, tensor.offset, std::as_bytes(std::span(values)));
+        return tensor;
+    }
     void reset() { used_ = 0; }
     uint64_t peak_bytes() const { return peak_; }
     const BufferPtr& buffer() const { return buffer_; }

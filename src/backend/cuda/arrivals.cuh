@@ -7,15 +7,12 @@
 #include "backend/cuda/early.cuh"
 #include "backend/cuda/linear.h"
 #include "backend/cuda/product.cuh"
+#include "backend/operations/arrival_entry.h"
 
 namespace sluice::cuda {
 
 constexpr int kUnclaimed = 0, kBeingClaimed = -1, kNoEntryLeft = -2;
 constexpr int kMostWaits = 1 << 25;  // some seconds: then the card reports an error
-
-struct ArrivalEntry {
-    int32_t slot, number, taken, left;  // the first: {taken, entries}
-};
 
 struct Arrivals {
     int32_t* claims;  // [experts + 1]; null: nothing comes

@@ -58,7 +58,7 @@ Arrivals arrivals_of(const ExpertRecords& records) {
             .slots = reinterpret_cast<uint8_t*>(device_bytes(records.expert.up.data.buffer)),
             .experts = static_cast<int32_t>(records.slots.rows),
             .number = static_cast<int32_t>(records.arrivals.number),
-            .pieces = static_cast<int32_t>((records.slot_bytes + kArrivalBytes - 1) / kArrivalBytes)};
+            .pieces = arrival_pieces(records.slot_bytes)};
 }
 
 void compute(Device& device, const FetchExperts& op) {
